@@ -1,0 +1,59 @@
+"""Audit language models for memorized training data.
+
+>>> import auditor                                  # loads nothing heavy
+>>> run = auditor.run_audit(model="gpt2", samples=1000)                    # doctest: +SKIP
+>>> run.candidates().head()                                               # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from auditor.errors import AuditError, ConfigError, CorpusError, ModelError, RunError
+
+if TYPE_CHECKING:
+    from auditor.audit import run_audit
+    from auditor.config import AuditConfig, Decoding, Strategy
+    from auditor.language_models.loading import load_model
+    from auditor.store import Run, load_run
+    from auditor.testbed import build_testbed
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuditConfig",
+    "AuditError",
+    "ConfigError",
+    "CorpusError",
+    "Decoding",
+    "ModelError",
+    "Run",
+    "RunError",
+    "Strategy",
+    "__version__",
+    "build_testbed",
+    "load_model",
+    "load_run",
+    "run_audit",
+]
+
+_HOMES = {
+    "AuditConfig": "auditor.config",
+    "Decoding": "auditor.config",
+    "Strategy": "auditor.config",
+    "Run": "auditor.store",
+    "build_testbed": "auditor.testbed",
+    "load_model": "auditor.language_models.loading",
+    "load_run": "auditor.store",
+    "run_audit": "auditor.audit",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Lazy, so that `import auditor` (and `auditor --help`) does not wait for torch.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'auditor' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,29 @@
+"""The errors a user can act on.
+
+Each carries one sentence that says what is wrong, what is allowed, what was got and what to do.
+The command prints that sentence and ends with `exit_code`; no traceback is shown.
+"""
+
+
+class AuditError(Exception):
+    """Something that the user can put right; `str(error)` is one actionable sentence."""
+
+    exit_code = 1
+
+
+class ConfigError(AuditError):
+    """What was asked for contradicts itself or lies outside what is allowed."""
+
+    exit_code = 2
+
+
+class ModelError(AuditError):
+    """A model cannot be found, read safely, or used for what was asked."""
+
+
+class CorpusError(AuditError):
+    """A corpus is missing, empty, or not in a form that can be read."""
+
+
+class RunError(AuditError):
+    """A run's folder cannot be used: another run's, damaged, locked or full."""

@@ -1,0 +1,224 @@
+"""The batched loop: slots, refill, log-probabilities kept as they are drawn.
+
+Each slot holds one sequence. A step puts one token into every slot; a sequence that ends gives its
+slot to the next one at once. What a sample becomes depends on (seed, stream, sample id) alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from auditor.config import Decoding
+from auditor.errors import ModelError
+from auditor.generation.decoding import draw, temperatures
+from auditor.generation.randomness import uniforms
+from auditor.language_models.head import measure
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Sampled tokens of n sequences, padded to the longest; `length` says how many count.
+
+    token_ids int32, logprob float32 (nats, raw distribution), rank int32: (n, max_new_tokens).
+    """
+
+    token_ids: np.ndarray
+    logprob: np.ndarray
+    rank: np.ndarray
+    length: np.ndarray
+    ended: np.ndarray
+
+
+class Generation:
+    """One batch of work: `prompts[i]` continued for sample `sample_ids[i]`.
+
+    `model` is anything with `session(n_slots, capacity)`, `head`, `name`, `dtype`, `device` and
+    `vocabulary.eos_id` (a LanguageModel, or a planted model of the tests).
+    """
+
+    def __init__(self, model, prompts, sample_ids, *, seed: int, stream: str, decoding: Decoding):
+        self.model, self.decoding = model, decoding
+        self.prompts = [list(p) for p in prompts]
+        self.sample_ids = np.asarray(sample_ids, dtype=np.int64)
+        self.seed, self.stream = seed, stream
+        n, steps = len(self.prompts), decoding.max_new_tokens
+        self.token_ids = np.zeros((n, steps), np.int32)
+        self.logprob = np.zeros((n, steps), np.float32)
+        self.rank = np.zeros((n, steps), np.int32)
+        self.length = np.zeros(n, np.int32)
+        self.ended = np.zeros(n, bool)
+        self._heat = torch.as_tensor(
+            temperatures(decoding, np.arange(steps)), dtype=torch.float32, device=model.device
+        )
+
+    @torch.inference_mode()
+    def run(self, n_slots: int, progress: Callable[[int], None] | None = None) -> Drawn:
+        """Sample everything with at most `n_slots` sequences in flight."""
+        n_slots = min(n_slots, len(self.prompts))
+        capacity = max(map(len, self.prompts)) + self.decoding.max_new_tokens
+        self.session = self.model.session(n_slots, capacity)
+        self.sample = np.full(n_slots, -1)  # which sample a slot holds; -1 = nothing
+        self.next_token = np.zeros(n_slots, np.int64)
+        self.uniform = np.zeros((n_slots, self.decoding.max_new_tokens))
+        self.seen = None
+        if self.decoding.repetition_penalty != 1:
+            shape = (n_slots, self.model.head.n_vocab)
+            self.seen = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
+        self.pending = deque(range(len(self.prompts)))
+        self._fill(np.arange(n_slots))
+        while (self.sample >= 0).any():
+            done = self._step()
+            if len(done):
+                if progress is not None:
+                    progress(int(self.length[self.sample[done]].sum()))
+                self.sample[done] = -1
+                self._fill(done)
+                self._shrink()
+        return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+
+    def _fill(self, slots: np.ndarray) -> None:
+        """Give pending prompts to free slots; slots that get none are parked."""
+        taken = [s for s in slots.tolist() if self._take(s)]
+        idle = [s for s in slots.tolist() if self.sample[s] < 0]
+        if taken:
+            # All but a prompt's last token go in at once; the last is the next step's token.
+            heads = {s: self.prompts[self.sample[s]][:-1] for s in taken}
+            long = [s for s in taken if heads[s]]
+            self.session.park([s for s in taken if not heads[s]])
+            if long:
+                self.session.prefill(long, [heads[s] for s in long])
+            ids = self.sample_ids[self.sample[taken]]
+            steps = np.arange(self.decoding.max_new_tokens)
+            self.uniform[taken] = uniforms(self.seed, self.stream, ids, steps)
+        if idle:
+            self.session.park(idle)
+
+    def _take(self, slot: int) -> bool:
+        if not self.pending:
+            return False
+        self.sample[slot] = index = self.pending.popleft()
+        self.next_token[slot] = self.prompts[index][-1]
+        if self.seen is not None:
+            self.seen[slot] = False
+            self.seen[slot, self.prompts[index]] = True
+        return True
+
+    def _step(self) -> np.ndarray:
+        """One token for every slot; returns the slots that are finished."""
+        device = self.model.device
+        hidden = self.session.step(torch.as_tensor(self.next_token, device=device))
+        logits = self.model.head.logits(hidden)
+        active = np.flatnonzero(self.sample >= 0)
+        index = self.sample[active]
+        at = self.length[index]
+        u = np.zeros(len(self.sample))
+        u[active] = self.uniform[active, at]
+        steps = np.zeros(len(self.sample), np.int64)
+        steps[active] = at
+        heat = self._heat[torch.as_tensor(steps, device=device)]
+        ids = draw(logits, torch.as_tensor(u, device=device), heat, self.decoding, self.seen)
+        exact = self.model.head.exact(hidden, logits, ids[:, None])[:, 0]
+        measured = measure(logits, ids, exact)
+        if self.seen is not None:
+            self.seen.scatter_(1, ids[:, None], True)
+        return self._record(active, index, at, ids, measured)
+
+    def _record(self, active, index, at, ids, measured) -> np.ndarray:
+        drawn = ids.cpu().numpy()[active]
+        logprob = measured.logprob.cpu().numpy()[active]
+        if not np.isfinite(logprob).all():
+            from auditor.language_models.causal import not_finite
+
+            raise ModelError(not_finite(self.model.name, self.model.dtype))
+        self.token_ids[index, at] = drawn
+        self.logprob[index, at] = logprob
+        self.rank[index, at] = measured.rank.cpu().numpy()[active]
+        self.length[index] += 1
+        self.next_token[active] = drawn
+        full = self.length[index] >= self.decoding.max_new_tokens
+        if self.decoding.stop_at_eos and self.model.vocabulary.eos_id is not None:
+            self.ended[index] = drawn == self.model.vocabulary.eos_id
+            full |= self.ended[index]
+        # Parked slots must not creep forward.
+        idle = np.flatnonzero(self.sample < 0)
+        if len(idle):
+            self.session.park(idle.tolist())
+        return active[full]
+
+    def _shrink(self) -> None:
+        """When most slots are idle and nothing is pending, go on with the busy ones only."""
+        busy = np.flatnonzero(self.sample >= 0)
+        if self.pending or not len(busy) or 2 * len(busy) > len(self.sample):
+            return
+        self.session.keep(busy.tolist())
+        self.sample, self.next_token = self.sample[busy], self.next_token[busy]
+        self.uniform = self.uniform[busy]
+        if self.seen is not None:
+            self.seen = self.seen[torch.as_tensor(busy, device=self.seen.device)]
+
+
+def generate(
+    model,
+    prompts: Sequence[Sequence[int]],
+    sample_ids: Sequence[int],
+    *,
+    seed: int,
+    stream: str,
+    decoding: Decoding,
+    n_slots: int,
+    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> tuple[Drawn, int]:
+    """Continue every prompt; where memory runs out, with half as many sequences in flight.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    prompts : token ids before each sample, at least one token each (BOS, say)
+    sample_ids : the samples' numbers in their stream
+    seed, stream : with a sample's number they fix what it becomes
+    decoding : Decoding
+    n_slots : sequences in flight at the most
+    progress : callable(tokens just finished)
+    note : callable(sentence), told when the batch is halved
+
+    Returns
+    -------
+    Drawn, and the number of slots that fitted.
+
+    Raises
+    ------
+    ModelError
+        If the model gives NaN, or one sequence alone does not fit into memory.
+    """
+    while True:
+        try:
+            work = Generation(
+                model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding
+            )
+            return work.run(n_slots, progress), n_slots
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if n_slots == 1:
+                raise ModelError(
+                    f"{model.name}: one sequence of {decoding.max_new_tokens} new tokens does not "
+                    "fit into memory. Lower --max-new-tokens, or use a machine with more."
+                ) from None
+            n_slots = max(1, n_slots // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if note is not None:
+            note(f"Out of memory: going on with {n_slots} sequences at once.")
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "not enough memory" in text or "can't allocate" in text

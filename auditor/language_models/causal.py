@@ -1,0 +1,257 @@
+"""Causal language models: the steps of generation, and the statistics of given text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from attacks.token_stats import TokenStats
+from auditor.errors import ModelError
+from auditor.language_models.head import Head
+from auditor.language_models.slots import SlotCache
+from auditor.language_models.vocabulary import Vocabulary
+
+
+class LanguageModel:
+    """A causal language model with its vocabulary, ready to sample and to judge text.
+
+    Made by `auditor.load_model`. `name` is what a user called it, `fingerprint` the sha256 of its
+    weight files, `context` the most tokens a sequence may have.
+    """
+
+    def __init__(self, network, vocabulary: Vocabulary, *, name: str, fingerprint: str, dtype):
+        self.network = network.eval()
+        self.vocabulary = vocabulary
+        self.name, self.fingerprint, self.dtype = name, fingerprint, dtype
+        self.device = next(network.parameters()).device
+        self.config = network.config.get_text_config()
+        self.context = _context(self.config)
+        self._trunk = network.get_decoder() if hasattr(network, "get_decoder") else None
+        if self._trunk is None or self._trunk is network:
+            self._trunk = network.base_model
+        # What tells GPT-2 from its head differs from model to model; so it is checked, not assumed.
+        outer = network.get_output_embeddings()
+        if outer is None:
+            raise ModelError(f"{name} has no output projection: it is not a causal language model.")
+        self.head = Head(outer.weight, getattr(outer, "bias", None), dtype)
+        self._takes_positions = "position_ids" in inspect.signature(self._trunk.forward).parameters
+        self._check_head()
+
+    @torch.inference_mode()
+    def _check_head(self) -> None:
+        """Some models scale or cap their logits after the projection; we would be wrong on them."""
+        ids = torch.arange(4, device=self.device)[None] % self.head.n_vocab
+        whole = self.network(input_ids=ids, use_cache=False).logits[0].double()
+        apart = self.head.logits(self._hidden(ids)[0]).double()
+        whole, apart = whole.log_softmax(-1), apart.log_softmax(-1)
+        allowed = 1e-3 if self.dtype == torch.float32 else 1.0
+        off = float((whole - apart).abs().max())
+        if not off <= allowed:
+            raise ModelError(
+                f"{self.name}: its probabilities are not softmax(projection(hidden)) (off by "
+                f"{off:.3g} nats), as with capped or scaled logits. Such models are not supported "
+                "yet; supported are GPT-2, Llama, Qwen, Mistral, Pythia and models built like them."
+            )
+
+    def _hidden(self, ids, **kwargs) -> torch.Tensor:
+        return self._trunk(input_ids=ids, use_cache="past_key_values" in kwargs, **kwargs)[0]
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.network.parameters())
+
+    def bytes_per_slot(self, length: int) -> int:
+        """Memory of one sequence in flight: keys and values, and its row of logits."""
+        c = self.config
+        heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
+        width = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+        size = torch.finfo(self.dtype).bits // 8
+        cache = 2 * c.num_hidden_layers * heads * width * length * size
+        return cache + self.head.n_vocab * (size + 1)
+
+    def session(self, n_slots: int, capacity: int) -> Session:
+        """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together."""
+        return Session(self, n_slots, capacity)
+
+    # ------------------------------------------------------------------ statistics of given text
+    @torch.inference_mode()
+    def token_stats(
+        self,
+        texts: Sequence[Sequence[int]],
+        prefixes: Sequence[Sequence[int]] | None = None,
+        *,
+        moments: bool = False,
+        batch_tokens: int = 8192,
+        progress=None,
+    ) -> TokenStats:
+        """Log-probability and rank of every token of the given texts.
+
+        Parameters
+        ----------
+        texts : token ids of each text
+        prefixes : token ids before each text, or None
+            A text's first token is conditioned on its prefix. With no prefix, or an empty one, on
+            BOS; where the model has no BOS either, that token has no probability (NaN).
+        moments : bool
+            Also the vocabulary's mean and standard deviation of the log-probability.
+        batch_tokens : int
+            Tokens of one padded batch; memory stays flat whatever the number of texts.
+        progress : callable(n_texts_done), or None
+
+        Returns
+        -------
+        TokenStats of the texts' own tokens, in the given order.
+        """
+        bos = self.vocabulary.bos_id
+        start = [] if bos is None else [bos]
+        prefixes = [start] * len(texts) if prefixes is None else [list(p) or start for p in prefixes]
+        self._check_lengths(texts, prefixes)
+        lengths = np.array([len(t) + len(p) for t, p in zip(texts, prefixes, strict=True)], int)
+        rows: list = [None] * len(texts)
+        for batch in _buckets(lengths, batch_tokens):
+            for i, row in zip(batch, self._batch(batch, texts, prefixes, moments), strict=True):
+                rows[i] = row
+            if progress is not None:
+                progress(len(batch))
+        return _assemble(texts, rows, moments)
+
+    def _check_lengths(self, texts, prefixes) -> None:
+        longest = max((len(t) + len(p) for t, p in zip(texts, prefixes, strict=True)), default=0)
+        if self.context is not None and longest > self.context:
+            raise ModelError(
+                f"{self.name} reads at most {self.context} tokens (prefix and text together); got "
+                f"{longest}. Shorten the texts, or cut them into pieces."
+            )
+
+    def _batch(self, batch, texts, prefixes, moments) -> list[tuple[np.ndarray, ...]]:
+        whole = [list(prefixes[i]) + list(texts[i]) for i in batch]
+        width = max(1, max(map(len, whole)))
+        # Padded on the right: under a causal mask no token sees the padding after it.
+        ids = torch.zeros((len(whole), width), dtype=torch.long)
+        for row, sequence in enumerate(whole):
+            ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+        ids = ids.to(self.device)
+        hidden = self._hidden(ids)  # (batch, time, width)
+        # Token t is judged by the hidden state at t - 1.
+        spans = [
+            (max(1, len(prefixes[i])), len(sequence))
+            for i, sequence in zip(batch, whole, strict=True)
+        ]
+        at = [
+            (row, t) for row, (first, end) in enumerate(spans) for t in range(first, max(first, end))
+        ]
+        if not at:
+            return [tuple(np.empty(0, np.float32) for _ in range(4 if moments else 2))] * len(batch)
+        r, t = torch.tensor(at, device=self.device).T
+        measured = self.head.measure(hidden[r, t - 1], ids[r, t], moments)
+        columns = [measured.logprob, measured.rank]
+        if moments:
+            columns += [measured.vocab_mean, measured.vocab_std]
+        flat = [c.cpu().numpy() for c in columns]
+        if not np.isfinite(flat[0]).all():
+            raise ModelError(not_finite(self.name, self.dtype))
+        ends = np.cumsum([max(first, end) - first for first, end in spans])[:-1]
+        split = [np.split(c, ends) for c in flat]
+        return list(zip(*split, strict=True))
+
+
+class Session:
+    """Sequences in flight through one model: prompts in, then a token a step.
+
+    `hidden` states go to `model.head`; the session itself never makes logits of a whole batch of
+    prompts, only of their last tokens.
+    """
+
+    def __init__(self, model: LanguageModel, n_slots: int, capacity: int):
+        self._model = model
+        self._cache = SlotCache(model.config.num_hidden_layers, n_slots, capacity)
+        self._positions = np.zeros(n_slots, dtype=np.int64)
+
+    @torch.inference_mode()
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Write prompts into slots; the hidden state (m, width) at each prompt's last token."""
+        device = self._model.device
+        lengths = [len(p) for p in prompts]
+        ids = torch.zeros((len(prompts), max(lengths)), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, : len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+        self._cache.at_start(torch.as_tensor(slots, device=device))
+        hidden = self._model._hidden(ids.to(device), past_key_values=self._cache)
+        self._positions[list(slots)] = lengths
+        last = torch.tensor(lengths, device=device) - 1
+        return hidden[torch.arange(len(prompts), device=device), last]
+
+    @torch.inference_mode()
+    def step(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
+        first, last = int(self._positions.min()), int(self._positions.max())
+        device = self._model.device
+        positions = torch.as_tensor(self._positions, device=device)
+        self._cache.at(positions, first, last)
+        kwargs = {}
+        if self._model._takes_positions:
+            kwargs["position_ids"] = positions[:, None]
+        if first != last:
+            seen = torch.arange(last + 1, device=device)[None] <= positions[:, None]
+            mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=device)
+            mask.masked_fill_(~seen, torch.finfo(self._model.dtype).min)
+            kwargs["attention_mask"] = mask[:, None, None]  # (slots, 1, 1, time)
+        hidden = self._model._hidden(token_ids[:, None], past_key_values=self._cache, **kwargs)
+        self._positions += 1
+        return hidden[:, 0]
+
+    def park(self, slots: Sequence[int]) -> None:
+        """Slots with nothing to do: kept at the first position, so that they never overflow."""
+        self._positions[list(slots)] = 0
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Drop all slots but these."""
+        self._cache.keep(torch.as_tensor(slots, device=self._model.device))
+        self._positions = self._positions[list(slots)]
+
+
+def not_finite(name: str, dtype) -> str:
+    """The sentence for a model that gives NaN or infinite numbers."""
+    told = str(dtype).removeprefix("torch.")
+    remedy = "Try --dtype float32." if dtype != torch.float32 else "Its weights may be damaged."
+    return f"{name} gave log-probabilities that are not numbers (NaN) in {told}. {remedy}"
+
+
+def _context(config) -> int | None:
+    limits = [
+        getattr(config, name, None)
+        for name in ("max_position_embeddings", "n_positions", "sliding_window")
+    ]
+    known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    return min(known) if known else None
+
+
+def _buckets(lengths: np.ndarray, batch_tokens: int) -> list[list[int]]:
+    """Indices grouped by length, longest first, so that a batch pads little and fits its budget."""
+    batches: list[list[int]] = []
+    for i in np.argsort(-lengths, kind="stable").tolist():
+        # The first of a batch is its longest, so it sets the padded width.
+        if not batches or (len(batches[-1]) + 1) * max(1, lengths[batches[-1][0]]) > batch_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def _assemble(texts, rows, moments) -> TokenStats:
+    """Rows of measured tokens to ragged columns; unmeasured first tokens become NaN, rank -1."""
+    offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts])]).astype(np.int64)
+    n = int(offsets[-1])
+    ids = np.fromiter((i for t in texts for i in t), dtype=np.int32, count=n)
+    columns = [np.full(n, np.nan, np.float32) for _ in range(3)]
+    rank = np.full(n, -1, np.int32)
+    for i, row in enumerate(rows):
+        end = offsets[i + 1]
+        begin = end - len(row[0])
+        columns[0][begin:end], rank[begin:end] = row[0], row[1]
+        if moments:
+            columns[1][begin:end], columns[2][begin:end] = row[2], row[3]
+    extra = {"vocab_mean": columns[1], "vocab_std": columns[2]} if moments else {}
+    return TokenStats(offsets=offsets, token_ids=ids, logprob=columns[0], rank=rank, **extra)

@@ -1,0 +1,88 @@
+"""A key-value cache of slots: one row a sequence, written in place, rows at their own positions."""
+
+from __future__ import annotations
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class _SlotLayer(CacheLayerMixin):
+    """One layer's keys and values, (slots, heads, capacity, head_dim), allocated once."""
+
+    is_sliding = False
+
+    def __init__(self, owner: SlotCache):
+        super().__init__()
+        self.owner = owner
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        n, t = self.owner.n_slots, self.owner.capacity
+        self.keys = key_states.new_zeros((n, key_states.shape[1], t, key_states.shape[3]))
+        self.values = value_states.new_zeros((n, value_states.shape[1], t, value_states.shape[3]))
+        self.is_initialized = True
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        return self.owner.write(self, key_states, value_states)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.owner.visible(query_length), 0
+
+    def get_seq_length(self) -> int:
+        return self.owner.start
+
+    def get_max_length(self) -> int:
+        return self.owner.capacity
+
+
+class SlotCache(Cache):
+    """Keys and values of `n_slots` sequences of at most `capacity` tokens each.
+
+    Before a forward pass the session says where it goes: `at_start(slots)` for prompts written
+    from position 0, `at(positions)` for one more token in every slot. Nothing is concatenated and
+    nothing is copied; a slot is reused by writing over it from position 0.
+    """
+
+    def __init__(self, n_layers: int, n_slots: int, capacity: int):
+        self.n_slots, self.capacity = n_slots, capacity
+        self.start = 0  # what a model may ask: tokens already seen
+        self._slots: torch.Tensor | None = None
+        self._positions: torch.Tensor | None = None
+        self._end = 0
+        super().__init__(layers=[_SlotLayer(self) for _ in range(n_layers)])
+
+    def at_start(self, slots: torch.Tensor) -> None:
+        """The next pass writes prompts from position 0 of the given slots."""
+        self._slots, self._positions, self.start = slots, None, 0
+
+    def at(self, positions: torch.Tensor, first: int, last: int) -> None:
+        """The next pass writes one token a slot, at `positions` (n_slots,), from first to last."""
+        self._slots = None
+        self._positions = None if first == last else positions
+        self.start, self._end = last, last + 1
+
+    def visible(self, query_length: int) -> int:
+        return query_length if self._slots is not None else self._end
+
+    def write(self, layer, key_states, value_states):
+        if self._slots is not None:
+            length = key_states.shape[2]
+            layer.keys[self._slots, :, :length] = key_states
+            layer.values[self._slots, :, :length] = value_states
+            return key_states, value_states
+        if self._positions is None:  # all slots at one position: a plain slice
+            layer.keys[:, :, self.start : self._end] = key_states
+            layer.values[:, :, self.start : self._end] = value_states
+        else:
+            rows = torch.arange(self.n_slots, device=key_states.device)
+            layer.keys[rows, :, self._positions] = key_states[:, :, 0]
+            layer.values[rows, :, self._positions] = value_states[:, :, 0]
+        return layer.keys[:, :, : self._end], layer.values[:, :, : self._end]
+
+    def keep(self, slots: torch.Tensor) -> None:
+        """Drop all slots but these, in this order."""
+        for layer in self.layers:
+            if layer.is_initialized:
+                layer.keys, layer.values = layer.keys[slots], layer.values[slots]
+        self.n_slots = len(slots)
