@@ -108,6 +108,4 @@ def _files_of_glob(pattern: str) -> list[SourceFile]:
     fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent
-    return [
-        SourceFile(path, path.relative_to(fixed).as_posix(), is_named=False) for path in found
-    ]
+    return [SourceFile(path, path.relative_to(fixed).as_posix(), is_named=False) for path in found]

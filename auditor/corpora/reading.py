@@ -43,7 +43,8 @@ _READERS: dict[str, _Reader] = {
 
 # Formats that hold many documents or are packed: as plain text they would match wrongly.
 _NOT_READ = (
-    ".json .csv .tsv .parquet .arrow .feather .gz .bz2 .xz .zst .zip .tar .wet .warc".split()
+    *(".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather"),
+    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".wet", ".warc"),
 )
 
 _N_PROBLEMS_KEPT = 20

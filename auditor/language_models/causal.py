@@ -11,6 +11,7 @@ import torch
 from attacks.token_stats import TokenStats
 from auditor.errors import ModelError
 from auditor.language_models.head import Head
+from auditor.language_models.pieces import Piece, cut_to_context
 from auditor.language_models.slots import SlotCache
 from auditor.language_models.vocabulary import Vocabulary
 
@@ -94,7 +95,8 @@ class LanguageModel:
         texts : token ids of each text
         prefixes : token ids before each text, or None
             A text's first token is conditioned on its prefix. With no prefix, or an empty one, on
-            BOS; where the model has no BOS either, that token has no probability (NaN).
+            BOS; where the model has no BOS either, that token has no probability (NaN). What is
+            longer than the context is judged in overlapping pieces (`cut_to_context`).
         moments : bool
             Also the vocabulary's mean and standard deviation of the log-probability.
         batch_tokens : int
@@ -108,54 +110,45 @@ class LanguageModel:
         bos = self.vocabulary.bos_id
         start = [] if bos is None else [bos]
         prefixes = [start] * len(texts) if prefixes is None else [list(p) or start for p in prefixes]
-        self._check_lengths(texts, prefixes)
-        lengths = np.array([len(t) + len(p) for t, p in zip(texts, prefixes, strict=True)], int)
-        rows: list = [None] * len(texts)
+        pieces = cut_to_context(texts, prefixes, self.context)
+        lengths = np.array([len(p.prefix) + len(p.tokens) for p in pieces], int)
+        rows: list = [None] * len(pieces)
         for batch in _buckets(lengths, batch_tokens):
-            for i, row in zip(batch, self._batch(batch, texts, prefixes, moments), strict=True):
+            measured = self._batch([pieces[i] for i in batch], moments)
+            for i, row in zip(batch, measured, strict=True):
                 rows[i] = row
             if progress is not None:
-                progress(len(batch))
-        return _assemble(texts, rows, moments)
+                # A text counts when its first piece is done, so the total is the texts.
+                firsts = (i for i in batch if i == 0 or pieces[i - 1].owner != pieces[i].owner)
+                progress(sum(1 for _ in firsts))
+        return _assemble(texts, pieces, rows, moments)
 
-    def _check_lengths(self, texts, prefixes) -> None:
-        longest = max((len(t) + len(p) for t, p in zip(texts, prefixes, strict=True)), default=0)
-        if self.context is not None and longest > self.context:
-            raise ModelError(
-                f"{self.name} reads at most {self.context} tokens (prefix and text together); got "
-                f"{longest}. Shorten the texts, or cut them into pieces."
-            )
-
-    def _batch(self, batch, texts, prefixes, moments) -> list[tuple[np.ndarray, ...]]:
-        whole = [list(prefixes[i]) + list(texts[i]) for i in batch]
+    def _batch(self, pieces: list[Piece], moments: bool) -> list[tuple[np.ndarray, ...]]:
+        """Columns of each piece: log-probability, rank and, where asked for, moments."""
+        whole = [p.prefix + p.tokens for p in pieces]
         width = max(1, max(map(len, whole)))
         # Padded on the right: under a causal mask no token sees the padding after it.
         ids = torch.zeros((len(whole), width), dtype=torch.long)
         for row, sequence in enumerate(whole):
             ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
         ids = ids.to(self.device)
-        hidden = self._hidden(ids)  # (batch, time, width)
-        # Token t is judged by the hidden state at t - 1.
-        spans = [
-            (max(1, len(prefixes[i])), len(sequence))
-            for i, sequence in zip(batch, whole, strict=True)
-        ]
-        at = [
-            (row, t) for row, (first, end) in enumerate(spans) for t in range(first, max(first, end))
-        ]
-        if not at:
-            return [tuple(np.empty(0, np.float32) for _ in range(4 if moments else 2))] * len(batch)
-        r, t = torch.tensor(at, device=self.device).T
-        measured = self.head.measure(hidden[r, t - 1], ids[r, t], moments)
+        # Token t is judged by the hidden state at t - 1; with no prefix the first has none.
+        first = [max(1, len(p.prefix)) for p in pieces]
+        sizes = [max(0, len(w) - f) for w, f in zip(whole, first, strict=True)]
+        if not sum(sizes):
+            return [(np.empty(0, np.float32), np.empty(0, np.int32))] * len(pieces)
+        row = np.repeat(np.arange(len(pieces)), sizes)
+        time = np.concatenate([f + np.arange(n) for f, n in zip(first, sizes, strict=True)])
+        r, t = (torch.as_tensor(x, device=self.device) for x in (row, time))
+        measured = self.head.measure(self._hidden(ids)[r, t - 1], ids[r, t], moments)
         columns = [measured.logprob, measured.rank]
         if moments:
             columns += [measured.vocab_mean, measured.vocab_std]
         flat = [c.cpu().numpy() for c in columns]
         if not np.isfinite(flat[0]).all():
             raise ModelError(not_finite(self.name, self.dtype))
-        ends = np.cumsum([max(first, end) - first for first, end in spans])[:-1]
-        split = [np.split(c, ends) for c in flat]
-        return list(zip(*split, strict=True))
+        ends = np.cumsum(sizes)[:-1]
+        return list(zip(*(np.split(c, ends) for c in flat), strict=True))
 
 
 class Session:
@@ -240,18 +233,19 @@ def _buckets(lengths: np.ndarray, batch_tokens: int) -> list[list[int]]:
     return batches
 
 
-def _assemble(texts, rows, moments) -> TokenStats:
-    """Rows of measured tokens to ragged columns; unmeasured first tokens become NaN, rank -1."""
+def _assemble(texts, pieces, rows, moments) -> TokenStats:
+    """Rows of measured tokens to ragged columns; what had nothing before it is NaN, rank -1."""
     offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts])]).astype(np.int64)
     n = int(offsets[-1])
     ids = np.fromiter((i for t in texts for i in t), dtype=np.int32, count=n)
-    columns = [np.full(n, np.nan, np.float32) for _ in range(3)]
-    rank = np.full(n, -1, np.int32)
-    for i, row in enumerate(rows):
-        end = offsets[i + 1]
-        begin = end - len(row[0])
-        columns[0][begin:end], rank[begin:end] = row[0], row[1]
-        if moments:
-            columns[1][begin:end], columns[2][begin:end] = row[2], row[3]
-    extra = {"vocab_mean": columns[1], "vocab_std": columns[2]} if moments else {}
-    return TokenStats(offsets=offsets, token_ids=ids, logprob=columns[0], rank=rank, **extra)
+    logprob, rank = np.full(n, np.nan, np.float32), np.full(n, -1, np.int32)
+    mean, std = (np.full(n, np.nan, np.float32) for _ in range(2))
+    end = 0
+    for piece, row in zip(pieces, rows, strict=True):
+        end += len(piece.tokens)
+        own = slice(end - len(row[0]), end)
+        logprob[own], rank[own] = row[0], row[1]
+        if moments and len(row) > 2:
+            mean[own], std[own] = row[2], row[3]
+    extra = {"vocab_mean": mean, "vocab_std": std} if moments else {}
+    return TokenStats(offsets=offsets, token_ids=ids, logprob=logprob, rank=rank, **extra)

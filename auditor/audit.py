@@ -1,0 +1,135 @@
+"""An audit from model to report: the stages in order, as Figure 2 of the paper has them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from auditor.config import AuditConfig, make_config
+from auditor.corpora.reading import read_corpus
+from auditor.errors import AuditError, ConfigError, RunError
+from auditor.progress import Quiet
+from auditor.store import Run, load_run, open_for_writing
+
+STAGES = ("sample", "score", "shortlist", "verify", "report")
+
+
+def run_audit(
+    config: AuditConfig | None = None,
+    *,
+    until: str = "report",
+    progress: Quiet | None = None,
+    **settings: Any,
+) -> Run:
+    """Sample, score, rank, verify and report.
+
+    Started again with the same config and folder, it does what is missing and ends in the same
+    bytes.
+
+    Parameters
+    ----------
+    config : AuditConfig, or None to give its fields as keywords
+    until : the last stage to run: sample, score, shortlist, verify or report
+    progress : what to tell progress to; nothing by default
+    **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
+
+    Returns
+    -------
+    Run, complete if `until` was "report".
+
+    Raises
+    ------
+    AuditError
+        One sentence on what is wrong and what to do; what was finished before is kept.
+
+    >>> run = run_audit(model="gpt2", samples=200, corpus=["texts/"])     # doctest: +SKIP
+    >>> run.summary()                                                     # doctest: +SKIP
+    """
+    if config is None:
+        config = make_config(settings)
+    elif settings:
+        config = make_config({**config.model_dump(), **settings})
+    path = Path(config.out or default_folder(config))
+    with open_for_writing(path, config) as run:
+        _stages(config, run, until, progress or Quiet())
+    return load_run(path)
+
+
+def verify_again(path: str | Path, changes: dict[str, Any], *, progress: Quiet | None = None) -> Run:
+    """Look for a run's candidates in other training text, or with other least lengths.
+
+    Parameters
+    ----------
+    path : the run's folder
+    changes : new values of corpus, text_field, min_match_tokens, min_match_chars
+
+    Returns
+    -------
+    Run, with matches, tables and page made anew.
+    """
+    config = load_run(path).config
+    config = make_config({**config.model_dump(), **changes, "out": str(path)})
+    if not config.corpus:
+        raise ConfigError(f"{path} has no training text to look in. Give it with --corpus PATH.")
+    read_corpus(config.corpus, text_field=config.text_field, strict=config.strict)
+    with open_for_writing(Path(path), load_run(path).config) as run:
+        run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
+        run.forget("matches/", "candidates", "summary", "report")
+        run.save()
+    return run_audit(config, progress=progress)
+
+
+def default_folder(config: AuditConfig) -> Path:
+    """runs/MODEL-DIGEST: the same audit asked for again finds what it did before."""
+    name = "".join(c if c.isalnum() or c in "-." else "-" for c in Path(config.model).name)
+    return Path("runs") / f"{name.strip('-.') or 'model'}-{config.digest}"
+
+
+def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
+    from auditor.stages.context import Context
+    from auditor.stages.reporting import now, report, software
+    from auditor.stages.sampling import sample
+    from auditor.stages.scoring import score
+    from auditor.stages.shortlisting import shortlist
+    from auditor.stages.verification import verify
+
+    run.manifest.setdefault("begun", now())
+    run.manifest["versions"] = software()
+    context = Context(config, run, progress)
+    steps = {
+        "sample": sample,
+        "score": score,
+        "shortlist": shortlist,
+        "verify": verify,
+        "report": report,
+    }
+    if config.corpus:  # a missing corpus is said before hours of sampling
+        read_corpus(config.corpus, text_field=config.text_field, strict=config.strict)
+    _check_truth(config)
+    for name, step in steps.items():
+        try:
+            step(context)
+        except OSError as error:
+            raise _disk(error, run.path) from None
+        if name == until:
+            break
+    if until == "report":
+        run.manifest["complete"] = True
+        run.save()
+
+
+def _check_truth(config: AuditConfig) -> None:
+    if config.truth is not None and not Path(config.truth).is_file():
+        raise RunError(f"--truth {config.truth}: no such file. Give a testbed's truth.parquet.")
+
+
+def _disk(error: OSError, path: Path) -> AuditError:
+    if error.errno == errno.ENOSPC:
+        return RunError(
+            f"The disk is full. What {path} holds is whole; free some space and start the same "
+            "command again to go on."
+        )
+    name = os.fspath(error.filename) if error.filename else "a file"
+    return RunError(f"{name} cannot be read or written ({error.strerror or error}).")

@@ -1,0 +1,83 @@
+"""The `auditor` command and what all its verbs share."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+import auditor
+from auditor.errors import AuditError
+
+# Verb -> module, and its line in --help, so that --help reads no module.
+VERBS = {
+    "audit": ("auditor.cli.audit", "Sample, score, rank, verify and report: the whole audit."),
+    "sample": ("auditor.cli.audit", "The first stage alone: sample text from the model."),
+    "score": ("auditor.cli.stages", "Score the samples of a run."),
+    "verify": ("auditor.cli.stages", "Find a run's candidates in training text."),
+    "report": ("auditor.cli.stages", "Write a run's tables and page again."),
+    "demo": ("auditor.cli.demo", "A model whose memorization is known, audited."),
+    "testbed": ("auditor.cli.demo", "Make the demo's models, corpus and truth in a folder."),
+    "models": ("auditor.cli.models", "Models on this machine; add or remove one."),
+    "runs": ("auditor.cli.stages", "The runs in a folder, a line each."),
+    "doctor": ("auditor.cli.models", "What this machine has and can do for an audit."),
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module when the verb is used."""
+
+    def list_commands(self, ctx):
+        return list(VERBS)
+
+    def get_command(self, ctx, name):
+        if name not in VERBS:
+            return None
+        return getattr(import_module(VERBS[name][0]), name)
+
+    def resolve_command(self, ctx, args):
+        name = args[0] if args else ""
+        if name and name not in VERBS and not name.startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(name, VERBS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No verb {name!r}.{hint} Verbs: {', '.join(VERBS)}.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(auditor.__version__, "--version", prog_name="auditor")
+def cli() -> None:
+    """Find out what of its training data a language model gives back, how much, and how sure.
+
+    Only audit models and data that you may audit. Exit codes: 0 done, 1 could not, 2 usage,
+    130 interrupted (start the same command again to go on).
+    """
+
+
+def run(args: list[str] | None = None) -> int:
+    """The command with its errors turned into sentences; returns the exit code."""
+    try:
+        # Click returns an exit code for --help and the like, None for a verb that ended well.
+        return cli.main(args=args, prog_name="auditor", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nInterrupted. Start the same command again to go on.", err=True)
+        return 130
+    except AuditError as error:
+        from reports.escaping import visible
+
+        click.echo(f"auditor: {visible(str(error))}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone (`auditor runs | head`): nothing is wrong.
+        sys.stderr.close()
+        return 0

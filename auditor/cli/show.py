@@ -1,0 +1,84 @@
+"""What the command prints of a run. Nothing that a model wrote goes to a terminal raw."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import pandas as pd
+
+from auditor.store import Run
+from reports.escaping import visible
+from reports.tables import headline, not_claimed, table2
+
+
+def show_run(run: Run, *, as_json: bool = False) -> None:
+    """The headline, Table 2 and where the report is; or the summary as JSON."""
+    if as_json:
+        click.echo(json.dumps(summary_json(run), indent=2, ensure_ascii=False, sort_keys=True))
+        return
+    candidates, summary = run.candidates(), run.summary()
+    corpus = run.manifest.get("corpus", {})
+    for sentence in headline(
+        candidates,
+        summary,
+        corpus_bytes=corpus.get("bytes"),
+        n_documents=corpus.get("documents"),
+    ):
+        click.echo(visible(sentence))
+    click.echo()
+    print_frame(table2(summary), "Verbatim of chosen, precision (95 % interval)")
+    if (truth := _truth(run, candidates)) is not None:
+        click.echo()
+        print_frame(truth, "Known truth: documents extracted, by repeats in the training text")
+    for sentence in not_claimed(candidates):
+        click.echo(visible(sentence), err=True)
+    for sentence in run.manifest.get("notes", []):
+        click.echo(visible(f"Note: {sentence}"), err=True)
+    click.echo(f"\nReport: {run.report}")
+
+
+def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
+    from auditor.stages.reporting import truth_table
+
+    table = truth_table(run.config, candidates)
+    if table is None:
+        return None
+    share = [
+        f"{100 * r.share:.1f} % ({100 * r.low:.1f}–{100 * r.high:.1f})" for r in table.itertuples()
+    ]
+    shown = table[["kind", "repeats", "n_documents", "n_extracted"]]
+    return shown.rename(columns={"n_documents": "documents", "n_extracted": "extracted"}).assign(
+        share=share
+    )
+
+
+def summary_json(run: Run) -> dict:
+    """Counts only, no text: what a script would want."""
+    frame = run.summary()
+    rows = json.loads(frame.to_json(orient="records", double_precision=15))
+    verdicts = run.candidates()["verdict"].value_counts()
+    return {
+        "run": str(run.path),
+        "model": run.config.model,
+        "complete": run.complete,
+        "candidates": {str(k): int(v) for k, v in verdicts.items()},
+        "summary": rows,
+    }
+
+
+def print_frame(frame: pd.DataFrame, title: str) -> None:
+    """A frame as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if frame.index.name or frame.columns.name:
+        frame = frame.rename_axis(columns=None).reset_index()
+    table = Table(title=title, title_justify="left")
+    for name in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[name])
+        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(Text(visible(str(value))) for value in row))
+    Console(width=None if click.get_text_stream("stdout").isatty() else 140).print(table)

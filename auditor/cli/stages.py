@@ -1,0 +1,89 @@
+"""`auditor score`, `verify`, `report` on a run that is there, and `auditor runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run")
+def score(run) -> None:
+    """Score the samples of a run.
+
+    RUN is the folder that `auditor sample` printed.
+    """
+    from auditor.audit import run_audit
+
+    config, bar = _config(run), _progress()
+    click.echo(run_audit(config, until="score", progress=bar).path / "scores")
+
+
+@click.command()
+@click.argument("run")
+@click.option("--corpus", multiple=True, metavar="PATH", help="Training text, in place of the run's.")
+@click.option("--text-field", help="The JSONL field that holds the text.")
+@click.option("--min-match-tokens", type=int, help="Verbatim from here on.")
+@click.option("--min-match-chars", type=int, help="... or from here on.")
+def verify(run, corpus, text_field, min_match_tokens, min_match_chars) -> None:
+    """Find a run's candidates in training text, and write its report anew.
+
+    With other training text, or other least lengths, than before: the old matches are replaced.
+    """
+    from auditor.audit import verify_again
+    from auditor.cli.show import show_run
+
+    changes = {
+        "corpus": tuple(corpus) or None,
+        "text_field": text_field,
+        "min_match_tokens": min_match_tokens,
+        "min_match_chars": min_match_chars,
+    }
+    given = {k: v for k, v in changes.items() if v is not None}
+    show_run(verify_again(run, given, progress=_progress()))
+
+
+@click.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def report(run, as_json) -> None:
+    """Write a run's tables and page again, and print the summary."""
+    from auditor.audit import run_audit
+    from auditor.cli.show import show_run
+
+    show_run(run_audit(_config(run), progress=_progress()), as_json=as_json)
+
+
+@click.command()
+@click.argument("folder", default="runs")
+def runs(folder) -> None:
+    """The runs in FOLDER (default: runs), a line each."""
+    from auditor.errors import AuditError, RunError
+    from auditor.store import load_run
+    from reports.escaping import visible
+
+    if not Path(folder).is_dir():
+        raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
+    for path in sorted(p.parent for p in Path(folder).glob("*/manifest.json")):
+        try:
+            found = load_run(path)
+        except AuditError as error:
+            click.echo(visible(f"{path}  unreadable: {error}"))
+            continue
+        state = "complete" if found.complete else "incomplete"
+        names = ",".join(s["name"] for s in found.manifest["config"]["strategies"])
+        begun = found.manifest.get("begun", "")
+        click.echo(visible(f"{path}  {state}  {found.config.model}  {names}  {begun}"))
+
+
+def _config(run):
+    from auditor.store import load_run
+
+    return load_run(run).config.model_copy(update={"out": str(run)})
+
+
+def _progress():
+    from auditor.progress import for_terminal
+
+    return for_terminal()

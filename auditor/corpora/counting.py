@@ -1,0 +1,167 @@
+"""Second pass: in how many places and documents known spans stand, and where first."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.corpora.blocks import Block, Bytes, Ints, is_char_start
+from auditor.corpora.grams import GramIndex, words_at
+from auditor.corpora.overlaps import Overlaps
+
+# Candidates compared at once: about 100 bytes of memory each.
+_PAIRS_AT_ONCE = 1 << 19
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Occurrences within a block: a span's number, a position, and the piece it lies in."""
+
+    span: Ints
+    position: Ints
+    piece: Ints
+
+
+class Occurrences:
+    """Counts of spans over a corpus; feed it all blocks with `add`.
+
+    A span is looked for by its rarest stretch of grams: a span that begins with a line of dashes
+    or spaces is then not compared with every other such line.
+
+    Attributes
+    ----------
+    n_occurrences, n_documents : int64 array (n_spans,)
+    first_offset : int64 array (n_spans,)
+        Character offset of the first occurrence within its document; -1 = none yet.
+    first_doc : list of str (n_spans)
+    """
+
+    def __init__(self, needles: Overlaps, begins: Ints, ends: Ints, repeated_ids: set[int]):
+        """Spans are given by where they stand in `needles.raw`; each should stand there once."""
+        self._text = needles.raw
+        self._begins = begins
+        self._lengths = ends - begins
+        n = len(begins)
+        self.n_occurrences = np.zeros(n, dtype=np.int64)
+        self.n_documents = np.zeros(n, dtype=np.int64)
+        self.first_offset = np.full(n, -1, dtype=np.int64)
+        self.first_doc = [""] * n
+        self._last_ordinal = np.full(n, -1, dtype=np.int64)
+        self._repeated_ids = repeated_ids
+        self._spans_of_repeated: defaultdict[str, set[int]] = defaultdict(set)
+
+        stride = needles.gram.stride
+        anchors = _rarest(needles, begins, ends)
+        offsets = anchors[:, None] + np.arange(stride)  # (n_spans, stride)
+        places = (begins[:, None] + offsets).ravel()
+        hashes = needles.index.values[needles.index.ids[places]]
+        self._index = GramIndex(hashes, needles.gram)
+        # Entries (a span, and the gram's offset in it), sorted by the gram's number.
+        by_gram = np.argsort(self._index.ids, kind="stable")
+        self._entry_span = by_gram // stride
+        self._entry_offset = offsets.ravel()[by_gram]
+        n_entries = np.bincount(self._index.ids, minlength=len(self._index))
+        self._entries_end = np.cumsum(n_entries)
+        self._entries_begin = self._entries_end - n_entries
+
+    def add(self, block: Block) -> None:
+        """Count the occurrences that this block owns."""
+        hits, ids = self._index.find(block.raw)
+        n_pairs = np.cumsum(self._entries_end[ids] - self._entries_begin[ids])
+        first = 0
+        while first < len(hits):
+            # As many hits as make up a batch of pairs, but at least one.
+            done = n_pairs[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(n_pairs, done + _PAIRS_AT_ONCE, "right")))
+            pairs = self._occurrences(block, hits[first:last], ids[first:last])
+            if len(pairs.span):
+                self._count(block, pairs)
+            first = last
+
+    def _occurrences(self, block: Block, hits: Ints, ids: Ints) -> _Pairs:
+        """The pairs of span and position that hold byte for byte."""
+        sizes = self._entries_end[ids] - self._entries_begin[ids]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        entry = np.repeat(self._entries_begin[ids], sizes) + within
+        span = self._entry_span[entry]
+        position = np.repeat(hits, sizes) - self._entry_offset[entry]
+        length = self._lengths[span]
+        fits = (position >= 0) & (position + length <= block.n_bytes)
+        span, position, length = span[fits], position[fits], length[fits]
+        piece = np.searchsorted(block.starts, position, "right") - 1
+        owned = position < block.owned_ends[piece]
+        span, position, length, piece = span[owned], position[owned], length[owned], piece[owned]
+        same = _equal(block.raw, position, self._text, self._begins[span], length)
+        return _Pairs(span[same], position[same], piece[same])
+
+    def _count(self, block: Block, pairs: _Pairs) -> None:
+        self.n_occurrences += np.bincount(pairs.span, minlength=len(self.n_occurrences))
+        # One row for each span and document; a document's pieces follow each other.
+        order = np.lexsort((pairs.position, pairs.span))
+        span, position, piece = pairs.span[order], pairs.position[order], pairs.piece[order]
+        ordinal = block.ordinals[piece]
+        is_new = np.ones(len(span), dtype=bool)
+        is_new[1:] = (np.diff(span) != 0) | (np.diff(ordinal) != 0)
+        is_new &= ordinal > self._last_ordinal[span]
+        np.maximum.at(self._last_ordinal, span, ordinal)
+        if self._repeated_ids:
+            is_new = self._drop_repeated(block, span, piece, is_new)
+        self.n_documents += np.bincount(span[is_new], minlength=len(self.n_documents))
+        starts_span = np.append(True, np.diff(span) != 0)
+        first = np.flatnonzero(starts_span & (self.first_offset[span] < 0))
+        self._locate(block, span[first], position[first], piece[first])
+
+    def _drop_repeated(
+        self, block: Block, span: Ints, piece: Ints, is_new: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Keep of documents that share an id only the first, for each span."""
+        for i in np.flatnonzero(is_new):
+            doc_id = block.doc_ids[piece[i]]
+            if hash(doc_id) in self._repeated_ids:
+                spans = self._spans_of_repeated[doc_id]
+                is_new[i] = int(span[i]) not in spans
+                spans.add(int(span[i]))
+        return is_new
+
+    def _locate(self, block: Block, span: Ints, position: Ints, piece: Ints) -> None:
+        """Note the first places, in characters from the document's begin."""
+        if not len(span):
+            return
+        n_before = np.append(0, np.cumsum(is_char_start(block.raw), dtype=np.int32))
+        before = n_before[position] - n_before[block.starts[piece]]
+        self.first_offset[span] = block.chars_before[piece] + before
+        for one, where in zip(span.tolist(), piece.tolist(), strict=True):
+            self.first_doc[one] = block.doc_ids[where]
+
+
+def _rarest(needles: Overlaps, begins: Ints, ends: Ints) -> Ints:
+    """For each span, the offset of the gram from which on `stride` grams were met least often."""
+    gram = needles.gram
+    met = np.append(0, np.cumsum(needles.counts[needles.index.ids]))
+    met = met[gram.stride :] - met[: -gram.stride]
+    last = ends - gram.span + 1
+    offsets = [int(np.argmin(met[b:e])) for b, e in zip(begins, last, strict=True)]
+    return np.array(offsets, dtype=np.int64).reshape(-1)
+
+
+def _equal(a: Bytes, a_begin: Ints, b: Bytes, b_begin: Ints, length: Ints) -> NDArray[np.bool_]:
+    """Whether a[a_begin:][:length] == b[b_begin:][:length], for arrays of begins and lengths.
+
+    Both texts are padded, so that the last word may be read whole.
+    """
+    words_a = words_at(a, 0, len(a) - 7, 1)
+    words_b = words_at(b, 0, len(b) - 7, 1)
+    same = np.ones(len(length), dtype=bool)
+    alive = np.arange(len(length))
+    offset = 0
+    while len(alive):
+        left = length[alive] - offset
+        differing = words_a[a_begin[alive] + offset] ^ words_b[b_begin[alive] + offset]
+        # Of the last word only the first `left` bytes, its low ones, belong to the span.
+        n_ignored = np.maximum(8 - left, 0).astype(np.uint64)
+        agrees = (differing << (np.uint64(8) * n_ignored)) == 0
+        same[alive[~agrees]] = False
+        offset += 8
+        alive = alive[agrees & (left > 8)]
+    return same

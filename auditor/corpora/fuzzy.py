@@ -1,0 +1,201 @@
+"""Fuzzy matching: memorized text that differs from its source in spaces and punctuation.
+
+A sample's stretch of words is matched by a document if every trigram of its words stands there,
+all of them close together; in which order, and what lies between, does not matter.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from auditor.corpora.blocks import Ints
+from auditor.corpora.formats import Document
+from auditor.corpora.needles import Needle
+from auditor.corpora.reading import n_utf8_bytes
+from auditor.corpora.stretches import Stretch, longest_stretch
+from auditor.errors import AuditError
+
+_WORD = re.compile(r"\w+")
+_UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class FuzzyMatch:
+    """A sample's longest stretch of words that a document has, in pieces, in one place.
+
+    Attributes
+    ----------
+    sample_id : str
+    n_words : int
+    start, end : int
+        The stretch within the sample's text, in characters.
+    doc_id, doc_offset : str, int
+        The document, and the character at which the first of the trigrams begins in it.
+    """
+
+    sample_id: str
+    n_words: int
+    start: int
+    end: int
+    doc_id: str
+    doc_offset: int
+
+
+def find_fuzzy(
+    needles: Sequence[Needle],
+    corpus: Iterable[Document],
+    *,
+    min_words: int = 24,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, FuzzyMatch]:
+    """Find each sample's longest fuzzy match of at least min_words words, in one streaming pass.
+
+    Words are maximal runs of letters, digits and underscores (``\\w``), compared with their case;
+    what stands between them is ignored. A stretch of m consecutive words of a sample matches a
+    document if some window of 2 m consecutive words of the document contains each of the stretch's
+    m - 2 trigrams of words. This is checked exactly, for every document. Of several longest
+    stretches the first in the corpus counts, then the one whose first trigram comes earliest in
+    the document, then the one that starts earliest in the sample.
+
+    Parameters
+    ----------
+    needles : sequence of Needle
+        Their ids must differ. token_ends are not used.
+    corpus : iterable of Document
+    min_words : int
+        3 or more.
+    progress : callable, optional
+        Called after each document with the bytes of text done so far.
+
+    Returns
+    -------
+    dict of FuzzyMatch by sample id
+        Samples without a match are left out.
+
+    Raises
+    ------
+    AuditError
+        If min_words is below 3, or two needles have the same id.
+
+    Source
+    ------
+    The paper, §6.1, which takes a sample for memorized if all trigrams of its memorized part occur
+    close together in one training document; the factor 2 and the least length are ours.
+
+    >>> needle = Needle("s", "To be, or not to be", [])
+    >>> document = Document("hamlet", "HAMLET. To be or\\n  not to be: that is", "")
+    >>> find_fuzzy([needle], [document], min_words=6)["s"].doc_offset
+    8
+    """
+    if min_words < 3:
+        raise AuditError(
+            f"min_words must be 3 or more (a match is made of trigrams); got {min_words}."
+        )
+    if len({needle.sample_id for needle in needles}) < len(needles):
+        raise AuditError("Samples must have different ids, by which matches are told apart.")
+    index = _TrigramIndex([needle.text for needle in needles])
+    longest: dict[int, tuple[Stretch, str, int]] = {}
+    n_bytes = 0
+    for document in corpus:
+        # Words are looked up only where a needle may match, so most documents cost one split.
+        for needle, places, trigrams in index.candidates(document.text, min_words):
+            at_least = longest[needle][0].n_words + 1 if needle in longest else min_words
+            stretch = longest_stretch(places, trigrams, index.n_words[needle], at_least=at_least)
+            if stretch:
+                offset = _word_span(document.text, stretch.place)[0]
+                longest[needle] = (stretch, document.doc_id, offset)
+        n_bytes += n_utf8_bytes(document.text)
+        if progress:
+            progress(n_bytes)
+    return {needles[i].sample_id: _fuzzy_match(needles[i], *longest[i]) for i in sorted(longest)}
+
+
+class _TrigramIndex:
+    """The word trigrams of all needles, numbered, and where in which needle each stands."""
+
+    def __init__(self, texts: Sequence[str]):
+        self._words: dict[str, int] = defaultdict(lambda: len(self._words))
+        numbered = [
+            np.array([self._words[word] for word in _WORD.findall(text)], dtype=np.int64)
+            for text in texts
+        ]
+        # From here on a word that no needle has is unknown, not new.
+        self._words = dict(self._words)
+        self.n_words = [len(words) for words in numbered]
+        # Pairs are named first, so that a key of three words stays within 64 bits.
+        self._n = len(self._words) + 1
+        pairs = [words[:-1] * self._n + words[1:] for words in numbered]
+        self._pairs = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]))
+        keys = [self._keys(words) for words in numbered]
+        sizes = [len(of_text) for of_text in keys]
+        self._trigrams, ids = np.unique(
+            np.concatenate([np.zeros(0, np.int64), *keys]), return_inverse=True
+        )
+        by_trigram = np.argsort(ids, kind="stable")
+        self._needle = np.repeat(np.arange(len(texts)), sizes)[by_trigram]
+        places = [np.arange(size) for size in sizes]
+        self._place = np.concatenate([np.zeros(0, np.int64), *places])[by_trigram]
+        self._ends = np.cumsum(np.bincount(ids, minlength=len(self._trigrams)))
+        self._reach = 2 * np.array(self.n_words, dtype=np.int64) - 3
+
+    def candidates(self, text: str, min_words: int) -> Iterator[tuple[int, Ints, Ints]]:
+        """Needles that may match, each with its hits: places in the text, trigrams of the needle.
+
+        One may match only if min_words - 2 hits lie within the widest window it could have.
+        """
+        known = self._words.get
+        words = np.array([known(word, _UNKNOWN) for word in _WORD.findall(text)], dtype=np.int64)
+        ids = _number(self._keys(words), self._trigrams)
+        hits = np.flatnonzero(ids != _UNKNOWN)
+        n_wanted = min_words - 2
+        if len(hits) < 1:
+            return
+        ends = self._ends[ids[hits]]
+        begins = np.where(ids[hits] > 0, self._ends[ids[hits] - 1], 0)
+        sizes = ends - begins
+        entry = np.arange(sizes.sum()) + np.repeat(begins - np.cumsum(sizes) + sizes, sizes)
+        place = np.repeat(hits, sizes)
+        needle, trigram = self._needle[entry], self._place[entry]
+        order = np.lexsort((place, needle))
+        needle, trigram, place = needle[order], trigram[order], place[order]
+        last = n_wanted - 1
+        is_dense = needle[last:] == needle[: len(needle) - last]
+        width = place[last:] - place[: len(place) - last]
+        is_dense &= width <= self._reach[needle[last:]]
+        for one in np.unique(needle[last:][is_dense]).tolist():
+            begin, end = np.searchsorted(needle, [one, one + 1])
+            yield one, place[begin:end], trigram[begin:end]
+
+    def _keys(self, words: Ints) -> Ints:
+        """One number for each three words in a row; unknown words and pairs give _UNKNOWN."""
+        if len(words) < 3:
+            return np.zeros(0, dtype=np.int64)
+        pair_keys = np.where(
+            (words[:-1] >= 0) & (words[1:] >= 0), words[:-1] * self._n + words[1:], _UNKNOWN
+        )
+        pairs = _number(pair_keys, self._pairs)
+        is_known = (pairs[:-1] >= 0) & (words[2:] >= 0)
+        return np.where(is_known, pairs[:-1] * self._n + words[2:], _UNKNOWN)
+
+
+def _number(keys: Ints, known: Ints) -> Ints:
+    """The place of each key among the known, sorted ones; _UNKNOWN where it is none of them."""
+    if not len(known):
+        return np.full(len(keys), _UNKNOWN)
+    numbers = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[numbers] == keys, numbers, _UNKNOWN)
+
+
+def _word_span(text: str, number: int) -> tuple[int, int]:
+    """Where in a text its word of this number, from 0, begins and ends."""
+    return next(islice(_WORD.finditer(text), number, None)).span()
+
+
+def _fuzzy_match(needle: Needle, stretch: Stretch, doc_id: str, offset: int) -> FuzzyMatch:
+    start = _word_span(needle.text, stretch.start)[0]
+    end = _word_span(needle.text, stretch.start + stretch.n_words - 1)[1]
+    return FuzzyMatch(needle.sample_id, stretch.n_words, start, end, doc_id, offset)

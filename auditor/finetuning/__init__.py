@@ -1,0 +1,1 @@
+"""Training: from the testbed's small models on."""

@@ -1,0 +1,236 @@
+"""A model spec to a LanguageModel. Weights come from safetensors or GGUF, never from pickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from auditor.errors import ModelError
+from auditor.language_models.causal import LanguageModel
+from auditor.language_models.library import SHIPPED, model_folder
+from auditor.language_models.machine import native_bfloat16
+from auditor.language_models.vocabulary import Vocabulary
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# Below this many parameters bfloat16 saves no time worth its rounding.
+_SMALL = 30_000_000
+
+
+def load_model(
+    spec: str, *, dtype: str = "auto", device: str = "auto", bos: str | None = None
+) -> LanguageModel:
+    """Load a causal language model.
+
+    Parameters
+    ----------
+    spec : str
+        A local folder, a `.gguf` file, `smollm2` (after `auditor models add smollm2`),
+        `testbed:DIR/target`, or a hub id such as `gpt2-xl`.
+    dtype : "auto", "float32" or "bfloat16"
+        auto: bfloat16 where the machine multiplies it natively and the model is large enough to
+        gain from it, else float32.
+    device : "auto", "cpu", "cuda", ...
+    bos : str, optional
+        The token that starts a text, where the tokenizer names none.
+
+    Returns
+    -------
+    LanguageModel
+
+    Raises
+    ------
+    ModelError
+        Unknown model, no weights in safetensors or GGUF, or files that cannot be read.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    place = torch.device(_device(device))
+    path = resolve(spec)
+    config, tokenizer = _describe(spec, path)
+    wanted = _dtype(dtype, place, config)
+    network = _read(spec, path, wanted, config)
+    vocabulary = Vocabulary(tokenizer, bos)
+    return LanguageModel(
+        network.to(place), vocabulary, name=spec, fingerprint=fingerprint(path), dtype=wanted
+    )
+
+
+def load_vocabulary(spec: str, *, bos: str | None = None) -> Vocabulary:
+    """A model's vocabulary alone, without reading its weights."""
+    transformers_logging.set_verbosity_error()
+    return Vocabulary(_describe(spec, resolve(spec))[1], bos)
+
+
+def resolve(spec: str) -> Path:
+    """The folder or GGUF file that holds a model, fetched from the hub if it is not local."""
+    if spec.startswith("testbed:"):
+        folder = Path(spec.removeprefix("testbed:"))
+        if not folder.is_dir():
+            raise ModelError(
+                f"{spec}: no such testbed model. Make one with `auditor testbed {folder.parent}`, "
+                "and name it testbed:DIR/target, /small or /medium."
+            )
+        return folder
+    if spec in SHIPPED:
+        folder = model_folder(spec)
+        if not (folder / "config.json").exists():
+            raise ModelError(
+                f"{spec} is not on this machine yet. Get it with `auditor models add {spec}`."
+            )
+        return folder
+    path = Path(spec).expanduser()
+    if path.is_dir() or path.is_file():
+        return path
+    if spec.endswith(".gguf") or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+        raise ModelError(f"{spec}: no such file or folder. Give a path that exists, or a hub id.")
+    return _from_hub(spec)
+
+
+def _from_hub(spec: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(spec, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except HFValidationError:
+        raise ModelError(
+            f"{spec!r} is no model spec. Allowed: a folder, a .gguf file, smollm2, "
+            "testbed:DIR/target, or a hub id such as gpt2 or openai-community/gpt2-xl."
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{spec}: neither a folder here nor a model that the hub gives "
+            f"({type(error).__name__}). Check the spelling and the network, or give a local folder."
+        ) from None
+    except Exception as error:
+        # The hub's client raises its transport's own errors when there is no network.
+        if "connect" in f"{type(error).__name__} {error}".lower():
+            raise ModelError(
+                f"{spec}: not a folder here, and the hub cannot be reached. "
+                "Give a local folder, or try again with a network."
+            ) from None
+        raise
+
+
+def _describe(spec: str, path: Path):
+    """Config and tokenizer, and refusal of what must not be read."""
+    gguf = {"gguf_file": path.name} if path.is_file() else {}
+    folder = path.parent if path.is_file() else path
+    if path.is_file() and path.suffix != ".gguf":
+        raise ModelError(f"{spec} is a file, but not a .gguf. Give a .gguf file or a model folder.")
+    if path.is_dir():
+        _check_folder(spec, path)
+    else:
+        _need_gguf()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **gguf)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
+    except Exception as error:
+        raise ModelError(
+            f"{spec}: its config or tokenizer cannot be read ({_short(error)}). A model folder "
+            "needs config.json, tokenizer files and *.safetensors, and no code of its own."
+        ) from None
+    return config, tokenizer
+
+
+def _check_folder(spec: str, path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"{spec} has no config.json, so it is no model folder. Give a folder as "
+            "save_pretrained writes it."
+        )
+    try:
+        described = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{spec}: config.json cannot be read ({_short(error)}).") from None
+    if isinstance(described, dict) and described.get("auto_map"):
+        raise ModelError(
+            f"{spec} wants to run code of its own (auto_map in config.json), which is never done. "
+            "Use a model whose architecture transformers knows."
+        )
+    if not list(path.glob("*.safetensors")):
+        pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))
+        told = f"it has only pickles ({', '.join(pickles[:3])}), which are never read" if pickles else ""
+        raise ModelError(
+            f"{spec} has no weights in safetensors{': ' + told if told else ''}. Save it again with "
+            "save_pretrained(..., safe_serialization=True), or give a GGUF file."
+        )
+
+
+def _read(spec: str, path: Path, dtype: torch.dtype, config):
+    gguf = {"gguf_file": path.name} if path.is_file() else {}
+    folder = path.parent if path.is_file() else path
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=None if gguf else config,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                trust_remote_code=False,
+                use_safetensors=None if gguf else True,
+                **gguf,
+            )
+    except Exception as error:
+        raise ModelError(
+            f"{spec}: its weights cannot be read as a causal language model ({_short(error)}). "
+            "Download or save the model again."
+        ) from None
+
+
+def _need_gguf() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"GGUF files are read with {' and '.join(missing)}, which is not installed. "
+            "Install it with: pip install 'memorization-auditor[gguf]'."
+        )
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 over the weight files of a model (names of shards in order, then their bytes)."""
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"--device {name} cannot be used here ({_short(error)}). Use auto or cpu."
+        ) from None
+    return name
+
+
+def _dtype(name: str, device: torch.device, config) -> torch.dtype:
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", 0) or 0
+    width = getattr(text, "hidden_size", 0) or 0
+    size = 12 * layers * width**2 + (getattr(text, "vocab_size", 0) or 0) * width
+    return torch.bfloat16 if size > _SMALL and native_bfloat16(device) else torch.float32

@@ -1,0 +1,104 @@
+"""What the stages of one run share: config, folder, progress, and models loaded once."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from auditor.config import AuditConfig, Strategy
+from auditor.errors import RunError
+from auditor.progress import Quiet
+from auditor.store import RunWriter
+
+TARGET = "target"
+
+
+@dataclass
+class Context:
+    """One run at work. `model(TARGET)` or `model(NAME)` loads a model when it is first needed."""
+
+    config: AuditConfig
+    run: RunWriter
+    progress: Quiet
+    _models: dict = field(default_factory=dict)
+
+    def spec(self, name: str) -> str:
+        """The spec of the target or of a reference."""
+        return self.config.model if name == TARGET else self.config.references[name]
+
+    def model(self, name: str = TARGET, *, dtype: str | None = None):
+        """The target, or the reference of that name; its fingerprint must be the run's."""
+        from auditor.language_models.loading import load_model
+
+        wanted = dtype or self.config.dtype
+        key = (name, wanted)
+        if key not in self._models:
+            config = self.config
+            bos = config.bos if name == TARGET else None
+            model = load_model(self.spec(name), dtype=wanted, device=config.device, bos=bos)
+            self._register(name, model, is_rescoring=dtype is not None)
+            self._models[key] = model
+        return self._models[key]
+
+    def vocabulary(self, name: str = TARGET):
+        """A model's vocabulary, without its weights if these are not loaded already."""
+        from auditor.language_models.loading import load_vocabulary
+
+        for (loaded, _), model in self._models.items():
+            if loaded == name:
+                return model.vocabulary
+        return load_vocabulary(self.spec(name), bos=self.config.bos if name == TARGET else None)
+
+    def _register(self, name: str, model, *, is_rescoring: bool) -> None:
+        known = self.run.manifest.setdefault("models", {})
+        if name in known and known[name]["sha256"] != model.fingerprint:
+            raise RunError(
+                f"{model.name} has other weights now than when {self.run.path} was begun (sha256 "
+                f"{model.fingerprint[:12]}, then {known[name]['sha256'][:12]}). Choose another "
+                "--out, or bring the first weights back."
+            )
+        entry = known.setdefault(name, {})
+        if not is_rescoring or "dtype" not in entry:
+            entry["dtype"] = str(model.dtype).removeprefix("torch.")
+        entry |= {
+            "spec": self.spec(name),
+            "sha256": model.fingerprint,
+            "parameters": model.n_parameters,
+            "vocabulary_sha256": model.vocabulary.fingerprint,
+        }
+        self.run.save()
+
+    def release(self) -> None:
+        """Let go of all loaded models."""
+        self._models.clear()
+        gc.collect()
+
+    def shards(self, strategy: Strategy) -> list[tuple[str, range]]:
+        """File stem and sample numbers of each shard of a strategy."""
+        n, step = self.config.samples, self.config.shard_size
+        return [
+            (f"{strategy.name}-{i:05}", range(start, min(n, start + step)))
+            for i, start in enumerate(range(0, n, step))
+        ]
+
+    def note(self, sentence: str) -> None:
+        """Tell the user, and keep it in the manifest for the report."""
+        self.progress.note(sentence)
+        notes = self.run.manifest.setdefault("notes", [])
+        if sentence not in notes:
+            notes.append(sentence)
+        self.run.save()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[dict]:
+        """A stage's entry in the manifest; its seconds add up over restarts."""
+        entry = self.run.manifest["stages"].setdefault(stage, {"seconds": 0.0})
+        begun = time.monotonic()
+        try:
+            yield entry
+        finally:
+            entry["seconds"] = round(entry["seconds"] + time.monotonic() - begun, 3)
+        self.run.save()

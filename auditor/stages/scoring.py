@@ -1,0 +1,125 @@
+"""Stage 2: what each model thinks of each sample, and the scores made of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from attacks.scores import all_scores, undefined_reasons, zlib_bits
+from attacks.token_stats import TokenStats
+from auditor.stages.columns import lists_of, stats_of
+from auditor.stages.context import TARGET, Context
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Samples to be judged: the target's tokens and the text that they spell."""
+
+    token_ids: list[list[int]]
+    prompt_ids: list[list[int]]
+    text: list[str]
+    prompt: list[str]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Texts:
+        """The samples of a table."""
+        return cls(
+            lists_of(table, "token_ids"),
+            lists_of(table, "prompt_token_ids"),
+            table["text"].to_pylist(),
+            table["prompt"].to_pylist(),
+        )
+
+
+def score(context: Context) -> None:
+    """Write scores/STRATEGY-NNNNN.parquet for every shard that is not there yet."""
+    missing = [
+        stem
+        for strategy in context.config.strategies
+        for stem, _ in context.shards(strategy)
+        if not context.run.has(f"scores/{stem}.parquet")
+    ]
+    if not missing:
+        return
+    tables = {stem: f"samples/{stem}.parquet" for stem in missing}
+    n_models = 1 + len(context.config.references)
+    rows = sum(context.run.manifest["shards"][name]["rows"] for name in tables.values())
+    with (
+        context.timed("score") as entry,
+        context.progress.stage("scoring", n_models * rows, "texts") as bar,
+    ):
+        for stem in missing:
+            table = context.run.read(tables[stem])
+            columns, reasons = judge(context, Texts.of(table), stats_of(table), bar.advance)
+            keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
+            context.run.write(f"scores/{stem}.parquet", pa.table({**keep, **columns}))
+            entry["texts"] = entry.get("texts", 0) + len(table)
+            _count(context, reasons)
+
+
+def judge(
+    context: Context,
+    texts: Texts,
+    target: TokenStats,
+    progress: Callable[[int], None] | None = None,
+    dtype: str | None = None,
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Raw figures and scores of samples whose TokenStats under the target are known.
+
+    Returns
+    -------
+    columns of the frame `scores`, and the reasons of what is undefined: {score: {reason: count}}.
+    """
+    lowered = lowercase_stats(context.model(TARGET, dtype=dtype), texts, progress)
+    references, others = {}, set()
+    for name in context.config.references:
+        references[name] = reference_stats(context, name, texts, progress, dtype)
+        if not _same_vocabulary(context, name, dtype):
+            others.add(name)
+    n_bytes = np.array([len(t.encode("utf-8", "surrogatepass")) for t in texts.text], np.int64)
+    bits = zlib_bits(texts.text)
+    known = {"references": references, "lowercased": lowered, "n_bytes": n_bytes}
+    scores = all_scores(target, zlib_bits=bits, other_tokenizer=frozenset(others), **known)
+    columns = {"nll": target.nll()}
+    columns |= {f"nll_reference:{name}": stats.nll() for name, stats in references.items()}
+    columns |= {"nll_lowercase": lowered.nll(), "zlib_bits": bits.astype(np.float64)}
+    return {**columns, **scores}, undefined_reasons(scores, target, **known)
+
+
+def lowercase_stats(model, texts: Texts, progress=None) -> TokenStats:
+    """The target on the lower-cased samples, each after its lower-cased prompt."""
+    encode = model.vocabulary.encode_all
+    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
+    ids = encode([t.lower() for t in texts.text])
+    prompts = [bos + p for p in encode([p.lower() for p in texts.prompt])]
+    return model.token_stats(ids, prompts, progress=progress)
+
+
+def reference_stats(context: Context, name: str, texts: Texts, progress=None, dtype=None) -> TokenStats:
+    """A reference on the samples: on the same tokens if it has the same vocabulary, else on the text."""
+    model = context.model(name, dtype=dtype)
+    if _same_vocabulary(context, name, dtype):
+        return model.token_stats(texts.token_ids, texts.prompt_ids, progress=progress)
+    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
+    ids = model.vocabulary.encode_all(texts.text)
+    prompts = [bos + p for p in model.vocabulary.encode_all(texts.prompt)]
+    return model.token_stats(ids, prompts, progress=progress)
+
+
+def _same_vocabulary(context: Context, name: str, dtype: str | None) -> bool:
+    mine = context.model(TARGET, dtype=dtype).vocabulary.fingerprint
+    return context.model(name, dtype=dtype).vocabulary.fingerprint == mine
+
+
+def _count(context: Context, reasons: dict) -> None:
+    """Add the reasons of undefined scores to the manifest."""
+    known = context.run.manifest.setdefault("undefined", {})
+    for name, counts in reasons.items():
+        total = Counter(known.get(name, {}))
+        total.update({reason: int(n) for reason, n in counts.items()})
+        known[name] = dict(total)
+    context.run.save()

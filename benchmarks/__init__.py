@@ -1,0 +1,1 @@
+"""Speed and memory, measured by hand; no test depends on them."""

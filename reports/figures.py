@@ -1,0 +1,241 @@
+"""Frames to figures, by matplotlib's objects alone: no pyplot, nothing global.
+
+Colours have roles. On the page `to_svg` swaps each for the page's own colour of that role, so that
+a figure follows the reader's light or dark theme; elsewhere they are what they are here.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from reports.schema import CONTROL
+from reports.svg import COLOURS, to_svg
+
+__all__ = ["COLOURS", "by_repeats_figure", "figure3", "precision_figure", "to_svg"]
+
+_RASTER_FROM = 2_000  # points of one kind above which they are drawn as an image
+_SMALL, _BASE = 8.5, 9.5  # font sizes, points
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _panels(names: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with one bare panel for each name, at most three side by side, on equal axes."""
+    n_columns = min(max(len(names), 1), 3)
+    n_rows = -(-max(len(names), 1) // n_columns)
+    figure = _figure(9.0 if n_columns > 1 else 7.2, height * n_rows)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
+    panels = list(grid.flat)
+    for panel in panels[max(len(names), 1) :]:
+        panel.set_axis_off()
+    for panel, name in zip(panels, names, strict=False):
+        _bare(panel)
+        panel.set_title(
+            name, loc="left", fontsize=_BASE, fontweight="bold", color=COLOURS["ink"],
+            parse_math=False,
+        )  # fmt: skip
+    return figure, panels[: len(names)]
+
+
+def _bare(panel: Axes) -> None:
+    for side, spine in panel.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(COLOURS["rule"])
+    panel.tick_params(
+        which="both", color=COLOURS["rule"], labelcolor=COLOURS["muted"], labelsize=_SMALL
+    )
+    panel.tick_params(which="minor", length=0)
+    panel.set_facecolor("none")
+
+
+def _label(panel: Axes, x: str = "", y: str = "") -> None:
+    panel.set_xlabel(x, fontsize=_SMALL, color=COLOURS["muted"])
+    panel.set_ylabel(y, fontsize=_SMALL, color=COLOURS["muted"])
+
+
+def _legend(figure: Figure, panel: Axes) -> None:
+    handles, labels = panel.get_legend_handles_labels()
+    if handles:
+        legend = figure.legend(
+            handles, labels, loc="outside upper left", ncols=4, frameon=False,
+            fontsize=_SMALL, labelcolor=COLOURS["muted"], handletextpad=0.4, columnspacing=1.6,
+        )  # fmt: skip
+        for handle in legend.legend_handles:
+            if isinstance(handle, PathCollection):
+                handle.set_sizes([24])  # samples are too small to see in a legend
+                handle.set_alpha(1)
+
+
+def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
+    """zlib entropy against perplexity: all samples, the candidates, and what was found.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        strategy, nll and zlib_bits of all samples.
+    candidates : DataFrame
+        The same of the candidates, with verdict and best_rank; those of the control alone are
+        not drawn.
+
+    Returns
+    -------
+    Figure
+        One panel a strategy.
+
+    Source
+    ------
+    Carlini et al. 2021, Figure 3.
+
+    >>> scores = pd.DataFrame({"strategy": ["top-n"], "nll": [1.0], "zlib_bits": [900.0]})
+    >>> len(figure3(scores, scores.assign(verdict="verbatim", best_rank=1)).axes)
+    1
+    """
+    strategies = sorted(scores["strategy"].unique())
+    figure, panels = _panels(strategies, 3.9)
+    listed = candidates[candidates["best_rank"].notna()]
+    layers = (
+        ("fuzzy", "found nearly so", "fuzzy", {"marker": "D", "s": 16}),
+        ("verbatim", "found verbatim", "verbatim", {"marker": "o", "s": 18}),
+    )
+    for panel, strategy in zip(panels, strategies, strict=True):
+        own = listed[listed["strategy"] == strategy]
+        everything = scores[scores["strategy"] == strategy]
+        _scatter(panel, everything, "all samples", color=COLOURS["sample"], s=5, alpha=0.35, lw=0)
+        rest = own[~own["verdict"].isin([layer[0] for layer in layers])]
+        blue = COLOURS["candidate"]
+        _scatter(panel, rest, "candidates", facecolors="none", edgecolors=blue, s=16, linewidths=1)
+        for verdict, label, role, style in layers:
+            found = own[own["verdict"] == verdict]
+            # A verdict that no candidate has needs no line in the legend.
+            if (listed["verdict"] == verdict).any():
+                _scatter(panel, found, label, color=COLOURS[role], lw=0, **style)
+        _label(panel, x="Perplexity under the target")
+    for panel in panels:
+        _scale(panel)
+    if panels:
+        panels[0].set_ylabel("zlib entropy, bits")
+        _legend(figure, panels[0])
+    return figure
+
+
+def _scale(panel: Axes) -> None:
+    """Perplexity on a log axis with plain numbers, enough of them for its range; bits linear."""
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    n_decades = np.log10(high / low)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1,) if n_decades > 2 else (1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+
+
+def _scatter(panel: Axes, frame: pd.DataFrame, label: str, **style: object) -> None:
+    """Points of a frame that have a place on the plot; an image where they are many."""
+    with np.errstate(over="ignore"):
+        perplexity = np.exp(frame["nll"].to_numpy(dtype=float, na_value=np.nan))
+    bits = frame["zlib_bits"].to_numpy(dtype=float, na_value=np.nan)
+    shown = np.isfinite(perplexity) & np.isfinite(bits)
+    many = bool(shown.sum() > _RASTER_FROM)
+    panel.scatter(perplexity[shown], bits[shown], label=label, rasterized=many, **style)  # type: ignore[arg-type]
+
+
+def precision_figure(summary: pd.DataFrame) -> Figure:
+    """Precision of each list with its interval, beside a random draw.
+
+    Parameters
+    ----------
+    summary : DataFrame
+
+    Returns
+    -------
+    Figure
+        One panel a strategy; the control is a line, its interval a band.
+
+    >>> frame = pd.DataFrame({"strategy": ["top-n"] * 2, "score": ["zlib", "random"],
+    ...     "precision": [0.6, 0.1], "precision_low": [0.5, 0.0], "precision_high": [0.7, 0.2]})
+    >>> len(precision_figure(frame).axes)
+    1
+    """
+    strategies = list(dict.fromkeys(summary["strategy"]))
+    names = [score for score in dict.fromkeys(summary["score"]) if score != CONTROL]
+    height = 1.1 + 0.32 * len(names)
+    figure, panels = _panels(strategies, height)
+    for panel, strategy in zip(panels, strategies, strict=True):
+        own = summary[summary["strategy"] == strategy].set_index("score")
+        if CONTROL in own.index:
+            control = 100 * own.loc[CONTROL]
+            low, high = control["precision_low"], control["precision_high"]
+            panel.axvspan(low, high, color=COLOURS["sample"], alpha=0.18, lw=0)
+            label = "random draw, 95 % interval"
+            panel.axvline(control["precision"], color=COLOURS["muted"], lw=1, ls="--", label=label)
+        rows = 100 * own.reindex(names)[["precision", "precision_low", "precision_high"]]
+        value = rows["precision"]
+        reach = [value - rows["precision_low"], rows["precision_high"] - value]
+        panel.errorbar(
+            value, range(len(names)), xerr=reach, fmt="o", ms=5, lw=1.4,
+            color=COLOURS["verbatim"], label="list of a score, 95 % interval",
+        )  # fmt: skip
+        panel.set_yticks(range(len(names)), names)
+        panel.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
+        panel.spines["left"].set_visible(False)
+        panel.grid(axis="y", color=COLOURS["rule"], lw=0.6)
+        panel.set_axisbelow(True)
+        panel.set_xlim(-2, 102)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        _label(panel, x="Found verbatim, % of the list")
+    if panels:
+        _legend(figure, panels[0])
+    return figure
+
+
+def by_repeats_figure(table: pd.DataFrame) -> Figure:
+    """How many documents came out, by how often the training text repeated them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What `tables.by_repeats` returns.
+
+    Returns
+    -------
+    Figure
+
+    Source
+    ------
+    Carlini et al. 2021, section 7.
+
+    >>> table = pd.DataFrame({"kind": ["text"], "repeats": [4], "share": [0.5], "low": [0.1],
+    ...     "high": [0.9]})
+    >>> len(by_repeats_figure(table).axes)
+    1
+    """
+    figure = _figure(7.2, 3.2)
+    panel = figure.subplots()
+    _bare(panel)
+    repeats = sorted(table["repeats"].unique())
+    kinds = sorted(table["kind"].unique(), reverse=True)
+    colours = cycle(COLOURS[role] for role in ("verbatim", "candidate", "fuzzy", "muted"))
+    for at, (kind, colour) in enumerate(zip(kinds, colours, strict=False)):
+        own = table[table["kind"] == kind].sort_values("repeats")
+        # Side by side, so that intervals of two kinds do not hide each other.
+        x = [repeats.index(n) + 0.12 * (at - (len(kinds) - 1) / 2) for n in own["repeats"]]
+        value = 100 * own["share"]
+        reach = [value - 100 * own["low"], 100 * own["high"] - value]
+        panel.errorbar(x, value, yerr=reach, fmt="o-", ms=5, lw=1.4, color=colour, label=kind)
+    panel.set_xticks(range(len(repeats)), [f"{n:,}" for n in repeats])
+    panel.set_ylim(-3, 103)
+    panel.yaxis.set_major_locator(MaxNLocator(5))
+    _label(panel, "Times in the training text (0 = held out)", "Extracted, % of documents")
+    _legend(figure, panel)
+    return figure

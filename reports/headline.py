@@ -1,0 +1,165 @@
+"""What an audit found, in sentences: the top of the page and the end of the terminal's output."""
+
+import numpy as np
+import pandas as pd
+
+from attacks.estimates import clopper_pearson
+from reports.schema import CONTROL
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage without its sign: 0.357 is "35.7".
+
+    >>> percent(0.357), percent(1.0, 0)
+    ('35.7', '100')
+    """
+    return f"{100 * share:.{digits}f}"
+
+
+def headline(
+    candidates: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    corpus_bytes: int | None = None,
+    n_documents: int | None = None,
+) -> list[str]:
+    """What was found, with counts and intervals; what was not checked is said as well.
+
+    Parameters
+    ----------
+    candidates, summary : DataFrame
+    corpus_bytes, n_documents : int, optional
+        Size of the training text that was searched.
+
+    Returns
+    -------
+    list of str
+        Sentences. The first is about the union of the scores' lists, without the control: its
+        interval describes this short list, not what the model gives out at large.
+
+    >>> none = pd.DataFrame({"best_rank": [1], "verdict": ["not checked"]})
+    >>> headline(none, pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"]}))
+    ['1 candidate is listed.',
+     'No training text was given, so nothing is claimed to be memorized.']
+    """
+    listed = candidates[candidates["best_rank"].notna()]
+    checked = listed[listed["verdict"] != "not checked"]
+    if not len(listed):
+        return ["No candidate was chosen: no sample has a score."]
+    if not len(checked):
+        return [
+            f"{_count(len(listed), 'candidate')} {_is(len(listed))} listed.",
+            "No training text was given, so nothing is claimed to be memorized.",
+        ]
+    verbatim = checked[checked["verdict"] == "verbatim"]
+    sentences = [_found(len(checked), len(verbatim), _searched(corpus_bytes, n_documents))]
+    n_fuzzy = int((checked["verdict"] == "fuzzy").sum())
+    if n_fuzzy:
+        alike = "resembles" if n_fuzzy == 1 else "resemble"
+        sentences.append(f"{n_fuzzy:,} more {alike} a passage of it without matching verbatim.")
+    n_left = len(listed) - len(checked)
+    if n_left:
+        were = "was" if n_left == 1 else "were"
+        sentences.append(f"{_count(n_left, 'candidate')} {were} not checked.")
+    return [*sentences, *_details(verbatim), *_best_list(summary)]
+
+
+def not_claimed(candidates: pd.DataFrame) -> list[str]:
+    """What a reader might take from the numbers and should not.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+
+    Returns
+    -------
+    list of str
+
+    >>> len(not_claimed(pd.DataFrame({"verdict": ["not found"]})))
+    3
+    """
+    always = (
+        "Candidates are what the scores put on top, not a random draw: their share of verbatim "
+        "text says nothing of how often the model repeats training text in ordinary use."
+    )
+    if (candidates["verdict"] == "not checked").all():
+        return [
+            "A high score makes a text worth checking; it is no evidence that it was memorized.",
+            always,
+        ]
+    elsewhere = (
+        "“Not found” means not found in the text that was searched. If the model was trained on "
+        "more, the candidate may still be memorized."
+    )
+    commonplace = (
+        "“Verbatim” means that the text is in the training text; common phrases and short "
+        "boilerplate can be there without having been learned from any one document."
+    )
+    return [elsewhere, always, commonplace]
+
+
+def _is(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def _bytes(n: int) -> str:
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    power = next((p for p in range(len(units)) if n < 999.95 * 1000**p), len(units) - 1)
+    return _count(n, "byte") if not power else f"{n / 1000**power:.1f} {units[power]}"
+
+
+def _searched(corpus_bytes: int | None, n_documents: int | None) -> str:
+    size = "the training text given" if corpus_bytes is None else f"{_bytes(corpus_bytes)} of text"
+    return size if n_documents is None else f"{size} in {_count(n_documents, 'document')}"
+
+
+def _share(n: int, of: int) -> str:
+    low, high = clopper_pearson(n, of)
+    return f"{percent(n / of)} %, 95 % interval {percent(float(low))}–{percent(float(high))}"
+
+
+def _found(n_checked: int, n_verbatim: int, searched: str) -> str:
+    candidates = _count(n_checked, "candidate")
+    share = _share(n_verbatim, n_checked)
+    found = "none is" if not n_verbatim else f"{n_verbatim:,} {_is(n_verbatim)}"
+    return f"Of {candidates} checked against {searched}, {found} verbatim ({share})."
+
+
+def _details(verbatim: pd.DataFrame) -> list[str]:
+    """The longest match, and how many matches are in one document alone (k-eidetic, k = 1)."""
+    sentences = []
+    longest = verbatim["match_n_tokens"].max() if len(verbatim) else pd.NA
+    if pd.notna(longest):
+        sentences.append(f"The longest verbatim passage is {_count(int(longest), 'token')} long.")
+    n_single = int((verbatim["n_documents"] == 1).sum()) if len(verbatim) else 0
+    if n_single:
+        stand = "stands" if n_single == 1 else "stand"
+        sentences.append(
+            f"{n_single:,} of the {len(verbatim):,} verbatim {stand} in a single document of it."
+        )
+    return sentences
+
+
+def _best_list(summary: pd.DataFrame) -> list[str]:
+    """The most precise list beside a random draw of the same strategy."""
+    real = summary[(summary["score"] != CONTROL) & summary["precision"].notna()]
+    if real.empty or not real["n_verbatim"].any():
+        return []
+    best = real.loc[real["precision"].idxmax()]
+    control = summary[(summary["score"] == CONTROL) & (summary["strategy"] == best["strategy"])]
+    sentence = (
+        f"The most precise list is {best['score']} on {best['strategy']}: "
+        f"{_share_of_list(best)} verbatim"
+    )
+    if control.empty or np.isnan(control["precision"].iloc[0]):
+        return [sentence + "."]
+    return [f"{sentence}; of a random draw, {_share_of_list(control.iloc[0])}."]
+
+
+def _share_of_list(row: pd.Series) -> str:
+    interval = f"{percent(row['precision_low'], 0)}–{percent(row['precision_high'], 0)} %"
+    return f"{row['n_verbatim']:,} of {row['n_chosen']:,} ({interval})"

@@ -1,0 +1,178 @@
+"""Candidates as compact JSON for the page, and the two encodings that keep it small.
+
+Everything is by column. Text is as it will be shown: hidden characters are escapes already, and
+offsets count what the browser counts (UTF-16 units). Per token the page gets three numbers, packed
+at about one character each: length, log-probability in tenths of a nat, and rank.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from reports.escaping import visible
+from reports.schema import CONTROL, VERDICTS, score_names
+
+# 80 characters that JSON and HTML leave alone. Digits from 60 up say that more follows.
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%()*+,-./:;=?@["
+_LAST, _BASE = 60, 20
+_WHOLE = (
+    *("n_tokens", "best_rank", "match_n_tokens", "match_n_chars", "n_documents"),
+    *("n_occurrences", "doc_offset", "fuzzy_n_words"),
+)
+_NAMES = ("doc_id", "fuzzy_doc_id", "duplicate_of")
+
+
+def pack(numbers: Iterable[int]) -> str:
+    """Whole numbers >= 0 as text: one character for each below 60, one more for each factor 20.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+
+    Returns
+    -------
+    str
+        The page's script holds the way back.
+
+    >>> pack([0, 59, 60, 61, 1259, 1260])
+    '0xy0z0[xyy0'
+    """
+    out = []
+    for number in numbers:
+        rest = int(number)
+        while rest >= _LAST:
+            more, digit = divmod(rest - _LAST, _BASE)
+            out.append(ALPHABET[_LAST + digit])
+            rest = more
+        out.append(ALPHABET[rest])
+    return "".join(out)
+
+
+def candidates_json(candidates: pd.DataFrame) -> str:
+    """The candidates as JSON that can stand in a <script> element.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        The frame `candidates`; the token columns may be absent.
+
+    Returns
+    -------
+    str
+        No <, > or & in it, and no line separator: it cannot end its element.
+
+    >>> "<" in candidates_json(pd.DataFrame({"sample_id": ["a"], "text": ["</script>"]}))
+    False
+    """
+    frame = candidates
+    shown = [_shown(row) for row in _records(frame)]
+    scores = score_names(frame)
+    raw = [name for name in frame.columns if str(name).startswith(("nll", "zlib_bits"))]
+    lists = [n for n in (*scores, CONTROL) if f"rank:{n}" in frame]
+    payload = {
+        "n": len(frame),
+        "alphabet": ALPHABET,
+        "verdicts": VERDICTS,
+        "verdict": [VERDICTS.index(v) if v in VERDICTS else 3 for v in _column(frame, "verdict")],
+        "id": _texts(frame, "sample_id"),
+        **_coded(frame, "strategy"),
+        **_coded(frame, "prompt"),
+        **{name: _whole(frame[name]) for name in _WHOLE if name in frame},
+        **{name: _texts(frame, name) for name in _NAMES},
+        "scores": {name: _decimals(frame[name]) for name in scores},
+        "raw": {name: _decimals(frame[name]) for name in raw},
+        "lists": {name: _whole(frame[f"rank:{name}"]) for name in lists},
+        **{name: [row[name] for row in shown] for name in _SHOWN},
+    }
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+_SHOWN = ("text", "start", "end", "lengths", "surprise", "ranks")
+_TOKENS = ("token_end", "token_logprob", "token_rank")
+
+
+def _records(frame: pd.DataFrame) -> Iterable[dict]:
+    names = [n for n in ("text", "match_start", "match_end", *_TOKENS) if n in frame]
+    for values in zip(*(frame[name].tolist() for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _shown(row: dict) -> dict:
+    """One candidate's text as shown, with its match and its tokens in the page's units."""
+    raw = row["text"] if isinstance(row.get("text"), str) else ""
+    text = visible(raw, keep_newlines=True, double_backslash=False)
+    place = _places(raw, text)
+    ends = _list(row.get("token_end"))
+    at = place[np.clip(np.array([0, *ends], dtype=np.int64), 0, len(raw))]
+    has_match = not pd.isna(row.get("match_start")) and not pd.isna(row.get("match_end"))
+    return {
+        "text": text,
+        "start": int(place[row["match_start"]]) if has_match else None,
+        "end": int(place[row["match_end"]]) if has_match else None,
+        "lengths": pack(np.diff(at).tolist()),
+        # 0 stands for "no probability"; a token that is certain has 1.
+        "surprise": pack(_tenths(value) for value in _list(row.get("token_logprob"))),
+        "ranks": pack(max(int(value), 0) for value in _list(row.get("token_rank"))),
+    }
+
+
+def _list(value: Sequence | np.ndarray | None) -> list:
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else []
+
+
+def _tenths(logprob: float) -> int:
+    if math.isnan(logprob):
+        return 0
+    return 1 + min(round(-10 * min(logprob, 0.0)), 9999) if math.isfinite(logprob) else 10_000
+
+
+def _places(raw: str, shown: str) -> np.ndarray:
+    """Where each raw character starts in the shown text, in UTF-16 units; and the end."""
+    if len(raw) == len(shown) and max(raw, default="") < "\U00010000":
+        return np.arange(len(raw) + 1)
+    widths = [len(_one(char)) + (char > "\uffff" and _one(char) == char) for char in raw]
+    return np.concatenate([[0], np.cumsum(widths, dtype=np.int64)])
+
+
+def _one(char: str) -> str:
+    return visible(char, keep_newlines=True, double_backslash=False)
+
+
+def _column(frame: pd.DataFrame, name: str) -> list:
+    return frame[name].tolist() if name in frame else [None] * len(frame)
+
+
+def _texts(frame: pd.DataFrame, name: str) -> list[str | None]:
+    values = _column(frame, name)
+    return [
+        visible(value, keep_newlines=True, double_backslash=False)
+        if isinstance(value, str)
+        else None
+        for value in values
+    ]
+
+
+def _coded(frame: pd.DataFrame, name: str) -> dict[str, list]:
+    """A column of few different texts as those texts (plural name) and their numbers."""
+    texts = _texts(frame, name)
+    kinds = list(dict.fromkeys(texts))
+    number = {kind: at for at, kind in enumerate(kinds)}
+    plural = {"strategy": "strategies", "prompt": "prompts"}[name]
+    return {plural: kinds, name: [number[text] for text in texts]}
+
+
+def _whole(column: pd.Series) -> list[int | None]:
+    missing = column.isna().tolist()
+    return [None if m else int(v) for v, m in zip(column.tolist(), missing, strict=True)]
+
+
+def _decimals(column: pd.Series) -> list[float | str | None]:
+    """Five significant digits; JSON has no infinity, so that goes as text."""
+    values = column.to_numpy(dtype=float, na_value=np.nan).tolist()
+    return [None if v != v else float(f"{v:.5g}") if math.isfinite(v) else str(v) for v in values]

@@ -1,0 +1,244 @@
+"""Every column of the frames that an audit leaves: name, type, unit, meaning, as data.
+
+A name may end in `*`: `rank:*` stands for `rank:zlib`, `rank:random` and so on. Columns that are
+not `required` may be absent; nothing that is not listed may be present.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import pandas as pd
+
+SCORE_PATTERNS = ("perplexity", "reference:*", "zlib", "lowercase", "window")
+CONTROL = "random"
+VERDICTS = ("verbatim", "fuzzy", "not found", "not checked")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name (or pattern), type, unit (or "") and meaning.
+
+    >>> Column("rank:*", "Int64", "", "Place in a list.", required=False).matches("rank:zlib")
+    True
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    required: bool = True
+
+    def matches(self, name: str) -> bool:
+        """Whether a frame's column of this name is this column."""
+        return fnmatchcase(name, self.name)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame's name and its columns, in order.
+
+    >>> SUMMARY.name, SUMMARY.columns[0].name
+    ('summary', 'strategy')
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+
+
+def _optional(name: str, dtype: str, unit: str, meaning: str) -> Column:
+    return Column(name, dtype, unit, meaning, required=False)
+
+
+_SAMPLE_ID = Column("sample_id", "str", "", "Name of the sample, unique in the run.")
+_STRATEGY = Column("strategy", "str", "", "Sampling strategy that drew it.")
+_PROMPT = Column("prompt", "str", "", "Text given to the model first; empty if none.")
+_TEXT = Column("text", "str", "", "Generated text, without the prompt.")
+_N_TOKENS = Column("n_tokens", "int64", "tokens", "Length of the generated text.")
+_N_CHARS = Column("n_chars", "int64", "characters", "Length of the generated text.")
+_DOC_ID = "Document of the training text in which the match was found first."
+
+_RAW = (
+    Column("nll", "float64", "nats/token", "Mean negative log-probability under the target."),
+    _optional("nll_reference:*", "float64", "nats/token", "The same under a reference model."),
+    _optional("nll_lowercase", "float64", "nats/token", "Target, on the lower-cased text."),
+    _optional("zlib_bits", "float64", "bits", "Size of the text when compressed by zlib."),
+)
+_SCORES = tuple(
+    _optional(name, "float64", "", "Score; higher = more likely memorized, NaN = undefined.")
+    for name in SCORE_PATTERNS
+)
+
+SAMPLES = Table(
+    "samples",
+    (
+        _SAMPLE_ID,
+        _STRATEGY,
+        _PROMPT,
+        _TEXT,
+        _N_TOKENS,
+        _N_CHARS,
+        Column("n_bytes", "int64", "bytes", "Length of the generated text in UTF-8."),
+        Column("finish", "str", "", "Why it ended: 'length' or 'eos'."),
+        _optional("token_ids", "list[int32]", "", "Generated tokens."),
+        _optional("logprob", "list[float32]", "nats", "Log-probability of each token."),
+        _optional("rank", "list[int32]", "", "Rank of each token; 0 = the model's first choice."),
+    ),
+)
+
+SCORES = Table("scores", (_SAMPLE_ID, _STRATEGY, _N_TOKENS, *_RAW, *_SCORES))
+
+CANDIDATES = Table(
+    "candidates",
+    (
+        _SAMPLE_ID,
+        _STRATEGY,
+        _TEXT,
+        _PROMPT,
+        _N_TOKENS,
+        _N_CHARS,
+        *_RAW,
+        *_SCORES,
+        _optional("rank:*", "Int64", "", "Place in a score's list, 1 = top; NA = not on it."),
+        Column("best_rank", "Int64", "", "Best place over the scores; NA = control only."),
+        Column("duplicate_of", "str", "", "Earlier candidate that it repeats, or NA."),
+        Column("verdict", "str", "", "One of: " + ", ".join(VERDICTS) + "."),
+        Column("match_start", "Int64", "characters", "Start in text of the longest overlap."),
+        Column("match_end", "Int64", "characters", "End in text of the longest overlap."),
+        Column("match_n_tokens", "Int64", "tokens", "Length of the longest verbatim overlap."),
+        Column("match_n_chars", "Int64", "characters", "Length of the longest overlap."),
+        Column("n_documents", "Int64", "documents", "Documents that hold it: k of k-eidetic."),
+        Column("n_occurrences", "Int64", "", "How often the training text holds it."),
+        Column("doc_id", "str", "", _DOC_ID),
+        Column("doc_offset", "Int64", "characters", "Where in that document it starts."),
+        Column("fuzzy_n_words", "Int64", "words", "Words in common with the nearest passage."),
+        Column("fuzzy_doc_id", "str", "", "Document of the nearest passage."),
+        _optional("token_ids", "list[int32]", "", "Generated tokens. Page only."),
+        _optional("token_logprob", "list[float64]", "nats", "Of each token. Page only."),
+        _optional("token_rank", "list[int32]", "", "Of each token, 0 = first choice. Page only."),
+        _optional("token_end", "list[int32]", "characters", "End of each token. Page only."),
+    ),
+)
+
+SUMMARY = Table(
+    "summary",
+    (
+        _STRATEGY,
+        Column("score", "str", "", f"Score that made the list, or '{CONTROL}'."),
+        Column("n_samples", "int64", "", "Samples of this strategy."),
+        Column("n_undefined", "int64", "", "Samples for which the score is undefined."),
+        Column("n_chosen", "int64", "", "Candidates on the list."),
+        Column("n_duplicates_skipped", "int64", "", "Duplicates passed over on the way."),
+        Column("n_verbatim", "int64", "", "Candidates found verbatim in the training text."),
+        Column("n_fuzzy", "int64", "", "Candidates found nearly so."),
+        Column("precision", "float64", "share", "n_verbatim / n_chosen; NaN = not checked."),
+        Column("precision_low", "float64", "share", "Clopper-Pearson, 95 %, lower end."),
+        Column("precision_high", "float64", "share", "Clopper-Pearson, 95 %, upper end."),
+        Column("n_distinct_documents", "int64", "", "Distinct doc_id among the verbatim."),
+        Column("longest_match_tokens", "Int64", "tokens", "Longest verbatim overlap; NA = none."),
+    ),
+)
+
+MATCHES = Table(
+    "matches",
+    (
+        _SAMPLE_ID,
+        Column("start", "int64", "characters", "Where in the sample the overlap starts."),
+        Column("end", "int64", "characters", "Where in the sample it ends."),
+        Column("n_tokens", "int64", "tokens", "Its length."),
+        Column("n_chars", "int64", "characters", "Its length."),
+        Column("n_documents", "int64", "documents", "Documents that hold it."),
+        Column("n_occurrences", "int64", "", "How often the training text holds it."),
+        Column("doc_id", "str", "", _DOC_ID),
+        Column("doc_offset", "int64", "characters", "Where in that document it starts."),
+    ),
+)
+
+
+def describe(table: Table) -> pd.DataFrame:
+    """A table's columns as a frame, for a notebook or a page of documentation.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    DataFrame: name, dtype, unit, meaning, required; one row a column.
+
+    >>> describe(SCORES).head(1)["name"].item()
+    'sample_id'
+    """
+    return pd.DataFrame([vars(column) for column in table.columns])
+
+
+def check(frame: pd.DataFrame, table: Table) -> None:
+    """Refuse a frame that lacks a required column or has one that nobody described.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    table : Table
+
+    Raises
+    ------
+    ValueError
+        Naming every missing and every unknown column.
+
+    >>> check(pd.DataFrame({"sample_id": ["a"], "strategy": ["top-n"], "colour": [1]}), SCORES)
+    Traceback (most recent call last):
+    ValueError: scores must have the columns that reports.schema lists; missing: n_tokens, nll;
+    unknown: colour. Add or rename the missing, drop the unknown.
+    """
+    names = [str(name) for name in frame.columns]
+    missing = [c.name for c in table.columns if c.required and c.name not in names]
+    unknown = [name for name in names if not any(c.matches(name) for c in table.columns)]
+    if missing or unknown:
+        parts = [("missing", missing), ("unknown", unknown)]
+        found = "; ".join(f"{word}: {', '.join(some)}" for word, some in parts if some)
+        raise ValueError(
+            f"{table.name} must have the columns that reports.schema lists; {found}. "
+            "Add or rename the missing, drop the unknown."
+        )
+
+
+def conform(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """The frame with its columns in the table's order; columns of one pattern keep theirs.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    table : Table
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    ValueError
+        As `check` does.
+
+    >>> frame = pd.DataFrame({"zlib": [2.0], "nll": [1.0], "n_tokens": [9]})
+    >>> list(conform(frame.assign(strategy="top-n", sample_id="a"), SCORES).columns)
+    ['sample_id', 'strategy', 'n_tokens', 'nll', 'zlib']
+    """
+    check(frame, table)
+    return frame[[n for c in table.columns for n in frame.columns if c.matches(str(n))]]
+
+
+def score_names(frame: pd.DataFrame) -> list[str]:
+    """The columns of a frame that are scores, in the table's order.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `scores` or `candidates`.
+
+    Returns
+    -------
+    list of str
+
+    >>> score_names(pd.DataFrame(columns=["nll", "zlib", "reference:small", "perplexity"]))
+    ['perplexity', 'reference:small', 'zlib']
+    """
+    return [n for p in SCORE_PATTERNS for n in map(str, frame.columns) if fnmatchcase(n, p)]
