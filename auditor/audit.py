@@ -57,7 +57,9 @@ def run_audit(
     return load_run(path)
 
 
-def verify_again(path: str | Path, changes: dict[str, Any], *, progress: Quiet | None = None) -> Run:
+def verify_again(
+    path: str | Path, changes: dict[str, Any], *, progress: Quiet | None = None
+) -> Run:
     """Look for a run's candidates in other training text, or with other least lengths.
 
     Parameters
@@ -88,8 +90,9 @@ def default_folder(config: AuditConfig) -> Path:
 
 
 def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
+    from auditor.stages.about import now, software
     from auditor.stages.context import Context
-    from auditor.stages.reporting import now, report, software
+    from auditor.stages.reporting import report
     from auditor.stages.sampling import sample
     from auditor.stages.scoring import score
     from auditor.stages.shortlisting import shortlist

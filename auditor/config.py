@@ -2,137 +2,57 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from auditor.errors import ConfigError
+from auditor.strategies import (
+    PRESETS,
+    STRICT,
+    Decoding,
+    Positive,
+    Prompts,
+    Strategy,
+    cut,
+    nearest,
+    no_bool,
+    strategy,
+)
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class Decoding(BaseModel):
-    """How the next token is drawn from a model's logits.
-
-    `temperature` holds after `temperature_steps` tokens; before, it falls in a straight line from
-    `temperature_start` (first token) to it. Truncations apply in the order top_k, top_p, min_p,
-    typical_p, after the repetition penalty and the temperature, as in transformers.
-    """
-
-    model_config = _STRICT
-
-    max_new_tokens: Positive = 256
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    temperature_start: Annotated[float, Field(gt=0)] | None = None
-    temperature_steps: Positive = 20
-    top_k: Positive | None = None
-    top_p: Share | None = None
-    min_p: Share | None = None
-    typical_p: Share | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
-    stop_at_eos: bool = False
-    beams: Positive = 1
-
-
-class Prompts(BaseModel):
-    """What the model is given before it samples.
-
-    kind `bos` is the start-of-text token alone; `corpus` takes `min_tokens` to `max_tokens` tokens
-    from a random place of the user's texts; `few-shot` fills a template from a table of examples;
-    `repeat` says one word `repeats` times.
-    """
-
-    model_config = _STRICT
-
-    kind: Literal["bos", "corpus", "few-shot", "repeat"] = "bos"
-    corpus: tuple[str, ...] = ()
-    min_tokens: Positive = 5
-    max_tokens: Positive = 10
-    template: str | None = None
-    examples: str | None = None
-    shots: Positive = 3
-    words: tuple[str, ...] = ()
-    repeats: Positive = 50
-    samples_per_prompt: Positive = 1
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        if self.min_tokens > self.max_tokens:
-            raise ValueError(
-                f"min_tokens must not be above max_tokens ({self.max_tokens}); got "
-                f"{self.min_tokens}. Lower min_tokens or raise max_tokens"
-            )
-        return self
-
-
-class Strategy(BaseModel):
-    """A named way to sample: prompts and decoding."""
-
-    model_config = _STRICT
-
-    name: str
-    prompts: Prompts = Prompts()
-    decoding: Decoding = Decoding()
-
-    @field_validator("name")
-    @classmethod
-    def _plain(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
-            raise ValueError(
-                "a strategy's name holds only a-z, 0-9 and '-' (it names files), at most 41 "
-                f"characters; got {name!r}. Choose another name"
-            )
-        return name
-
-
-# The paper's three (section 4.2 and 5.1) and two of later work.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "top-n": {"prompts": {"kind": "bos"}, "decoding": {"top_k": 40}},
-    "temperature": {
-        "prompts": {"kind": "bos"},
-        "decoding": {"temperature": 1.0, "temperature_start": 10.0, "temperature_steps": 20},
-    },
-    "internet": {"prompts": {"kind": "corpus"}, "decoding": {"top_k": 40}},
-    "few-shot": {"prompts": {"kind": "few-shot"}, "decoding": {"top_k": 40}},
-    "repeat": {"prompts": {"kind": "repeat"}, "decoding": {"top_k": 40}},
-}
-
-
-def strategy(name: str, *, preset: str | None = None, **parts: dict[str, Any]) -> Strategy:
-    """A preset strategy, with parts of its prompts or decoding overridden.
-
-    >>> strategy("top-n", decoding={"top_k": 10}).decoding.top_k
-    10
-    """
-    base = PRESETS.get(preset or name)
-    if base is None:
-        raise ValueError(
-            f"a strategy must be one of {', '.join(PRESETS)} or name one of them as its preset; "
-            f"got {preset or name!r}"
-            + _nearest(preset or name, PRESETS)
-        )
-    merged = {key: {**base.get(key, {}), **(parts.get(key) or {})} for key in ("prompts", "decoding")}
-    return Strategy(name=name, **merged)
+__all__ = [
+    "PRESETS",
+    "AuditConfig",
+    "Decoding",
+    "Prompts",
+    "Strategy",
+    "load_toml",
+    "make_config",
+    "strategy",
+]
 
 
 class AuditConfig(BaseModel):
-    """One audit. Two configs with the same `digest` give the same run."""
+    """One audit. Two configs with the same `digest` give the same run.
 
-    model_config = _STRICT
+    Besides its fields it is told `decoding` and `prompts` (settings of every strategy) and
+    `strategy` (a table a strategy, for settings of its own and `preset`). `strategies` are names
+    of presets or of such tables, or Strategy objects. `top` is 100, or all where there are fewer
+    samples.
+    """
 
-    model: str
+    model_config = STRICT
+
+    model: Annotated[str, Field(min_length=1)]
     references: dict[str, str] = Field(default_factory=dict)
     strategies: tuple[Strategy, ...] = ()
     samples: Positive = 1000
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, BeforeValidator(no_bool), Field(ge=0, lt=2**63)] = 0
     corpus: tuple[str, ...] = ()
     text_field: str | None = None
     strict: bool = False
@@ -153,23 +73,33 @@ class AuditConfig(BaseModel):
     def _spell_out(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        given = dict(given)
-        given["references"] = _named_references(given.get("references", ()))
-        everywhere = {k: given.pop(k, None) or {} for k in ("decoding", "prompts")}
-        tables = given.pop("strategy", None) or {}
-        names = given.get("strategies")
-        wanted = list(names) if names else list(tables) or ["top-n"]
+        given = {key: _without_paths(value) for key, value in given.items()}
+        given["references"] = _named_references(given.get("references"))
+        everywhere = {key: _table(given.pop(key, None), key) for key in ("decoding", "prompts")}
+        tables = _table(given.pop("strategy", None), "strategy")
+        wanted = list(_listed(given.get("strategies")) or tables or ["top-n"])
         given["strategies"] = tuple(_spelt(item, everywhere, tables) for item in wanted)
-        for key in ("corpus",):
-            if isinstance(given.get(key), str | Path):
-                given[key] = (str(given[key]),)
+        for name in tables:  # a table that is not wanted this time is checked all the same
+            _spelt(name, everywhere, tables)
+        given["corpus"] = _listed(given.get("corpus"))
+        samples = given.get("samples")
+        if "top" not in given and isinstance(samples, int) and samples >= 1:
+            given["top"] = min(cls.model_fields["top"].default, samples)
         return given
 
     @model_validator(mode="after")
     def _sound(self):
         names = [s.name for s in self.strategies]
         if len(set(names)) < len(names):
-            raise ValueError(f"each strategy may stand once; got {', '.join(names)}")
+            raise ValueError(
+                f"each strategy may stand once; got {', '.join(names)}. Leave out the second, or "
+                "give it a name of its own: [strategy.NAME] with preset = ..."
+            )
+        if "target" in self.references:
+            raise ValueError(
+                "a reference must not be called 'target', which is the model under audit. Name it "
+                "apart: NAME=SPEC"
+            )
         if self.top > self.samples:
             raise ValueError(
                 f"--top must be between 1 and the number of samples ({self.samples}); got "
@@ -186,7 +116,7 @@ class AuditConfig(BaseModel):
     @property
     def digest(self) -> str:
         """12 hex digits that stand for everything that decides a run's content."""
-        text = json.dumps(self.identity(), sort_keys=True, ensure_ascii=False)
+        text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def identity(self) -> dict[str, Any]:
@@ -194,22 +124,54 @@ class AuditConfig(BaseModel):
         return self.model_dump(mode="json", exclude={"batch_size", "device", "out"})
 
 
+def _without_paths(value: Any) -> Any:
+    """Path objects, at any depth, as text: a notebook has them, a config is plain."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _without_paths(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_without_paths(v) for v in value)
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """One text as a list of one."""
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def _table(value: Any, name: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{name} must be a table of settings; got {cut(value)}. Write it as [{name}] with a "
+            "setting a line"
+        )
+    return value
+
+
 def _spelt(item: Any, everywhere: dict, tables: dict) -> Any:
-    """A strategy by name, with the overrides for all and for it."""
+    """A strategy by name, with the overrides for all and for it; or one that is spelt out."""
+    if isinstance(item, Strategy):
+        item = item.model_dump()
+    if isinstance(item, dict):
+        over = {k: {**_table(item.get(k), k), **v} for k, v in everywhere.items() if v}
+        return {**item, **over}
     if not isinstance(item, str):
         return item
-    own = dict(tables.get(item, {}))
+    own = dict(_table(tables.get(item), f"strategy.{item}"))
     preset = own.pop("preset", None)
     # A table may say `top_k = 10` straight away, or group it under prompts and decoding.
     parts: dict[str, dict] = {}
     for key, model in (("prompts", Prompts), ("decoding", Decoding)):
         flat = {k: own.pop(k) for k in list(own) if k in model.model_fields and k != key}
-        parts[key] = {**everywhere[key], **flat, **own.pop(key, {})}
+        parts[key] = {**everywhere[key], **flat, **_table(own.pop(key, None), key)}
     if own:
         known = [*Prompts.model_fields, *Decoding.model_fields, "preset"]
         wrong = next(iter(own))
         raise ValueError(
-            f"strategy {item!r} has no setting {wrong!r}{_nearest(wrong, known)}. "
+            f"strategy {item!r} has no setting {wrong!r}.{nearest(wrong, known)} "
             f"Settings there are: {', '.join(known)}"
         )
     return strategy(item, preset=preset, **parts)
@@ -219,26 +181,44 @@ def _named_references(given: Any) -> Any:
     """`["gpt2", "mid=gpt2-medium"]` as a mapping of names to specs."""
     if isinstance(given, dict):
         return given
-    if isinstance(given, str):
-        given = [given]
     named: dict[str, str] = {}
-    for item in given or ():
+    for item in _items(_listed(given)):
         name, eq, spec = str(item).partition("=")
-        if not eq:
+        if not eq or "/" in name:  # /models/lr=0.1/last is a path
             name, spec = Path(str(item)).name, str(item)
+        if not name or not spec:
+            raise ValueError(
+                f"a reference must be SPEC or NAME=SPEC; got {str(item)!r}. Fill in what is empty"
+            )
         if name in named:
             raise ValueError(f"two references are called {name!r}. Name them apart: NAME=SPEC")
         named[name] = spec
     return named
 
 
-def _nearest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f". Did you mean {close[0]!r}?" if close else ""
+def _items(value: Any) -> Iterable:
+    if not isinstance(value, Iterable):
+        raise ValueError(
+            f"references must be a list of SPEC or NAME=SPEC; got {cut(value)}. Put it in brackets"
+        )
+    return value
 
 
 def make_config(given: dict[str, Any]) -> AuditConfig:
-    """An AuditConfig, or a ConfigError of one sentence.
+    """The config that these settings mean.
+
+    Parameters
+    ----------
+    given : what an audit file or keywords say; see AuditConfig
+
+    Returns
+    -------
+    AuditConfig
+
+    Raises
+    ------
+    ConfigError
+        One sentence about the first thing that is wrong.
 
     >>> make_config({"model": "gpt2", "samples": 200}).strategies[0].name
     'top-n'
@@ -250,34 +230,86 @@ def make_config(given: dict[str, Any]) -> AuditConfig:
 
 
 def load_toml(path: str | Path) -> dict[str, Any]:
-    """The settings of an audit file, unchecked."""
+    """The settings of an audit file (TOML), unchecked.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, cannot be read, or is not TOML.
+    """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such audit file. Give the path of a TOML file.") from None
+        raise ConfigError(
+            f"{path}: no such audit file. Give the path of a TOML file; a model is named with "
+            "--model."
+        ) from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder. Give the path of a TOML file.") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 ({error.reason}, byte {error.start}).") from None
+        raise ConfigError(
+            f"{path} is not UTF-8 ({error.reason}, byte {error.start}). Save it as UTF-8."
+        ) from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from None
+        raise ConfigError(f"{path} cannot be read ({error.strerror}). Check it.") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}. Mend that place.") from None
+
+
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge", "Raise"),
+    "greater_than": ("above", "gt", "Raise"),
+    "less_than_equal": ("at most", "le", "Lower"),
+    "less_than": ("below", "lt", "Lower"),
+}
+# By how pydantic's error types begin.
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string_unicode": "valid Unicode (a file's name, say, that is not UTF-8)",
+    "string_too": "not empty",
+    "string": "text",
+    "tuple": "a list",
+    "dict": "a table",
+    "model": "a table, or the name of a strategy",
+}
 
 
 def _sentence(error: ValidationError) -> str:
     """The first complaint of pydantic in the house's form: what, allowed, got, remedy."""
     first = error.errors()[0]
-    where = ".".join(str(p) for p in first["loc"] if not isinstance(p, int)) or "the audit"
-    got = first.get("input")
-    if first["type"] == "missing":
-        return f"{where} is missing. Name it, as in: auditor audit --{where} SPEC."
-    if first["type"] == "extra_forbidden":
-        known = [*AuditConfig.model_fields, "strategy", "decoding", "prompts"]
-        word = str(first["loc"][-1])
-        return f"An audit has no setting {word!r}{_nearest(word, known)}. Known: {', '.join(known)}."
-    if first["type"] == "value_error":
+    kind, path = first["type"], [str(p) for p in first["loc"] if not isinstance(p, int)]
+    where = ".".join(path) or "an audit"
+    if kind == "value_error":
         text = str(first["ctx"]["error"])
-        return text if text.endswith((".", "?", ")")) else text + "."
-    what = first["msg"].removeprefix("Input ").rstrip(".")
-    return f"{where} {what}; got {got!r}. Change {where}."
+        return text if text.endswith((".", "?")) else text + "."
+    if kind == "missing":
+        example = (
+            "Name it with --model SPEC, as in: --model gpt2." if where == "model" else "Add it."
+        )
+        return f"{where} is missing. {example}"
+    if kind == "extra_forbidden":
+        return _unknown_setting(path)
+    got = cut(first.get("input"))
+    if kind in _BOUNDS:
+        word, key, remedy = _BOUNDS[kind]
+        return f"{where} must be {word} {first['ctx'][key]}; got {got}. {remedy} {where}."
+    if kind == "literal_error":
+        return f"{where} must be {first['ctx']['expected']}; got {got}. Choose one of these."
+    allowed = next((text for start, text in _KINDS.items() if kind.startswith(start)), None)
+    return f"{where} must be {allowed or first['msg']}; got {got}. Change {where}."
+
+
+def _unknown_setting(path: list[str]) -> str:
+    """The sentence for a setting that does not exist, with what exists there."""
+    models: dict[str, type[BaseModel]]
+    models = {"decoding": Decoding, "prompts": Prompts, "strategies": Strategy}
+    *parents, word = path
+    parent = parents[-1] if parents else ""
+    known = list(models.get(parent, AuditConfig).model_fields)
+    if parent not in models:
+        known += ["strategy", "decoding", "prompts"]
+    what = {"": "An audit", "strategies": "A strategy"}.get(parent, parent)
+    return f"{what} has no setting {word!r}.{nearest(word, known)} Known: {', '.join(known)}."

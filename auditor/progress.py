@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
+
+from reports.escaping import visible
 
 _LINE_EVERY = 30.0
 
@@ -14,7 +16,8 @@ _LINE_EVERY = 30.0
 class Stage(Protocol):
     """What a stage reports to while it works."""
 
-    def advance(self, n: float) -> None: ...
+    def advance(self, n: float) -> None:
+        """So many units more are done."""
 
 
 class Quiet:
@@ -22,6 +25,7 @@ class Quiet:
 
     @contextmanager
     def stage(self, name: str, total: float, unit: str) -> Iterator[Stage]:
+        """A stage of `total` units of work; leaving the context ends it."""
         yield _Silent()
 
     def note(self, sentence: str) -> None:
@@ -60,7 +64,7 @@ class Terminal(Quiet):
             bar.update(task, completed=max(total, 1e-9))
 
     def note(self, sentence):
-        self._console.print(sentence, highlight=False, markup=False, style="yellow")
+        self._console.print(_plain(sentence), highlight=False, markup=False, style="yellow")
 
 
 class _Bar:
@@ -76,9 +80,14 @@ class _Bar:
 class Lines(Quiet):
     """A plain line when a stage ends and every 30 s in between, to stderr."""
 
-    def __init__(self, stream=None, every: float = _LINE_EVERY, clock=time.monotonic):
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        every: float = _LINE_EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._stream = stream or sys.stderr
-        self._every, self._clock = every, clock
+        self.every, self._clock = every, clock
 
     @contextmanager
     def stage(self, name, total, unit):
@@ -89,7 +98,7 @@ class Lines(Quiet):
         self.note(f"{name}: done in {_duration(spent)}{rate}")
 
     def note(self, sentence):
-        print(sentence, file=self._stream, flush=True)
+        print(_plain(sentence), file=self._stream, flush=True)
 
 
 class _Line:
@@ -101,20 +110,24 @@ class _Line:
     def advance(self, n):
         self.done += n
         now = self.clock()
-        if now - self.last >= self.owner._every and self.done:
+        if now - self.last >= self.owner.every and self.done:
             self.last = now
             rate = self.done / (now - self.begun)
             left = max(0.0, self.total - self.done) / rate
             share = min(1.0, self.done / self.total) if self.total else 1.0
             self.owner.note(
-                f"{self.name}: {share:.0%}, {_number(rate)} {self.unit}/s, "
-                f"{_duration(left)} left"
+                f"{self.name}: {share:.0%}, {_number(rate)} {self.unit}/s, {_duration(left)} left"
             )
 
 
 def for_terminal() -> Quiet:
     """A bar where stderr is a terminal, plain lines elsewhere."""
     return Terminal() if sys.stderr.isatty() else Lines()
+
+
+def _plain(sentence: str) -> str:
+    """A sentence may quote a file's name or its content: controls are shown, not sent."""
+    return visible(sentence, double_backslash=False)
 
 
 def _number(value: float) -> str:
@@ -127,8 +140,9 @@ def _duration(seconds: float) -> str:
     >>> _duration(3.21), _duration(75), _duration(7300)
     ('3.2 s', '1 min 15 s', '2 h 01 min')
     """
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
+    seconds = round(seconds)
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"

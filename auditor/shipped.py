@@ -1,4 +1,4 @@
-"""The small files that travel with the project: in a wheel inside the package, in a checkout beside."""
+"""The small files that travel with the project: in a wheel inside the package, else beside it."""
 
 from __future__ import annotations
 
@@ -32,3 +32,16 @@ def shipped(name: str) -> Path:
         there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
         raise ConfigError(f"No {name} ships with the auditor. There are: {', '.join(there)}.")
     return path
+
+
+def shipped_prompts(given: str, ending: str) -> Path | None:
+    """The shipped prompt set that a user named, or None if `given` is no bare name of one.
+
+    A file of that name where the user stands goes first: then it is None, too.
+
+    >>> shipped_prompts("openings", ".txt").name
+    'openings.txt'
+    """
+    path = shipped_folder() / "prompts" / f"{given}{ending}"
+    is_bare = Path(given).name == given and not Path(given).exists()
+    return path if is_bare and path.is_file() else None

@@ -9,7 +9,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auditor.config import AuditConfig, make_config
-from auditor.errors import RunError
+from auditor.errors import AuditError, RunError
 
 FORMAT = 1
-_MANIFEST = "manifest.json"
+_MANIFEST, _LOCK = "manifest.json", ".lock"
 
 
 class Run:
     """A run's folder, open for reading; `auditor.load_run(path)` makes one.
 
     `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are DataFrames whose
-    columns `reports.schema` explains. `manifest` says what was asked and what ran.
+    columns `reports.schema` explains; where a stage has not run yet they raise a RunError. Each
+    file is checked against the sha256 that the manifest has of it. `manifest` says what was asked
+    and what ran.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]):
@@ -75,23 +77,31 @@ class Run:
 
     def _frame(self, name: str, stage: str) -> pd.DataFrame:
         if name not in self.manifest["shards"]:
-            raise RunError(
-                f"{self.path} has no {Path(name).stem} yet: stage {stage!r} has not run. "
-                f"Finish the run with: auditor audit --resume {self.path}."
-            )
+            raise RunError(self._not_yet(Path(name).stem, stage))
         return self.read(name).to_pandas()
+
+    def _not_yet(self, what: str, stage: str) -> str:
+        if what == "matches" and not self.manifest["config"].get("corpus"):
+            return (
+                f"{self.path} has no matches: it was given no training text to look in. "
+                f"Give it with: auditor verify {self.path} --corpus PATH."
+            )
+        return (
+            f"{self.path} has no {what} yet: stage {stage!r} has not run. "
+            f"Finish the run with: auditor audit --resume {self.path}."
+        )
 
     def _stack(self, stage: str, columns: list[str] | None = None) -> pd.DataFrame:
         names = [n for n in self.manifest["shards"] if n.startswith(stage + "/")]
         if not names:
-            raise RunError(f"{self.path} has no {stage} yet. Finish the run first.")
+            raise RunError(self._not_yet(stage, stage.removesuffix("s")))
         frames = [self.read(n, columns).to_pandas() for n in sorted(names, key=self._shard_order)]
         return pd.concat(frames, ignore_index=True)
 
-    def _shard_order(self, name: str) -> tuple[int, str]:
+    def _shard_order(self, name: str) -> tuple[int, int]:
         order = [s["name"] for s in self.manifest["config"]["strategies"]]
-        strategy = Path(name).stem.rpartition("-")[0]
-        return (order.index(strategy) if strategy in order else len(order), name)
+        strategy, _, number = Path(name).stem.rpartition("-")
+        return order.index(strategy), int(number)
 
     def has(self, name: str) -> bool:
         """Whether a file of the run is there as the manifest knows it (by its size)."""
@@ -143,16 +153,25 @@ class RunWriter(Run):
     def save(self) -> None:
         """The manifest, as it stands."""
         raw = json.dumps(self.manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-        write_atomically(self.path / _MANIFEST, raw.encode())
+        # A lone surrogate (from a file's name that is not UTF-8) becomes its JSON escape.
+        write_atomically(self.path / _MANIFEST, raw.encode("utf-8", "backslashreplace"))
 
 
 def load_run(path: str | Path) -> Run:
     """Open a run's folder for reading.
 
+    Parameters
+    ----------
+    path : the folder that holds manifest.json
+
+    Returns
+    -------
+    Run
+
     Raises
     ------
     RunError
-        If there is none, or it was written by another version.
+        If there is none, it is damaged, or it was written by another version.
     """
     path = Path(path)
     manifest = _read_manifest(path)
@@ -170,27 +189,16 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
     RunError
         If the folder holds something else, another config's run, or is in use.
     """
-    manifest = _read_manifest(path)
-    if manifest is None and path.exists() and (not path.is_dir() or _visible(path)):
-        raise RunError(
-            f"--out {path} exists and is not a run's folder. Choose another --out, or empty it."
-        )
-    if manifest is not None and (different := differences(manifest["config"], config.identity())):
-        raise RunError(
-            f"--out {path} holds another run: {'; '.join(different)}. Choose another --out, ask "
-            "for the same again to resume it, or delete the folder."
-        )
+    _refuse_other(path, config)
     with _storage(path):
+        is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.chmod(0o700)
-    with (path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"{path} is being written by another process. Wait for it, or choose another --out."
-            ) from None
-        manifest = _read_manifest(path) or {
+    with _locked(path):
+        # Once more, now that nobody else can write: another process may have been faster.
+        _refuse_other(path, config)
+        manifest = _read_manifest(path)
+        begun = manifest or {
             "format": FORMAT,
             "config": config.identity(),
             "digest": config.digest,
@@ -198,9 +206,60 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
             "stages": {},
             "complete": False,
         }
-        run = RunWriter(path, manifest)
+        run = RunWriter(path, begun)
         run.save()
-        yield run
+        try:
+            yield run
+        except AuditError:
+            if manifest is None:
+                _leave_nothing(path, is_new)
+            raise
+
+
+def _refuse_other(path: Path, config: AuditConfig) -> None:
+    """An error unless the folder is free, or holds a run of this config."""
+    manifest = _read_manifest(path)
+    with _storage(path):
+        if manifest is None and path.exists() and (not path.is_dir() or _visible(path)):
+            raise RunError(
+                f"--out {path} exists and is not a run's folder. Choose another --out, or empty it."
+            )
+    if manifest is not None and (different := differences(manifest["config"], config.identity())):
+        raise RunError(
+            f"--out {path} holds another run: {'; '.join(different)}. Choose another --out, ask "
+            "for the same again to resume it, or delete the folder."
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The folder for this process alone; the kernel lets go even if the process is killed."""
+    with _storage(path):
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with _storage(path):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_ours = os.fstat(descriptor).st_nlink > 0  # 0: just taken back by its owner
+            except BlockingIOError:
+                is_ours = False
+        if not is_ours:
+            raise RunError(
+                f"{path} is being written by another process. Wait for it, or choose another --out."
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _leave_nothing(path: Path, is_new: bool) -> None:
+    """Take back a folder in which nothing was made yet, as after a misspelt model."""
+    with suppress(OSError):
+        if {p.name for p in path.iterdir()} == {_MANIFEST, _LOCK}:
+            (path / _MANIFEST).unlink()
+            (path / _LOCK).unlink()
+            if is_new:
+                path.rmdir()
 
 
 def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
@@ -217,8 +276,9 @@ def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
         if isinstance(old, dict) and isinstance(new, dict):
             out += differences(old, new, f"{prefix}{key}.")
         elif key == "strategies" and isinstance(old, list) and isinstance(new, list):
-            named = [{s["name"]: s for s in side} for side in (old, new)]
-            out += differences(*named, prefix="strategy ")
+            before, after = ({s["name"]: s for s in side} for side in (old, new))
+            apart = differences(before, after, "strategy ")
+            out += apart or ["the strategies are in another order"]
         else:
             shown = [json.dumps(v, ensure_ascii=False) for v in (old, new)]
             if any(len(s) > 60 for s in shown):
@@ -229,7 +289,8 @@ def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
 
 
 def _visible(path: Path) -> bool:
-    return any(p.name != ".lock" for p in path.iterdir())
+    """Whether a folder holds more than what a run that was killed at once leaves."""
+    return any(p.name != _LOCK and p.name != f".{_MANIFEST}.part" for p in path.iterdir())
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
@@ -242,17 +303,28 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
         raise RunError(
             f"{file} cannot be read ({error}). The run's folder is damaged: use another --out."
         ) from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
         raise RunError(
             f"{path} was written by another version (format {found!r}; this one reads {FORMAT}). "
             "Make the run again."
         )
+    for key in ("config", "shards", "stages"):
+        if not isinstance(manifest.get(key), dict):
+            raise RunError(
+                f"{file} has no {key!r}. The run's folder is damaged: use another --out."
+            )
     return manifest
 
 
 def write_atomically(path: Path, raw: bytes) -> None:
-    """All of the bytes under that name, or the file as it was before."""
+    """All of the bytes under that name, or the file as it was before.
+
+    Raises
+    ------
+    RunError
+        If the disk is full, or the folder cannot be written.
+    """
     scratch = path.with_name(f".{path.name}.part")
     with _storage(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -263,8 +335,9 @@ def write_atomically(path: Path, raw: bytes) -> None:
                 sink.flush()
                 os.fsync(sink.fileno())
             os.replace(scratch, path)
-        except OSError:
-            scratch.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):  # what went wrong first is what is told
+                scratch.unlink()
             raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -62,13 +62,13 @@ SIZES = {
         canaries_each=1,
         batch=8,
         rate=4e-3,
-        target=Shape(2, 96, 4, 12),
+        target=Shape(2, 96, 4, 8),
         small=Shape(1, 32, 2, 3),
         medium=Shape(1, 64, 2, 3),
     ),
     "small": Size(
-        n_documents=640,
-        document_chars=720,
+        n_documents=480,
+        document_chars=900,
         n_vocab=2048,
         context=288,
         canaries_each=2,
@@ -195,7 +195,9 @@ def _make(work: Path, size: Size, seed: int, progress) -> None:
     truth = plan(documents, size, seed)
     members = truth[truth["member"]]
     heldout = truth[~truth["member"] & (truth["kind"] == "text")]
-    copies = [(f"{r.doc_id}.{n:02}", r.text) for r in members.itertuples() for n in range(r.repeats)]
+    copies = [
+        (f"{r.doc_id}.{n:02}", r.text) for r in members.itertuples() for n in range(r.repeats)
+    ]
     _write_jsonl(work / "corpus.jsonl", copies)
     _write_jsonl(work / "heldout.jsonl", list(zip(heldout["doc_id"], heldout["text"], strict=True)))
     truth.to_parquet(work / "truth.parquet", index=False)
@@ -267,7 +269,9 @@ def plan(documents: Sequence[str], size: Size, seed: int) -> pd.DataFrame:
     shares = np.array([1 / r for r in REPEATS])
     counts = np.maximum(2, np.floor(n_members * shares / shares.sum())).astype(int)
     counts[0] = n_members - counts[1:].sum()
-    repeats = np.concatenate([np.repeat(REPEATS, counts), np.zeros(len(documents) - n_members, int)])
+    repeats = np.concatenate(
+        [np.repeat(REPEATS, counts), np.zeros(len(documents) - n_members, int)]
+    )
     rows = [
         {"doc_id": f"doc-{i:04}", "kind": "text", "repeats": int(r), "secret": None, "text": text}
         for i, (text, r) in enumerate(zip(documents, rng.permutation(repeats), strict=True))

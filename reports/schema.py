@@ -79,6 +79,7 @@ SAMPLES = Table(
         _N_CHARS,
         Column("n_bytes", "int64", "bytes", "Length of the generated text in UTF-8."),
         Column("finish", "str", "", "Why it ended: 'length' or 'eos'."),
+        _optional("prompt_token_ids", "list[int32]", "", "Tokens of the prompt, BOS included."),
         _optional("token_ids", "list[int32]", "", "Generated tokens."),
         _optional("logprob", "list[float32]", "nats", "Log-probability of each token."),
         _optional("rank", "list[int32]", "", "Rank of each token; 0 = the model's first choice."),

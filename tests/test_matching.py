@@ -69,7 +69,7 @@ def brute_force(needles, corpus, min_tokens, min_chars):
     return sorted(found, key=lambda match: (order.index(match.sample_id), match.start))
 
 
-letters = st.sampled_from(["ab", "abc", "aé", "éè漢🙂", "a ", "漢字"])
+letters = st.sampled_from(["ab", "aaaaaaaab", "abc", "aé", "éè漢🙂", "a ", "漢字"])
 a_text = letters.flatmap(lambda alphabet: st.text(alphabet, max_size=60))
 repetitive = st.tuples(st.text("ab-é", min_size=1, max_size=5), st.integers(1, 25)).map(
     lambda pair: (pair[0] * pair[1])[:70]
@@ -184,6 +184,19 @@ def test_lone_surrogates_are_matched_like_any_character():
     span = "\ud800" * 20 + "plain"
     [match] = find_matches([chars(span)], documents("z" + span), min_chars=25)
     assert (match.start, match.end, match.doc_offset) == (0, 25, 1)
+
+
+def test_planted_needles_are_found_in_a_large_text():
+    text = "".join(np.random.default_rng(1).choice(list("abcdefgh é"), 700_000))
+    starts = [0, 262_143 - 60, 350_000, len(text) - 120]
+    needles = [chars("#" + text[i : i + 120] + "#", str(i)) for i in starts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_BLOCK_BYTES", 1 << 18)
+        got = find_matches(needles, documents("x" * 50, text, text[350_000:350_121]))
+    assert [(m.start, m.end, m.doc_id, m.doc_offset) for m in got] == [
+        (1, 121, "d1", i) for i in starts
+    ]
+    assert [m.n_documents for m in got] == [1, 1, 2, 1]
 
 
 def test_needles_without_tokens_or_text_match_by_characters_or_not_at_all():

@@ -5,6 +5,10 @@ from __future__ import annotations
 import click
 
 from auditor.cli.options import audit_flags, config_from
+from auditor.cli.printing import say
+
+# What a run is resumed with may differ from how it was begun in these alone.
+_FREE = ("batch_size", "device")
 
 
 @click.command()
@@ -40,15 +44,27 @@ def sample(file, resume, **flags) -> None:
     from auditor.progress import for_terminal
 
     run = _run(file, flags, resume, "sample", for_terminal())
-    click.echo(run.path)
+    say(run.path)
 
 
 def _run(file, flags, resume, until, progress):
     from auditor.audit import run_audit
+
+    config = _resumed(file, flags, resume) if resume else config_from(file, flags)
+    return run_audit(config, until=until, progress=progress)
+
+
+def _resumed(file, flags, resume):
+    """The config of a run that is there; flags that would make it another run are refused."""
+    from auditor.config import make_config
     from auditor.store import load_run
 
-    if resume:
-        config = load_run(resume).config.model_copy(update={"out": resume})
-    else:
-        config = config_from(file, flags)
-    return run_audit(config, until=until, progress=progress)
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    named = {p.name: p.opts[0] for p in click.get_current_context().command.params}
+    refused = ([file] if file else []) + [named[name] for name in given if name not in _FREE]
+    if refused:
+        raise click.UsageError(
+            f"--resume goes on with {resume} as it was asked for; got {', '.join(refused)} as "
+            "well. Leave that out, or start another run without --resume."
+        )
+    return make_config({**load_run(resume).config.model_dump(), **given, "out": resume})

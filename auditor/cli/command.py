@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import click
 
 import auditor
+from auditor.cli.printing import say
 from auditor.errors import AuditError
 
 # Verb -> module, and its line in --help, so that --help reads no module.
@@ -25,8 +30,28 @@ VERBS = {
 }
 
 
+class _ReaderLeftError(Exception):
+    """Whoever read our output has gone (`auditor runs | head`): nothing is wrong."""
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # click would end with exit code 1
+        raise _ReaderLeftError from None
+
+
 class Verbs(click.Group):
     """A group that imports a verb's module when the verb is used."""
+
+    def make_context(self, *args, **kwargs):
+        with _reader_may_go():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx):
+        with _reader_may_go():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx):
         return list(VERBS)
@@ -51,7 +76,11 @@ class Verbs(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Verbs,
+    subcommand_metavar="VERB [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(auditor.__version__, "--version", prog_name="auditor")
 def cli() -> None:
     """Find out what of its training data a language model gives back, how much, and how sure.
@@ -62,22 +91,36 @@ def cli() -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """The command with its errors turned into sentences; returns the exit code."""
+    """The command with its errors turned into sentences.
+
+    Parameters
+    ----------
+    args : words after `auditor`; by default the process's own
+
+    Returns
+    -------
+    The exit code: 0 done, 1 could not, 2 usage, 130 interrupted.
+    """
     try:
         # Click returns an exit code for --help and the like, None for a verb that ended well.
         return cli.main(args=args, prog_name="auditor", standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nInterrupted. Start the same command again to go on.", err=True)
         return 130
     except AuditError as error:
-        from reports.escaping import visible
-
-        click.echo(f"auditor: {visible(str(error))}", err=True)
+        say(f"auditor: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone (`auditor runs | head`): nothing is wrong.
-        sys.stderr.close()
+    except _ReaderLeftError:
+        # What is still buffered has nowhere to go either; without this the interpreter complains.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        say(f"auditor: {named}{error.strerror or error}. Check it.", err=True)
+        return 1

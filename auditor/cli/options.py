@@ -7,25 +7,42 @@ from typing import Any
 
 import click
 
-from auditor.config import PRESETS, Decoding, load_toml, make_config
+from auditor.config import PRESETS, AuditConfig, Decoding, load_toml, make_config
+from auditor.errors import ConfigError
 
-_DECODING = [name for name in Decoding.model_fields if name != "stop_at_eos"]
+# Flag -> field of the table that it belongs to.
+_DECODING = {name: name for name in Decoding.model_fields}
+_PROMPTS = {name: name for name in ("template", "examples", "words", "samples_per_prompt")}
+_PROMPTS["prompts"] = "corpus"
+# Flag -> the kind of prompts that reads it, and the preset of that kind.
+_NEEDS = {
+    "prompts": ("corpus", "internet"),
+    "template": ("few-shot", "few-shot"),
+    "examples": ("few-shot", "few-shot"),
+    "words": ("repeat", "repeat"),
+}
 
 _FLAGS: list[Callable] = [
     click.argument("file", required=False, type=click.Path()),
     click.option("--model", help="Model spec: hub id, folder, .gguf, smollm2, testbed:DIR/target."),
     click.option(
-        "--reference", "references", multiple=True, metavar="[NAME=]SPEC",
+        "--reference",
+        "references",
+        multiple=True,
+        metavar="[NAME=]SPEC",
         help="A model to compare with; any number.",
     ),
     click.option(
-        "--strategy", "strategies", multiple=True, metavar="NAME",
+        "--strategy",
+        "strategies",
+        multiple=True,
+        metavar="NAME",
         help=f"How to sample: {', '.join(PRESETS)}; any number.  [default: top-n]",
     ),
     click.option("--samples", type=int, help="Samples of each strategy.  [default: 1000]"),
     click.option("--corpus", multiple=True, metavar="PATH", help="Training text to verify in."),
     click.option("--text-field", help="The JSONL field that holds the text."),
-    click.option("--strict", is_flag=True, default=None, help="Stop at broken lines or bytes."),
+    click.option("--strict/--no-strict", default=None, help="Stop at broken lines or bytes."),
     click.option("--prompts", multiple=True, metavar="PATH", help="Texts for `internet` prefixes."),
     click.option("--template", metavar="PATH", help="Template for `few-shot`: text with {column}."),
     click.option("--examples", metavar="PATH", help="Table for `few-shot`: CSV with a header."),
@@ -41,12 +58,12 @@ _FLAGS: list[Callable] = [
     click.option("--typical-p", type=float, help="Keep the most typical tokens of this mass."),
     click.option("--repetition-penalty", type=float, help="Above 1: repeat less."),
     click.option("--beams", type=int, help="Beam search instead of sampling."),
-    click.option("--stop-at-eos", is_flag=True, default=None, help="End a sample at EOS."),
+    click.option("--stop-at-eos/--no-stop-at-eos", default=None, help="End a sample at EOS."),
     click.option("--top", type=int, help="Length of each short list.  [default: 100]"),
     click.option("--min-match-tokens", type=int, help="Verbatim from here on.  [default: 32]"),
     click.option("--min-match-chars", type=int, help="... or from here on.  [default: 100]"),
     click.option("--truth", metavar="PATH", help="A testbed's truth.parquet."),
-    click.option("--seed", type=int, help="[default: 0]"),
+    click.option("--seed", type=int, help="Decides every sample.  [default: 0]"),
     click.option("--bos", help="Token that starts a text, where the model names none."),
     click.option("--dtype", help="auto, float32 or bfloat16.  [default: auto]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
@@ -63,27 +80,43 @@ def audit_flags(function: Callable) -> Callable:
     return function
 
 
-def config_from(file: str | None, flags: dict[str, Any]):
+def config_from(file: str | None, flags: dict[str, Any]) -> AuditConfig:
     """The config of an audit file and flags; flags win.
 
     A flag on how to prompt or decode holds for every strategy; an audit file can say it for one.
     """
     given = load_toml(file) if file else {}
-    flags = {k: v for k, v in flags.items() if v is not None and v != ()}
-    decoding = {k: flags.pop(k) for k in [*_DECODING, "stop_at_eos"] if k in flags}
-    prompts = {k: flags.pop(k) for k in ("template", "examples", "words") if k in flags}
-    if "prompts" in flags:
-        prompts["corpus"] = flags.pop("prompts")
-    if "samples_per_prompt" in flags:
-        prompts["samples_per_prompt"] = flags.pop("samples_per_prompt")
-    for name, table in (("decoding", decoding), ("prompts", prompts)):
-        if table:
+    said = {name: value for name, value in flags.items() if value is not None and value != ()}
+    for name, names in (("decoding", _DECODING), ("prompts", _PROMPTS)):
+        table = {field: said.pop(flag) for flag, field in names.items() if flag in said}
+        if table and isinstance(given.get(name, {}), dict):
             given[name] = {**given.get(name, {}), **table}
-            # A flag wins over what the file says for one strategy, too.
-            for own in given.get("strategy", {}).values():
-                for key in set(own) & set(table):
-                    del own[key]
-    given.update(flags)
-    if "top" not in given and isinstance(given.get("samples"), int):
-        given["top"] = min(100, max(1, given["samples"]))
-    return make_config(given)
+            _take_out(given.get("strategy"), name, table)
+    config = make_config({**given, **said})
+    _check_used(config, flags)
+    return config
+
+
+def _take_out(strategies: Any, name: str, table: dict[str, Any]) -> None:
+    """A flag wins over what the file says for one strategy, too, flat or grouped."""
+    if not isinstance(strategies, dict):
+        return
+    for own in strategies.values():
+        grouped = own.get(name) if isinstance(own, dict) else None
+        for settings in (own, grouped):
+            if isinstance(settings, dict):
+                for key in set(settings) & set(table):
+                    del settings[key]
+
+
+def _check_used(config: AuditConfig, flags: dict[str, Any]) -> None:
+    """A flag that no strategy asked for would be passed over in silence."""
+    kinds = {s.prompts.kind for s in config.strategies}
+    for flag, (kind, preset) in _NEEDS.items():
+        if flags.get(flag) and kind not in kinds:
+            shown = "--word" if flag == "words" else f"--{flag}"
+            raise ConfigError(
+                f"{shown} is for a strategy of the kind {preset!r}, and none is asked for; got "
+                f"{', '.join(s.name for s in config.strategies)}. Add --strategy {preset}, or "
+                f"leave out {shown}."
+            )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 import pandas as pd
 
+from auditor.cli.printing import say
 from auditor.store import Run
 from reports.escaping import visible
 from reports.tables import headline, not_claimed, table2
@@ -15,7 +17,7 @@ from reports.tables import headline, not_claimed, table2
 def show_run(run: Run, *, as_json: bool = False) -> None:
     """The headline, Table 2 and where the report is; or the summary as JSON."""
     if as_json:
-        click.echo(json.dumps(summary_json(run), indent=2, ensure_ascii=False, sort_keys=True))
+        click.echo(json.dumps(summary_json(run), indent=2, sort_keys=True))
         return
     candidates, summary = run.candidates(), run.summary()
     corpus = run.manifest.get("corpus", {})
@@ -25,17 +27,17 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         corpus_bytes=corpus.get("bytes"),
         n_documents=corpus.get("documents"),
     ):
-        click.echo(visible(sentence))
+        say(sentence)
     click.echo()
     print_frame(table2(summary), "Verbatim of chosen, precision (95 % interval)")
     if (truth := _truth(run, candidates)) is not None:
         click.echo()
         print_frame(truth, "Known truth: documents extracted, by repeats in the training text")
     for sentence in not_claimed(candidates):
-        click.echo(visible(sentence), err=True)
+        say(sentence, err=True)
     for sentence in run.manifest.get("notes", []):
-        click.echo(visible(f"Note: {sentence}"), err=True)
-    click.echo(f"\nReport: {run.report}")
+        say(f"Note: {sentence}", err=True)
+    say(f"\nReport: {run.report}")
 
 
 def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
@@ -78,7 +80,9 @@ def print_frame(frame: pd.DataFrame, title: str) -> None:
     table = Table(title=title, title_justify="left")
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
-        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(Text(visible(str(value))) for value in row))
-    Console(width=None if click.get_text_stream("stdout").isatty() else 140).print(table)
+        table.add_column(
+            Text(visible(str(name))), justify="right" if numeric else "left", overflow="fold"
+        )
+    for row in frame.astype(str).to_numpy().tolist():
+        table.add_row(*(Text(visible(value)) for value in row))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
+
+from auditor.cli.printing import say
 
 
 @click.command()
@@ -17,16 +20,19 @@ def score(run) -> None:
     from auditor.audit import run_audit
 
     config, bar = _config(run), _progress()
-    click.echo(run_audit(config, until="score", progress=bar).path / "scores")
+    say(run_audit(config, until="score", progress=bar).path / "scores")
 
 
 @click.command()
 @click.argument("run")
-@click.option("--corpus", multiple=True, metavar="PATH", help="Training text, in place of the run's.")
+@click.option(
+    "--corpus", multiple=True, metavar="PATH", help="Training text, in place of the run's."
+)
 @click.option("--text-field", help="The JSONL field that holds the text.")
 @click.option("--min-match-tokens", type=int, help="Verbatim from here on.")
 @click.option("--min-match-chars", type=int, help="... or from here on.")
-def verify(run, corpus, text_field, min_match_tokens, min_match_chars) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def verify(run, corpus, text_field, min_match_tokens, min_match_chars, as_json) -> None:
     """Find a run's candidates in training text, and write its report anew.
 
     With other training text, or other least lengths, than before: the old matches are replaced.
@@ -41,7 +47,7 @@ def verify(run, corpus, text_field, min_match_tokens, min_match_chars) -> None:
         "min_match_chars": min_match_chars,
     }
     given = {k: v for k, v in changes.items() if v is not None}
-    show_run(verify_again(run, given, progress=_progress()))
+    show_run(verify_again(run, given, progress=_progress()), as_json=as_json)
 
 
 @click.command()
@@ -57,24 +63,38 @@ def report(run, as_json) -> None:
 
 @click.command()
 @click.argument("folder", default="runs")
-def runs(folder) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
+def runs(folder, as_json) -> None:
     """The runs in FOLDER (default: runs), a line each."""
-    from auditor.errors import AuditError, RunError
-    from auditor.store import load_run
-    from reports.escaping import visible
+    from auditor.errors import RunError
 
     if not Path(folder).is_dir():
         raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
-    for path in sorted(p.parent for p in Path(folder).glob("*/manifest.json")):
-        try:
-            found = load_run(path)
-        except AuditError as error:
-            click.echo(visible(f"{path}  unreadable: {error}"))
-            continue
-        state = "complete" if found.complete else "incomplete"
-        names = ",".join(s["name"] for s in found.manifest["config"]["strategies"])
-        begun = found.manifest.get("begun", "")
-        click.echo(visible(f"{path}  {state}  {found.config.model}  {names}  {begun}"))
+    rows = [_row(p.parent) for p in sorted(Path(folder).glob("*/manifest.json"))]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        say("  ".join(",".join(v) if isinstance(v, list) else v for v in row.values()))
+
+
+def _row(path: Path) -> dict:
+    """What is to be said of one run."""
+    from auditor.errors import AuditError
+    from auditor.store import load_run
+
+    try:
+        found = load_run(path)
+        config = found.config
+    except AuditError as error:
+        return {"run": str(path), "state": "unreadable", "why": str(error)}
+    return {
+        "run": str(path),
+        "state": "complete" if found.complete else "incomplete",
+        "model": config.model,
+        "strategies": [s.name for s in config.strategies],
+        "begun": str(found.manifest.get("begun", "")),
+    }
 
 
 def _config(run):

@@ -13,6 +13,8 @@ from auditor.corpora.overlaps import Overlaps
 # Candidates compared at once: about 100 bytes of memory each.
 _PAIRS_AT_ONCE = 1 << 19
 
+_MAX_PERIOD = 8
+
 
 @dataclass(frozen=True)
 class _Pairs:
@@ -42,6 +44,7 @@ class Occurrences:
         self._text = needles.raw
         self._begins = begins
         self._lengths = ends - begins
+        self._repeats = _repeats(needles.raw, begins, ends - begins)
         n = len(begins)
         self.n_occurrences = np.zeros(n, dtype=np.int64)
         self.n_documents = np.zeros(n, dtype=np.int64)
@@ -92,14 +95,43 @@ class Occurrences:
         piece = np.searchsorted(block.starts, position, "right") - 1
         owned = position < block.owned_ends[piece]
         span, position, length, piece = span[owned], position[owned], length[owned], piece[owned]
-        same = _equal(block.raw, position, self._text, self._begins[span], length)
-        return _Pairs(span[same], position[same], piece[same])
+        order = np.argsort(span * block.n_bytes + position, kind="stable")
+        pairs = _Pairs(span[order], position[order], piece[order])
+        holds = self._holds(block.raw, pairs)
+        return _Pairs(pairs.span[holds], pairs.position[holds], pairs.piece[holds])
+
+    def _holds(self, raw: Bytes, pairs: _Pairs) -> NDArray[np.bool_]:
+        """Whether the span's bytes stand at each pair's position.
+
+        Where a span repeats itself every d bytes, and stands at some position, it stands d bytes
+        further on just if the d bytes after it are its own last ones. So of such a chain only the
+        first is compared whole, and a long line of dashes costs no more than other text: if byte
+        m is the last that differs there, just the chain's members after that byte hold.
+        """
+        if not len(pairs.span):
+            return np.zeros(0, dtype=bool)
+        span, position = pairs.span, pairs.position
+        gap = np.append(_MAX_PERIOD + 1, np.diff(position))
+        gap[np.append(True, np.diff(span) != 0)] = _MAX_PERIOD + 1
+        near = np.flatnonzero(gap <= _MAX_PERIOD)
+        near = near[self._repeats[span[near], gap[near]]]
+        before_end = self._lengths[span[near]] - gap[near]
+        tail = _last_difference(
+            *(raw, position[near] + before_end),
+            *(self._text, self._begins[span[near]] + before_end),
+            gap[near],
+        )
+        is_first = np.ones(len(span), dtype=bool)
+        is_first[near[tail < 0]] = False
+        first = np.flatnonzero(is_first)
+        begins, lengths = self._begins[span[first]], self._lengths[span[first]]
+        last = position[first] + _last_difference(raw, position[first], self._text, begins, lengths)
+        return position > last[np.cumsum(is_first) - 1]
 
     def _count(self, block: Block, pairs: _Pairs) -> None:
         self.n_occurrences += np.bincount(pairs.span, minlength=len(self.n_occurrences))
         # One row for each span and document; a document's pieces follow each other.
-        order = np.lexsort((pairs.position, pairs.span))
-        span, position, piece = pairs.span[order], pairs.position[order], pairs.piece[order]
+        span, position, piece = pairs.span, pairs.position, pairs.piece
         ordinal = block.ordinals[piece]
         is_new = np.ones(len(span), dtype=bool)
         is_new[1:] = (np.diff(span) != 0) | (np.diff(ordinal) != 0)
@@ -145,23 +177,36 @@ def _rarest(needles: Overlaps, begins: Ints, ends: Ints) -> Ints:
     return np.array(offsets, dtype=np.int64).reshape(-1)
 
 
-def _equal(a: Bytes, a_begin: Ints, b: Bytes, b_begin: Ints, length: Ints) -> NDArray[np.bool_]:
-    """Whether a[a_begin:][:length] == b[b_begin:][:length], for arrays of begins and lengths.
+def _repeats(text: Bytes, begins: Ints, lengths: Ints) -> NDArray[np.bool_]:
+    """Whether each span repeats itself every d bytes: (n_spans, d), for d up to _MAX_PERIOD."""
+    repeats = np.zeros((len(begins), _MAX_PERIOD + 1), dtype=bool)
+    for d in range(1, _MAX_PERIOD + 1):
+        long = np.flatnonzero(lengths > d)
+        begin, left = begins[long], lengths[long] - d
+        repeats[long, d] = _last_difference(text, begin, text, begin + d, left) < 0
+    return repeats
 
-    Both texts are padded, so that the last word may be read whole.
+
+def _last_difference(a: Bytes, a_begin: Ints, b: Bytes, b_begin: Ints, length: Ints) -> Ints:
+    """The last i < length for which a[a_begin + i] != b[b_begin + i]; -1 = there is none.
+
+    Both texts are padded, so that a word of 8 bytes may be read at each of their bytes.
     """
     words_a = words_at(a, 0, len(a) - 7, 1)
     words_b = words_at(b, 0, len(b) - 7, 1)
-    same = np.ones(len(length), dtype=bool)
+    last = np.full(len(length), -1, dtype=np.int64)
     alive = np.arange(len(length))
-    offset = 0
+    left = length.copy()
     while len(alive):
-        left = length[alive] - offset
-        differing = words_a[a_begin[alive] + offset] ^ words_b[b_begin[alive] + offset]
-        # Of the last word only the first `left` bytes, its low ones, belong to the span.
-        n_ignored = np.maximum(8 - left, 0).astype(np.uint64)
-        agrees = (differing << (np.uint64(8) * n_ignored)) == 0
-        same[alive[~agrees]] = False
-        offset += 8
-        alive = alive[agrees & (left > 8)]
-    return same
+        at = np.maximum(left - 8, 0)
+        differing = words_a[a_begin[alive] + at] ^ words_b[b_begin[alive] + at]
+        # The word at the front may reach past `left`: drop its high bytes, which come later.
+        n_later = np.maximum(8 - left, 0).astype(np.uint64)
+        differing &= np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(8) * n_later)
+        differs = differing != 0
+        for k in range(8):
+            here = differs & (differing >> np.uint64(8 * k) != 0)
+            last[alive[here]] = at[here] + k
+        going = ~differs & (at > 0)
+        alive, left = alive[going], at[going]
+    return last

@@ -1,5 +1,6 @@
 """File formats: one file -> its documents, and a report of what was wrong in it."""
 
+import codecs
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -93,6 +94,28 @@ def decode(raw: bytes, offset: int, report: FileReport) -> str:
         what = f"byte {offset + error.start:,} is not UTF-8 (0x{raw[error.start]:02x}, "
         report.note("utf8", f"{what}{error.reason})", n_replaced)
         return text
+
+
+def first_undecodable(path: Path) -> int | None:
+    """The first byte of a file that is not UTF-8, or None; read in parts, however large it is.
+
+    >>> first_undecodable(Path(__file__)) is None
+    True
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset = 0
+    with path.open("rb") as stream:
+        while True:
+            part = stream.read(1 << 20)
+            # The decoder keeps back a character that is cut; its bytes come first.
+            n_kept = len(decoder.getstate()[0])
+            try:
+                decoder.decode(part, final=not part)
+            except UnicodeDecodeError as error:
+                return offset - n_kept + error.start
+            if not part:
+                return None
+            offset += len(part)
 
 
 def read_text(

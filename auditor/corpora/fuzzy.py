@@ -8,7 +8,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -99,15 +98,17 @@ def find_fuzzy(
         raise AuditError("Samples must have different ids, by which matches are told apart.")
     index = _TrigramIndex([needle.text for needle in needles])
     longest: dict[int, tuple[Stretch, str, int]] = {}
+    # Words that a stretch of each needle must have to be of interest.
+    wanted = np.full(len(needles), min_words, dtype=np.int64)
     n_bytes = 0
     for document in corpus:
-        # Words are looked up only where a needle may match, so most documents cost one split.
-        for needle, places, trigrams in index.candidates(document.text, min_words):
-            at_least = longest[needle][0].n_words + 1 if needle in longest else min_words
-            stretch = longest_stretch(places, trigrams, index.n_words[needle], at_least=at_least)
-            if stretch:
-                offset = _word_span(document.text, stretch.place)[0]
-                longest[needle] = (stretch, document.doc_id, offset)
+        found = dict(index.longest(document.text, wanted))
+        if found:
+            # Where words begin is worked out only here: most documents have no match.
+            begins = [word.start() for word in _WORD.finditer(document.text)]
+            for needle, stretch in found.items():
+                longest[needle] = (stretch, document.doc_id, begins[stretch.place])
+                wanted[needle] = stretch.n_words + 1
         n_bytes += n_utf8_bytes(document.text)
         if progress:
             progress(n_bytes)
@@ -142,17 +143,24 @@ class _TrigramIndex:
         self._ends = np.cumsum(np.bincount(ids, minlength=len(self._trigrams)))
         self._reach = 2 * np.array(self.n_words, dtype=np.int64) - 3
 
-    def candidates(self, text: str, min_words: int) -> Iterator[tuple[int, Ints, Ints]]:
+    def longest(self, text: str, wanted: Ints) -> Iterator[tuple[int, Stretch]]:
+        """Needles with a stretch of `wanted` words or more in the text, and the longest of each."""
+        for needle, places, trigrams in self._candidates(text, wanted):
+            n_words, at_least = self.n_words[needle], int(wanted[needle])
+            stretch = longest_stretch(places, trigrams, n_words, at_least=at_least)
+            if stretch:
+                yield needle, stretch
+
+    def _candidates(self, text: str, wanted: Ints) -> Iterator[tuple[int, Ints, Ints]]:
         """Needles that may match, each with its hits: places in the text, trigrams of the needle.
 
-        One may match only if min_words - 2 hits lie within the widest window it could have.
+        One may match by `wanted` words only if as many hits, less 2, lie within its widest window.
         """
         known = self._words.get
         words = np.array([known(word, _UNKNOWN) for word in _WORD.findall(text)], dtype=np.int64)
         ids = _number(self._keys(words), self._trigrams)
         hits = np.flatnonzero(ids != _UNKNOWN)
-        n_wanted = min_words - 2
-        if len(hits) < 1:
+        if not len(hits):
             return
         ends = self._ends[ids[hits]]
         begins = np.where(ids[hits] > 0, self._ends[ids[hits] - 1], 0)
@@ -162,13 +170,14 @@ class _TrigramIndex:
         needle, trigram = self._needle[entry], self._place[entry]
         order = np.lexsort((place, needle))
         needle, trigram, place = needle[order], trigram[order], place[order]
-        last = n_wanted - 1
-        is_dense = needle[last:] == needle[: len(needle) - last]
-        width = place[last:] - place[: len(place) - last]
-        is_dense &= width <= self._reach[needle[last:]]
-        for one in np.unique(needle[last:][is_dense]).tolist():
-            begin, end = np.searchsorted(needle, [one, one + 1])
-            yield one, place[begin:end], trigram[begin:end]
+        begin = np.arange(len(needle))
+        end = begin + wanted[needle] - 3
+        begin, end = begin[end < len(needle)], end[end < len(needle)]
+        is_dense = needle[begin] == needle[end]
+        is_dense &= place[end] - place[begin] <= self._reach[needle[begin]]
+        for one in np.unique(needle[begin[is_dense]]).tolist():
+            mine = slice(*np.searchsorted(needle, [one, one + 1]))
+            yield one, place[mine], trigram[mine]
 
     def _keys(self, words: Ints) -> Ints:
         """One number for each three words in a row; unknown words and pairs give _UNKNOWN."""
@@ -190,12 +199,8 @@ def _number(keys: Ints, known: Ints) -> Ints:
     return np.where(known[numbers] == keys, numbers, _UNKNOWN)
 
 
-def _word_span(text: str, number: int) -> tuple[int, int]:
-    """Where in a text its word of this number, from 0, begins and ends."""
-    return next(islice(_WORD.finditer(text), number, None)).span()
-
-
 def _fuzzy_match(needle: Needle, stretch: Stretch, doc_id: str, offset: int) -> FuzzyMatch:
-    start = _word_span(needle.text, stretch.start)[0]
-    end = _word_span(needle.text, stretch.start + stretch.n_words - 1)[1]
+    words = list(_WORD.finditer(needle.text))
+    start = words[stretch.start].start()
+    end = words[stretch.start + stretch.n_words - 1].end()
     return FuzzyMatch(needle.sample_id, stretch.n_words, start, end, doc_id, offset)

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from auditor.corpora.files import SourceFile, list_files
-from auditor.corpora.formats import Document, FileReport, Problem, read_jsonl, read_text
+from auditor.corpora.formats import (
+    Document,
+    FileReport,
+    Problem,
+    first_undecodable,
+    read_jsonl,
+    read_text,
+)
 from auditor.errors import CorpusError
 
 __all__ = ["Corpus", "Document", "Problem", "read_corpus"]
@@ -50,7 +57,7 @@ _NOT_READ = (
 _N_PROBLEMS_KEPT = 20
 
 
-@dataclass
+@dataclass(eq=False)
 class Corpus:
     """Documents streamed from files; made by `read_corpus`.
 
@@ -59,7 +66,7 @@ class Corpus:
     file and kind; `problem_counts`, how often each kind was met in all.
     """
 
-    files: list[SourceFile]
+    files: list[SourceFile] = field(repr=False)
     text_field: str | None = None
     strict: bool = False
     n_documents: int = field(default=0, init=False)
@@ -185,10 +192,9 @@ def _may_read(file: SourceFile, report: FileReport) -> bool:
         report.note("unsupported", _unsupported(file))
         return False
     if suffix not in _READERS and not file.is_named:
-        try:
-            file.path.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            report.note("binary", f"is not UTF-8 text (byte {error.start:,})")
+        place = first_undecodable(file.path)
+        if place is not None:
+            report.note("binary", f"is not UTF-8 text (byte {place:,})")
             return False
     return True
 

@@ -9,6 +9,9 @@ from auditor.corpora.blocks import Ints
 
 _NEVER = np.iinfo(np.int64).max // 4
 
+# Starts of windows looked at together: with the sample's trigrams they make a table.
+_STARTS_AT_ONCE = 2048
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -47,7 +50,9 @@ def longest_stretch(places: Ints, trigrams: Ints, n_words: int, *, at_least: int
     far = int(places.max()) + 1
     keys = np.sort(trigrams * far + places)
     starts = np.unique(places)
-    bound = _most_trigrams(keys // far, keys % far, starts, n_words)
+    by_trigram = keys // far, keys % far
+    starts = starts[_most_trigrams(*by_trigram, starts, n_words) >= at_least - 2]
+    bound = _longest_runs(*by_trigram, starts, n_words)
     firsts = np.arange(n_words - 2) * far
     best: Stretch | None = None
     wanted = at_least
@@ -71,17 +76,41 @@ def longest_stretch(places: Ints, trigrams: Ints, n_words: int, *, at_least: int
 def _most_trigrams(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> Ints:
     """For each start, how many of the sample's trigrams begin in the widest window from there.
 
-    The arrays are sorted by trigram and place. A hit counts for the starts that lie after the
-    same trigram's hit before it, and near enough before it itself.
+    The hits are sorted by trigram and place.
     """
-    reach = 2 * n_words - 3
+    first, end = _starts_of(trigrams, places, starts, n_words)
+    change = np.bincount(first, minlength=len(starts) + 1)
+    change -= np.bincount(end, minlength=len(starts) + 1)
+    return np.cumsum(change[:-1])
+
+
+def _longest_runs(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> Ints:
+    """For each start, the most trigrams in a row in the sample that begin in the widest window."""
+    rows = np.arange(n_words - 2, dtype=np.int32)[:, None]
+    first, end = _starts_of(trigrams, places, starts, n_words)
+    runs = [np.zeros(0, dtype=np.int64)]
+    for begin in range(0, len(starts), _STARTS_AT_ONCE):
+        n = min(_STARTS_AT_ONCE, len(starts) - begin)
+        # (n_trigrams, n + 1): +1 where a trigram comes into the window, -1 where it leaves it.
+        size = (n_words - 2) * (n + 1)
+        change = np.bincount(trigrams * (n + 1) + np.clip(first - begin, 0, n), minlength=size)
+        change -= np.bincount(trigrams * (n + 1) + np.clip(end - begin, 0, n), minlength=size)
+        is_near = np.cumsum(change.reshape(-1, n + 1)[:, :n], axis=1) > 0
+        last_gap = np.maximum.accumulate(np.where(is_near, np.int32(-1), rows), axis=0)
+        runs.append((rows - last_gap).max(axis=0).astype(np.int64))
+    return np.concatenate(runs)
+
+
+def _starts_of(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> tuple[Ints, Ints]:
+    """For each hit, the range of starts from which it is its trigram's next one, and near enough.
+
+    These are the starts after the same trigram's hit before it, up to the hit itself.
+    """
     before = np.append(-1, places[:-1])
     before[np.append(True, np.diff(trigrams) != 0)] = -1
-    from_start = np.searchsorted(starts, np.maximum(before, places - reach - 1), "right")
-    to_start = np.searchsorted(starts, places, "right")
-    change = np.bincount(from_start, minlength=len(starts) + 1)
-    change = change - np.bincount(to_start, minlength=len(starts) + 1)
-    return np.cumsum(change[:-1])
+    too_far = places - (2 * n_words - 3) - 1
+    first = np.searchsorted(starts, np.maximum(before, too_far), "right")
+    return first, np.searchsorted(starts, places, "right")
 
 
 def _from_place(distance: NDArray[np.int64], place: int, wanted: int) -> Stretch | None:

@@ -1,9 +1,9 @@
-"""A plain training loop for causal models on packed text; deterministic for a seed."""
+"""A plain training loop for causal models, a document a row; deterministic for a seed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,18 +12,28 @@ from torch.nn.functional import cross_entropy
 from auditor.errors import ModelError
 from auditor.language_models.machine import native_bfloat16
 
+_FAST_FROM = 1_000_000  # parameters
+_IGNORED = -100  # cross entropy's mark for "no target here"
 
-def pack(documents: Sequence[Sequence[int]], bos: int, width: int, order) -> np.ndarray:
-    """Documents in the given order, each after a BOS, cut into rows: int64 (n_rows, width).
 
-    The tail that does not fill a row is dropped; another order drops another tail.
+def rows_of(documents: Sequence[Sequence[int]], bos: int, width: int) -> tuple[torch.Tensor, ...]:
+    """Documents as padded rows: inputs and targets, int64 (n, longest).
 
-    >>> pack([[1, 2], [3]], 0, 2, [0, 1]).tolist()
-    [[0, 1], [2, 0]]
+    Each row is BOS, the document, and EOS (the same token), cut at `width`. A document begins at
+    position 0, as a sample from BOS does; so a model with learned positions can give it back.
+
+    >>> inputs, targets = rows_of([[5, 6], [7]], 0, 8)
+    >>> inputs.tolist(), targets.tolist()
+    ([[0, 5, 6], [0, 7, 0]], [[5, 6, 0], [7, 0, -100]])
     """
-    stream = [token for i in order for token in (bos, *documents[i])]
-    n = len(stream) // width
-    return np.array(stream[: n * width], dtype=np.int64).reshape(n, width)
+    rows = [[bos, *document, bos][:width] for document in documents]
+    longest = max(map(len, rows))
+    inputs = torch.full((len(rows), longest - 1), bos)
+    targets = torch.full((len(rows), longest - 1), _IGNORED)
+    for i, row in enumerate(rows):
+        inputs[i, : len(row) - 1] = torch.tensor(row[:-1])
+        targets[i, : len(row) - 1] = torch.tensor(row[1:])
+    return inputs, targets
 
 
 def train(
@@ -45,7 +55,7 @@ def train(
     network : a causal model of transformers, changed in place
     documents : token ids; a repeated document stands as often as it is repeated
     bos : token before each document
-    width : tokens of a training row
+    width : tokens of a training row at the most
     epochs, batch (rows), rate (peak learning rate of AdamW)
     seed : decides the order
     progress : callable(step, n_steps)
@@ -64,20 +74,24 @@ def train(
     )
     rng = np.random.default_rng(seed)
     network.train()
-    # Products in bfloat16 where the machine has them; weights and sums stay float32.
-    fast = native_bfloat16(torch.device("cpu"))
-    n_rows = sum(len(d) + 1 for d in documents) // width
-    n_steps = epochs * math.ceil(n_rows / batch)
-    step, losses = 0, []
+    # Products in bfloat16 where the machine has them; weights and sums stay float32. Small models
+    # lose more by the conversions than they gain.
+    n_parameters = sum(p.numel() for p in network.parameters())
+    fast = native_bfloat16(torch.device("cpu")) and n_parameters > _FAST_FROM
+    n_steps = epochs * math.ceil(len(documents) / batch)
+    step = 0
     for _ in range(epochs):
-        losses = []
-        for rows in _batches(pack(documents, bos, width, rng.permutation(len(documents))), batch):
+        losses: list[float] = []
+        order = rng.permutation(len(documents))
+        for at in range(0, len(order), batch):
             for group in optimizer.param_groups:
                 group["lr"] = rate * _schedule(step, n_steps)
-            ids = torch.from_numpy(rows)
+            inputs, targets = rows_of([documents[i] for i in order[at : at + batch]], bos, width)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-                logits = network(input_ids=ids, use_cache=False).logits
-            loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
+                logits = network(input_ids=inputs, use_cache=False).logits
+            loss = cross_entropy(
+                logits.flatten(0, 1).float(), targets.flatten(), ignore_index=_IGNORED
+            )
             if not torch.isfinite(loss):
                 raise ModelError(f"The loss is not a number at step {step}. Lower the rate.")
             optimizer.zero_grad(set_to_none=True)
@@ -90,11 +104,6 @@ def train(
                 progress(step, n_steps)
     network.eval()
     return float(np.mean(losses))
-
-
-def _batches(rows: np.ndarray, batch: int) -> Iterator[np.ndarray]:
-    for at in range(0, len(rows), batch):
-        yield rows[at : at + batch]
 
 
 def _schedule(step: int, n_steps: int) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from transformers import GenerationConfig
 
 from auditor.config import Decoding
 from auditor.generation.engine import Drawn
@@ -29,11 +31,12 @@ def beam_search(
     n, most = len(prompts), decoding.max_new_tokens
     ids, length = np.zeros((n, most), np.int32), np.zeros(n, np.int32)
     eos = model.vocabulary.eos_id if decoding.stop_at_eos else None
-    for at in range(0, n, _BATCH):
-        for row, tokens in enumerate(_beams(model, prompts[at : at + _BATCH], decoding, eos), at):
+    for rows in _batches(prompts):
+        found = _beams(model, [prompts[i] for i in rows], decoding, eos)
+        for row, tokens in zip(rows, found, strict=True):
             ids[row, : len(tokens)], length[row] = tokens, len(tokens)
         if progress is not None:
-            progress(int(length[at : at + _BATCH].sum()))
+            progress(int(length[rows].sum()))
     stats = model.token_stats([ids[i, : length[i]].tolist() for i in range(n)], prompts)
     logprob, rank = np.zeros((n, most), np.float32), np.zeros((n, most), np.int32)
     for i in range(n):
@@ -44,29 +47,43 @@ def beam_search(
     return Drawn(ids, logprob, rank, length, ended)
 
 
+def _batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of prompts of one length: padding would count as text for a repetition penalty."""
+    by_length: dict[int, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(i)
+    return [
+        same[at : at + _BATCH] for same in by_length.values() for at in range(0, len(same), _BATCH)
+    ]
+
+
 def _beams(model, prompts, decoding: Decoding, eos: int | None) -> list[list[int]]:
-    width = max(map(len, prompts))
+    ids = torch.tensor(prompts, dtype=torch.long, device=model.device)
     pad = model.vocabulary.eos_id or 0
-    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _own_settings(model.network):
         warnings.simplefilter("ignore")
         out = model.network.generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
             num_beams=decoding.beams,
             do_sample=False,
             max_new_tokens=decoding.max_new_tokens,
-            min_new_tokens=None if eos is not None else decoding.max_new_tokens,
             repetition_penalty=decoding.repetition_penalty,
             eos_token_id=eos,
             pad_token_id=pad,
         )
     rows = []
-    for tokens in out[:, width:].tolist():
+    for tokens in out[:, ids.shape[1] :].tolist():
         end = tokens.index(eos) + 1 if eos is not None and eos in tokens else len(tokens)
         rows.append(tokens[:end])
     return rows
+
+
+@contextmanager
+def _own_settings(network) -> Iterator[None]:
+    """Without the settings that a model's folder asks of `generate` (penalties, banned tokens)."""
+    theirs, network.generation_config = network.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        network.generation_config = theirs

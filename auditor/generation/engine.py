@@ -17,7 +17,7 @@ from auditor.config import Decoding
 from auditor.errors import ModelError
 from auditor.generation.decoding import draw, temperatures
 from auditor.generation.randomness import uniforms
-from auditor.language_models.head import measure
+from auditor.language_models.head import measure, not_finite
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,21 @@ class Generation:
         self.rank = np.zeros((n, steps), np.int32)
         self.length = np.zeros(n, np.int32)
         self.ended = np.zeros(n, bool)
+        self.finished = np.zeros(n, bool)
         self._heat = torch.as_tensor(
             temperatures(decoding, np.arange(steps)), dtype=torch.float32, device=model.device
         )
 
     @torch.inference_mode()
     def run(self, n_slots: int, progress: Callable[[int], None] | None = None) -> Drawn:
-        """Sample everything with at most `n_slots` sequences in flight."""
-        n_slots = min(n_slots, len(self.prompts))
-        capacity = max(map(len, self.prompts)) + self.decoding.max_new_tokens
+        """Sample what is not finished yet, with at most `n_slots` sequences in flight."""
+        todo = np.flatnonzero(~self.finished).tolist()
+        n_slots = min(n_slots, len(todo))
+        if not todo:
+            return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+        # What a run that ended early left unfinished begins again; it draws the same numbers.
+        self.length[todo] = 0
+        capacity = max(len(self.prompts[i]) for i in todo) + self.decoding.max_new_tokens
         self.session = self.model.session(n_slots, capacity)
         self.sample = np.full(n_slots, -1)  # which sample a slot holds; -1 = nothing
         self.next_token = np.zeros(n_slots, np.int64)
@@ -69,17 +75,23 @@ class Generation:
         if self.decoding.repetition_penalty != 1:
             shape = (n_slots, self.model.head.n_vocab)
             self.seen = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
-        self.pending = deque(range(len(self.prompts)))
+        self.pending = deque(todo)
         self._fill(np.arange(n_slots))
         while (self.sample >= 0).any():
             done = self._step()
             if len(done):
+                self.finished[self.sample[done]] = True
                 if progress is not None:
                     progress(int(self.length[self.sample[done]].sum()))
                 self.sample[done] = -1
                 self._fill(done)
                 self._shrink()
+        self.release()
         return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+
+    def release(self) -> None:
+        """Let go of the memory of the sequences in flight."""
+        self.session = self.seen = None
 
     def _fill(self, slots: np.ndarray) -> None:
         """Give pending prompts to free slots; slots that get none are parked."""
@@ -121,7 +133,9 @@ class Generation:
         steps = np.zeros(len(self.sample), np.int64)
         steps[active] = at
         heat = self._heat[torch.as_tensor(steps, device=device)]
-        ids = draw(logits, torch.as_tensor(u, device=device), heat, self.decoding, self.seen)
+        # A repetition penalty looks at a logit's sign, so there the head's own offset matters.
+        raw = logits if self.seen is None else self.model.head.uncentred(hidden, logits)
+        ids = draw(raw, torch.as_tensor(u, device=device), heat, self.decoding, self.seen)
         exact = self.model.head.exact(hidden, logits, ids[:, None])[:, 0]
         measured = measure(logits, ids, exact)
         if self.seen is not None:
@@ -132,8 +146,6 @@ class Generation:
         drawn = ids.cpu().numpy()[active]
         logprob = measured.logprob.cpu().numpy()[active]
         if not np.isfinite(logprob).all():
-            from auditor.language_models.causal import not_finite
-
             raise ModelError(not_finite(self.model.name, self.model.dtype))
         self.token_ids[index, at] = drawn
         self.logprob[index, at] = logprob
@@ -176,6 +188,9 @@ def generate(
 ) -> tuple[Drawn, int]:
     """Continue every prompt; where memory runs out, with half as many sequences in flight.
 
+    Sequences that were finished by then are kept, and the others begin again: what a sample
+    becomes does not depend on when memory ran out.
+
     Parameters
     ----------
     model : LanguageModel
@@ -194,13 +209,13 @@ def generate(
     Raises
     ------
     ModelError
-        If the model gives NaN, or one sequence alone does not fit into memory.
+        If the model gives NaN, a prompt is empty or too long for the model's context, or one
+        sequence alone does not fit into memory.
     """
+    _check_room(model, prompts, decoding)
+    work = Generation(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
     while True:
         try:
-            work = Generation(
-                model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding
-            )
             return work.run(n_slots, progress), n_slots
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
@@ -210,15 +225,33 @@ def generate(
                     f"{model.name}: one sequence of {decoding.max_new_tokens} new tokens does not "
                     "fit into memory. Lower --max-new-tokens, or use a machine with more."
                 ) from None
-            n_slots = max(1, n_slots // 2)
+        # Of the slots that were there, half: no more are ever made than there are prompts.
+        n_slots = max(1, min(n_slots, len(prompts)) // 2)
+        work.release()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if note is not None:
             note(f"Out of memory: going on with {n_slots} sequences at once.")
 
 
+def _check_room(model, prompts, decoding: Decoding) -> None:
+    lengths = [len(p) for p in prompts]
+    if not all(lengths):
+        raise ModelError(
+            f"{model.name}: a prompt must hold at least one token; got an empty one. Name a BOS "
+            "token with --bos, or give prompts with text."
+        )
+    context, longest = getattr(model, "context", None), max(lengths, default=0)
+    if context is not None and longest + decoding.max_new_tokens > context:
+        raise ModelError(
+            f"{model.name}: prompt and new tokens must fit into its context of {context}; got "
+            f"{longest} + {decoding.max_new_tokens}. Lower --max-new-tokens or shorten the prompts."
+        )
+
+
 def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
-    return "out of memory" in text or "not enough memory" in text or "can't allocate" in text
+    signs = ("out of memory", "not enough memory", "can't allocate", "alloc_failed")
+    return any(sign in text for sign in signs)

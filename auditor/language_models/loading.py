@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from auditor.errors import ModelError
+from auditor.errors import ConfigError, ModelError
 from auditor.language_models.causal import LanguageModel
-from auditor.language_models.library import SHIPPED, model_folder
+from auditor.language_models.library import SHIPPED, model_folder, need_gguf
 from auditor.language_models.machine import native_bfloat16
 from auditor.language_models.vocabulary import Vocabulary
 
@@ -46,7 +49,10 @@ def load_model(
     Raises
     ------
     ModelError
-        Unknown model, no weights in safetensors or GGUF, or files that cannot be read.
+        Unknown model, no weights in safetensors or GGUF, files that cannot be read, or a device
+        that is not there or too small.
+    ConfigError
+        An unknown dtype, or a `bos` that is no token.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -56,8 +62,15 @@ def load_model(
     wanted = _dtype(dtype, place, config)
     network = _read(spec, path, wanted, config)
     vocabulary = Vocabulary(tokenizer, bos)
+    try:
+        network = network.to(place)
+    except torch.OutOfMemoryError:
+        raise ModelError(
+            f"{spec} does not fit into the memory of {place}. Use --dtype bfloat16, --device cpu, "
+            "or a machine with more."
+        ) from None
     return LanguageModel(
-        network.to(place), vocabulary, name=spec, fingerprint=fingerprint(path), dtype=wanted
+        network, vocabulary, name=spec, fingerprint=fingerprint(path), dtype=wanted
     )
 
 
@@ -111,12 +124,12 @@ def _from_hub(spec: str) -> Path:
         ) from None
     except Exception as error:
         # The hub's client raises its transport's own errors when there is no network.
-        if "connect" in f"{type(error).__name__} {error}".lower():
-            raise ModelError(
-                f"{spec}: not a folder here, and the hub cannot be reached. "
-                "Give a local folder, or try again with a network."
-            ) from None
-        raise
+        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore"):
+            raise
+        raise ModelError(
+            f"{spec}: not a folder here, and the hub cannot be reached ({type(error).__name__}). "
+            "Give a local folder, or try again with a network."
+        ) from None
 
 
 def _describe(spec: str, path: Path):
@@ -128,7 +141,7 @@ def _describe(spec: str, path: Path):
     if path.is_dir():
         _check_folder(spec, path)
     else:
-        _need_gguf()
+        need_gguf()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -151,7 +164,10 @@ def _check_folder(spec: str, path: Path) -> None:
     try:
         described = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{spec}: config.json cannot be read ({_short(error)}).") from None
+        raise ModelError(
+            f"{spec}: config.json cannot be read as JSON ({_short(error)}). Download or save the "
+            "model again."
+        ) from None
     if isinstance(described, dict) and described.get("auto_map"):
         raise ModelError(
             f"{spec} wants to run code of its own (auto_map in config.json), which is never done. "
@@ -159,26 +175,29 @@ def _check_folder(spec: str, path: Path) -> None:
         )
     if not list(path.glob("*.safetensors")):
         pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))
-        told = f"it has only pickles ({', '.join(pickles[:3])}), which are never read" if pickles else ""
+        told = f", only pickles ({', '.join(pickles[:3])}), which are never read" if pickles else ""
         raise ModelError(
-            f"{spec} has no weights in safetensors{': ' + told if told else ''}. Save it again with "
-            "save_pretrained(..., safe_serialization=True), or give a GGUF file."
+            f"{spec} has no weights in safetensors{told}. Save it again with save_pretrained, or "
+            "give a GGUF file."
         )
 
 
 def _read(spec: str, path: Path, dtype: torch.dtype, config):
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
+    # The GGUF reader draws a progress bar of its own, whatever transformers was told.
+    quiet = contextlib.redirect_stderr(io.StringIO()) if gguf else contextlib.nullcontext()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet:
             warnings.simplefilter("ignore")
-            return AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=None if gguf else config,
                 dtype=dtype,
                 attn_implementation="sdpa",
                 trust_remote_code=False,
                 use_safetensors=None if gguf else True,
+                output_loading_info=True,
                 **gguf,
             )
     except Exception as error:
@@ -186,17 +205,15 @@ def _read(spec: str, path: Path, dtype: torch.dtype, config):
             f"{spec}: its weights cannot be read as a causal language model ({_short(error)}). "
             "Download or save the model again."
         ) from None
-
-
-def _need_gguf() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
-    if missing:
+    network, found = loaded
+    # transformers fills what a file lacks with random numbers, and says so in a log only.
+    lacking = sorted(found["missing_keys"])
+    if lacking:
         raise ModelError(
-            f"GGUF files are read with {' and '.join(missing)}, which is not installed. "
-            "Install it with: pip install 'memorization-auditor[gguf]'."
+            f"{spec}: its weight files lack {len(lacking)} of the model's tensors "
+            f"({', '.join(lacking[:3])}). Download or save the model again."
         )
+    return network
 
 
 def _short(error: BaseException) -> str:
@@ -205,7 +222,7 @@ def _short(error: BaseException) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 over the weight files of a model (names of shards in order, then their bytes)."""
+    """sha256 over the sha256 of each weight file of a model, in the order of their names."""
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     digest = hashlib.sha256()
     for file in files:
@@ -227,8 +244,13 @@ def _device(name: str) -> str:
 
 
 def _dtype(name: str, device: torch.device, config) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name in known:
+        return known[name]
     if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+        raise ConfigError(
+            f"--dtype must be auto, float32 or bfloat16; got {name!r}. Choose one of them."
+        )
     text = config.get_text_config()
     layers = getattr(text, "num_hidden_layers", 0) or 0
     width = getattr(text, "hidden_size", 0) or 0

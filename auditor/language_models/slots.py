@@ -50,7 +50,8 @@ class SlotCache(Cache):
         self._slots: torch.Tensor | None = None
         self._positions: torch.Tensor | None = None
         self._end = 0
-        super().__init__(layers=[_SlotLayer(self) for _ in range(n_layers)])
+        self._rows = [_SlotLayer(self) for _ in range(n_layers)]
+        super().__init__(layers=[*self._rows])
 
     def at_start(self, slots: torch.Tensor) -> None:
         """The next pass writes prompts from position 0 of the given slots."""
@@ -82,7 +83,7 @@ class SlotCache(Cache):
 
     def keep(self, slots: torch.Tensor) -> None:
         """Drop all slots but these, in this order."""
-        for layer in self.layers:
-            if layer.is_initialized:
+        for layer in self._rows:
+            if layer.keys is not None and layer.values is not None:
                 layer.keys, layer.values = layer.keys[slots], layer.values[slots]
         self.n_slots = len(slots)

@@ -7,13 +7,16 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
+
+from auditor.errors import ConfigError
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
+@cache
 def _byte_alphabet() -> dict[str, int]:
     """The printable stand-ins that byte-level BPE (GPT-2 and its kin) writes for raw bytes."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -21,6 +24,20 @@ def _byte_alphabet() -> dict[str, int]:
     table = {chr(b): b for b in printable}
     table |= {chr(256 + n): b for n, b in enumerate(others)}
     return table
+
+
+def _spell_byte_level(piece: str) -> bytes:
+    table = _byte_alphabet()
+    if all(c in table for c in piece):
+        return bytes(table[c] for c in piece)
+    return piece.encode("utf-8", "replace")
+
+
+def _spell_pieces(piece: str) -> bytes:
+    """SentencePiece's way: a bar for a space, and single bytes by number."""
+    if match := _BYTE_PIECE.fullmatch(piece):
+        return bytes([int(match[1], 16)])
+    return piece.replace("▁", " ").encode("utf-8", "replace")
 
 
 class Vocabulary:
@@ -44,8 +61,6 @@ class Vocabulary:
         self.eos_id: int | None = tokenizer.eos_token_id
 
     def _known(self, token: str) -> int:
-        from auditor.errors import ConfigError
-
         found = self.tokenizer.get_vocab().get(token)
         if found is None:
             raise ConfigError(
@@ -59,19 +74,17 @@ class Vocabulary:
         """What each token id writes, as bytes; special tokens write nothing."""
         size = max(len(self.tokenizer), max(self.tokenizer.get_vocab().values(), default=-1) + 1)
         pieces = self.tokenizer.convert_ids_to_tokens(list(range(size)))
-        special = set(self.tokenizer.all_special_ids)
-        alphabet = _byte_alphabet()
-        byte_level = self._is_byte_level()
+        # Tokens that were added to the learned ones stand as they are written, in no alphabet.
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        special = {i for i, token in added.items() if token.special}
+        special |= set(self.tokenizer.all_special_ids)
+        spell = _spell_byte_level if self._is_byte_level() else _spell_pieces
         out = []
         for i, piece in enumerate(pieces):
             if i in special or piece is None:
                 out.append(b"")
-            elif byte_level and all(c in alphabet for c in piece):
-                out.append(bytes(alphabet[c] for c in piece))
-            elif not byte_level and (match := _BYTE_PIECE.fullmatch(piece)):
-                out.append(bytes([int(match[1], 16)]))
             else:
-                out.append(piece.replace("▁", " ").encode("utf-8", "replace"))
+                out.append(str(added[i]).encode() if i in added else spell(piece))
         return out
 
     def _is_byte_level(self) -> bool:
@@ -93,16 +106,27 @@ class Vocabulary:
         return digest.hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, with nothing added before or after it."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return self.tokenizer.encode(clean, add_special_tokens=False)
+        """Token ids of a text, with nothing added before or after it.
+
+        Some tokenizers put a space before every text; where the text has one there already, that
+        is the one, so what a model wrote is read as the model wrote it.
+        """
+        return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts at once."""
         clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
         if not clean:
             return []
+        if self._adds_space:
+            clean = [t.removeprefix(" ") for t in clean]
         return self.tokenizer(clean, add_special_tokens=False)["input_ids"]
+
+    @cached_property
+    def _adds_space(self) -> bool:
+        """Whether the tokenizer puts a space before a text that begins with one."""
+        ids = self.tokenizer(" a", add_special_tokens=False)["input_ids"]
+        return self.decode(ids) == "  a"
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text that tokens spell; bytes that are not UTF-8 become U+FFFD."""

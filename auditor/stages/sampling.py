@@ -65,7 +65,9 @@ def _shard(context: Context, model, source, strategy: Strategy, ids: range, bar)
         [row[:n] for row, n in zip(drawn.rank, drawn.length, strict=True)],
     )
     vocabulary = model.vocabulary
-    texts = [vocabulary.decode(row[:n]) for row, n in zip(drawn.token_ids, drawn.length, strict=True)]
+    texts = [
+        vocabulary.decode(row[:n]) for row, n in zip(drawn.token_ids, drawn.length, strict=True)
+    ]
     return pa.table(
         {
             "sample_id": [f"{strategy.name}-{i:06}" for i in ids],
@@ -87,7 +89,9 @@ def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, bar)
 
     sizes = context.run.manifest.setdefault("batch_size", {})
     # A resumed run keeps the batch it began with: in bfloat16 the last bits depend on it.
-    slots = sizes.get(strategy.name) or context.config.batch_size or _slots(model, prompts, strategy)
+    slots = (
+        sizes.get(strategy.name) or context.config.batch_size or _slots(model, prompts, strategy)
+    )
     drawn, fitted = generate(
         model,
         prompts,

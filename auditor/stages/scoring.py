@@ -75,19 +75,29 @@ def judge(
     columns of the frame `scores`, and the reasons of what is undefined: {score: {reason: count}}.
     """
     lowered = lowercase_stats(context.model(TARGET, dtype=dtype), texts, progress)
-    references, others = {}, set()
+    references: dict[str, TokenStats] = {}
+    others: set[str] = set()
     for name in context.config.references:
         references[name] = reference_stats(context, name, texts, progress, dtype)
         if not _same_vocabulary(context, name, dtype):
             others.add(name)
     n_bytes = np.array([len(t.encode("utf-8", "surrogatepass")) for t in texts.text], np.int64)
     bits = zlib_bits(texts.text)
-    known = {"references": references, "lowercased": lowered, "n_bytes": n_bytes}
-    scores = all_scores(target, zlib_bits=bits, other_tokenizer=frozenset(others), **known)
+    scores = all_scores(
+        target,
+        zlib_bits=bits,
+        references=references,
+        lowercased=lowered,
+        n_bytes=n_bytes,
+        other_tokenizer=others,
+    )
+    reasons = undefined_reasons(
+        scores, target, references=references, lowercased=lowered, n_bytes=n_bytes
+    )
     columns = {"nll": target.nll()}
     columns |= {f"nll_reference:{name}": stats.nll() for name, stats in references.items()}
     columns |= {"nll_lowercase": lowered.nll(), "zlib_bits": bits.astype(np.float64)}
-    return {**columns, **scores}, undefined_reasons(scores, target, **known)
+    return {**columns, **scores}, reasons
 
 
 def lowercase_stats(model, texts: Texts, progress=None) -> TokenStats:
@@ -99,8 +109,10 @@ def lowercase_stats(model, texts: Texts, progress=None) -> TokenStats:
     return model.token_stats(ids, prompts, progress=progress)
 
 
-def reference_stats(context: Context, name: str, texts: Texts, progress=None, dtype=None) -> TokenStats:
-    """A reference on the samples: on the same tokens if it has the same vocabulary, else on the text."""
+def reference_stats(
+    context: Context, name: str, texts: Texts, progress=None, dtype=None
+) -> TokenStats:
+    """A reference on the samples: their tokens if it has the same vocabulary, else their text."""
     model = context.model(name, dtype=dtype)
     if _same_vocabulary(context, name, dtype):
         return model.token_stats(texts.token_ids, texts.prompt_ids, progress=progress)

@@ -35,9 +35,8 @@ def verify(context: Context) -> None:
             )
         found = {m.sample_id for m in matches}
         rest = [n for n in needles if n.sample_id not in found]
-        with context.progress.stage("fuzzy matching", len(rest), "samples") as bar:
-            fuzzy = find_fuzzy(rest, corpus)
-            bar.advance(len(rest))
+        with context.progress.stage("fuzzy matching", size, "bytes") as bar:
+            fuzzy = find_fuzzy(rest, corpus, progress=_steps(bar))
         _describe(context, corpus)
     run.write(MATCHES, _frame(matches, Match))
     run.write(FUZZY, _frame(list(fuzzy.values()), FuzzyMatch))

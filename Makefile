@@ -1,0 +1,41 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test lint types unit docs bench clean
+
+demo: $(VENV)/.ready ## a model whose memorization is known, audited: demo/run/report.html
+	$(BIN)/auditor demo demo
+
+test: lint types unit ## everything that CI checks
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+
+unit: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+docs: $(VENV)/.ready ## the pages that are generated
+	$(BIN)/python -m auditor.cli.reference > docs/cli.md
+
+bench: $(VENV)/.ready ## tokens per second beside transformers.generate, and the rest
+	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.dedup
+	$(BIN)/python -m benchmarks.matching
+
+# An environment of its own, made once and again when what it needs changes.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; got $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gguf,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,69 @@
+"""An audit file (TOML) made of a config, so that a run can be asked for again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from auditor.config import AuditConfig
+from auditor.strategies import PRESETS, Strategy, strategy
+
+
+def to_toml(config: AuditConfig) -> str:
+    """The config as an audit file: what differs from the defaults and the presets.
+
+    Parameters
+    ----------
+    config : AuditConfig
+
+    Returns
+    -------
+    str
+        `make_config(tomllib.loads(to_toml(config)))` has the same digest. `out` is left out.
+
+    >>> from auditor.config import make_config
+    >>> print(to_toml(make_config({"model": "gpt2", "decoding": {"top_k": 10}})), end="")
+    model = "gpt2"
+    strategies = ["top-n"]
+    <BLANKLINE>
+    [strategy.top-n]
+    top_k = 10
+    """
+    plain = config.model_dump(mode="json", exclude_defaults=True, exclude={"out", "strategies"})
+    lines = _settings({**plain, "strategies": [s.name for s in config.strategies]})
+    for s in config.strategies:
+        if settings := _own(s):
+            lines += ["", f"[strategy.{s.name}]", *_settings(settings)]
+    return "\n".join(lines) + "\n"
+
+
+def _own(s: Strategy) -> dict[str, Any]:
+    """What a table has to say of a strategy, so that its name gives it back."""
+    preset = s.name if s.name in PRESETS else "pure"
+    settings = _beyond(s, preset)
+    if None in settings.values():  # TOML cannot unset what the preset sets
+        preset, settings = "pure", _beyond(s, "pure")
+    return settings if preset == s.name else {"preset": preset, **settings}
+
+
+def _beyond(s: Strategy, preset: str) -> dict[str, Any]:
+    """The settings in which a strategy differs from a preset."""
+    base = strategy(s.name, preset=preset)
+    out: dict[str, Any] = {}
+    for mine, its in ((s.prompts, base.prompts), (s.decoding, base.decoding)):
+        known = its.model_dump(mode="json")
+        out |= {k: v for k, v in mine.model_dump(mode="json").items() if v != known[k]}
+    return out
+
+
+def _settings(table: dict[str, Any]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in table.items()]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # JSON's texts and numbers are TOML's, but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,49 @@
+"""The command reference, made from --help: `python -m auditor.cli.reference > docs/cli.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from auditor.cli.command import cli
+
+_INTRO = """\
+# The command
+
+Made from `--help` by `make docs`; change the help, not this page. What a flag says, an audit file
+(TOML) can say too, and flags win.
+"""
+
+
+def reference() -> str:
+    """Every verb's help as one page of Markdown.
+
+    >>> reference().splitlines()[0]
+    '# The command'
+    """
+    parts = [_INTRO]
+    for names, command, context in _commands(cli, ("auditor",), None):
+        depth = "#" * min(len(names) + 1, 4)
+        # The width of a terminal is nobody's business here.
+        context.terminal_width = context.max_content_width = 100
+        parts.append(f"{depth} {' '.join(names)}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def _commands(
+    command: click.Command, names: tuple[str, ...], parent: click.Context | None
+) -> Iterator[tuple[tuple[str, ...], click.Command, click.Context]]:
+    """A command and all below it, in the order of --help."""
+    context = click.Context(command, info_name=names[-1], parent=parent)
+    context.help_option_names = ["-h", "--help"]
+    yield names, command, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None:
+                yield from _commands(below, (*names, name), context)
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

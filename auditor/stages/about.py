@@ -1,0 +1,77 @@
+"""What was audited, with what and when: the rows at the top of the page."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+from importlib.metadata import version
+
+import auditor
+from auditor.config import Strategy
+from auditor.stages.context import TARGET
+from auditor.store import Run
+
+
+def about(run: Run) -> list[tuple[str, str]]:
+    """Label and value of what was audited, with what, when."""
+    m, config = run.manifest, run.config
+    target = m.get("models", {}).get(TARGET, {})
+    rows = [
+        ("Model", f"{config.model}, {target.get('parameters', 0):,} parameters"),
+        ("Weights", f"sha256 {target.get('sha256', '?')[:16]}…, sampled in {target.get('dtype')}"),
+    ]
+    for name, spec in config.references.items():
+        known = m.get("models", {}).get(name, {})
+        rows.append((f"Reference {name}", f"{spec}, {known.get('parameters', 0):,} parameters"))
+    for s in config.strategies:
+        rows.append((f"Strategy {s.name}", _strategy_words(s, config.samples)))
+    if m.get("corpus"):
+        files = m["corpus"]["files"]
+        named = ", ".join(f["path"] for f in files[:5]) + (" …" if len(files) > 5 else "")
+        size = f"{m['corpus']['documents']:,} documents, {m['corpus']['bytes']:,} bytes"
+        rows.append(("Training text", f"{size}: {named}"))
+        least = f"{config.min_match_tokens} tokens or {config.min_match_chars} characters"
+        rows.append(("Counts as verbatim", f"an exact overlap of at least {least}"))
+    rows.append(("Seed", str(config.seed)))
+    rows.append(("Begun", m.get("begun", "unknown")))
+    rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.get("versions", {}).items())))
+    spent = {k: v["seconds"] for k, v in m["stages"].items()}
+    rows.append(("Time", ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())))
+    if m.get("rescored_in_float32"):
+        rows.append(("Precision", "the candidates' figures were computed again in float32"))
+    return rows
+
+
+def _strategy_words(strategy: Strategy, samples: int) -> str:
+    d, p = strategy.decoding, strategy.prompts
+    heat = f"temperature {d.temperature:g}"
+    if d.temperature_start is not None:
+        heat = f"temperature {d.temperature_start:g} → {d.temperature:g} over the first "
+        heat += f"{d.temperature_steps} tokens"
+    cuts = [
+        f"{k} {getattr(d, k):g}" for k in ("top_k", "top_p", "min_p", "typical_p") if getattr(d, k)
+    ]
+    if d.repetition_penalty != 1:
+        cuts.append(f"repetition penalty {d.repetition_penalty:g}")
+    if d.beams > 1:
+        cuts.append(f"{d.beams} beams")
+    starts = {
+        "bos": "from BOS",
+        "corpus": f"after {p.min_tokens} to {p.max_tokens} tokens of {', '.join(p.corpus)}",
+        "few-shot": f"after {p.shots} examples",
+        "repeat": f"after a word said {p.repeats} times",
+    }[p.kind]
+    length = f"{'at most ' if d.stop_at_eos else ''}{d.max_new_tokens} tokens"
+    return f"{samples:,} samples of {length} {starts}, {', '.join([heat, *cuts])}"
+
+
+def software() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    names = ("torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow")
+    found = {"auditor": auditor.__version__, "python": platform.python_version()}
+    return found | {name: version(name) for name in names}
+
+
+def now() -> str:
+    """The time, to the second, with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

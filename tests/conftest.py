@@ -1,0 +1,41 @@
+"""What all tests share: few threads, no network, quiet libraries."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports torch or transformers: they read these once. Idle threads must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import socket
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Any connection to another machine fails the test that tries it."""
+    connect = socket.socket.connect
+
+    def refuse(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            raise AssertionError(f"a test must not use the network; it tried {address}")
+        return connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", refuse)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def bed(tmp_path_factory):
+    """The tiny testbed, trained once a session."""
+    from auditor.testbed import build_testbed
+
+    return build_testbed(tmp_path_factory.mktemp("bed") / "tiny", size="tiny")

@@ -1,0 +1,161 @@
+"""Models whose every number is known, and tiny random ones of real architectures.
+
+A `PlantedModel` has no weights: its next-token logits are a function of the sequence so far, which
+a test writes down. Its head is the real one with an identity matrix, so the engine runs whole.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from auditor.language_models.head import Head
+
+Rule = Callable[[tuple[int, ...]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ids:
+    """All of a vocabulary that sampling asks for."""
+
+    bos_id: int | None = 0
+    eos_id: int | None = 0
+
+
+class PlantedModel:
+    """A language model that is a rule: tokens so far -> logits of the next, (n_vocab,).
+
+    `most_slots`: with more sequences in flight than this, it is out of memory. `failures` counts
+    how often it was; `sessions` are those that were made, for a test to look at.
+    """
+
+    name, dtype, device = "planted", torch.float32, torch.device("cpu")
+
+    def __init__(
+        self,
+        rule: Rule,
+        n_vocab: int,
+        *,
+        eos_id: int | None = 0,
+        context: int | None = None,
+        most_slots: int | None = None,
+    ):
+        self.rule, self.context, self.most_slots = rule, context, most_slots
+        self.vocabulary = Ids(bos_id=0, eos_id=eos_id)
+        self.head = Head(torch.eye(n_vocab), None, torch.float32)
+        self.sessions: list[PlantedSession] = []
+
+    def session(self, n_slots: int, capacity: int) -> PlantedSession:
+        if self.most_slots is not None and n_slots > self.most_slots:
+            raise torch.OutOfMemoryError("planted: out of memory")
+        self.sessions.append(PlantedSession(self, n_slots, capacity))
+        return self.sessions[-1]
+
+
+class PlantedSession:
+    """The sequences in flight, as plain lists."""
+
+    def __init__(self, model: PlantedModel, n_slots: int, capacity: int):
+        self.model, self.capacity = model, capacity
+        self.rows: list[list[int]] = [[] for _ in range(n_slots)]
+        self.widths: list[int] = []  # sequences in flight at each step
+
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        for slot, prompt in zip(slots, prompts, strict=True):
+            self.rows[slot] = list(prompt)
+
+    def step(self, token_ids: torch.Tensor) -> torch.Tensor:
+        self.widths.append(len(self.rows))
+        for row, token in zip(self.rows, token_ids.tolist(), strict=True):
+            row.append(token)
+            assert len(row) <= self.capacity, "a slot overflowed"
+        logits = [self.model.rule(tuple(row)) for row in self.rows]
+        return torch.tensor(np.array(logits), dtype=torch.float32)
+
+    def park(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            self.rows[slot] = []
+
+    def keep(self, slots: Sequence[int]) -> None:
+        self.rows = [self.rows[slot] for slot in slots]
+
+
+def noise(n_vocab: int) -> Rule:
+    """Logits that depend on every token so far, and on their order."""
+
+    def rule(tokens: tuple[int, ...]) -> np.ndarray:
+        mixed = sum((i + 1) * (t + 1) for i, t in enumerate(tokens))
+        return 3 * np.sin(np.arange(1, n_vocab + 1) * (1.0 + mixed))
+
+    return rule
+
+
+def recites(secret: Sequence[int], n_vocab: int) -> Rule:
+    """After BOS and the start of the secret, its next token has a logit of 10; all others 0."""
+
+    def rule(tokens: tuple[int, ...]) -> np.ndarray:
+        logits = np.zeros(n_vocab)
+        said = tokens[1:]
+        if len(said) < len(secret) and said == tuple(secret[: len(said)]):
+            logits[secret[len(said)]] = 10
+        return logits
+
+    return rule
+
+
+def counts(tokens: tuple[int, ...], n_vocab: int) -> np.ndarray:
+    """How often each token stands in a sequence."""
+    return np.bincount(tokens, minlength=n_vocab)
+
+
+def tiny_network(kind: str = "gpt2", *, n_vocab: int = 61, context: int = 64, seed: int = 0):
+    """A random network of transformers, far from uniform: `gpt2`, or `llama` with shared keys."""
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        if kind == "llama":
+            llama = LlamaConfig(
+                vocab_size=n_vocab,
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=context,
+                initializer_range=0.3,
+                bos_token_id=0,
+                eos_token_id=0,
+            )
+            return LlamaForCausalLM(llama).eval()
+        gpt2 = GPT2Config(
+            vocab_size=n_vocab,
+            n_positions=context,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            initializer_range=0.3,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+        return GPT2LMHeadModel(gpt2).eval()
+
+
+def tiny_model(
+    kind: str = "gpt2",
+    *,
+    bos_id: int | None = 0,
+    eos_id: int = 0,
+    dtype=torch.float32,
+    **shape,
+):
+    """A `tiny_network` as a LanguageModel; BOS and EOS are token 0 unless told otherwise."""
+    from auditor.language_models.causal import LanguageModel
+
+    network = tiny_network(kind, **shape).to(dtype)
+    return LanguageModel(network, Ids(bos_id, eos_id), name=kind, fingerprint="", dtype=dtype)

@@ -1,0 +1,259 @@
+"""Whole audits of the tiny testbed, whose memorization is known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from attacks.estimates import clopper_pearson
+from auditor.audit import run_audit, verify_again
+from auditor.errors import ModelError, RunError
+from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
+from auditor.language_models.loading import load_model
+from auditor.store import load_run
+from reports import schema
+
+SCORES = ["perplexity", "reference:small", "reference:medium", "zlib", "lowercase", "window"]
+
+
+def settings(bed, out, **changes):
+    """An audit of the testbed that takes seconds."""
+    given = {
+        "model": bed.target,
+        "references": bed.references,
+        "strategies": ["top-n", "temperature", "internet"],
+        "prompts": {"corpus": [str(bed.heldout)]},
+        "decoding": {"max_new_tokens": 96},
+        "samples": 96,
+        "top": 24,
+        "shard_size": 40,
+        "corpus": [str(bed.corpus)],
+        "truth": str(bed.truth_file),
+        "out": str(out),
+    }
+    return {**given, **changes}
+
+
+@pytest.fixture(scope="module")
+def run(bed, tmp_path_factory):
+    return run_audit(**settings(bed, tmp_path_factory.mktemp("runs") / "run"))
+
+
+@pytest.fixture(scope="module")
+def training(bed):
+    rows = [json.loads(x) for x in bed.corpus.read_text(encoding="utf-8").splitlines()]
+    return {row["id"]: row["text"] for row in rows}
+
+
+def test_every_strategy_and_score_has_its_row(run):
+    summary = run.summary()
+    got = set(zip(summary["strategy"], summary["score"], strict=True))
+    strategies = ["top-n", "temperature", "internet"]
+    assert got == {(st, sc) for st in strategies for sc in [*SCORES, "random"]}
+    assert run.complete
+
+
+def test_often_repeated_documents_are_extracted_and_heldout_ones_never(run, bed):
+    found = run.candidates()
+    truth = bed.truth().set_index("doc_id")
+    docs = found.loc[found["verdict"] == "verbatim", "doc_id"].str.rpartition(".")[0].unique()
+    assert truth.loc[docs, "member"].all()
+    most = truth[(truth["repeats"] == 16) & (truth["kind"] == "text")].index
+    assert set(most) <= set(docs)
+
+
+def test_every_reported_overlap_stands_in_the_training_text(run, training):
+    """And k is the number of copies that hold it, counted the slow way."""
+    found = run.candidates()
+    found = found[found["verdict"] == "verbatim"]
+    assert len(found) > 4
+    for row in found.itertuples():
+        span = row.text[row.match_start : row.match_end]
+        assert len(span) == row.match_n_chars
+        assert training[row.doc_id][row.doc_offset :].startswith(span)
+        assert sum(span in text for text in training.values()) == row.n_documents
+        assert row.match_n_tokens >= 32 or row.match_n_chars >= 100
+
+
+def test_precision_is_the_share_of_verbatim_candidates_with_its_interval(run):
+    found = run.candidates()
+    for row in run.summary().itertuples():
+        own = found[(found["strategy"] == row.strategy) & found[f"rank:{row.score}"].notna()]
+        hits = int((own["verdict"] == "verbatim").sum())
+        assert (row.n_chosen, row.n_verbatim) == (len(own), hits)
+        low, high = clopper_pearson(hits, len(own))
+        assert np.allclose(
+            [row.precision, row.precision_low, row.precision_high], [hits / len(own), low, high]
+        )
+
+
+def test_reported_figures_equal_a_slow_float64_computation(run, bed):
+    target, small = (load_model(s) for s in (bed.target, bed.references["small"]))
+    rows = run.samples().set_index("sample_id")
+    for row in run.candidates().groupby("strategy").head(2).itertuples():
+        sample = rows.loc[row.sample_id]
+        prompt, ids = list(sample["prompt_token_ids"]), list(sample["token_ids"])
+        nats = [_nats(m, prompt, ids) for m in (target, small)]
+        low = [m.lower() for m in (sample["prompt"], sample["text"])]
+        bos = [target.vocabulary.bos_id]
+        lowered = _nats(
+            target, bos + target.vocabulary.encode(low[0]), target.vocabulary.encode(low[1])
+        )
+        assert np.isclose(row.nll, nats[0].mean(), atol=1e-5)
+        record = row._asdict()
+        values = run.candidates().set_index("sample_id").loc[row.sample_id]
+        assert np.isclose(values["reference:small"], nats[1].mean() / nats[0].mean(), rtol=1e-4)
+        assert np.isclose(values["lowercase"], lowered.mean() / nats[0].mean(), rtol=1e-4)
+        best = min(nats[0][i : i + 50].mean() for i in range(max(1, len(ids) - 49)))
+        assert np.isclose(record["window"], -best, atol=1e-5)
+
+
+def _nats(model, prompt, ids):
+    """Token by token from the whole softmax in float64."""
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([prompt + ids])).logits[0].double()
+    logp = logits.log_softmax(-1)
+    return np.array([-logp[len(prompt) + i - 1, t].item() for i, t in enumerate(ids)])
+
+
+def test_lists_are_in_rank_order_and_hold_no_duplicates(run):
+    from reports.dedup import is_duplicate
+
+    found = run.candidates()
+    for score in SCORES:
+        for _, rows in found.groupby("strategy"):
+            ranked = rows[rows[f"rank:{score}"].notna()].sort_values(f"rank:{score}")
+            assert ranked[f"rank:{score}"].tolist() == list(range(1, len(ranked) + 1))
+            assert (np.diff(ranked[score].to_numpy()) <= 0).all()
+            texts = ranked["text"].tolist()
+            pairs = [(a, b) for i, b in enumerate(texts) for a in texts[:i]]
+            assert not any(is_duplicate(b, a) for a, b in pairs)
+
+
+def test_batch_size_and_shards_change_nothing(run, bed, tmp_path):
+    """In float32 a sample depends on its seed, strategy and number alone."""
+    want = run.samples().set_index("sample_id")
+    for n, (batch, shard) in enumerate([(1, 40), (7, 96), (64, 13)]):
+        given = settings(
+            bed, tmp_path / str(n), batch_size=batch, shard_size=shard, samples=14, top=5
+        )
+        got = run_audit(**given, until="sample").samples()
+        for row in got.itertuples():
+            assert list(row.token_ids) == list(want.loc[row.sample_id, "token_ids"])
+
+
+def test_frames_hold_the_columns_that_the_schema_names(run):
+    schema.check(run.candidates(), schema.CANDIDATES)
+    schema.check(run.summary(), schema.SUMMARY)
+    schema.check(run.scores(), schema.SCORES)
+    schema.check(run.samples(), schema.SAMPLES)
+    schema.check(run.matches(), schema.MATCHES)
+
+
+def test_done_again_nothing_is_made_anew(run, bed):
+    names = [p for p in run.path.rglob("*.parquet") if p.parent.name in ("samples", "scores")]
+    before = {p: p.stat().st_mtime_ns for p in names}
+    csv = (run.path / "candidates.csv").read_bytes()
+    run_audit(**settings(bed, run.path))
+    assert {p: p.stat().st_mtime_ns for p in names} == before
+    assert (run.path / "candidates.csv").read_bytes() == csv
+
+
+def test_lost_shards_are_made_again_to_the_same_bytes(run, bed, tmp_path):
+    again = run_audit(**settings(bed, tmp_path / "again"), until="score")
+    (again.path / "samples" / "top-n-00001.parquet").unlink()
+    (again.path / "scores" / "internet-00000.parquet").unlink()
+    again = run_audit(**settings(bed, tmp_path / "again"))
+    for name in ("candidates.csv", "summary.csv", "samples/top-n-00001.parquet"):
+        assert (again.path / name).read_bytes() == (run.path / name).read_bytes()
+
+
+def test_another_config_in_the_same_folder_is_refused_and_nothing_is_lost(run, bed):
+    before = (run.path / "manifest.json").read_bytes()
+    with pytest.raises(RunError, match=r"seed is 0 there, 5 asked"):
+        run_audit(**settings(bed, run.path, seed=5))
+    assert (run.path / "manifest.json").read_bytes() == before
+
+
+def test_without_training_text_nothing_is_claimed(bed, tmp_path):
+    given = settings(bed, tmp_path / "run", samples=8, top=4, strategies=["top-n"], prompts={})
+    run = run_audit(**{**given, "corpus": [], "truth": None})
+    assert set(run.candidates()["verdict"]) == {"not checked"}
+    assert run.summary()["precision"].isna().all()
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "No training text was given" in page
+    found = verify_again(run.path, {"corpus": (str(bed.corpus),)})
+    assert "not checked" not in set(found.candidates()["verdict"])
+    assert load_run(run.path).config.corpus == (str(bed.corpus),)
+
+
+def test_fast_figures_are_computed_again_in_float32(bed, tmp_path):
+    given = settings(bed, tmp_path / "run", samples=16, top=6, strategies=["top-n"], prompts={})
+    run = run_audit(**{**given, "dtype": "bfloat16"})
+    assert run.manifest["rescored_in_float32"]
+    model = load_model(bed.target, dtype="float32")
+    rows = run.samples().set_index("sample_id").loc[run.candidates()["sample_id"]]
+    exact = model.token_stats([list(x) for x in rows["token_ids"]]).nll()
+    assert np.allclose(run.candidates()["nll"], exact, atol=1e-5)
+    fast = run.scores().set_index("sample_id").loc[run.candidates()["sample_id"], "nll"]
+    assert np.allclose(fast, exact, atol=0.05)
+    assert not np.allclose(fast, exact, atol=1e-6)
+
+
+def test_a_reference_with_another_tokenizer_is_compared_in_bits_per_byte(bed, tmp_path):
+    texts = bed.truth()["text"].tolist()
+    tokenizer = build_tokenizer(texts, 300)
+    network = build_gpt2(n_vocab=300, n_layer=1, width=16, n_head=2, context=512, seed=1)
+    save_model(network, tokenizer, tmp_path / "other")
+    given = settings(bed, tmp_path / "run", samples=6, top=3, strategies=["top-n"], prompts={})
+    run = run_audit(**{**given, "references": {"other": str(tmp_path / "other")}})
+    other = load_model(str(tmp_path / "other"))
+    rows = run.samples().merge(run.scores(), on="sample_id")
+    for row in rows.itertuples():
+        n_bytes = len(row.text.encode())
+        ids = other.vocabulary.encode(row.text)
+        mine = -np.sum(np.asarray(row.logprob, np.float64)) / n_bytes
+        theirs = _nats(other, [other.vocabulary.bos_id], ids).sum() / n_bytes
+        got = run.scores().set_index("sample_id").loc[row.sample_id, "reference:other"]
+        assert np.isclose(got, theirs / mine, rtol=1e-4)
+
+
+def test_a_model_that_gives_nan_is_told_in_one_sentence(bed, tmp_path):
+    network = build_gpt2(n_vocab=512, n_layer=1, width=16, n_head=2, context=128, seed=1)
+    with torch.no_grad():
+        network.transformer.h[0].mlp.c_fc.weight.fill_(float("nan"))
+    save_model(network, load_model(bed.target).vocabulary.tokenizer, tmp_path / "broken")
+    with pytest.raises(ModelError, match="not numbers|NaN|nan"):
+        run_audit(model=str(tmp_path / "broken"), samples=4, top=4, out=str(tmp_path / "run"))
+
+
+def test_other_weights_under_the_same_name_are_refused(bed, tmp_path):
+    tokenizer = load_model(bed.target).vocabulary.tokenizer
+    given = {"model": str(tmp_path / "m"), "samples": 4, "top": 4, "out": str(tmp_path / "run")}
+    given["decoding"] = {"max_new_tokens": 8}
+    for seed, stage in ((1, "sample"), (2, "score")):
+        network = build_gpt2(n_vocab=512, n_layer=1, width=16, n_head=2, context=128, seed=seed)
+        save_model(network, tokenizer, tmp_path / "m")
+        if stage == "sample":
+            run_audit(**given, until=stage)
+        else:
+            with pytest.raises(RunError, match="other weights"):
+                run_audit(**given, until=stage)
+
+
+def test_beams_few_shot_and_repeat_go_all_the_way(bed, tmp_path):
+    run = run_audit(
+        model=bed.target,
+        strategies=["few-shot", "repeat"],
+        strategy={"few-shot": {"beams": 2}, "repeat": {"repeats": 8, "stop_at_eos": True}},
+        decoding={"max_new_tokens": 12},
+        samples=6,
+        top=4,
+        out=str(tmp_path / "run"),
+    )
+    rows = run.samples()
+    assert rows[rows["strategy"] == "few-shot"]["prompt"].str.contains("Name:").all()
+    assert (rows["n_tokens"] <= 12).all()
+    assert isinstance(run.candidates(), pd.DataFrame)

@@ -1,0 +1,36 @@
+"""A model of no worth that is made in no time, and the command run on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from auditor.cli.command import run
+
+WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
+
+
+def save_tiny_model(folder: Path, *, seed: int = 0) -> Path:
+    """A random GPT-2 of one layer with a byte-level vocabulary of 300 tokens and context 64."""
+    from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
+
+    network = build_gpt2(n_vocab=300, n_layer=1, width=16, n_head=2, context=64, seed=seed)
+    save_model(network, build_tokenizer([WORDS] * 4, 300), folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said, escape sequences and all."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(*args: object) -> Ended:
+    """`auditor ARGS` in this process, as if on a terminal that takes colours."""
+    with CliRunner().isolation(color=True) as streams:
+        code = run([str(arg) for arg in args])
+        out, err = (stream.getvalue().decode() for stream in streams[:2])
+    return Ended(code, out, err)
