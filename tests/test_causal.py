@@ -251,16 +251,21 @@ def test_a_model_whose_cache_is_of_another_kind_is_refused_before_it_is_sampled(
         model.session(2, 8)
 
 
-def test_a_sliding_window_is_the_context_so_that_all_is_in_sight():
-    from transformers import MistralConfig, MistralForCausalLM
+def test_a_window_that_layers_look_back_on_is_the_context_so_that_all_is_in_sight():
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM, MistralConfig, MistralForCausalLM
 
     torch.manual_seed(0)
-    config = MistralConfig(
+    mistral = MistralConfig(
         vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=1, sliding_window=9, max_position_embeddings=40,
     )  # fmt: skip
-    model = wrap(MistralForCausalLM(config))
-    assert model.context == 9
-    text = [1, 2, 3, 4, 5, 6, 7, 8]
-    check(model, model.token_stats([text]), [text], [[0]])
-    model.session(2, 8)
+    neo = GPTNeoConfig(
+        vocab_size=50, hidden_size=16, num_layers=2, num_heads=2, window_size=9,
+        attention_types=[[["global", "local"], 1]], max_position_embeddings=40,
+    )  # fmt: skip
+    for network in (MistralForCausalLM(mistral), GPTNeoForCausalLM(neo)):
+        model = wrap(network.eval())
+        assert model.context == 9
+        text = [1, 2, 3, 4, 5, 6, 7, 8]
+        check(model, model.token_stats([text]), [text], [[0]])
+        model.session(2, 8)

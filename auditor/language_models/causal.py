@@ -263,11 +263,20 @@ def _trunk(network):
     return network.base_model if found is None or found is network else found
 
 
+# What a config calls the most tokens that a sequence has, or that a layer looks back on. Within
+# the shorter of them all is in sight of all, so one plain mask is right for every layer.
+_LIMITS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "sliding_window",
+    "window_size",
+    "attention_chunk_size",
+)
+
+
 def _context(config) -> int | None:
-    limits = [
-        getattr(config, name, None)
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "sliding_window")
-    ]
+    limits = [getattr(config, name, None) for name in _LIMITS]
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     return min(known) if known else None
 

@@ -1,0 +1,170 @@
+"""The house: which room may import what, and how large a room may be."""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("auditor", "reports", "attacks")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
+
+# Storey -> what of ours it may import.
+BELOW = {
+    "auditor": {"auditor", "reports", "attacks"},
+    "reports": {"reports", "attacks"},
+    "attacks": {"attacks"},
+}
+# Package from outside -> the rooms that alone may import it.
+ONLY_IN = {
+    "torch": ("auditor/",),
+    "transformers": ("auditor/language_models/", "auditor/finetuning/"),
+    "tokenizers": ("auditor/language_models/",),
+    "huggingface_hub": ("auditor/language_models/",),
+    "safetensors": ("auditor/",),
+    "click": ("auditor/cli/",),
+    "rich": ("auditor/cli/", "auditor/progress.py"),
+    "pydantic": ("auditor/config.py", "auditor/strategies.py"),
+    "pydantic_core": ("auditor/config.py", "auditor/strategies.py"),
+    "jinja2": ("reports/",),
+    "markupsafe": ("reports/",),
+    "matplotlib": ("reports/",),
+    "pandas": ("auditor/", "reports/"),
+    "pyarrow": ("auditor/",),
+    "scipy": ("attacks/",),
+    "sklearn": ("attacks/",),
+}
+# What attacks may have from outside, all told: arrays in, arrays out.
+ARRAYS = {"numpy", "scipy", "sklearn"}
+
+
+def imports(path):
+    """Every module that a file imports, inside functions too, as (line, dotted name)."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            here = path.relative_to(ROOT).with_suffix("").parts
+            base = ".".join(here[: -node.level]) + "." if node.level else ""
+            yield node.lineno, base + (node.module or "")
+
+
+def foreign(path):
+    """The top-level names from outside that a file imports."""
+    ours = {*PACKAGES, *sys.stdlib_module_names}
+    return {name.partition(".")[0] for _, name in imports(path)} - ours
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrows_go_down_only(name):
+    allowed = BELOW[name.partition("/")[0]]
+    wrong = [
+        f"{name}:{line} imports {module}"
+        for line, module in imports(ROOT / name)
+        if module.partition(".")[0] in PACKAGES and module.partition(".")[0] not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_comes_from_outside_comes_in_by_its_own_door(name):
+    wrong = {
+        package
+        for package in foreign(ROOT / name)
+        if package in ONLY_IN and not name.startswith(ONLY_IN[package])
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("attacks/")])
+def test_attacks_know_arrays_alone(name):
+    assert foreign(ROOT / name) <= ARRAYS
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("attacks/", "reports/"))])
+def test_nothing_below_the_auditor_looks_its_own_way_to_a_module(name):
+    # `import_module("auditor.x")` would be an arrow that no parser sees.
+    assert "importlib" not in {module.partition(".")[0] for _, module in imports(ROOT / name)}
+
+
+def test_all_that_is_imported_is_asked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["gguf"]]
+    asked = {normal(re.match(r"[\w.-]+", line).group()) for line in wanted}
+    homes = packages_distributions()
+    used = {package for path in FILES for package in foreign(path)}
+    unasked = {p for p in used if not {normal(home) for home in homes.get(p, [p])} & asked}
+    assert unasked == set()
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_stays_under_400_lines(name):
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) < 400
+
+
+def body_lines(function):
+    """Lines of a function without its docstring."""
+    first = function.body[0]
+    is_documented = (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+    skipped = first.end_lineno - first.lineno + 1 if is_documented else 0
+    return function.end_lineno - function.lineno + 1 - skipped
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_function_stays_under_50_lines(name):
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef))
+    assert {f.name: body_lines(f) for f in functions if body_lines(f) >= 50} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_to_be_done_later(name):
+    tokens = tokenize.generate_tokens(io.StringIO((ROOT / name).read_text("utf-8")).readline)
+    comments = [t.string for t in tokens if t.type in (tokenize.COMMENT, tokenize.STRING)]
+    assert [c for c in comments if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", c)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_asserted_of_a_user(name):
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    assert [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Assert)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_room_says_what_it_is(name):
+    assert ast.get_docstring(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_public_says_what_it_is(name):
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    public = [
+        node
+        for scope in ast.walk(tree)
+        if isinstance(scope, ast.Module | ast.ClassDef) and not scope_is_private(scope)
+        for node in scope.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    overriding = {"list_commands", "get_command", "resolve_command", "format_commands"}
+    overriding |= {"make_context", "invoke"}
+    silent = [n.name for n in public if not ast.get_docstring(n) and n.name not in overriding]
+    assert silent == []
+
+
+def scope_is_private(scope):
+    return isinstance(scope, ast.ClassDef) and scope.name.startswith("_")
