@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -95,6 +96,12 @@ class AuditConfig(BaseModel):
                 f"each strategy may stand once; got {', '.join(names)}. Leave out the second, or "
                 "give it a name of its own: [strategy.NAME] with preset = ..."
             )
+        for name in self.references:
+            if not re.fullmatch(r"[A-Za-z0-9._+-]{1,60}", name):
+                raise ValueError(
+                    "a reference's name holds only letters, digits and . _ + - (it names columns), "
+                    f"at most 60 characters; got {cut(name)}. Choose another: NAME=SPEC"
+                )
         if "target" in self.references:
             raise ValueError(
                 "a reference must not be called 'target', which is the model under audit. Name it "
@@ -185,15 +192,18 @@ def _named_references(given: Any) -> Any:
     for item in _items(_listed(given)):
         name, eq, spec = str(item).partition("=")
         if not eq or "/" in name:  # /models/lr=0.1/last is a path
-            name, spec = Path(str(item)).name, str(item)
+            name, spec = _plain_name(str(item)), str(item)
         if not name or not spec:
-            raise ValueError(
-                f"a reference must be SPEC or NAME=SPEC; got {str(item)!r}. Fill in what is empty"
-            )
+            raise ValueError(f"a reference must be SPEC or NAME=SPEC; got {str(item)!r}. Give both")
         if name in named:
             raise ValueError(f"two references are called {name!r}. Name them apart: NAME=SPEC")
         named[name] = spec
     return named
+
+
+def _plain_name(spec: str) -> str:
+    """What a model is called that is given without a name: the end of its path, made plain."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(spec).name).strip("-")[:60]
 
 
 def _items(value: Any) -> Iterable:

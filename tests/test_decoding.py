@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from auditor.config import Decoding
+from auditor.generation import decoding as decoding_module
 from auditor.generation.decoding import draw, penalise, pick, temperatures, truncate
 
 few = settings(max_examples=100, deadline=None)
@@ -170,8 +171,9 @@ def test_a_draw_goes_by_ids_and_not_by_the_order_of_sorting():
         assert ids.tolist() == expected
 
 
-def test_rows_are_drawn_apart_from_each_other():
+def test_rows_are_drawn_apart_from_each_other(monkeypatch):
     """More rows than are worked on at once, each alone and all together."""
+    monkeypatch.setattr(decoding_module, "_ELEMENTS_ON_CPU", 16 * 30)
     logits, uniform = random_logits(50, 30, seed=5), grid(50)
     heat = torch.linspace(0.5, 3, 50)
     for decoding in (Decoding(), Decoding(top_k=5), Decoding(top_p=0.8), Decoding(typical_p=0.5)):

@@ -94,7 +94,7 @@ def test_chunks_change_nothing(monkeypatch):
     head = Head(weight, bias, torch.float32)
     whole = head.measure(hidden, targets, moments=True)
     monkeypatch.setattr(head_module, "_CHUNK_ELEMENTS", 101 * 7)
-    monkeypatch.setattr(head_module, "_ROWS_ON_CPU", 3)
+    monkeypatch.setattr(head_module, "_ELEMENTS_ON_CPU", 3 * 61)
     cut = head.measure(hidden, targets, moments=True)
     for name in ("logprob", "rank", "vocab_mean", "vocab_std"):
         assert torch.allclose(getattr(cut, name), getattr(whole, name), atol=1e-5), name

@@ -74,4 +74,4 @@ def test_uniforms_lie_in_the_unit_interval_and_fill_it():
 
 def test_the_largest_word_pair_stays_below_one():
     """53 ones over 2^53 is the largest double below 1; one more bit would round up to 1."""
-    assert (2**53 - 1) * 2.0**-53 == np.nextafter(1, 0)
+    assert np.nextafter(1, 0) == (2**53 - 1) * 2.0**-53

@@ -18,8 +18,8 @@ TEXTS = [
     "où est le café? déjà vu",
     "日本語 日本 ",
 ] * 3
-# No lone surrogates: no tokenizer takes them.
-UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+# No lone surrogates, which no tokenizer takes, and no names of special tokens, which are tokens.
+UNICODE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<"), max_size=30)
 
 
 def byte_level(n_vocab=330, texts=TEXTS):
@@ -32,9 +32,10 @@ def sentence_piece(*, adds_space=True):
     special = ["<unk>", "<s>", "</s>"]
     pieces = [*special, *(f"<0x{b:02X}>" for b in range(256)), *learned]
     merges = [("▁", "t"), ("▁", "a"), ("h", "e"), ("▁t", "he"), ("▁", "▁")]
+    unknown = {"unk_token": "<unk>"}
     model = models.BPE(
         {piece: i for i, piece in enumerate(pieces)}, merges,
-        unk_token="<unk>", fuse_unk=True, byte_fallback=True,
+        fuse_unk=True, byte_fallback=True, **unknown,
     )  # fmt: skip
     tokenizer = Tokenizer(model)
     steps = [normalizers.Prepend("▁")] if adds_space else []
@@ -42,9 +43,8 @@ def sentence_piece(*, adds_space=True):
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    ends = {"bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends, **unknown)
 
 
 BYTES, PIECES = Vocabulary(byte_level()), Vocabulary(sentence_piece())
@@ -96,13 +96,14 @@ def test_special_tokens_write_nothing(vocabulary):
 def test_added_tokens_write_themselves_and_special_ones_nothing():
     """Added tokens are in no alphabet of bytes: é is é, and two spaces are two spaces."""
     tokenizer = byte_level()
-    tokenizer.add_tokens([AddedToken("é", normalized=False), AddedToken("  ", normalized=False)])
+    tokenizer.add_tokens([AddedToken("[é]", normalized=False), AddedToken("  ", normalized=False)])
     tokenizer.add_tokens([AddedToken("<|reserved|>", special=True)], special_tokens=True)
     vocabulary = Vocabulary(tokenizer)
     n = len(tokenizer)
-    assert [vocabulary.decode([i]) for i in range(n - 3, n)] == ["é", "  ", ""]
-    ids = vocabulary.encode("a é  b")
-    assert vocabulary.decode(ids) == tokenizer.decode(ids) == "a é  b"
+    assert [vocabulary.decode([i]) for i in range(n - 3, n)] == ["[é]", "  ", ""]
+    ids = vocabulary.encode("a [é]  b")
+    assert {n - 3, n - 2} < set(ids)
+    assert vocabulary.decode(ids) == "a [é]  b"
 
 
 def test_ids_beyond_the_tokenizer_write_nothing():
@@ -134,6 +135,11 @@ def test_a_tokenizer_that_puts_a_space_first_does_not_put_two():
 
 def test_lone_surrogates_are_replaced_and_not_fatal():
     assert BYTES.decode(BYTES.encode("a\ud800b")) == "a?b"
+
+
+def test_the_name_of_a_special_token_in_a_text_is_that_token():
+    """So that a prompt can hold a chat's marks."""
+    assert BYTES.encode("<|endoftext|>cat") == [BYTES.eos_id, *BYTES.encode("cat")]
 
 
 def test_nothing_is_put_before_or_after_a_text():
@@ -213,7 +219,7 @@ def test_fingerprints_are_equal_for_equal_vocabularies_alone():
     one = Vocabulary(byte_level()).fingerprint
     assert Vocabulary(byte_level()).fingerprint == one
     others = [
-        Vocabulary(byte_level(331)),
+        Vocabulary(byte_level(280)),
         Vocabulary(byte_level(330, ["another text with other words"] * 3)),
         PIECES,
     ]

@@ -35,8 +35,7 @@ def _commands(
     command: click.Command, names: tuple[str, ...], parent: click.Context | None
 ) -> Iterator[tuple[tuple[str, ...], click.Command, click.Context]]:
     """A command and all below it, in the order of --help."""
-    context = click.Context(command, info_name=names[-1], parent=parent)
-    context.help_option_names = ["-h", "--help"]
+    context = click.Context(command, info_name=names[-1], parent=parent, **command.context_settings)
     yield names, command, context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -11,7 +11,7 @@ import torch
 
 from auditor.config import Decoding
 
-_ROWS_ON_CPU = 16
+_ELEMENTS_ON_CPU = 16 * 50_257  # probabilities in flight at once, so that they stay in cache
 
 
 def temperatures(decoding: Decoding, steps: np.ndarray) -> np.ndarray:
@@ -124,7 +124,9 @@ def draw(
         values = values.gather(1, order).float() / temperature[:, None]
         place = pick(truncate(values, decoding), uniform)
         return ids.gather(1, place[:, None])[:, 0]
-    step = _ROWS_ON_CPU if logits.device.type == "cpu" else len(logits)
+    step = len(logits)
+    if logits.device.type == "cpu":
+        step = max(1, _ELEMENTS_ON_CPU // logits.shape[1])
     parts = []
     for at in range(0, len(logits), step):
         rows = slice(at, at + step)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-# Rows normalised at once on a CPU: 8 x 50,257 float32 stay within the second-level cache.
-_ROWS_ON_CPU = 8
+# Logits normalised at once on a CPU: 8 rows of 50,257 in float32 stay in the second-level cache.
+_ELEMENTS_ON_CPU = 8 * 50_257
 # Below this a token's weight beside the top's is no number to divide by: float32 ends at 1e-38.
 _FAR = 1e-30
 # Elements of float32 logits that a chunk of teacher-forced tokens may take.
@@ -133,7 +133,7 @@ def measure(
 def _reduce(logits, targets, exact, top, moments):
     """Row sums of exp(logit - top) without the target, ranks, and weighted moments."""
     n = len(logits)
-    step = _ROWS_ON_CPU if logits.device.type == "cpu" else n
+    step = max(1, _ELEMENTS_ON_CPU // logits.shape[1]) if logits.device.type == "cpu" else n
     rest = torch.empty_like(top)
     rank = torch.empty(n, dtype=torch.int32, device=logits.device)
     mean = torch.empty_like(top) if moments else None
@@ -141,7 +141,8 @@ def _reduce(logits, targets, exact, top, moments):
     for at in range(0, n, step):
         rows = slice(at, at + step)
         # The exact logit stands in for the rounded one: it is left out here, added by the caller.
-        others = logits[rows].float().scatter(1, targets[rows, None], float("-inf"))
+        others = logits[rows].to(torch.float32, copy=True)
+        others.scatter_(1, targets[rows, None], float("-inf"))
         rank[rows] = (others > exact[rows, None]).sum(dim=1, dtype=torch.int32)
         shifted = others.sub_(top[rows, None])  # (rows, vocab)
         weights = shifted.exp()

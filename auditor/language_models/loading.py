@@ -21,6 +21,8 @@ from auditor.language_models.machine import native_bfloat16
 from auditor.language_models.vocabulary import Vocabulary
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# Packages that the hub's client has spoken through, over its versions.
+_TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
 # Below this many parameters bfloat16 saves no time worth its rounding.
 _SMALL = 30_000_000
 
@@ -124,7 +126,7 @@ def _from_hub(spec: str) -> Path:
         ) from None
     except Exception as error:
         # The hub's client raises its transport's own errors when there is no network.
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore"):
+        if not type(error).__module__.startswith(_TRANSPORTS):
             raise
         raise ModelError(
             f"{spec}: not a folder here, and the hub cannot be reached ({type(error).__name__}). "
@@ -152,6 +154,12 @@ def _describe(spec: str, path: Path):
             f"{spec}: its config or tokenizer cannot be read ({_short(error)}). A model folder "
             "needs config.json, tokenizer files and *.safetensors, and no code of its own."
         ) from None
+    # Where its files are missing, transformers makes a tokenizer of special tokens alone.
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
+        raise ModelError(
+            f"{spec} has no tokenizer that knows words. Put its files beside config.json: "
+            "tokenizer.json, or vocab.json and merges.txt, or tokenizer.model."
+        )
     return config, tokenizer
 
 

@@ -109,7 +109,8 @@ class Vocabulary:
         """Token ids of a text, with nothing added before or after it.
 
         Some tokenizers put a space before every text; where the text has one there already, that
-        is the one, so what a model wrote is read as the model wrote it.
+        is the one, so what a model wrote is read as the model wrote it. The name of a special
+        token is read as that token.
         """
         return self.encode_all([text])[0]
 

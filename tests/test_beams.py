@@ -1,0 +1,89 @@
+"""Beam search: transformers' tokens, judged like any given text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from planted import tiny_model
+
+from auditor.config import Decoding
+from auditor.generation.beams import beam_search
+
+EOS = 7
+GPT2, LLAMA = (tiny_model(kind, eos_id=EOS, n_vocab=23) for kind in ("gpt2", "llama"))
+MODELS = pytest.mark.parametrize("model", [GPT2, LLAMA], ids=["gpt2", "llama"])
+PROMPTS = [[0], [0, 3, 5], [0, 9], [0, 4, 4], [0]]
+
+
+def tokens(drawn):
+    return [row[:n].tolist() for row, n in zip(drawn.token_ids, drawn.length, strict=True)]
+
+
+def search(model, prompt, n_beams, steps):
+    """By the definition: keep the n likeliest of all one-token longer texts; no text ever ends."""
+    beams = [(0.0, list(prompt))]
+    for _ in range(steps):
+        longer = []
+        for total, said in beams:
+            with torch.inference_mode():
+                logp = model.network(torch.tensor([said])).logits[0, -1].double().log_softmax(0)
+            longer += [(total + logp[i].item(), [*said, i]) for i in range(len(logp))]
+        beams = sorted(longer, reverse=True)[:n_beams]
+    return beams[0][1][len(prompt) :]
+
+
+@MODELS
+@pytest.mark.parametrize("n_beams", [2, 5])
+def test_beams_find_what_the_definition_finds(model, n_beams):
+    drawn = beam_search(model, PROMPTS, Decoding(max_new_tokens=6, beams=n_beams))
+    assert tokens(drawn) == [search(model, p, n_beams, 6) for p in PROMPTS]
+    assert not drawn.ended.any()
+
+
+@MODELS
+@pytest.mark.parametrize("penalty", [1.0, 1.4])
+def test_beams_equal_those_of_transformers_for_each_prompt_alone(model, penalty):
+    """Prompts of other lengths in the batch change nothing, a penalty on what was said or not."""
+    decoding = Decoding(max_new_tokens=8, beams=3, stop_at_eos=True, repetition_penalty=penalty)
+    drawn = beam_search(model, PROMPTS, decoding)
+    for i, prompt in enumerate(PROMPTS):
+        ids = torch.tensor([prompt])
+        theirs = model.network.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), num_beams=3, do_sample=False,
+            max_new_tokens=8, eos_token_id=EOS, pad_token_id=EOS, repetition_penalty=penalty,
+        )[0, len(prompt) :].tolist()  # fmt: skip
+        if EOS in theirs:
+            theirs = theirs[: theirs.index(EOS) + 1]
+        assert tokens(drawn)[i] == theirs
+        assert drawn.ended[i] == (theirs[-1] == EOS)
+
+
+@MODELS
+def test_logprobs_and_ranks_are_those_of_given_text(model):
+    decoding = Decoding(max_new_tokens=8, beams=3, stop_at_eos=True)
+    drawn = beam_search(model, PROMPTS, decoding)
+    for i, (text, prompt) in enumerate(zip(tokens(drawn), PROMPTS, strict=True)):
+        stats = model.token_stats([text], [prompt])
+        assert np.allclose(drawn.logprob[i, : len(text)], stats.logprob, atol=1e-4)
+        assert drawn.rank[i, : len(text)].tolist() == stats.rank.tolist()
+
+
+def test_settings_in_the_folder_of_a_model_are_left_aside_and_left_alone():
+    """A chat model's folder may ask for penalties of its own; an audit has its own settings."""
+    decoding = Decoding(max_new_tokens=8, beams=2)
+    expected = tokens(beam_search(GPT2, PROMPTS, decoding))
+    GPT2.network.generation_config.repetition_penalty = 50.0
+    GPT2.network.generation_config.no_repeat_ngram_size = 1
+    try:
+        assert tokens(beam_search(GPT2, PROMPTS, decoding)) == expected
+        assert GPT2.network.generation_config.repetition_penalty == 50.0
+    finally:
+        GPT2.network.generation_config.repetition_penalty = None
+        GPT2.network.generation_config.no_repeat_ngram_size = None
+
+
+def test_progress_counts_every_token_once():
+    told = []
+    drawn = beam_search(GPT2, PROMPTS * 9, Decoding(max_new_tokens=3, beams=2), told.append)
+    assert sum(told) == drawn.length.sum() == 45 * 3

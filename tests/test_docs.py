@@ -1,0 +1,184 @@
+"""What the pages say is so: the tree, the commands, the settings, the links, the reference."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+import auditor
+from auditor.cli.command import VERBS, cli
+from auditor.cli.reference import reference
+from auditor.config import make_config
+from auditor.store import Run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SKIPPED = {"runs", "demo", "testbeds", "build", "dist", "shared"}
+MAKE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def blocks(page, language):
+    """The fenced blocks of a page in a language ("" for none)."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    return [text for name, text in fences if name == language]
+
+
+# ------------------------------------------------------------------------------- the tree
+def tree():
+    """What the README's tree names, as paths; folders end in a slash."""
+    (block,) = (b for b in blocks(README, "") if "auditor/" in b)
+    paths, parents = [], []
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, _, meaning = line.strip().partition(" ")
+        assert meaning.strip(), f"{name} stands in the tree without a word about it"
+        paths.append("".join([*parents[:depth], name]))
+        parents[depth:] = [name]
+    return paths
+
+
+def test_everything_in_the_tree_is_there():
+    missing = [path for path in tree() if not (ROOT / path).exists()]
+    assert missing == []
+    assert [p for p in tree() if p.endswith("/") != (ROOT / p).is_dir()] == []
+
+
+@pytest.mark.parametrize("parent", ["", "auditor/"])
+def test_every_folder_is_in_the_tree(parent):
+    folders = {
+        f"{parent}{path.name}/"
+        for path in (ROOT / parent).iterdir()
+        if path.is_dir() and not path.name.startswith((".", "__")) and path.name not in SKIPPED
+    }
+    assert folders - {"auditor/data/"} <= set(tree())
+
+
+# ------------------------------------------------------------------------------- commands
+def commands():
+    """Every command line in the pages: in sh blocks, and `auditor ...` in running text."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in blocks(text, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.strip() and not line.startswith("#"):
+                    yield page.name, line
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        for line in re.findall(r"`((?:auditor|make) [^`]*)`", prose):
+            yield page.name, line
+
+
+def placeholder(word):
+    """A word of a person's own: RUN, DIR, SPEC."""
+    return re.fullmatch(r"[A-Z]+", word) is not None
+
+
+def check_auditor(words):
+    """Parse the words as the command would; nothing runs."""
+    command, context = cli, click.Context(cli, info_name="auditor", **cli.context_settings)
+    while isinstance(command, click.Group) and words:
+        name, *words = words
+        found = command.get_command(context, name)
+        assert found is not None, f"no verb {name!r}"
+        if not isinstance(found, click.Group):
+            found.make_context(name, list(words), parent=context)
+            return
+        command, context = found, click.Context(found, info_name=name, parent=context)
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_every_command_in_the_pages_can_be_given(page, line):
+    words = shlex.split(line, comments=True)
+    assert words[0] in ("make", "auditor", "pip", "python")
+    if words[0] == "auditor" and not any(map(placeholder, words)):
+        check_auditor(words[1:])
+    elif words[0] == "auditor":
+        assert words[1] in VERBS
+    elif words[0] == "make":
+        targets = [w for w in words[1:] if "=" not in w]
+        assert [t for t in targets if not re.search(rf"^{t}:", MAKE, re.MULTILINE)] == []
+    elif words[:2] == ["python", "-m"]:
+        path = ROOT / words[2].replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+def test_commands_are_found_at_all():
+    lines = [line for _, line in commands()]
+    assert "make demo" in lines
+    assert "make test" in lines
+    assert any(line.startswith("auditor audit --model") for line in lines)
+
+
+def test_a_wrong_command_would_be_noticed():
+    with pytest.raises(click.NoSuchOption):
+        check_auditor(["audit", "--sampels", "3"])
+    with pytest.raises(AssertionError, match="no verb 'adit'"):
+        check_auditor(["adit"])
+
+
+def test_every_verb_that_a_message_names_exists():
+    named = set()
+    for path in (ROOT / "auditor").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        named |= {
+            (path.name, v)
+            for v in re.findall(r"(?:`|with: |--resume |^    )auditor ([a-z]+)", text)
+        }
+    assert {verb for _, verb in named} <= set(VERBS)
+    assert {"audit", "models", "testbed"} <= {verb for _, verb in named}
+
+
+def test_make_says_what_its_targets_do_and_has_those_that_matter():
+    for target in ("demo", "test", "docs"):
+        assert re.search(rf"^{target}:.*## \w", MAKE, re.MULTILINE)
+
+
+# ----------------------------------------------------------------------- settings and names
+@pytest.mark.parametrize("text", [b for p in PAGES for b in blocks(p.read_text("utf-8"), "toml")])
+def test_every_audit_file_in_the_pages_is_one(text):
+    make_config(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("text", [b for p in PAGES for b in blocks(p.read_text("utf-8"), "python")])
+def test_every_name_that_python_examples_use_exists(text):
+    homes = {"auditor": auditor.__all__, "run": dir(Run)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert node.attr in homes.get(node.value.id, [node.attr])
+
+
+# ------------------------------------------------------------------------------- links etc.
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if not link.startswith(("http:", "https:", "mailto:"))]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_the_changelog_knows_this_version():
+    assert f"## {auditor.__version__}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_command_reference_is_up_to_date():
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == reference(), "run: make docs"
+
+
+def test_the_command_reference_can_be_made_from_a_shell():
+    command = [sys.executable, "-m", "auditor.cli.reference"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout.decode("utf-8") == reference()
+
+
+def test_the_command_reference_leaves_nothing_out(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")  # and does not depend on the terminal
+    page = reference()
+    assert [verb for verb in VERBS if f"\n### auditor {verb}\n" not in page] == []
+    assert "\n#### auditor models add\n" in page
+    assert page == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")

@@ -1,0 +1,41 @@
+"""What the machine can do: memory within a container's limit."""
+
+from __future__ import annotations
+
+import torch
+
+from auditor.language_models import machine
+from auditor.language_models.machine import free_memory, native_bfloat16
+
+CPU = torch.device("cpu")
+
+
+def limited(folder, limit, used, stat="inactive_file 0"):
+    for name, text in (("max", limit), ("current", used), ("stat", stat)):
+        (folder / f"memory.{name}").write_text(f"{text}\n")
+    return machine._left_to_container(folder)
+
+
+def test_a_container_leaves_its_limit_less_what_is_used(tmp_path):
+    assert limited(tmp_path, 1000, 400) == 600
+    # Files in memory make room when it is needed.
+    assert limited(tmp_path, 1000, 400, "anon 300\ninactive_file 100") == 700
+    assert limited(tmp_path, 1000, 1200) == 0
+
+
+def test_without_a_limit_the_machine_is_the_limit(tmp_path):
+    assert machine._left_to_container(tmp_path) is None
+    assert limited(tmp_path, "max", 400) is None
+
+
+def test_free_memory_is_never_more_than_the_container_leaves(monkeypatch):
+    monkeypatch.setattr(machine, "_left_to_container", lambda folder: None)
+    alone = free_memory(CPU)
+    assert alone > 0
+    monkeypatch.setattr(machine, "_left_to_container", lambda folder: 12_345)
+    assert free_memory(CPU) == 12_345
+
+
+def test_bfloat16_is_asked_of_cpus_and_gpus_alone():
+    assert native_bfloat16(torch.device("meta")) is False
+    assert native_bfloat16(CPU) in (True, False)
