@@ -79,6 +79,10 @@ def verify_again(
     with open_for_writing(Path(path), load_run(path).config) as run:
         run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
         run.forget("matches/", "candidates", "summary", "report")
+        # What was said of the old training text goes with it.
+        notes = run.manifest.get("notes", [])
+        run.manifest["notes"] = [note for note in notes if note["stage"] != "verify"]
+        run.manifest.pop("corpus", None)
         run.save()
     return run_audit(config, progress=progress)
 
@@ -92,7 +96,7 @@ def default_folder(config: AuditConfig) -> Path:
 def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.about import now, software
     from auditor.stages.context import Context
-    from auditor.stages.reporting import report
+    from auditor.stages.reporting import read_truth, report
     from auditor.stages.sampling import sample
     from auditor.stages.scoring import score
     from auditor.stages.shortlisting import shortlist
@@ -110,7 +114,8 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     }
     if config.corpus:  # a missing corpus is said before hours of sampling
         read_corpus(config.corpus, text_field=config.text_field, strict=config.strict)
-    _check_truth(config)
+    if config.truth is not None:
+        read_truth(config)
     for name, step in steps.items():
         try:
             step(context)
@@ -121,11 +126,6 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     if until == "report":
         run.manifest["complete"] = True
         run.save()
-
-
-def _check_truth(config: AuditConfig) -> None:
-    if config.truth is not None and not Path(config.truth).is_file():
-        raise RunError(f"--truth {config.truth}: no such file. Give a testbed's truth.parquet.")
 
 
 def _disk(error: OSError, path: Path) -> AuditError:

@@ -36,7 +36,7 @@ def run_demo(
     progress = progress or Quiet()
     folder = Path(folder)
     bed = build_with_progress(folder / "testbed", size=size, progress=progress)
-    samples = samples or _SAMPLES[size]
+    samples = _SAMPLES[size] if samples is None else samples
     return run_audit(
         model=bed.target,
         references=bed.references,
@@ -44,7 +44,7 @@ def run_demo(
         prompts={"corpus": [str(bed.heldout)]},
         decoding={"max_new_tokens": _NEW_TOKENS[size]},
         samples=samples,
-        top=min(100, samples),
+        top=max(1, min(100, samples)),
         corpus=[str(bed.corpus)],
         truth=str(bed.truth_file),
         out=str(folder / "run"),

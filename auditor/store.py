@@ -75,6 +75,24 @@ class Run:
         """Every maximal verbatim overlap of a candidate with the training text."""
         return self._frame("matches/matches.parquet", "verify")
 
+    def notes(self) -> list[str]:
+        """What a user should know of how it went: memory that ran out, lines that were skipped."""
+        told = [note["sentence"] for note in self.manifest.get("notes", [])]
+        for score, reasons in self.undefined().items():
+            why = "; ".join(f"{n:,}: {reason}" for reason, n in reasons.items())
+            told.append(f"{score} is undefined for {sum(reasons.values()):,} samples ({why}).")
+        return told
+
+    def undefined(self) -> dict[str, dict[str, int]]:
+        """How many samples have no value of a score, by reason: {score: {reason: count}}."""
+        total: dict[str, dict[str, int]] = {}
+        for facts in self.manifest["shards"].values():
+            for score, reasons in facts.get("undefined", {}).items():
+                known = total.setdefault(score, {})
+                for reason, n in reasons.items():
+                    known[reason] = known.get(reason, 0) + n
+        return total
+
     def _frame(self, name: str, stage: str) -> pd.DataFrame:
         if name not in self.manifest["shards"]:
             raise RunError(self._not_yet(Path(name).stem, stage))

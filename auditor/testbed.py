@@ -147,6 +147,8 @@ def build_testbed(
     """
     if size not in SIZES:
         raise ConfigError(f"--size must be one of {', '.join(SIZES)}; got {size!r}.")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}.")
     folder = Path(folder)
     wanted = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
     if folder.exists() and any(folder.iterdir()):

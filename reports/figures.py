@@ -101,7 +101,7 @@ def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
     >>> len(figure3(scores, scores.assign(verdict="verbatim", best_rank=1)).axes)
     1
     """
-    strategies = sorted(scores["strategy"].unique())
+    strategies = list(dict.fromkeys(scores["strategy"]))
     figure, panels = _panels(strategies, 3.9)
     listed = candidates[candidates["best_rank"].notna()]
     layers = (

@@ -64,6 +64,32 @@ def headline(
     return [*sentences, *_details(verbatim), *_best_list(summary)]
 
 
+def known_truth(table: pd.DataFrame) -> list[str]:
+    """What came out of documents whose number of repeats is known: most repeated, and held out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `tables.by_repeats`.
+
+    >>> known_truth(pd.DataFrame({"kind": "text", "repeats": [0, 16], "n_documents": [240, 7],
+    ...     "n_extracted": [0, 7]}))
+    ['Known truth: of 7 documents that stand 16 times in the training text, 7 were extracted; of
+     240 held-out documents, 0.']
+    """
+    texts = table[table["kind"] == "text"].set_index("repeats")
+    if 0 not in texts.index or len(texts) < 2:
+        return []
+    most, held_out = texts.loc[texts.index.max()], texts.loc[0]
+    sentence = (
+        f"Known truth: of {_count(int(most['n_documents']), 'document')} that stand "
+        f"{texts.index.max():,} times in the training text, {most['n_extracted']:,} were "
+        f"extracted; of {_count(int(held_out['n_documents']), 'held-out document')}, "
+        f"{held_out['n_extracted']:,}."
+    )
+    return [sentence]
+
+
 def not_claimed(candidates: pd.DataFrame) -> list[str]:
     """What a reader might take from the numbers and should not.
 

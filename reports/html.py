@@ -98,9 +98,14 @@ def render_report(report: ReportPage) -> str:
 
 
 @lru_cache(maxsize=1)
+def _templates() -> jinja2.PackageLoader:
+    return jinja2.PackageLoader("reports")
+
+
+@lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("reports"),
+        loader=_templates(),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_finalize,
@@ -122,9 +127,7 @@ def _trusted(text: str) -> Markup:
 
 
 def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None  # noqa: S101 - set above; for the type checker
-    return environment.loader.get_source(environment, name)[0]
+    return _templates().get_source(_environment(), name)[0]
 
 
 def _policy(css: str, script: str) -> str:

@@ -39,9 +39,9 @@ def select_candidates(
     Parameters
     ----------
     scores : DataFrame
-        The frame `scores`. Every column that is a score makes a list; so does the control
-        "random", a random order of the strategy's samples, with duplicates passed over as in the
-        other lists, so that its precision can be compared with theirs.
+        The frame `scores`; strategies keep its order. Every column that is a score makes a list;
+        so does the control "random", a random order of the strategy's samples, with duplicates
+        passed over as in the other lists, so that its precision can be compared with theirs.
     texts : Series or Mapping from sample_id to text, or callable
         A callable is given a list of sample_ids and returns their texts. It is asked only for the
         texts that are looked at: usually a few hundred a list.
@@ -73,7 +73,7 @@ def select_candidates(
         raise ValueError(f"top must be at least 1; got {top}. It is the length of each list.")
     fetch = _fetcher(texts)
     chosen, counts = [], []
-    for strategy, frame in scores.groupby("strategy", sort=True, observed=True):
+    for strategy, frame in scores.groupby("strategy", sort=False, observed=True):
         frame = frame.sort_values("sample_id", ignore_index=True)
         orders = dict(_orders(frame, str(strategy), seed))
         ids = frame["sample_id"].tolist()

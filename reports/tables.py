@@ -5,7 +5,7 @@ import pandas as pd
 
 from attacks.estimates import clopper_pearson
 from reports.csvfile import write_csv
-from reports.headline import headline, not_claimed, percent
+from reports.headline import headline, known_truth, not_claimed, percent
 from reports.schema import CONTROL
 from reports.shortlist import Shortlist, select_candidates
 
@@ -13,6 +13,7 @@ __all__ = [
     "Shortlist",
     "by_repeats",
     "headline",
+    "known_truth",
     "not_claimed",
     "select_candidates",
     "summarize",

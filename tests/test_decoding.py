@@ -155,6 +155,14 @@ def test_the_largest_uniform_draws_the_last_token_that_may_be_drawn():
     assert pick(logits, largest).tolist() == [1, 1, 2]
 
 
+def test_logits_that_are_no_numbers_lead_to_no_place_beyond_the_end():
+    """So that the engine can go on to see the NaN and say so."""
+    logits = torch.full((2, 3), float("nan"))
+    logits[1, 0] = 1.0
+    places = pick(logits, torch.tensor([0.0, 0.9], dtype=torch.float64))
+    assert ((places >= 0) & (places < 3)).all()
+
+
 def test_the_smallest_uniform_draws_the_first_token_that_may_be_drawn():
     logits = torch.tensor([[NEVER, NEVER, 0.0, 5.0]])
     assert pick(logits, torch.zeros(1, dtype=torch.float64)).tolist() == [2]

@@ -191,6 +191,7 @@ def test_slots_are_refilled_dropped_and_never_overflow():
     def rule(said):
         # A prompt's second token says how many follow before EOS; a parked slot holds but one.
         logits = np.zeros(40)
+        assert len(said) == 1 or said[1] in lengths, "a parked slot went on"
         logits[0 if len(said) - 2 >= max(said[:2]) else 1] = 50
         return logits
 

@@ -25,6 +25,7 @@ def dying(path, raw):
     global calls
     calls += 1
     if calls == n:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f".{path.name}.part").write_bytes(raw[: len(raw) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     whole(path, raw)
@@ -102,7 +103,9 @@ def test_a_full_disk_is_a_sentence_and_what_was_written_stays(bed, whole, tmp_pa
     kept = sorted((tmp_path / "run" / "samples").glob("*.parquet"))
     assert kept
     again = run_audit(**given)
-    assert (again.path / "candidates.csv").read_bytes() == (run.path / "candidates.csv").read_bytes()
+    assert (again.path / "candidates.csv").read_bytes() == (
+        run.path / "candidates.csv"
+    ).read_bytes()
 
 
 def test_a_damaged_shard_is_named_and_made_again_once_deleted(bed, whole, tmp_path):
@@ -117,4 +120,6 @@ def test_a_damaged_shard_is_named_and_made_again_once_deleted(bed, whole, tmp_pa
     shard.unlink()
     again = run_audit(**given)
     run, _ = whole
-    assert (again.path / "candidates.csv").read_bytes() == (run.path / "candidates.csv").read_bytes()
+    assert (again.path / "candidates.csv").read_bytes() == (
+        run.path / "candidates.csv"
+    ).read_bytes()

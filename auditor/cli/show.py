@@ -35,7 +35,7 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         print_frame(truth, "Known truth: documents extracted, by repeats in the training text")
     for sentence in not_claimed(candidates):
         say(sentence, err=True)
-    for sentence in run.manifest.get("notes", []):
+    for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")
 

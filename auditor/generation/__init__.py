@@ -1,0 +1,1 @@
+"""Sampling: prompts, decoding, randomness and the batched loop."""

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
 
 from auditor.config import Decoding
 from auditor.generation.engine import Drawn
@@ -82,7 +81,8 @@ def _beams(model, prompts, decoding: Decoding, eos: int | None) -> list[list[int
 @contextmanager
 def _own_settings(network) -> Iterator[None]:
     """Without the settings that a model's folder asks of `generate` (penalties, banned tokens)."""
-    theirs, network.generation_config = network.generation_config, GenerationConfig()
+    theirs = network.generation_config
+    network.generation_config = type(theirs)()
     try:
         yield
     finally:

@@ -88,7 +88,7 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     weights = (logits - logits.amax(dim=1, keepdim=True)).double().exp()
     total = weights.cumsum(dim=1)
     place = torch.searchsorted(total, uniform[:, None] * total[:, -1:], right=True)[:, 0]
-    # Rounding may carry u * total to the very end: step back to the last token that may be drawn.
+    # NaN, or rounding of u * total, may lead past the end: step back to the last that may be drawn.
     last = (weights > 0).double().mul(torch.arange(1, weights.shape[1] + 1, device=logits.device))
     return torch.minimum(place, last.argmax(dim=1))
 

@@ -35,7 +35,7 @@ def about(run: Run) -> list[tuple[str, str]]:
     rows.append(("Seed", str(config.seed)))
     rows.append(("Begun", m.get("begun", "unknown")))
     rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.get("versions", {}).items())))
-    spent = {k: v["seconds"] for k, v in m["stages"].items()}
+    spent = {k: v["seconds"] for k, v in m["stages"].items() if k != "report"}
     rows.append(("Time", ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())))
     if m.get("rescored_in_float32"):
         rows.append(("Precision", "the candidates' figures were computed again in float32"))

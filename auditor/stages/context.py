@@ -24,6 +24,7 @@ class Context:
     run: RunWriter
     progress: Quiet
     _models: dict = field(default_factory=dict)
+    _stage: str = ""
 
     def spec(self, name: str) -> str:
         """The spec of the target or of a reference."""
@@ -88,14 +89,16 @@ class Context:
         """Tell the user, and keep it in the manifest for the report."""
         self.progress.note(sentence)
         notes = self.run.manifest.setdefault("notes", [])
-        if sentence not in notes:
-            notes.append(sentence)
+        entry = {"stage": self._stage, "sentence": sentence}
+        if entry not in notes:
+            notes.append(entry)
         self.run.save()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[dict]:
         """A stage's entry in the manifest; its seconds add up over restarts."""
         entry = self.run.manifest["stages"].setdefault(stage, {"seconds": 0.0})
+        self._stage = stage
         begun = time.monotonic()
         try:
             yield entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from auditor.store import Run
 from reports import schema
 from reports.dedup import Trigrams, mark_duplicates
 from reports.html import ReportPage, render_report
-from reports.tables import by_repeats, headline, not_claimed, summarize, write_csv
+from reports.tables import by_repeats, headline, known_truth, not_claimed, summarize, write_csv
 
 _PAGE_ONLY = {"token_ids": "token_ids", "logprob": "token_logprob", "rank": "token_rank"}
 
@@ -98,14 +99,17 @@ def make_page(run: Run, candidates: pd.DataFrame, summary: pd.DataFrame) -> Repo
     truth = truth_table(config, candidates)
     return ReportPage(
         title=f"Memorization audit of {config.model}",
-        headline=headline(
-            candidates,
-            summary,
-            corpus_bytes=corpus.get("bytes"),
-            n_documents=corpus.get("documents"),
-        ),
+        headline=[
+            *headline(
+                candidates,
+                summary,
+                corpus_bytes=corpus.get("bytes"),
+                n_documents=corpus.get("documents"),
+            ),
+            *([] if truth is None else known_truth(truth)),
+        ],
         not_claimed=not_claimed(candidates),
-        notices=list(run.manifest.get("notes", [])),
+        notices=run.notes(),
         about=about(run),
         command="auditor audit audit.toml",
         config_toml=to_toml(config),
@@ -118,8 +122,20 @@ def make_page(run: Run, candidates: pd.DataFrame, summary: pd.DataFrame) -> Repo
 
 def truth_table(config: AuditConfig, candidates: pd.DataFrame) -> pd.DataFrame | None:
     """Where the truth is known: how many documents of each number of repeats came out."""
-    if config.truth is None or not config.corpus:
-        return None
+    return None if config.truth is None else by_repeats(candidates, read_truth(config))
+
+
+def read_truth(config: AuditConfig) -> pd.DataFrame:
+    """The file of `truth`: a row a document, as `reports.tables.by_repeats` wants it."""
+    if not Path(str(config.truth)).is_file():
+        raise ConfigError(
+            f"--truth {config.truth}: no such file. Give the truth.parquet of a testbed."
+        )
+    if not config.corpus:
+        raise ConfigError(
+            "--truth says what is known of the training text, and none was given. Add --corpus "
+            "with the testbed's corpus.jsonl, or leave --truth out."
+        )
     try:
         truth = pd.read_parquet(config.truth)
     except (OSError, ValueError) as error:
@@ -133,7 +149,7 @@ def truth_table(config: AuditConfig, candidates: pd.DataFrame) -> pd.DataFrame |
         raise ConfigError(
             f"--truth {config.truth} has no column {missing[0]!r}; it needs {', '.join(wanted)}."
         )
-    return by_repeats(candidates, truth[wanted])
+    return truth[wanted]
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

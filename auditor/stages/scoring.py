@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,9 +55,10 @@ def score(context: Context) -> None:
             table = context.run.read(tables[stem])
             columns, reasons = judge(context, Texts.of(table), stats_of(table), bar.advance)
             keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
-            context.run.write(f"scores/{stem}.parquet", pa.table({**keep, **columns}))
+            counts = {name: {why: int(n) for why, n in r.items()} for name, r in reasons.items()}
+            scored = pa.table({**keep, **columns})
+            context.run.write(f"scores/{stem}.parquet", scored, undefined=counts)
             entry["texts"] = entry.get("texts", 0) + len(table)
-            _count(context, reasons)
 
 
 def judge(
@@ -125,13 +125,3 @@ def reference_stats(
 def _same_vocabulary(context: Context, name: str, dtype: str | None) -> bool:
     mine = context.model(TARGET, dtype=dtype).vocabulary.fingerprint
     return context.model(name, dtype=dtype).vocabulary.fingerprint == mine
-
-
-def _count(context: Context, reasons: dict) -> None:
-    """Add the reasons of undefined scores to the manifest."""
-    known = context.run.manifest.setdefault("undefined", {})
-    for name, counts in reasons.items():
-        total = Counter(known.get(name, {}))
-        total.update({reason: int(n) for reason, n in counts.items()})
-        known[name] = dict(total)
-    context.run.save()

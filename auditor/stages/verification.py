@@ -66,13 +66,21 @@ def _steps(bar):
 def _frame(rows: list, kind: type) -> pd.DataFrame:
     """Dataclasses as a frame, with columns and types even where there are none."""
     names = [f.name for f in fields(kind)]
-    frame = pd.DataFrame([asdict(r) for r in rows], columns=names)
+    frame = pd.DataFrame([_plain(asdict(r)) for r in rows], columns=names)
     for name in names:
         text = name in ("sample_id", "doc_id")
         frame[name] = frame[name].astype(object if text else np.int64)
         if text:
             frame[name] = frame[name].astype("str")
     return frame
+
+
+def _plain(row: dict) -> dict:
+    """Ids may hold lone surrogates (from JSON, or file names that are not UTF-8); files may not."""
+    return {
+        key: v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v
+        for key, v in row.items()
+    }
 
 
 def _describe(context: Context, corpus: Corpus) -> None:
