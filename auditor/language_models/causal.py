@@ -10,6 +10,7 @@ import torch
 
 from attacks.token_stats import TokenStats
 from auditor.errors import ModelError
+from auditor.language_models.attention import use_slot_attention
 from auditor.language_models.head import Head, not_finite
 from auditor.language_models.pieces import Piece, cut_to_context
 from auditor.language_models.slots import SlotCache
@@ -28,6 +29,7 @@ class LanguageModel:
 
     def __init__(self, network, vocabulary: Vocabulary, *, name: str, fingerprint: str, dtype):
         self.network = network.eval()
+        use_slot_attention(network)
         self.vocabulary = vocabulary
         self.name, self.fingerprint, self.dtype = name, fingerprint, dtype
         self.device = next(network.parameters()).device
@@ -231,11 +233,10 @@ class Session:
         kwargs = {}
         if self._model._takes_positions:
             kwargs["position_ids"] = positions[:, None]
-        if first != last:
-            seen = torch.arange(last + 1, device=device)[None] <= positions[:, None]
-            mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=device)
-            mask.masked_fill_(~seen, torch.finfo(self._model.dtype).min)
-            kwargs["attention_mask"] = mask[:, None, None]  # (slots, 1, 1, time)
+        seen = torch.arange(self._cache.room, device=device)[None] <= positions[:, None]
+        mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=device)
+        mask.masked_fill_(~seen, torch.finfo(self._model.dtype).min)
+        kwargs["attention_mask"] = mask[:, None, None]  # (slots, 1, 1, room)
         hidden = self._model._hidden(token_ids[:, None], past_key_values=self._cache, **kwargs)
         self._positions += 1
         return hidden[:, 0]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+# Room grows by this many tokens at a time: rarely enough that copying costs nothing, and little
+# enough that attention reads few positions that hold nothing yet.
+_ROOM = 32
+
 
 class _SlotLayer(CacheLayerMixin):
-    """One layer's keys and values, (slots, heads, capacity, head_dim), allocated once."""
+    """One layer's keys and values, (slots, heads, room, head_dim), contiguous."""
 
     is_sliding = False
 
@@ -16,10 +20,17 @@ class _SlotLayer(CacheLayerMixin):
         self.owner = owner
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        n, t = self.owner.n_slots, self.owner.capacity
-        self.keys = key_states.new_zeros((n, key_states.shape[1], t, key_states.shape[3]))
-        self.values = value_states.new_zeros((n, value_states.shape[1], t, value_states.shape[3]))
+        n = self.owner.n_slots
+        self.keys = key_states.new_zeros((n, key_states.shape[1], 0, key_states.shape[3]))
+        self.values = value_states.new_zeros((n, value_states.shape[1], 0, value_states.shape[3]))
         self.is_initialized = True
+
+    def make_room(self, room: int) -> None:
+        """Zeros after what is there, so that positions not yet written hold numbers."""
+        more = room - self.keys.shape[2]
+        if more > 0:
+            self.keys = torch.nn.functional.pad(self.keys, (0, 0, 0, more))
+            self.values = torch.nn.functional.pad(self.values, (0, 0, 0, more))
 
     def update(self, key_states, value_states, *args, **kwargs):
         if not self.is_initialized:
@@ -40,8 +51,9 @@ class SlotCache(Cache):
     """Keys and values of `n_slots` sequences of at most `capacity` tokens each.
 
     Before a forward pass the session says where it goes: `at_start(slots)` for prompts written
-    from position 0, `at(positions)` for one more token in every slot. Nothing is concatenated and
-    nothing is copied; a slot is reused by writing over it from position 0.
+    from position 0, `at(positions)` for one more token in every slot. A slot is reused by writing
+    over it from position 0. Keys and values are handed out whole, with the room that is not used
+    yet: a mask must hide what a slot has not written.
     """
 
     def __init__(self, n_layers: int, n_slots: int, capacity: int):
@@ -49,7 +61,7 @@ class SlotCache(Cache):
         self.start = 0  # what a model may ask: tokens already seen
         self._slots: torch.Tensor | None = None
         self._positions: torch.Tensor | None = None
-        self._end = 0
+        self.room = 0
         self._rows = [_SlotLayer(self) for _ in range(n_layers)]
         super().__init__(layers=[*self._rows])
 
@@ -61,25 +73,33 @@ class SlotCache(Cache):
         """The next pass writes one token a slot, at `positions` (n_slots,), from first to last."""
         self._slots = None
         self._positions = None if first == last else positions
-        self.start, self._end = last, last + 1
+        self.start = last
+        self._need(last + 1)
 
     def visible(self, query_length: int) -> int:
-        return query_length if self._slots is not None else self._end
+        return query_length if self._slots is not None else self.room
 
     def write(self, layer, key_states, value_states):
         if self._slots is not None:
             length = key_states.shape[2]
+            self._need(length)
+            layer.make_room(self.room)
             layer.keys[self._slots, :, :length] = key_states
             layer.values[self._slots, :, :length] = value_states
             return key_states, value_states
+        layer.make_room(self.room)
         if self._positions is None:  # all slots at one position: a plain slice
-            layer.keys[:, :, self.start : self._end] = key_states
-            layer.values[:, :, self.start : self._end] = value_states
+            layer.keys[:, :, self.start : self.start + 1] = key_states
+            layer.values[:, :, self.start : self.start + 1] = value_states
         else:
             rows = torch.arange(self.n_slots, device=key_states.device)
             layer.keys[rows, :, self._positions] = key_states[:, :, 0]
             layer.values[rows, :, self._positions] = value_states[:, :, 0]
-        return layer.keys[:, :, : self._end], layer.values[:, :, : self._end]
+        return layer.keys, layer.values
+
+    def _need(self, length: int) -> None:
+        if length > self.room:
+            self.room = min(self.capacity, -(-length // _ROOM) * _ROOM)
 
     def keep(self, slots: torch.Tensor) -> None:
         """Drop all slots but these, in this order."""
