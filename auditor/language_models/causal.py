@@ -128,7 +128,7 @@ class LanguageModel:
         prefixes: Sequence[Sequence[int]] | None = None,
         *,
         moments: bool = False,
-        batch_tokens: int = 8192,
+        batch_tokens: int = 4096,
         progress=None,
     ) -> TokenStats:
         """Log-probability and rank of every token of the given texts.

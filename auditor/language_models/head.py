@@ -18,7 +18,7 @@ _ELEMENTS_ON_CPU = 8 * 50_257
 # Below this a token's weight beside the top's is no number to divide by: float32 ends at 1e-38.
 _FAR = 1e-30
 # Elements of float32 logits that a chunk of teacher-forced tokens may take.
-_CHUNK_ELEMENTS = 16 * 1024 * 1024
+_CHUNK_ELEMENTS = 6 * 1024 * 1024
 
 
 @dataclass(frozen=True)
