@@ -225,7 +225,7 @@ def test_a_model_that_gives_nan_is_told_in_one_sentence(bed, tmp_path):
     with torch.no_grad():
         network.transformer.h[0].mlp.c_fc.weight.fill_(float("nan"))
     save_model(network, load_model(bed.target).vocabulary.tokenizer, tmp_path / "broken")
-    with pytest.raises(ModelError, match="not numbers|NaN|nan"):
+    with pytest.raises(ModelError, match=r"not numbers \(NaN\)"):
         run_audit(model=str(tmp_path / "broken"), samples=4, top=4, out=str(tmp_path / "run"))
 
 

@@ -77,7 +77,8 @@ def print_frame(frame: pd.DataFrame, title: str) -> None:
 
     if frame.index.name or frame.columns.name:
         frame = frame.rename_axis(columns=None).reset_index()
-    table = Table(title=title, title_justify="left")
+    click.echo(title)
+    table = Table()
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
         table.add_column(

@@ -65,6 +65,8 @@ class Generation:
         if not todo:
             return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
         # What a run that ended early left unfinished begins again; it draws the same numbers.
+        if progress is not None and self.length[todo].any():
+            progress(-int(self.length[todo].sum()))
         self.length[todo] = 0
         capacity = max(len(self.prompts[i]) for i in todo) + self.decoding.max_new_tokens
         self.session = self.model.session(n_slots, capacity)
@@ -79,10 +81,10 @@ class Generation:
         self._fill(np.arange(n_slots))
         while (self.sample >= 0).any():
             done = self._step()
+            if progress is not None:
+                progress(int((self.sample >= 0).sum()))
             if len(done):
                 self.finished[self.sample[done]] = True
-                if progress is not None:
-                    progress(int(self.length[self.sample[done]].sum()))
                 self.sample[done] = -1
                 self._fill(done)
                 self._shrink()
@@ -199,7 +201,7 @@ def generate(
     seed, stream : with a sample's number they fix what it becomes
     decoding : Decoding
     n_slots : sequences in flight at the most
-    progress : callable(tokens just finished)
+    progress : callable(tokens just drawn); below 0 for those that are drawn again
     note : callable(sentence), told when the batch is halved
 
     Returns
