@@ -1,8 +1,11 @@
 """Audit language models for memorized training data.
 
->>> import auditor                                  # loads nothing heavy
->>> run = auditor.run_audit(model="gpt2", samples=1000)                    # doctest: +SKIP
->>> run.candidates().head()                                               # doctest: +SKIP
+Example::
+
+    import auditor                                  # loads nothing heavy
+
+    run = auditor.run_audit(model="gpt2", samples=1000)
+    run.candidates().head()
 """
 
 from importlib import import_module

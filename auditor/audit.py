@@ -44,8 +44,10 @@ def run_audit(
     AuditError
         One sentence on what is wrong and what to do; what was finished before is kept.
 
-    >>> run = run_audit(model="gpt2", samples=200, corpus=["texts/"])     # doctest: +SKIP
-    >>> run.summary()                                                     # doctest: +SKIP
+    Example::
+
+        run = run_audit(model="gpt2", samples=200, corpus=["texts/"])
+        run.summary()
     """
     if config is None:
         config = make_config(settings)

@@ -74,7 +74,7 @@ SIZES = {
         canaries_each=2,
         batch=8,
         rate=2.5e-3,
-        target=Shape(3, 192, 6, 5),
+        target=Shape(4, 192, 6, 5),
         small=Shape(1, 96, 4, 3),
         medium=Shape(2, 128, 4, 3),
     ),

@@ -14,7 +14,7 @@ import os
 import warnings
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before anything imports torch or transformers: they read these once. Idle threads must not spin.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before anything imports torch or transformers: they read these once. Idle threads spin briefly.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -27,8 +27,9 @@ class _SlotLayer(CacheLayerMixin):
 
     def make_room(self, room: int) -> None:
         """Zeros after what is there, so that positions not yet written hold numbers."""
-        if room > self.keys.shape[2]:
-            self.keys, self.values = _grown(self.keys, room), _grown(self.values, room)
+        keys, values = self.keys, self.values
+        if keys is not None and values is not None and room > keys.shape[2]:
+            self.keys, self.values = _grown(keys, room), _grown(values, room)
 
     def update(self, key_states, value_states, *args, **kwargs):
         if not self.is_initialized:
