@@ -142,7 +142,8 @@ def test_make_says_what_its_targets_do_and_has_those_that_matter():
 # ----------------------------------------------------------------------- settings and names
 @pytest.mark.parametrize("text", [b for p in PAGES for b in blocks(p.read_text("utf-8"), "toml")])
 def test_every_audit_file_in_the_pages_is_one(text):
-    make_config(tomllib.loads(text))
+    given = tomllib.loads(text)
+    assert [s.name for s in make_config(given).strategies] == given["strategies"]
 
 
 @pytest.mark.parametrize("text", [b for p in PAGES for b in blocks(p.read_text("utf-8"), "python")])
