@@ -67,7 +67,7 @@ SIZES = {
         medium=Shape(1, 64, 2, 3),
     ),
     "small": Size(
-        n_documents=480,
+        n_documents=400,
         document_chars=900,
         n_vocab=2048,
         context=288,

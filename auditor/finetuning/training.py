@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from auditor.errors import ModelError
-from auditor.language_models.machine import native_bfloat16
+from auditor.language_models.machine import keep_freed_memory, native_bfloat16
 
 _FAST_FROM = 1_000_000  # parameters
 _IGNORED = -100  # cross entropy's mark for "no target here"
@@ -73,6 +73,10 @@ def train(
         network.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     rng = np.random.default_rng(seed)
+    keep_freed_memory()
+    # The CPU's fused attention is slow backwards; short rows fare better with plain products.
+    attention = network.config._attn_implementation
+    network.set_attn_implementation("eager")
     network.train()
     # Products in bfloat16 where the machine has them; weights and sums stay float32. Small models
     # lose more by the conversions than they gain.
@@ -88,10 +92,12 @@ def train(
                 group["lr"] = rate * _schedule(step, n_steps)
             inputs, targets = rows_of([documents[i] for i in order[at : at + batch]], bos, width)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-                logits = network(input_ids=inputs, use_cache=False).logits
-            loss = cross_entropy(
-                logits.flatten(0, 1).float(), targets.flatten(), ignore_index=_IGNORED
-            )
+                hidden = network.base_model(input_ids=inputs, use_cache=False)[0]
+                # A fifth of a batch is padding: it is dropped before the vocabulary is projected.
+                real = (targets.flatten() != _IGNORED).nonzero()[:, 0]
+                kept = hidden.flatten(0, 1).index_select(0, real)
+                logits = network.get_output_embeddings()(kept)
+            loss = cross_entropy(logits.float(), targets.flatten()[real])
             if not torch.isfinite(loss):
                 raise ModelError(f"The loss is not a number at step {step}. Lower the rate.")
             optimizer.zero_grad(set_to_none=True)
@@ -103,6 +109,7 @@ def train(
             if progress is not None:
                 progress(step, n_steps)
     network.eval()
+    network.set_attn_implementation(attention)
     return float(np.mean(losses))
 
 
