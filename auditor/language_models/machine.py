@@ -64,7 +64,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
-# What mallopt (glibc) calls the settings: the most mappings, and what may lie free at the heap's end.
+# Settings of glibc's mallopt: mappings of their own for large blocks; what may lie free at the end.
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
