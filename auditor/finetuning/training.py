@@ -91,13 +91,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate * _schedule(step, n_steps)
             inputs, targets = rows_of([documents[i] for i in order[at : at + batch]], bos, width)
-            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-                hidden = network.base_model(input_ids=inputs, use_cache=False)[0]
-                # A fifth of a batch is padding: it is dropped before the vocabulary is projected.
-                real = (targets.flatten() != _IGNORED).nonzero()[:, 0]
-                kept = hidden.flatten(0, 1).index_select(0, real)
-                logits = network.get_output_embeddings()(kept)
-            loss = cross_entropy(logits.float(), targets.flatten()[real])
+            loss = _loss(network, inputs, targets, fast)
             if not torch.isfinite(loss):
                 raise ModelError(f"The loss is not a number at step {step}. Lower the rate.")
             optimizer.zero_grad(set_to_none=True)
@@ -111,6 +105,16 @@ def train(
     network.eval()
     network.set_attn_implementation(attention)
     return float(np.mean(losses))
+
+
+def _loss(network, inputs: torch.Tensor, targets: torch.Tensor, fast: bool) -> torch.Tensor:
+    """Mean cross entropy of a batch, nats per token; in bfloat16 products where `fast`."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        hidden = network.base_model(input_ids=inputs, use_cache=False)[0].flatten(0, 1)
+        # A fifth of a batch is padding: it is dropped before the vocabulary is projected.
+        real = (targets.flatten() != _IGNORED).nonzero()[:, 0]
+        logits = network.get_output_embeddings()(hidden.index_select(0, real))
+    return cross_entropy(logits.float(), targets.flatten()[real])
 
 
 def _schedule(step: int, n_steps: int) -> float:
