@@ -22,7 +22,8 @@ class RunComparison:
     passages : DataFrame, a row a passage that was found verbatim
         where ("only A", "only B", "both"), n_a and n_b (candidates that hold it), n_tokens,
         n_chars, doc_id and text of its longest match. Matches are of one passage where one holds
-        the other's text, or where they overlap in the same document by half of the shorter.
+        the other's text, or where they overlap in the same document by half of the shorter (of
+        two runs: if both were checked against the same text).
     differences : DataFrame, a row a list that both runs have, and one for all candidates
         Precision (found verbatim of checked) in A and in B, and B minus A with Newcombe's
         interval (95 %). The list of the control `random` is what sampling alone extracts.
@@ -63,7 +64,7 @@ def compare_runs(run_a: str | Path, run_b: str | Path) -> RunComparison:
     if one.path.resolve() == other.path.resolve():
         raise ConfigError(f"Two runs must be compared; got {one.path} twice. Name another one.")
     frames = _candidates(one), _candidates(other)
-    passages = _passages(*frames)
+    passages = _passages(*frames, same_text=_text(one) == _text(other))
     return RunComparison(
         passages=passages,
         differences=_differences(one, other, frames),
@@ -112,14 +113,22 @@ def _spans(frame: pd.DataFrame, run: str) -> list[_Span]:
     ]
 
 
-def _are_one(a: _Span, b: _Span) -> bool:
+def _text(run: Run) -> list[tuple[str, str]]:
+    """What a run was checked against: its files by name and sha256."""
+    files = run.manifest.get("corpus", {}).get("files", [])
+    return sorted((file["path"], file["sha256"]) for file in files)
+
+
+def _are_one(a: _Span, b: _Span, same_text: bool) -> bool:
     if a.text in b.text or b.text in a.text:
         return True
+    if a.run != b.run and not same_text:  # a place in one text is none in the other
+        return False
     shared = min(a.end, b.end) - max(a.start, b.start)
     return a.doc_id == b.doc_id and 2 * shared >= min(len(a.text), len(b.text))
 
 
-def _passages(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+def _passages(a: pd.DataFrame, b: pd.DataFrame, *, same_text: bool = True) -> pd.DataFrame:
     """Matches joined into passages, the longest first."""
     spans = _spans(a, "a") + _spans(b, "b")
     parent = list(range(len(spans)))
@@ -132,7 +141,7 @@ def _passages(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
     for i in range(len(spans)):
         for j in range(i):
-            if _are_one(spans[i], spans[j]):
+            if _are_one(spans[i], spans[j], same_text):
                 parent[root(i)] = root(j)
     groups: dict[int, list[_Span]] = {}
     for i, span in enumerate(spans):
