@@ -42,12 +42,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; got $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) '.[gguf,corpora,index,finetune]'
+	$(INSTALL) '.[gguf,corpora,index,finetune,schedule]'
 	touch $@
 
 # The same, and what checks the code.
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(INSTALL) '.[gguf,corpora,index,finetune,dev]'
+	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,dev]'
 	touch $@
 
 clean:

@@ -11,12 +11,13 @@ Example::
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from auditor.errors import AuditError, ConfigError, CorpusError, ModelError, RunError
+from auditor.errors import AuditError, ConfigError, CorpusError, GateError, ModelError, RunError
 
 if TYPE_CHECKING:
     from auditor.audit import run_audit
     from auditor.config import AuditConfig, Decoding, Strategy
     from auditor.language_models.loading import load_model
+    from auditor.scheduling.judged import audit_and_judge
     from auditor.store import Run, load_run
     from auditor.testbed import build_testbed
 
@@ -28,11 +29,13 @@ __all__ = [
     "ConfigError",
     "CorpusError",
     "Decoding",
+    "GateError",
     "ModelError",
     "Run",
     "RunError",
     "Strategy",
     "__version__",
+    "audit_and_judge",
     "build_testbed",
     "load_model",
     "load_run",
@@ -44,6 +47,7 @@ _HOMES = {
     "Decoding": "auditor.config",
     "Strategy": "auditor.config",
     "Run": "auditor.store",
+    "audit_and_judge": "auditor.scheduling.judged",
     "build_testbed": "auditor.testbed",
     "load_model": "auditor.language_models.loading",
     "load_run": "auditor.store",

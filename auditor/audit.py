@@ -12,7 +12,7 @@ from auditor.errors import AuditError, ConfigError, RunError
 from auditor.progress import Quiet
 from auditor.store import Run, load_run, open_for_writing
 
-STAGES = ("sample", "score", "shortlist", "verify", "report")
+STAGES = ("sample", "score", "shortlist", "verify", "canaries", "report")
 
 
 def run_audit(
@@ -20,6 +20,7 @@ def run_audit(
     *,
     until: str = "report",
     progress: Quiet | None = None,
+    occasion: str | None = None,
     **settings: Any,
 ) -> Run:
     """Sample, score, rank, verify and report.
@@ -30,8 +31,9 @@ def run_audit(
     Parameters
     ----------
     config : AuditConfig, or None to give its fields as keywords
-    until : the last stage to run: sample, score, shortlist, verify or report
+    until : the last stage to run: sample, score, shortlist, verify, canaries or report
     progress : what to tell progress to; nothing by default
+    occasion : when a schedule asked for it, in ISO 8601; kept in the manifest
     **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
 
     Returns
@@ -54,6 +56,8 @@ def run_audit(
         config = make_config({**config.model_dump(), **settings})
     path = Path(config.out or default_folder(config))
     with open_for_writing(path, config) as run:
+        if occasion is not None:
+            run.manifest.setdefault("occasion", occasion)
         _stages(config, run, until, progress or Quiet())
     return load_run(path)
 
@@ -91,7 +95,8 @@ def verify_again(
         # What was said of the old training text goes with it.
         notes = run.manifest.get("notes", [])
         run.manifest["notes"] = [note for note in notes if note["stage"] != "verify"]
-        run.manifest.pop("corpus", None)
+        for name in ("corpus", "judged"):
+            run.manifest.pop(name, None)
         run.save()
     return run_audit(config, progress=progress)
 
@@ -105,6 +110,7 @@ def default_folder(config: AuditConfig) -> Path:
 def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.about import now, software
     from auditor.stages.context import Context
+    from auditor.stages.exposing import check_canaries, expose
     from auditor.stages.reporting import read_truth, report
     from auditor.stages.sampling import sample
     from auditor.stages.scoring import score
@@ -119,12 +125,14 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
         "score": score,
         "shortlist": shortlist,
         "verify": verify,
+        "canaries": expose,
         "report": report,
     }
     if is_due(context):  # what is wrong with the training text is said before hours of sampling
         check_corpus(config)
     if config.truth is not None:
         read_truth(config)
+    check_canaries(config)
     for name, step in steps.items():
         try:
             step(context)

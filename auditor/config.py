@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from auditor.errors import ConfigError
+from auditor.scheduling.asked import Gates, Notify, Schedule
 from auditor.strategies import (
     PRESETS,
     STRICT,
@@ -65,11 +66,15 @@ class AuditConfig(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     bos: str | None = None
     truth: str | None = None
+    canaries: str | None = None
     shard_size: Positive = 512
-    # How a run is made, not what it is: these three leave the digest alone.
+    # How a run is made and what is made of it, not what it is: these leave the digest alone.
     batch_size: Positive | None = None
     device: str = "auto"
     out: str | None = None
+    gates: Gates = Gates()
+    notify: Notify = Notify()
+    schedule: Schedule = Schedule()
 
     @model_validator(mode="before")
     @classmethod
@@ -132,6 +137,11 @@ class AuditConfig(BaseModel):
                     f"strategy {s.name!r} takes its prefixes from your texts, and none were given. "
                     "Add --prompts FILE (a text file, JSONL or folder)"
                 )
+        self.gates.check(
+            has_text=self.has_training_text,
+            has_canaries=self.canaries is not None,
+            is_new_seed=self.schedule.seed == "new",
+        )
         return self
 
     @property
@@ -147,7 +157,16 @@ class AuditConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides a run's content, as plain data."""
-        return self.model_dump(mode="json", exclude={"batch_size", "device", "out"})
+        return self.model_dump(mode="json", exclude=set(_HOW))
+
+    @property
+    def series(self) -> str:
+        """12 hex digits that runs share which ask the same, whatever their seed."""
+        text = json.dumps({**self.identity(), "seed": None}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_HOW = ("batch_size", "device", "out", "gates", "notify", "schedule")
 
 
 def _without_paths(value: Any) -> Any:
@@ -335,6 +354,7 @@ def _unknown_setting(path: list[str]) -> str:
     """The sentence for a setting that does not exist, with what exists there."""
     models: dict[str, type[BaseModel]]
     models = {"decoding": Decoding, "prompts": Prompts, "strategies": Strategy}
+    models |= {"gates": Gates, "notify": Notify, "schedule": Schedule}
     *parents, word = path
     parent = parents[-1] if parents else ""
     known = list(models.get(parent, AuditConfig).model_fields)

@@ -27,3 +27,9 @@ class CorpusError(AuditError):
 
 class RunError(AuditError):
     """A run's folder cannot be used: another run's, damaged, locked or full."""
+
+
+class GateError(AuditError):
+    """A run is finished and kept, and past a limit that its audit file sets."""
+
+    exit_code = 3

@@ -75,6 +75,10 @@ class Run:
         """Every maximal verbatim overlap of a candidate with the training text."""
         return self._frame("matches/matches.parquet", "verify")
 
+    def exposure(self) -> pd.DataFrame:
+        """How exposed the audit's canaries are: a row a canary and control, no secrets."""
+        return self._frame("exposure.parquet", "canaries")
+
     def notes(self) -> list[str]:
         """What a user should know of how it went: memory that ran out, lines that were skipped."""
         told = [note["sentence"] for note in self.manifest.get("notes", [])]
@@ -103,6 +107,11 @@ class Run:
             return (
                 f"{self.path} has no matches: it was given no training text to look in. "
                 f"Give it with: auditor verify {self.path} --corpus PATH."
+            )
+        if what == "exposure" and self.config.canaries is None:
+            return (
+                f"{self.path} has no exposure: it was given no canaries. Start another run with "
+                "--canaries FILE."
             )
         return (
             f"{self.path} has no {what} yet: stage {stage!r} has not run. "

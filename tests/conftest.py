@@ -23,7 +23,8 @@ def no_network():
     connect = socket.socket.connect
 
     def refuse(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6):
+        is_here = address[0] in ("127.0.0.1", "::1")
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not is_here:
             raise AssertionError(f"a test must not use the network; it tried {address}")
         return connect(self, address)
 

@@ -43,12 +43,16 @@ OTHER = {
     "dtype": "float32",
     "bos": "<s>",
     "truth": "truth.parquet",
+    "canaries": "canaries.json",
     "shard_size": 511,
     "batch_size": 3,
     "device": "cpu",
     "out": "elsewhere",
+    "gates": {"max_verified": 3},
+    "notify": {"command": ["true"]},
+    "schedule": {"cron": "0 3 * * 1"},
 }
-HOW_IT_IS_MADE = {"batch_size", "device", "out"}
+HOW_IT_IS_MADE = {"batch_size", "device", "out", "gates", "notify", "schedule"}
 
 
 def test_the_digest_test_knows_every_setting():

@@ -19,18 +19,24 @@ def audit(file, as_json, resume, **flags) -> None:
     """Sample, score, rank, verify and report: the whole audit.
 
     FILE is an audit file (TOML) that says what the flags say; flags win. Stopped anywhere, the
-    same command goes on where it was.
+    same command goes on where it was. The file may set limits in a table [gates]; past one, the
+    exit code is 3.
 
     \b
     auditor audit --model gpt2-xl --reference gpt2 --reference gpt2-medium --samples 200000
     auditor audit --model smollm2 --samples 256 --corpus /usr/share/common-licenses
     auditor audit audit.toml --samples 50000
     """
-    from auditor.cli.show import show_run
+    from auditor.cli.show import show_judged
     from auditor.progress import for_terminal
+    from auditor.scheduling.judged import audit_and_judge
+    from auditor.scheduling.signals import interruptible
 
-    run = _run(file, flags, resume, "report", for_terminal())
-    show_run(run, as_json=as_json)
+    config = _config(file, flags, resume)
+    with interruptible():
+        judged = audit_and_judge(config, progress=for_terminal())
+    show_judged(judged, as_json=as_json)
+    judged.check()
 
 
 @click.command()
@@ -41,17 +47,15 @@ def sample(file, resume, **flags) -> None:
 
     Go on with `auditor score RUN`, or with `auditor audit --resume RUN` for all the rest.
     """
+    from auditor.audit import run_audit
     from auditor.progress import for_terminal
 
-    run = _run(file, flags, resume, "sample", for_terminal())
-    say(run.path)
+    config = _config(file, flags, resume)
+    say(run_audit(config, until="sample", progress=for_terminal()).path)
 
 
-def _run(file, flags, resume, until, progress):
-    from auditor.audit import run_audit
-
-    config = _resumed(file, flags, resume) if resume else config_from(file, flags)
-    return run_audit(config, until=until, progress=progress)
+def _config(file, flags, resume):
+    return _resumed(file, flags, resume) if resume else config_from(file, flags)
 
 
 def _resumed(file, flags, resume):

@@ -88,6 +88,7 @@ _FLAGS: list[Callable] = [
         help="Verbatim but for `whitespace` or `case`; both may be given.",
     ),
     click.option("--truth", metavar="PATH", help="A testbed's truth.parquet."),
+    click.option("--canaries", metavar="FILE", help="Measure these, of `auditor canaries create`."),
     click.option("--seed", type=int, help="Decides every sample.  [default: 0]"),
     click.option("--bos", help="Token that starts a text, where the model names none."),
     click.option("--dtype", help="auto, float32 or bfloat16.  [default: auto]"),

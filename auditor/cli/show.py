@@ -9,6 +9,8 @@ import click
 import pandas as pd
 
 from auditor.cli.printing import say
+from auditor.scheduling.figures import exposure
+from auditor.scheduling.judged import Judged
 from auditor.store import Run
 from reports.escaping import visible
 from reports.tables import headline, not_claimed, table2
@@ -38,6 +40,28 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
     for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")
+
+
+def show_judged(judged: Judged, *, as_json: bool = False) -> None:
+    """A run as `show_run` does, its gates, and what changed since the last run of its audit."""
+    run = judged.run
+    if as_json:
+        kept = {k: v for k, v in run.manifest.get("judged", {}).items() if k in ("gates", "since")}
+        click.echo(json.dumps(summary_json(run) | kept, indent=2, sort_keys=True))
+        return
+    show_run(run)
+    if run.config.canaries is not None and (most := exposure(run)) is not None:
+        i = most.interval
+        say(
+            f"The most exposed canary of {most.n:,} is {most.of}: {i.value:.1f} bits "
+            f"(95 % interval {i.low:.1f}–{i.high:.1f})."
+        )
+    if judged.since is not None:
+        say(judged.since)
+    for decision in judged.decisions:
+        if decision.passed:  # what failed is the last line, as an error
+            told = str(decision)
+            say(f"{told[0].upper()}{told[1:]}.")
 
 
 def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:

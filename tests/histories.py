@@ -1,0 +1,87 @@
+"""Runs made by hand, whose every figure is known, and an audit that takes a second."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from auditor.config import make_config
+from auditor.store import load_run, open_for_writing
+
+WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
+
+
+def passage(number, *, doc=None):
+    """A candidate's row that holds one passage of training text, verbatim."""
+    text = f"passage {number} " + WORDS
+    return {
+        "text": text,
+        "verdict": "verbatim",
+        "best_rank": 1,
+        "match_start": 0,
+        "match_end": len(text),
+        "match_n_tokens": 40,
+        "doc_id": doc or f"d{number}",
+        "doc_offset": 0,
+    }
+
+
+def nothing(verdict="not found", **changes):
+    """A candidate's row that holds none."""
+    row = {**passage(0), "verdict": verdict, "text": "", "doc_id": None, "doc_offset": None}
+    return {**row, "match_start": None, "match_end": None, "match_n_tokens": None, **changes}
+
+
+def lists(*rows):
+    """A summary: (strategy, score, n_verbatim, n_chosen) of each list."""
+    frame = pd.DataFrame(rows, columns=["strategy", "score", "n_verbatim", "n_chosen"])
+    share = frame["n_verbatim"] / frame["n_chosen"]
+    return frame.assign(precision=share, precision_low=share / 2, precision_high=share)
+
+
+def planted_run(folder, candidates, summary=None, *, when="2026-11-24T03:00+00:00", **settings):
+    """A complete run with these candidates; `when` is its occasion. `manifest` is added to it."""
+    more = settings.pop("manifest", {})
+    frames = {"exposure": settings.pop("exposure", None)}
+    config = make_config({"model": "gpt2", "samples": 100, "corpus": ["texts"], **settings})
+    frame = pd.DataFrame(candidates, columns=list(passage(0)) if not candidates else None)
+    whole = ("best_rank", "match_start", "match_end", "match_n_tokens", "doc_offset")
+    with open_for_writing(Path(folder), config) as run:
+        run.write("candidates.parquet", frame.astype(dict.fromkeys(whole, "Int64")))
+        run.write("summary.parquet", lists() if summary is None else summary)
+        for name, some in frames.items():
+            if some is not None:
+                run.write(f"{name}.parquet", some)
+        run.manifest |= {"begun": when, "occasion": when, "complete": True, **more}
+        run.save()
+    return load_run(folder)
+
+
+def small_audit(folder, *, gates="", **settings):
+    """An audit file in a folder, of a random model whose own samples are its training text.
+
+    The first `n_known` samples of a run stand in texts.txt once `know` has put them there.
+    """
+    from tiny import save_tiny_model
+
+    if not (folder / "model").exists():
+        save_tiny_model(folder / "model")
+        (folder / "texts.txt").write_text(WORDS)
+    given = {
+        "model": str(folder / "model"),
+        "corpus": [str(folder / "texts.txt")],
+        "samples": 8,
+        "shard_size": 4,
+        "min_match_tokens": 10,
+        "out": str(folder / "runs" / "audit"),
+        **settings,
+    }
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
+    file = folder / "audit.toml"
+    file.write_text(f"{lines}\n[strategy.top-n]\nmax_new_tokens = 16\n\n{gates}")
+    return file
+
+
+def know(folder, texts):
+    """Let the training text of a small audit be these texts."""
+    (folder / "texts.txt").write_text("\n\n".join([WORDS, *texts]), errors="replace")
