@@ -1,0 +1,108 @@
+"""`auditor schedule`: an audit that runs by itself, here or by another scheduler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from auditor.cli.printing import say
+
+_KINDS = ("systemd", "cron", "github-actions")
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+@click.option("--cron", metavar="LINE", help='When: five fields, as in "0 3 * * 1", or @daily.')
+@click.option("--timezone", metavar="NAME", help="Whose clock.  [default: this machine's]")
+@click.option(
+    "--seed", type=click.Choice(["same", "new"]), help="Samples of a run.  [default: same]"
+)
+@click.option("--once", is_flag=True, help="Run what is due now, and end.")
+@click.option("--print", "kind", type=click.Choice(_KINDS), help="Print what to install instead.")
+@click.option("--out", metavar="DIR", help="What the runs' folders begin with.")
+def schedule(file, cron, timezone, seed, once, kind, out) -> None:
+    """Run an audit file again and again, each time into a folder of its own.
+
+    In the foreground, one run at a time, until Ctrl-C or SIGTERM. Started again, it goes on with a
+    run that was stopped, and makes up once for those that were missed. What the flags say can stand
+    in the file's table [schedule]; flags win.
+
+    Folders are runs/MODEL-DIGEST-2026-11-24T0300Z (UTC), or begin with --out. With the seed "same",
+    every run draws the same samples from the same model: what changes is the model's doing, or the
+    training text's.
+
+    \b
+    auditor schedule audit.toml --cron "0 3 * * 1"
+    auditor schedule audit.toml --cron "0 3 * * 1" --once
+    auditor schedule audit.toml --cron "0 3 * * 1" --print systemd
+    """
+    from auditor.scheduling.cron import check_installed, parse_cron
+    from auditor.scheduling.hooks import check_hooks
+    from auditor.scheduling.occasions import Plan
+
+    check_installed()
+    config = _config(file, {"cron": cron, "timezone": timezone, "seed": seed}, out)
+    asked = config.schedule
+    line = None if asked.cron is None else parse_cron(asked.cron, asked.timezone)
+    if line is None and (kind or not once):
+        raise click.UsageError(
+            'When? Give --cron LINE, as in --cron "0 3 * * 1", or cron in the file\'s table '
+            "[schedule]; or run what is due now with --once."
+        )
+    if kind and line is not None:
+        from auditor.scheduling.units import unit
+
+        words = (("--seed", seed) if seed else ()) + (("--out", out) if out else ())
+        say(unit(kind, file, line, folder=Path.cwd(), words=words).rstrip("\n"))
+        return
+    check_hooks(config.notify)
+    plan = Plan(config, line)
+    with plan.locked():
+        if once:
+            _once(plan)
+        else:
+            _forever(plan)
+
+
+def _config(file, flags, out):
+    """The audit file's config, with what the flags say of the schedule."""
+    from auditor.config import load_toml, make_config
+
+    given = load_toml(file)
+    table = given.get("schedule", {})
+    said = {name: value for name, value in flags.items() if value is not None}
+    if isinstance(table, dict):
+        given["schedule"] = {**table, **said}
+    return make_config({**given, **({"out": out} if out else {})})
+
+
+def _foreground(plan):
+    from auditor.cli.show import show_judged
+    from auditor.progress import for_terminal
+    from auditor.scheduling.foreground import Foreground
+
+    def tell(line: str) -> None:
+        say(line, err=True)
+
+    return Foreground(plan, tell=tell, show=show_judged, progress=for_terminal())
+
+
+def _once(plan) -> None:
+    """What is due; where nothing is, what the last run's gates said stands."""
+    from auditor.scheduling.gates import Decision, check
+    from auditor.scheduling.signals import interruptible
+
+    work = _foreground(plan)
+    with interruptible():
+        n = work.run_due()
+    if not n:
+        say("Nothing is due: the last occasion has run.", err=True)
+        check(Decision(**gate) for gate in plan.done()[-1].judged.get("gates", []))
+    # What could not run weighs more than what ran past a limit.
+    click.get_current_context().exit(min((e.exit_code for e in work.errors), default=0))
+
+
+def _forever(plan) -> None:
+    if _foreground(plan).run_forever(plan.cron):
+        raise KeyboardInterrupt

@@ -1,0 +1,197 @@
+"""Cron lines: when an audit is due, by the rules of cron itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from auditor.errors import ConfigError
+from auditor.strategies import cut
+
+NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A cron line in a timezone; made by `parse_cron`.
+
+    line : five fields
+    zone : tzinfo, whose clock the line is read by
+    zone_name : its IANA name; "" = the machine's own
+    """
+
+    line: str
+    zone: tzinfo
+    zone_name: str = ""
+
+    def after(self, moment: datetime) -> datetime:
+        """The first time after a moment at which the line fires.
+
+        Parameters
+        ----------
+        moment : datetime, with a timezone
+
+        Returns
+        -------
+        datetime, in the line's zone.
+
+        The Monday after Tuesday, 24 November 2026:
+
+        >>> parse_cron("0 3 * * 1", "UTC").after(datetime(2026, 11, 24, tzinfo=UTC)).isoformat()
+        '2026-11-30T03:00:00+00:00'
+        """
+        return next(_simulation(self.line, moment.astimezone(self.zone)))
+
+    def latest(self, moment: datetime) -> datetime:
+        """The last time up to a moment, itself included, at which the line fired.
+
+        Parameters
+        ----------
+        moment : datetime, with a timezone
+
+        Returns
+        -------
+        datetime, in the line's zone.
+
+        >>> parse_cron("0 3 * * 1", "UTC").latest(datetime(2026, 11, 24, tzinfo=UTC)).isoformat()
+        '2026-11-23T03:00:00+00:00'
+        """
+        whole = moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        return next(_simulation(self.line, whole.astimezone(self.zone), reverse=True))
+
+    def calendars(self) -> list[str]:
+        """The line as systemd's calendar events; where there are two, either fires.
+
+        >>> parse_cron("30 3 1,15 * 1-5", "UTC").calendars()
+        ['*-*-1,15 03:30:00 UTC', 'Mon,Tue,Wed,Thu,Fri *-*-* 03:30:00 UTC']
+        >>> parse_cron("*/15 * * * *", "UTC").calendars()
+        ['*-*-* *:00,15,30,45:00 UTC']
+        """
+        cron = _simulation(self.line, datetime.now(UTC))
+        months, days = _these(cron.months, 12), _these(cron.days, 31)
+        weekdays = {int(day) % 7 for day in cron.weekdays}
+        # Monday first, as systemd writes a week.
+        names = ",".join(_DAYS[d % 7] for d in range(1, 8) if d % 7 in weekdays)
+        week = f"{names} " if len(weekdays) < 7 else ""
+        clock = f"{_these(cron.hours, 24, width=2)}:{_these(cron.minutes, 60, width=2)}:00"
+        zone = f" {self.zone_name}" if self.zone_name else ""
+        if cron.day_and:
+            return [f"{week}*-{months}-{days} {clock}{zone}"]
+        # Cron's rule: where both kinds of day are limited, either will do.
+        return [f"*-{months}-{days} {clock}{zone}", f"{week}*-{months}-* {clock}{zone}"]
+
+
+def _these(values: set[int], n_all: int, *, width: int = 1) -> str:
+    return "*" if len(values) == n_all else ",".join(f"{v:0{width}}" for v in sorted(values))
+
+
+def parse_cron(line: str, timezone: str | None = None) -> Cron:
+    """A cron line, checked.
+
+    Parameters
+    ----------
+    line : str
+        Minute, hour, day of the month, month, day of the week (0 and 7 = Sunday, or names), each a
+        number, `*`, a list, a range or steps; or @hourly, @daily, @weekly, @monthly, @yearly.
+        Where both kinds of day are limited, either fires, as cron has it.
+    timezone : str, optional
+        IANA name; by default the machine's. Where clocks are set back or forward, a time of day
+        that there is twice fires once, and one that there is not, as soon as there is one.
+
+    Returns
+    -------
+    Cron
+
+    Raises
+    ------
+    ConfigError
+        If a field is wrong, the line never fires, or there is no such timezone.
+
+    >>> parse_cron("@daily", "UTC").line
+    '0 0 * * *'
+    """
+    fields = NICKNAMES.get(line.strip().lower(), line).split()
+    example = 'as in "0 3 * * 1" (Mondays at 3:00)'
+    if len(fields) != 5:
+        raise ConfigError(
+            "A cron line must have five fields: minute, hour, day of the month, month, day of the "
+            f"week; got {cut(line)}, which has {len(fields)}. Write five, {example}."
+        )
+    zone = _zone(timezone)
+    plain = " ".join(fields)
+    trouble = _trouble(plain)
+    if trouble:
+        raise ConfigError(
+            f"The cron line {cut(line)} cannot be read: {trouble}. Mend it, {example}."
+        )
+    return Cron(plain, zone, timezone or "")
+
+
+def _trouble(line: str) -> str:
+    """What is wrong with five fields; "" if nothing is."""
+    from cronsim import CronSimError
+
+    names = ("minute", "hour", "day-of-month", "month", "day-of-week")
+    ranges = ("0–59", "0–23", "1–31", "1–12 or jan–dec", "0–7 or sun–sat")
+    try:
+        cron = _simulation(line, datetime.now(UTC))
+        extended = [v for v in (*cron.days, *cron.weekdays) if not isinstance(v, int) or v < 0]
+        if extended:
+            return "L, W and # are not cron's"
+        next(cron)
+    except CronSimError as error:
+        at = next((i for i, name in enumerate(names) if str(error).endswith(name)), None)
+        if at is None:
+            return str(error)
+        return f"{names[at]} must be within {ranges[at]}; got {line.split()[at]!r}"
+    except StopIteration:
+        return "there is no such day"
+    return ""
+
+
+def _simulation(line: str, moment: datetime, *, reverse: bool = False):
+    from cronsim import CronSim
+
+    return CronSim(line, moment, reverse=reverse)
+
+
+def _zone(name: str | None) -> tzinfo:
+    from zoneinfo import ZoneInfo
+
+    from tzlocal import get_localzone
+
+    if name is None:
+        return get_localzone()
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ConfigError(
+            f"timezone must be an IANA name, such as Europe/Berlin or UTC; got {cut(name)}. "
+            "Correct it, or leave it out for this machine's own."
+        ) from None
+
+
+def check_installed() -> None:
+    """Refuse to schedule where the packages for it are missing.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("apscheduler", "cronsim", "tzlocal") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"Scheduling needs {missing[0]}, which is not installed. Install the extra: "
+            "pip install 'memorization-auditor[schedule]'."
+        )
