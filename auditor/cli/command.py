@@ -31,7 +31,8 @@ VERBS = {
     "compare": ("auditor.cli.compare", "Before and after training; or two runs."),
     "canaries": ("auditor.cli.canaries", "Secrets put into training text, and their exposure."),
     "index": ("auditor.cli.index", "Index training text, and count or find text in it."),
-    "runs": ("auditor.cli.stages", "The runs in a folder, a line each."),
+    "runs": ("auditor.cli.runs", "The runs in a folder, a line each, or as a page of trends."),
+    "schedule": ("auditor.cli.schedule", "Run an audit file again and again, by a cron line."),
     "doctor": ("auditor.cli.models", "What this machine has and can do for an audit."),
 }
 
@@ -92,7 +93,7 @@ def cli() -> None:
     """Find out what of its training data a language model gives back, how much, and how sure.
 
     Only audit models and data that you may audit. Exit codes: 0 done, 1 could not, 2 usage,
-    130 interrupted (start the same command again to go on).
+    3 a gate failed, 130 interrupted (start the same command again to go on).
     """
 
 
@@ -105,7 +106,7 @@ def run(args: list[str] | None = None) -> int:
 
     Returns
     -------
-    The exit code: 0 done, 1 could not, 2 usage, 130 interrupted.
+    The exit code: 0 done, 1 could not, 2 usage, 3 a gate failed, 130 interrupted.
     """
     try:
         # Click returns an exit code for --help and the like, None for a verb that ended well.

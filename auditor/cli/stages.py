@@ -1,9 +1,6 @@
-"""`auditor score`, `verify`, `report` on what is there, and `auditor runs`."""
+"""`auditor score`, `verify` and `report` on what is there."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import click
 
@@ -74,42 +71,6 @@ def report(run, as_json) -> None:
     from auditor.cli.show import show_run
 
     show_run(run_audit(_config(run), progress=_progress()), as_json=as_json)
-
-
-@click.command()
-@click.argument("folder", default="runs")
-@click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
-def runs(folder, as_json) -> None:
-    """The runs in FOLDER (default: runs), a line each."""
-    from auditor.errors import RunError
-
-    if not Path(folder).is_dir():
-        raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
-    rows = [_row(p.parent) for p in sorted(Path(folder).glob("*/manifest.json"))]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        say("  ".join(",".join(v) if isinstance(v, list) else v for v in row.values()))
-
-
-def _row(path: Path) -> dict:
-    """What is to be said of one run."""
-    from auditor.errors import AuditError
-    from auditor.store import load_run
-
-    try:
-        found = load_run(path)
-        config = found.config
-    except AuditError as error:
-        return {"run": str(path), "state": "unreadable", "why": str(error)}
-    return {
-        "run": str(path),
-        "state": "complete" if found.complete else "incomplete",
-        "model": config.model,
-        "strategies": [s.name for s in config.strategies],
-        "begun": str(found.manifest.get("begun", "")),
-    }
 
 
 def _config(run):

@@ -1,0 +1,84 @@
+"""`auditor runs`: what has run, a line each, and how its figures went over time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from auditor.cli.printing import say
+
+
+@click.command()
+@click.argument("folder", default="runs")
+@click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
+@click.option("--html", "as_page", is_flag=True, help="Write FOLDER/trend.html: figures over time.")
+def runs(folder, as_json, as_page) -> None:
+    """The runs in FOLDER (default: runs), a line each, the earliest first.
+
+    Folder, state, model, strategies, when, how many candidates are verbatim, and what its gates
+    said.
+    """
+    from auditor.errors import RunError
+    from auditor.scheduling.history import read_history
+
+    if not Path(folder).is_dir():
+        raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
+    entries = read_history(folder)
+    if as_page:
+        from auditor.scheduling.trends import write_trends
+
+        say(write_trends(folder, entries))
+        return
+    rows = [_row(entry) for entry in entries]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        say("  ".join(_words(row)))
+
+
+def _row(entry) -> dict:
+    """What is to be said of one run."""
+    if entry.state == "unreadable":
+        return {"run": str(entry.path), "state": entry.state, "why": entry.why}
+    row = {
+        "run": str(entry.path),
+        "state": entry.state,
+        "model": entry.model,
+        "strategies": list(entry.strategies),
+        "begun": entry.begun,
+        "when": entry.when,
+    }
+    if entry.state == "complete":
+        row |= _counts(entry)
+        row |= {"gate": entry.gate, "since": entry.judged.get("since")}
+    return row
+
+
+def _counts(entry) -> dict:
+    """Candidates found verbatim, and how many were looked for; nothing where a file is damaged."""
+    from auditor.errors import AuditError
+    from auditor.scheduling.figures import verified
+    from auditor.store import load_run
+
+    try:
+        found = verified(load_run(entry.path))
+    except AuditError as error:
+        return {"why": str(error)}
+    return {"verified": int(found.interval.value), "checked": found.n}
+
+
+def _words(row: dict) -> list[str]:
+    """A row as words for a terminal."""
+    if "model" not in row:
+        return [row["run"], row["state"], row["why"]]
+    words = [row["run"], row["state"], row["model"], ",".join(row["strategies"]), row["when"]]
+    if row.get("checked"):
+        words.append(f"{row['verified']:,} of {row['checked']:,} verbatim")
+    elif row["state"] == "complete":
+        words.append(row.get("why", "not checked"))
+    if row.get("gate"):
+        words.append(f"gates {row['gate']}")
+    return words
