@@ -7,7 +7,8 @@ from histories import lists, nothing, passage, planted_run
 from auditor.config import make_config
 from auditor.errors import ConfigError, GateError, RunError
 from auditor.scheduling.asked import Gates
-from auditor.scheduling.gates import check, compare_with_last, judge
+from auditor.scheduling.gates import compare_with_last, judge
+from auditor.scheduling.outcomes import check
 
 
 def decided(run, **gates):
@@ -114,7 +115,7 @@ def test_passages_are_new_gone_or_unchanged(tmp_path):
     run = planted_run(tmp_path / "3", [passage(i) for i in (2, 4, 5)])
     since = compare_with_last(run)
     assert (since.new, since.gone, since.unchanged) == (2, 1, 1)
-    assert since.run == str((tmp_path / "2").resolve())
+    assert since.run == str(tmp_path / "2")
     assert "2 passages new, 1 gone, 1 unchanged." in str(since)
     (decision,) = judge(run, Gates(no_new_passages_since="last"), since)
     assert not decision.passed

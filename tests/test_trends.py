@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
@@ -9,12 +10,16 @@ from histories import lists, nothing, passage, planted_run
 from tiny import command
 
 from attacks.estimates import clopper_pearson
+from auditor.config import make_config
 from auditor.scheduling.history import read_history
+from auditor.scheduling.occasions import Plan
 from auditor.scheduling.trends import read_trends
 from reports.trend_page import Trend, TrendPage, render_trends, sentences
 
 GATE = {"gate": "max_verified", "limit": 2, "passed": False, "sentence": "s"}
+GATE |= {"value": 1.0, "low": 0.0, "high": 5.0}
 SINCE = {"run": "r", "when": "", "new": 2, "gone": 1, "unchanged": 1}
+SINCE |= {"same_seed": True, "same_weights": True}
 
 
 @pytest.fixture
@@ -103,6 +108,24 @@ def test_a_model_with_a_hostile_name_stays_text():
     html = render_trends(TrendPage("<i>", [trend], ["<u>"]))
     for tag in ("<script", "<img", "<i>", "<u>", "<b>", "\u202e"):
         assert tag not in html
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"judged": {"gates": [{"gate": 3}, 4], "since": []}},
+        {"judged": [], "models": [], "occasion": "yesterday"},
+        {"occasion": "2026-11-24T03:00", "begun": "", "models": {"target": 3}},
+        {"judged": {"gates": [GATE | {"limit": []}], "since": SINCE | {"new": "many"}}},
+    ],
+)
+def test_a_manifest_that_somebody_changed_is_listed_all_the_same(tmp_path, harm):
+    planted_run(tmp_path / "run", [passage(1)], lists(("top-n", "zlib", 1, 1)), manifest=harm)
+    (row,) = json.loads(command("runs", tmp_path, "--json").out)
+    assert (row["state"], row["gate"], row["since"]) == ("complete", "", None)
+    assert command("runs", tmp_path, "--html").code in (0, 1)
+    plan = Plan(make_config({"model": "gpt2", "samples": 100, "out": str(tmp_path / "x")}))
+    assert len(plan.due(datetime(2026, 11, 30, tzinfo=UTC))) == 1
 
 
 def test_changed_weights_are_said():

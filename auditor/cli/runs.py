@@ -53,7 +53,8 @@ def _row(entry) -> dict:
     }
     if entry.state == "complete":
         row |= _counts(entry)
-        row |= {"gate": entry.gate, "since": entry.judged.get("since")}
+        since = None if entry.since is None else vars(entry.since)
+        row |= {"gate": entry.gate, "since": since}
     return row
 
 

@@ -90,7 +90,7 @@ def _foreground(plan):
 
 def _once(plan) -> None:
     """What is due; where nothing is, what the last run's gates said stands."""
-    from auditor.scheduling.gates import Decision, check
+    from auditor.scheduling.outcomes import check
     from auditor.scheduling.signals import interruptible
 
     work = _foreground(plan)
@@ -98,7 +98,7 @@ def _once(plan) -> None:
         n = work.run_due()
     if not n:
         say("Nothing is due: the last occasion has run.", err=True)
-        check(Decision(**gate) for gate in plan.done()[-1].judged.get("gates", []))
+        check(plan.done()[-1].decisions)
     # What could not run weighs more than what ran past a limit.
     click.get_current_context().exit(min((e.exit_code for e in work.errors), default=0))
 

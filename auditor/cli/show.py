@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 
 import click
 import pandas as pd
@@ -46,7 +47,9 @@ def show_judged(judged: Judged, *, as_json: bool = False) -> None:
     """A run as `show_run` does, its gates, and what changed since the last run of its audit."""
     run = judged.run
     if as_json:
-        kept = {k: v for k, v in run.manifest.get("judged", {}).items() if k in ("gates", "since")}
+        gates = [asdict(d) for d in judged.decisions]
+        since = None if judged.since is None else asdict(judged.since)
+        kept = {"gates": gates, "since": since}
         click.echo(json.dumps(summary_json(run) | kept, indent=2, sort_keys=True))
         return
     show_run(run)

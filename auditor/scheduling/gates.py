@@ -2,89 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from attacks.limits import Interval, is_past
-from auditor.errors import GateError
 from auditor.finetuning.run_comparison import compare_runs
 from auditor.scheduling.asked import Gates
 from auditor.scheduling.figures import Found, exposure, personal_data, precision, verified
 from auditor.scheduling.history import last_before
+from auditor.scheduling.outcomes import Decision, Since
 from auditor.store import Run
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of one gate.
-
-    value, low, high : the figure and its interval, in the unit of the limit; None = there is none
-    sentence : the figure, its interval and what is allowed
-    """
-
-    gate: str
-    limit: float | str
-    passed: bool
-    sentence: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        """One line, without its full stop."""
-        if not self.passed:
-            return f"gate {self.gate} failed: {self.sentence}"
-        # Past the limit by its value, but not by more than luck explains.
-        is_near = isinstance(self.limit, int | float) and (self.value or 0) > self.limit
-        how = "holds, by its interval alone" if is_near else "holds"
-        return f"gate {self.gate} {how}: {self.sentence}"
-
-
-def check(decisions: Iterable[Decision]) -> None:
-    """Raise what a failed gate is to a caller: an error, after all else is done.
-
-    Raises
-    ------
-    GateError
-        One line that names every gate that failed, with its figure and its limit.
-
-    >>> check([Decision("max_verified", 3, True, "2 of 9; allowed 3")])
-    """
-    told = "; ".join(str(d) for d in decisions if not d.passed)
-    if told:
-        raise GateError(f"{told[0].upper()}{told[1:]}.")
-
-
-@dataclass(frozen=True)
-class Since:
-    """Passages found verbatim, against the last run of the same audit.
-
-    run, when : that run's folder, and when it was
-    new, gone, unchanged : passages that only this run, only that one, or both have
-    same_seed, same_weights : whether both drew with one seed, and from the same weights
-    """
-
-    run: str
-    when: str
-    new: int
-    gone: int
-    unchanged: int
-    same_seed: bool
-    same_weights: bool
-
-    def __str__(self) -> str:
-        """One sentence.
-
-        >>> print(Since("runs/x", "2026-11-17", 1, 0, 2, True, True))
-        Since runs/x (2026-11-17): 1 passage new, 0 gone, 2 unchanged.
-        """
-        passages = "passage" if self.new == 1 else "passages"
-        drawn = "" if self.same_seed else "; drawn with another seed, so some of it is luck"
-        return (
-            f"Since {self.run} ({self.when[:10]}): {self.new:,} {passages} new, {self.gone:,} gone,"
-            f" {self.unchanged:,} unchanged{drawn}."
-        )
 
 
 def compare_with_last(run: Run) -> Since | None:

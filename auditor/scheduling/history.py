@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from auditor.errors import AuditError
+from auditor.scheduling.outcomes import Decision, Since, read_decisions, read_since
 from auditor.stages.context import TARGET
 from auditor.store import Run, load_run
 
@@ -22,7 +23,7 @@ class Entry:
     when : the occasion that a schedule ran it for, else when it was begun; ISO 8601 with its zone
     occasion : when a schedule asked for it; "" = nobody's schedule
     weights : sha256 of the model's weight files
-    judged : gates and comparison, as `judged` wrote them; empty if nothing was judged
+    decisions, since : what became of its gates, and what changed since the run before
     """
 
     path: Path
@@ -35,7 +36,8 @@ class Entry:
     begun: str = ""
     occasion: str = ""
     weights: str = ""
-    judged: dict[str, Any] = field(default_factory=dict)
+    decisions: tuple[Decision, ...] = ()
+    since: Since | None = None
 
     @property
     def when(self) -> str:
@@ -45,11 +47,10 @@ class Entry:
     @property
     def gate(self) -> str:
         """ "passed", "failed: max_verified", or "" where no gate was asked."""
-        gates = self.judged.get("gates", [])
-        failed = [g["gate"] for g in gates if not g["passed"]]
+        failed = [d.gate for d in self.decisions if not d.passed]
         if failed:
             return f"failed: {', '.join(failed)}"
-        return "passed" if gates else ""
+        return "passed" if self.decisions else ""
 
 
 def read_history(folder: str | Path) -> list[Entry]:
@@ -68,17 +69,26 @@ def read_history(folder: str | Path) -> list[Entry]:
 
 
 def timestamp(when: str) -> float:
-    """Seconds since 1970 of a time in ISO 8601; of what is none, before all others.
+    """Seconds since 1970 of a time in ISO 8601 with its zone; of what is none, before all others.
 
-    >>> timestamp("1970-01-01T01:00:05+01:00"), timestamp("")
-    (5.0, -inf)
+    >>> timestamp("1970-01-01T01:00:05+01:00"), timestamp("1970-01-01"), timestamp("")
+    (5.0, -inf, -inf)
     """
-    from datetime import datetime
+    moment = moment_of(when)
+    return float("-inf") if moment is None else moment.timestamp()
 
+
+def moment_of(when: str) -> datetime | None:
+    """A time in ISO 8601 with its zone; None if it is none.
+
+    >>> moment_of("2026-11-24T03:00+00:00").isoformat()
+    '2026-11-24T03:00:00+00:00'
+    """
     try:
-        return datetime.fromisoformat(when).timestamp()
+        moment = datetime.fromisoformat(when)
     except ValueError:
-        return float("-inf")
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def last_before(run: Run) -> Entry | None:
@@ -86,13 +96,18 @@ def last_before(run: Run) -> Entry | None:
     own, series = timestamp(_when(run)), run.config.series
     earlier = [
         entry
-        for entry in read_history(run.path.resolve().parent)
+        for entry in read_history(_beside(run.path))
         if entry.state == "complete"
         and entry.series == series
         and entry.path.resolve() != run.path.resolve()
         and timestamp(entry.when) < own
     ]
     return earlier[-1] if earlier else None
+
+
+def _beside(path: Path) -> Path:
+    """The folder that holds a run's, written as the run's is where that can be."""
+    return path.resolve().parent if path.name in ("", "..") else path.parent
 
 
 def _when(run: Run) -> str:
@@ -106,7 +121,10 @@ def _entry(path: Path) -> Entry:
     except AuditError as error:
         return Entry(path, "unreadable", str(error))
     manifest = run.manifest
+    models = manifest.get("models")
+    target = models.get(TARGET) if isinstance(models, dict) else None
     judged = manifest.get("judged")
+    judged = judged if isinstance(judged, dict) else {}
     return Entry(
         path,
         "complete" if run.complete else "incomplete",
@@ -116,6 +134,7 @@ def _entry(path: Path) -> Entry:
         seed=config.seed,
         begun=str(manifest.get("begun", "")),
         occasion=str(manifest.get("occasion", "")),
-        weights=str(manifest.get("models", {}).get(TARGET, {}).get("sha256", "")),
-        judged=judged if isinstance(judged, dict) else {},
+        weights=str(target.get("sha256", "")) if isinstance(target, dict) else "",
+        decisions=read_decisions(judged.get("gates")),
+        since=read_since(judged.get("since")),
     )

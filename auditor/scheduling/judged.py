@@ -11,8 +11,9 @@ from auditor.audit import run_audit
 from auditor.config import AuditConfig
 from auditor.errors import AuditError
 from auditor.progress import Quiet
-from auditor.scheduling.gates import Decision, Since, check, compare_with_last, judge
+from auditor.scheduling.gates import compare_with_last, judge
 from auditor.scheduling.hooks import call_hooks, check_hooks
+from auditor.scheduling.outcomes import Decision, Since, check
 from auditor.stages.about import now
 from auditor.store import Run, load_run, open_for_writing
 
@@ -82,10 +83,11 @@ def audit_and_judge(
     judged = Judged(run, decisions, since)
     if not (decisions or since or config.notify.is_asked):
         return judged
-    before = run.manifest.get("judged", {})
+    before = run.manifest.get("judged")
+    told = before.get("told") if isinstance(before, dict) else None
     outcome = _outcome(judged)
     notes: tuple[str, ...] = ()
-    if before.get("told") != outcome["told"]:
+    if told != outcome["told"]:
         is_trouble = bool(judged.failed)
         notes = _tell(config, _success(judged), progress, is_trouble=is_trouble)
         if notes:  # not told, then: the same audit asked for again tries again

@@ -13,7 +13,7 @@ from auditor.config import AuditConfig, make_config
 from auditor.errors import RunError
 from auditor.progress import Quiet
 from auditor.scheduling.cron import Cron
-from auditor.scheduling.history import Entry, read_history
+from auditor.scheduling.history import Entry, moment_of, read_history
 from auditor.scheduling.judged import Judged, audit_and_judge
 from auditor.store import _locked
 
@@ -48,7 +48,8 @@ class Plan:
     def done(self) -> list[Entry]:
         """The runs of this schedule that there are, the earliest first."""
         runs = read_history(self.base.parent)
-        return [r for r in runs if r.occasion and r.series == self.config.series]
+        series = self.config.series
+        return [r for r in runs if r.series == series and moment_of(r.occasion) is not None]
 
     def due(self, now: datetime, *, since: datetime | None = None) -> list[datetime]:
         """The occasions to run at a moment, in order.
@@ -67,7 +68,7 @@ class Plan:
             has not run. However many were missed, they are made up once.
         """
         runs = self.done()
-        last = datetime.fromisoformat(runs[-1].occasion) if runs else None
+        last = moment_of(runs[-1].occasion) if runs else None
         unfinished = [last] if last is not None and runs[-1].state == "incomplete" else []
         if self.cron is None:
             return unfinished or [now.replace(second=0, microsecond=0)]
@@ -80,7 +81,7 @@ class Plan:
         runs = self.done()
         if self.cron is None or not runs:
             return 0
-        n, at = 0, self.cron.after(datetime.fromisoformat(runs[-1].occasion))
+        n, at = 0, self.cron.after(moment_of(runs[-1].occasion) or now)
         while n < 1000 and at <= now:
             n, at = n + 1, self.cron.after(at)
         return n

@@ -10,7 +10,7 @@ import pandas as pd
 from attacks.limits import Interval
 from auditor.errors import AuditError, RunError
 from auditor.scheduling.figures import exposure, has_personal_data, personal_data, verified
-from auditor.scheduling.history import Entry
+from auditor.scheduling.history import Entry, timestamp
 from auditor.store import Run, load_run, write_atomically
 from reports.trend_page import Trend, TrendPage, render_trends
 
@@ -90,20 +90,23 @@ def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]]) -> Trend:
         runs=pd.DataFrame([_line(entry, rows) for entry, _, rows in found]),
         figures=pd.DataFrame(rows, columns=["when", "figure", "of", "value", "low", "high"]),
         limits={
-            g["gate"]: g["limit"]
-            for g in last.judged.get("gates", [])
-            if isinstance(g["limit"], int | float)
+            decision.gate: decision.limit
+            for decision in last.decisions
+            if isinstance(decision.limit, int | float)
         },
     )
 
 
 def _when(entry: Entry) -> pd.Timestamp:
-    return pd.Timestamp(entry.when).tz_convert("UTC")
+    seconds = timestamp(entry.when)
+    if seconds == float("-inf"):
+        raise RunError("its manifest does not say when it was begun.")
+    return pd.Timestamp(seconds, unit="s", tz="UTC")
 
 
 def _line(entry: Entry, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """A run's row in the table."""
-    since = entry.judged.get("since") or {}
+    since = {} if entry.since is None else vars(entry.since)
     found = next((r for r in rows if r["figure"] == "verified"), None)
     return {
         "run": entry.path.name,
@@ -141,8 +144,7 @@ def _figures(run: Run, entry: Entry) -> list[dict[str, Any]]:
     if has_personal_data(run):
         found = personal_data(run)
         rows.append(row("personal_data", found.interval, n=found.n))
-    for name in ("new", "gone"):
-        if (since := entry.judged.get("since")) is not None:
-            n = float(since[name])
+    if entry.since is not None:
+        for name, n in (("new", entry.since.new), ("gone", entry.since.gone)):
             rows.append(row(name, Interval(n, n, n)))
     return rows

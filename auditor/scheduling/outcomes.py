@@ -1,0 +1,123 @@
+"""What became of a run: its gates, and what changed since the last one; kept in its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.errors import GateError
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of one gate.
+
+    value, low, high : the figure and its interval, in the unit of the limit; None = there is none
+    sentence : the figure, its interval and what is allowed
+    """
+
+    gate: str
+    limit: float | str
+    passed: bool
+    sentence: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        """One line, without its full stop."""
+        if not self.passed:
+            return f"gate {self.gate} failed: {self.sentence}"
+        # Past the limit by its value, but not by more than luck explains.
+        is_near = isinstance(self.limit, int | float) and (self.value or 0) > self.limit
+        how = "holds, by its interval alone" if is_near else "holds"
+        return f"gate {self.gate} {how}: {self.sentence}"
+
+
+def check(decisions: Iterable[Decision]) -> None:
+    """Raise what a failed gate is to a caller: an error, after all else is done.
+
+    Raises
+    ------
+    GateError
+        One line that names every gate that failed, with its figure and its limit.
+
+    >>> check([Decision("max_verified", 3, True, "2 of 9; allowed 3")])
+    """
+    told = "; ".join(str(d) for d in decisions if not d.passed)
+    if told:
+        raise GateError(f"{told[0].upper()}{told[1:]}.")
+
+
+@dataclass(frozen=True)
+class Since:
+    """Passages found verbatim, against the last run of the same audit.
+
+    run, when : that run's folder, and when it was
+    new, gone, unchanged : passages that only this run, only that one, or both have
+    same_seed, same_weights : whether both drew with one seed, and from the same weights
+    """
+
+    run: str
+    when: str
+    new: int
+    gone: int
+    unchanged: int
+    same_seed: bool
+    same_weights: bool
+
+    def __str__(self) -> str:
+        """One sentence.
+
+        >>> print(Since("runs/x", "2026-11-17", 1, 0, 2, True, True))
+        Since runs/x (2026-11-17): 1 passage new, 0 gone, 2 unchanged.
+        """
+        passages = "passage" if self.new == 1 else "passages"
+        drawn = "" if self.same_seed else "; drawn with another seed, so some of it is luck"
+        return (
+            f"Since {self.run} ({self.when[:10]}): {self.new:,} {passages} new, {self.gone:,} gone,"
+            f" {self.unchanged:,} unchanged{drawn}."
+        )
+
+
+def read_decisions(there: Any) -> tuple[Decision, ...]:
+    """The decisions that a manifest holds; what cannot be what was written is left out.
+
+    >>> read_decisions([{"gate": "max_verified"}, 3])
+    ()
+    """
+    rows = there if isinstance(there, list) else []
+    return tuple(Decision(**row) for row in rows if _is_one(row, _DECISION))
+
+
+def read_since(there: Any) -> Since | None:
+    """The comparison that a manifest holds, or None.
+
+    >>> read_since(None)
+    """
+    return Since(**there) if _is_one(there, _SINCE) else None
+
+
+_NUMBER = (int, float)
+_DECISION: dict[str, Any] = {
+    "gate": str,
+    "limit": (*_NUMBER, str),
+    "passed": bool,
+    "sentence": str,
+    **dict.fromkeys(("value", "low", "high"), (*_NUMBER, type(None))),
+}
+_SINCE: dict[str, Any] = {
+    "run": str,
+    "when": str,
+    **dict.fromkeys(("new", "gone", "unchanged"), int),
+    **dict.fromkeys(("same_seed", "same_weights"), bool),
+}
+
+
+def _is_one(there: Any, kinds: dict[str, Any]) -> bool:
+    return (
+        isinstance(there, dict)
+        and set(there) == set(kinds)
+        and all(isinstance(there[name], kind) for name, kind in kinds.items())
+    )
