@@ -77,7 +77,17 @@ class Run:
 
     def exposure(self) -> pd.DataFrame:
         """How exposed the audit's canaries are: a row a canary and control, no secrets."""
-        return self._frame("exposure.parquet", "canaries")
+        if self.config.canaries is None:
+            raise RunError(
+                f"{self.path} has no exposure: it was given no canaries. Start another run with "
+                "--canaries FILE."
+            )
+        if "exposure.parquet" not in self.manifest["shards"]:
+            raise RunError(
+                f"{self.path} has no exposure yet. Finish the run with: auditor audit --resume "
+                f"{self.path}."
+            )
+        return self.read("exposure.parquet").to_pandas()
 
     def notes(self) -> list[str]:
         """What a user should know of how it went: memory that ran out, lines that were skipped."""
@@ -107,11 +117,6 @@ class Run:
             return (
                 f"{self.path} has no matches: it was given no training text to look in. "
                 f"Give it with: auditor verify {self.path} --corpus PATH."
-            )
-        if what == "exposure" and self.config.canaries is None:
-            return (
-                f"{self.path} has no exposure: it was given no canaries. Start another run with "
-                "--canaries FILE."
             )
         return (
             f"{self.path} has no {what} yet: stage {stage!r} has not run. "
