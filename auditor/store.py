@@ -1,13 +1,10 @@
-"""A run's folder: shards, manifest, atomic writes, resume."""
+"""A run's folder: shards, manifest, resume."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,9 +16,10 @@ import pyarrow.parquet as pq
 
 from auditor.config import AuditConfig, make_config
 from auditor.errors import AuditError, RunError
+from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
 
 FORMAT = 1
-_MANIFEST, _LOCK = "manifest.json", ".lock"
+_MANIFEST = "manifest.json"
 
 
 class Run:
@@ -222,11 +220,11 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
         If the folder holds something else, another config's run, or is in use.
     """
     _refuse_other(path, config)
-    with _storage(path):
+    with disk_trouble(path):
         is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.chmod(0o700)
-    with _locked(path):
+    with locked(path):
         # Once more, now that nobody else can write: another process may have been faster.
         _refuse_other(path, config)
         manifest = _read_manifest(path)
@@ -251,7 +249,7 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
 def _refuse_other(path: Path, config: AuditConfig) -> None:
     """An error unless the folder is free, or holds a run of this config."""
     manifest = _read_manifest(path)
-    with _storage(path):
+    with disk_trouble(path):
         if manifest is None and path.exists() and (not path.is_dir() or _visible(path)):
             raise RunError(
                 f"--out {path} exists and is not a run's folder. Choose another --out, or empty it."
@@ -263,33 +261,12 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
         )
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """The folder for this process alone; the kernel lets go even if the process is killed."""
-    with _storage(path):
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        with _storage(path):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_ours = os.fstat(descriptor).st_nlink > 0  # 0: just taken back by its owner
-            except BlockingIOError:
-                is_ours = False
-        if not is_ours:
-            raise RunError(
-                f"{path} is being written by another process. Wait for it, or choose another --out."
-            )
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _leave_nothing(path: Path, is_new: bool) -> None:
     """Take back a folder in which nothing was made yet, as after a misspelt model."""
     with suppress(OSError):
-        if {p.name for p in path.iterdir()} == {_MANIFEST, _LOCK}:
+        if {p.name for p in path.iterdir()} == {_MANIFEST, LOCK}:
             (path / _MANIFEST).unlink()
-            (path / _LOCK).unlink()
+            (path / LOCK).unlink()
             if is_new:
                 path.rmdir()
 
@@ -322,7 +299,8 @@ def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
 
 def _visible(path: Path) -> bool:
     """Whether a folder holds more than what a run that was killed at once leaves."""
-    return any(p.name != _LOCK and p.name != f".{_MANIFEST}.part" for p in path.iterdir())
+    begun = {LOCK, part_name(path / _MANIFEST).name}
+    return any(p.name not in begun for p in path.iterdir())
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
@@ -347,49 +325,3 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
                 f"{file} has no {key!r}. The run's folder is damaged: use another --out."
             )
     return manifest
-
-
-def write_atomically(path: Path, raw: bytes) -> None:
-    """All of the bytes under that name, or the file as it was before.
-
-    Raises
-    ------
-    RunError
-        If the disk is full, or the folder cannot be written.
-    """
-    scratch = path.with_name(f".{path.name}.part")
-    with _storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as sink:
-                sink.write(raw)
-                sink.flush()
-                os.fsync(sink.fileno())
-            os.replace(scratch, path)
-        except BaseException:
-            with suppress(OSError):  # what went wrong first is what is told
-                scratch.unlink()
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-@contextmanager
-def _storage(path: Path) -> Iterator[None]:
-    """Trouble with the disk as one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(
-                f"The disk is full: {path.name} could not be written. What was written before is "
-                "whole; free some space and start the same command again to go on."
-            ) from None
-        raise RunError(
-            f"{path} cannot be written ({error.strerror}). Check its permissions, or choose "
-            "another --out."
-        ) from None

@@ -21,7 +21,7 @@ from auditor.corpora.reading import Document, read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.perturbing import Perturbation
 from auditor.progress import Quiet
-from auditor.store import write_atomically
+from auditor.storage import write_atomically
 from auditor.text_judging import TextScorer
 from reports.csvfile import write_csv
 

@@ -34,6 +34,15 @@ def no_network():
     patch.undo()
 
 
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk():
+    """For tests that write much: none can cut the power, so nothing waits for the disk."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(os, "fsync", lambda file: None)
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory):
     """The tiny testbed, trained once a session."""

@@ -84,8 +84,6 @@ def test_killed_in_the_middle_of_a_write_it_ends_in_the_same_bytes(bed, whole, t
 
 def test_a_full_disk_is_a_sentence_and_what_was_written_stays(bed, whole, tmp_path, monkeypatch):
     """Once writes of more than a manifest fail, and later there is room again."""
-    from auditor import store
-
     run, _ = whole
     real, left = os.replace, [6]
 
@@ -97,7 +95,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_written_stays(bed, whole, tmp_pa
 
     given = _settings(bed, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "replace", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(RunError, match=r"disk is full.*start the same command again"):
             run_audit(**given)
     kept = sorted((tmp_path / "run" / "samples").glob("*.parquet"))

@@ -10,10 +10,11 @@ import sys
 
 import pyarrow as pa
 import pytest
+from tiny import failing
 
 from auditor.config import make_config
 from auditor.errors import ModelError, RunError
-from auditor.store import differences, load_run, open_for_writing, write_atomically
+from auditor.store import differences, load_run, open_for_writing
 
 TABLE = pa.table({"sample_id": ["a", "b"], "n_tokens": [1, 2]})
 
@@ -37,59 +38,6 @@ def mode(path):
 
 def names(path):
     return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-
-
-# --------------------------------------------------------------------------- atomic writes
-def failing(code):
-    def fail(*args, **kwargs):
-        raise OSError(code, os.strerror(code), "somewhere")
-
-    return fail
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace", "open"])
-@pytest.mark.parametrize(
-    ("code", "says"),
-    [
-        (errno.ENOSPC, "The disk is full: file could not be written.*whole.*same command"),
-        (errno.EDQUOT, "The disk is full"),
-        (errno.EROFS, "file cannot be written.*Read-only.*--out"),
-        (errno.EACCES, "file cannot be written.*Permission denied.*--out"),
-    ],
-)
-def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
-    tmp_path, monkeypatch, step, code, says
-):
-    file = tmp_path / "file"
-    write_atomically(file, b"old")
-    with monkeypatch.context() as broken:
-        broken.setattr(os, step, failing(code))
-        with pytest.raises(RunError, match=says):
-            write_atomically(file, b"new")
-    assert file.read_bytes() == b"old"
-    assert names(tmp_path) == ["file"]
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
-    file = tmp_path / "file"
-    write_atomically(file, b"old")
-
-    def interrupted(_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "fsync", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            write_atomically(file, b"new")
-    assert file.read_bytes() == b"old"
-    assert names(tmp_path) == ["file"]
-
-
-def test_what_a_killed_write_left_is_no_obstacle(tmp_path):
-    (tmp_path / ".file.part").write_bytes(b"half of some")
-    write_atomically(tmp_path / "file", b"new")
-    assert names(tmp_path) == ["file"]
-    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 @pytest.fixture

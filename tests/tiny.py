@@ -1,5 +1,6 @@
 """A model of no worth that is made in no time, and the command run on it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,3 +35,12 @@ def command(*args: object) -> Ended:
         code = run([str(arg) for arg in args])
         out, err = (stream.getvalue().decode() for stream in streams[:2])
     return Ended(code, out, err)
+
+
+def failing(code):
+    """A call of the system that ends in this error."""
+
+    def fail(*args, **kwargs):
+        raise OSError(code, os.strerror(code), "somewhere")
+
+    return fail

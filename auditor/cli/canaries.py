@@ -209,7 +209,7 @@ def _save(frame, path: Path) -> None:
     """The table, for its owner alone: it holds the secrets."""
     import io
 
-    from auditor.store import write_atomically
+    from auditor.storage import write_atomically
     from reports.csvfile import write_csv
 
     if path.suffix == ".csv":

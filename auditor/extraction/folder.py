@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from auditor.errors import RunError
-from auditor.store import write_atomically
+from auditor.storage import write_atomically
 from reports.csvfile import write_csv
 
 _MANIFEST = "extraction.json"

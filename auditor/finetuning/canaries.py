@@ -19,7 +19,7 @@ import pandas as pd
 
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.templates import Template, parse_template
-from auditor.store import write_atomically
+from auditor.storage import write_atomically
 
 VERSION = 1
 CONTROLS = 512

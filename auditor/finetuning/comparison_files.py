@@ -14,7 +14,7 @@ from attacks.estimates import proportion
 from auditor.errors import RunError
 from auditor.finetuning.comparison import Comparison, figure_names
 from auditor.finetuning.run_comparison import RunComparison
-from auditor.store import write_atomically
+from auditor.storage import write_atomically
 from reports.comparison_figures import change_figure, training_figure
 from reports.comparison_page import ComparisonPage, render_comparison
 from reports.csvfile import write_csv

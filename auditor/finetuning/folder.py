@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from auditor import storage
 from auditor.errors import RunError
-from auditor.store import _locked, differences, write_atomically
+from auditor.storage import LOCK, write_atomically
+from auditor.store import differences
 
 MANIFEST, CHECKPOINTS, PROBES, MERGED = "finetune.json", "checkpoints", "probes", "merged"
 FORMAT = 1
@@ -49,7 +51,8 @@ def refuse_other(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     manifest = read_manifest(out)
     if manifest is None:
-        if out.exists() and (not out.is_dir() or any(p.name != ".lock" for p in out.iterdir())):
+        is_free = not out.exists() or (out.is_dir() and {p.name for p in out.iterdir()} <= {LOCK})
+        if not is_free:
             raise RunError(
                 f"--out {out} exists and is not a fine-tuning's folder. Choose another --out, or "
                 "empty it."
@@ -73,7 +76,7 @@ def locked(out: Path) -> Iterator[None]:
         raise RunError(
             f"--out {out} cannot be made ({error.strerror}). Choose another --out."
         ) from None
-    with _locked(out):
+    with storage.locked(out):
         yield
 
 

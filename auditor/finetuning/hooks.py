@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.probes import MemorizationProbe, ProbeRow
-from auditor.store import write_atomically
+from auditor.storage import write_atomically
 
 
 class ProbeLog:

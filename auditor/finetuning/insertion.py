@@ -20,7 +20,7 @@ from auditor.corpora.streams import ending, is_packed
 from auditor.errors import ConfigError, CorpusError
 from auditor.finetuning.canaries import Canaries, refuse_taken
 from auditor.finetuning.placing import Meter, Placement, place
-from auditor.store import write_atomically
+from auditor.storage import part_name, write_atomically
 
 WARN_SHARE = 0.01
 _LINES = (".jsonl", ".ndjson")
@@ -257,7 +257,7 @@ def _woven(
 
 def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion]) -> Insertion:
     """The parts as one file, whole or not at all, for its owner alone."""
-    scratch = out.with_name(f".{out.name}.part")
+    scratch = part_name(out)
     made = None
     try:
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

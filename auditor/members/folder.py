@@ -13,7 +13,7 @@ import pandas as pd
 from auditor.errors import RunError
 from auditor.members.evaluating import MembersReport
 from auditor.members.tables import shown_table
-from auditor.store import write_atomically
+from auditor.storage import write_atomically
 from reports.csvfile import write_csv
 from reports.membership_page import MembersPage, render_members
 

@@ -23,17 +23,14 @@ from auditor.corpora.index.layout import (
     is_file_whole,
     new_plan,
     open_folder,
-    part_name,
-    publish,
     read_plan,
     shard_name,
-    storage,
     write_plan,
-    write_whole,
 )
 from auditor.corpora.index.querying import Index, open_index
 from auditor.corpora.index.shards import Draft, Shard, write_shard
 from auditor.errors import ConfigError, CorpusError
+from auditor.storage import part_name, publish, write_atomically
 
 _USUAL_BYTES, _LEAST_USUAL_BYTES = 256_000_000, 1_000_000
 # The suffix array counts in 32 bits.
@@ -215,7 +212,7 @@ def _finish(folder: Path, plan: Plan, changed: list[str]) -> None:
             "build again once nobody writes to the corpus."
         )
     raw = _repeats(folder, plan).tobytes()
-    write_whole(folder / REPEATS, raw)
+    write_atomically(folder / REPEATS, raw, CorpusError)
     digest = hashlib.sha256(raw).hexdigest()
     plan["repeats"] = {"file": REPEATS, "bytes": len(raw), "sha256": digest}
     plan["complete"] = True
@@ -236,8 +233,7 @@ def _is_there(folder: Path, facts: Plan) -> bool:
     if is_file_whole(path, facts):
         return True
     if is_file_whole(part_name(path), facts):
-        with storage(path):
-            publish(part_name(path), path)
+        publish(path, CorpusError)
         return True
     return False
 
@@ -249,8 +245,7 @@ def _write(folder: Path, plan: Plan, number: int, draft: Draft) -> None:
     plan["shards"][number : number + 1] = [facts]
     plan["complete"] = False
     write_plan(folder, plan)
-    with storage(path):
-        publish(part_name(path), path)
+    publish(path, CorpusError)
 
 
 def _drafts(corpus: Iterable[Document], shard_bytes: int) -> Iterator[Draft]:

@@ -8,8 +8,6 @@
 The folder holds the whole training text, so only its owner may read it.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -20,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import CorpusError
+from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
 
 VERSION = 1
-PLAN, REPEATS, _LOCK = "index.json", "repeats", ".lock"
+PLAN, REPEATS = "index.json", "repeats"
 
 Plan = dict[str, Any]
 
@@ -47,11 +46,6 @@ def shard_name(number: int) -> str:
     '00007.shard'
     """
     return f"{number:05}.shard"
-
-
-def part_name(path: Path) -> Path:
-    """The name that a file has until it is whole."""
-    return path.with_name(f".{path.name}.part")
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -93,7 +87,8 @@ def read_plan(folder: Path) -> Plan | None:
 def write_plan(folder: Path, plan: Plan) -> None:
     """index.json, whole or as it was."""
     sealed = {**plan, "seal": _seal(plan)}
-    write_whole(folder / PLAN, (json.dumps(sealed, indent=1, sort_keys=True) + "\n").encode())
+    raw = (json.dumps(sealed, indent=1, sort_keys=True) + "\n").encode()
+    write_atomically(folder / PLAN, raw, CorpusError)
 
 
 def _seal(plan: Plan) -> str:
@@ -102,37 +97,6 @@ def _seal(plan: Plan) -> str:
 
 def _damaged(file: Path, why: str) -> str:
     return f"{file} is damaged ({why}). Delete the folder and build the index again."
-
-
-def write_whole(path: Path, raw: bytes) -> None:
-    """All of the bytes under that name, or the file as it was before."""
-    scratch = part_name(path)
-    with storage(path):
-        try:
-            with create(scratch) as sink:
-                sink.write(raw)
-                sink.flush()
-                os.fsync(sink.fileno())
-        except BaseException:
-            with suppress(OSError):  # what went wrong first is what is told
-                scratch.unlink()
-            raise
-        publish(scratch, path)
-
-
-def create(path: Path):
-    """A new file, open for writing, that its owner alone may read."""
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
-
-def publish(scratch: Path, path: Path) -> None:
-    """Give a file that is on the disk its lasting name."""
-    os.replace(scratch, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def is_file_whole(path: Path, facts: Plan) -> bool:
@@ -155,7 +119,7 @@ def open_folder(folder: Path) -> Iterator[None]:
     CorpusError
         If it holds something else, is in use, or cannot be written.
     """
-    with storage(folder):
+    with disk_trouble(folder, CorpusError):
         is_new = not folder.exists()
         if not is_new and (not folder.is_dir() or _holds_something_else(folder)):
             raise CorpusError(
@@ -163,31 +127,17 @@ def open_folder(folder: Path) -> Iterator[None]:
             )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        # The kernel lets go of this lock even if the process is killed.
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = os.fstat(lock).st_nlink > 0  # 0: just taken back by its owner
-        except BlockingIOError:
-            is_ours = False
-        if not is_ours:
-            raise CorpusError(
-                f"{folder} is being written by another process. Wait for it, or choose another "
-                "folder."
-            )
+    with locked(folder, CorpusError):
         try:
             yield
         except BaseException:
             _leave_nothing(folder, is_new)
             raise
-    finally:
-        os.close(lock)
 
 
 def _holds_something_else(folder: Path) -> bool:
     """Whether a folder without index.json holds more than what a build killed at once leaves."""
-    begun = {_LOCK, part_name(folder / PLAN).name}
+    begun = {LOCK, part_name(folder / PLAN).name}
     return not (folder / PLAN).exists() and any(p.name not in begun for p in folder.iterdir())
 
 
@@ -196,24 +146,7 @@ def _leave_nothing(folder: Path, is_new: bool) -> None:
     with suppress(OSError, CorpusError):
         plan = read_plan(folder)
         if plan is None or not plan["shards"]:
-            for name in (PLAN, _LOCK):
+            for name in (PLAN, LOCK):
                 (folder / name).unlink(missing_ok=True)
             if is_new:
                 folder.rmdir()
-
-
-@contextmanager
-def storage(path: Path) -> Iterator[None]:
-    """Trouble with the disk as one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CorpusError(
-                f"The disk is full: {path.name} could not be written. The shards written before "
-                "are whole; free some space and build again to go on."
-            ) from None
-        raise CorpusError(
-            f"{path} cannot be written ({error.strerror}). Check its permissions, or choose "
-            "another folder."
-        ) from None

@@ -11,8 +11,6 @@ import mmap
 import os
 import zlib
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.corpora.blocks import Ints, is_char_start
-from auditor.corpora.index.layout import create, part_name, storage
 from auditor.errors import CorpusError
+from auditor.storage import written_part
 
 _SHIFT = 14
 _BLOCK = 1 << _SHIFT
@@ -82,7 +80,7 @@ def write_shard(path: Path, draft: Draft) -> Facts:
         "ids": np.frombuffer(draft.ids, dtype=np.uint8),
     }
     offsets = {}
-    with storage(path), _part_of(path) as stream:
+    with written_part(path, CorpusError) as stream:
         sink = _Sink(stream)
         for name, values in sections.items():
             offsets[name] = [sink.n_bytes, len(values)]
@@ -90,8 +88,6 @@ def write_shard(path: Path, draft: Draft) -> Facts:
             sink.write(memoryview(bytes(-sink.n_bytes % _ALIGN)))
         sums = sink.checksums()
         sink.write(memoryview(sums))
-        stream.flush()
-        os.fsync(stream.fileno())
     return {
         "file": path.name,
         "bytes": sink.n_bytes,
@@ -102,18 +98,6 @@ def write_shard(path: Path, draft: Draft) -> Facts:
         "is_cut": draft.is_cut,
         "corpus_sha256": draft.digest(),
     }
-
-
-@contextmanager
-def _part_of(path: Path) -> Iterator[Any]:
-    """The file under its temporary name, taken back if it does not become whole."""
-    try:
-        with create(part_name(path)) as stream:
-            yield stream
-    except BaseException:
-        with suppress(OSError):  # what went wrong first is what is told
-            part_name(path).unlink()
-        raise
 
 
 class _Sink:
