@@ -93,25 +93,38 @@ class Block:
 class Draft:
     """A block while it grows."""
 
-    n_bytes: int = 0
-    pieces: list[bytes] = field(default_factory=list)
+    text: bytearray = field(default_factory=bytearray)
     rows: list[tuple[int, int, int, int]] = field(default_factory=list)
     doc_ids: list[str] = field(default_factory=list)
     drops: list[Drops] = field(default_factory=list)
 
     def add(
-        self, piece: bytes, n_owned: int, ordinal: int, chars: int, doc_id: str, drops: Drops
+        self,
+        parts: Iterable[bytes],
+        n_owned: int,
+        ordinal: int,
+        chars: int,
+        doc_id: str,
+        drops: Drops,
     ) -> None:
-        """Append a piece that owns the matches beginning in its first n_owned bytes."""
-        self.rows.append((self.n_bytes, self.n_bytes + n_owned, ordinal, chars))
-        self.pieces.append(piece)
+        """Append a piece, its parts joined; it owns what begins in its first n_owned bytes."""
+        begin = len(self.text)
+        self.rows.append((begin, begin + n_owned, ordinal, chars))
+        for part in parts:
+            self.text += part
+        self.text += CORPUS_SEPARATOR
         self.doc_ids.append(doc_id)
         self.drops.append(drops)
-        self.n_bytes += len(piece) + 1
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of text and separators so far."""
+        return len(self.text)
 
     def finish(self, n_read: int = 0) -> Block:
         """The block; the draft must not grow after that."""
-        raw = np.frombuffer(CORPUS_SEPARATOR.join([*self.pieces, bytes(PADDING)]), dtype=np.uint8)
+        self.text += bytes(PADDING)
+        raw = np.frombuffer(self.text, dtype=np.uint8)
         table = np.array(self.rows, dtype=np.int64).reshape(-1, 4).T
         return Block(raw, table[0], table[1], table[2], table[3], self.doc_ids, self.drops, n_read)
 
@@ -162,27 +175,37 @@ def read_blocks(
             folder.restart()
             rest, chars = b"", 0
         folded = folder.fold(piece.raw)
-        rest = rest + folded if rest else folded
         n_read += len(piece.raw)
-        begin = 0
+        begin, n = 0, len(rest) + len(folded)
+        is_ascii = rest.isascii() and folded.isascii()
         while True:
-            n_left = len(rest) - begin
+            n_left = n - begin
             # What is too short to get on waits for the document's next piece.
             if not piece.is_last and n_left <= 2 * overlap:
                 break
-            end = begin + size if n_left >= 2 * size else len(rest)
-            is_end = piece.is_last and end == len(rest)
+            end = begin + size if n_left >= 2 * size else n
+            is_end = piece.is_last and end == n
             step = end - begin if is_end else end - begin - overlap
-            part = rest if n_left == len(rest) == end else rest[begin:end]
-            draft.add(part, step, piece.ordinal, chars, piece.doc_id, folder.drops(chars))
+            parts = _between(rest, folded, begin, end)
+            draft.add(parts, step, piece.ordinal, chars, piece.doc_id, folder.drops(chars))
             if draft.n_bytes >= size:
-                yield draft.finish(n_read - (len(rest) - end))
+                yield draft.finish(n_read - (n - end))
                 draft = Draft()
-            begin += step
             if is_end:
+                begin = n
                 break
-            chars += n_chars(part[:step])
-        rest = rest[begin:]
+            if is_ascii:
+                chars += step
+            else:
+                chars += sum(map(n_chars, _between(rest, folded, begin, begin + step)))
+            begin += step
+        rest = b"".join(_between(rest, folded, begin, n))
         folder.forget(chars)
     if draft.n_bytes:
         yield draft.finish(n_read)
+
+
+def _between(first: bytes, second: bytes, begin: int, end: int) -> tuple[bytes, bytes]:
+    """Bytes [begin, end) of two texts one after the other; a text that is whole is not copied."""
+    n = len(first)
+    return first[begin:end], second[max(begin - n, 0) : max(end - n, 0)]

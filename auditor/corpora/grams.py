@@ -23,6 +23,11 @@ _CHUNK = 1 << 15
 
 _MIN_WORDS_BITS = 4
 
+# More than this saves nothing: then a text is no more than read.
+_MOST_EVERY = 8
+# Surroundings of hits in a text that are looked at one by one; where there are more, all of it is.
+_FEW = 64
+
 
 @dataclass(frozen=True)
 class Gram:
@@ -53,6 +58,15 @@ def choose_gram(shortest: int) -> Gram:
         if shortest >= gram.span:
             return gram
     return Gram(8, shortest - 7) if shortest >= 8 else Gram(shortest, 1)
+
+
+def choose_every(gram: Gram, shortest: int) -> int:
+    """Of how many multiples of the stride one has to be looked at first, to miss no such piece.
+
+    >>> choose_every(Gram(24, 16), 100), choose_every(Gram(24, 16), 39)
+    (4, 1)
+    """
+    return max(1, min((shortest - gram.length + 1) // gram.stride, _MOST_EVERY))
 
 
 def words_at(raw: Bytes, begin: int, n: int, stride: int) -> NDArray[np.uint64]:
@@ -87,41 +101,47 @@ class GramIndex:
 
     A filter answers most questions with "no": one word of 64 bits for four to eight grams,
     found by a hash's top bits, in which its low bits choose two that must be set. Then `begins`
-    tells where in `values` the hashes with the same top bits begin. About 11 bytes a gram. The
-    array of hashes is sorted in place.
+    tells where in `values` the hashes with the same top bits begin. About 11 bytes a gram.
     """
 
     def __init__(self, hashes: Hashes):
-        hashes.sort()
-        is_first = np.ones(len(hashes), dtype=bool)
-        np.not_equal(hashes[1:], hashes[:-1], out=is_first[1:])
-        self.values = hashes[is_first]
+        n_bits = max(len(hashes).bit_length() - 2, _MIN_WORDS_BITS)
+        self._begin_shift = np.uint64(64 - n_bits)
+        self._begins = np.zeros((1 << n_bits) + 1, dtype=np.uint32)
+        self.values = self._sorted(hashes)
         n_bits = max(len(self.values).bit_length() - 3, _MIN_WORDS_BITS)
         self._filter_shift = np.uint64(64 - n_bits)
         self._filter = np.zeros(1 << n_bits, dtype=np.uint64)
-        n_bits = max(len(self.values).bit_length() - 2, _MIN_WORDS_BITS)
-        self._begin_shift = np.uint64(64 - n_bits)
-        self._begins = np.zeros((1 << n_bits) + 1, dtype=np.uint32)
-        for first in range(0, len(self.values), _CHUNK):
-            self._enter(self.values[first : first + _CHUNK])
-        np.cumsum(self._begins, out=self._begins)
+        enter = scanning.compiled_filter() or self._enter
+        enter(self.values, self._filter_shift, self._filter)
 
-    def _enter(self, values: Hashes) -> None:
-        """Set the filter's bits for these hashes, ascending, and count them by their top bits."""
+    def _sorted(self, hashes: Hashes) -> Hashes:
+        """The different hashes, ascending; counts them by their top bits."""
+        sort = scanning.compiled_sort()
+        if sort is not None:
+            out = np.empty_like(hashes)
+            return out[: sort(hashes, self._begin_shift, self._begins, out)]
+        values = np.unique(hashes)
+        tops = np.bincount((values >> self._begin_shift).astype(np.int64))
+        self._begins[1 : len(tops) + 1] = tops
+        np.cumsum(self._begins, out=self._begins)
+        return values
+
+    @staticmethod
+    def _enter(values: Hashes, shift: np.uint64, words: Hashes) -> None:
+        """Set the filter's bits for these hashes, ascending."""
         low, six = np.uint64(63), np.uint64(6)
-        bits = np.uint64(1) << (values & low) | np.uint64(1) << (values >> six & low)
-        words = values >> self._filter_shift
-        first = np.flatnonzero(np.append(True, words[1:] != words[:-1]))
-        self._filter[words[first]] |= np.bitwise_or.reduceat(bits, first)
-        tops = values >> self._begin_shift
-        first = np.flatnonzero(np.append(True, tops[1:] != tops[:-1]))
-        n_equal = np.diff(np.append(first, len(tops)))
-        self._begins[tops[first] + np.uint64(1)] += n_equal.astype(np.uint32)
+        for first in range(0, len(values), _CHUNK):
+            some = values[first : first + _CHUNK]
+            bits = np.uint64(1) << (some & low) | np.uint64(1) << (some >> six & low)
+            at = some >> shift
+            begins = np.flatnonzero(np.append(True, at[1:] != at[:-1]))
+            words[at[begins]] |= np.bitwise_or.reduceat(bits, begins)
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def find(self, raw: Bytes, gram: Gram) -> tuple[Ints, Ints]:
+    def find(self, raw: Bytes, gram: Gram, *, every: int = 1) -> tuple[Ints, Ints]:
         """Where known grams stand, at multiples of the stride.
 
         Parameters
@@ -129,6 +149,10 @@ class GramIndex:
         raw : uint8 array (n_bytes + PADDING,)
         gram : Gram
             Its length is that of the known grams.
+        every : int
+            With 2 or more, only hits where a known text of `length + every * stride - 1` bytes or
+            more stands are sure to be told: of every so many places one is looked at first, and
+            the others only around a hit.
 
         Returns
         -------
@@ -136,30 +160,48 @@ class GramIndex:
             Positions, ascending, and the number of the gram at each.
         """
         n_grams = max(0, (len(raw) - PADDING - gram.length) // gram.stride + 1)
-        scan = scanning.compiled_scan()
+        if every == 1:
+            return self._find(raw, 0, n_grams, gram)
+        step = Gram(gram.length, every * gram.stride)
+        sparse, numbers = self._find(raw, 0, -(-n_grams // every), step)
+        if not len(sparse):
+            return sparse, numbers
+        begins, ends = _surroundings(sparse // gram.stride, every)
+        if len(begins) > _FEW:
+            return self._find(raw, 0, n_grams, gram)
+        begins, ends = np.maximum(begins, 0), np.minimum(ends, n_grams)
+        found = [
+            self._find(raw, begin * gram.stride, end - begin, gram)
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
+        return np.concatenate([at for at, _ in found]), np.concatenate([ids for _, ids in found])
+
+    def _find(self, raw: Bytes, begin: int, n_grams: int, gram: Gram) -> tuple[Ints, Ints]:
+        """Of n_grams grams that begin at `begin` and every stride on, the known ones."""
         if not n_grams or not len(self):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        scan = scanning.compiled_scan()
         if scan is None:
-            return self._find(raw, gram, n_grams)
+            return self._find_in_numpy(raw, begin, n_grams, gram)
         # Pages of `out` that no hit is written to are never made.
         out = np.empty((2, n_grams), dtype=np.int64)
-        words = words_at(raw, 0, len(raw) - 7, 1)
+        words = words_at(raw, begin, len(raw) - 7 - begin, 1)
         table = (self._filter, self._filter_shift, self.values, self._begins, self._begin_shift)
         n_found = scan(words, n_grams, gram.stride, gram.length, _ODD, *table, out)
-        return out[0, :n_found].copy(), out[1, :n_found].copy()
+        return out[0, :n_found] + begin, out[1, :n_found].copy()
 
-    def _find(self, raw: Bytes, gram: Gram, n_grams: int) -> tuple[Ints, Ints]:
-        """The same in numpy."""
+    def _find_in_numpy(self, raw: Bytes, begin: int, n_grams: int, gram: Gram) -> tuple[Ints, Ints]:
+        """The same, without compiled code."""
         positions, numbers = [], []
         for first in range(0, n_grams, _CHUNK):
-            n = min(_CHUNK, n_grams - first)
-            hashes = hash_grams(raw, first * gram.stride, n, gram.stride, gram.length)
+            n, at = min(_CHUNK, n_grams - first), begin + first * gram.stride
+            hashes = hash_grams(raw, at, n, gram.stride, gram.length)
             words = self._filter[hashes >> self._filter_shift]
             words >>= hashes & np.uint64(63)
             maybe = np.flatnonzero(words & np.uint64(1))
             ids = self.numbers(hashes[maybe])
             known = ids >= 0
-            positions.append((maybe[known] + first) * gram.stride)
+            positions.append(maybe[known] * gram.stride + at)
             numbers.append(ids[known])
         return np.concatenate(positions), np.concatenate(numbers)
 
@@ -169,3 +211,14 @@ class GramIndex:
             return np.full(len(hashes), -1)
         ids = np.minimum(np.searchsorted(self.values, hashes), len(self) - 1)
         return np.where(self.values[ids] == hashes, ids, -1)
+
+
+def _surroundings(hits: Ints, every: int) -> tuple[Ints, Ints]:
+    """Places [begin, end) up to the next that was looked at on either side; joined if they touch.
+
+    >>> [part.tolist() for part in _surroundings(np.array([8, 12, 40]), 4)]
+    [[5, 37], [16, 44]]
+    """
+    begins, ends = hits - every + 1, hits + every
+    first = np.flatnonzero(np.append(True, begins[1:] > ends[:-1]))
+    return begins[first], ends[np.append(first[1:], len(hits)) - 1]

@@ -65,12 +65,14 @@ def fewest_bytes(
     """
     bounds = [min_chars] if len(text) >= min_chars else []
     if len(ends) >= min_tokens:
-        raw = np.frombuffer(to_bytes(text), dtype=np.uint8)
-        byte_of = np.append(np.flatnonzero(is_char_start(raw)), len(raw))
         begins = np.append(0, ends[:-1])
         if origins is not None:
             begins = np.searchsorted(origins, begins, "right") - 1
             ends = np.searchsorted(origins, ends)
-        sizes = byte_of[ends[min_tokens - 1 :]] - byte_of[begins[: len(begins) - min_tokens + 1]]
+        if not text.isascii():
+            raw = np.frombuffer(to_bytes(text), dtype=np.uint8)
+            byte_of = np.append(np.flatnonzero(is_char_start(raw)), len(raw))
+            begins, ends = byte_of[begins], byte_of[ends]
+        sizes = ends[min_tokens - 1 :] - begins[: len(begins) - min_tokens + 1]
         bounds.append(max(1, int(sizes.min())))
     return min(bounds, default=None)

@@ -25,7 +25,14 @@ from auditor.corpora.blocks import (
     pad,
 )
 from auditor.corpora.diagonals import extend_matches
-from auditor.corpora.grams import Gram, GramIndex, Hashes, choose_gram, hash_grams
+from auditor.corpora.grams import (
+    Gram,
+    GramIndex,
+    Hashes,
+    choose_every,
+    choose_gram,
+    hash_grams,
+)
 from auditor.corpora.spool import Spool
 from auditor.corpora.suffixes import longest_matches
 
@@ -84,7 +91,8 @@ class Overlaps:
 
     def scan(self, block: Block) -> Hits:
         """Where grams of needles stand in a block. Changes nothing: any thread may ask."""
-        return self.index.find(block.raw, self.gram)
+        every = choose_every(self.gram, self.shortest)
+        return self.index.find(block.raw, self.gram, every=every)
 
     def take(self, block: Block, hits: Hits) -> None:
         """Take in a block; documents must be cut with an overlap of `longest` bytes."""

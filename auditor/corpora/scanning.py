@@ -27,6 +27,18 @@ def compiled_extend() -> Callable | None:
     return _compiled(_extend)
 
 
+@cache
+def compiled_sort() -> Callable | None:
+    """`_sort` likewise."""
+    return _compiled(_sort)
+
+
+@cache
+def compiled_filter() -> Callable | None:
+    """`_enter` likewise."""
+    return _compiled(_enter)
+
+
 def _compiled(function: Callable) -> Callable | None:
     try:
         import numba
@@ -105,3 +117,45 @@ def _extend(needles, corpus, mine, theirs, reach):
         covered = max(end, b + 1)
         for i in range(begin, end):
             reach[i + diagonal] = max(reach[i + diagonal], end - i)
+
+
+def _sort(hashes, shift, begins, out):
+    """Write the different hashes to `out`, ascending, and return how many there are.
+
+    `begins`, zeros at first, will say where in `out` the hashes with given top bits begin. Hashes
+    are evenly spread: put in place by their top bits, they have few neighbours to be told from.
+    """
+    one = np.uint64(1)
+    for h in hashes:
+        begins[(h >> shift) + one] += np.uint32(1)
+    n = np.uint32(0)
+    for top in range(begins.size):
+        n += begins[top]
+        begins[top] = n
+    free = begins.copy()
+    for h in hashes:
+        out[free[h >> shift]] = h
+        free[h >> shift] += np.uint32(1)
+    n_kept = 0
+    for top in range(begins.size - 1):
+        first = n_kept
+        for k in range(begins[top], begins[top + 1]):
+            h, at = out[k], n_kept
+            while at > first and out[at - 1] > h:
+                at -= 1
+            if at > first and out[at - 1] == h:
+                continue
+            for moved in range(n_kept, at, -1):
+                out[moved] = out[moved - 1]
+            out[at] = h
+            n_kept += 1
+        begins[top] = first
+    begins[begins.size - 1] = n_kept
+    return n_kept
+
+
+def _enter(values, shift, bits):
+    """Set the two bits of each hash in the filter."""
+    one, six, low = np.uint64(1), np.uint64(6), np.uint64(63)
+    for h in values:
+        bits[h >> shift] |= one << (h & low) | one << ((h >> six) & low)

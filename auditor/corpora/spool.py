@@ -84,7 +84,7 @@ class Spool:
             if n_drops:
                 table = np.frombuffer(self._file.read(16 * n_drops), dtype=np.int64)
                 drops = Drops(table[:n_drops], table[n_drops:])
-            draft.add(self._file.read(n_raw), n_owned, ordinal, chars, doc_id, drops)
+            draft.add([self._file.read(n_raw)], n_owned, ordinal, chars, doc_id, drops)
             if draft.n_bytes >= block_bytes:
                 yield draft.finish()
                 draft = Draft()
