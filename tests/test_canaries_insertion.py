@@ -202,7 +202,7 @@ def test_a_saved_dataset_becomes_another_with_its_columns_and_splits(tmp_path, i
 def test_a_dataset_without_such_a_column_or_row_is_refused(tmp_path):
     numbers = datasets.Dataset.from_dict({"n": [1, 2], "m": [3, 4]})
     numbers.save_to_disk(str(tmp_path / "numbers"))
-    with pytest.raises(CorpusError, match="has no column any of text"):
+    with pytest.raises(CorpusError, match="has none of text"):
         insert_canaries(CANARIES, [tmp_path / "numbers"], tmp_path / "out")
     with pytest.raises(CorpusError, match="has no column of text 'n'"):
         insert_canaries(CANARIES, [tmp_path / "numbers"], tmp_path / "out", text_field="n")
@@ -220,7 +220,7 @@ def test_a_dataset_without_such_a_column_or_row_is_refused(tmp_path):
         ("a.txt", "", "is empty"),
         ("a.jsonl", "", "is empty"),
         ("a.jsonl", "no json\n", "is empty"),
-        ("a.jsonl", '{"n": 1}\n', "has no field"),
+        ("a.jsonl", '{"n": 1}\n', "has none of text"),
         ("a.csv", "text\n", "no documents"),
     ],
 )

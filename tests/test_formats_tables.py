@@ -102,7 +102,7 @@ def test_a_wrong_column_is_an_error_that_lists_those_there_are(parquet, tmp_path
     table = tmp_path / "b.csv"
     table.write_text("q,a\nx,y\n")
     for path in (parquet, table):
-        with pytest.raises(CorpusError, match=r"has no column .*; it has q, a.*\. Set text_field"):
+        with pytest.raises(CorpusError, match=r"column.*; it has q, a.*--text-field"):
             read(path, text_field=text_field)
 
 

@@ -137,7 +137,10 @@ WRONG = [
     ),
     (
         *("a.jsonl", GOOD + rows({"url": "u", "n": 1}), "field"),
-        f"line 2 has no field any of text, content, body, document; it has url, n. 1 of 2 {LINES}",
+        (
+            "line 2 has none of text, content, body, document as a field; it has url, n. "
+            f"1 of 2 {LINES}"
+        ),
     ),
     (
         *("a.jsonl", GOOD + rows({"text": None}), "field"),
@@ -239,7 +242,7 @@ def test_only_the_first_twenty_problems_are_kept_but_all_are_counted(tmp_path):
 
 def test_a_wrong_field_stops_at_once_and_lists_the_columns(tmp_path):
     write(tmp_path, a__jsonl=rows({"url": "u", "story": "s"}))
-    message = r"line 1 has no field .*; it has url, story\. Set text_field"
+    message = r"line 1 has none .*; it has url, story\. Name the one .* --text-field"
     with pytest.raises(CorpusError, match=message):
         list(read_corpus([tmp_path]))
     with pytest.raises(CorpusError, match="no field 'tale'; it has url, story"):

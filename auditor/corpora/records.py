@@ -43,15 +43,16 @@ def no_field(there: Iterable[str], text_field: str | None, kind: str = "field") 
     """The clause for a record that has no such field.
 
     >>> no_field(["url"], None)
-    'has no field any of text, content, body, document; it has url'
+    'has none of text, content, body, document as a field; it has url'
     """
-    wanted = repr(text_field) if text_field else f"any of {', '.join(TEXT_FIELDS)}"
-    return f"has no {kind} {wanted}; it has {', '.join(there) or 'none'}"
+    usual = f"none of {', '.join(TEXT_FIELDS)} as a {kind}"
+    wanted = f"no {kind} {text_field!r}" if text_field else usual
+    return f"has {wanted}; it has {', '.join(there) or 'no other'}"
 
 
 def wrong_field(report: FileReport, what: str) -> CorpusError:
     """The error for a file that has not got the field: all its records would be skipped."""
-    return CorpusError(f"{report.path}: {what}. Set text_field to the one that holds text.")
+    return CorpusError(f"{report.path}: {what}. Name the one that holds text with --text-field.")
 
 
 def joined_text(
