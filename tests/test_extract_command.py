@@ -104,3 +104,14 @@ def test_help_waits_for_no_model_library():
         "sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_broken_line_is_told_and_with_strict_the_end(there, tmp_path):
+    lines = tmp_path / "text.jsonl"
+    lines.write_text(json.dumps({"text": WORDS}) + "\n{broken\n")
+    ended = extract(there, "--corpus", lines, *SHORT)
+    assert ended.code == 0
+    assert "line 2 is not JSON" in ended.err
+    ended = extract(there, "--corpus", lines, *SHORT, "--strict")
+    assert (ended.code, ended.out) == (1, "")
+    assert "line 2 is not JSON" in ended.err

@@ -21,6 +21,7 @@ _FROM = ("corpus", "index", "document", "benchmark")
 @click.option("--document", metavar="FILE", help="Slide over this one document instead.")
 @click.option("--benchmark", metavar="DIR", help="Arrays of lm-extraction-benchmark instead.")
 @click.option("--text-field", help="The field that holds the text.")
+@click.option("--strict", is_flag=True, help="Stop at the first thing wrong in a file.")
 @click.option(
     "--prefix-tokens",
     multiple=True,
@@ -129,9 +130,10 @@ def _corpus(models, given, shared):
     from auditor.extraction.runs import extract as run
 
     index = open_index(given["index"]) if given["index"] else None
+    fields = {name: given[name] for name in ("text_field", "strict")}
     return run(
         models,
-        index or read_corpus(given["corpus"], text_field=given["text_field"]),
+        index or read_corpus(given["corpus"], **fields),
         count=index.count if index else None,
         prefix_tokens=given["prefix_tokens"] or 50,
         suffix_tokens=given["suffix_tokens"],
