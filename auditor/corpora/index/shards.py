@@ -205,10 +205,17 @@ class Shard:
 
     def lower(self, query: bytes) -> int:
         """How many suffixes are smaller than the query."""
+        return self._bisect(query, 0, is_past=False)
+
+    def _bisect(self, query: bytes, low: int, *, is_past: bool) -> int:
+        """The first rank, from `low` on, of a suffix not smaller than the query.
+
+        With `is_past`, of one that does not begin with the query either.
+        """
         text, suffixes, seen = self._map, self._suffixes, self._seen
         n, length, at = self.n_bytes, len(query), self._suffixes_at
         is_long = length > _BLOCK
-        low, high = 0, n
+        high = n
         while low < high:
             middle = (low + high) >> 1
             block = (at + 4 * middle) >> _SHIFT
@@ -220,7 +227,8 @@ class Shard:
                 end = n
             if is_long or not (seen[begin >> _SHIFT] and seen[(end - 1) >> _SHIFT]):
                 self._touch(begin, end)
-            if text[begin:end] < query:
+            part = text[begin:end]
+            if part < query or (is_past and part == query):
                 low = middle + 1
             else:
                 high = middle
@@ -238,18 +246,10 @@ class Shard:
         first = self.lower(query)
         if not self.begins_with(first, query):
             return first, first
-        # Most texts stand in few places: look close by before far away.
-        step = 1
-        while self.begins_with(first + step, query):
-            step *= 2
-        low, high = first + step // 2 + 1, min(first + step, self.n_bytes)
-        while low < high:
-            middle = (low + high) // 2
-            if self.begins_with(middle, query):
-                low = middle + 1
-            else:
-                high = middle
-        return first, low
+        # Most texts stand in one place alone.
+        if not self.begins_with(first + 1, query):
+            return first, first + 1
+        return first, self._bisect(query, first + 2, is_past=True)
 
     def place(self, rank: int) -> int:
         """Where the suffix of that rank begins."""
