@@ -125,6 +125,28 @@ class _Line:
             )
 
 
+def steps(stage: Stage) -> Callable[[float], None]:
+    """For work that tells how far it is in all, where a stage wants how much further.
+
+    >>> class Told:
+    ...     def advance(self, n):
+    ...         print(n)
+    >>> tell = steps(Told())
+    >>> tell(3), tell(10)
+    3
+    7
+    (None, None)
+    """
+    last: float = 0
+
+    def told(done: float) -> None:
+        nonlocal last
+        stage.advance(done - last)
+        last = done
+
+    return told
+
+
 def for_terminal() -> Quiet:
     """A bar where stderr is a terminal, plain lines elsewhere."""
     return Terminal() if sys.stderr.isatty() else Lines()

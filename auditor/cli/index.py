@@ -42,13 +42,13 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
     """
     from auditor.corpora.index import build_index
     from auditor.corpora.reading import read_corpus
-    from auditor.progress import for_terminal
+    from auditor.progress import for_terminal, steps
 
     text = read_corpus(list(corpus), text_field=text_field, strict=strict)
     progress = for_terminal()
     size = sum(file.path.stat().st_size for file in text.files if file.path.is_file())
     with progress.stage("indexing", size, "bytes") as bar:
-        made = build_index(text, out, shard_bytes=shard_bytes, progress=_steps(bar))
+        made = build_index(text, out, shard_bytes=shard_bytes, progress=steps(bar))
     for problem in text.problems:
         progress.note(problem.message)
     _tell(made, as_json)
@@ -104,13 +104,13 @@ def check(folder, corpus, text_field, as_json) -> None:
     from auditor.corpora.index import open_index
     from auditor.corpora.index.building import refuse_changed
     from auditor.corpora.reading import read_corpus
-    from auditor.progress import for_terminal
+    from auditor.progress import for_terminal, steps
 
     there = open_index(folder)
     if corpus:
         refuse_changed(there, read_corpus(list(corpus), text_field=text_field))
     with for_terminal().stage("checking", there.n_file_bytes, "bytes") as bar:
-        there.verify(_steps(bar))
+        there.verify(steps(bar))
     _tell(there, as_json)
 
 
@@ -138,15 +138,3 @@ def _many(n: int, what: str) -> str:
 
 def _print(value) -> None:
     click.echo(json.dumps(value, indent=2))
-
-
-def _steps(bar):
-    """The library tells how far it is; a bar wants how much further."""
-    last = 0
-
-    def told(done: int) -> None:
-        nonlocal last
-        bar.advance(done - last)
-        last = done
-
-    return told

@@ -14,6 +14,7 @@ from auditor.corpora.matching import Match, Needle, find_matches
 from auditor.corpora.reading import Corpus, n_utf8_bytes, read_corpus
 from auditor.corpora.regions import NearMatch, Region, find_near
 from auditor.corpora.streams import is_packed
+from auditor.progress import steps
 from auditor.stages.context import TARGET, Context
 from auditor.stages.shortlisting import SAMPLES
 
@@ -59,11 +60,11 @@ def verify(context: Context) -> None:
         found = {m.sample_id for m in matches}
         rest = [n for n in needles if n.sample_id not in found]
         with context.progress.stage("fuzzy matching", _size(corpus), "bytes") as bar:
-            fuzzy = find_fuzzy(rest, corpus, progress=_steps(bar))
+            fuzzy = find_fuzzy(rest, corpus, progress=steps(bar))
         regions = _regions(needles, matches, fuzzy)
         with context.progress.stage("edit distances", _size(corpus), "bytes") as bar:
             encode = context.vocabulary(TARGET).encode
-            near = find_near(regions, corpus, encode=encode, progress=_steps(bar))
+            near = find_near(regions, corpus, encode=encode, progress=steps(bar))
         _describe(context, corpus)
     run.write(MATCHES, _table(matches, Match))
     run.write(FUZZY, _table(list(fuzzy.values()), FuzzyMatch))
@@ -76,10 +77,10 @@ def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) ->
     if isinstance(corpus, Index):
         size = sum(n_utf8_bytes(n.text) for n in needles)
         with context.progress.stage("matching", size, "bytes") as bar:
-            return find_matches_in_index(needles, corpus, progress=_steps(bar), **least)
+            return find_matches_in_index(needles, corpus, progress=steps(bar), **least)
     with context.progress.stage("matching", _size(corpus), "bytes") as bar:
         return find_matches(
-            needles, corpus, normalize=config.normalize, progress=_steps(bar), **least
+            needles, corpus, normalize=config.normalize, progress=steps(bar), **least
         )
 
 
@@ -113,18 +114,6 @@ def _needles(context: Context) -> list[Needle]:
         Needle(row["sample_id"], row["text"], vocabulary.token_ends(row["token_ids"]))
         for row in table.to_pylist()
     ]
-
-
-def _steps(bar):
-    """The matcher tells how far it is; a bar wants how much further."""
-    last = 0
-
-    def told(done: int) -> None:
-        nonlocal last
-        bar.advance(done - last)
-        last = done
-
-    return told
 
 
 _PLACES = pa.list_(pa.struct({"doc_id": pa.string(), "offset": pa.int64()}))
