@@ -101,6 +101,40 @@ def verify_again(
     return run_audit(config, progress=progress)
 
 
+def report_again(path: str | Path, *, reveal: bool = False, progress: Quiet | None = None) -> Run:
+    """Write a run's tables and page again; of an audit that was cut short, what there is so far.
+
+    No sample is drawn for it. Where all samples are scored, what is missing after that is done
+    first: short list, verification.
+
+    Parameters
+    ----------
+    path : the run's folder
+    reveal : show personal data in the page and the CSV, and mark them as sensitive
+
+    Returns
+    -------
+    Run, as complete as it was.
+
+    Raises
+    ------
+    RunError
+        If nothing is scored yet, or a file is not what the run wrote.
+    """
+    from auditor.stages.context import Context
+    from auditor.stages.reporting import report
+    from auditor.stages.standing import standing
+
+    run = load_run(path)
+    run.check_sizes()
+    config = run.config.model_copy(update={"out": str(path), "reveal": reveal})
+    if standing(run).is_scored:
+        return run_audit(config, progress=progress)
+    with open_for_writing(Path(path), run.config) as writer:
+        report(Context(config, writer, progress or Quiet()))
+    return load_run(path)
+
+
 def default_folder(config: AuditConfig) -> Path:
     """runs/MODEL-DIGEST: the same audit asked for again finds what it did before."""
     name = "".join(c if c.isalnum() or c in "-." else "-" for c in Path(config.model).name)
@@ -108,7 +142,7 @@ def default_folder(config: AuditConfig) -> Path:
 
 
 def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
-    from auditor.stages.about import now, software
+    from auditor.stages.about import command_line, now, software
     from auditor.stages.context import Context
     from auditor.stages.exposing import check_canaries, expose
     from auditor.stages.reporting import read_truth, report
@@ -118,6 +152,7 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.verification import check_corpus, is_due, verify
 
     run.manifest.setdefault("begun", now())
+    run.manifest.setdefault("command", command_line())
     run.manifest["versions"] = software()
     context = Context(config, run, progress)
     steps = {

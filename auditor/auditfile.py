@@ -19,7 +19,8 @@ def to_toml(config: AuditConfig) -> str:
     Returns
     -------
     str
-        `make_config(tomllib.loads(to_toml(config)))` has the same digest. `out` is left out.
+        `make_config(tomllib.loads(to_toml(config)))` has the same digest. `out` and `reveal` are
+        left out.
 
     >>> from auditor.config import make_config
     >>> print(to_toml(make_config({"model": "gpt2", "decoding": {"top_k": 10}})), end="")
@@ -29,7 +30,9 @@ def to_toml(config: AuditConfig) -> str:
     [strategy.top-n]
     top_k = 10
     """
-    plain = config.model_dump(mode="json", exclude_defaults=True, exclude={"out", "strategies"})
+    plain = config.model_dump(
+        mode="json", exclude_defaults=True, exclude={"out", "reveal", "strategies"}
+    )
     lines = _settings({**plain, "strategies": [s.name for s in config.strategies]})
     for s in config.strategies:
         if settings := _own(s):

@@ -75,6 +75,8 @@ class AuditConfig(BaseModel):
     gates: Gates = Gates()
     notify: Notify = Notify()
     schedule: Schedule = Schedule()
+    # What a report shows, not what was found; asked for anew each time.
+    reveal: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -166,7 +168,7 @@ class AuditConfig(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-_HOW = ("batch_size", "device", "out", "gates", "notify", "schedule")
+_HOW = ("batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
 
 
 def _without_paths(value: Any) -> Any:

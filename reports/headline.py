@@ -6,6 +6,8 @@ import pandas as pd
 from attacks.estimates import clopper_pearson
 from reports.schema import CONTROL
 
+_FEW = 3  # documents: what stands in so few is learned from them, not common knowledge
+
 
 def percent(share: float, digits: int = 1) -> str:
     """A share as a percentage without its sign: 0.357 is "35.7".
@@ -22,6 +24,7 @@ def headline(
     *,
     corpus_bytes: int | None = None,
     n_documents: int | None = None,
+    is_pending: bool = False,
 ) -> list[str]:
     """What was found, with counts and intervals; what was not checked is said as well.
 
@@ -30,6 +33,8 @@ def headline(
     candidates, summary : DataFrame
     corpus_bytes, n_documents : int, optional
         Size of the training text that was searched.
+    is_pending : bool
+        Training text was given, and has not been searched yet.
 
     Returns
     -------
@@ -49,7 +54,11 @@ def headline(
     if not len(checked):
         return [
             f"{_count(len(listed), 'candidate')} {_is(len(listed))} listed.",
-            "No training text was given, so nothing is claimed to be memorized.",
+            "They were not looked for in the training text yet, so nothing is claimed to be "
+            "memorized."
+            if is_pending
+            else "No training text was given, so nothing is claimed to be memorized.",
+            *personal_sentence(listed, "the candidates"),
         ]
     verbatim = checked[checked["verdict"] == "verbatim"]
     sentences = [_found(len(checked), len(verbatim), _searched(corpus_bytes, n_documents))]
@@ -68,7 +77,40 @@ def headline(
     if n_left:
         were = "was" if n_left == 1 else "were"
         sentences.append(f"{_count(n_left, 'candidate')} {were} not checked.")
-    return [*sentences, *_details(verbatim), *_best_list(summary)]
+    return [
+        *sentences,
+        *_details(verbatim),
+        *personal_sentence(verbatim, "the verbatim"),
+        *_best_list(summary),
+    ]
+
+
+def personal_sentence(rows: pd.DataFrame, whose: str) -> list[str]:
+    """How many of the rows hold personal data, of which kinds; none where it was not looked for.
+
+    >>> frame = pd.DataFrame({"n_personal": [2, 0], "n_personal_verbatim": [1, 0],
+    ...     "personal:e-mail": [2, 0], "match_start": [0, 0]})
+    >>> personal_sentence(frame, "the verbatim")
+    ['1 of the verbatim holds personal data by its form (e-mail in 1), in 1 of them within the
+     verbatim passage.']
+    """
+    if "n_personal" not in rows or rows.empty:
+        return []
+    n = int((rows["n_personal"] > 0).sum())
+    if not n:
+        return [f"In none of {whose} did the rules find personal data."]
+    kinds = {
+        name.removeprefix("personal:"): int((rows[name] > 0).sum())
+        for name in map(str, rows.columns)
+        if name.startswith("personal:")
+    }
+    told = ", ".join(f"{kind} in {k:,}" for kind, k in kinds.items() if k)
+    holds = "holds" if n == 1 else "hold"
+    within = ""
+    if rows["match_start"].notna().any():
+        n_within = int((rows["n_personal_verbatim"] > 0).sum())
+        within = f", in {n_within:,} of them within the verbatim passage"
+    return [f"{n:,} of {whose} {holds} personal data by its form ({told}){within}."]
 
 
 def known_truth(table: pd.DataFrame) -> list[str]:
@@ -115,10 +157,18 @@ def not_claimed(candidates: pd.DataFrame) -> list[str]:
         "Candidates are what the scores put on top, not a random draw: their share of verbatim "
         "text says nothing of how often the model repeats training text in ordinary use."
     )
+    by_rules = (
+        "Personal data is told by rules: forms, checksums, numbering plans. What no rule knows is "
+        "not counted"
+        + ("" if "personal:name" in candidates else ", names among it")
+        + "; what has the form may be invented or no one’s."
+    )
+    personal = [by_rules] if "n_personal" in candidates else []
     if (candidates["verdict"] == "not checked").all():
         return [
             "A high score makes a text worth checking; it is no evidence that it was memorized.",
             always,
+            *personal,
         ]
     elsewhere = (
         "“Not found” means not found in the text that was searched. If the model was trained on "
@@ -128,7 +178,7 @@ def not_claimed(candidates: pd.DataFrame) -> list[str]:
         "“Verbatim” means that the text is in the training text; common phrases and short "
         "boilerplate can be there without having been learned from any one document."
     )
-    return [elsewhere, always, commonplace]
+    return [elsewhere, always, commonplace, *personal]
 
 
 def _is(n: int) -> str:
@@ -168,11 +218,15 @@ def _details(verbatim: pd.DataFrame) -> list[str]:
     longest = verbatim["match_n_tokens"].max() if len(verbatim) else pd.NA
     if pd.notna(longest):
         sentences.append(f"The longest verbatim passage is {_count(int(longest), 'token')} long.")
-    n_single = int((verbatim["n_documents"] == 1).sum()) if len(verbatim) else 0
-    if n_single:
-        stand = "stands" if n_single == 1 else "stand"
+    if not len(verbatim):
+        return sentences
+    few, single = (int((verbatim["n_documents"] <= k).sum()) for k in (_FEW, 1))
+    if few:
+        stand = "stands" if few == 1 else "stand"
+        alone = f", {'none' if not single else f'{single:,}'} in a single one"
         sentences.append(
-            f"{n_single:,} of the {len(verbatim):,} verbatim {stand} in a single document of it."
+            f"{few:,} of the {len(verbatim):,} verbatim {stand} in at most {_FEW} documents of "
+            f"it{alone}."
         )
     return sentences
 

@@ -1,52 +1,21 @@
 """An audit's report as one HTML file."""
 
-from dataclasses import dataclass
-
 import pandas as pd
 from markupsafe import Markup
 
+from reports.content import content_table
 from reports.definitions import definition
 from reports.figures import by_repeats_figure, figure3, precision_figure, to_svg
 from reports.pages import render, rows_of, trusted
 from reports.payload import candidates_json
+from reports.privacy.candidates import personal_table
+from reports.report_page import ReportPage, masked, with_personal
 from reports.tables import percent, table2
+
+__all__ = ["ReportPage", "render_report"]
 
 _N_STATIC = 20  # candidates shown where scripts do not run
 _STATIC = ("sample_id", "strategy", "verdict", "match_n_tokens", "n_documents", "doc_id", "text")
-
-
-@dataclass(frozen=True, eq=False)
-class ReportPage:
-    """All that a page shows.
-
-    title : str
-    headline, not_claimed, notices : list of str
-        Sentences; see `tables.headline` and `tables.not_claimed`. Notices are what went wrong or
-        was left out.
-    about : list of (label, value)
-        What was audited, when, with what.
-    command, config_toml : str
-        How to repeat the audit.
-    summary, scores, candidates : DataFrame
-        See `schema`.
-    truth_table : DataFrame, optional
-        From `tables.by_repeats`.
-    extracted : DataFrame, optional
-        Prefixes and how the model continued them; any columns, the first 100 rows are shown.
-    """
-
-    title: str
-    headline: list[str]
-    not_claimed: list[str]
-    notices: list[str]
-    about: list[tuple[str, str]]
-    command: str
-    config_toml: str
-    summary: pd.DataFrame
-    scores: pd.DataFrame
-    candidates: pd.DataFrame
-    truth_table: pd.DataFrame | None = None
-    extracted: pd.DataFrame | None = None
 
 
 def render_report(report: ReportPage) -> str:
@@ -59,17 +28,22 @@ def render_report(report: ReportPage) -> str:
     Returns
     -------
     str
-        The same report gives the same text. Save it as UTF-8.
+        The same report gives the same text. Save it as UTF-8. Personal data is masked wherever
+        text stands, unless the report says `reveal`.
 
     Raises
     ------
     ValueError
         If the summary has a score that `definitions` does not define.
     """
+    report = with_personal(report)
+    tables = _tables(report.candidates)
+    report, places, masks = masked(report)
     return render(
         "report.html.j2",
-        script="report.js",
+        scripts=("tools.js", "opened.js", "browser.js"),
         report=report,
+        tables=tables,
         table2=table2(report.summary),
         definitions=[(s, definition(s)) for s in dict.fromkeys(report.summary["score"])],
         figures=_figures(report),
@@ -77,10 +51,20 @@ def render_report(report: ReportPage) -> str:
         truth=None if report.truth_table is None else _truth_rows(report.truth_table),
         extracted=None if report.extracted is None else rows_of(report.extracted),
         static=_static_rows(report.candidates),
-        candidates=trusted(candidates_json(report.candidates)),
+        candidates=trusted(candidates_json(report.candidates, places, masks)),
         n_candidates=len(report.candidates),
         n_controls=int(report.candidates["best_rank"].isna().sum()),
     )
+
+
+def _tables(candidates: pd.DataFrame) -> dict[str, tuple]:
+    """Counts by kind, for the kinds that were looked for."""
+    tables = {}
+    if "n_personal" in candidates:
+        tables["personal"] = rows_of(personal_table(candidates))
+    if "content_kinds" in candidates:
+        tables["content"] = rows_of(content_table(candidates))
+    return tables
 
 
 def _figures(report: ReportPage) -> dict[str, Markup]:

@@ -21,7 +21,11 @@ _N_ROWS = 100
 
 
 def render(
-    template: str, *, styles: Sequence[str] = ("report.css",), script: str = "", **values: object
+    template: str,
+    *,
+    styles: Sequence[str] = ("report.css",),
+    scripts: Sequence[str] = (),
+    **values: object,
 ) -> str:
     """A template of `templates/` as one self-contained document.
 
@@ -31,8 +35,8 @@ def render(
         Its file. It is given `css`, `script` and `policy` besides the values.
     styles : sequence of str
         Style sheets of `templates/`, put together in this order.
-    script : str
-        A script of `templates/`; "" = none, and none is allowed.
+    scripts : sequence of str
+        Scripts of `templates/`, put together in this order as one; without any, none may run.
     **values
         What the template prints; see `trusted`.
 
@@ -42,7 +46,9 @@ def render(
         The same values give the same text. Save it as UTF-8.
     """
     css = "".join(map(_source, styles))
-    code = _source(script) if script else ""
+    code = "".join(map(_source, scripts))
+    if code:  # a scope of its own, so that nothing of it is global
+        code = f'"use strict";\n(() => {{\n{code}}})();\n'
     return (
         _environment()
         .get_template(template)

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from reports.content import CONTENT_KINDS
 from reports.escaping import visible
+from reports.privacy.items import KINDS, Item
+from reports.report_page import Masks
 from reports.schema import CONTROL, VERDICTS, score_names
 
 # 80 characters that JSON and HTML leave alone. Digits from 60 up say that more follows.
@@ -51,13 +54,21 @@ def pack(numbers: Iterable[int]) -> str:
     return "".join(out)
 
 
-def candidates_json(candidates: pd.DataFrame) -> str:
+def candidates_json(
+    candidates: pd.DataFrame,
+    places: Sequence[Sequence[Item]] | None = None,
+    masks: Masks | None = None,
+) -> str:
     """The candidates as JSON that can stand in a <script> element.
 
     Parameters
     ----------
     candidates : DataFrame
         The frame `candidates`; the token columns may be absent.
+    places : list a row of Item, optional
+        Personal data, or the masks in its place.
+    masks : Masks, optional
+        What stands in its place when a reader asks for it; a page that reveals none has none.
 
     Returns
     -------
@@ -68,7 +79,8 @@ def candidates_json(candidates: pd.DataFrame) -> str:
     False
     """
     frame = candidates
-    shown = [_shown(row) for row in _records(frame)]
+    places = places if places is not None else [[]] * len(frame)
+    shown = [_shown(row, items) for row, items in zip(_records(frame), places, strict=True)]
     scores = score_names(frame)
     raw = [name for name in frame.columns if str(name).startswith(("nll", "zlib_bits"))]
     lists = [n for n in (*scores, CONTROL) if f"rank:{n}" in frame]
@@ -86,6 +98,10 @@ def candidates_json(candidates: pd.DataFrame) -> str:
         "raw": {name: _decimals(frame[name]) for name in raw},
         "lists": {name: _whole(frame[f"rank:{name}"]) for name in lists},
         **{name: [row[name] for row in shown] for name in _SHOWN},
+        "kinds": KINDS,
+        "contents": CONTENT_KINDS,
+        "content": [_kinds_of(text) for text in _column(frame, "content_kinds")],
+        "masks": None if masks is None else _masks(masks),
     }
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
@@ -93,7 +109,7 @@ def candidates_json(candidates: pd.DataFrame) -> str:
     return text
 
 
-_SHOWN = ("text", "start", "end", "lengths", "surprise", "ranks")
+_SHOWN = ("text", "start", "end", "lengths", "surprise", "ranks", "personal")
 _TOKENS = ("token_end", "token_logprob", "token_rank")
 
 
@@ -103,7 +119,21 @@ def _records(frame: pd.DataFrame) -> Iterable[dict]:
         yield dict(zip(names, values, strict=True))
 
 
-def _shown(row: dict) -> dict:
+def _kinds_of(text: object) -> list[int]:
+    names = text.split("; ") if isinstance(text, str) and text else []
+    return [CONTENT_KINDS.index(name) for name in names if name in CONTENT_KINDS]
+
+
+def _masks(masks: Masks) -> dict:
+    """Masks of texts by row, and of other texts by what they stand for, as shown."""
+    others = {
+        name: {_escaped(text): _escaped(hidden) for text, hidden in known.items()}
+        for name, known in masks.others.items()
+    }
+    return {"text": [list(map(_escaped, row)) for row in masks.texts], **others}
+
+
+def _shown(row: dict, items: Sequence[Item]) -> dict:
     """One candidate's text as shown, with its match and its tokens in the page's units."""
     raw = row["text"] if isinstance(row.get("text"), str) else ""
     text = visible(raw, keep_newlines=True, double_backslash=False)
@@ -119,6 +149,8 @@ def _shown(row: dict) -> dict:
         # 0 stands for "no probability"; a token that is certain has 1.
         "surprise": pack(_tenths(value) for value in _list(row.get("token_logprob"))),
         "ranks": pack(max(int(value), 0) for value in _list(row.get("token_rank"))),
+        # Start, end and kind of each piece of personal data.
+        "personal": [[int(place[i.start]), int(place[i.end]), KINDS.index(i.kind)] for i in items],
     }
 
 
@@ -141,7 +173,11 @@ def _places(raw: str, shown: str) -> np.ndarray:
 
 
 def _one(char: str) -> str:
-    return visible(char, keep_newlines=True, double_backslash=False)
+    return _escaped(char)
+
+
+def _escaped(text: str) -> str:
+    return visible(text, keep_newlines=True, double_backslash=False)
 
 
 def _column(frame: pd.DataFrame, name: str) -> list:

@@ -95,6 +95,9 @@ _FLAGS: list[Callable] = [
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option("--batch-size", type=int, help="Sequences in flight.  [default: by memory]"),
     click.option("--shard-size", type=int, help="Samples of a file.  [default: 512]"),
+    click.option(
+        "--reveal", is_flag=True, default=None, help="Show personal data in the report and CSV."
+    ),
     click.option("--out", metavar="DIR", help="The run's folder.  [default: runs/MODEL-DIGEST]"),
 ]
 

@@ -12,6 +12,7 @@ import pandas as pd
 from auditor.cli.printing import say
 from auditor.scheduling.figures import exposure
 from auditor.scheduling.judged import Judged
+from auditor.stages.standing import standing
 from auditor.store import Run
 from reports.escaping import visible
 from reports.tables import headline, not_claimed, table2
@@ -29,6 +30,7 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         summary,
         corpus_bytes=corpus.get("bytes"),
         n_documents=corpus.get("documents"),
+        is_pending=run.config.has_training_text,
     ):
         say(sentence)
     click.echo()
@@ -36,8 +38,10 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
     if (truth := _truth(run, candidates)) is not None:
         click.echo()
         print_frame(truth, "Known truth: documents extracted, by repeats in the training text")
-    for sentence in not_claimed(candidates):
+    for sentence in [*not_claimed(candidates), *standing(run).sentences(run.path)]:
         say(sentence, err=True)
+    if run.manifest.get("revealed"):
+        say("The report and candidates.csv show personal data: keep them to yourself.", err=True)
     for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")

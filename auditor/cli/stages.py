@@ -64,13 +64,18 @@ def verify(run, as_json, **given) -> None:
 
 @click.command()
 @click.argument("run")
+@click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def report(run, as_json) -> None:
-    """Write a run's tables and page again, and print the summary."""
-    from auditor.audit import run_audit
+def report(run, reveal, as_json) -> None:
+    """Write a run's tables and page again, and print the summary.
+
+    Personal data is masked in the page and in candidates.csv, unless --reveal is given; the next
+    report masks it again. Of an audit that was cut short, the report shows what there is so far.
+    """
+    from auditor.audit import report_again
     from auditor.cli.show import show_run
 
-    show_run(run_audit(_config(run), progress=_progress()), as_json=as_json)
+    show_run(report_again(run, reveal=reveal, progress=_progress()), as_json=as_json)
 
 
 def _config(run):

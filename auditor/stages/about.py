@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import platform
+import shlex
+import sys
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import auditor
 from auditor.config import Strategy
@@ -72,6 +75,13 @@ def software() -> dict[str, str]:
     names = ("torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow")
     found = {"auditor": auditor.__version__, "python": platform.python_version()}
     return found | {name: version(name) for name in names}
+
+
+def command_line() -> str | None:
+    """The command that this process is, if it is ours: what a report says it was made by."""
+    program = Path(sys.argv[0])
+    is_ours = program.name == "auditor" or program.parts[-2:] == ("auditor", "__main__.py")
+    return shlex.join(["auditor", *sys.argv[1:]]) if is_ours else None
 
 
 def now() -> str:

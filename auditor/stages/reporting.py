@@ -3,107 +3,62 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from auditor.auditfile import to_toml
 from auditor.config import AuditConfig
 from auditor.errors import ConfigError
 from auditor.stages.about import about
-from auditor.stages.context import TARGET, Context
-from auditor.stages.shortlisting import COUNTS, LISTS, SAMPLES
-from auditor.stages.verification import FUZZY, MATCHES, NEAR
+from auditor.stages.assembling import assemble
+from auditor.stages.context import Context
+from auditor.stages.standing import standing
 from auditor.store import Run
-from reports import schema
-from reports.dedup import Trigrams, mark_duplicates
+from reports.headline import headline, known_truth, not_claimed
 from reports.html import ReportPage, render_report
-from reports.tables import by_repeats, headline, known_truth, not_claimed, summarize, write_csv
-
-_PAGE_ONLY = {"token_ids": "token_ids", "logprob": "token_logprob", "rank": "token_rank"}
+from reports.privacy import Item
+from reports.privacy.candidates import mask_candidates
+from reports.tables import by_repeats, summarize, write_csv
 
 
 def report(context: Context) -> None:
-    """Write candidates (Parquet and CSV), summary (Parquet and CSV) and report.html."""
-    run = context.run
+    """Write candidates (Parquet and CSV), summary (Parquet and CSV) and report.html.
+
+    Personal data is masked in all but the Parquet files, unless the config says `reveal`.
+    """
+    run, config = context.run, context.config
     with context.timed("report"), context.progress.stage("reporting", 1, "pages") as bar:
-        candidates = assemble(context)
-        summary = summarize(candidates, run.read(COUNTS).to_pandas())
-        run.write("candidates.parquet", candidates)
+        made = assemble(context)
+        summary = summarize(made.candidates, made.counts)
+        run.write("candidates.parquet", made.candidates)
         run.write("summary.parquet", summary)
-        run.write_bytes("candidates.csv", _csv(candidates))
+        shown = made.candidates
+        if not config.reveal:
+            shown, _ = mask_candidates(shown, made.personal)
+        run.write_bytes("candidates.csv", _csv(shown))
         run.write_bytes("summary.csv", _csv(summary))
-        page = render_report(make_page(run, candidates, summary))
+        run.manifest["revealed"] = config.reveal
+        page = render_report(
+            make_page(run, made.candidates, summary, personal=made.personal, reveal=config.reveal)
+        )
         run.write_bytes("report.html", page.encode("utf-8", "backslashreplace"))
         bar.advance(1)
 
 
-def assemble(context: Context) -> pd.DataFrame:
-    """The frame `candidates`: a row a sample of the short lists."""
-    run = context.run
-    frame = run.read(SAMPLES).to_pandas()
-    lists = run.read(LISTS).to_pandas()
-    vocabulary = context.vocabulary(TARGET)
-    frame["token_end"] = [vocabulary.token_ends(ids) for ids in frame["token_ids"]]
-    frame = frame.rename(columns=_PAGE_ONLY)
-    ranks = lists.pivot_table(index="sample_id", columns="score", values="rank", aggfunc="first")
-    names = [s for s in lists["score"].unique() if s != schema.CONTROL]
-    for name in [*names, schema.CONTROL]:
-        frame[f"rank:{name}"] = frame["sample_id"].map(ranks[name]).astype("Int64")
-    frame["best_rank"] = frame[[f"rank:{n}" for n in names]].min(axis=1).astype("Int64")
-    order = np.argsort(frame["best_rank"].fillna(2**31).to_numpy(np.int64), kind="stable")
-    frame = frame.iloc[order].reset_index(drop=True)
-    repeats = mark_duplicates(Trigrams.from_texts(frame["text"]), np.arange(len(frame)))
-    frame["duplicate_of"] = [None if i < 0 else frame["sample_id"].iat[i] for i in repeats]
-    frame = _with_matches(frame, run)
-    known = [c for c in frame.columns if any(k.matches(c) for k in schema.CANDIDATES.columns)]
-    frame = schema.conform(frame[known], schema.CANDIDATES)
-    schema.check(frame, schema.CANDIDATES)
-    return frame
-
-
-def _with_matches(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """Verdict, longest overlap and nearest passage of each candidate."""
-    whole = [f"match_{k}" for k in ("start", "end", "n_tokens", "n_chars")]
-    whole += ["n_documents", "n_occurrences", "doc_offset", "fuzzy_n_words"]
-    if not run.has(MATCHES):
-        frame["verdict"] = "not checked"
-        for name in whole:
-            frame[name] = pd.array([pd.NA] * len(frame), dtype="Int64")
-        for name in ("doc_id", "fuzzy_doc_id"):
-            frame[name] = pd.Series([None] * len(frame), dtype="str")
-        return frame
-    matches = run.read(MATCHES).to_pandas().drop(columns="places")
-    # The longest in tokens, then in characters, then the first in the text.
-    matches = matches.sort_values(
-        ["n_tokens", "n_chars", "start"], ascending=[False, False, True], kind="stable"
-    ).drop_duplicates("sample_id")
-    named = {k: f"match_{k}" for k in ("start", "end", "n_tokens", "n_chars")}
-    frame = frame.merge(matches.rename(columns=named), on="sample_id", how="left")
-    fuzzy = run.read(FUZZY).to_pandas()[["sample_id", "n_words", "doc_id"]]
-    fuzzy = fuzzy.rename(columns={"n_words": "fuzzy_n_words", "doc_id": "fuzzy_doc_id"})
-    frame = frame.merge(fuzzy, on="sample_id", how="left")
-    for name in whole:
-        frame[name] = frame[name].astype("Int64")
-    fuzzily = frame["fuzzy_n_words"].notna()
-    frame["verdict"] = np.where(
-        frame["doc_id"].notna(), "verbatim", np.where(fuzzily, "fuzzy", "not found")
-    )
-    near = run.read(NEAR).to_pandas()[["sample_id", "n_tokens", "token_distance", "is_near"]]
-    near = near.rename(columns={"n_tokens": "near_n_tokens", "token_distance": "near_distance"})
-    frame = frame.merge(near, on="sample_id", how="left")
-    # What was not found anywhere, or has fewer than 50 tokens, is not near by the rule.
-    frame["is_near"] = frame["is_near"].astype("boolean").fillna(False)
-    for name in ("near_n_tokens", "near_distance"):
-        frame[name] = frame[name].astype("Int64")
-    return frame
-
-
-def make_page(run: Run, candidates: pd.DataFrame, summary: pd.DataFrame) -> ReportPage:
+def make_page(
+    run: Run,
+    candidates: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    personal: Sequence[Sequence[Item]],
+    reveal: bool,
+) -> ReportPage:
     """All that the page shows, from the run's folder alone."""
     config, corpus = run.config, run.manifest.get("corpus", {})
     truth = truth_table(config, candidates)
+    stands = standing(run)
     return ReportPage(
         title=f"Memorization audit of {config.model}",
         headline=[
@@ -112,13 +67,17 @@ def make_page(run: Run, candidates: pd.DataFrame, summary: pd.DataFrame) -> Repo
                 summary,
                 corpus_bytes=corpus.get("bytes"),
                 n_documents=corpus.get("documents"),
+                is_pending=config.has_training_text,
             ),
             *([] if truth is None else known_truth(truth)),
         ],
         not_claimed=not_claimed(candidates),
         notices=run.notes(),
         about=about(run),
-        command="auditor audit audit.toml",
+        command=run.manifest.get("command") or "run_audit(...), called from Python",
+        incomplete=stands.sentences(run.path),
+        personal=personal,
+        reveal=reveal,
         config_toml=to_toml(config),
         summary=summary,
         scores=run.scores(),

@@ -44,6 +44,28 @@ def shortlist(context: Context) -> None:
     context.run.write(SAMPLES, _joined(table, figures))
 
 
+def provisional_shortlist(context: Context) -> tuple[pd.DataFrame, pd.DataFrame, pa.Table]:
+    """Lists, counts and samples of what is scored so far, with the figures as they stand.
+
+    Nothing is written, and no model is asked: a look at an audit that has not come to its end.
+
+    Raises
+    ------
+    RunError
+        If nothing is scored yet.
+    """
+    scores = context.run.scores()
+    chosen = select_candidates(
+        scores,
+        lambda ids: _texts(context, ids),
+        top=context.config.top,
+        seed=context.config.seed,
+    )
+    wanted = set(chosen.chosen["sample_id"])
+    figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
+    return chosen.chosen, chosen.counts, _joined(_rows(context, wanted), figures)
+
+
 def _shards(context: Context):
     for strategy in context.config.strategies:
         for stem, ids in context.shards(strategy):

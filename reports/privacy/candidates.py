@@ -1,0 +1,193 @@
+"""Personal data of the frame `candidates`: counted by kind, and masked."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from reports.privacy.finding import Finder, find_personal
+from reports.privacy.items import KINDS, Item
+from reports.privacy.redaction import Masked, mask, mask_personal
+
+_TOKENS = ("token_end", "token_logprob", "token_rank")
+OTHER_TEXTS = ("prompt", "doc_id", "fuzzy_doc_id")
+
+
+def find_in_candidates(
+    candidates: pd.DataFrame, *, more: Iterable[Finder] = ()
+) -> list[list[Item]]:
+    """The personal data of each candidate's text: `find_personal`, a list a row.
+
+    >>> find_in_candidates(pd.DataFrame({"text": ["a@b.org", "none"]}))
+    [[Item(start=0, end=7, kind='e-mail', detail='')], []]
+    """
+    more = tuple(more)
+    return [find_personal(_text(text), more=more) for text in candidates["text"].tolist()]
+
+
+def count_personal(
+    candidates: pd.DataFrame, found: Sequence[Sequence[Item]], *, kinds: Sequence[str]
+) -> pd.DataFrame:
+    """How much personal data each candidate holds, as columns.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        With match_start and match_end.
+    found : list a row of Item
+        From `find_in_candidates`.
+    kinds : sequence of str
+        What was looked for.
+
+    Returns
+    -------
+    DataFrame: n_personal, n_personal_verbatim, and personal:KIND for each kind; int64
+        "Verbatim" are those that lie whole in the longest verbatim overlap.
+
+    >>> frame = pd.DataFrame({"text": ["a@b.org"], "match_start": [0], "match_end": [7]})
+    >>> count_personal(frame, find_in_candidates(frame), kinds=["e-mail"]).values.tolist()
+    [[1, 1, 1]]
+    """
+    starts, ends = (
+        candidates[name].astype("Int64").fillna(-1).tolist()
+        for name in ("match_start", "match_end")
+    )
+    rows = list(zip(found, starts, ends, strict=True))
+    columns = {
+        "n_personal": [len(items) for items in found],
+        "n_personal_verbatim": [
+            sum(start <= i.start and i.end <= end for i in items) for items, start, end in rows
+        ],
+    }
+    for kind in kinds:
+        columns[f"personal:{kind}"] = [sum(i.kind == kind for i in items) for items in found]
+    return pd.DataFrame(columns, index=candidates.index, dtype="int64")
+
+
+def kinds_looked_for(*, names: bool) -> list[str]:
+    """KINDS, without "name" unless names are looked for.
+
+    >>> len(kinds_looked_for(names=False))
+    8
+    """
+    return [kind for kind in KINDS if names or kind != "name"]
+
+
+def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:
+    """Personal data by kind: in how many candidates, how many verbatim ones, and how often.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        With the columns of `count_personal`; the control is left out.
+
+    Returns
+    -------
+    DataFrame: kind, n_items, n_candidates, n_verbatim (candidates that are verbatim and hold it)
+
+    >>> frame = pd.DataFrame({"personal:e-mail": [2, 0], "personal:name": [0, 0],
+    ...     "best_rank": [1, 2], "verdict": ["verbatim", "not found"]})
+    >>> personal_table(frame).values.tolist()
+    [['e-mail', 2, 1, 1], ['name', 0, 0, 0]]
+    """
+    listed = candidates[candidates["best_rank"].notna()]
+    verbatim = listed["verdict"] == "verbatim"
+    rows = [
+        (
+            name.removeprefix("personal:"),
+            int(listed[name].sum()),
+            int((listed[name] > 0).sum()),
+            int(((listed[name] > 0) & verbatim).sum()),
+        )
+        for name in map(str, listed.columns)
+        if name.startswith("personal:")
+    ]
+    return pd.DataFrame(rows, columns=["kind", "n_items", "n_candidates", "n_verbatim"])
+
+
+def mask_candidates(
+    candidates: pd.DataFrame, found: Sequence[Sequence[Item]], *, more: Iterable[Finder] = ()
+) -> tuple[pd.DataFrame, list[list[Item]]]:
+    """The frame without personal data: texts, prompts and names of documents.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+    found : list a row of Item
+        From `find_in_candidates`.
+
+    Returns
+    -------
+    frame : DataFrame
+        Offsets follow the masked text. The tokens of a piece of personal data are one, without a
+        probability or a rank: whoever has the model could tell the text from its tokens' ranks.
+    items : list a row of Item
+        The masks, as places in the masked text.
+
+    >>> frame = pd.DataFrame({"text": ["at joe@abc.org"]})
+    >>> mask_candidates(frame, find_in_candidates(frame))[0]["text"].item()
+    'at j•••@•••.org'
+    """
+    more = tuple(more)
+    masked = [
+        mask(_text(t), items) for t, items in zip(candidates["text"].tolist(), found, strict=True)
+    ]
+    columns: dict[str, object] = {
+        # A column of objects may hold lone surrogates; as text it could not.
+        "text": pd.Series([m.text for m in masked], candidates.index, candidates["text"].dtype)
+    }
+    if "match_start" in candidates and "match_end" in candidates:
+        ends = zip(candidates["match_start"], candidates["match_end"], strict=True)
+        spans = [
+            (None, None) if pd.isna(a) or pd.isna(b) else m.span(int(a), int(b))
+            for m, (a, b) in zip(masked, ends, strict=True)
+        ]
+        for at, name in enumerate(("match_start", "match_end")):
+            columns[name] = pd.array([span[at] for span in spans], dtype="Int64")
+    columns |= _tokens(candidates, masked, found)
+    columns |= {n: _masked_texts(candidates[n], more) for n in OTHER_TEXTS if n in candidates}
+    return candidates.assign(**columns), [m.items for m in masked]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _masked_texts(column: pd.Series, more: Iterable[Finder]) -> pd.Series:
+    known = {t: mask_personal(t, more=more) for t in column.unique() if isinstance(t, str)}
+    shown = [known.get(text, text) if isinstance(text, str) else text for text in column]
+    return pd.Series(shown, column.index, column.dtype)
+
+
+def _tokens(
+    candidates: pd.DataFrame, masked: Sequence[Masked], found: Sequence[Sequence[Item]]
+) -> dict[str, list]:
+    """The three token columns, with the tokens that touch a piece of personal data as one."""
+    if not all(name in candidates for name in _TOKENS):
+        return {}
+    columns: dict[str, list] = {name: [] for name in _TOKENS}
+    rows = zip(*(candidates[name] for name in _TOKENS), strict=True)
+    for m, items, row in zip(masked, found, rows, strict=True):
+        for name, values in zip(_TOKENS, _joined(m, items, *row) if items else row, strict=True):
+            columns[name].append(values)
+    return columns
+
+
+def _joined(
+    masked: Masked, items: Sequence[Item], ends, logprobs, ranks
+) -> tuple[list[int], list[float], list[int]]:
+    """One row's tokens: ends in the masked text, log-probabilities, ranks."""
+    out: tuple[list[int], list[float], list[int]] = ([], [], [])
+    start, before = 0, set[int]()
+    for raw_end, logprob, rank in zip(ends, logprobs, ranks, strict=True):
+        end = int(raw_end)
+        touched = {at for at, i in enumerate(items) if start < i.end and i.start < end}
+        place = int(masked.place[min(end, len(masked.place) - 1)])
+        if touched & before:
+            out[0][-1] = place
+        else:
+            out[0].append(place)
+            out[1].append(np.nan if touched else logprob)
+            out[2].append(0 if touched else rank)
+        start, before = end, touched
+    return out

@@ -1,0 +1,72 @@
+"""All personal data of a text that rules can tell."""
+
+from collections.abc import Callable, Iterable
+
+from reports.privacy.contacts import (
+    find_addresses,
+    find_emails,
+    find_ip_addresses,
+    find_telephones,
+)
+from reports.privacy.items import Item
+from reports.privacy.keys import find_keys
+from reports.privacy.numbers import find_cards, find_ibans, find_national_ids
+
+Finder = Callable[[str], Iterable[Item]]
+
+# Where two overlap, the first in this order is counted: the more certain before the less.
+_FINDERS: tuple[Finder, ...] = (
+    find_keys,
+    find_emails,
+    find_ibans,
+    find_cards,
+    find_national_ids,
+    find_addresses,
+    find_telephones,
+    find_ip_addresses,
+)
+# Cut so, no text takes long: rules look at most a few hundred characters ahead.
+_PIECE, _OVERLAP = 20_000, 1_000
+
+
+def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
+    """Personal data in a text, by rules: forms, checksums, numbering plans, entropy.
+
+    Parameters
+    ----------
+    text : str
+    more : iterable of finders
+        `reports.privacy.names.name_finder()`, for one.
+
+    Returns
+    -------
+    list of Item
+        In order, without overlaps. Rules err both ways: not all that has the form of an address
+        is someone's, and what no rule knows is not found.
+
+    >>> text = "Write to ann@example.org from 198.51.100.7"
+    >>> [(i.kind, text[i.start : i.end]) for i in find_personal(text)]
+    [('e-mail', 'ann@example.org'), ('IP address', '198.51.100.7')]
+    """
+    kept: list[Item] = []
+    for finder in (*_FINDERS, *more):
+        for item in _everywhere(finder, text):
+            if all(item.end <= other.start or item.start >= other.end for other in kept):
+                kept.append(item)
+    return sorted(kept, key=lambda item: item.start)
+
+
+def _everywhere(finder: Finder, text: str) -> Iterable[Item]:
+    """A finder over a text of any length, piece by piece."""
+    found = {}
+    for at in range(0, max(len(text) - _OVERLAP, 1), _PIECE - _OVERLAP):
+        piece = text[at : at + _PIECE]
+        for item in finder(piece):
+            # What touches a cut may be a part only; the next piece holds it whole.
+            at_cut = (item.start == 0 and at > 0) or (
+                item.end == len(piece) and at + len(piece) < len(text)
+            )
+            if not at_cut:
+                moved = Item(at + item.start, at + item.end, item.kind, item.detail)
+                found[moved.start, moved.end] = moved
+    return list(found.values())

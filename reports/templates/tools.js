@@ -1,0 +1,103 @@
+// The candidates' data and small tools. Text reaches the page as text nodes only.
+const DATA = JSON.parse(document.getElementById("candidates-json").textContent);
+const PAGE = 50;
+const LISTS = Object.keys(DATA.lists);
+const byId = new Map(DATA.id.map((id, at) => [id, at]));
+const get = (id) => document.getElementById(id);
+const ANY = { strategy: "", list: "", verdict: "", personal: "", content: "", text: "", repeats: false };
+const wanted = { ...ANY };
+const state = { sort: "rank", down: false, page: 0, open: new Set(), shown: [], hide: false };
+
+// ---- small tools -----------------------------------------------------------------------
+function make(tag, options = {}, ...children) {
+  const { cls, ...attributes } = options;
+  const element = document.createElement(tag);
+  if (cls) element.className = cls;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function unpack(text) {
+  const numbers = [];
+  let value = 0, place = 1;
+  for (const char of text || "") {
+    const digit = DATA.alphabet.indexOf(char);
+    value += digit * place;
+    if (digit < 60) { numbers.push(value); value = 0; place = 1; } else place *= 20;
+  }
+  return numbers;
+}
+
+const number = (value) => value === "inf" ? Infinity : value === "-inf" ? -Infinity : value;
+const whole = (value) => value === null || value === undefined ? "–" : value.toLocaleString("en");
+function decimal(value) {
+  if (value === null || value === undefined) return "undefined";
+  const shown = number(value);
+  if (!Number.isFinite(shown)) return shown > 0 ? "∞" : "−∞";
+  const tiny = shown !== 0 && Math.abs(shown) < 1e-4;
+  const text = tiny ? shown.toExponential(3)
+    : shown.toLocaleString("en", { maximumSignificantDigits: 5 });
+  return text.replace(/-/g, "−");
+}
+const column = (name, row) => DATA[name] ? DATA[name][row] : null;
+
+// The text of a row, or a part of it; its personal data masked if the reader asked for that.
+function textOf(row, from = 0, to = DATA.text[row].length) {
+  const text = DATA.text[row];
+  if (!state.hide) return text.slice(from, to);
+  let out = "", at = from;
+  DATA.personal[row].forEach(([start, end], item) => {
+    if (end <= from || start >= to) return;
+    out += text.slice(at, Math.max(start, at)) + DATA.masks.text[row][item];
+    at = end;
+  });
+  return out + text.slice(at, Math.max(at, to));
+}
+
+// A prompt or a document's name, likewise.
+function nameOf(column, text) {
+  const known = state.hide && text !== null ? DATA.masks[column] : null;
+  return known && Object.hasOwn(known, text) ? known[text] : text;
+}
+
+// ---- what a row is ---------------------------------------------------------------------
+// The list that shows a candidate: the one asked for, or the one that ranks it best.
+function listOf(row) {
+  if (wanted.list) return wanted.list;
+  let best = null;
+  for (const name of LISTS) {
+    const rank = DATA.lists[name][row];
+    if (rank === null) continue;
+    const isControl = name === "random";
+    if (best === null || (best === "random" && !isControl) ||
+        (!isControl && rank < DATA.lists[best][row])) best = name;
+  }
+  return best;
+}
+const rankOf = (row) => { const name = listOf(row); return name ? DATA.lists[name][row] : null; };
+function scoreOf(row) {
+  const name = listOf(row);
+  return name && DATA.scores[name] ? number(DATA.scores[name][row]) : null;
+}
+// Candidates of the control alone come after all that a score has put forward.
+const rankKey = (row) => {
+  const rank = rankOf(row);
+  return rank !== null && !wanted.list && listOf(row) === "random" ? 1e9 + rank : rank;
+};
+
+const HAS_PERSONAL = DATA.personal.some((items) => items.length);
+const COLUMNS = [
+  { key: "id", label: "Sample", value: (row) => DATA.id[row] },
+  { key: "strategy", label: "Strategy", value: (row) => DATA.strategies[DATA.strategy[row]] },
+  { key: "verdict", label: "Verdict", value: (row) => DATA.verdict[row] },
+  { key: "rank", label: "Rank", number: true, value: rankKey },
+  { key: "score", label: "Score", number: true, value: scoreOf },
+  { key: "match_n_tokens", label: "Verbatim tokens", number: true,
+    value: (row) => column("match_n_tokens", row) },
+  { key: "n_documents", label: "Documents", number: true,
+    value: (row) => column("n_documents", row) },
+  ...(HAS_PERSONAL ? [{ key: "personal", label: "Personal data", number: true,
+    value: (row) => DATA.personal[row].length }] : []),
+  { key: "text", label: "Text", value: (row) => textOf(row) },
+];
