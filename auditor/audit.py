@@ -121,12 +121,13 @@ def report_again(path: str | Path, *, reveal: bool = False, progress: Quiet | No
     RunError
         If nothing is scored yet, or a file is not what the run wrote.
     """
+    from auditor.damage import check_sizes
     from auditor.stages.context import Context
     from auditor.stages.reporting import report
     from auditor.stages.standing import standing
 
     run = load_run(path)
-    run.check_sizes()
+    check_sizes(run.path, run.manifest["shards"])
     config = run.config.model_copy(update={"out": str(path), "reveal": reveal})
     if standing(run).is_scored:
         return run_audit(config, progress=progress)

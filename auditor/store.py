@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auditor.config import AuditConfig, make_config
+from auditor.damage import altered
 from auditor.errors import AuditError, RunError
 from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
 
@@ -141,26 +142,6 @@ class Run:
         except OSError:
             return False
 
-    def check_sizes(self) -> None:
-        """An error for the first file that has another length than when it was written."""
-        for name, known in self.manifest["shards"].items():
-            file = self.path / name
-            if file.exists() and file.stat().st_size != known["bytes"]:
-                raise RunError(self._altered(name, file.read_bytes(), known))
-
-    def _altered(self, name: str, raw: bytes, known: dict[str, Any] | None) -> str:
-        """What is wrong with a file, by its hash, and what to do."""
-        found = hashlib.sha256(raw).hexdigest()[:12]
-        was = "no such file" if known is None else f"sha256 {known['sha256'][:12]}…"
-        if known is not None and len(raw) < known["bytes"]:
-            found += f"…, cut off after {len(raw):,} of {known['bytes']:,} bytes"
-        else:
-            found += "…"
-        return (
-            f"{self.path / name} is not what this run wrote: the manifest has {was}, the file has "
-            f"sha256 {found}. Delete that file and start the run again: it is made anew."
-        )
-
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file of the run, checked against its sha256."""
         known = self.manifest["shards"].get(name)
@@ -169,7 +150,7 @@ class Run:
         except OSError as error:
             raise RunError(f"{self.path / name} cannot be read ({error.strerror}).") from None
         if known is None or hashlib.sha256(raw).hexdigest() != known["sha256"]:
-            raise RunError(self._altered(name, raw, known))
+            raise RunError(altered(self.path / name, raw, known))
         return pq.read_table(io.BytesIO(raw), columns=columns)
 
 
