@@ -15,7 +15,7 @@ from auditor.progress import Quiet
 from auditor.scheduling.cron import Cron
 from auditor.scheduling.history import Entry, moment_of, read_history
 from auditor.scheduling.judged import Judged, audit_and_judge
-from auditor.store import _locked
+from auditor.storage import locked
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Plan:
             ) from None
         with ExitStack() as held:
             try:
-                held.enter_context(_locked(folder))
+                held.enter_context(locked(folder))
             except RunError:
                 raise RunError(
                     f"Another process runs the schedule of {self.base} already. Let it, end it "
