@@ -11,7 +11,11 @@ from reports.figures import COLOURS, _bare, _figure, _label, _legend
 
 
 def trend_figure(
-    figures: pd.DataFrame, label: str, *, limit: float | None = None, most: float | None = None
+    figures: pd.DataFrame,
+    label: str,
+    *,
+    limit: float | None = None,
+    runs: pd.DataFrame | None = None,
 ) -> Figure:
     """One figure of each run, with its interval.
 
@@ -23,8 +27,8 @@ def trend_figure(
         What is measured, in which unit.
     limit : float, optional
         Drawn as a line: a gate.
-    most : float, optional
-        The largest value there can be.
+    runs : DataFrame, optional
+        when, of all runs that the axis has room for; by default those of the figure.
 
     Returns
     -------
@@ -47,15 +51,17 @@ def trend_figure(
     top = max([figures["high"].max(), limit or 0.0, 1e-9])
     if limit is not None:
         panel.axhline(limit, color=COLOURS["muted"], lw=1, ls="--", label="allowed")
-    panel.set_ylim(-0.03 * top, 1.06 * (top if most is None else min(top, most)))
+    panel.set_ylim(-0.03 * top, 1.06 * top)
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=top >= 5))
-    _dates(panel, figures)
+    _dates(panel, figures if runs is None else runs)
     _label(panel, y=label)
     _legend(figure, panel)
     return figure
 
 
-def precision_trend_figure(figures: pd.DataFrame, *, limit: float | None = None) -> Figure:
+def precision_trend_figure(
+    figures: pd.DataFrame, *, limit: float | None = None, runs: pd.DataFrame | None = None
+) -> Figure:
     """Precision of every list over the runs: scores down, strategies across, on equal axes.
 
     Parameters
@@ -64,6 +70,8 @@ def precision_trend_figure(figures: pd.DataFrame, *, limit: float | None = None)
         when, value, low, high (fractions) and of: "STRATEGY\\nSCORE".
     limit : float, optional
         A fraction, drawn as a line.
+    runs : DataFrame, optional
+        As in `trend_figure`.
 
     Returns
     -------
@@ -96,7 +104,7 @@ def precision_trend_figure(figures: pd.DataFrame, *, limit: float | None = None)
                     strategy, loc="left", fontsize=8.5, color=COLOURS["muted"], parse_math=False,
                 )  # fmt: skip
     for panel in grid[-1]:
-        _dates(panel, own)
+        _dates(panel, own if runs is None else runs)
     return figure
 
 
@@ -116,13 +124,15 @@ def _band(panel: Axes, rows: pd.DataFrame, limit: float | None) -> None:
     panel.set_yticks([0, 50, 100])
 
 
-def passages_figure(figures: pd.DataFrame) -> Figure:
+def passages_figure(figures: pd.DataFrame, *, runs: pd.DataFrame | None = None) -> Figure:
     """Passages that are new since the run before, upwards, and those that are gone, downwards.
 
     Parameters
     ----------
     figures : DataFrame
         when, figure ("new" or "gone"), value.
+    runs : DataFrame, optional
+        As in `trend_figure`.
 
     Returns
     -------
@@ -147,7 +157,7 @@ def passages_figure(figures: pd.DataFrame) -> Figure:
     panel.set_ylim(-1.15 * most, 1.15 * most)
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     panel.yaxis.set_major_formatter(lambda y, _: f"{abs(y):,.0f}")
-    _dates(panel, figures)
+    _dates(panel, figures if runs is None else runs)
     _label(panel, y="passages")
     _legend(figure, panel)
     return figure
@@ -162,7 +172,7 @@ def _dates(panel: Axes, figures: pd.DataFrame) -> None:
     """Dates, as short as they can be told apart, with air at both ends."""
     times = _times(figures)
     first, last = times.min(), times.max()
-    air = max((last - first) // 25, np.timedelta64(3600, "s"))
+    air = max((last - first) // 20, np.timedelta64(3600 if first == last else 20, "s"))
     panel.set_xlim(first - air, last + air)
     locator = AutoDateLocator(minticks=2, maxticks=7)
     panel.xaxis.set_major_locator(locator)

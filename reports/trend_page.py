@@ -165,15 +165,16 @@ def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
     for kind, (caption, label, gate) in _KINDS.items():
         rows = trend.figures[trend.figures["figure"] == kind]
         if len(rows):
-            drawing = trend_figure(rows, label, limit=trend.limits.get(gate))
+            drawing = trend_figure(rows, label, limit=trend.limits.get(gate), runs=trend.runs)
             drawn.append((caption, drawing))
     changes = trend.figures[trend.figures["figure"].isin(["new", "gone"])]
     if len(changes):
         caption = "Passages found verbatim that the run before did not have, and that it alone had"
-        drawn.append((caption, passages_figure(changes)))
+        drawn.append((caption, passages_figure(changes, runs=trend.runs)))
     rows = trend.figures[trend.figures["figure"] == "precision"]
     if len(rows):
-        drawing = precision_trend_figure(rows, limit=trend.limits.get("max_precision"))
+        limit = trend.limits.get("max_precision")
+        drawing = precision_trend_figure(rows, limit=limit, runs=trend.runs)
         drawn.append(("Share of each list found verbatim, %, with its 95 % interval", drawing))
     return [
         (caption, trusted(to_svg(figure, name=f"{name}f{i}", label=f"{caption}, over the runs.")))
