@@ -101,13 +101,8 @@ class Plan:
             If another process runs the same schedule.
         """
         folder = self.base.with_name(f".{self.base.name}.schedule")
-        try:
+        with disk_trouble(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise RunError(
-                f"{folder} cannot be made ({error.strerror}). Check the permissions there, or "
-                "choose another --out."
-            ) from None
         with ExitStack() as held:
             try:
                 held.enter_context(locked(folder))

@@ -11,7 +11,8 @@ from attacks.limits import Interval
 from auditor.errors import AuditError, RunError
 from auditor.scheduling.figures import exposure, has_personal_data, personal_data, verified
 from auditor.scheduling.history import Entry, timestamp
-from auditor.store import Run, load_run, write_atomically
+from auditor.storage import write_atomically
+from auditor.store import Run, load_run
 from reports.trend_page import Trend, TrendPage, render_trends
 
 PAGE = "trend.html"
