@@ -15,7 +15,7 @@ from auditor.progress import Quiet
 from auditor.scheduling.cron import Cron
 from auditor.scheduling.history import Entry, moment_of, read_history
 from auditor.scheduling.judged import Judged, audit_and_judge
-from auditor.storage import locked
+from auditor.storage import disk_trouble, locked
 
 
 @dataclass(frozen=True)
