@@ -115,3 +115,14 @@ def test_a_broken_line_is_told_and_with_strict_the_end(there, tmp_path):
     ended = extract(there, "--corpus", lines, *SHORT, "--strict")
     assert (ended.code, ended.out) == (1, "")
     assert "line 2 is not JSON" in ended.err
+
+
+def test_a_document_s_table_has_room_on_a_terminal(there):
+    ended = extract(there, "--document", there / "text.txt", *SHORT, "--stride", 4)
+    assert ended.code == 0, ended.err
+    [head] = [line for line in ended.out.splitlines() if "longest run" in line and "p_z" in line]
+    assert [name.strip() for name in head.strip("┃ ").split("┃")] == [
+        *("p_z", "characters", "share", "longest run", "with prefixes")
+    ]
+    [half] = [line for line in ended.out.splitlines() if "0.5 " in line and "│" in line]
+    assert half.count("0.0 %") == 2

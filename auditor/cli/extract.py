@@ -197,6 +197,8 @@ def _show(kind: str, result) -> None:
 
 def _for_reading(frame):
     """Of a table what a terminal has room for: intervals beside their value, few digits."""
+    if "tau" in frame:
+        return _coverage(frame)
     shown = frame.copy()
     if "outcome" in shown:  # each number of repeats for greedy decoding alone
         shown = shown[shown["repeats_from"].isna() | (shown["outcome"] == "greedy")]
@@ -208,6 +210,16 @@ def _for_reading(frame):
         shown = _joined(shown, "slope", "{:.3g} ({:.3g}–{:.3g})", 1)
     shown = shown.drop(columns=[name for name in _UNSHOWN if name in shown])
     return shown.apply(lambda column: [_cell(value, missing) for value in column])
+
+
+def _coverage(frame):
+    """The columns of a document's coverage, as its page shows them."""
+    shown = frame[["tau", "n_chars", "share", "longest_run", "window_share"]].copy()
+    for name in ("share", "window_share"):
+        shown[name] = [f"{100 * value:.1f} %" for value in shown[name]]
+    shown["tau"] = [f"{tau:g}" for tau in shown["tau"]]
+    words = {"tau": "p_z", "n_chars": "characters", "longest_run": "longest run"}
+    return shown.rename(columns={**words, "window_share": "with prefixes"}).astype(str)
 
 
 def _joined(frame, name: str, form: str, factor: int):
