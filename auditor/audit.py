@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from auditor.config import AuditConfig, make_config
 from auditor.errors import AuditError, ConfigError, RunError
+from auditor.offline import offline
 from auditor.progress import Quiet
 from auditor.store import Run, load_run, open_for_writing
 
@@ -55,7 +57,8 @@ def run_audit(
     elif settings:
         config = make_config({**config.model_dump(), **settings})
     path = Path(config.out or default_folder(config))
-    with open_for_writing(path, config) as run:
+    network = offline() if config.offline else nullcontext()
+    with network, open_for_writing(path, config) as run:
         if occasion is not None:
             run.manifest.setdefault("occasion", occasion)
         _stages(config, run, until, progress or Quiet())

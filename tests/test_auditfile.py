@@ -45,6 +45,7 @@ OTHER = {
     "truth": "truth.parquet",
     "canaries": "canaries.json",
     "shard_size": 511,
+    "offline": True,
     "batch_size": 3,
     "device": "cpu",
     "out": "elsewhere",
@@ -52,7 +53,7 @@ OTHER = {
     "notify": {"command": ["true"]},
     "schedule": {"cron": "0 3 * * 1"},
 }
-HOW_IT_IS_MADE = {"batch_size", "device", "out", "gates", "notify", "schedule"}
+HOW_IT_IS_MADE = {"offline", "batch_size", "device", "out", "gates", "notify", "schedule"}
 
 
 def test_the_digest_test_knows_every_setting():

@@ -12,6 +12,7 @@ from importlib import import_module
 import click
 
 import auditor
+from auditor.cli.network import can_be_offline
 from auditor.cli.printing import say
 from auditor.errors import AuditError
 
@@ -66,7 +67,7 @@ class Verbs(click.Group):
     def get_command(self, ctx, name):
         if name not in VERBS:
             return None
-        return getattr(import_module(VERBS[name][0]), name)
+        return can_be_offline(getattr(import_module(VERBS[name][0]), name))
 
     def resolve_command(self, ctx, args):
         name = args[0] if args else ""

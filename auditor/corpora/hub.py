@@ -17,6 +17,7 @@ from auditor.corpora.hubspec import HubSpec
 from auditor.corpora.problems import FileReport
 from auditor.corpora.tables import Rows, one_line
 from auditor.errors import CorpusError
+from auditor.offline import is_offline
 
 _ROWS = 512
 _SECONDS = 5
@@ -139,6 +140,11 @@ def _reach_hub(spec: HubSpec) -> None:
 
 
 def _out_of_reach(spec: HubSpec, error: Exception) -> CorpusError:
+    if is_offline():
+        return CorpusError(
+            f"{spec} is not on this machine, and --offline rules out the network. Leave out "
+            "--offline, or name a local copy: hf:FOLDER:CONFIG:SPLIT, or PRESET@FOLDER."
+        )
     return CorpusError(
         f"{spec}: the hub is out of reach ({one_line(error)}). Go online (HF_HUB_OFFLINE unset), "
         "or name a local copy: hf:FOLDER:CONFIG:SPLIT, or PRESET@FOLDER."

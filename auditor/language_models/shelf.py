@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from auditor.errors import ModelError
+from auditor.offline import is_offline
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     if (target / "config.json").exists():
         say(f"{name} is already there.")
         return target
+    if is_offline():
+        raise ModelError(
+            f"{name} would be fetched from the network, which --offline rules out. Leave out "
+            "--offline."
+        )
     need_gguf()
     shipped = SHIPPED[name]
     try:

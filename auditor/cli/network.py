@@ -1,0 +1,33 @@
+"""`--offline`, which every verb has."""
+
+from __future__ import annotations
+
+import click
+
+from auditor.offline import offline
+
+
+def can_be_offline(command: click.Command) -> click.Command:
+    """The command with `--offline`; of a group, all its verbs."""
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            can_be_offline(below)
+    elif all(param.name != "offline" for param in command.params):
+        command.params.append(_option())
+    return command
+
+
+def _option() -> click.Option:
+    return click.Option(
+        ["--offline"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_go_offline,
+        help="No network, made sure of.",
+    )
+
+
+def _go_offline(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.with_resource(offline())

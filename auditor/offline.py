@@ -1,0 +1,113 @@
+"""No network, made sure of: what `--offline` means.
+
+Without it, too, nothing is fetched unless a hub id or an `hf:` dataset is asked for; with it, what
+is not on this machine is an error at once, and no library underneath can connect to anywhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# The hub's libraries read theirs when they are imported, and so do processes that we start.
+_VARIABLES = ("AUDITOR_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+# Where those that are imported already keep it.
+_KEPT = (
+    ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
+    ("datasets.config", "HF_HUB_OFFLINE"),
+    ("datasets.config", "HF_DATASETS_OFFLINE"),
+)
+_EVENTS = (
+    *("socket.connect", "socket.sendto", "socket.sendmsg"),
+    *("socket.getaddrinfo", "socket.gethostbyname"),
+)
+_depth = 0
+_is_watching = False
+
+
+def is_offline() -> bool:
+    """Whether the network was ruled out, here or in the process that started this one."""
+    return os.environ.get(_VARIABLES[0]) == "1"
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """No network within: the hub's libraries are told, and other connections refused.
+
+    Connections within this machine stay allowed: processes of one audit talk to each other. What
+    a library does below Python is not seen; those that fetch from hubs are told not to.
+
+    >>> import socket
+    >>> with offline():
+    ...     socket.getaddrinfo("example.org", 80)
+    Traceback (most recent call last):
+        ...
+    OSError: [Errno 101] no connection to example.org: --offline rules out the network
+    """
+    global _depth, _is_watching
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    kept = [
+        (sys.modules[module], name, getattr(sys.modules[module], name))
+        for module, name in _KEPT
+        if module in sys.modules
+    ]
+    if not _is_watching:  # a hook cannot be taken back: it looks whether it is wanted
+        sys.addaudithook(_refuse)
+        _is_watching = True
+    _depth += 1
+    os.environ.update(dict.fromkeys(_VARIABLES, "1"))
+    for module, name, _ in kept:
+        setattr(module, name, True)
+    try:
+        yield
+    finally:
+        _depth -= 1
+        for variable, value in before.items():
+            if value is None:
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = value
+        for module, name, value in kept:
+            setattr(module, name, value)
+        _tell_those_imported_meanwhile(kept, before)
+
+
+def _tell_those_imported_meanwhile(kept: list, before: dict[str, str | None]) -> None:
+    """What was imported within read the variables as they were there."""
+    known = {(module.__name__, name) for module, name, _ in kept}
+    was_offline = (before["HF_HUB_OFFLINE"] or "").upper() in ("1", "ON", "YES", "TRUE")
+    for module, name in _KEPT:
+        if module in sys.modules and (module, name) not in known:
+            setattr(sys.modules[module], name, was_offline)
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    """An audit hook: connecting, sending and asking for addresses beyond this machine fail."""
+    if not _depth or event not in _EVENTS:
+        return
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = args[0]
+    elif args[0].family in (socket.AF_INET, socket.AF_INET6) and args[1]:
+        host = args[1][0]
+    else:
+        return
+    if not _is_here(host):
+        raise OSError(
+            errno.ENETUNREACH, f"no connection to {host}: --offline rules out the network"
+        )
+
+
+def _is_here(host: Any) -> bool:
+    """Whether an address is this machine's own."""
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else host).is_loopback
+    except (ValueError, UnicodeDecodeError):
+        return False
