@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
+import re
 import shutil
 
 import numpy as np
@@ -328,3 +330,62 @@ def test_a_fingerprint_is_of_config_and_weights_in_order_of_names(tmp_path):
     (tmp_path / "README.md").write_text("of no account")
     each = [hashlib.sha256(raw).digest() for raw in (b"one", b"two", b"{}")]
     assert fingerprint(tmp_path) == hashlib.sha256(b"".join(each)).hexdigest()
+
+
+# ---------------------------------------------------------------- folders not to be trusted
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.safetensors",
+        "/etc/model.safetensors",
+        "pytorch_model.bin",
+        "below/a.safetensors",
+        "..",
+        3,
+        "a\0.safetensors",
+    ],
+)
+def test_an_index_names_only_safetensors_of_its_own_folder(folder, name):
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    index = {"metadata": {}, "weight_map": {"transformer.wte.weight": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model.safetensors.index.json must name *.safetensors files of the folder" in sentence(
+        folder
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}'])
+def test_an_index_that_is_none_is_refused(folder, text):
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text(text)
+    assert "model.safetensors.index.json " in sentence(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_layer", 10**9), ("vocab_size", 10**13), ("n_embd", 10**13)]
+)
+def test_a_config_that_asks_for_the_earth_is_refused_before_memory_is(folder, name, value):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: value}))
+    assert re.search(r"config.json says \w+ = [\d,]+, more than its weight files", sentence(folder))
+
+
+def test_pickles_beside_safetensors_are_passed_over(folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt"):
+        (folder / name).write_bytes(pickle.dumps(Trap()))
+    assert load_model(str(folder)).fingerprint == fingerprint(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_adapter_for_itself_is_refused(tmp_path):
+    config = {"base_model_name_or_path": str(tmp_path), "peft_type": "LORA"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    assert "which is an adapter itself. Merge that one" in sentence(tmp_path)
+    with pytest.raises(ModelError, match="which is an adapter itself"):
+        load_vocabulary(str(tmp_path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ConfigError, ModelError
 from auditor.language_models.causal import LanguageModel
+from auditor.language_models.folders import check_folder, check_sizes
 from auditor.language_models.machine import native_bfloat16
 from auditor.language_models.shelf import SHIPPED, model_folder, need_gguf
 from auditor.language_models.vocabulary import Vocabulary
+from auditor.offline import is_offline
 
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # Packages that the hub's client has spoken through, over its versions.
 _TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
 # Below this many parameters bfloat16 saves no time worth its rounding.
@@ -65,6 +65,8 @@ def load_model(
         return _load_adapter(spec, path, load_model(made_for, dtype=dtype, device=device, bos=bos))
     config, tokenizer = _describe(spec, path)
     wanted = _dtype(dtype, place, config)
+    if path.is_dir():
+        check_sizes(spec, path, config)
     network = _read(spec, path, wanted, config)
     vocabulary = Vocabulary(tokenizer, bos)
     try:
@@ -86,6 +88,11 @@ def _base_of_adapter(spec: str, path: Path) -> str | None:
     if not is_adapter(path):
         return None
     if made_for := adapter_base(path).get("spec"):
+        if is_adapter(resolve(str(made_for))):
+            raise ModelError(
+                f"{spec} is an adapter for {made_for}, which is an adapter itself. Merge that one "
+                "into its model first."
+            )
         return str(made_for)
     raise ModelError(
         f"{spec} is an adapter that does not name its base. Merge it into a model, or save it "
@@ -151,6 +158,11 @@ def _from_hub(spec: str) -> Path:
             "testbed:DIR/target, or a hub id such as gpt2 or openai-community/gpt2-xl."
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
+        if is_offline():
+            raise ModelError(
+                f"{spec}: neither a folder here nor in the hub's cache on this machine, and "
+                "--offline rules out the network. Give a local folder, or leave out --offline."
+            ) from None
         raise ModelError(
             f"{spec}: neither a folder here nor a model that the hub gives "
             f"({type(error).__name__}). Check the spelling and the network, or give a local folder."
@@ -172,7 +184,7 @@ def _describe(spec: str, path: Path):
     if path.is_file() and path.suffix != ".gguf":
         raise ModelError(f"{spec} is a file, but not a .gguf. Give a .gguf file or a model folder.")
     if path.is_dir():
-        _check_folder(spec, path)
+        check_folder(spec, path)
     else:
         need_gguf()
     try:
@@ -192,33 +204,6 @@ def _describe(spec: str, path: Path):
             "tokenizer.json, or vocab.json and merges.txt, or tokenizer.model."
         )
     return config, tokenizer
-
-
-def _check_folder(spec: str, path: Path) -> None:
-    if not (path / "config.json").is_file():
-        raise ModelError(
-            f"{spec} has no config.json, so it is no model folder. Give a folder as "
-            "save_pretrained writes it."
-        )
-    try:
-        described = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{spec}: config.json cannot be read as JSON ({_short(error)}). Download or save the "
-            "model again."
-        ) from None
-    if isinstance(described, dict) and described.get("auto_map"):
-        raise ModelError(
-            f"{spec} wants to run code of its own (auto_map in config.json), which is never done. "
-            "Use a model whose architecture transformers knows."
-        )
-    if not list(path.glob("*.safetensors")):
-        pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))
-        told = f", only pickles ({', '.join(pickles[:3])}), which are never read" if pickles else ""
-        raise ModelError(
-            f"{spec} has no weights in safetensors{told}. Save it again with save_pretrained, or "
-            "give a GGUF file."
-        )
 
 
 def _read(spec: str, path: Path, dtype: torch.dtype, config):

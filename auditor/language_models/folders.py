@@ -1,0 +1,128 @@
+"""What a model folder may hold, looked at before any of it is read: weights that are no code.
+
+Pickles run code when they are read, and `auto_map` asks for code of the folder's own: neither is
+ever done. Weight files stay inside the folder, and what config.json says must fit them in size, so
+that a broken number there cannot ask for more memory than the weights themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from auditor.errors import ModelError
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_INDEX = "model.safetensors.index.json"
+# A header of safetensors: its length in 8 bytes, then JSON, of this many bytes at most.
+_LENGTH_BYTES, _HEADER_BYTES = 8, 100_000_000
+# Sizes in config.json by which layers and tables are made before a weight is looked at.
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+
+
+def check_folder(spec: str, path: Path) -> None:
+    """Refuse a folder that is no model, or whose model must not be read.
+
+    Parameters
+    ----------
+    spec : what the user called it
+    path : the folder
+
+    Raises
+    ------
+    ModelError
+        If config.json is missing or broken, code of the model's own is asked for, there are no
+        weights in safetensors, they lie elsewhere, or do not fit the config.
+    """
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"{spec} has no config.json, so it is no model folder. Give a folder as "
+            "save_pretrained writes it."
+        )
+    described = _read_json(spec, path / "config.json")
+    if isinstance(described, dict) and described.get("auto_map"):
+        raise ModelError(
+            f"{spec} wants to run code of its own (auto_map in config.json), which is never done. "
+            "Use a model whose architecture transformers knows."
+        )
+    if not list(path.glob("*.safetensors")):
+        pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))
+        told = f", only pickles ({', '.join(pickles[:3])}), which are never read" if pickles else ""
+        raise ModelError(
+            f"{spec} has no weights in safetensors{told}. Save it again with save_pretrained, or "
+            "give a GGUF file."
+        )
+    if (path / _INDEX).exists() and not (path / "model.safetensors").exists():
+        _check_index(spec, _read_json(spec, path / _INDEX))
+
+
+def check_sizes(spec: str, path: Path, config: Any) -> None:
+    """Refuse a config that asks for many more layers or numbers than the weight files hold.
+
+    Parameters
+    ----------
+    spec : what the user called it
+    path : the folder
+    config : as transformers reads it
+
+    Raises
+    ------
+    ModelError
+        Naming the setting.
+    """
+    shapes = list(_shapes(path))
+    if not shapes:
+        return  # a broken file is told of when it is read
+    text = config.get_text_config()
+    most = max(map(math.prod, shapes))
+    limits = {name: len(shapes) for name in _LAYERS}
+    limits |= dict.fromkeys(("vocab_size", "hidden_size", "n_embd", "intermediate_size"), most)
+    for name, limit in limits.items():
+        value = getattr(text, name, None)
+        if isinstance(value, int) and value > limit:
+            raise ModelError(
+                f"{spec}: config.json says {name} = {value:,}, more than its weight files can hold "
+                f"({len(shapes):,} tensors, the largest of {most:,} numbers). Download or save the "
+                "model again."
+            )
+
+
+def _read_json(spec: str, file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{spec}: {file.name} cannot be read as JSON ({type(error).__name__}: "
+            f"{str(error)[:160]}). Download or save the model again."
+        ) from None
+
+
+def _check_index(spec: str, index: Any) -> None:
+    """Weight files that an index names lie in the folder, and are safetensors."""
+    named = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(named, dict) or not named:
+        raise ModelError(f"{spec}: {_INDEX} has no weight_map. Download or save the model again.")
+    for name in named.values():
+        plain = isinstance(name, str) and Path(name).name == name and "\0" not in name
+        if not plain or not name.endswith(".safetensors"):
+            raise ModelError(
+                f"{spec}: {_INDEX} must name *.safetensors files of the folder itself; got "
+                f"{str(name)[:80]!r}. Download or save the model again."
+            )
+
+
+def _shapes(path: Path) -> Iterator[list[int]]:
+    """The shape of every tensor in a folder's weight files, as their headers tell it."""
+    for file in sorted(path.glob("*.safetensors")):
+        try:
+            with file.open("rb") as stream:
+                length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+                header = json.loads(stream.read(length) if length <= _HEADER_BYTES else b"")
+            for name, tensor in header.items():
+                if name != "__metadata__":
+                    yield [int(size) for size in tensor["shape"]]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return
