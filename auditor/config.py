@@ -69,6 +69,7 @@ class AuditConfig(BaseModel):
     canaries: str | None = None
     shard_size: Positive = 512
     # How a run is made and what is made of it, not what it is: these leave the digest alone.
+    offline: bool = False
     batch_size: Positive | None = None
     device: str = "auto"
     out: str | None = None
@@ -87,7 +88,7 @@ class AuditConfig(BaseModel):
         given["references"] = _named_references(given.get("references"))
         everywhere = {key: _table(given.pop(key, None), key) for key in ("decoding", "prompts")}
         tables = _table(given.pop("strategy", None), "strategy")
-        wanted = list(_listed(given.get("strategies")) or tables or ["top-n"])
+        wanted = list(_items(_listed(given.get("strategies")), "strategies") or tables or ["top-n"])
         given["strategies"] = tuple(_spelt(item, everywhere, tables) for item in wanted)
         for name in tables:  # a table that is not wanted this time is checked all the same
             _spelt(name, everywhere, tables)
@@ -168,7 +169,7 @@ class AuditConfig(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-_HOW = ("batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
+_HOW = ("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
 
 
 def _without_paths(value: Any) -> Any:
@@ -229,7 +230,7 @@ def _named_references(given: Any) -> Any:
     if isinstance(given, dict):
         return given
     named: dict[str, str] = {}
-    for item in _items(_listed(given)):
+    for item in _items(_listed(given), "references"):
         name, eq, spec = str(item).partition("=")
         if not eq or "/" in name:  # /models/lr=0.1/last is a path
             name, spec = _plain_name(str(item)), str(item)
@@ -246,11 +247,10 @@ def _plain_name(spec: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(spec).name).strip("-")[:60]
 
 
-def _items(value: Any) -> Iterable:
+def _items(value: Any, name: str) -> Any:
     if not isinstance(value, Iterable):
-        raise ValueError(
-            f"references must be a list of SPEC or NAME=SPEC; got {cut(value)}. Put it in brackets"
-        )
+        each = {"references": "SPEC or NAME=SPEC", "strategies": "names"}[name]
+        raise ValueError(f"{name} must be a list of {each}; got {cut(value)}. Put it in brackets")
     return value
 
 

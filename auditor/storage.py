@@ -56,7 +56,7 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
         Of that kind, if another process has it, or the lock cannot be made.
     """
     with disk_trouble(folder, kind):
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         with disk_trouble(folder, kind):
             try:
@@ -92,7 +92,10 @@ def written_part(path: Path, kind: Kind = RunError) -> Iterator[BinaryIO]:
     scratch = part_name(path)
     with disk_trouble(path, kind):
         try:
-            descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            # What a killed process left there goes, a link that leads elsewhere as well.
+            scratch.unlink(missing_ok=True)
+            how = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(scratch, how, 0o600)
             with os.fdopen(descriptor, "wb") as sink:
                 yield sink
                 sink.flush()

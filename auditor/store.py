@@ -17,10 +17,8 @@ import pyarrow.parquet as pq
 from auditor.config import AuditConfig, make_config
 from auditor.damage import altered
 from auditor.errors import AuditError, RunError
+from auditor.manifest import FORMAT, MANIFEST, differences, read_manifest, shard_order
 from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
-
-FORMAT = 1
-_MANIFEST = "manifest.json"
 
 
 class Run:
@@ -109,7 +107,7 @@ class Run:
     def _frame(self, name: str, stage: str) -> pd.DataFrame:
         if name not in self.manifest["shards"]:
             raise RunError(self._not_yet(Path(name).stem, stage))
-        return self.read(name).to_pandas()
+        return self._pandas(name)
 
     def _not_yet(self, what: str, stage: str) -> str:
         if what == "matches" and not self.config.has_training_text:
@@ -126,13 +124,15 @@ class Run:
         names = [n for n in self.manifest["shards"] if n.startswith(stage + "/")]
         if not names:
             raise RunError(self._not_yet(stage, stage.removesuffix("s")))
-        frames = [self.read(n, columns).to_pandas() for n in sorted(names, key=self._shard_order)]
-        return pd.concat(frames, ignore_index=True)
+        ordered = sorted(names, key=lambda name: shard_order(self.manifest, name))
+        return pd.concat([self._pandas(name, columns) for name in ordered], ignore_index=True)
 
-    def _shard_order(self, name: str) -> tuple[int, int]:
-        order = [s["name"] for s in self.manifest["config"]["strategies"]]
-        strategy, _, number = Path(name).stem.rpartition("-")
-        return order.index(strategy), int(number)
+    def _pandas(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
+        table = self.read(name, columns)
+        try:
+            return table.to_pandas()
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise self._unreadable(name, error) from None
 
     def has(self, name: str) -> bool:
         """Whether a file of the run is there as the manifest knows it (by its size)."""
@@ -146,12 +146,37 @@ class Run:
         """A Parquet file of the run, checked against its sha256."""
         known = self.manifest["shards"].get(name)
         try:
-            raw = (self.path / name).read_bytes()
+            raw = self._place(name).read_bytes()
         except OSError as error:
             raise RunError(f"{self.path / name} cannot be read ({error.strerror}).") from None
         if known is None or hashlib.sha256(raw).hexdigest() != known["sha256"]:
             raise RunError(altered(self.path / name, raw, known))
-        return pq.read_table(io.BytesIO(raw), columns=columns)
+        try:
+            return pq.read_table(io.BytesIO(raw), columns=columns)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._unreadable(name, error) from None
+
+    def _place(self, name: str) -> Path:
+        """Where a file of the run lies. No link leads out of the run's folder."""
+        path = self.path / name
+        try:
+            real = path.resolve()
+            is_inside = real.is_relative_to(self.path.resolve())
+        except (OSError, RuntimeError):  # links that go round in a circle
+            real, is_inside = path, False
+        if not is_inside:
+            raise RunError(
+                f"{path} leads out of the run's folder, to {real}. Put the file itself in its "
+                "place, or use another --out."
+            )
+        return path
+
+    def _unreadable(self, name: str, error: Exception) -> RunError:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        return RunError(
+            f"{self.path / name} is no Parquet that can be read ({why}). Delete that file and "
+            "start the run again: it is made anew."
+        )
 
 
 class RunWriter(Run):
@@ -167,7 +192,7 @@ class RunWriter(Run):
 
     def write_bytes(self, name: str, raw: bytes, **facts: Any) -> None:
         """A file of any kind, whole or not at all, entered into the manifest."""
-        write_atomically(self.path / name, raw)
+        write_atomically(self._place(name), raw)
         digest = hashlib.sha256(raw).hexdigest()
         self.manifest["shards"][name] = {"sha256": digest, "bytes": len(raw), **facts}
         self.save()
@@ -182,7 +207,7 @@ class RunWriter(Run):
         """The manifest, as it stands."""
         raw = json.dumps(self.manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
         # A lone surrogate (from a file's name that is not UTF-8) becomes its JSON escape.
-        write_atomically(self.path / _MANIFEST, raw.encode("utf-8", "backslashreplace"))
+        write_atomically(self.path / MANIFEST, raw.encode("utf-8", "backslashreplace"))
 
 
 def load_run(path: str | Path) -> Run:
@@ -202,9 +227,9 @@ def load_run(path: str | Path) -> Run:
         If there is none, it is damaged, or it was written by another version.
     """
     path = Path(path)
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     if manifest is None:
-        raise RunError(f"{path} is no run folder: it has no {_MANIFEST}. Give the folder of a run.")
+        raise RunError(f"{path} is no run folder: it has no {MANIFEST}. Give the folder of a run.")
     return Run(path, manifest)
 
 
@@ -225,7 +250,7 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
     with locked(path):
         # Once more, now that nobody else can write: another process may have been faster.
         _refuse_other(path, config)
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         begun = manifest or {
             "format": FORMAT,
             "config": config.identity(),
@@ -246,7 +271,7 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
 
 def _refuse_other(path: Path, config: AuditConfig) -> None:
     """An error unless the folder is free, or holds a run of this config."""
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     with disk_trouble(path):
         if manifest is None and path.exists() and (not path.is_dir() or _visible(path)):
             raise RunError(
@@ -262,64 +287,14 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
 def _leave_nothing(path: Path, is_new: bool) -> None:
     """Take back a folder in which nothing was made yet, as after a misspelt model."""
     with suppress(OSError):
-        if {p.name for p in path.iterdir()} == {_MANIFEST, LOCK}:
-            (path / _MANIFEST).unlink()
+        if {p.name for p in path.iterdir()} == {MANIFEST, LOCK}:
+            (path / MANIFEST).unlink()
             (path / LOCK).unlink()
             if is_new:
                 path.rmdir()
 
 
-def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two configs, a phrase each.
-
-    >>> differences({"seed": 1, "top": 5}, {"seed": 2, "top": 5})
-    ['seed is 1 there, 2 asked']
-    """
-    out = []
-    for key in sorted({*there, *asked}):
-        old, new = there.get(key), asked.get(key)
-        if old == new:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            out += differences(old, new, f"{prefix}{key}.")
-        elif key == "strategies" and isinstance(old, list) and isinstance(new, list):
-            before, after = ({s["name"]: s for s in side} for side in (old, new))
-            apart = differences(before, after, "strategy ")
-            out += apart or ["the strategies are in another order"]
-        else:
-            shown = [json.dumps(v, ensure_ascii=False) for v in (old, new)]
-            if any(len(s) > 60 for s in shown):
-                out.append(f"{prefix}{key} differs")
-            else:
-                out.append(f"{prefix}{key} is {shown[0]} there, {shown[1]} asked")
-    return out
-
-
 def _visible(path: Path) -> bool:
     """Whether a folder holds more than what a run that was killed at once leaves."""
-    begun = {LOCK, part_name(path / _MANIFEST).name}
+    begun = {LOCK, part_name(path / MANIFEST).name}
     return any(p.name not in begun for p in path.iterdir())
-
-
-def _read_manifest(path: Path) -> dict[str, Any] | None:
-    file = path / _MANIFEST
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{file} cannot be read ({error}). The run's folder is damaged: use another --out."
-        ) from None
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != FORMAT:
-        raise RunError(
-            f"{path} was written by another version (format {found!r}; this one reads {FORMAT}). "
-            "Make the run again."
-        )
-    for key in ("config", "shards", "stages"):
-        if not isinstance(manifest.get(key), dict):
-            raise RunError(
-                f"{file} has no {key!r}. The run's folder is damaged: use another --out."
-            )
-    return manifest

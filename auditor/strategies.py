@@ -142,11 +142,12 @@ def strategy(name: str, *, preset: str | None = None, **parts: dict[str, Any]) -
     >>> strategy("top-n", decoding={"top_k": 10}).decoding.top_k
     10
     """
-    base = PRESETS.get(preset or name)
+    wanted = preset or name
+    base = PRESETS.get(wanted) if isinstance(wanted, str) else None
     if base is None:
         raise ValueError(
             f"a strategy must be one of {', '.join(PRESETS)} or name one of them as its preset; "
-            f"got {preset or name!r}.{nearest(preset or name, PRESETS)}"
+            f"got {cut(wanted)}.{nearest(wanted, PRESETS)}"
         )
     merged = {
         key: {**base.get(key, {}), **(parts.get(key) or {})} for key in ("prompts", "decoding")

@@ -85,7 +85,8 @@ def _load(path: Path) -> NDArray[np.uint16]:
     try:
         # Never pickles: an array of objects could run code when read.
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:
+        # numpy lets through whatever the parsers below it raise: of headers, of archives.
         raise CorpusError(
             f"{path} cannot be read as an array of numbers ({_first_line(error)}). Make it again "
             "with numpy.save."

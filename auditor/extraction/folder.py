@@ -29,7 +29,7 @@ def refuse_other(out: Path, asked: Mapping[str, Any]) -> None:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return
         there = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))["asked"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RunError(
             f"--out {out} exists and is not an extraction's folder. Choose another --out, or "
             "empty it."

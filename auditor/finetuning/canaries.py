@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +20,19 @@ import pandas as pd
 
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.templates import Template, parse_template
+from auditor.forms import misfit
 from auditor.storage import write_atomically
 
 VERSION = 1
 CONTROLS = 512
+_ROW = {"canary_id": str, "prefix": str, "secret": str, "suffix": str, "repeats": int}
+_FORM = {
+    **dict.fromkeys(("template", "fields", "space_size"), str),
+    "seed": int,
+    "model": (str, None),
+    "canaries": [_ROW],
+    "controls": [_ROW],
+}
 # Spaces up to here are shuffled whole; larger ones are drawn from until all secrets differ.
 _SHUFFLED = 1 << 20
 
@@ -198,9 +208,23 @@ def load_canaries(path: str | Path) -> Canaries:
     if hashlib.sha256(_canonical(whole)).hexdigest() != told:
         raise _damaged(path, "its sha256 differs")
     del whole["version"]
+    if wrong := misfit(whole, _FORM) or _over(whole):
+        raise _damaged(path, wrong)
     for role in ("canaries", "controls"):
         whole[role] = tuple(Canary(**row) for row in whole[role])
     return Canaries(**{**whole, "space_size": int(whole["space_size"])})
+
+
+def _over(whole: dict[str, Any]) -> str | None:
+    """What a manifest of the right form says beyond what it can."""
+    over = {*whole} - {*_FORM}
+    for row in (*whole["canaries"], *whole["controls"]):
+        over |= {*row} - {*_ROW}
+    if over:
+        return f"{min(over)!r} is nothing that it says"
+    if not re.fullmatch(r"[1-9][0-9]{0,999}", whole["space_size"]):
+        return f"space_size is {whole['space_size'][:40]!r}"
+    return None
 
 
 def refuse_taken(path: Path) -> None:

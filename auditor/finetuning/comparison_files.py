@@ -143,7 +143,7 @@ def _refuse_other(out: Path, facts: Mapping[str, Any]) -> None:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return
         there = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         there = None
     if there != json.loads(json.dumps(facts)):
         what = "something else" if there is None else "another comparison"

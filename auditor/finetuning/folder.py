@@ -12,8 +12,9 @@ from typing import Any
 
 from auditor import storage
 from auditor.errors import RunError
+from auditor.forms import misfit
+from auditor.manifest import differences
 from auditor.storage import LOCK, write_atomically
-from auditor.store import differences
 
 MANIFEST, CHECKPOINTS, PROBES, MERGED = "finetune.json", "checkpoints", "probes", "merged"
 FORMAT = 1
@@ -32,12 +33,16 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{out / MANIFEST} cannot be read ({error}). The folder is damaged: use another --out."
         ) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise RunError(f"{out} was written by another version. Choose another --out.")
+    if told := misfit(manifest, {"asked": dict}):
+        raise RunError(
+            f"{out / MANIFEST} is not what a fine-tuning writes: {told}. Use another --out."
+        )
     return manifest
 
 
@@ -72,6 +77,7 @@ def locked(out: Path) -> Iterator[None]:
     """The folder, made if need be, for this process alone."""
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        out.chmod(0o700)  # what a model was trained on can be got out of it again
     except OSError as error:
         raise RunError(
             f"--out {out} cannot be made ({error.strerror}). Choose another --out."

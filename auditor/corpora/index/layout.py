@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from auditor.corpora.index.plans import plan_fault
 from auditor.errors import CorpusError
 from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
 
@@ -63,7 +64,7 @@ def read_plan(folder: Path) -> Plan | None:
         return None
     except OSError as error:
         raise CorpusError(f"{file} cannot be read ({error.strerror}). Check it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorpusError(_damaged(file, f"it is not JSON: {error}")) from None
     if not isinstance(plan, dict) or plan.get("format") != "auditor index":
         raise CorpusError(
@@ -76,6 +77,8 @@ def read_plan(folder: Path) -> Plan | None:
         )
     if plan.pop("seal", None) != _seal(plan):
         raise CorpusError(_damaged(file, "its own checksum differs"))
+    if told := plan_fault(plan):
+        raise CorpusError(_damaged(file, told))
     if plan["byteorder"] != sys.byteorder:
         raise CorpusError(
             f"{folder} was built on a {plan['byteorder']}-endian machine; this one is "

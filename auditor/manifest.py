@@ -1,0 +1,128 @@
+"""A run's manifest: read, checked, and compared with what is asked.
+
+Anyone may have written or changed it, so all of it that the tool reads is checked for its form, and
+no name in it leads out of the run's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from auditor.config import make_config
+from auditor.errors import ConfigError, RunError
+from auditor.forms import is_inside, misfit
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+# A stage's shards: STAGE/STRATEGY-NUMBER.parquet.
+_SHARD = re.compile(r"(?:samples|scores)/(?P<strategy>[a-z0-9-]+)-(?P<number>\d{5,9})\.parquet")
+
+_FILE = {"sha256": str, "bytes": int, "rows?": int, "undefined?": {str: {str: int}}}
+_MODEL = {"sha256": str, "spec?": str, "parameters?": int, "dtype?": str, "vocabulary_sha256?": str}
+_CORPUS = {
+    "documents": int,
+    "bytes": int,
+    "files": [{"path": str, "bytes": int, "sha256": str}],
+    "problems?": {str: int},
+    "index?": str,
+}
+_FORM = {
+    "config": dict,
+    "shards": {str: _FILE},
+    "stages": {str: {"seconds": float}},
+    "complete?": bool,
+    "digest?": str,
+    "begun?": str,
+    "versions?": {str: str},
+    "notes?": [{"stage": str, "sentence": str}],
+    "models?": {str: _MODEL},
+    "prompts?": {str: str},
+    "batch_size?": {str: int},
+    "corpus?": _CORPUS,
+    "rescored_in_float32?": bool,
+}
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What a run's manifest says, its config spelt out; None where there is none.
+
+    Raises
+    ------
+    RunError
+        If it is damaged, or of another version.
+    """
+    file = folder / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file, f"cannot be read ({error})") from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT or isinstance(found, bool):
+        raise RunError(
+            f"{folder} was written by another version (format {repr(found)[:40]}; this one reads "
+            f"{FORMAT}). Make the run again."
+        )
+    if told := misfit(manifest, _FORM):
+        raise _damaged(file, f"is not what a run writes: {told}")
+    try:
+        # Settings that are newer than the run have their defaults, as they had then.
+        manifest["config"] = make_config(manifest["config"]).identity()
+    except ConfigError as error:
+        raise _damaged(file, f"has a config that cannot be: {error}") from None
+    known = {strategy["name"] for strategy in manifest["config"]["strategies"]}
+    for name in manifest["shards"]:
+        if not is_inside(name):
+            raise _damaged(file, f"names a file outside of the run's folder: {name[:80]!r}")
+        shard = _SHARD.fullmatch(name)
+        is_known = shard is not None and shard["strategy"] in known
+        if name.startswith(("samples/", "scores/")) and not is_known:
+            raise _damaged(file, f"names a shard that the run cannot have: {name[:80]!r}")
+    return manifest
+
+
+def _damaged(file: Path, what: str) -> RunError:
+    return RunError(f"{file} {what}. The run's folder is damaged: use another --out.")
+
+
+def shard_order(manifest: dict[str, Any], name: str) -> tuple[int, int]:
+    """What sorts a stage's shards: the place of their strategy in the config, then their number."""
+    shard = _SHARD.fullmatch(name)
+    if shard is None:
+        raise ValueError(f"{name} is no shard")
+    order = [s["name"] for s in manifest["config"]["strategies"]]
+    return order.index(shard["strategy"]), int(shard["number"])
+
+
+def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two configs, a phrase each.
+
+    >>> differences({"seed": 1, "top": 5}, {"seed": 2, "top": 5})
+    ['seed is 1 there, 2 asked']
+    """
+    out = []
+    for key in sorted({*there, *asked}, key=str):
+        old, new = there.get(key), asked.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            out += differences(old, new, f"{prefix}{key}.")
+        elif key == "strategies" and _are_named(old) and _are_named(new):
+            before, after = ({s["name"]: s for s in side} for side in (old, new))
+            apart = differences(before, after, "strategy ")
+            out += apart or ["the strategies are in another order"]
+        else:
+            shown = [json.dumps(v, ensure_ascii=False) for v in (old, new)]
+            if any(len(s) > 60 for s in shown):
+                out.append(f"{prefix}{key} differs")
+            else:
+                out.append(f"{prefix}{key} is {shown[0]} there, {shown[1]} asked")
+    return out
+
+
+def _are_named(value: Any) -> bool:
+    return misfit(value, [{"name": str}]) is None

@@ -1,0 +1,134 @@
+"""Folders that others made: what they name stays inside, what they say has its form."""
+
+import hashlib
+import json
+
+import pyarrow as pa
+import pytest
+
+from auditor.config import make_config
+from auditor.errors import RunError
+from auditor.store import load_run, open_for_writing, write_atomically
+
+TABLE = pa.table({"sample_id": ["a", "b"], "n_tokens": [1, 2]})
+
+
+def asked():
+    return make_config({"model": "gpt2", "samples": 4})
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A run's folder with one shard in it."""
+    path = tmp_path / "run"
+    with open_for_writing(path, asked()) as run:
+        run.write("samples/top-n-00000.parquet", TABLE)
+    return path
+
+
+def names(path):
+    return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+
+
+def refused(path):
+    with pytest.raises(RunError) as caught, open_for_writing(path, asked()):
+        pass
+    return str(caught.value)
+
+
+def changed(made, change):
+    manifest = json.loads((made / "manifest.json").read_text())
+    change(manifest)
+    (made / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.parquet",
+        "samples/../../outside.parquet",
+        "/etc/passwd",
+        "samples/top-n-00000.parquet\0",
+        "samples/other-00000.parquet",
+        "samples/top-n-1.parquet",
+        "scores/top-n-00000.csv",
+        "",
+    ],
+)
+def test_a_manifest_names_only_files_of_its_run(made, name):
+    changed(made, lambda m: m["shards"].update({name: m["shards"]["samples/top-n-00000.parquet"]}))
+    with pytest.raises(
+        RunError, match=r"names a (file outside|shard that the run cannot).*damaged"
+    ):
+        load_run(made)
+    assert "damaged" in refused(made)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("config", {"model": "gpt2", "samples": -1}, "samples must be at least 1"),
+        ("config", {}, "model is missing"),
+        ("config", {"model": "gpt2", "strategies": 3}, "strategies"),
+        ("shards", {"x": {"sha256": 1, "bytes": 2}}, r"shards\.x\.sha256 is 1"),
+        ("shards", {"x": {"sha256": "a"}}, r"shards\.x\.bytes is missing"),
+        ("stages", {"sample": 3}, r"stages\.sample is 3"),
+        ("notes", ["text"], r"notes\[0\] is 'text'"),
+        ("models", {"target": None}, r"models\.target is None"),
+        ("corpus", {"documents": True}, r"corpus\.documents is True"),
+        ("batch_size", {"top-n": "x"}, r"batch_size\.top-n is 'x'"),
+    ],
+)
+def test_a_manifest_of_another_form_says_where(made, key, value, says):
+    changed(made, lambda m: m.update({key: value}))
+    with pytest.raises(RunError, match=rf"{says}.*damaged: use another --out\.$"):
+        load_run(made)
+
+
+def test_a_link_that_leads_out_is_neither_read_nor_written_through(made, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shard = made / "samples" / "top-n-00000.parquet"
+    shard.rename(outside / "top-n-00000.parquet")
+    shard.symlink_to(outside / "top-n-00000.parquet")
+    with pytest.raises(RunError, match="leads out of the run's folder, to"):
+        load_run(made).samples()
+    shard.unlink()
+    (made / "samples").rmdir()
+    (made / "samples").symlink_to(outside)
+    with open_for_writing(made, asked()) as run, pytest.raises(RunError, match="leads out"):
+        run.write("samples/top-n-00001.parquet", TABLE)
+    assert names(outside) == ["top-n-00000.parquet"]
+
+
+def test_a_link_in_a_circle_is_a_sentence(made):
+    shard = made / "samples" / "top-n-00000.parquet"
+    shard.unlink()
+    shard.symlink_to(shard)
+    with pytest.raises(RunError, match=r"leads out of|cannot be read"):
+        load_run(made).samples()
+
+
+@pytest.mark.parametrize("raw", [b"", b"PAR1", b"no parquet at all"])
+def test_a_shard_that_is_no_parquet_is_named_whatever_its_sha256(made, raw):
+    name = "samples/top-n-00000.parquet"
+    (made / name).write_bytes(raw)
+    facts = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+    changed(made, lambda m: m["shards"][name].update(facts))
+    with pytest.raises(RunError, match=r"00000\.parquet is no Parquet that can be read"):
+        load_run(made).samples()
+
+
+@pytest.mark.parametrize("name", [".file.part", ".lock"])
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path, name):
+    victim, folder = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("precious")
+    folder.mkdir()
+    (folder / name).symlink_to(victim)
+    if name == ".lock":
+        with pytest.raises(RunError, match="cannot be written"), open_for_writing(folder, asked()):
+            pass
+    else:
+        write_atomically(folder / "file", b"new")
+        assert (folder / "file").read_bytes() == b"new"
+    assert victim.read_text() == "precious"
