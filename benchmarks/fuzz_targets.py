@@ -1,0 +1,515 @@
+"""What is fuzzed: every kind of file that the tool reads, each with valid files to start from.
+
+A target reads one file's bytes as a user would have it read. Whatever they are, only an AuditError,
+one sentence that a user can act on, may come out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import lzma
+import shutil
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import strategies as st
+
+from auditor.errors import AuditError
+from benchmarks.fuzz_inputs import changed_json, changed_toml, edited, sealed
+
+WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
+TEXTS = [f"{WORDS} number {i} \u00e9" for i in range(6)]
+
+
+class Place:
+    """A folder to write inputs into, with a tiny model, run, index and canaries, made once."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def file(self, name: str, raw: bytes) -> Path:
+        """The input under a name."""
+        path = self.folder / name
+        path.write_bytes(raw)
+        return path
+
+    @cached_property
+    def model(self) -> Path:
+        """A random GPT-2 of one layer, 300 tokens, context 64."""
+        from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
+
+        network = build_gpt2(n_vocab=300, n_layer=1, width=8, n_head=2, context=64, seed=0)
+        save_model(network, build_tokenizer(TEXTS, 300), self.folder / "model")
+        return self.folder / "model"
+
+    @cached_property
+    def run(self) -> Path:
+        """A finished audit of the model."""
+        from auditor.audit import run_audit
+
+        path = self.file("training.jsonl", _jsonl())
+        done = run_audit(
+            model=str(self.model),
+            samples=4,
+            top=2,
+            strategies=["top-n", "pure"],
+            decoding={"max_new_tokens": 8},
+            corpus=[str(path)],
+            out=str(self.folder / "run"),
+        )
+        return done.path
+
+    @cached_property
+    def index(self) -> Path:
+        """An index of a few texts."""
+        from auditor.corpora.index import build_index
+        from auditor.corpora.reading import read_corpus
+
+        path = self.file("indexed.jsonl", _jsonl())
+        return build_index(read_corpus([path]), self.folder / "index").path
+
+    @cached_property
+    def canaries(self) -> Path:
+        """A manifest of two canaries."""
+        from auditor.finetuning.canaries import create_canaries
+
+        made = create_canaries("The PIN of {n} is {pin}.", count=2, controls=2)
+        return made.save(self.folder / "canaries.json")
+
+    def copy(self, made: Path) -> Path:
+        """A copy of a folder, to spoil."""
+        spoiled = self.folder / f"spoiled-{made.name}"
+        shutil.rmtree(spoiled, ignore_errors=True)
+        return Path(shutil.copytree(made, spoiled))
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of file.
+
+    name : str
+    share : float
+        Its part of all inputs, relative to the others'.
+    draw : Place -> hypothesis's strategy of bytes
+    read : (Place, bytes) -> None
+        May raise an AuditError, nothing else.
+    seeds : valid files, for engines that change bytes by themselves
+    """
+
+    name: str
+    share: float
+    draw: Callable[[Place], st.SearchStrategy[bytes]]
+    read: Callable[[Place, bytes], None]
+    seeds: Callable[[Place], list[bytes]] | None = None
+
+
+# ------------------------------------------------------------------------------ training text
+def _jsonl() -> bytes:
+    return b"".join(json.dumps({"id": i, "text": t}).encode() + b"\n" for i, t in enumerate(TEXTS))
+
+
+def _csv() -> bytes:
+    return b'id,text\r\n1,"one ""quoted"", two"\r\n2,"line\r\nbreak"\r\n3,' + "é".encode() + b"\r\n"
+
+
+def _wet() -> bytes:
+    out = b""
+    for i, text in enumerate(TEXTS[:3]):
+        body = text.encode()
+        head = f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Record-ID: <urn:uuid:{i}>\r\n"
+        head += f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+        out += head.encode() + body + b"\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=latin-1\r\n\r\n<p>\xe9</p>"
+    head = (
+        b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
+    )
+    return out + head + f"Content-Length: {len(answer)}\r\n\r\n".encode() + answer + b"\r\n\r\n"
+
+
+def _parquet() -> bytes:
+    table = pa.table({"id": [1, 2], "text": ["one", "two"], "words": [["a"], ["b", "c"]]})
+    return _as_parquet(table)
+
+
+def _as_parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def _zstd(raw: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor().compress(raw)
+
+
+def _read_corpus(ending: str, field: str | None = None) -> Callable[[Place, bytes], None]:
+    def read(place: Place, raw: bytes) -> None:
+        from auditor.corpora.reading import read_corpus
+
+        path = place.file(f"in{ending}", raw)
+        with suppress(AuditError):
+            list(read_corpus([path], strict=True))
+        corpus = read_corpus([path], text_field=field)
+        corpus.check()
+        for document in corpus:
+            if not isinstance(document.text, str) or not document.text:
+                raise TypeError("a document without text")
+        whole = corpus.n_bytes
+        if sum(len(piece.raw) for piece in corpus.pieces(7)) != whole:
+            raise ValueError("pieces hold other text than documents")
+        corpus.fingerprint()
+
+    return read
+
+
+def _corpora() -> list[Target]:
+    seeds: dict[str, list[bytes]] = {
+        ".txt": ["\n".join(TEXTS).encode(), b"\xef\xbb\xbfmarked"],
+        ".jsonl": [_jsonl(), b'{"text": "one"}\n{"body": ["a", "b"]}\n', b'\xef\xbb\xbf{"text":1}'],
+        ".csv": [_csv(), b"text\n\nx\n", b'"text"\n"open'],
+        ".tsv": [b"id\ttext\n1\tone\n2\ttwo\n"],
+        ".wet": [_wet()],
+        ".parquet": [_parquet()],
+        ".jsonl.gz": [gzip.compress(_jsonl()), gzip.compress(_jsonl()) * 2],
+        ".csv.xz": [lzma.compress(_csv())],
+        ".wet.zst": [_zstd(_wet())],
+    }
+    shares = {".jsonl": 4, ".csv": 4, ".wet": 4, ".txt": 2}
+
+    def make(ending: str, some: list[bytes]) -> Target:
+        return Target(
+            ending.lstrip("."),
+            shares.get(ending, 1),
+            lambda place: edited(*some),
+            _read_corpus(ending),
+            lambda place: some,
+        )
+
+    return [make(ending, some) for ending, some in seeds.items()]
+
+
+# ------------------------------------------------------------------------------ what is asked
+_AUDIT: dict[str, Any] = {
+    "model": "gpt2",
+    "references": {"small": "distilgpt2"},
+    "strategies": ["top-n", "internet", "own"],
+    "samples": 200,
+    "seed": 3,
+    "corpus": ["texts/"],
+    "top": 20,
+    "normalize": ["case"],
+    "decoding": {"max_new_tokens": 32, "top_p": 0.9},
+    "prompts": {"min_tokens": 2},
+    "strategy": {
+        "internet": {"corpus": ["x.txt"]},
+        "own": {"preset": "pure", "top_k": 4, "decoding": {"temperature": 2.0}},
+    },
+}
+
+
+def _read_audit(place: Place, raw: bytes) -> None:
+    import tomllib
+
+    from auditor.auditfile import to_toml
+    from auditor.cli.options import config_from
+    from auditor.config import make_config
+
+    config = config_from(str(place.file("audit.toml", raw)), {})
+    if make_config(tomllib.loads(to_toml(config))).digest != config.digest:
+        raise ValueError("the config is another one after it was written down")
+
+
+def _read_keywords(place: Place, raw: bytes) -> None:
+    from auditor.config import make_config
+
+    try:
+        given = json.loads(raw)
+    except ValueError:
+        return  # keywords come from Python, which has no such tree
+    make_config(given if isinstance(given, dict) else {"model": given})
+
+
+def _read_few_shot(place: Place, raw: bytes) -> None:
+    from auditor.config import Prompts
+    from auditor.generation.few_shot import few_shot_texts
+
+    table = place.file("table.csv", b"name,mail\na,b\nc,d\n")
+    template = place.file("template.txt", b"{name}: {mail}\n")
+    some = place.file("fuzzed", raw)
+    for asked in ({"template": some, "examples": table}, {"template": template, "examples": some}):
+        with suppress(AuditError):
+            few_shot_texts(Prompts(kind="few-shot", **{k: str(v) for k, v in asked.items()}))
+
+
+# ------------------------------------------------------------------------------ arrays, guesses
+def _npy(array: Any) -> bytes:
+    sink = io.BytesIO()
+    np.save(sink, array)
+    return sink.getvalue()
+
+
+def _npys(place: Place) -> list[bytes]:
+    archive = io.BytesIO()
+    np.savez(archive, a=np.zeros(2))
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    table = np.arange(60, dtype=np.uint16).reshape(6, 10)
+    return [_npy(table), _npy(table.astype(np.int64)), archive.getvalue(), pickled.getvalue()]
+
+
+def _read_npy(place: Place, raw: bytes) -> None:
+    from auditor.extraction.benchmark_files import read_examples
+
+    place.file("train_prefix.npy", raw)
+    read_examples(place.folder)
+
+
+def _read_guesses(place: Place, raw: bytes) -> None:
+    from auditor.extraction.benchmark_files import read_guesses
+
+    read_guesses(place.file("guesses.csv", raw))
+
+
+_GUESSES = [b'Example ID,Suffix Guess\n8,"[3,6,9]"\n1,"[]"\n']
+
+
+# ------------------------------------------------------------------------------ folders of ours
+def _frames(path: Path) -> None:
+    """All that a reader can ask of a run."""
+    from auditor.store import load_run
+
+    run = load_run(path)
+    asked = (run.samples, run.scores, run.candidates, run.summary, run.matches, run.notes)
+    for ask in (lambda: repr(run), lambda: run.config, *asked, run.undefined):
+        with suppress(AuditError):
+            ask()
+
+
+def _spoil_run(place: Place, name: str, raw: bytes) -> Path:
+    path = place.copy(place.run)
+    (path / name).write_bytes(raw)
+    return path
+
+
+def _read_run(place: Place, raw: bytes) -> None:
+    from auditor.cli.stages import _row
+
+    path = _spoil_run(place, "manifest.json", raw)
+    _row(path)
+    _frames(path)
+
+
+def _report_run(place: Place, raw: bytes) -> None:
+    from auditor.audit import run_audit
+    from auditor.store import load_run
+
+    path = _spoil_run(place, "manifest.json", raw)
+    config = load_run(path).config.model_copy(update={"out": str(path), "model": str(place.model)})
+    run_audit(config)
+
+
+def _read_shard(place: Place, raw: bytes) -> None:
+    """A shard of anything, which the manifest says is right."""
+    import hashlib
+
+    for name in ("samples/top-n-00000.parquet", "candidates.parquet"):
+        path = _spoil_run(place, name, raw)
+        manifest = json.loads((path / "manifest.json").read_text())
+        digest = hashlib.sha256(raw).hexdigest()
+        manifest["shards"][name] |= {"sha256": digest, "bytes": len(raw)}
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        _frames(path)
+
+
+def _json_of(made: Callable[[Place], Path]) -> Callable[[Place], Any]:
+    return lambda place: json.loads(made(place).read_text(encoding="utf-8"))
+
+
+_manifest = _json_of(lambda place: place.run / "manifest.json")
+
+
+def _read_canaries(place: Place, raw: bytes) -> None:
+    from auditor.finetuning.canaries import load_canaries
+
+    some = load_canaries(place.file("some-canaries.json", raw))
+    some.frame()
+    if not some.space_bits >= 0:
+        raise ValueError("a space of no size")
+
+
+def _seal_canaries(tree: Any) -> Any:
+    import hashlib
+
+    rest = {k: v for k, v in tree.items() if k not in ("sha256", "space_bits")}
+    raw = json.dumps(rest, sort_keys=True, ensure_ascii=True).encode()
+    return {**rest, "sha256": hashlib.sha256(raw).hexdigest()}
+
+
+def _ask_index(path: Path) -> None:
+    from auditor.corpora.index import open_index
+
+    index = open_index(path)
+    for ask in (
+        lambda: index.count("fox"),
+        lambda: index.count_documents("the"),
+        lambda: index.find("lazy dog"),
+        lambda: index.longest("over the fox"),
+        lambda: list(index),
+        index.fingerprint,
+    ):
+        with suppress(AuditError):
+            ask()
+
+
+def _read_index(place: Place, raw: bytes) -> None:
+    path = place.copy(place.index)
+    (path / "index.json").write_bytes(raw)
+    _ask_index(path)
+
+
+def _seal_index(tree: Any) -> Any:
+    from auditor.corpora.index.layout import _seal
+
+    rest = {k: v for k, v in tree.items() if k != "seal"}
+    return {**rest, "seal": _seal(rest)}
+
+
+def _index_shards(place: Place) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(place.index.glob("*.shard"))]
+
+
+def _read_index_shard(place: Place, raw: bytes) -> None:
+    path = place.copy(place.index)
+    next(path.glob("*.shard")).write_bytes(raw)
+    _ask_index(path)
+
+
+def _read_other_manifests(place: Place, raw: bytes) -> None:
+    """The manifests of the other folders that a verb may be told to go on with."""
+    from auditor.extraction import folder as extraction
+    from auditor.finetuning import folder as finetuning
+    from auditor.finetuning.adapters import adapter_base
+
+    path = place.folder / "other"
+    path.mkdir(exist_ok=True)
+    for name in ("extraction.json", "finetune.json", "adapter_config.json"):
+        (path / name).write_bytes(raw)
+    for ask in (
+        lambda: extraction.refuse_other(path, {"model": "gpt2"}),
+        lambda: finetuning.refuse_other(path, {"model": "gpt2"}),
+        lambda: adapter_base(path),
+    ):
+        with suppress(AuditError):
+            ask()
+
+
+_OTHER = {"format": 1, "asked": {"model": "gpt2"}, "base": {"spec": "x", "fingerprint": "y"}}
+
+
+# ------------------------------------------------------------------------------ models
+def _read_parted(place: Place, raw: bytes) -> None:
+    """A model whose weights are where its index says."""
+    from auditor.language_models.loading import load_model
+
+    path = place.copy(place.model)
+    (path / "model.safetensors").rename(path / "part.safetensors")
+    (path / "model.safetensors.index.json").write_bytes(raw)
+    load_model(str(path), dtype="float32", device="cpu")
+
+
+def _read_model(name: str, *, vocabulary_only: bool = False) -> Callable[[Place, bytes], None]:
+    def read(place: Place, raw: bytes) -> None:
+        from auditor.language_models.loading import load_model, load_vocabulary
+
+        path = place.copy(place.model)
+        (path / name).write_bytes(raw)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if vocabulary_only:
+                vocabulary = load_vocabulary(str(path))
+                vocabulary.token_ends(vocabulary.encode(WORDS))
+            else:
+                model = load_model(str(path), dtype="float32", device="cpu")
+                model.token_stats([[1, 2, 3]])
+
+    return read
+
+
+def _model_json(name: str) -> Callable[[Place], st.SearchStrategy[bytes]]:
+    return lambda place: changed_json(json.loads((place.model / name).read_text(encoding="utf-8")))
+
+
+def _weights(place: Place) -> list[bytes]:
+    return [(place.model / "model.safetensors").read_bytes()]
+
+
+def _weight_map(place: Place) -> st.SearchStrategy[bytes]:
+    from safetensors import safe_open
+
+    with safe_open(place.model / "model.safetensors", "pt") as weights:
+        named = dict.fromkeys(weights.keys(), "part.safetensors")
+    return changed_json({"metadata": {"total_size": 1}, "weight_map": named})
+
+
+def targets() -> dict[str, Target]:
+    """All targets by name."""
+    found = [
+        *_corpora(),
+        Target("toml", 4, lambda place: changed_toml(_AUDIT), _read_audit),
+        Target("keywords", 4, lambda place: changed_json(_AUDIT), _read_keywords),
+        Target(
+            "few-shot", 1, lambda place: edited(b"a,b\n1,2\n", b"{name} {mail}"), _read_few_shot
+        ),
+        Target("npy", 4, lambda place: edited(*_npys(place)), _read_npy, _npys),
+        Target("guesses", 1, lambda place: edited(*_GUESSES), _read_guesses, lambda p: _GUESSES),
+        Target("run", 2, lambda place: changed_json(_manifest(place)), _read_run),
+        Target("run-shard", 1, _run_shards, _read_shard),
+        Target("run-report", 0.05, lambda place: changed_json(_manifest(place)), _report_run),
+        Target("canaries", 1, _canary_files, _read_canaries),
+        Target("index", 1, _index_files, _read_index),
+        Target("index-shard", 1, lambda place: edited(*_index_shards(place)), _read_index_shard),
+        Target("other", 1, lambda place: changed_json(_OTHER), _read_other_manifests),
+        Target("config.json", 1, _model_json("config.json"), _read_model("config.json")),
+        Target("safetensors", 1, lambda p: edited(*_weights(p)), _read_model("model.safetensors")),
+        Target("weight-map", 0.5, _weight_map, _read_parted),
+        Target(
+            "tokenizer.json",
+            1,
+            _model_json("tokenizer.json"),
+            _read_model("tokenizer.json", vocabulary_only=True),
+        ),
+        Target(
+            "tokenizer_config.json",
+            0.5,
+            _model_json("tokenizer_config.json"),
+            _read_model("tokenizer_config.json", vocabulary_only=True),
+        ),
+    ]
+    return {target.name: target for target in found}
+
+
+def _run_shards(place: Place) -> st.SearchStrategy[bytes]:
+    other = _as_parquet(pa.table({"sample_id": [1, None], "text": [["x"], []]}))
+    names = ("samples/top-n-00000.parquet", "candidates.parquet")
+    return edited(other, *((place.run / name).read_bytes() for name in names))
+
+
+def _canary_files(place: Place) -> st.SearchStrategy[bytes]:
+    whole = json.loads(place.canaries.read_text())
+    return st.one_of(changed_json(whole), sealed(whole, _seal_canaries))
+
+
+def _index_files(place: Place) -> st.SearchStrategy[bytes]:
+    whole = json.loads((place.index / "index.json").read_text())
+    return st.one_of(changed_json(whole), sealed(whole, _seal_index))

@@ -1,0 +1,61 @@
+"""Files that are nearly right: each is read, or refused with a sentence; nothing else comes out."""
+
+import json
+
+import pytest
+
+from auditor.errors import CorpusError
+from benchmarks.fuzz import Outcome, by_hypothesis, shares, try_input
+from benchmarks.fuzz_targets import Place, Target, targets
+
+# Twenty times as many are tried by hand: python -m benchmarks.fuzz --inputs 100000.
+N_INPUTS = 5000
+TARGETS = targets()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return Place(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_only_sentences_come_out(place, name):
+    wanted = shares(list(TARGETS.values()), N_INPUTS)[name]
+    found = by_hypothesis(TARGETS[name], place, wanted, seed=7)
+    assert found.n_inputs >= wanted
+    assert found.n_refused > 0 or name in ("few-shot", "other", "index-shard")
+    assert {where: told for where, (_, told) in found.faults.items()} == {}
+
+
+def test_the_targets_hold_five_thousand_inputs_and_what_is_read():
+    assert sum(shares(list(TARGETS.values()), N_INPUTS).values()) >= 0.99 * N_INPUTS
+    assert {"toml", "jsonl", "csv", "wet", "npy", "run", "config.json", "safetensors"} <= {*TARGETS}
+
+
+def test_valid_files_are_read(place):
+    """Else the targets would fuzz a reader that refuses everything."""
+    for name, target in TARGETS.items():
+        for raw in (target.seeds(place) if target.seeds and name != "npy" else [])[:1]:
+            target.read(place, raw)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        target = TARGETS["safetensors" if name == "model.safetensors" else name]
+        target.read(place, (place.model / name).read_bytes())
+    TARGETS["run"].read(place, (place.run / "manifest.json").read_bytes())
+    TARGETS["run-report"].read(place, (place.run / "manifest.json").read_bytes())
+    TARGETS["index"].read(place, (place.index / "index.json").read_bytes())
+    TARGETS["canaries"].read(place, place.canaries.read_bytes())
+
+
+def test_a_fault_would_be_seen(tmp_path):
+    def read(place, raw):
+        if raw == b"refused":
+            raise CorpusError("not this one. Give another.")
+        json.loads(raw)
+
+    target, found = Target("faulty", 1, lambda place: None, read), Outcome()
+    for raw in (b"1", b"refused", b"{", b"{{"):
+        try_input(target, Place(tmp_path), raw, found)
+    assert (found.n_inputs, found.n_refused) == (4, 1)
+    assert [raw for raw, _ in found.faults.values()] == [b"{"]
+    (where,) = found.faults
+    assert where.startswith("JSONDecodeError at ")
