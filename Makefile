@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: demo test lint types unit docs bench clean
+.PHONY: demo test lint types unit docs bench break clean
 
 demo: $(VENV)/.ready ## a model whose memorization is known, audited: demo/run/report.html
 	$(BIN)/auditor demo demo
@@ -25,15 +25,19 @@ docs: $(VENV)/.ready-dev ## the pages that are generated
 	$(BIN)/python -m auditor.cli.reference > docs/cli.md
 	$(BIN)/python -m attacks.conformance > docs/conformance.md
 
-bench: $(VENV)/.ready-dev ## tokens per second beside transformers.generate, and the rest
-	$(BIN)/python -m benchmarks.generation
-	$(BIN)/python -m benchmarks.dedup
-	$(BIN)/python -m benchmarks.matching
+bench: $(VENV)/.ready-dev ## all that is measured, as one table; kept in bench.json
+	$(BIN)/python -m benchmarks --json bench.json
 	$(BIN)/python -m benchmarks.index
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.scores
 	$(BIN)/python -m benchmarks.membership
 	$(BIN)/python -m benchmarks.hooks
+
+break: $(VENV)/.ready-dev ## what CI does a twentieth of: 200 kills, 100,000 broken files twice
+	$(INSTALL) '.[fuzz]'
+	$(BIN)/python -m benchmarks.killtest --kills 200
+	$(BIN)/python -m benchmarks.fuzz --inputs 100000
+	$(BIN)/python -m benchmarks.fuzz --inputs 100000 --engine atheris
 
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 

@@ -1,0 +1,66 @@
+"""The bound of a model on this machine: its matrix products alone, and its cache's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.machine import seconds
+
+
+def shapes(model) -> list[tuple[int, int, int]]:
+    """Every product of a token with a weight, as (inputs, outputs, how often): GPT-2's layers.
+
+    Source: the linear layers of the network itself, the head with them.
+    """
+    found: dict[tuple[int, int], int] = {}
+    for name, weight in model.network.named_parameters():
+        if weight.ndim == 2 and not name.endswith(("wte.weight", "wpe.weight")):
+            key = (weight.shape[0], weight.shape[1])
+            found[key] = found.get(key, 0) + 1
+    head = (model.head.weight.shape[1], model.head.weight.shape[0])
+    return [(*key, n) for key, n in {**found, head: found.get(head, 0) + 1}.items()]
+
+
+def flops(model) -> int:
+    """Floating-point operations of one token's products."""
+    return sum(2 * rows * columns * n for rows, columns, n in shapes(model))
+
+
+def products(model, n_rows: int) -> Callable[[], None]:
+    """The products of `n_rows` tokens with all weights, in the model's format, nothing else."""
+    made = [
+        (torch.randn(n_rows, rows, dtype=model.dtype, device=model.device), rows, columns, n)
+        for rows, columns, n in shapes(model)
+    ]
+    # As many weights as the model has, so that they come from memory as they do in the model.
+    weights = [
+        [torch.randn(rows, columns, dtype=model.dtype, device=model.device) for _ in range(n)]
+        for _, rows, columns, n in made
+    ]
+
+    @torch.inference_mode()
+    def work() -> None:
+        for (x, *_), mine in zip(made, weights, strict=True):
+            for weight in mine:
+                x @ weight
+
+    return work
+
+
+def copy_rate(model, n_bytes: int = 1 << 28) -> float:
+    """Bytes a second that this machine reads while it copies, as a cache is read."""
+    source = torch.ones(n_bytes // 4, dtype=torch.float32, device=model.device)
+    target = torch.empty_like(source)
+    return n_bytes / seconds(lambda: target.copy_(source), 5)[0]
+
+
+def sampling_bound(model, batch: int, tokens: int, repeats: int) -> tuple[float, float]:
+    """Tokens/s of the products alone, and of the products with the cache's bytes as well."""
+    step = seconds(products(model, batch), repeats)[0]
+    config = model.config
+    size = torch.finfo(model.dtype).bits // 8
+    # Keys and values of half the length, in the mean over all steps.
+    cache = 2 * config.n_layer * config.n_embd * size * batch * tokens / 2
+    return batch / step, batch / (step + cache / copy_rate(model))
