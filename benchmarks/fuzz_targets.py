@@ -12,8 +12,8 @@ import json
 import lzma
 import shutil
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,15 @@ class Place:
         return build_index(read_corpus([path]), self.folder / "index").path
 
     @cached_property
+    def saved(self) -> Path:
+        """A folder that `datasets` saved."""
+        import datasets
+
+        datasets.disable_progress_bars()
+        datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(self.folder / "saved"))
+        return self.folder / "saved"
+
+    @cached_property
     def canaries(self) -> Path:
         """A manifest of two canaries."""
         from auditor.finetuning.canaries import create_canaries
@@ -91,6 +100,20 @@ class Place:
         spoiled = self.folder / f"spoiled-{made.name}"
         shutil.rmtree(spoiled, ignore_errors=True)
         return Path(shutil.copytree(made, spoiled))
+
+    @contextmanager
+    def spoiled(self, made: Path, files: dict[str, bytes]) -> Iterator[Path]:
+        """A copy of a folder in which these files are others for a while; nothing writes to it."""
+        copy = self.folder / f"kept-{made.name}"
+        if not copy.exists():
+            shutil.copytree(made, copy)
+        for name, raw in files.items():
+            (copy / name).write_bytes(raw)
+        try:
+            yield copy
+        finally:
+            for name in files:
+                shutil.copyfile(made / name, copy / name)
 
 
 @dataclass(frozen=True)
@@ -199,6 +222,33 @@ def _corpora() -> list[Target]:
     return [make(ending, some) for ending, some in seeds.items()]
 
 
+def _read_saved(name: str) -> Callable[[Place, bytes], None]:
+    def read(place: Place, raw: bytes) -> None:
+        from auditor.corpora.reading import read_corpus
+
+        with place.spoiled(place.saved, {name: raw}) as path:
+            corpus = read_corpus([path])
+            list(corpus)
+            corpus.fingerprint()
+
+    return read
+
+
+def _saved_json(name: str) -> Callable[[Place], st.SearchStrategy[bytes]]:
+    return lambda place: changed_json(json.loads((place.saved / name).read_text(encoding="utf-8")))
+
+
+def _saved() -> list[Target]:
+    arrow = "data-00000-of-00001.arrow"
+    return [
+        *(
+            Target(n, 0.5, _saved_json(n), _read_saved(n))
+            for n in ("state.json", "dataset_info.json")
+        ),
+        Target("arrow", 0.5, lambda p: edited((p.saved / arrow).read_bytes()), _read_saved(arrow)),
+    ]
+
+
 # ------------------------------------------------------------------------------ what is asked
 _AUDIT: dict[str, Any] = {
     "model": "gpt2",
@@ -296,25 +346,20 @@ def _frames(path: Path) -> None:
             ask()
 
 
-def _spoil_run(place: Place, name: str, raw: bytes) -> Path:
-    path = place.copy(place.run)
-    (path / name).write_bytes(raw)
-    return path
-
-
 def _read_run(place: Place, raw: bytes) -> None:
     from auditor.cli.stages import _row
 
-    path = _spoil_run(place, "manifest.json", raw)
-    _row(path)
-    _frames(path)
+    with place.spoiled(place.run, {"manifest.json": raw}) as path:
+        _row(path)
+        _frames(path)
 
 
 def _report_run(place: Place, raw: bytes) -> None:
     from auditor.audit import run_audit
     from auditor.store import load_run
 
-    path = _spoil_run(place, "manifest.json", raw)
+    path = place.copy(place.run)
+    (path / "manifest.json").write_bytes(raw)
     config = load_run(path).config.model_copy(update={"out": str(path), "model": str(place.model)})
     run_audit(config)
 
@@ -324,12 +369,12 @@ def _read_shard(place: Place, raw: bytes) -> None:
     import hashlib
 
     for name in ("samples/top-n-00000.parquet", "candidates.parquet"):
-        path = _spoil_run(place, name, raw)
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = json.loads((place.run / "manifest.json").read_text())
         digest = hashlib.sha256(raw).hexdigest()
         manifest["shards"][name] |= {"sha256": digest, "bytes": len(raw)}
-        (path / "manifest.json").write_text(json.dumps(manifest))
-        _frames(path)
+        files = {name: raw, "manifest.json": json.dumps(manifest).encode()}
+        with place.spoiled(place.run, files) as path:
+            _frames(path)
 
 
 def _json_of(made: Callable[[Place], Path]) -> Callable[[Place], Any]:
@@ -373,9 +418,8 @@ def _ask_index(path: Path) -> None:
 
 
 def _read_index(place: Place, raw: bytes) -> None:
-    path = place.copy(place.index)
-    (path / "index.json").write_bytes(raw)
-    _ask_index(path)
+    with place.spoiled(place.index, {"index.json": raw}) as path:
+        _ask_index(path)
 
 
 def _seal_index(tree: Any) -> Any:
@@ -390,9 +434,9 @@ def _index_shards(place: Place) -> list[bytes]:
 
 
 def _read_index_shard(place: Place, raw: bytes) -> None:
-    path = place.copy(place.index)
-    next(path.glob("*.shard")).write_bytes(raw)
-    _ask_index(path)
+    name = next(place.index.glob("*.shard")).name
+    with place.spoiled(place.index, {name: raw}) as path:
+        _ask_index(path)
 
 
 def _read_other_manifests(place: Place, raw: bytes) -> None:
@@ -432,9 +476,7 @@ def _read_model(name: str, *, vocabulary_only: bool = False) -> Callable[[Place,
     def read(place: Place, raw: bytes) -> None:
         from auditor.language_models.loading import load_model, load_vocabulary
 
-        path = place.copy(place.model)
-        (path / name).write_bytes(raw)
-        with warnings.catch_warnings():
+        with place.spoiled(place.model, {name: raw}) as path, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if vocabulary_only:
                 vocabulary = load_vocabulary(str(path))
@@ -466,6 +508,7 @@ def targets() -> dict[str, Target]:
     """All targets by name."""
     found = [
         *_corpora(),
+        *_saved(),
         Target("toml", 4, lambda place: changed_toml(_AUDIT), _read_audit),
         Target("keywords", 4, lambda place: changed_json(_AUDIT), _read_keywords),
         Target(

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import mmap
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -28,6 +30,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from auditor.progress import Quiet
 
@@ -102,6 +106,22 @@ def settings(folder: Path) -> dict[str, Any]:
         "device": "cpu",
         "batch_size": 16,
     }
+
+
+def import_all() -> None:
+    """All that a run imports, and what it compiles: a process that is forked has it at once."""
+    import auditor.corpora
+    import auditor.generation
+    import auditor.stages
+    import reports
+    from auditor.corpora.matching import Needle, find_matches
+    from auditor.corpora.reading import read_corpus
+
+    for room in (auditor.corpora, auditor.generation, auditor.stages, reports):
+        for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            importlib.import_module(found.name)
+    needle = Needle("a", WORDS, np.arange(1, len(WORDS) + 1))
+    find_matches([needle], read_corpus([__file__]), n_threads=1)
 
 
 def _work(given: dict[str, Any], out: Path, watched: Watched, until: str = "report") -> int:
@@ -210,6 +230,7 @@ def kill_test(
     import torch
 
     torch.set_num_threads(1)  # threads would not live on in a process that is forked
+    import_all()
     given, chance, tally = settings(folder), random.Random(seed), Tally()  # noqa: S311
     whole, watched = undisturbed(given, folder), Watched()
     say(f"undisturbed: {whole.seconds:.2f} s, {len(whole.files)} files")

@@ -23,7 +23,7 @@ def test_only_sentences_come_out(place, name):
     wanted = shares(list(TARGETS.values()), N_INPUTS)[name]
     found = by_hypothesis(TARGETS[name], place, wanted, seed=7)
     assert found.n_inputs >= wanted
-    assert found.n_refused > 0 or name in ("few-shot", "other", "index-shard")
+    assert found.n_refused > 0 or name in ("few-shot", "other", "index-shard", "run-shard")
     assert {where: told for where, (_, told) in found.faults.items()} == {}
 
 

@@ -147,7 +147,7 @@ def test_a_read_only_disk_is_a_sentence_and_nothing_is_lost(asked, whole, disk):
 # ------------------------------------------------------------------------------------- memory
 def crowded(monkeypatch, most):
     """With more sequences in flight than that, or more texts in a batch, memory runs out."""
-    from auditor.language_models.causal import LanguageModel, Session
+    from auditor.language_models.causal import LanguageModel
 
     room, hidden = LanguageModel.session, LanguageModel.hidden_states
 
@@ -157,7 +157,7 @@ def crowded(monkeypatch, most):
         return room(self, n_slots, capacity)
 
     def hidden_states(self, ids, **kwargs):
-        if len(ids) > most and not isinstance(self, Session):
+        if len(ids) > max(most, 1):
             raise torch.OutOfMemoryError("planted")
         return hidden(self, ids, **kwargs)
 
@@ -189,6 +189,17 @@ def test_memory_for_not_even_one_sequence_is_a_sentence_and_the_run_goes_on(
     ended = command(*asked, "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
     assert results(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError, RuntimeError])
+def test_memory_that_runs_out_anywhere_else_is_a_sentence_too(asked, tmp_path, monkeypatch, kind):
+    def full(*args, **kwargs):
+        raise kind("planted: can't allocate memory")
+
+    monkeypatch.setattr("auditor.stages.scoring.score", full)
+    told = command(*asked, "--out", tmp_path / "run")
+    the_sentence(told, "Memory ran out", "is kept", "start the same command again")
+    assert is_intact(tmp_path / "run") == 6
 
 
 # ------------------------------------------------------------------------------ damaged folders
@@ -253,7 +264,9 @@ def test_what_holds_text_is_its_owners_alone(asked, tmp_path, is_there):
     """Whatever the umask, and in a folder that others could read before."""
     model, corpus = asked[2], asked[4]
     sizes = ("--prefix-tokens", 4, "--suffix-tokens", 4)
-    sides = ("--members", corpus, "--nonmembers", corpus)
+    unseen = tmp_path / "unseen.jsonl"
+    unseen.write_text("\n".join(json.dumps({"text": f"{n} {WORDS}"}) for n in range(4)))
+    sides = ("--members", corpus, "--nonmembers", unseen)
     outs = ["run", "extraction", "members", "index", "tuned", "comparison"]
     verbs = {
         "run": asked,
@@ -263,7 +276,7 @@ def test_what_holds_text_is_its_owners_alone(asked, tmp_path, is_there):
         "tuned": ["finetune", "--model", model, "--corpus", corpus, "--max-steps", 1],
         "comparison": [
             *("compare", "--base", model, "--tuned", model, "--texts", corpus),
-            *("--heldout", corpus, *sizes),
+            *("--heldout", unseen, *sizes),
         ],
         "canaries.json": ["canaries", "create", "--format", "pin", "--count", 2, "--controls", 2],
         "with-canaries.jsonl": [

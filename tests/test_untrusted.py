@@ -3,11 +3,15 @@
 import hashlib
 import json
 
+import datasets
 import pyarrow as pa
 import pytest
 
 from auditor.config import make_config
-from auditor.errors import RunError
+from auditor.corpora.index import build_index, open_index
+from auditor.corpora.reading import read_corpus
+from auditor.errors import CorpusError, RunError
+from auditor.finetuning.canaries import create_canaries, load_canaries
 from auditor.store import load_run, open_for_writing, write_atomically
 
 TABLE = pa.table({"sample_id": ["a", "b"], "n_tokens": [1, 2]})
@@ -132,3 +136,84 @@ def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path, name)
         write_atomically(folder / "file", b"new")
         assert (folder / "file").read_bytes() == b"new"
     assert victim.read_text() == "precious"
+
+
+# ---------------------------------------------------------------- training text
+@pytest.mark.parametrize("how", ["named", "hub"])
+def test_a_saved_dataset_reads_only_its_own_files(tmp_path, how):
+    for name, text in (("one", "mine"), ("other", "a secret of the reader's")):
+        datasets.Dataset.from_dict({"text": [text]}).save_to_disk(str(tmp_path / name))
+    assert [d.text for d in read_corpus([tmp_path / "one"])] == ["mine"]
+    state = json.loads((tmp_path / "one" / "state.json").read_text())
+    state["_data_files"] = [{"filename": "../other/data-00000-of-00001.arrow"}]
+    (tmp_path / "one" / "state.json").write_text(json.dumps(state))
+    spec = tmp_path / "one" if how == "named" else f"hf:{tmp_path / 'one'}"
+    with pytest.raises(CorpusError, match="names a file outside of its folder"):
+        list(read_corpus([spec]))
+
+
+@pytest.mark.parametrize("where", ["../secret.jsonl", "https://example.org/x.jsonl"])
+def test_a_folder_in_a_hubs_layout_reads_only_its_own_files(tmp_path, where):
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (tmp_path / "secret.jsonl").write_text('{"text": "a secret of the reader\'s"}\n')
+    (folder / "own.jsonl").write_text('{"text": "mine"}\n')
+    said = "---\nconfigs:\n- config_name: default\n  data_files: %s\n---\n"
+    (folder / "README.md").write_text(said % "own.jsonl")
+    assert [d.text for d in read_corpus([f"hf:{folder}"])] == ["mine"]
+    (folder / "README.md").write_text(said % f'"{where}"')
+    with pytest.raises(CorpusError):
+        list(read_corpus([f"hf:{folder}"]))
+
+
+# ---------------------------------------------------------------- indexes and canaries
+def resealed(path, change):
+    """index.json with a change, and its own checksum right again."""
+    plan = json.loads(path.read_text())
+    del plan["seal"]
+    change(plan)
+    whole = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**plan, "seal": whole}))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda p: p["shards"][0].update(file="../../x"), "'../../x' is no file of its folder"),
+        (lambda p: p["repeats"].update(file="/etc/passwd"), "'/etc/passwd' is no file"),
+        (lambda p: p["shards"][0]["sections"].update(text=[0, 10**9]), "no room for its text"),
+        (lambda p: p["shards"][0]["sections"].update(ids=[-8, 4]), "no room for its ids"),
+        (lambda p: p["shards"][0]["sections"].update(starts=[0, 0]), "number of ids"),
+        (lambda p: p["shards"][0].pop("file"), r"shards\[0\]\.file is missing"),
+        (lambda p: p.update(corpus=3), "corpus is 3"),
+        (lambda p: p.pop("repeats"), "repeats is missing"),
+    ],
+)
+def test_an_index_is_checked_before_it_is_mapped(tmp_path, change, says):
+    (tmp_path / "text.txt").write_text("to be or not to be")
+    index = build_index(read_corpus([tmp_path / "text.txt"]), tmp_path / "index")
+    assert index.count("be") == 2
+    resealed(tmp_path / "index" / "index.json", change)
+    with pytest.raises(CorpusError, match=f"is damaged .*{says}"):
+        open_index(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m["canaries"][0].pop("secret"), r"canaries\[0\]\.secret is missing"),
+        (lambda m: m["controls"][0].update(repeats="x"), r"controls\[0\]\.repeats is 'x'"),
+        (lambda m: m.update(space_size="-3"), "space_size is '-3'"),
+        (lambda m: m.update(more=1), "'more' is nothing that it says"),
+        (lambda m: m.pop("model"), "model is missing"),
+    ],
+)
+def test_a_manifest_of_canaries_has_its_form_or_is_refused(tmp_path, change, says):
+    path = create_canaries("The PIN of {n} is {pin}.", count=1, controls=1).save(tmp_path / "c")
+    whole = json.loads(path.read_text())
+    del whole["sha256"], whole["space_bits"]
+    change(whole)
+    raw = json.dumps(whole, sort_keys=True, ensure_ascii=True).encode()
+    path.write_text(json.dumps({**whole, "sha256": hashlib.sha256(raw).hexdigest()}))
+    with pytest.raises(RunError, match=says):
+        load_canaries(path)

@@ -132,3 +132,18 @@ def run(args: list[str] | None = None) -> int:
         named = f"{error.filename}: " if error.filename else ""
         say(f"auditor: {named}{error.strerror or error}. Check it.", err=True)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        say(
+            "auditor: Memory ran out. What was finished is kept; lower --batch-size or take a "
+            "machine with more, and start the same command again to go on.",
+            err=True,
+        )
+        return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from auditor.language_models.machine import out_of_memory
+
+    return out_of_memory(error)

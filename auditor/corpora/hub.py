@@ -4,8 +4,10 @@ They are streamed; no code that comes with a dataset is run.
 """
 
 import json
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +19,8 @@ from auditor.corpora.hubspec import HubSpec
 from auditor.corpora.problems import FileReport
 from auditor.corpora.tables import Rows, one_line
 from auditor.errors import CorpusError
-from auditor.offline import is_offline
+from auditor.forms import is_inside
+from auditor.offline import is_offline, offline
 
 _ROWS = 512
 _SECONDS = 5
@@ -43,10 +46,8 @@ def read_saved(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
     """A folder that `save_to_disk` wrote: one document a row; all splits of a DatasetDict."""
-    import datasets
-
     try:
-        loaded = datasets.load_from_disk(str(file.path))
+        loaded = load_saved(file.path)
     except _errors() as error:
         report.refuse("dataset", f"is not a dataset that can be read ({one_line(error)})")
         return
@@ -56,6 +57,30 @@ def read_saved(
         is_one = is_alone and len(splits) == 1
         rows = Rows(name, str(file.path), text_field, is_one, report)
         yield from _documents(dataset, rows, split)
+
+
+def load_saved(folder: Path) -> Any:
+    """A dataset that `save_to_disk` wrote, all of whose files lie in its folder.
+
+    Raises
+    ------
+    ValueError
+        If its own files name others outside of it, or say nothing that `datasets` can read.
+    OSError, RuntimeError, IndexError
+        As `datasets` does.
+    """
+    import datasets
+
+    try:
+        for state in sorted(folder.glob("**/state.json")):
+            for row in json.loads(state.read_bytes())["_data_files"]:
+                if not is_inside(row["filename"]):
+                    raise ValueError(f"{state} names a file outside of its folder")
+        return datasets.load_from_disk(str(folder))
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, IndexError):  # a split without a shard
+            raise
+        raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
@@ -83,7 +108,7 @@ def _errors() -> tuple[type[Exception], ...]:
     """What `datasets` raises for what a user or a network can cause."""
     from datasets.exceptions import DatasetsError
 
-    return (OSError, ValueError, IndexError, RuntimeError, DatasetsError)
+    return (OSError, ValueError, IndexError, RuntimeError, ImportError, DatasetsError)
 
 
 def open_splits(spec: HubSpec) -> dict[str, Any]:
@@ -102,6 +127,9 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
     try:
         if spec.is_local and is_saved_dataset(Path(path)):
             return _saved_splits(path, spec)
+        if spec.is_local:
+            with offline():  # whatever addresses its own description may name
+                _refuse_elsewhere(datasets.load_dataset_builder(path, spec.config), path)
         loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
     except ConnectionError as error:
         raise _out_of_reach(spec, error) from None
@@ -113,11 +141,20 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
     return {spec.split: loaded} if spec.split else dict(loaded)
 
 
+def _refuse_elsewhere(builder: Any, folder: str) -> None:
+    """A local folder's own description may name files anywhere, or addresses: they are not read."""
+    # Links stay as they are: a hub's own cache is made of links out of its folders.
+    insides = (os.path.abspath(folder), os.path.realpath(folder))
+    for found in (builder.config.data_files or {}).values():
+        for name in map(str, found):
+            is_there = any(Path(os.path.abspath(name)).is_relative_to(i) for i in insides)
+            if "://" in name or not is_there:
+                raise ValueError(f"it names a file outside of the folder: {name[:80]}")
+
+
 def _saved_splits(path: str, spec: HubSpec) -> dict[str, Any]:
     """The splits of a local copy that was saved to disk, which holds a single config."""
-    import datasets
-
-    loaded = datasets.load_from_disk(path)
+    loaded = load_saved(Path(path))
     if not isinstance(loaded, dict):
         return {spec.split or "train": loaded}
     if spec.split and spec.split not in loaded:
@@ -188,6 +225,7 @@ def _builder(spec: HubSpec) -> Any:
         _reach_hub(spec)
     path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
     try:
-        return datasets.load_dataset_builder(path, spec.config)
+        with offline() if spec.is_local else nullcontext():
+            return datasets.load_dataset_builder(path, spec.config)
     except _errors() as error:
         raise CorpusError(f"{spec} cannot be read ({one_line(error)}). Check it.") from None

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auditor.corpora.hub import load_saved
 from auditor.corpora.records import ID_FIELDS, no_field, text_fields
 from auditor.errors import CorpusError
 from auditor.finetuning.canaries import Canaries
@@ -44,7 +45,7 @@ def insert_rows(
 
     with _quiet():
         try:
-            loaded = datasets.load_from_disk(str(source))
+            loaded = load_saved(source)
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise CorpusError(f"{source} is not a dataset that can be read ({reason}).") from None

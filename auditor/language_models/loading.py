@@ -69,15 +69,18 @@ def load_model(
         check_sizes(spec, path, config)
     network = _read(spec, path, wanted, config)
     vocabulary = Vocabulary(tokenizer, bos)
+    print_of_it = fingerprint(path)
     try:
         network = network.to(place)
-    except torch.OutOfMemoryError:
-        raise ModelError(
-            f"{spec} does not fit into the memory of {place}. Use --dtype bfloat16, --device cpu, "
-            "or a machine with more."
-        ) from None
-    return LanguageModel(
-        network, vocabulary, name=spec, fingerprint=fingerprint(path), dtype=wanted
+        return LanguageModel(network, vocabulary, name=spec, fingerprint=print_of_it, dtype=wanted)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise _too_large(spec, place) from None
+
+
+def _too_large(spec: str, place: object) -> ModelError:
+    return ModelError(
+        f"{spec} does not fit into the memory of {place}. Use --dtype bfloat16, --device cpu, or a "
+        "machine with more."
     )
 
 
@@ -192,6 +195,7 @@ def _describe(spec: str, path: Path):
             warnings.simplefilter("ignore")
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **gguf)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
+            tokenizer("a", add_special_tokens=False)  # some settings are looked at only in use
     except Exception as error:
         raise ModelError(
             f"{spec}: its config or tokenizer cannot be read ({_short(error)}). A model folder "
@@ -224,6 +228,8 @@ def _read(spec: str, path: Path, dtype: torch.dtype, config):
                 output_loading_info=True,
                 **gguf,
             )
+    except (torch.OutOfMemoryError, MemoryError):
+        raise _too_large(spec, "this machine") from None
     except Exception as error:
         raise ModelError(
             f"{spec}: its weights cannot be read as a causal language model ({_short(error)}). "
