@@ -187,7 +187,9 @@ def main() -> None:
             spent = time.perf_counter() - begun
             n_inputs += found.n_inputs
             n_faults += len(found.faults)
-            told = f"{found.n_inputs:8,} inputs, {found.n_refused:8,} refused"
+            told = f"{found.n_inputs:8,} inputs"
+            if asked.engine == "hypothesis":
+                told += f", {found.n_refused:8,} refused"
             print(f"{name:22} {told}, {len(found.faults)} faults, {spent:6.1f} s", flush=True)
             for fault, (raw, told) in found.faults.items():
                 asked.keep.mkdir(exist_ok=True)
