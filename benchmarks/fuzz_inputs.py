@@ -98,7 +98,7 @@ def _changed(tree: Any, changes: Sequence[tuple[tuple, str, Any, str]]) -> Any:
                 del parent[path[-1]]
             elif isinstance(parent, dict):
                 parent[name] = value
-            else:
+            elif isinstance(parent, list):
                 parent.insert(0, value)
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took that place away

@@ -100,7 +100,7 @@ def read_parquet(
     with _seekable(file.path, report) as source:
         try:
             table = pq.ParquetFile(source)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             report.refuse("parquet", f"is not Parquet that can be read ({one_line(error)})")
             return
         rows = Rows(file.name, str(file.path), text_field, is_alone, report)
@@ -111,7 +111,7 @@ def read_parquet(
                 batches = table.iter_batches(_ROWS, row_groups=[group], columns=rows.columns)
                 for batch in batches:
                     yield from rows.documents(pa.Table.from_batches([batch]))
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 n_lost = begin + n_rows - rows.n_rows
                 what = f"rows {rows.n_rows + 1:,} to {begin + n_rows:,} cannot be read"
                 # What follows keeps the ids that it has in a file that is whole.
