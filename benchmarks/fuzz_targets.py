@@ -104,7 +104,7 @@ class Place:
     @contextmanager
     def spoiled(self, made: Path, files: dict[str, bytes]) -> Iterator[Path]:
         """A copy of a folder in which these files are others for a while; nothing writes to it."""
-        copy = self.folder / f"kept-{made.name}"
+        copy = self.folder / "kept" / made.name
         if not copy.exists():
             shutil.copytree(made, copy)
         for name, raw in files.items():
@@ -347,10 +347,12 @@ def _frames(path: Path) -> None:
 
 
 def _read_run(place: Place, raw: bytes) -> None:
-    from auditor.cli.stages import _row
+    from auditor.cli.runs import _row
+    from auditor.scheduling.history import read_history
 
     with place.spoiled(place.run, {"manifest.json": raw}) as path:
-        _row(path)
+        for entry in read_history(path.parent):
+            json.dumps(_row(entry))
         _frames(path)
 
 
