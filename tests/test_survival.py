@@ -275,7 +275,7 @@ def test_what_holds_text_is_its_owners_alone(asked, tmp_path, is_there):
         "index": ["index", "build", corpus],
         "tuned": ["finetune", "--model", model, "--corpus", corpus, "--max-steps", 1],
         "comparison": [
-            *("compare", "--base", model, "--tuned", model, "--texts", corpus),
+            *("compare", "--base", model, "--tuned", tmp_path / "tuned", "--texts", corpus),
             *("--heldout", unseen, *sizes),
         ],
         "canaries.json": ["canaries", "create", "--format", "pin", "--count", 2, "--controls", 2],
