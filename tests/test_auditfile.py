@@ -49,11 +49,12 @@ OTHER = {
     "batch_size": 3,
     "device": "cpu",
     "out": "elsewhere",
+    "reveal": True,
     "gates": {"max_verified": 3},
     "notify": {"command": ["true"]},
     "schedule": {"cron": "0 3 * * 1"},
 }
-HOW_IT_IS_MADE = {"offline", "batch_size", "device", "out", "gates", "notify", "schedule"}
+HOW_IT_IS_MADE = {"offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule"}
 
 
 def test_the_digest_test_knows_every_setting():
