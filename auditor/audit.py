@@ -94,7 +94,7 @@ def verify_again(
     check_corpus(config)  # before the old matches are forgotten
     with open_for_writing(Path(path), load_run(path).config) as run:
         run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
-        run.forget("matches/", "candidates", "summary", "report")
+        run.forget("matches/", "candidates", "summary", "report", "figures/")
         # What was said of the old training text goes with it.
         notes = run.manifest.get("notes", [])
         run.manifest["notes"] = [note for note in notes if note["stage"] != "verify"]
@@ -155,8 +155,8 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.shortlisting import shortlist
     from auditor.stages.verification import check_corpus, is_due, verify
 
-    run.manifest.setdefault("begun", now())
-    run.manifest.setdefault("command", command_line())
+    if "begun" not in run.manifest:
+        run.manifest |= {"begun": now(), "command": command_line()}
     run.manifest["versions"] = software()
     context = Context(config, run, progress)
     steps = {

@@ -5,11 +5,12 @@ from markupsafe import Markup
 
 from reports.content import content_table
 from reports.definitions import definition
-from reports.figures import by_repeats_figure, figure3, precision_figure, to_svg
+from reports.drawings import Drawing, draw_figures
 from reports.pages import render, rows_of, trusted
 from reports.payload import candidates_json
 from reports.privacy.candidates import personal_table
 from reports.report_page import ReportPage, masked, with_personal
+from reports.svg import to_svg
 from reports.tables import percent, table2
 
 __all__ = ["ReportPage", "render_report"]
@@ -18,12 +19,14 @@ _N_STATIC = 20  # candidates shown where scripts do not run
 _STATIC = ("sample_id", "strategy", "verdict", "match_n_tokens", "n_documents", "doc_id", "text")
 
 
-def render_report(report: ReportPage) -> str:
+def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None) -> str:
     """The page as one self-contained HTML document.
 
     Parameters
     ----------
     report : ReportPage
+    drawings : dict of name -> Drawing, optional
+        From `drawings.draw_figures`, where they are drawn already.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def render_report(report: ReportPage) -> str:
         tables=tables,
         table2=table2(report.summary),
         definitions=[(s, definition(s)) for s in dict.fromkeys(report.summary["score"])],
-        figures=_figures(report),
+        figures=_figures(draw_figures(report) if drawings is None else drawings),
         summary=rows_of(report.summary),
         truth=None if report.truth_table is None else _truth_rows(report.truth_table),
         extracted=None if report.extracted is None else rows_of(report.extracted),
@@ -67,22 +70,12 @@ def _tables(candidates: pd.DataFrame) -> dict[str, tuple]:
     return tables
 
 
-def _figures(report: ReportPage) -> dict[str, Markup]:
-    """The figures for which there are numbers, as SVG."""
-    figures = {}
-    if len(report.scores) and {"nll", "zlib_bits"} <= set(report.scores.columns):
-        label = "Scatter plot: zlib entropy against perplexity, a panel for each strategy."
-        figure = figure3(report.scores, report.candidates)
-        figures["figure3"] = trusted(to_svg(figure, name="f3", label=label))
-    if report.summary["precision"].notna().any():
-        label = "Dot plot: share of each list found verbatim, with intervals; numbers in Table 2."
-        figure = precision_figure(report.summary)
-        figures["precision"] = trusted(to_svg(figure, name="fp", label=label))
-    if report.truth_table is not None and len(report.truth_table):
-        label = "Plot: share of documents extracted, by repeats; numbers in the table beside it."
-        figure = by_repeats_figure(report.truth_table)
-        figures["truth"] = trusted(to_svg(figure, name="ft", label=label))
-    return figures
+def _figures(drawings: dict[str, Drawing]) -> dict[str, Markup]:
+    """The figures as SVG."""
+    return {
+        name: trusted(to_svg(drawing.figure, name=f"f-{name}", label=drawing.label))
+        for name, drawing in drawings.items()
+    }
 
 
 def _truth_rows(table: pd.DataFrame) -> list[tuple[str, ...]]:

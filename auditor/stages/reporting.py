@@ -16,15 +16,17 @@ from auditor.stages.assembling import assemble
 from auditor.stages.context import Context
 from auditor.stages.standing import standing
 from auditor.store import Run
+from reports.drawings import draw_figures, figure_files
 from reports.headline import headline, known_truth, not_claimed
 from reports.html import ReportPage, render_report
+from reports.markdown import render_markdown
 from reports.privacy import Item
 from reports.privacy.candidates import mask_candidates
 from reports.tables import by_repeats, summarize, write_csv
 
 
 def report(context: Context) -> None:
-    """Write candidates (Parquet and CSV), summary (Parquet and CSV) and report.html.
+    """Write candidates and summary (Parquet and CSV), report.html, report.md and figures/.
 
     Personal data is masked in all but the Parquet files, unless the config says `reveal`.
     """
@@ -40,10 +42,17 @@ def report(context: Context) -> None:
         run.write_bytes("candidates.csv", _csv(shown))
         run.write_bytes("summary.csv", _csv(summary))
         run.manifest["revealed"] = config.reveal
-        page = render_report(
-            make_page(run, made.candidates, summary, personal=made.personal, reveal=config.reveal)
+        page = make_page(
+            run, made.candidates, summary, personal=made.personal, reveal=config.reveal
         )
-        run.write_bytes("report.html", page.encode("utf-8", "backslashreplace"))
+        drawings = draw_figures(page)
+        for name, text in (
+            ("report.html", render_report(page, drawings)),
+            ("report.md", render_markdown(page)),
+        ):
+            run.write_bytes(name, text.encode("utf-8", "backslashreplace"))
+        for name, raw in figure_files(drawings).items():
+            run.write_bytes(f"figures/{name}", raw)
         bar.advance(1)
 
 

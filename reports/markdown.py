@@ -1,0 +1,71 @@
+"""A report as Markdown, for a pull request: counts and sentences, no generated text."""
+
+import re
+
+import pandas as pd
+
+from reports.content import content_table
+from reports.escaping import visible
+from reports.privacy.candidates import personal_table
+from reports.report_page import ReportPage, masked, with_personal
+from reports.tables import table2
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def render_markdown(report: ReportPage) -> str:
+    """The report's findings as Markdown that GitHub and its like show.
+
+    Parameters
+    ----------
+    report : ReportPage
+
+    Returns
+    -------
+    str
+        What was found, Table 2, kinds of text and of personal data, what is not claimed, what was
+        audited. No text that the model generated stands in it, and personal data elsewhere (in a
+        prompt on the command line, say) is masked unless the report says `reveal`.
+    """
+    report = with_personal(report)
+    candidates = report.candidates
+    report, _, _ = masked(report)
+    parts = [f"## {escape(report.title)}"]
+    parts += [f"> **{escape(sentence)}**" for sentence in report.incomplete]
+    parts += [escape(sentence) for sentence in report.headline]
+    parts.append(_table("Found verbatim, of chosen", table2(report.summary).reset_index()))
+    if "content_kinds" in candidates:
+        parts.append(_table("Kinds of text, by rules", content_table(candidates)))
+    if "n_personal" in candidates:
+        found = personal_table(candidates)
+        if (found["n_items"] > 0).any():
+            parts.append(_table("Personal data, by its form", found[found["n_items"] > 0]))
+    if report.truth_table is not None and len(report.truth_table):
+        columns = ["kind", "repeats", "n_documents", "n_extracted"]
+        parts.append(_table("Against known truth", report.truth_table[columns]))
+    parts += _listed("What is not claimed", report.not_claimed)
+    parts += _listed("Notes", report.notices)
+    parts += _listed("What was audited", [f"{label}: {value}" for label, value in report.about])
+    parts.append(f"Made by `{visible(report.command).replace('`', chr(39))}`")
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no mention, one line.
+
+    >>> escape("a *b* <c> @d")
+    'a \\\\*b\\\\* \\\\<c\\\\> &#64;d'
+    """
+    shown = visible(text, double_backslash=False)
+    return _SPECIAL.sub(r"\\\1", shown.replace("&", "&amp;")).replace("@", "&#64;")
+
+
+def _listed(title: str, sentences: list[str]) -> list[str]:
+    return [f"### {title}", "\n".join(f"- {escape(s)}" for s in sentences)] if sentences else []
+
+
+def _table(title: str, frame: pd.DataFrame) -> str:
+    head = [escape(str(name)) for name in frame.columns]
+    rows = [[escape(str(cell)) for cell in row] for row in frame.to_numpy().tolist()]
+    lines = [head, ["---"] * len(head), *rows]
+    return f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
