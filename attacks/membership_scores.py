@@ -1,9 +1,9 @@
-"""The membership scores of a text, in one literal table, and all of them at once.
+"""The membership scores of texts, all of them at once; `score_table` says what they are.
 
 The scores that the literature on membership inference compares, as columns. A score is float64
 (n,), and higher means more likely a member, without exception. What has no value is NaN and never
-an error; `membership_undefined` counts why. (The audit ranks its samples by the paper's own table,
-`scores.SCORES`; its `perplexity` is `loss` here.)
+an error; `membership_undefined` counts why. (What is `perplexity` for an audit's samples is `loss`
+here.)
 """
 
 from __future__ import annotations
@@ -19,99 +19,12 @@ from attacks.neighbourhood import neighbourhood
 from attacks.paper_scores import lowercase, perplexity, reference, reference_by_bytes, window, zlib
 from attacks.recall import recall
 from attacks.reference_difference import reference_difference, reference_difference_by_bytes
-from attacks.scores import Score, check_other_tokenizers
+from attacks.scores import check_other_tokenizers
 from attacks.surprise import surp
 from attacks.token_stats import TokenStats
 from attacks.undefined import count_reasons
 
 Values = NDArray[np.float64]
-
-MEMBERSHIP_SCORES: tuple[Score, ...] = (
-    Score(
-        name="loss",
-        title="Loss",
-        source="Yeom et al. 2018, §3; Carlini et al. 2021, §4.2",
-        formula="-L_target",
-        needs=("target",),
-    ),
-    Score(
-        name="zlib",
-        title="zlib entropy",
-        source="Carlini et al. 2021, §5.2 (zlib)",
-        formula="zlib_bits / L_target",
-        needs=("target", "zlib_bits"),
-    ),
-    Score(
-        name="lowercase",
-        title="Lower-cased text",
-        source="Carlini et al. 2021, §5.2 (Lowercase)",
-        formula="L_target(lower-cased text) / L_target(text)",
-        needs=("target", "lowercased"),
-    ),
-    Score(
-        name="reference",  # one column for each reference model: "reference:NAME"
-        title="Reference model, ratio",
-        source="Carlini et al. 2021, §5.2 (Small, Medium)",
-        formula="L_reference / L_target",
-        needs=("target", "reference"),
-    ),
-    Score(
-        name="reference_difference",  # "reference_difference:NAME"
-        title="Reference model, difference",
-        source="Duan et al. 2024 (Reference)",
-        formula="L_reference - L_target",
-        needs=("target", "reference"),
-    ),
-    Score(
-        name="window",
-        title="Sliding window",
-        source="Carlini et al. 2021, §5.2 (Window)",
-        formula="-min over windows of 50 tokens of L_target(window)",
-        needs=("target",),
-    ),
-    Score(
-        name="min_k",
-        title="Min-K%",
-        source="Shi et al. 2024, §3",
-        formula="mean log p(token) of the 20 % least likely tokens",
-        needs=("target",),
-    ),
-    Score(
-        name="min_k_plus_plus",
-        title="Min-K%++",
-        source="Zhang et al. 2024, Min-K%++",
-        formula="mean of the lowest 20 % of (log p(token) - mean) / deviation",
-        needs=("target", "moments"),
-    ),
-    Score(
-        name="surp",
-        title="Surprising tokens",
-        source="Zhang and Wu 2024, SURP",
-        formula="mean log p(token) of the 20 % least likely where the entropy is below 2 nats",
-        needs=("target", "moments"),
-    ),
-    Score(
-        name="recall",
-        title="ReCaLL",
-        source="Xie et al. 2024, ReCaLL",
-        formula="L_target(text after non-members) / L_target(text)",
-        needs=("target", "conditioned"),
-    ),
-    Score(
-        name="neighbourhood",
-        title="Neighbourhood",
-        source="Mattern et al. 2023, §2",
-        formula="mean L_target(neighbour) - L_target(text)",
-        needs=("target", "neighbours"),
-    ),
-    Score(
-        name="dc_pdd",
-        title="DC-PDD",
-        source="Zhang et al. 2024, DC-PDD",
-        formula="mean over distinct tokens of min(-p(token) log f(token), 0.01)",
-        needs=("target", "token_counts"),
-    ),
-)
 
 
 def membership_scores(
@@ -127,7 +40,7 @@ def membership_scores(
     n_neighbours: ArrayLike | None = None,
     token_counts: ArrayLike | None = None,
 ) -> dict[str, Values]:
-    """Every score of the table whose inputs are given, in the table's order.
+    """Every score that `score_table` has for texts and whose inputs are given, in its order.
 
     Parameters
     ----------
@@ -167,11 +80,11 @@ def membership_scores(
             "Pass how many neighbours each text has."
         )
     scores = {"loss": perplexity(target)}
+    scores |= _reference_scores(target, references, n_bytes, other_tokenizer)
     if zlib_bits is not None:
         scores["zlib"] = zlib(target, zlib_bits)
     if lowercased is not None:
         scores["lowercase"] = lowercase(target, lowercased)
-    scores |= _reference_scores(target, references, n_bytes, other_tokenizer)
     scores["window"] = window(target)
     scores["min_k"] = min_k(target)
     if target.vocab_mean is not None and target.vocab_std is not None:

@@ -1,4 +1,4 @@
-"""The scores of a text, in one literal table, and all of them at once.
+"""The scores of an audit's samples, all of them at once; `score_table` says what they are.
 
 A score is float64 (n,), and higher means more likely memorized, without exception. What has no
 value is NaN and never an error; `undefined_reasons` counts why. The functions themselves are in
@@ -8,7 +8,6 @@ value is NaN and never an error; `undefined_reasons` counts why. The functions t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,8 +27,6 @@ from attacks.token_stats import TokenStats
 from attacks.undefined import count_reasons
 
 __all__ = [
-    "SCORES",
-    "Score",
     "all_scores",
     "bits_per_byte",
     "lowercase",
@@ -46,56 +43,6 @@ __all__ = [
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Score:
-    """A score's entry in the table: what it is called, where it is from and what it is made of."""
-
-    name: str
-    title: str
-    source: str
-    formula: str
-    needs: tuple[str, ...]
-
-
-SCORES: tuple[Score, ...] = (
-    Score(
-        name="perplexity",
-        title="Perplexity",
-        source="Carlini et al. 2021, §4.2",
-        formula="-L_target",
-        needs=("target",),
-    ),
-    Score(
-        name="reference",  # one column for each reference model: "reference:NAME"
-        title="Reference model",
-        source="Carlini et al. 2021, §5.2 (Small, Medium)",
-        formula="L_reference / L_target",
-        needs=("target", "reference"),
-    ),
-    Score(
-        name="zlib",
-        title="zlib entropy",
-        source="Carlini et al. 2021, §5.2 (zlib)",
-        formula="zlib_bits / L_target",
-        needs=("target", "zlib_bits"),
-    ),
-    Score(
-        name="lowercase",
-        title="Lower-cased text",
-        source="Carlini et al. 2021, §5.2 (Lowercase)",
-        formula="L_target(lower-cased text) / L_target(text)",
-        needs=("target", "lowercased"),
-    ),
-    Score(
-        name="window",
-        title="Sliding window",
-        source="Carlini et al. 2021, §5.2 (Window)",
-        formula="-min over windows of 50 tokens of L_target(window)",
-        needs=("target",),
-    ),
-)
-
-
 def all_scores(
     target: TokenStats,
     *,
@@ -105,7 +52,7 @@ def all_scores(
     n_bytes: ArrayLike | None = None,
     other_tokenizer: Collection[str] = frozenset(),
 ) -> dict[str, Values]:
-    """Every score of the table whose inputs are given, in the table's order.
+    """Every score that `score_table` has for samples and whose inputs are given, in its order.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def score_texts(
     DataFrame, one row a text in the corpus's order
         doc_id, n_tokens, n_bytes, nll (mean nats a token), nll_reference:NAME, nll_lowercase,
         zlib_bits, n_neighbours where asked for, and the scores of
-        `attacks.membership_scores.MEMBERSHIP_SCORES` whose inputs were given.
+        `attacks.score_table` made for texts whose inputs were given.
         `frame.attrs["scored"]` says what made it: models with their fingerprints, the way of the
         neighbours, counts, and the NaNs by score and reason.
 

@@ -10,8 +10,9 @@ import pytest
 
 from attacks.conformance import inputs
 from attacks.conformance.page import page, questions
-from attacks.membership_scores import MEMBERSHIP_SCORES, membership_scores
+from attacks.membership_scores import membership_scores
 from attacks.roc import tpr_at_fpr
+from attacks.score_table import scores_made_for
 from attacks.scores import zlib_bits
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +98,7 @@ def test_what_we_follow_is_what_the_scores_give():
     for name, values in scores.items():
         same = [v for v in followed if len(v) == 3 and np.array_equal(v, values, equal_nan=True)]
         assert same, f"{name} is not on the page, or not as it is computed"
-    assert len(scores) == len(MEMBERSHIP_SCORES)
+    assert len(scores) == len(scores_made_for("texts"))
 
 
 def test_the_point_that_we_follow_is_that_of_our_curves():

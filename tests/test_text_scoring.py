@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tiny import WORDS, command, save_tiny_model
 
-from attacks.membership_scores import MEMBERSHIP_SCORES
+from attacks.score_table import scores_made_for
 from auditor import text_scoring
 from auditor.errors import ConfigError, RunError
 from auditor.language_models.loading import load_model
@@ -202,7 +202,7 @@ def test_every_score_tells_the_testbeds_members_from_held_out_text(bed, tmp_path
         for text in (bed.corpus, bed.heldout)
     )
     scores = list(members.columns)[list(members.columns).index("loss") :]
-    assert len(scores) == len(MEMBERSHIP_SCORES)
+    assert len(scores) == len(scores_made_for("texts"))
     for name in scores:
         a, b = members[name].dropna().to_numpy(), others[name].dropna().to_numpy()[:, None]
         auc = ((a > b) + 0.5 * (a == b)).mean()
