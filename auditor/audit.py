@@ -14,7 +14,7 @@ from auditor.offline import offline
 from auditor.progress import Quiet
 from auditor.store import Run, load_run, open_for_writing
 
-STAGES = ("sample", "score", "shortlist", "verify", "canaries", "report")
+STAGES = ("sample", "score", "controls", "shortlist", "verify", "canaries", "report")
 
 
 def run_audit(
@@ -33,7 +33,7 @@ def run_audit(
     Parameters
     ----------
     config : AuditConfig, or None to give its fields as keywords
-    until : the last stage to run: sample, score, shortlist, verify, canaries or report
+    until : the last stage to run: sample, score, controls, shortlist, verify, canaries or report
     progress : what to tell progress to; nothing by default
     occasion : when a schedule asked for it, in ISO 8601; kept in the manifest
     **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
@@ -92,27 +92,41 @@ def verify_again(
             f"{path} has no training text to look in. Give it with --corpus PATH or --index DIR."
         )
     check_corpus(config)  # before the old matches are forgotten
-    with open_for_writing(Path(path), load_run(path).config) as run:
-        run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
-        run.forget("matches/", "candidates", "summary", "report", "figures/")
-        # What was said of the old training text goes with it.
-        notes = run.manifest.get("notes", [])
-        run.manifest["notes"] = [note for note in notes if note["stage"] != "verify"]
-        for name in ("corpus", "judged"):
-            run.manifest.pop(name, None)
-        run.save()
+    _change(Path(path), config, "verify", "matches/")
     return run_audit(config, progress=progress)
 
 
-def report_again(path: str | Path, *, reveal: bool = False, progress: Quiet | None = None) -> Run:
+def _change(path: Path, config: AuditConfig, stage: str, *files: str) -> None:
+    """Make a run one of this config: what another config made of it is forgotten."""
+    from auditor.stages.claims import TABLES
+
+    with open_for_writing(path, load_run(path).config) as run:
+        run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
+        run.forget(*files, "candidates", "summary", "report", "figures/", *TABLES)
+        # What was said of it goes with it.
+        notes = run.manifest.get("notes", [])
+        run.manifest["notes"] = [note for note in notes if note["stage"] != stage]
+        for name in ("judged", *(["corpus"] if stage == "verify" else [])):
+            run.manifest.pop(name, None)
+        run.save()
+
+
+def report_again(
+    path: str | Path,
+    changes: dict[str, Any] | None = None,
+    *,
+    reveal: bool = False,
+    progress: Quiet | None = None,
+) -> Run:
     """Write a run's tables and page again; of an audit that was cut short, what there is so far.
 
     No sample is drawn for it. Where all samples are scored, what is missing after that is done
-    first: short list, verification.
+    first: controls, short list, verification.
 
     Parameters
     ----------
     path : the run's folder
+    changes : new values of controls, fdr, price_per_hour
     reveal : show personal data in the page and the CSV, and mark them as sensitive
 
     Returns
@@ -126,12 +140,18 @@ def report_again(path: str | Path, *, reveal: bool = False, progress: Quiet | No
     """
     from auditor.damage import check_sizes
     from auditor.stages.context import Context
+    from auditor.stages.controls import check_controls
     from auditor.stages.reporting import report
     from auditor.stages.standing import standing
 
-    run = load_run(path)
+    run, changes = load_run(path), changes or {}
     check_sizes(run.path, run.manifest["shards"])
-    config = run.config.model_copy(update={"out": str(path), "reveal": reveal})
+    config = make_config({**run.config.model_dump(), **changes})
+    if config.identity() != run.config.identity():
+        check_controls(config)  # before the old lists are forgotten
+        _change(Path(path), config, "controls", *(["controls/"] if "controls" in changes else []))
+        run = load_run(path)
+    config = config.model_copy(update={"out": str(path), "reveal": reveal})
     if standing(run).is_scored:
         return run_audit(config, progress=progress)
     with open_for_writing(Path(path), run.config) as writer:
@@ -148,6 +168,7 @@ def default_folder(config: AuditConfig) -> Path:
 def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.about import command_line, now, software
     from auditor.stages.context import Context
+    from auditor.stages.controls import check_controls, controls_due, score_controls
     from auditor.stages.exposing import check_canaries, expose
     from auditor.stages.reporting import read_truth, report
     from auditor.stages.sampling import sample
@@ -162,6 +183,7 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     steps = {
         "sample": sample,
         "score": score,
+        "controls": score_controls,
         "shortlist": shortlist,
         "verify": verify,
         "canaries": expose,
@@ -169,6 +191,8 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     }
     if is_due(context):  # what is wrong with the training text is said before hours of sampling
         check_corpus(config)
+    if controls_due(context):
+        check_controls(config)
     if config.truth is not None:
         read_truth(config)
     check_canaries(config)

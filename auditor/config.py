@@ -39,13 +39,16 @@ __all__ = [
 ]
 
 
+_USUAL_FDR = 0.05
+
+
 class AuditConfig(BaseModel):
     """One audit. Two configs with the same `digest` give the same run.
 
     Besides its fields it is told `decoding` and `prompts` (settings of every strategy) and
     `strategy` (a table a strategy, for settings of its own and `preset`). `strategies` are names
     of presets or of such tables, or Strategy objects. `top` is 100, or all where there are fewer
-    samples.
+    samples. `fdr` is 0.05 where there are `controls`.
     """
 
     model_config = STRICT
@@ -67,6 +70,8 @@ class AuditConfig(BaseModel):
     bos: str | None = None
     truth: str | None = None
     canaries: str | None = None
+    controls: tuple[str, ...] = ()
+    fdr: Annotated[float, Field(gt=0, lt=1)] | None = None
     shard_size: Positive = 512
     # How a run is made and what is made of it, not what it is: these leave the digest alone.
     offline: bool = False
@@ -78,6 +83,7 @@ class AuditConfig(BaseModel):
     schedule: Schedule = Schedule()
     # What a report shows, not what was found; asked for anew each time.
     reveal: bool = False
+    price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -93,12 +99,24 @@ class AuditConfig(BaseModel):
         for name in tables:  # a table that is not wanted this time is checked all the same
             _spelt(name, everywhere, tables)
         given["corpus"] = _listed(given.get("corpus"))
+        given["controls"] = _listed(given.get("controls"))
+        if given["controls"] and given.get("fdr") is None:
+            given["fdr"] = _USUAL_FDR
         if (folded := _listed(given.get("normalize"))) is not None:
             given["normalize"] = folded
         samples = given.get("samples")
         if "top" not in given and isinstance(samples, int) and samples >= 1:
             given["top"] = min(cls.model_fields["top"].default, samples)
         return given
+
+    @model_validator(mode="after")
+    def _controlled(self):
+        if self.fdr is not None and not self.controls:
+            raise ValueError(
+                f"--fdr {self.fdr:g} needs controls to hold it; got none. Add --controls PATH with "
+                "text of the same kind that the model was not trained on"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sound(self):
@@ -169,7 +187,10 @@ class AuditConfig(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-_HOW = ("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
+_HOW = (
+    *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule"),
+    "price_per_hour",
+)
 
 
 def _without_paths(value: Any) -> Any:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from auditor.claim_tables import ClaimTables
 from auditor.config import AuditConfig, make_config
 from auditor.damage import altered
 from auditor.errors import AuditError, RunError
@@ -21,7 +22,7 @@ from auditor.manifest import FORMAT, MANIFEST, differences, read_manifest, shard
 from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
 
 
-class Run:
+class Run(ClaimTables):
     """A run's folder, open for reading; `auditor.load_run(path)` makes one.
 
     `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are DataFrames whose
@@ -277,7 +278,9 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
             raise RunError(
                 f"--out {path} exists and is not a run's folder. Choose another --out, or empty it."
             )
-    if manifest is not None and (different := differences(manifest["config"], config.identity())):
+    # A setting that came after the run was begun has its default there.
+    there = config.identity() if manifest is None else make_config(manifest["config"]).identity()
+    if different := differences(there, config.identity()):
         raise RunError(
             f"--out {path} holds another run: {'; '.join(different)}. Choose another --out, ask "
             "for the same again to resume it, or delete the folder."

@@ -50,9 +50,11 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         table2=table2(report.summary),
         definitions=[(s, definition(s)) for s in dict.fromkeys(report.summary["score"])],
         figures=_figures(draw_figures(report) if drawings is None else drawings),
-        summary=rows_of(report.summary),
+        summary=rows_of(_of_lists(report.summary)),
         truth=None if report.truth_table is None else _truth_rows(report.truth_table),
         extracted=None if report.extracted is None else rows_of(report.extracted),
+        claims=report.claims,
+        calibration=report.calibration,
         static=_static_rows(report.candidates),
         candidates=trusted(candidates_json(report.candidates, places, masks)),
         n_candidates=len(report.candidates),
@@ -76,6 +78,11 @@ def _figures(drawings: dict[str, Drawing]) -> dict[str, Markup]:
         name: trusted(to_svg(drawing.figure, name=f"f-{name}", label=drawing.label))
         for name, drawing in drawings.items()
     }
+
+
+def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary without what repeats in every row of a strategy: that has its own section."""
+    return summary[[n for n in summary.columns if not str(n).startswith("strategy_")]]
 
 
 def _truth_rows(table: pd.DataFrame) -> list[tuple[str, ...]]:

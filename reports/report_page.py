@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from reports.calibration_section import CalibrationSection
+from reports.claims_section import ClaimsSection
 from reports.privacy import Item
 from reports.privacy.candidates import (
     OTHER_TEXTS,
@@ -43,6 +45,10 @@ class ReportPage:
         Where it is, from `find_in_candidates`; looked for here if it is not given.
     finders : sequence of Finder
         What else than rules looked for it.
+    claims : ClaimsSection, optional
+        What is claimed beyond the lists.
+    calibration : CalibrationSection, optional
+        Lists against controls.
     """
 
     title: str
@@ -62,6 +68,8 @@ class ReportPage:
     reveal: bool = False
     personal: Sequence[Sequence[Item]] | None = None
     finders: Sequence[Finder] = field(default=())
+    claims: ClaimsSection | None = None
+    calibration: CalibrationSection | None = None
 
 
 @dataclass(frozen=True, eq=False)

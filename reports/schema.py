@@ -100,6 +100,8 @@ CANDIDATES = Table(
         *_RAW,
         *_SCORES,
         _optional("rank:*", "Int64", "", "Place in a score's list, 1 = top; NA = not on it."),
+        _optional("p_value:*", "float64", "", "Conformal, against controls; NaN = undefined."),
+        _optional("q_value:*", "float64", "", "Listed at this FDR or above; NaN = withheld."),
         Column("best_rank", "Int64", "", "Best place over the scores; NA = control only."),
         Column("duplicate_of", "str", "", "Earlier candidate that it repeats, or NA."),
         Column("verdict", "str", "", "One of: " + ", ".join(VERDICTS) + "."),
@@ -141,6 +143,21 @@ SUMMARY = Table(
         Column("precision", "float64", "share", "n_verbatim / n_chosen; NaN = not checked."),
         Column("precision_low", "float64", "share", "Clopper-Pearson, 95 %, lower end."),
         Column("precision_high", "float64", "share", "Clopper-Pearson, 95 %, upper end."),
+        _optional("precision_at_*", "float64", "share", "Of the first so many; ends _low, _high."),
+        _optional(
+            "above_random", "float64", "share", "Precision less that of as long a random list."
+        ),
+        _optional("above_random_low", "float64", "share", "95 %, lower end."),
+        _optional("above_random_high", "float64", "share", "95 %, upper end."),
+        _optional("p_above_random", "float64", "", "McNemar, exact, Holm-corrected over the run."),
+        _optional(
+            "strategy_*", "float64", "", "Of the whole strategy: see the table `strategies`."
+        ),
+        _optional("n_listed", "Int64", "", "Samples listed against controls; NA = withheld."),
+        _optional("estimated_false", "float64", "", "Of them false, estimated; NaN = withheld."),
+        _optional(
+            "n_passages", "Int64", "", "Distinct passages among the verbatim; NA = not checked."
+        ),
         Column("n_distinct_documents", "int64", "", "Distinct doc_id among the verbatim."),
         Column("longest_match_tokens", "Int64", "tokens", "Longest verbatim overlap; NA = none."),
     ),
@@ -159,6 +176,88 @@ MATCHES = Table(
         Column("doc_id", "str", "", _DOC_ID),
         Column("doc_offset", "int64", "characters", "Where in that document it starts."),
         _optional("places", "list", "", "Up to 5 first places: doc_id and offset in characters."),
+    ),
+)
+
+
+_ENDS = "95 %, {} end; NaN where the estimate is."
+
+STRATEGIES = Table(
+    "strategies",
+    (
+        _STRATEGY,
+        Column("n_samples", "int64", "", "Samples drawn."),
+        Column("n_looked_up", "int64", "", "Of them, unselected and looked up; 0 = not checked."),
+        Column("n_tokens", "int64", "tokens", "Length of those looked up (all, if none was)."),
+        Column("n_verbatim", "int64", "", "Of those looked up, found verbatim."),
+        Column("precision", "float64", "share", "n_verbatim / n_looked_up; NaN = not checked."),
+        Column("precision_low", "float64", "share", "Clopper-Pearson, 95 %, lower end."),
+        Column("precision_high", "float64", "share", "Clopper-Pearson, 95 %, upper end."),
+        Column("n_passages", "int64", "", "Distinct passages that they hold."),
+        Column("n_once", "int64", "", "Passages that one sample held."),
+        Column("n_twice", "int64", "", "Passages that two samples held."),
+        Column("new_rate", "float64", "passages", "New ones in the next sample (Good-Turing)."),
+        Column("new_rate_low", "float64", "passages", _ENDS.format("lower")),
+        Column("new_rate_high", "float64", "passages", _ENDS.format("upper")),
+        Column("total", "float64", "passages", "All that this sampling would ever bring (Chao)."),
+        Column("total_low", "float64", "passages", _ENDS.format("lower")),
+        Column("total_high", "float64", "passages", _ENDS.format("upper")),
+        Column("tokens_per_verbatim", "float64", "tokens", "Sampled for one verbatim sample."),
+        Column("tokens_per_verbatim_low", "float64", "tokens", _ENDS.format("lower")),
+        Column("tokens_per_verbatim_high", "float64", "tokens", _ENDS.format("upper")),
+        Column("tokens_per_passage", "float64", "tokens", "Sampled for one distinct passage."),
+        Column("withheld", "str", "", "Why there is no estimate; empty if there is one."),
+    ),
+)
+
+COMPARISONS = Table(
+    "comparisons",
+    (
+        _STRATEGY,
+        Column("first", "str", "", "Score that made one list."),
+        Column("second", "str", "", "Score that made the other, from the same samples."),
+        Column("k", "int64", "", "Length to which both are cut."),
+        Column("n_first_only", "int64", "", "Verbatim candidates on the first list alone."),
+        Column("n_second_only", "int64", "", "Verbatim candidates on the second alone."),
+        Column("difference", "float64", "share", "Precision of the first less the second's."),
+        Column("low", "float64", "share", "95 %, lower end."),
+        Column("high", "float64", "share", "95 %, upper end."),
+        Column("p_value", "float64", "", "Exact McNemar test that both are as precise."),
+        Column("p_corrected", "float64", "", "Holm, over all comparisons of the run."),
+    ),
+)
+
+DISCOVERY = Table(
+    "discovery",
+    (
+        _STRATEGY,
+        Column("n_samples", "int64", "", "Samples drawn so far."),
+        Column("n_tokens", "float64", "tokens", "Their length."),
+        Column("observed", "int64", "", "Distinct passages in the samples drawn first."),
+        Column("expected", "float64", "", "In as many samples drawn at random from all."),
+        Column("low", "float64", "", "95 %, lower end."),
+        Column("high", "float64", "", "95 %, upper end."),
+    ),
+)
+
+
+CALIBRATION = Table(
+    "calibration",
+    (
+        _STRATEGY,
+        Column("score", "str", "", "Score that samples and controls are compared by."),
+        Column("fdr", "float64", "share", "Of the list that is false, on average, at the most."),
+        Column("n_samples", "int64", "", "Samples with the score."),
+        Column("n_controls", "int64", "", "Controls with the score."),
+        Column("n_undefined", "int64", "", "Samples and controls without it, left out."),
+        Column("n_listed", "Int64", "", "Samples on the list; NA = withheld."),
+        Column("estimated_false", "float64", "", "Of them false, estimated; NaN = withheld."),
+        Column("n_listed_looked_up", "Int64", "", "Of them looked up in the training text."),
+        Column("n_listed_verbatim", "Int64", "", "Of those found verbatim."),
+        Column("auc_not_found", "float64", "", "AUC of samples not found against controls."),
+        Column("auc_low", "float64", "", "99 %, lower end; above 0.5 withholds the list."),
+        Column("auc_high", "float64", "", "99 %, upper end."),
+        Column("withheld", "str", "", "Why there is no list; empty if there is one."),
     ),
 )
 

@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from attacks.costs import precision_at_k
 from attacks.estimates import clopper_pearson
+from reports.comparisons import above_random, compare_scores
 from reports.csvfile import write_csv
 from reports.headline import headline, known_truth, not_claimed, percent
 from reports.schema import CONTROL
 from reports.shortlist import Shortlist, select_candidates
+from reports.strategies import number_passages
 
 __all__ = [
     "Shortlist",
@@ -35,11 +38,13 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The frame `summary`. Precision is NaN for a list of which nothing was checked.
+        The frame `summary`. Precision is NaN for a list of which nothing was checked, and at 10 or
+        50 for a shorter list.
 
     Source
     ------
-    Carlini et al. 2021, Table 2; the intervals are Clopper-Pearson's, 95 %.
+    Carlini et al. 2021, Table 2; the intervals are Clopper-Pearson's, 95 %. Beside a random list:
+    see `comparisons.compare_scores`.
 
     >>> counts = pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"], "n_samples": [9],
     ...     "n_undefined": [0], "n_chosen": [2], "n_duplicates_skipped": [0]})
@@ -50,6 +55,7 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     [[1.0, 0.5]]
     """
     rows = []
+    passages = _passages(candidates)
     for count in counts.to_dict("records"):
         ranks = candidates.get(f"rank:{count['score']}", pd.Series(pd.NA, candidates.index))
         on_list = candidates[(candidates["strategy"] == count["strategy"]) & ranks.notna()]
@@ -62,16 +68,49 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
                 "n_verbatim": len(verbatim),
                 "n_fuzzy": int((on_list["verdict"] == "fuzzy").sum()),
                 **_precision(len(verbatim), int(count["n_chosen"]), n_checked),
+                **_first(on_list.assign(rank=ranks), n_checked),
+                "n_passages": passages.loc[verbatim.index].nunique() if n_checked else pd.NA,
                 "n_distinct_documents": verbatim["doc_id"].nunique(),
                 "longest_match_tokens": longest,
             }
         )
     frame = pd.DataFrame(rows, columns=[*counts.columns, *_MEASURED])
-    return frame.astype({"longest_match_tokens": "Int64"} | dict.fromkeys(_SHARES, "float64"))
+    whole = dict.fromkeys(("longest_match_tokens", "n_passages"), "Int64")
+    frame = frame.astype(whole | dict.fromkeys((*_SHARES, *_AT_K), "float64"))
+    if not {"sample_id", "strategy", "verdict"} <= set(candidates.columns):
+        return frame
+    beside = above_random(compare_scores(candidates, counts))
+    return frame.merge(beside, on=["strategy", "score"], how="left")
 
 
+_KS = (10, 50)
 _SHARES = ("precision", "precision_low", "precision_high")
-_MEASURED = ("n_verbatim", "n_fuzzy", *_SHARES, "n_distinct_documents", "longest_match_tokens")
+_AT_K = tuple(f"precision_at_{k}{end}" for k in _KS for end in ("", "_low", "_high"))
+_MEASURED = (
+    *("n_verbatim", "n_fuzzy", *_SHARES, *_AT_K),
+    *("n_passages", "n_distinct_documents", "longest_match_tokens"),
+)
+
+
+def _passages(candidates: pd.DataFrame) -> pd.Series:
+    """The passage that each verbatim candidate shows by its longest overlap."""
+    verbatim = candidates[candidates["verdict"] == "verbatim"]
+    if not {"doc_offset", "match_n_chars"} <= set(verbatim.columns):
+        return pd.Series(pd.NA, verbatim.index, dtype="Int64")
+    places = verbatim[["doc_id", "doc_offset", "match_n_chars"]]
+    return number_passages(places.rename(columns={"match_n_chars": "n_chars"}))
+
+
+def _first(on_list: pd.DataFrame, n_checked: int) -> dict[str, float]:
+    """Precision of the first 10 and 50 of a list, where it is that long."""
+    row = dict.fromkeys(_AT_K, np.nan)
+    if not n_checked:
+        return row
+    verified = on_list.sort_values("rank")["verdict"] == "verbatim"
+    for k, share in precision_at_k(verified.to_numpy(), _KS).items():
+        name = f"precision_at_{k}"
+        row |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+    return row
 
 
 def _precision(n_verbatim: int, n_chosen: int, n_checked: int) -> dict[str, float]:

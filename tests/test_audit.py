@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny import command
 
 from attacks.estimates import clopper_pearson
 from auditor.audit import run_audit, verify_again
@@ -14,7 +15,7 @@ from auditor.corpora.index import build_index
 from auditor.corpora.reading import read_corpus
 from auditor.errors import ModelError, RunError
 from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
-from auditor.language_models.loading import load_model
+from auditor.language_models.loading import load_model, load_vocabulary
 from auditor.store import load_run
 from reports import schema
 
@@ -142,6 +143,54 @@ def test_precision_is_the_share_of_verbatim_candidates_with_its_interval(run):
         )
 
 
+def test_whole_strategies_are_judged_by_all_of_their_samples(run, training):
+    """Each sample searched the slow way: windows of 100 characters, and of 32 tokens."""
+    everything = "\x00".join(training.values())
+    vocabulary = load_vocabulary(run.config.model)
+    samples, table = run.samples(), run.strategies().set_index("strategy")
+    for strategy, own in samples.groupby("strategy"):
+        n = 0
+        for row in own.itertuples():
+            at = [0, *vocabulary.token_ends(row.token_ids).tolist()]
+            spans = [(a, b) for a, b in zip(at, at[32:], strict=False) if b > a]
+            spans += [(i, i + 100) for i in range(len(row.text) - 99)]
+            n += any(row.text[a:b] in everything for a, b in spans)
+        assert table.loc[strategy, "n_verbatim"] == n
+        assert table.loc[strategy, "n_looked_up"] == len(own)
+        assert table.loc[strategy, "n_tokens"] == own["n_tokens"].sum()
+    assert table["n_verbatim"].sum() > 4
+    repeated = run.summary().set_index("strategy")["strategy_total"].dropna()
+    assert (repeated == table["total"].reindex(repeated.index)).all()
+    assert "What the sampling as a whole gives away" in run.report.read_text(encoding="utf-8")
+
+
+def test_of_more_text_than_memory_is_meant_for_the_first_samples_are_looked_up(
+    run, tmp_path, monkeypatch
+):
+    whole = run.strategies().set_index("strategy")
+    monkeypatch.setattr("auditor.stages.unselected._MOST_BYTES", 3 * 5_000)
+    again = verify_again(copied(run, tmp_path), {"min_match_chars": 100})
+    table = again.strategies().set_index("strategy")
+    for strategy, own in again.samples().groupby("strategy"):
+        n = int((own["n_bytes"].cumsum() <= 5_000).sum())
+        assert table.loc[strategy, "n_looked_up"] == n < whole.loc[strategy, "n_looked_up"]
+    assert any("looked up in the training text besides" in note for note in again.notes())
+    pd.testing.assert_frame_equal(again.candidates(), run.candidates())
+
+
+def test_costs_are_told_in_seconds_and_money_and_change_no_file_but_the_page(run, bed):
+    before = {p.name: p.read_bytes() for p in run.path.glob("*.csv")}
+    told = command("report", run.path, "--price-per-hour", 36, "--json")
+    assert told.code == 0, told.err
+    timed = load_run(run.path).manifest["stages"]["sample"]["strategies"]
+    for row in json.loads(told.out)["costs"]:
+        seconds = timed[row["strategy"]]["seconds"]
+        if row["n_verbatim"]:
+            assert np.isclose(row["seconds_per_verbatim"], seconds / row["n_verbatim"])
+            assert np.isclose(row["money_per_verbatim"], seconds / 100 / row["n_verbatim"])
+    assert {p.name: p.read_bytes() for p in run.path.glob("*.csv")} == before
+
+
 def test_reported_figures_equal_a_slow_float64_computation(run, bed):
     target, small = (load_model(s) for s in (bed.target, bed.references["small"]))
     rows = run.samples().set_index("sample_id")
@@ -200,6 +249,9 @@ def test_batch_size_and_shards_change_nothing(run, bed, tmp_path):
 def test_frames_hold_the_columns_that_the_schema_names(run):
     schema.check(run.candidates(), schema.CANDIDATES)
     schema.check(run.summary(), schema.SUMMARY)
+    schema.check(run.strategies(), schema.STRATEGIES)
+    schema.check(run.discovery(), schema.DISCOVERY)
+    schema.check(run.comparisons(), schema.COMPARISONS)
     schema.check(run.scores(), schema.SCORES)
     schema.check(run.samples(), schema.SAMPLES)
     schema.check(run.matches(), schema.MATCHES)

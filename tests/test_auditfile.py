@@ -43,18 +43,23 @@ OTHER = {
     "dtype": "float32",
     "bos": "<s>",
     "truth": "truth.parquet",
+    "controls": ["held-out"],
+    "fdr": 0.1,
     "canaries": "canaries.json",
     "shard_size": 511,
     "offline": True,
     "batch_size": 3,
     "device": "cpu",
     "out": "elsewhere",
+    "price_per_hour": 2.5,
     "reveal": True,
     "gates": {"max_verified": 3},
     "notify": {"command": ["true"]},
     "schedule": {"cron": "0 3 * * 1"},
 }
-HOW_IT_IS_MADE = {"offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule"}
+HOW_IT_IS_MADE = {"price_per_hour"} | {
+    *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
+}
 
 
 def test_the_digest_test_knows_every_setting():
@@ -63,8 +68,9 @@ def test_the_digest_test_knows_every_setting():
 
 @pytest.mark.parametrize("field", sorted(AuditConfig.model_fields))
 def test_the_digest_stands_for_the_content_alone(field):
-    # An index stands in place of a corpus, so it is tried beside none.
-    start = {**BASE, "corpus": []} if field == "index" else BASE
+    # An index stands in place of a corpus, so it is tried beside none; a rate needs controls.
+    beside = {"index": {"corpus": []}, "fdr": {"controls": ["held-out"]}}
+    start = {**BASE, **beside.get(field, {})}
     base, other = make_config(start), make_config({**start, field: OTHER[field]})
     assert (base.digest == other.digest) == (field in HOW_IT_IS_MADE)
 

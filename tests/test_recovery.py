@@ -34,7 +34,10 @@ store.write_atomically = dying
 run_audit(**given)
 """
 
-_RESULTS = ("candidates.csv", "summary.csv", "candidates.parquet", "matches/matches.parquet")
+_RESULTS = (
+    *("candidates.csv", "summary.csv", "strategies.csv", "discovery.csv", "comparisons.csv"),
+    *("candidates.parquet", "matches/matches.parquet"),
+)
 
 
 def _settings(bed, out):

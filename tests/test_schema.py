@@ -4,10 +4,14 @@ import pandas as pd
 import pytest
 
 from reports.schema import (
+    CALIBRATION,
     CANDIDATES,
+    COMPARISONS,
+    DISCOVERY,
     MATCHES,
     SAMPLES,
     SCORES,
+    STRATEGIES,
     SUMMARY,
     check,
     conform,
@@ -16,6 +20,7 @@ from reports.schema import (
 )
 
 TABLES = [SAMPLES, SCORES, CANDIDATES, SUMMARY, MATCHES]
+TABLES += [STRATEGIES, DISCOVERY, COMPARISONS, CALIBRATION]
 
 
 def frame_of(table):

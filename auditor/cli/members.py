@@ -8,6 +8,9 @@ import click
 
 from auditor.cli.printing import say
 
+# How texts are scored; without a model there is nothing to score.
+_SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "device")
+
 
 @click.command()
 @click.option(
@@ -32,6 +35,16 @@ from auditor.cli.printing import say
 )
 @click.option("--text-field", help="The field that holds the text.")
 @click.option(
+    "--nonmember-prefix", metavar="FILE", help="Other unseen texts, for ReCaLL; with --model."
+)
+@click.option(
+    "--frequencies",
+    multiple=True,
+    metavar="CORPUS",
+    help="Text in which tokens are counted, for DC-PDD; with --model.",
+)
+@click.option("--neighbours", type=int, help="Neighbours of each text; with --model.")
+@click.option(
     "--score", "scores", multiple=True, metavar="NAME", help="Compare by this one; any number."
 )
 @click.option("--list-by", metavar="NAME", help="Score of the short list.  [default: the first]")
@@ -48,7 +61,7 @@ from auditor.cli.printing import say
 @click.option("--out", metavar="DIR", help="Write tables and the page there.")
 @click.option("--overwrite", is_flag=True, help="Replace the comparison in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-def members(members, nonmembers, out, overwrite, as_json, bos, dtype, device, **asked) -> None:
+def members(members, nonmembers, out, overwrite, as_json, **asked) -> None:
     """Can the model's scores tell its training text from other text?
 
     Compares texts said to be members with known non-members, score by score, beside baselines that
@@ -66,8 +79,10 @@ def members(members, nonmembers, out, overwrite, as_json, bos, dtype, device, **
 
     if out:
         check_out(out, overwrite=overwrite)  # before any model is loaded
-    scoring = {k: v for k, v in (("bos", bos), ("dtype", dtype), ("device", device)) if v}
-    report = audit_members(members, nonmembers, progress=for_terminal(), **asked, **scoring)
+    for name in _SCORING:  # what was not said is left to the library
+        if not asked[name]:
+            del asked[name]
+    report = audit_members(members, nonmembers, progress=for_terminal(), **asked)
     if out:
         save(report, out, overwrite=overwrite)
     if as_json:

@@ -87,6 +87,13 @@ _FLAGS: list[Callable] = [
         metavar="WHAT",
         help="Verbatim but for `whitespace` or `case`; both may be given.",
     ),
+    click.option(
+        "--controls",
+        multiple=True,
+        metavar="SPEC",
+        help="Text of the same kind that the model did not see: lists are held at --fdr.",
+    ),
+    click.option("--fdr", type=float, help="False share of such a list.  [default: 0.05]"),
     click.option("--truth", metavar="PATH", help="A testbed's truth.parquet."),
     click.option("--canaries", metavar="FILE", help="Measure these, of `auditor canaries create`."),
     click.option("--seed", type=int, help="Decides every sample.  [default: 0]"),
@@ -97,6 +104,9 @@ _FLAGS: list[Callable] = [
     click.option("--shard-size", type=int, help="Samples of a file.  [default: 512]"),
     click.option(
         "--reveal", is_flag=True, default=None, help="Show personal data in the report and CSV."
+    ),
+    click.option(
+        "--price-per-hour", type=float, help="Of the machine: tells what a find costs in money."
     ),
     click.option("--out", metavar="DIR", help="The run's folder.  [default: runs/MODEL-DIGEST]"),
 ]

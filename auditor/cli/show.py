@@ -14,6 +14,9 @@ from auditor.scheduling.figures import exposure
 from auditor.scheduling.judged import Judged
 from auditor.stages.standing import standing
 from auditor.store import Run
+from reports.calibration import ASSUMES
+from reports.calibration_section import shown_calibration
+from reports.claims import shown_costs, shown_strategies
 from reports.escaping import visible
 from reports.tables import headline, not_claimed, table2
 
@@ -35,6 +38,8 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         say(sentence)
     click.echo()
     print_frame(table2(summary), "Verbatim of chosen, precision (95 % interval)")
+    _show_claims(run)
+    _show_lists(run)
     if (truth := _truth(run, candidates)) is not None:
         click.echo()
         print_frame(truth, "Known truth: documents extracted, by repeats in the training text")
@@ -71,6 +76,36 @@ def show_judged(judged: Judged, *, as_json: bool = False) -> None:
             say(f"{told[0].upper()}{told[1:]}.")
 
 
+def _show_claims(run: Run) -> None:
+    """What the sampling as a whole gives away and costs, where samples were looked up."""
+    from auditor.stages.claims import costs_of
+
+    strategies = run.strategies()
+    if not (strategies["n_looked_up"] > 0).any():
+        return
+    click.echo()
+    print_frame(shown_strategies(strategies), "Samples as drawn, and what is left (95 % interval)")
+    click.echo()
+    # What a passage costs in seconds and money is on the page; a terminal has no room for it.
+    wide = ["Seconds a passage", "Money a passage"]
+    print_frame(
+        shown_costs(costs_of(run, strategies)).drop(columns=wide, errors="ignore"),
+        "What a find costs in sampling: a verbatim sample; a passage",
+    )
+
+
+def _show_lists(run: Run) -> None:
+    """The lists against controls, where there are controls."""
+    calibration = run.calibration()
+    if calibration.empty:
+        return
+    click.echo()
+    rate = 100 * calibration["fdr"].iloc[0]
+    title = f"Samples above the controls, at a false discovery rate of {rate:g} %"
+    print_frame(shown_calibration(calibration), title)
+    say(f"This rests on: {ASSUMES[0]}", err=True)
+
+
 def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
     from auditor.stages.reporting import truth_table
 
@@ -88,8 +123,9 @@ def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
 
 def summary_json(run: Run) -> dict:
     """Counts only, no text: what a script would want."""
-    frame = run.summary()
-    rows = json.loads(frame.to_json(orient="records", double_precision=15))
+    from auditor.stages.claims import costs_of
+
+    rows, strategies = _records(run.summary()), run.strategies()
     verdicts = run.candidates()["verdict"].value_counts()
     return {
         "run": str(run.path),
@@ -97,7 +133,15 @@ def summary_json(run: Run) -> dict:
         "complete": run.complete,
         "candidates": {str(k): int(v) for k, v in verdicts.items()},
         "summary": rows,
+        "strategies": _records(strategies),
+        "costs": _records(costs_of(run, strategies)),
+        "calibration": _records(run.calibration()),
     }
+
+
+def _records(frame: pd.DataFrame) -> list[dict]:
+    """Rows as plain data; what has no value is null."""
+    return json.loads(frame.to_json(orient="records", double_precision=15))
 
 
 def print_frame(frame: pd.DataFrame, title: str) -> None:

@@ -64,10 +64,19 @@ def verify(run, as_json, **given) -> None:
 
 @click.command()
 @click.argument("run")
+@click.option(
+    "--controls", multiple=True, metavar="SPEC", help="Held-out text, in place of the run's."
+)
+@click.option("--fdr", type=float, help="False share of a list against it.  [default: 0.05]")
+@click.option("--price-per-hour", type=float, help="Of the machine: what a find costs in money.")
 @click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def report(run, reveal, as_json) -> None:
+def report(run, reveal, as_json, **given) -> None:
     """Write a run's tables and page again, and print the summary.
+
+    With --controls, text of the same kind that the model was not trained on, the samples are
+    listed that score above it, at a false discovery rate of --fdr. The models judge the controls,
+    so they must be there.
 
     Personal data is masked in the page and in candidates.csv, unless --reveal is given; the next
     report masks it again. Of an audit that was cut short, the report shows what there is so far.
@@ -75,7 +84,9 @@ def report(run, reveal, as_json) -> None:
     from auditor.audit import report_again
     from auditor.cli.show import show_run
 
-    show_run(report_again(run, reveal=reveal, progress=_progress()), as_json=as_json)
+    changes = {name: value for name, value in given.items() if value not in (None, ())}
+    made = report_again(run, changes, reveal=reveal, progress=_progress())
+    show_run(made, as_json=as_json)
 
 
 def _config(run):

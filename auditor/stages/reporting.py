@@ -13,9 +13,12 @@ from auditor.config import AuditConfig
 from auditor.errors import ConfigError
 from auditor.stages.about import about
 from auditor.stages.assembling import assemble
+from auditor.stages.claims import Claims, make_claims, with_claims, with_p_values, write_claims
 from auditor.stages.context import Context
 from auditor.stages.standing import standing
 from auditor.store import Run
+from reports.calibration_section import calibration_section
+from reports.claims_section import claims_section
 from reports.drawings import draw_figures, figure_files
 from reports.headline import headline, known_truth, not_claimed
 from reports.html import ReportPage, render_report
@@ -34,16 +37,22 @@ def report(context: Context) -> None:
     with context.timed("report"), context.progress.stage("reporting", 1, "pages") as bar:
         made = assemble(context)
         summary = summarize(made.candidates, made.counts)
-        run.write("candidates.parquet", made.candidates)
+        if config.price_per_hour is not None:
+            run.manifest["price_per_hour"] = config.price_per_hour
+        claims = make_claims(run, made.candidates, made.counts)
+        candidates = with_p_values(made.candidates, claims)
+        summary = with_claims(summary, claims)
+        run.write("candidates.parquet", candidates)
         run.write("summary.parquet", summary)
-        shown = made.candidates
+        shown = candidates
         if not config.reveal:
             shown, _ = mask_candidates(shown, made.personal)
-        run.write_bytes("candidates.csv", _csv(shown))
-        run.write_bytes("summary.csv", _csv(summary))
+        run.write_bytes("candidates.csv", as_csv(shown))
+        run.write_bytes("summary.csv", as_csv(summary))
+        write_claims(run, claims)
         run.manifest["revealed"] = config.reveal
         page = make_page(
-            run, made.candidates, summary, personal=made.personal, reveal=config.reveal
+            run, candidates, summary, claims, personal=made.personal, reveal=config.reveal
         )
         drawings = draw_figures(page)
         for name, text in (
@@ -60,6 +69,7 @@ def make_page(
     run: Run,
     candidates: pd.DataFrame,
     summary: pd.DataFrame,
+    claims: Claims,
     *,
     personal: Sequence[Sequence[Item]],
     reveal: bool,
@@ -92,6 +102,10 @@ def make_page(
         scores=run.scores(),
         candidates=candidates,
         truth_table=truth,
+        claims=claims_section(
+            summary, claims.strategies, claims.discovery, claims.comparisons, claims.costs
+        ),
+        calibration=calibration_section(claims.calibration),
     )
 
 
@@ -127,7 +141,8 @@ def read_truth(config: AuditConfig) -> pd.DataFrame:
     return truth[wanted]
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
+def as_csv(frame: pd.DataFrame) -> bytes:
+    """A frame as CSV, text made safe for spreadsheets."""
     sink = io.StringIO()
     write_csv(frame, sink)
     return sink.getvalue().encode("utf-8")

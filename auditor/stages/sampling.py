@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pyarrow as pa
 
@@ -48,10 +50,15 @@ def sample(context: Context) -> None:
         context.timed("sample") as entry,
         context.progress.stage("sampling", tokens, "tokens") as bar,
     ):
+        each = entry.setdefault("strategies", {})
         for strategy, stem, ids in missing:
+            begun = time.monotonic()
             table = _shard(context, model, sources[strategy.name], strategy, ids, bar)
             n = int(pa.compute.sum(table["n_tokens"]).as_py())
             entry["tokens"] = entry.get("tokens", 0) + n
+            spent = each.setdefault(strategy.name, {"seconds": 0.0, "tokens": 0})
+            spent["seconds"] = round(spent["seconds"] + time.monotonic() - begun, 3)
+            spent["tokens"] += n
             context.run.write(f"samples/{stem}.parquet", table)
 
 

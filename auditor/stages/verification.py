@@ -1,4 +1,4 @@
-"""Stage 4: find the candidates in the training text."""
+"""Stage 4: find the candidates, and the samples as they were drawn, in the training text."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from auditor.corpora.streams import is_packed
 from auditor.progress import steps
 from auditor.stages.context import TARGET, Context
 from auditor.stages.shortlisting import SAMPLES
+from auditor.stages.unselected import UNSELECTED, n_looked_up, needles_of, note_of, unselected
 
 MATCHES, FUZZY, NEAR = (f"matches/{name}.parquet" for name in ("matches", "fuzzy", "near"))
 
 _PIECE_BYTES = 1 << 20
+_FILES = (MATCHES, FUZZY, NEAR, UNSELECTED)
 
 
 def is_due(context: Context) -> bool:
     """Whether there is training text that the candidates were not looked for in yet."""
-    done = all(context.run.has(name) for name in (MATCHES, FUZZY, NEAR))
+    done = all(context.run.has(name) for name in _FILES)
     return context.config.has_training_text and not done
 
 
@@ -49,14 +51,22 @@ def _training_text(config: AuditConfig) -> Corpus | Index:
 
 
 def verify(context: Context) -> None:
-    """Write matches/: every verbatim overlap, and the nearest passage of what has none."""
+    """Write matches/: every verbatim overlap, and the nearest passage of a candidate without one.
+
+    All samples, as far as memory allows, are looked for in the same pass: what is said of a whole
+    strategy must not rest on candidates, which were chosen for being suspicious.
+    """
     run = context.run
     if not is_due(context):
         return
     corpus = _training_text(context.config)
     needles = _needles(context)
+    listed = {n.sample_id for n in needles}
+    drawn = unselected(context)
     with context.timed("verify"):
-        matches = _matches(context, needles, corpus)
+        others = [n for n in needles_of(context, drawn) if n.sample_id not in listed]
+        overlaps = _matches(context, [*needles, *others], corpus)
+        matches = [m for m in overlaps if m.sample_id in listed]
         found = {m.sample_id for m in matches}
         rest = [n for n in needles if n.sample_id not in found]
         with context.progress.stage("fuzzy matching", _size(corpus), "bytes") as bar:
@@ -66,9 +76,17 @@ def verify(context: Context) -> None:
             encode = context.vocabulary(TARGET).encode
             near = find_near(regions, corpus, encode=encode, progress=steps(bar))
         _describe(context, corpus)
+        note_of(context, drawn)
+    run.write(UNSELECTED, _table(_of(overlaps, drawn), Match), looked_up=n_looked_up(drawn))
     run.write(MATCHES, _table(matches, Match))
     run.write(FUZZY, _table(list(fuzzy.values()), FuzzyMatch))
     run.write(NEAR, _table(near, NearMatch))
+
+
+def _of(overlaps: list[Match], drawn: dict[str, pa.Table]) -> list[Match]:
+    """Overlaps of the samples as they were drawn, candidates among them or not."""
+    ids = {key for table in drawn.values() for key in table["sample_id"].to_pylist()}
+    return [m for m in overlaps if m.sample_id in ids]
 
 
 def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) -> list[Match]:
@@ -109,11 +127,7 @@ def _regions(
 
 def _needles(context: Context) -> list[Needle]:
     table = context.run.read(SAMPLES, ["sample_id", "text", "token_ids"])
-    vocabulary = context.vocabulary(TARGET)
-    return [
-        Needle(row["sample_id"], row["text"], vocabulary.token_ends(row["token_ids"]))
-        for row in table.to_pylist()
-    ]
+    return needles_of(context, {"": table})
 
 
 _PLACES = pa.list_(pa.struct({"doc_id": pa.string(), "offset": pa.int64()}))

@@ -1,0 +1,68 @@
+"""Samples as they were drawn, chosen by nothing: what is said of a whole strategy rests on them.
+
+The first samples of a strategy are as good as any: each depends on its own number and the seed
+alone. How many are taken depends on their size alone, so that the same config takes the same.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from auditor.corpora.needles import Needle
+from auditor.stages.context import TARGET, Context
+
+UNSELECTED = "matches/unselected.parquet"
+
+# Text that is looked for at once; the matcher takes about 30 bytes of memory for each byte.
+_MOST_BYTES = 64 << 20
+_COLUMNS = ["sample_id", "text", "token_ids", "n_bytes"]
+
+
+def unselected(context: Context) -> dict[str, pa.Table]:
+    """The first samples of each strategy, all of them where they fit: sample_id, text, token_ids.
+
+    Every strategy gets the same share of the memory, and one sample at the least.
+    """
+    budget = _MOST_BYTES // len(context.config.strategies)
+    found = {}
+    for strategy in context.config.strategies:
+        parts: list[pa.Table] = []
+        left = budget
+        for stem, _ in context.shards(strategy):
+            table = context.run.read(f"samples/{stem}.parquet", _COLUMNS)
+            so_far = pa.compute.cumulative_sum(table["n_bytes"]).to_numpy()
+            n = int((so_far <= left).sum())
+            if n < len(table):
+                parts.append(table.slice(0, n if parts else max(1, n)))
+                break
+            parts.append(table)
+            left -= int(so_far[-1])
+        found[strategy.name] = pa.concat_tables(parts).drop_columns("n_bytes")
+    return found
+
+
+def needles_of(context: Context, tables: dict[str, pa.Table]) -> list[Needle]:
+    """The samples of these tables as what is looked for."""
+    vocabulary = context.vocabulary(TARGET)
+    return [
+        Needle(row["sample_id"], row["text"], vocabulary.token_ends(row["token_ids"]))
+        for table in tables.values()
+        for row in table.to_pylist()
+    ]
+
+
+def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:
+    """How many samples of each strategy these are."""
+    return {name: len(table) for name, table in tables.items()}
+
+
+def note_of(context: Context, tables: dict[str, pa.Table]) -> None:
+    """Tell which strategies are judged by their first samples alone."""
+    n = context.config.samples
+    for name, table in tables.items():
+        if len(table) < n:
+            context.note(
+                f"Of {name}, the first {len(table):,} of {n:,} samples were looked up in the "
+                "training text besides the candidates: what is said of the whole strategy rests "
+                "on them."
+            )

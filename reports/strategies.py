@@ -1,0 +1,167 @@
+"""What is said of a whole way of sampling: its precision, what is left to find, what a find costs.
+
+All of it rests on samples that nothing has selected. Candidates would not do: a score chose them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from attacks.costs import cost_per_passage
+from attacks.discovery import DiscoveryCurve, discovery_curve, distinct_passages
+from attacks.estimates import proportion
+from reports.schema import DISCOVERY, STRATEGIES
+
+RESTS_ON = (
+    (
+        "A passage is a stretch of the training text at the first place where it stands; those "
+        "that overlap are one passage."
+    ),
+    (
+        "Estimates take samples as drawn independently and alike. Passages much rarer than those "
+        "seen once are beyond them, so a total is rather too low than too high."
+    ),
+    "Only text that was given could be found: what the model learned elsewhere is not counted.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Strategies:
+    """What `judge_strategies` found.
+
+    table : DataFrame
+        The frame `strategies`.
+    discovery : DataFrame
+        The frame `discovery`; no row for a strategy whose samples are not independent.
+    """
+
+    table: pd.DataFrame
+    discovery: pd.DataFrame
+
+
+def number_passages(matches: pd.DataFrame) -> pd.Series:
+    """The passage that each overlap shows: one number for all that overlap in the training text.
+
+    Parameters
+    ----------
+    matches : DataFrame
+        doc_id, doc_offset, n_chars.
+
+    Returns
+    -------
+    Series of int64, by the frame's index
+
+    >>> number_passages(pd.DataFrame({"doc_id": ["b", "a", "b"], "doc_offset": [0, 0, 90],
+    ...     "n_chars": [100, 100, 100]})).tolist()
+    [1, 0, 1]
+    """
+    # By name, so that numbers do not depend on the order of the rows.
+    documents = pd.factorize(matches["doc_id"], sort=True)[0]
+    starts = matches["doc_offset"].to_numpy(np.int64)
+    ends = starts + matches["n_chars"].to_numpy(np.int64)
+    return pd.Series(distinct_passages(documents, starts, ends), matches.index, dtype=np.int64)
+
+
+def judge_strategies(
+    samples: pd.DataFrame,
+    matches: pd.DataFrame | None,
+    looked_up: Mapping[str, int],
+    *,
+    dependent: Mapping[str, str] | None = None,
+) -> Strategies:
+    """Precision, passages, what is left and cost of each strategy, from unselected samples.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        sample_id, strategy, n_tokens of every sample, in the order of drawing.
+    matches : DataFrame or None
+        Every overlap of the samples that were looked up, as in the frame `matches`; None = no
+        training text was given.
+    looked_up : mapping of strategy to int
+        How many samples of it were looked up: its first ones.
+    dependent : mapping of strategy to str, optional
+        Why the samples of a strategy are not independent; its estimates are withheld.
+
+    Returns
+    -------
+    Strategies
+
+    Source
+    ------
+    As `attacks.richness` and `attacks.discovery`; intervals are 95 %.
+
+    Two samples hold one passage, a third none; of the next sample nothing new is expected:
+
+    >>> samples = pd.DataFrame({"sample_id": ["a", "b", "c"], "strategy": "top-n", "n_tokens": 9})
+    >>> matches = pd.DataFrame({"sample_id": ["a", "b"], "doc_id": "d", "doc_offset": [0, 50],
+    ...     "n_chars": 100})
+    >>> judge_strategies(samples, matches, {"top-n": 3}).table[["n_passages", "new_rate"]].values
+    array([[1., 0.]])
+    """
+    found = None if matches is None else matches.assign(passage=number_passages(matches))
+    rows, curves = [], []
+    for strategy, own in samples.groupby("strategy", sort=False, observed=True):
+        n = 0 if found is None else looked_up.get(str(strategy), 0)
+        rows.append({"strategy": strategy, "n_samples": len(own)})
+        if found is None or not n:
+            rows[-1] |= _not_checked(own)
+            continue
+        drawn = own.head(n)
+        places = pd.Series(np.arange(n), drawn["sample_id"])
+        hits = found[found["sample_id"].isin(places.index)]
+        at, what = places.loc[hits["sample_id"]].to_numpy(), hits["passage"].to_numpy()
+        curve = discovery_curve(at, what, drawn["n_tokens"].to_numpy())
+        why = (dependent or {}).get(str(strategy), "")
+        rows[-1] |= _checked(drawn, len(np.unique(at)), curve, why)
+        if not why:
+            curves.append(_curve(str(strategy), curve))
+    names = [c.name for c in DISCOVERY.columns]
+    discovery = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=names)
+    return Strategies(_typed(pd.DataFrame(rows), STRATEGIES), _typed(discovery, DISCOVERY))
+
+
+def _typed(frame: pd.DataFrame, table) -> pd.DataFrame:
+    """A frame with the columns of its table, in order and of their types."""
+    return frame.reindex(columns=[c.name for c in table.columns]).astype(
+        {c.name: c.dtype for c in table.columns}
+    )
+
+
+_ESTIMATES = ("new_rate", "new_rate_low", "new_rate_high", "total", "total_low", "total_high")
+
+
+def _not_checked(own: pd.DataFrame) -> dict:
+    counts = dict.fromkeys(("n_looked_up", "n_verbatim", "n_passages", "n_once", "n_twice"), 0)
+    why = "no training text was given"
+    return {**counts, "n_tokens": int(own["n_tokens"].sum()), "withheld": why}
+
+
+def _checked(drawn: pd.DataFrame, n_verbatim: int, curve: DiscoveryCurve, why: str) -> dict:
+    left, n_tokens = curve.left, int(drawn["n_tokens"].sum())
+    share = proportion(n_verbatim, len(drawn))
+    cost = cost_per_passage(n_verbatim, len(drawn), float(n_tokens))
+    row = {
+        "n_looked_up": len(drawn),
+        "n_tokens": n_tokens,
+        "n_verbatim": n_verbatim,
+        "precision": share.value,
+        "n_passages": left.n_distinct,
+        "n_once": left.n_once,
+        "n_twice": left.n_twice,
+        "tokens_per_verbatim": cost.value,
+        "tokens_per_passage": n_tokens / left.n_distinct if left.n_distinct else np.inf,
+        "withheld": why or left.withheld,
+    }
+    if why:  # a count stays a count; an interval or an estimate would be wrong
+        return row
+    row |= {"precision_low": share.low, "precision_high": share.high}
+    row |= {"tokens_per_verbatim_low": cost.low, "tokens_per_verbatim_high": cost.high}
+    return row | {name: getattr(left, name) for name in _ESTIMATES}
+
+
+def _curve(strategy: str, curve: DiscoveryCurve) -> pd.DataFrame:
+    names = ("n_samples", "n_tokens", "observed", "expected", "low", "high")
+    return pd.DataFrame({"strategy": strategy} | {name: getattr(curve, name) for name in names})
