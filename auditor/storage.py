@@ -74,6 +74,19 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
         os.close(descriptor)
 
 
+def make_own(folder: Path, kind: Kind = RunError) -> None:
+    """A folder that is its owner's alone from now on, made if need be, whatever the umask.
+
+    Raises
+    ------
+    AuditError
+        Of that kind, if it cannot be made.
+    """
+    with disk_trouble(folder, kind):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+
+
 def part_name(path: Path) -> Path:
     """The name that a file has until it is whole.
 

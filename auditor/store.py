@@ -19,7 +19,7 @@ from auditor.config import AuditConfig, make_config
 from auditor.damage import altered
 from auditor.errors import AuditError, RunError
 from auditor.manifest import FORMAT, MANIFEST, differences, read_manifest, shard_order
-from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
+from auditor.storage import LOCK, disk_trouble, locked, make_own, part_name, write_atomically
 
 
 class Run(ClaimTables):
@@ -246,8 +246,7 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
     _refuse_other(path, config)
     with disk_trouble(path):
         is_new = not path.exists()
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.chmod(0o700)
+    make_own(path)
     with locked(path):
         # Once more, now that nobody else can write: another process may have been faster.
         _refuse_other(path, config)

@@ -254,9 +254,10 @@ def careless():
 
 
 def modes(path):
-    """Files and folders that anybody but their owner may touch."""
-    found = [path, *path.rglob("*")] if path.is_dir() else [path]
-    return [str(p) for p in found if stat.S_IMODE(p.lstat().st_mode) & 0o077]
+    """Files and folders that anybody but their owner can get at."""
+    if stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0:
+        return []  # nobody else comes past it
+    return [str(p) for p in (path, *path.rglob("*")) if stat.S_IMODE(p.lstat().st_mode) & 0o077]
 
 
 @pytest.mark.parametrize("is_there", [False, True])

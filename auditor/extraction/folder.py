@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from auditor.errors import RunError
-from auditor.storage import write_atomically
+from auditor.storage import make_own, write_atomically
 from reports.csvfile import write_csv
 
 _MANIFEST = "extraction.json"
@@ -60,6 +60,7 @@ def save(
         If the folder holds something else, or cannot be written.
     """
     refuse_other(out, asked)
+    make_own(out)
     for name, frame in tables.items():
         sink = io.BytesIO()
         frame.to_parquet(sink, index=False)

@@ -14,7 +14,7 @@ from attacks.estimates import proportion
 from auditor.errors import RunError
 from auditor.finetuning.comparison import Comparison, figure_names
 from auditor.finetuning.run_comparison import RunComparison
-from auditor.storage import write_atomically
+from auditor.storage import make_own, write_atomically
 from reports.comparison_figures import change_figure, training_figure
 from reports.comparison_page import ComparisonPage, render_comparison
 from reports.csvfile import write_csv
@@ -125,6 +125,7 @@ def _save(
 ) -> Path:
     """Each file whole or not at all, the manifest last; another comparison's folder is refused."""
     _refuse_other(out, facts)
+    make_own(out)
     for name, frame in tables.items():
         clean = frame.map(_encodable)
         sink, text = io.BytesIO(), io.StringIO()

@@ -75,13 +75,7 @@ def refuse_other(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """The folder, made if need be, for this process alone."""
-    try:
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        out.chmod(0o700)  # what a model was trained on can be got out of it again
-    except OSError as error:
-        raise RunError(
-            f"--out {out} cannot be made ({error.strerror}). Choose another --out."
-        ) from None
+    storage.make_own(out)  # what a model was trained on can be got out of it again
     with storage.locked(out):
         yield
 

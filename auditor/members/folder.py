@@ -13,7 +13,7 @@ import pandas as pd
 from auditor.errors import RunError
 from auditor.members.evaluating import MembersReport
 from auditor.members.tables import shown_table
-from auditor.storage import write_atomically
+from auditor.storage import make_own, write_atomically
 from reports.csvfile import write_csv
 from reports.membership_page import MembersPage, render_members
 
@@ -59,6 +59,7 @@ def save(report: MembersReport, out: str | Path, *, overwrite: bool = False) -> 
     """
     check_out(out, overwrite=overwrite)
     folder = Path(out)
+    make_own(folder)
     for name, frame in (("members", report.table), ("listed", report.listed)):
         sink, text = io.BytesIO(), io.StringIO(newline="")
         clean = _storable(frame)

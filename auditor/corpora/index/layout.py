@@ -19,7 +19,7 @@ from typing import Any
 
 from auditor.corpora.index.plans import plan_fault
 from auditor.errors import CorpusError
-from auditor.storage import LOCK, disk_trouble, locked, part_name, write_atomically
+from auditor.storage import LOCK, disk_trouble, locked, make_own, part_name, write_atomically
 
 VERSION = 1
 PLAN, REPEATS = "index.json", "repeats"
@@ -128,8 +128,7 @@ def open_folder(folder: Path) -> Iterator[None]:
             raise CorpusError(
                 f"{folder} exists and is no index. Choose another folder, or empty it."
             )
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
+    make_own(folder, CorpusError)
     with locked(folder, CorpusError):
         try:
             yield
