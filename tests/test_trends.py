@@ -114,8 +114,8 @@ def test_a_model_with_a_hostile_name_stays_text():
     "harm",
     [
         {"judged": {"gates": [{"gate": 3}, 4], "since": []}},
-        {"judged": [], "models": [], "occasion": "yesterday"},
-        {"occasion": "2026-11-24T03:00", "begun": "", "models": {"target": 3}},
+        {"judged": [], "occasion": "yesterday"},
+        {"occasion": "2026-11-24T03:00", "begun": ""},
         {"judged": {"gates": [GATE | {"limit": []}], "since": SINCE | {"new": "many"}}},
     ],
 )
@@ -126,6 +126,16 @@ def test_a_manifest_that_somebody_changed_is_listed_all_the_same(tmp_path, harm)
     assert command("runs", tmp_path, "--html").code in (0, 1)
     plan = Plan(make_config({"model": "gpt2", "samples": 100, "out": str(tmp_path / "x")}))
     assert len(plan.due(datetime(2026, 11, 30, tzinfo=UTC))) == 1
+
+
+@pytest.mark.parametrize("models", [[], {"target": 3}])
+def test_a_manifest_that_is_none_of_ours_is_listed_with_the_reason(tmp_path, models):
+    run = planted_run(tmp_path / "run", [passage(1)], lists(("top-n", "zlib", 1, 1)))
+    manifest = {**run.manifest, "models": models}
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    (row,) = json.loads(command("runs", tmp_path, "--json").out)
+    assert row["state"] == "unreadable"
+    assert "is not what a run writes: models" in row["why"]
 
 
 def test_changed_weights_are_said():
