@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: demo test lint types unit docs bench break clean
+.PHONY: demo test lint types unit docs bench break notebooks clean
 
 demo: $(VENV)/.ready ## a model whose memorization is known, audited: demo/run/report.html
 	$(BIN)/auditor demo demo
@@ -25,6 +25,13 @@ unit: $(VENV)/.ready-dev
 docs: $(VENV)/.ready-dev ## the pages that are generated
 	$(BIN)/python -m auditor.cli.reference > docs/cli.md
 	$(BIN)/python -m attacks.conformance > docs/conformance.md
+	$(BIN)/python -m benchmarks.scale > docs/scale.md
+	$(BIN)/python -m reports.columns > docs/columns.md
+
+notebooks: $(VENV)/.ready ## the notebooks, executed: notebooks/pages/*.html
+	$(INSTALL) '.[gguf,corpora,index,finetune,notebooks]'
+	$(BIN)/python -m nbconvert --execute --to html --HTMLExporter.mathjax_url= \
+	  --HTMLExporter.require_js_url= --output-dir notebooks/pages notebooks/*.ipynb
 
 bench: $(VENV)/.ready-dev ## all that is measured, as one table; kept in bench.json
 	$(BIN)/python -m benchmarks --json bench.json
@@ -52,8 +59,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 # The same, and what checks the code.
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,dev]'
+	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,notebooks,ray,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo notebooks/work notebooks/pages .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from auditor.audit import run_audit
     from auditor.config import AuditConfig, Decoding, Strategy
     from auditor.language_models.loading import load_model
+    from auditor.run_collection import Runs, load_runs
     from auditor.scheduling.judged import audit_and_judge
     from auditor.store import Run, load_run
     from auditor.testbed import build_testbed
@@ -33,12 +34,14 @@ __all__ = [
     "ModelError",
     "Run",
     "RunError",
+    "Runs",
     "Strategy",
     "__version__",
     "audit_and_judge",
     "build_testbed",
     "load_model",
     "load_run",
+    "load_runs",
     "run_audit",
 ]
 
@@ -48,9 +51,11 @@ _HOMES = {
     "Strategy": "auditor.config",
     "Run": "auditor.store",
     "audit_and_judge": "auditor.scheduling.judged",
+    "Runs": "auditor.run_collection",
     "build_testbed": "auditor.testbed",
     "load_model": "auditor.language_models.loading",
     "load_run": "auditor.store",
+    "load_runs": "auditor.run_collection",
     "run_audit": "auditor.audit",
 }
 

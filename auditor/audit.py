@@ -15,6 +15,7 @@ from auditor.progress import Quiet
 from auditor.store import Run, load_run, open_for_writing
 
 STAGES = ("sample", "score", "controls", "shortlist", "verify", "canaries", "report")
+SHARED = ("sample", "score")  # stages that workers share; the others are one pass over the run
 
 
 def run_audit(
@@ -196,13 +197,21 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     if config.truth is not None:
         read_truth(config)
     check_canaries(config)
-    for name, step in steps.items():
-        try:
+    if config.ray is not None or (config.workers or 1) > 1:
+        from auditor.workers.sharing import Workers
+
+        context.workers = Workers(config, run)
+    try:
+        for name, step in steps.items():
+            if name not in SHARED:
+                context.dismiss()
             step(context)
-        except OSError as error:
-            raise _disk(error, run.path) from None
-        if name == until:
-            break
+            if name == until:
+                break
+    except OSError as error:
+        raise _disk(error, run.path) from None
+    finally:
+        context.dismiss()
     if until == "report":
         run.manifest["complete"] = True
         run.save()

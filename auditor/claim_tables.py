@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
-from auditor.errors import RunError
+from auditor.frames import read_frame
+from reports import schema
 
-
-class _Folder(Protocol):
-    path: Path
-    manifest: dict[str, Any]
-
-    def read(self, name: str) -> Any: ...
+if TYPE_CHECKING:
+    from auditor.store import Run
 
 
 class ClaimTables:
     """`strategies()`, `discovery()`, `comparisons()`, `calibration()`, each as its schema says."""
 
-    def strategies(self: _Folder) -> pd.DataFrame:
+    def strategies(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Each strategy as a whole: precision, distinct passages, what is left, cost in tokens."""
-        return _table(self, "strategies")
+        return read_frame(cast("Run", self), schema.STRATEGIES, columns)
 
-    def discovery(self: _Folder) -> pd.DataFrame:
+    def discovery(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Distinct passages against tokens sampled, for each strategy."""
-        return _table(self, "discovery")
+        return read_frame(cast("Run", self), schema.DISCOVERY, columns)
 
-    def comparisons(self: _Folder) -> pd.DataFrame:
+    def comparisons(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Pairs of lists of a strategy: which is the more precise, on the same samples."""
-        return _table(self, "comparisons")
+        return read_frame(cast("Run", self), schema.COMPARISONS, columns)
 
-    def calibration(self: _Folder) -> pd.DataFrame:
+    def calibration(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Samples listed against held-out controls, for each score; empty without controls."""
-        return _table(self, "calibration")
-
-
-def _table(run: _Folder, name: str) -> pd.DataFrame:
-    if f"{name}.parquet" not in run.manifest["shards"]:
-        raise RunError(
-            f"{run.path} has no {name} yet: stage 'report' has not run. "
-            f"Finish the run with: auditor audit --resume {run.path}."
-        )
-    return run.read(f"{name}.parquet").to_pandas()
+        return read_frame(cast("Run", self), schema.CALIBRATION, columns)

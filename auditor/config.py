@@ -75,6 +75,8 @@ class AuditConfig(BaseModel):
     shard_size: Positive = 512
     # How a run is made and what is made of it, not what it is: these leave the digest alone.
     offline: bool = False
+    workers: Positive | None = None
+    ray: Annotated[str, Field(min_length=1)] | None = None
     batch_size: Positive | None = None
     device: str = "auto"
     out: str | None = None
@@ -189,7 +191,7 @@ class AuditConfig(BaseModel):
 
 _HOW = (
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule"),
-    "price_per_hour",
+    *("workers", "ray", "price_per_hour"),
 )
 
 

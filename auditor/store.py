@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,20 @@ from auditor.claim_tables import ClaimTables
 from auditor.config import AuditConfig, make_config
 from auditor.damage import altered
 from auditor.errors import AuditError, RunError
-from auditor.manifest import FORMAT, MANIFEST, differences, read_manifest, shard_order
+from auditor.frames import read_columns, read_frame
+from auditor.manifest import FORMAT, MANIFEST, differences, read_manifest
 from auditor.storage import LOCK, disk_trouble, locked, make_own, part_name, write_atomically
+from reports import schema
 
 
 class Run(ClaimTables):
     """A run's folder, open for reading; `auditor.load_run(path)` makes one.
 
     `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are DataFrames whose
-    columns `reports.schema` explains; where a stage has not run yet they raise a RunError. Each
-    file is checked against the sha256 that the manifest has of it. `manifest` says what was asked
-    and what ran.
+    columns docs/columns.md explains; where a stage has not run yet they raise a RunError. Given
+    `columns` (names, or patterns as `rank:*`), they read no others from the disk. A file that is
+    read whole is checked against the sha256 that the manifest has of it, columns by the checksums
+    of their pages. `manifest` says what was asked and what ran.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]):
@@ -53,25 +56,31 @@ class Run(ClaimTables):
         """The page to open."""
         return self.path / "report.html"
 
-    def samples(self, columns: list[str] | None = None) -> pd.DataFrame:
+    def samples(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Every sample: text, prompt, tokens and their log-probabilities."""
-        return self._stack("samples", columns)
+        return read_frame(self, schema.SAMPLES, columns)
 
-    def scores(self) -> pd.DataFrame:
+    def scores(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Every sample's scores, higher = more likely memorized."""
-        return self._stack("scores")
+        return read_frame(self, schema.SCORES, columns)
 
-    def candidates(self) -> pd.DataFrame:
+    def candidates(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The short lists' samples, one row each, with scores, ranks and verdict."""
-        return self._frame("candidates.parquet", "report")
+        return read_frame(self, schema.CANDIDATES, columns)
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Precision of each strategy and score (the paper's Table 2), one row each."""
-        return self._frame("summary.parquet", "report")
+        return read_frame(self, schema.SUMMARY, columns)
 
-    def matches(self) -> pd.DataFrame:
+    def matches(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Every maximal verbatim overlap of a candidate with the training text."""
-        return self._frame("matches/matches.parquet", "verify")
+        return read_frame(self, schema.MATCHES, columns)
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows of a run."""
+        from auditor.run_card import run_card
+
+        return run_card(self)
 
     def exposure(self) -> pd.DataFrame:
         """How exposed the audit's canaries are: a row a canary and control, no secrets."""
@@ -105,36 +114,6 @@ class Run(ClaimTables):
                     known[reason] = known.get(reason, 0) + n
         return total
 
-    def _frame(self, name: str, stage: str) -> pd.DataFrame:
-        if name not in self.manifest["shards"]:
-            raise RunError(self._not_yet(Path(name).stem, stage))
-        return self._pandas(name)
-
-    def _not_yet(self, what: str, stage: str) -> str:
-        if what == "matches" and not self.config.has_training_text:
-            return (
-                f"{self.path} has no matches: it was given no training text to look in. "
-                f"Give it with: auditor verify {self.path} --corpus PATH."
-            )
-        return (
-            f"{self.path} has no {what} yet: stage {stage!r} has not run. "
-            f"Finish the run with: auditor audit --resume {self.path}."
-        )
-
-    def _stack(self, stage: str, columns: list[str] | None = None) -> pd.DataFrame:
-        names = [n for n in self.manifest["shards"] if n.startswith(stage + "/")]
-        if not names:
-            raise RunError(self._not_yet(stage, stage.removesuffix("s")))
-        ordered = sorted(names, key=lambda name: shard_order(self.manifest, name))
-        return pd.concat([self._pandas(name, columns) for name in ordered], ignore_index=True)
-
-    def _pandas(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
-        table = self.read(name, columns)
-        try:
-            return table.to_pandas()
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise self._unreadable(name, error) from None
-
     def has(self, name: str) -> bool:
         """Whether a file of the run is there as the manifest knows it (by its size)."""
         known = self.manifest["shards"].get(name)
@@ -144,10 +123,15 @@ class Run(ClaimTables):
             return False
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file of the run, checked against its sha256."""
+        """A Parquet file of the run, or some columns of it; checked as `Run` says."""
+        if columns is not None and self.has(name):
+            place = self.place(name)
+            # A page with another checksum than its own: the whole file is read, to say what it is.
+            with suppress(OSError, ValueError, pa.ArrowException):
+                return read_columns(place, columns)
         known = self.manifest["shards"].get(name)
         try:
-            raw = self._place(name).read_bytes()
+            raw = self.place(name).read_bytes()
         except OSError as error:
             raise RunError(f"{self.path / name} cannot be read ({error.strerror}).") from None
         if known is None or hashlib.sha256(raw).hexdigest() != known["sha256"]:
@@ -155,9 +139,9 @@ class Run(ClaimTables):
         try:
             return pq.read_table(io.BytesIO(raw), columns=columns)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise self._unreadable(name, error) from None
+            raise self.unreadable(name, error) from None
 
-    def _place(self, name: str) -> Path:
+    def place(self, name: str) -> Path:
         """Where a file of the run lies. No link leads out of the run's folder."""
         path = self.path / name
         try:
@@ -172,7 +156,8 @@ class Run(ClaimTables):
             )
         return path
 
-    def _unreadable(self, name: str, error: Exception) -> RunError:
+    def unreadable(self, name: str, error: Exception) -> RunError:
+        """The error that tells of a file that is whole and yet no table."""
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         return RunError(
             f"{self.path / name} is no Parquet that can be read ({why}). Delete that file and "
@@ -188,15 +173,19 @@ class RunWriter(Run):
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         self.write_bytes(name, sink.getvalue(), rows=table.num_rows, **facts)
 
     def write_bytes(self, name: str, raw: bytes, **facts: Any) -> None:
         """A file of any kind, whole or not at all, entered into the manifest."""
-        write_atomically(self._place(name), raw)
+        self.put(self.place(name), raw)
         digest = hashlib.sha256(raw).hexdigest()
         self.manifest["shards"][name] = {"sha256": digest, "bytes": len(raw), **facts}
         self.save()
+
+    def put(self, path: Path, raw: bytes) -> None:
+        """The bytes under that name, whole or not at all."""
+        write_atomically(path, raw)
 
     def forget(self, *prefixes: str) -> None:
         """Take files out of the manifest, so that their stage runs again."""

@@ -56,6 +56,24 @@ def render(
     )
 
 
+def render_part(template: str, **values: object) -> str:
+    """A template of `templates/` that is part of a page of somebody else's: escaped as all are.
+
+    Parameters
+    ----------
+    template : str
+        Its file.
+    **values
+        What the template prints.
+
+    Returns
+    -------
+    str
+        HTML without style sheet or script.
+    """
+    return _environment().get_template(template).render(**values)
+
+
 def trusted(text: str) -> Markup:
     """Our own style, script, drawings and JSON, each escaped where it was made."""
     return Markup(text)  # noqa: S704

@@ -1,7 +1,9 @@
 """Every column of the frames that an audit leaves: name, type, unit, meaning, as data.
 
 A name may end in `*`: `rank:*` stands for `rank:zlib`, `rank:random` and so on. Columns that are
-not `required` may be absent; nothing that is not listed may be present.
+not `required` may be absent; nothing that is not listed may be present. A column of few values is
+a category: its values are listed where they are known beforehand, else they come in the order in
+which they first stand.
 """
 
 from dataclasses import dataclass
@@ -12,11 +14,12 @@ import pandas as pd
 SCORE_PATTERNS = ("perplexity", "reference:*", "zlib", "lowercase", "window")
 CONTROL = "random"
 VERDICTS = ("verbatim", "fuzzy", "not found", "not checked")
+FINISHES = ("length", "eos")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name (or pattern), type, unit (or "") and meaning.
+    """One column: its name (or pattern), type, unit (or "") and meaning; a category's values.
 
     >>> Column("rank:*", "Int64", "", "Place in a list.", required=False).matches("rank:zlib")
     True
@@ -27,6 +30,7 @@ class Column:
     unit: str
     meaning: str
     required: bool = True
+    values: tuple[str, ...] = ()
 
     def matches(self, name: str) -> bool:
         """Whether a frame's column of this name is this column."""
@@ -35,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A frame's name and its columns, in order.
+    """A frame's name, its columns in order, and what it has a row for.
 
     >>> SUMMARY.name, SUMMARY.columns[0].name
     ('summary', 'strategy')
@@ -43,6 +47,7 @@ class Table:
 
     name: str
     columns: tuple[Column, ...]
+    row: str = ""
 
 
 def _optional(name: str, dtype: str, unit: str, meaning: str) -> Column:
@@ -50,7 +55,7 @@ def _optional(name: str, dtype: str, unit: str, meaning: str) -> Column:
 
 
 _SAMPLE_ID = Column("sample_id", "str", "", "Name of the sample, unique in the run.")
-_STRATEGY = Column("strategy", "str", "", "Sampling strategy that drew it.")
+_STRATEGY = Column("strategy", "category", "", "Sampling strategy that drew it.")
 _PROMPT = Column("prompt", "str", "", "Text given to the model first; empty if none.")
 _TEXT = Column("text", "str", "", "Generated text, without the prompt.")
 _N_TOKENS = Column("n_tokens", "int64", "tokens", "Length of the generated text.")
@@ -78,15 +83,20 @@ SAMPLES = Table(
         _N_TOKENS,
         _N_CHARS,
         Column("n_bytes", "int64", "bytes", "Length of the generated text in UTF-8."),
-        Column("finish", "str", "", "Why it ended: 'length' or 'eos'."),
+        Column("finish", "category", "", "Why it ended: 'length' or 'eos'.", values=FINISHES),
         _optional("prompt_token_ids", "list[int32]", "", "Tokens of the prompt, BOS included."),
         _optional("token_ids", "list[int32]", "", "Generated tokens."),
         _optional("logprob", "list[float32]", "nats", "Log-probability of each token."),
         _optional("rank", "list[int32]", "", "Rank of each token; 0 = the model's first choice."),
     ),
+    row="every sample",
 )
 
-SCORES = Table("scores", (_SAMPLE_ID, _STRATEGY, _N_TOKENS, *_RAW, *_SCORES))
+SCORES = Table(
+    "scores",
+    (_SAMPLE_ID, _STRATEGY, _N_TOKENS, *_RAW, *_SCORES),
+    row="every sample; of scores, higher = more likely memorized",
+)
 
 CANDIDATES = Table(
     "candidates",
@@ -104,7 +114,7 @@ CANDIDATES = Table(
         _optional("q_value:*", "float64", "", "Listed at this FDR or above; NaN = withheld."),
         Column("best_rank", "Int64", "", "Best place over the scores; NA = control only."),
         Column("duplicate_of", "str", "", "Earlier candidate that it repeats, or NA."),
-        Column("verdict", "str", "", "One of: " + ", ".join(VERDICTS) + "."),
+        Column("verdict", "category", "", f"One of: {', '.join(VERDICTS)}.", values=VERDICTS),
         Column("match_start", "Int64", "characters", "Start in text of the longest overlap."),
         Column("match_end", "Int64", "characters", "End in text of the longest overlap."),
         Column("match_n_tokens", "Int64", "tokens", "Length of the longest verbatim overlap."),
@@ -127,13 +137,14 @@ CANDIDATES = Table(
         _optional("token_rank", "list[int32]", "", "Of each token, 0 = first choice. Page only."),
         _optional("token_end", "list[int32]", "characters", "End of each token. Page only."),
     ),
+    row="every sample of the short lists",
 )
 
 SUMMARY = Table(
     "summary",
     (
         _STRATEGY,
-        Column("score", "str", "", f"Score that made the list, or '{CONTROL}'."),
+        Column("score", "category", "", f"Score that made the list, or '{CONTROL}'."),
         Column("n_samples", "int64", "", "Samples of this strategy."),
         Column("n_undefined", "int64", "", "Samples for which the score is undefined."),
         Column("n_chosen", "int64", "", "Candidates on the list."),
@@ -161,6 +172,7 @@ SUMMARY = Table(
         Column("n_distinct_documents", "int64", "", "Distinct doc_id among the verbatim."),
         Column("longest_match_tokens", "Int64", "tokens", "Longest verbatim overlap; NA = none."),
     ),
+    row="every strategy and score (the paper's Table 2)",
 )
 
 MATCHES = Table(
@@ -177,8 +189,8 @@ MATCHES = Table(
         Column("doc_offset", "int64", "characters", "Where in that document it starts."),
         _optional("places", "list", "", "Up to 5 first places: doc_id and offset in characters."),
     ),
+    row="every maximal verbatim overlap of a candidate with the training text",
 )
-
 
 _ENDS = "95 %, {} end; NaN where the estimate is."
 
@@ -208,6 +220,7 @@ STRATEGIES = Table(
         Column("tokens_per_passage", "float64", "tokens", "Sampled for one distinct passage."),
         Column("withheld", "str", "", "Why there is no estimate; empty if there is one."),
     ),
+    row="every sampling strategy as a whole",
 )
 
 COMPARISONS = Table(
@@ -225,6 +238,7 @@ COMPARISONS = Table(
         Column("p_value", "float64", "", "Exact McNemar test that both are as precise."),
         Column("p_corrected", "float64", "", "Holm, over all comparisons of the run."),
     ),
+    row="every pair of lists of a strategy",
 )
 
 DISCOVERY = Table(
@@ -238,6 +252,7 @@ DISCOVERY = Table(
         Column("low", "float64", "", "95 %, lower end."),
         Column("high", "float64", "", "95 %, upper end."),
     ),
+    row="points along what a strategy sampled",
 )
 
 
@@ -259,6 +274,12 @@ CALIBRATION = Table(
         Column("auc_high", "float64", "", "99 %, upper end."),
         Column("withheld", "str", "", "Why there is no list; empty if there is one."),
     ),
+    row="every strategy and score, where held-out controls were given",
+)
+
+TABLES = (
+    *(SAMPLES, SCORES, CANDIDATES, SUMMARY, MATCHES),
+    *(STRATEGIES, COMPARISONS, DISCOVERY, CALIBRATION),
 )
 
 
@@ -271,7 +292,7 @@ def describe(table: Table) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame: name, dtype, unit, meaning, required; one row a column.
+    DataFrame: name, dtype, unit, meaning, required, values; one row a column.
 
     >>> describe(SCORES).head(1)["name"].item()
     'sample_id'

@@ -48,6 +48,8 @@ OTHER = {
     "canaries": "canaries.json",
     "shard_size": 511,
     "offline": True,
+    "workers": 4,
+    "ray": "auto",
     "batch_size": 3,
     "device": "cpu",
     "out": "elsewhere",
@@ -57,7 +59,7 @@ OTHER = {
     "notify": {"command": ["true"]},
     "schedule": {"cron": "0 3 * * 1"},
 }
-HOW_IT_IS_MADE = {"price_per_hour"} | {
+HOW_IT_IS_MADE = {"workers", "ray", "price_per_hour"} | {
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
 }
 

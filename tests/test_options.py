@@ -148,6 +148,8 @@ FLAGS = {
     "--bos": (["<s>"], "bos", "<s>"),
     "--dtype": (["float32"], "dtype", "float32"),
     "--device": (["cpu"], "device", "cpu"),
+    "--workers": (["4"], "workers", 4),
+    "--ray": (["auto"], "ray", "auto"),
     "--batch-size": (["3"], "batch_size", 3),
     "--shard-size": (["2"], "shard_size", 2),
     "--out": (["o"], "out", "o"),

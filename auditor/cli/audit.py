@@ -8,7 +8,7 @@ from auditor.cli.options import audit_flags, config_from
 from auditor.cli.printing import say
 
 # What a run is resumed with may differ from how it was begun in these alone.
-_FREE = ("batch_size", "device", "reveal", "price_per_hour")
+_FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour")
 
 
 @click.command()

@@ -100,6 +100,10 @@ _FLAGS: list[Callable] = [
     click.option("--bos", help="Token that starts a text, where the model names none."),
     click.option("--dtype", help="auto, float32 or bfloat16.  [default: auto]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
+    click.option(
+        "--workers", type=int, help="Processes that sample and score, a GPU each.  [default: 1]"
+    ),
+    click.option("--ray", metavar="ADDRESS", help="... or workers of a Ray cluster; auto, local."),
     click.option("--batch-size", type=int, help="Sequences in flight.  [default: by memory]"),
     click.option("--shard-size", type=int, help="Samples of a file.  [default: 512]"),
     click.option(

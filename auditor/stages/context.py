@@ -7,22 +7,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from auditor.config import AuditConfig, Strategy
 from auditor.errors import RunError
 from auditor.progress import Quiet
 from auditor.store import RunWriter
 
+if TYPE_CHECKING:
+    from auditor.workers.sharing import Workers
+
 TARGET = "target"
 
 
 @dataclass
 class Context:
-    """One run at work. `model(TARGET)` or `model(NAME)` loads a model when it is first needed."""
+    """One run at work. `model(TARGET)` or `model(NAME)` loads a model when it is first needed.
+
+    With `workers`, shards are made by them, and models are loaded there.
+    """
 
     config: AuditConfig
     run: RunWriter
     progress: Quiet
+    workers: Workers | None = None
     _models: dict = field(default_factory=dict)
     _stage: str = ""
 
@@ -73,9 +81,16 @@ class Context:
         self.run.save()
 
     def release(self) -> None:
-        """Let go of all loaded models."""
+        """Let go of all loaded models, and of the workers with theirs."""
+        self.dismiss()
         self._models.clear()
         gc.collect()
+
+    def dismiss(self) -> None:
+        """Let the workers go; what follows is done here."""
+        if self.workers is not None:
+            self.workers.close()
+            self.workers = None
 
     def shards(self, strategy: Strategy) -> list[tuple[str, range]]:
         """File stem and sample numbers of each shard of a strategy."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,11 @@ from auditor.config import Strategy
 from auditor.errors import RunError
 from auditor.stages.columns import stats_columns
 from auditor.stages.context import Context
+from auditor.workers.tasks import Task
+
+if TYPE_CHECKING:
+    from auditor.generation.prompts import PromptSource
+    from auditor.workers.sharing import Workers
 
 # Sequences in flight at the most. More gives no more speed: the products are large enough by then.
 _MOST_SLOTS = {"cpu": 256, "cuda": 2048}
@@ -29,37 +36,109 @@ def sample(context: Context) -> None:
     ]
     if not missing:
         return
-    from auditor.generation.prompts import PromptSource
-
-    model = context.model()
-    sources = {}
-    for strategy, _, _ in missing:  # what cannot work is said before anything is sampled
-        if strategy.name not in sources:
-            sources[strategy.name] = PromptSource(
-                strategy,
-                model.vocabulary,
-                seed=context.config.seed,
-                context=model.context,
-                text_field=context.config.text_field,
-                strict=context.config.strict,
-                model_name=model.name,
-            )
-            _register(context, strategy.name, sources[strategy.name].fingerprint)
     tokens = sum(len(ids) * s.decoding.max_new_tokens for s, _, ids in missing)
+    if context.workers is None:
+        sampler = Sampler(context)
+        for strategy, _, _ in missing:  # what cannot work is said before anything is sampled
+            sampler.source(strategy)
     with (
         context.timed("sample") as entry,
         context.progress.stage("sampling", tokens, "tokens") as bar,
     ):
         each = entry.setdefault("strategies", {})
-        for strategy, stem, ids in missing:
-            begun = time.monotonic()
-            table = _shard(context, model, sources[strategy.name], strategy, ids, bar)
-            n = int(pa.compute.sum(table["n_tokens"]).as_py())
+        if context.workers is not None:
+            made = _share(context, context.workers, missing, bar)
+        else:
+            made = _alone(sampler, missing, bar)
+        for strategy, n, seconds in made:
             entry["tokens"] = entry.get("tokens", 0) + n
-            spent = each.setdefault(strategy.name, {"seconds": 0.0, "tokens": 0})
-            spent["seconds"] = round(spent["seconds"] + time.monotonic() - begun, 3)
+            spent = each.setdefault(strategy, {"seconds": 0.0, "tokens": 0})
+            spent["seconds"] = round(spent["seconds"] + seconds, 3)
             spent["tokens"] += n
-            context.run.write(f"samples/{stem}.parquet", table)
+
+
+Made = tuple[str, int, float]  # a shard's strategy, its tokens, and the seconds that it took
+
+
+def _alone(sampler: Sampler, missing: list, bar) -> Iterator[Made]:
+    for strategy, stem, ids in missing:
+        begun = time.monotonic()
+        table, n = sampler.draw(strategy, ids, bar.advance)
+        yield strategy.name, n, time.monotonic() - begun
+        # Now that it is counted: file and count enter the manifest together.
+        sampler.context.run.write(f"samples/{stem}.parquet", table)
+
+
+def _share(context: Context, workers: Workers, missing: list, bar) -> Iterator[Made]:
+    """Have workers make the shards; their seconds are added up."""
+    sizes = context.run.manifest.setdefault("batch_size", {})
+    first = {s.name: Task("plan", s.name, stem, ids.start, ids.stop) for s, stem, ids in missing}
+    # Every shard of a strategy has as many sequences in flight: in bfloat16 the last bits depend
+    # on that, and a run must not depend on which worker made what.
+    plans = [task for name, task in first.items() if name not in sizes]
+    if context.config.batch_size is None:
+        for _ in workers.share(plans):
+            pass
+    width = {s.name: s.decoding.max_new_tokens for s, _, _ in missing}
+    tasks = [
+        Task(
+            "sample", s.name, stem, ids.start, ids.stop,
+            batch_size=sizes.get(s.name) or context.config.batch_size,
+        )
+        for s, stem, ids in missing
+    ]  # fmt: skip
+    for outcome in workers.share(tasks):
+        for sentence in outcome.notes:
+            context.note(sentence)
+        bar.advance((outcome.task.last - outcome.task.first) * width[outcome.task.strategy])
+        yield outcome.task.strategy, outcome.counts["tokens"], outcome.seconds
+
+
+class Sampler:
+    """Makes shards of samples, with the model and each strategy's prompts loaded once.
+
+    `sources` keeps the prompts from one sampler to the next; `sharing` is how many of its kind
+    have the machine's memory between them.
+    """
+
+    def __init__(self, context: Context, sources: dict | None = None, *, sharing: int = 1):
+        self.context = context
+        self.sources: dict[str, PromptSource] = {} if sources is None else sources
+        self.sharing = sharing
+
+    def source(self, strategy: Strategy) -> PromptSource:
+        """Where a strategy's prompts come from; checked when it is first asked for."""
+        from auditor.generation.prompts import PromptSource
+
+        config = self.context.config
+        if strategy.name not in self.sources:
+            model = self.context.model()
+            self.sources[strategy.name] = PromptSource(
+                strategy,
+                model.vocabulary,
+                seed=config.seed,
+                context=model.context,
+                text_field=config.text_field,
+                strict=config.strict,
+                model_name=model.name,
+            )
+        source = self.sources[strategy.name]
+        _register(self.context, strategy.name, source.fingerprint)
+        return source
+
+    def plan(self, strategy: Strategy, ids: range) -> None:
+        """Note how many sequences of a strategy fit into memory, as its first shard has them."""
+        prompts = self.source(strategy).prompts(ids)
+        sizes = self.context.run.manifest.setdefault("batch_size", {})
+        sizes[strategy.name] = _slots(self.context.model(), prompts, strategy, self.sharing)
+
+    def draw(
+        self, strategy: Strategy, ids: range, progress: Callable[[int], None] = lambda _: None
+    ) -> tuple[pa.Table, int]:
+        """A shard of samples, and how many tokens they have."""
+        source = self.source(strategy)
+        table = _shard(self.context, self.context.model(), source, strategy, ids, progress)
+        return table, int(pa.compute.sum(table["n_tokens"]).as_py())
 
 
 def _register(context: Context, strategy: str, sha256: str) -> None:
@@ -73,14 +152,14 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
     context.run.save()
 
 
-def _shard(context: Context, model, source, strategy: Strategy, ids: range, bar) -> pa.Table:
+def _shard(context: Context, model, source, strategy: Strategy, ids: range, progress) -> pa.Table:
     prompts = source.prompts(ids)
     if strategy.decoding.beams > 1:
         from auditor.generation.beams import beam_search
 
-        drawn = beam_search(model, prompts, strategy.decoding, bar.advance, context.note)
+        drawn = beam_search(model, prompts, strategy.decoding, progress, context.note)
     else:
-        drawn = _draw(context, model, prompts, strategy, ids, bar)
+        drawn = _draw(context, model, prompts, strategy, ids, progress)
     stats = TokenStats.from_lists(
         [row[:n] for row, n in zip(drawn.token_ids, drawn.length, strict=True)],
         [row[:n] for row, n in zip(drawn.logprob, drawn.length, strict=True)],
@@ -106,7 +185,7 @@ def _shard(context: Context, model, source, strategy: Strategy, ids: range, bar)
     )
 
 
-def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, bar):
+def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, progress):
     from auditor.generation.engine import generate
 
     sizes = context.run.manifest.setdefault("batch_size", {})
@@ -122,17 +201,18 @@ def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, bar)
         stream=strategy.name,
         decoding=strategy.decoding,
         n_slots=slots,
-        progress=bar.advance,
+        progress=progress,
         note=context.note,
     )
     sizes[strategy.name] = min(slots, fitted)
     return drawn
 
 
-def _slots(model, prompts, strategy: Strategy) -> int:
-    """As many sequences as the free memory holds, within what is useful."""
+def _slots(model, prompts, strategy: Strategy, sharing: int = 1) -> int:
+    """As many sequences as this worker's share of the free memory holds, within what is useful."""
     from auditor.language_models.machine import free_memory
 
     length = max(map(len, prompts)) + strategy.decoding.max_new_tokens
-    room = int(_SHARE * free_memory(model.device) // model.bytes_per_slot(length))
+    free = free_memory(model.device) / (sharing if model.device.type == "cpu" else 1)
+    room = int(_SHARE * free // model.bytes_per_slot(length))
     return max(1, min(room, _MOST_SLOTS.get(model.device.type, 256)))

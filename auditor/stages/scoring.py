@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,10 @@ from attacks.scores import all_scores, undefined_reasons, zlib_bits
 from attacks.token_stats import TokenStats
 from auditor.stages.columns import lists_of, stats_of
 from auditor.stages.context import TARGET, Context
+from auditor.workers.tasks import Task
+
+if TYPE_CHECKING:
+    from auditor.workers.sharing import Workers
 
 
 @dataclass(frozen=True)
@@ -44,21 +49,48 @@ def score(context: Context) -> None:
     ]
     if not missing:
         return
-    tables = {stem: f"samples/{stem}.parquet" for stem in missing}
+    files = {stem: f"samples/{stem}.parquet" for stem in missing}
     n_models = 1 + len(context.config.references)
-    rows = sum(context.run.manifest["shards"][name]["rows"] for name in tables.values())
+    rows = sum(context.run.manifest["shards"][name]["rows"] for name in files.values())
     with (
         context.timed("score") as entry,
         context.progress.stage("scoring", n_models * rows, "texts") as bar,
     ):
-        for stem in missing:
-            table = context.run.read(tables[stem])
-            columns, reasons = judge(context, Texts.of(table), stats_of(table), bar.advance)
-            keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
-            counts = {name: {why: int(n) for why, n in r.items()} for name, r in reasons.items()}
-            scored = pa.table({**keep, **columns})
-            context.run.write(f"scores/{stem}.parquet", scored, undefined=counts)
-            entry["texts"] = entry.get("texts", 0) + len(table)
+        if context.workers is not None:
+            made = _share(context, context.workers, files, bar)
+        else:
+            made = (score_shard(context, stem, bar.advance) for stem in missing)
+        for n in made:
+            entry["texts"] = entry.get("texts", 0) + n
+
+
+def _share(context: Context, workers: Workers, files: dict[str, str], bar) -> Iterator[int]:
+    """Have workers score the shards; yields the texts of each."""
+    known = context.run.manifest["shards"]
+    tasks = [
+        Task("score", stem.rpartition("-")[0], stem, 0, 0, needs={name: known[name]})
+        for stem, name in files.items()
+    ]
+    for outcome in workers.share(tasks):
+        for sentence in outcome.notes:
+            context.note(sentence)
+        bar.advance(outcome.counts["texts"] * (1 + len(context.config.references)))
+        yield outcome.counts["texts"]
+
+
+def score_shard(context: Context, stem: str, progress: Callable[[int], None] | None = None) -> int:
+    """Score a shard of samples and write scores/STEM.parquet.
+
+    Returns
+    -------
+    int, texts that were scored.
+    """
+    table = context.run.read(f"samples/{stem}.parquet")
+    columns, reasons = judge(context, Texts.of(table), stats_of(table), progress)
+    keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
+    counts = {name: {why: int(n) for why, n in r.items()} for name, r in reasons.items()}
+    context.run.write(f"scores/{stem}.parquet", pa.table({**keep, **columns}), undefined=counts)
+    return len(table)
 
 
 def judge(

@@ -1,0 +1,1 @@
+"""Sampling and scoring on several processes, GPUs or machines: a shard is the unit of work."""

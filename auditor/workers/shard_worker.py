@@ -1,0 +1,106 @@
+"""A worker: models loaded once, shards made one after the other, each file written whole."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from auditor.config import make_config
+from auditor.errors import AuditError
+from auditor.progress import Quiet
+from auditor.storage import write_atomically
+from auditor.store import RunWriter
+from auditor.workers.tasks import SCRATCH, Outcome, Settings, Task
+
+
+class ShardFolder(RunWriter):
+    """A run's folder as a worker sees it: it writes shards, and the manifest is another's."""
+
+    def put(self, path: Path, raw: bytes) -> None:
+        """A file under a name that no other worker uses, then under its own.
+
+        A worker that was given up for dead may still be writing the same shard.
+        """
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}{SCRATCH}")
+        write_atomically(scratch, raw)
+        os.replace(scratch, path)
+
+    def save(self) -> None:
+        """Nothing: the manifest is written by the process that started the run."""
+
+
+class ShardWorker:
+    """Makes shards of one run. `do(task)` never raises for what a user can cause."""
+
+    def __init__(self, settings: Settings):
+        from auditor.stages.context import Context
+
+        if settings.threads is not None:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+        config = make_config({**settings.config, "device": _device(settings)})
+        self.sharing = settings.sharing
+        self.models: dict[str, Any] = copy.deepcopy(settings.models)
+        self.context = Context(config, ShardFolder(Path(settings.path), {}), Quiet())
+        self.sources: dict[str, Any] = {}
+
+    def do(self, task: Task) -> Outcome:
+        """One task; what went wrong is in the outcome's `error`."""
+        manifest = self.context.run.manifest = {
+            "config": self.context.config.identity(),
+            "shards": dict(task.needs),
+            "stages": {},
+            "models": self.models,
+            "batch_size": {task.strategy: task.batch_size} if task.batch_size else {},
+            "prompts": {},
+            "notes": [],
+        }
+        begun = time.monotonic()
+        try:
+            counts = self._work(task)
+        except AuditError as error:
+            return Outcome(task, error=(type(error).__name__, str(error)))
+        except OSError as error:
+            told = f"{error.filename or 'A file'} cannot be read or written ({error.strerror})."
+            return Outcome(task, error=("RunError", told))
+        return Outcome(
+            task,
+            files={k: v for k, v in manifest["shards"].items() if k not in task.needs},
+            counts=counts,
+            seconds=time.monotonic() - begun,
+            batch_size=manifest["batch_size"].get(task.strategy),
+            models=copy.deepcopy(self.models),
+            prompts=manifest["prompts"],
+            notes=[note["sentence"] for note in manifest["notes"]],
+        )
+
+    def _work(self, task: Task) -> dict[str, int]:
+        from auditor.stages.sampling import Sampler
+        from auditor.stages.scoring import score_shard
+
+        if task.stage == "score":
+            return {"texts": score_shard(self.context, task.stem)}
+        strategy = next(s for s in self.context.config.strategies if s.name == task.strategy)
+        sampler = Sampler(self.context, self.sources, sharing=self.sharing)
+        if task.stage == "plan":
+            sampler.plan(strategy, range(task.first, task.last))
+            return {}
+        table, n = sampler.draw(strategy, range(task.first, task.last))
+        self.context.run.write(f"samples/{task.stem}.parquet", table)
+        return {"tokens": n}
+
+
+def _device(settings: Settings) -> str:
+    """Its own GPU where the machine has several and none was named."""
+    device = str(settings.config.get("device", "auto"))
+    if device not in ("auto", "cuda") or settings.sharing < 2:
+        return device
+    import torch
+
+    n = torch.cuda.device_count()
+    return f"cuda:{settings.index % n}" if n > 1 else device
