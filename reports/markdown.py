@@ -23,9 +23,10 @@ def render_markdown(report: ReportPage) -> str:
     Returns
     -------
     str
-        What was found, Table 2, kinds of text and of personal data, what is not claimed, what was
-        audited. No text that the model generated stands in it, and personal data elsewhere (in a
-        prompt on the command line, say) is masked unless the report says `reveal`.
+        What was found, Table 2, what is claimed of whole strategies, kinds of text and of personal
+        data, what is not claimed, what was audited. No text that the model generated stands in it,
+        and personal data elsewhere (in a prompt on the command line, say) is masked unless the
+        report says `reveal`.
     """
     report = with_personal(report)
     candidates = report.candidates
@@ -34,6 +35,13 @@ def render_markdown(report: ReportPage) -> str:
     parts += [f"> **{escape(sentence)}**" for sentence in report.incomplete]
     parts += [escape(sentence) for sentence in report.headline]
     parts.append(_table("Found verbatim, of chosen", table2(report.summary).reset_index()))
+    for title, section in (
+        ("Samples as drawn, and what is left", report.claims and report.claims.strategies),
+        ("Listed against controls", report.calibration and report.calibration.table),
+    ):
+        if section:
+            header, rows, _ = section
+            parts.append(_table(title, pd.DataFrame(rows, columns=header)))
     if "content_kinds" in candidates:
         parts.append(_table("Kinds of text, by rules", content_table(candidates)))
     if "n_personal" in candidates:
