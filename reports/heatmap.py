@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from reports.escaping import visible
@@ -20,6 +21,8 @@ TAUS = (0.001, 0.01, 0.1, 0.5)
 _FLOOR = -6.0  # log10 p_z at and below which a cell has the palest shade
 _SMALL = 8.5  # font size, points
 _SERIES = ("verbatim", "candidate", "fuzzy", "muted")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MOST_NAMED = 8
 _AXES = {
     "repeats": "Times in the training text",
     "prefix_tokens": "Tokens of prefix",
@@ -160,18 +163,21 @@ def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
 
 
 def _series(greedy: pd.DataFrame, of: str) -> list[tuple[dict, pd.DataFrame]]:
-    """What is held fixed, and the points of x, share, low and high."""
+    """What is held fixed, and the points of x, its name, share, low and high."""
     is_whole = greedy["repeats_from"].isna()
     if of == "repeats":
         rows = greedy[~is_whole]
         # On a log axis the middle of a range is its geometric mean.
         low, high = (rows[name].astype(float) for name in ("repeats_from", "repeats_to"))
         x, held = np.sqrt(low * high), ["model", "prefix_tokens"]
+        ends = zip(rows["repeats_from"], rows["repeats_to"], strict=True)
+        names = [f"{a}" if a == b else f"{a}–{b}" for a, b in ends]
     else:
         rows = greedy[is_whole]
         x = rows[of].astype(float)
         held = ["model"] if of == "prefix_tokens" else ["prefix_tokens"]
-    rows = rows.assign(x=x)
+        names = [f"{v / 1e6:.2g} M" if v >= 1e5 else f"{v:,.0f}" for v in x]
+    rows = rows.assign(x=x, name=names)
     return [
         (dict(zip(held, key, strict=True)), own.sort_values("x"))
         for key, own in rows.groupby(held, sort=False)
@@ -180,19 +186,20 @@ def _series(greedy: pd.DataFrame, of: str) -> list[tuple[dict, pd.DataFrame]]:
 
 def _law(panel: Axes, of: str, lines: list[tuple[dict, pd.DataFrame]], fits: pd.DataFrame) -> None:
     _bare(panel)
-    for at, (held, points) in enumerate(lines):
-        colour = COLOURS[_SERIES[at % len(_SERIES)]]
-        label = ", ".join(
-            visible(str(v)) if k == "model" else f"{v} tokens" for k, v in held.items()
-        )
+    # What is held fixed: the first by colour, a second one by the shape of the points.
+    kinds = [
+        list(dict.fromkeys(values)) for values in zip(*(h.values() for h, _ in lines), strict=True)
+    ]
+    for held, points in lines:
+        at = [kind.index(value) for kind, value in zip(kinds, held.values(), strict=True)]
+        colour = COLOURS[_SERIES[at[0] % len(_SERIES)]]
+        marker = _MARKERS[at[-1] % len(_MARKERS)] if len(at) > 1 else "o"
         value = 100 * points["share"].astype(float)
         reach = [
             value - 100 * points["low"].astype(float),
             100 * points["high"].astype(float) - value,
         ]
-        panel.errorbar(
-            points["x"], value, yerr=reach, fmt="o", ms=4.5, lw=1.2, color=colour, label=f" {label}"
-        )
+        panel.errorbar(points["x"], value, yerr=reach, fmt=marker, ms=4.5, lw=1.2, color=colour)
         fit = _found(fits, of, held)
         if fit is not None and len(points):
             ends = np.array([points["x"].min(), points["x"].max()])
@@ -200,15 +207,30 @@ def _law(panel: Axes, of: str, lines: list[tuple[dict, pd.DataFrame]], fits: pd.
             panel.plot(ends, line, color=colour, lw=1, ls="--")
     panel.set_xscale("log")
     panel.xaxis.set_minor_formatter(NullFormatter())
-    values = sorted({x for _, points in lines for x in points["x"]})
-    if len(values) <= 8:  # the values themselves say more than powers of ten
-        panel.set_xticks(values, [f"{x:,.3g}" if x < 1000 else f"{x:.2g}" for x in values])
+    names = {x: name for _, part in lines for x, name in zip(part["x"], part["name"], strict=True)}
+    if len(names) <= 8:  # the values themselves say more than powers of ten
+        panel.set_xticks(list(names), list(names.values()))
     panel.set_ylim(-3, 103)
     panel.set_xlabel(_AXES[of], fontsize=_SMALL, color=COLOURS["muted"])
-    if len(lines) <= 8:
-        legend = panel.legend(frameon=False, fontsize=7, labelcolor=COLOURS["muted"])
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    _legend(panel, kinds)
+
+
+def _legend(panel: Axes, kinds: list[list]) -> None:
+    """A colour for each of the first kind, a shape for each of the second."""
+    entries = []
+    for at, kind in enumerate(kinds):
+        for i, value in enumerate(kind[:_MOST_NAMED]):
+            label = visible(value) if isinstance(value, str) else f"{value} tokens"
+            colour = COLOURS["muted"] if at else COLOURS[_SERIES[i % len(_SERIES)]]
+            marker = _MARKERS[i % len(_MARKERS)] if at else "o"
+            entries.append(
+                Line2D([], [], ls="", marker=marker, ms=4.5, color=colour, label=f" {label}")
+            )
+    legend = panel.legend(
+        handles=entries, frameon=False, fontsize=7, labelcolor=COLOURS["muted"], loc="upper left"
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _found(fits: pd.DataFrame, of: str, held: dict) -> pd.Series | None:

@@ -170,7 +170,26 @@ def test_the_figure_of_laws_has_a_panel_for_what_varies():
     assert [axis.get_xlabel() for axis in figure.axes] == [
         "Times in the training text", "Tokens of prefix", "Parameters of the model",
     ]  # fmt: skip
+    told = [[t.get_text().strip() for t in a.get_legend().get_texts()] for a in figure.axes]
+    assert told == [["a", "$_b{", "10 tokens", "20 tokens"], ["a", "$_b{"], told[0][2:]]
+    # In the first panel a model has a colour, a length of prefix a shape.
+    points = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "_", "|")]
+    looks = {(line.get_color(), line.get_marker()) for line in points}
+    assert [len({look[i] for look in looks}) for i in (0, 1)] == [2, 2]
+    assert len(looks) == 4
     figure_files(figure, "laws")
+
+
+def test_numbers_of_repeats_that_are_taken_together_are_named_by_their_ends():
+    rows = [
+        {"model": "a", "n_parameters": 3_400_000, "prefix_tokens": 10, "outcome": "greedy",
+         "repeats_from": r, "repeats_to": until, "share": 0.5, "low": 0.2, "high": 0.8}
+        for r, until in ((None, None), (1, 1), (2, 3), (4, 7))
+    ]  # fmt: skip
+    summary = pd.DataFrame(rows).astype({"repeats_from": "Int64", "repeats_to": "Int64"})
+    [panel] = [a for a in laws_figure(summary, pd.DataFrame()).axes if a.get_xlabel()]
+    assert [t.get_text() for t in panel.get_xticklabels()] == ["1", "2–3", "4–7"]
+    assert panel.get_xticks().tolist() == pytest.approx([1, 6**0.5, 28**0.5])
 
 
 # --------------------------------------------------------------------------------- scan
