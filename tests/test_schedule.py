@@ -304,7 +304,9 @@ def test_a_gate_that_fails_is_exit_code_3_now_and_when_asked_again(tmp_path):
     assert first.code == 0
     texts = load_run(tmp_path / "runs" / "audit").samples(["text"])["text"].tolist()
     know(tmp_path, texts)
-    small_audit(tmp_path, gates="[gates]\nmax_verified = 0\nmax_precision = 1.0\n")
+    small_audit(
+        tmp_path, gates="[gates]\nmax_verified = 0\nmax_precision = 1.0\nmax_personal_data = 8\n"
+    )
     for said in ("Gate max_verified failed: ", "Nothing is due"):
         ended = command("schedule", file, "--once", *CRON)
         assert ended.code == 3
@@ -317,6 +319,7 @@ def test_a_gate_that_fails_is_exit_code_3_now_and_when_asked_again(tmp_path):
     assert [(g["gate"], g["passed"]) for g in told["gates"]] == [
         ("max_verified", False),
         ("max_precision", True),
+        ("max_personal_data", True),
     ]
     assert audited.err.splitlines()[-1].startswith("auditor: Gate max_verified failed: ")
 
