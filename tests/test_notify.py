@@ -9,6 +9,7 @@ import pytest
 from histories import know, small_audit
 from tiny import command
 
+from auditor.offline import offline
 from auditor.scheduling.asked import Notify
 from auditor.scheduling.hooks import call_hooks
 from auditor.store import load_run
@@ -102,6 +103,19 @@ def test_a_server_that_is_not_there_is_a_sentence():
     (said,) = call_hooks(notify, SUMMARY, is_trouble=False, sleep=lambda s: None)
     assert said.startswith("The webhook at 127.0.0.1 could not be told: no connection (")
     assert "secret" not in said
+
+
+def test_without_a_network_no_webhook_is_tried_twice():
+    pauses = []
+    with offline():
+        (said,) = call_hooks(
+            Notify(webhook="https://hooks.example.org/secret"),
+            SUMMARY,
+            is_trouble=False,
+            sleep=pauses.append,
+        )
+    assert pauses == []
+    assert "--offline rules out the network (1 attempt)" in said
 
 
 def test_a_command_that_fails_is_tried_again_and_one_that_is_not_there_is_not(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auditor.errors import ConfigError
+from auditor.offline import is_offline
 from auditor.scheduling.asked import Notify
 
 _PATIENCE = 30.0  # seconds for one attempt
@@ -132,6 +133,8 @@ def _post(address: str, summary: dict[str, Any]) -> None:
     try:
         answer = requests.post(address, json=summary, timeout=_PATIENCE, allow_redirects=False)
     except (requests.ConnectionError, requests.Timeout) as error:
+        if is_offline():
+            raise _HopelessError("--offline rules out the network") from None
         raise _HookError(f"no connection ({type(error).__name__})") from None
     except (requests.RequestException, ValueError) as error:
         raise _HopelessError(f"the address cannot be used ({type(error).__name__})") from None

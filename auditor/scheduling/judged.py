@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from auditor.audit import run_audit
 from auditor.config import AuditConfig
 from auditor.errors import AuditError
+from auditor.offline import offline
 from auditor.progress import Quiet
 from auditor.scheduling.gates import compare_with_last, judge
 from auditor.scheduling.hooks import call_hooks, check_hooks
@@ -126,7 +128,8 @@ def _tell(
 ) -> tuple[str, ...]:
     if not config.notify.is_asked:
         return ()
-    sentences = call_hooks(config.notify, summary, is_trouble=is_trouble)
+    with offline() if config.offline else nullcontext():
+        sentences = call_hooks(config.notify, summary, is_trouble=is_trouble)
     for sentence in sentences:
         progress.note(sentence)
     return tuple(sentences)
