@@ -3,7 +3,7 @@
     python -m benchmarks.killtest --kills 200
 
 A stage is chosen by chance, and within it the moment; the process that works on the run is killed
-there, and another takes its place, in that stage or a later one, until one comes to the end. What
+there, and another takes its place and is killed in a later one, until one comes to the end. What
 it leaves must be, to the byte, what an uninterrupted run leaves: the same files, none besides,
 every sample once. Ends with 1 if it is not so.
 """
@@ -41,7 +41,7 @@ _NAME_BYTES = 64
 _BEGIN = "begin"
 # What tells of time and place, not of content: it differs between any two runs.
 _CHANGES = ("begun", "stages", "versions")
-_PAGE = "report.html"
+_PAGES = ("report.html", "report.md")
 
 
 class Watched(Quiet):
@@ -174,20 +174,21 @@ def undisturbed(given: dict[str, Any], folder: Path) -> Whole:
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """What a run's folder holds: each file but the page by its bytes, the manifest without times.
+    """What a run's folder holds: each file but the pages by its bytes, the manifest without times.
 
-    The page tells the time at which the run was begun; it must be what the manifest says it is.
+    The pages tell the time at which the run was begun; they must be what the manifest says.
     """
     found = {}
     for file in sorted(p for p in path.rglob("*") if not p.is_dir()):
         name, raw = file.relative_to(path).as_posix(), file.read_bytes()
         if name == "manifest.json":
             manifest = {k: v for k, v in json.loads(raw).items() if k not in _CHANGES}
-            page = manifest["shards"].get(_PAGE, {})
-            page["sha256"] = page.get("sha256") == _sha256(path / _PAGE)
-            page.pop("bytes", None)
+            for page in _PAGES:
+                known = manifest["shards"].get(page, {})
+                known["sha256"] = known.get("sha256") == _sha256(path / page)
+                known.pop("bytes", None)
             raw = json.dumps(manifest, indent=1, sort_keys=True).encode()
-        found[name] = b"" if name == _PAGE else raw
+        found[name] = b"" if name in _PAGES else raw
     return found
 
 
@@ -239,7 +240,7 @@ def kill_test(
         n_here, code, left = 0, -signal.SIGKILL, list(whole.stages)
         while code == -signal.SIGKILL:
             child = _work(given, out, watched)
-            if tally.kills.total() == n_kills:
+            if not left or tally.kills.total() == n_kills:
                 code = _wait(child)
                 break
             stage = chance.choice(left)
@@ -247,7 +248,8 @@ def kill_test(
             if code == -signal.SIGKILL:
                 tally.kills[watched.now] += 1
                 n_here += 1
-                left = left[left.index(watched.now) :]  # what is done is not done again
+                # What is done is not done again; the last stage would be killed for ever.
+                left = left[left.index(watched.now) + 1 :]
         if code:
             tally.wrong.append(f"{out.name} could not be gone on with (exit code {code})")
         tally.n_runs += 1
