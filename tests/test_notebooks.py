@@ -1,5 +1,6 @@
 """The notebooks: each runs from top to bottom and says what its figures bear."""
 
+import gc
 import os
 import re
 import shutil
@@ -39,11 +40,16 @@ def executed(bed, tmp_path_factory):
             for path in NOTEBOOKS:
                 notebook = nbformat.read(path, as_version=4)
                 notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
-                NotebookClient(notebook, km=kernel, timeout=120).execute()
+                client = NotebookClient(notebook, km=kernel, timeout=120)
+                client.execute()
+                if client.kc is not None:
+                    client.kc.stop_channels()
                 done[path.name[0]] = notebook
         finally:
             kernel.shutdown_kernel(now=True)
             shutil.rmtree(socket.parent)
+        del client
+        gc.collect()  # its sockets complain of not being closed; here, not in another test
     return done
 
 
