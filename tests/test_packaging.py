@@ -72,8 +72,9 @@ def test_what_ships_is_byte_for_byte_what_data_holds(wheel):
 
 
 def test_the_pages_parts_are_in(wheel):
-    for name in ("report.html.j2", "report.css", "report.js"):
-        assert f"reports/templates/{name}" in wheel.namelist()
+    parts = {path.name for path in (ROOT / "reports" / "templates").iterdir() if path.is_file()}
+    assert {"report.html.j2", "report.css", "browser.js"} <= parts
+    assert {f"reports/templates/{name}" for name in parts} <= {*wheel.namelist()}
 
 
 def test_the_licence_is_in_and_named(wheel, metadata):
