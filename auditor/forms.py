@@ -21,12 +21,12 @@ def misfit(value: Any, form: Any, where: str = "") -> str | None:
     'a is missing'
     """
     if isinstance(form, tuple):
-        told = [misfit(value, one, where) for one in form]
-        return None if None in told else told[0]
+        each = [misfit(value, one, where) for one in form]
+        return None if None in each else each[0]
     if isinstance(form, list | dict):
         if not isinstance(value, type(form)):
             return _is(where, value)
-        inner = _listed(value, form[0]) if isinstance(form, list) else _named(value, form)
+        inner = _named(value, form) if isinstance(form, dict) else _listed(value, form[0])
         for key, item, wanted in inner:
             place = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}".lstrip(".")
             if item is _NOTHING:
@@ -40,11 +40,11 @@ def misfit(value: Any, form: Any, where: str = "") -> str | None:
 _NOTHING = object()
 
 
-def _listed(value: list, form: Any) -> list[tuple[Any, Any, Any]]:
+def _listed(value: Any, form: Any) -> list[tuple[Any, Any, Any]]:
     return [(n, item, form) for n, item in enumerate(value)]
 
 
-def _named(value: dict, form: dict) -> list[tuple[Any, Any, Any]]:
+def _named(value: Any, form: dict) -> list[tuple[Any, Any, Any]]:
     if str in form:
         return [(key, item, form[str]) for key, item in value.items()]
     found = []
