@@ -112,7 +112,7 @@ def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
         if isinstance(old, dict) and isinstance(new, dict):
             out += differences(old, new, f"{prefix}{key}.")
         elif key == "strategies" and _are_named(old) and _are_named(new):
-            before, after = ({s["name"]: s for s in side} for side in (old, new))
+            before, after = ({s["name"]: s for s in side or ()} for side in (old, new))
             apart = differences(before, after, "strategy ")
             out += apart or ["the strategies are in another order"]
         else:
