@@ -47,6 +47,8 @@ break: $(VENV)/.ready-dev ## what CI does a twentieth of: 200 kills, 100,000 bro
 	$(BIN)/python -m benchmarks.fuzz --inputs 100000
 	$(BIN)/python -m benchmarks.fuzz --inputs 100000 --engine atheris
 
+# The views of bertviz need none of what it asks for to reach other models (boto3 and more).
+WITHOUT_MORE = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
 # An environment of its own, made once and again when what it needs changes.
@@ -60,6 +62,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 # The same, and what checks the code.
 $(VENV)/.ready-dev: $(VENV)/.ready
 	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,notebooks,ray,dev]'
+	$(WITHOUT_MORE) bertviz mpld3 xstatic-jquery
 	touch $@
 
 clean:

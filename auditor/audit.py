@@ -160,6 +160,43 @@ def report_again(
     return load_run(path)
 
 
+def attention_again(
+    path: str | Path, sample_id: str, *, n_tokens: int = 64, reveal: bool = False
+) -> Path:
+    """Write a candidate's attention as a page, and the report anew with a link to it.
+
+    Parameters
+    ----------
+    path : the run's folder
+    sample_id : a candidate
+    n_tokens : tokens to show; the page grows with their square
+    reveal : show personal data in that page
+
+    Returns
+    -------
+    The page.
+
+    Raises
+    ------
+    AuditError
+        If the extra `attention` is missing, the run has no such candidate, or the model cannot be
+        asked.
+    """
+    from auditor.attention.page import attention_page, check_installed
+    from auditor.attention.weights import attention_of
+
+    check_installed()
+    run = load_run(path)
+    weights = attention_of(run, sample_id, n_tokens=n_tokens, reveal=reveal)
+    title = f"Attention over {sample_id}"
+    page = attention_page(weights, title=title, is_sensitive=reveal)
+    name = f"attention/{sample_id}.html"
+    with open_for_writing(Path(path), run.config) as writer:
+        writer.write_bytes(name, page.encode("utf-8", "backslashreplace"))
+    report_again(path, reveal=bool(run.manifest.get("revealed")))
+    return Path(path) / name
+
+
 def default_folder(config: AuditConfig) -> Path:
     """runs/MODEL-DIGEST: the same audit asked for again finds what it did before."""
     name = "".join(c if c.isalnum() or c in "-." else "-" for c in Path(config.model).name)

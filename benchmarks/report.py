@@ -20,7 +20,7 @@ from reports.schema import CONTROL
 from reports.tables import summarize
 
 _N_TOKENS, _SCORES = 256, ("perplexity", "zlib", "window")
-_WORDS = "the of and to in is that it was for on are as with his they at be this from".split()
+_WORDS = ("the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as")
 
 
 def candidates_of(n: int, seed: int = 0) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         claims=report.claims,
         calibration=report.calibration,
         static=_static_rows(report.candidates),
-        candidates=trusted(candidates_json(report.candidates, places, masks)),
+        candidates=trusted(candidates_json(report.candidates, places, masks, report.attention)),
         n_candidates=len(report.candidates),
         n_controls=int(report.candidates["best_rank"].isna().sum()),
     )

@@ -25,6 +25,7 @@ def render(
     *,
     styles: Sequence[str] = ("report.css",),
     scripts: Sequence[str] = (),
+    code: str = "",
     **values: object,
 ) -> str:
     """A template of `templates/` as one self-contained document.
@@ -37,6 +38,8 @@ def render(
         Style sheets of `templates/`, put together in this order.
     scripts : sequence of str
         Scripts of `templates/`, put together in this order as one; without any, none may run.
+    code : str
+        A script that is no template, in place of those.
     **values
         What the template prints; see `trusted`.
 
@@ -46,9 +49,9 @@ def render(
         The same values give the same text. Save it as UTF-8.
     """
     css = "".join(map(_source, styles))
-    code = "".join(map(_source, scripts))
-    if code:  # a scope of its own, so that nothing of it is global
-        code = f'"use strict";\n(() => {{\n{code}}})();\n'
+    own = "".join(map(_source, scripts))
+    if own:  # a scope of its own, so that nothing of it is global
+        code = f'"use strict";\n(() => {{\n{own}}})();\n'
     return (
         _environment()
         .get_template(template)

@@ -7,7 +7,7 @@ at about one character each: length, log-probability in tenths of a nat, and ran
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,7 @@ def candidates_json(
     candidates: pd.DataFrame,
     places: Sequence[Sequence[Item]] | None = None,
     masks: Masks | None = None,
+    attention: Collection[str] = (),
 ) -> str:
     """The candidates as JSON that can stand in a <script> element.
 
@@ -69,6 +70,8 @@ def candidates_json(
         Personal data, or the masks in its place.
     masks : Masks, optional
         What stands in its place when a reader asks for it; a page that reveals none has none.
+    attention : collection of str
+        Samples with a page of their attention.
 
     Returns
     -------
@@ -101,6 +104,7 @@ def candidates_json(
         "kinds": KINDS,
         "contents": CONTENT_KINDS,
         "content": [_kinds_of(text) for text in _column(frame, "content_kinds")],
+        "attention": [name for name in _texts(frame, "sample_id") if name in attention],
         "masks": None if masks is None else _masks(masks),
     }
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,6 +1,6 @@
 """What a report's page shows, and the same without personal data."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -43,6 +43,8 @@ class ReportPage:
         Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
     personal : list a row of `candidates` of Item, optional
         Where it is, from `find_in_candidates`; looked for here if it is not given.
+    attention : collection of str
+        Samples of whose attention there is a page beside this one: attention/ID.html.
     finders : sequence of Finder
         What else than rules looked for it.
     claims : ClaimsSection, optional
@@ -67,6 +69,7 @@ class ReportPage:
     incomplete: Sequence[str] = ()
     reveal: bool = False
     personal: Sequence[Sequence[Item]] | None = None
+    attention: Collection[str] = ()
     finders: Sequence[Finder] = field(default=())
     claims: ClaimsSection | None = None
     calibration: CalibrationSection | None = None

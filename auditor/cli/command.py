@@ -23,6 +23,7 @@ VERBS = {
     "score": ("auditor.cli.stages", "Score the samples of a run, or texts that you have."),
     "verify": ("auditor.cli.stages", "Find a run's candidates in training text."),
     "report": ("auditor.cli.stages", "Write a run's tables and page again."),
+    "attention": ("auditor.cli.attention", "Where the model looks while it says a candidate."),
     "demo": ("auditor.cli.demo", "A model whose memorization is known, audited."),
     "testbed": ("auditor.cli.demo", "Make the demo's models, corpus and truth in a folder."),
     "models": ("auditor.cli.models", "Models on this machine; add or remove one."),

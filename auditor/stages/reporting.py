@@ -97,6 +97,9 @@ def make_page(
         incomplete=stands.sentences(run.path),
         personal=personal,
         reveal=reveal,
+        attention={
+            Path(name).stem for name in run.manifest["shards"] if name.startswith("attention/")
+        },
         config_toml=to_toml(config),
         summary=summary,
         scores=run.scores(),

@@ -86,6 +86,9 @@ function where(row) {
       DATA.content[row].map((at) => DATA.contents[at]).join(", ") : null],
     ["Repeats", earlier === null ? null : link(earlier)],
     ["Sample", `${whole(column("n_tokens", row))} tokens`],
+    ["Attention", DATA.attention.includes(DATA.id[row]) ?
+      make("a", { href: `attention/${encodeURIComponent(DATA.id[row])}.html` }, "by layer and head")
+      : null],
     ["Link", link(DATA.id[row])],
   ]);
 }

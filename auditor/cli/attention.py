@@ -1,0 +1,29 @@
+"""`auditor attention`: where the model looks while it says a candidate."""
+
+from __future__ import annotations
+
+import click
+
+from auditor.cli.printing import say
+
+
+@click.command()
+@click.argument("run")
+@click.option("--sample", "sample_id", required=True, metavar="ID", help="The candidate.")
+@click.option(
+    "--tokens",
+    type=click.IntRange(2, 512),
+    default=64,
+    show_default=True,
+    help="Tokens to show, the prompt's among them.",
+)
+@click.option("--reveal", is_flag=True, help="Show personal data.")
+def attention(run, sample_id, tokens, reveal) -> None:
+    """Write a candidate's attention, head by head, as a page that its report links to.
+
+    Needs the extra `attention`. The page is RUN/attention/ID.html; it grows with the square of
+    --tokens.
+    """
+    from auditor.audit import attention_again
+
+    say(attention_again(run, sample_id, n_tokens=tokens, reveal=reveal))
