@@ -12,6 +12,7 @@ from auditor.attention.page import attention_page
 from auditor.attention.weights import Weights, attention_of
 from auditor.audit import run_audit
 from auditor.errors import RunError
+from reports.escaping import visible
 
 # bertviz leaves the files of its scripts open until they are collected.
 pytestmark = [
@@ -56,7 +57,7 @@ def test_the_report_links_to_the_page(run, tmp_path):
 
 
 def test_it_draws_in_a_browser_asks_for_nothing_and_stays_text(tmp_path):
-    tokens = [text[:60] for text in SAID]
+    tokens = [visible(text[:60], double_backslash=False) for text in SAID]
     n = len(tokens)
     layers = [torch.rand(1, 2, n, n).tril().softmax(-1) for _ in range(2)]
     page = attention_page(Weights(tokens, layers, 3), title="Attention", is_sensitive=False)
