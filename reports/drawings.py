@@ -78,9 +78,11 @@ def figure_files(drawings: dict[str, Drawing]) -> dict[str, bytes]:
     ['x.pdf', 'x.png', 'x.svg']
     """
     files = {}
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "memorization", "pdf.fonttype": 42}
     nothing = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
-    with mpl.rc_context(settings):
+    # Text stays text in SVG and PDF, and ids do not change from one time to the next.
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "memorization", "pdf.fonttype": 42}
+    ):
         for name, drawing in drawings.items():
             for kind in FORMATS:
                 sink = io.BytesIO()
