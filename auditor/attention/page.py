@@ -90,5 +90,5 @@ def _own_script(page: str) -> str:
 def _beside(package: str, file: str) -> str:
     """A script that an installed package carries, licence notice and all."""
     spec = find_spec(package)
-    assert spec is not None  # noqa: S101 - check_installed
-    return (Path(str(spec.origin)).parent / file).read_text(encoding="utf-8")
+    origin = spec.origin if spec is not None else None  # `check_installed` has seen to it
+    return (Path(str(origin)).parent / file).read_text(encoding="utf-8")
