@@ -171,6 +171,7 @@ def test_every_flag_reaches_the_config(monkeypatch, verb, flag):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("auditor.audit.run_audit", caught)
+    monkeypatch.setattr("auditor.scheduling.judged.run_audit", caught)
     values, path, expected = FLAGS[flag]
     model = [] if flag == "--model" else ["--model", "m"]
     assert command(verb, *model, flag, *values).code == 130
