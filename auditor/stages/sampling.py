@@ -50,9 +50,9 @@ def sample(context: Context) -> None:
             made = _share(context, context.workers, missing, bar)
         else:
             made = _alone(sampler, missing, bar)
-        for strategy, n, seconds in made:
+        for name, n, seconds in made:
             entry["tokens"] = entry.get("tokens", 0) + n
-            spent = each.setdefault(strategy, {"seconds": 0.0, "tokens": 0})
+            spent = each.setdefault(name, {"seconds": 0.0, "tokens": 0})
             spent["seconds"] = round(spent["seconds"] + seconds, 3)
             spent["tokens"] += n
 

@@ -16,7 +16,8 @@ class RayWorker:
     """The handle of an actor."""
 
     def __init__(self, actor: Any):
-        self.actor, self.task = actor, None
+        self.actor = actor
+        self.task: Task | None = None
         self.reference = actor.ready.remote()
 
     def give(self, task: Task) -> None:
