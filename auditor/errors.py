@@ -33,3 +33,13 @@ class GateError(AuditError):
     """A run is finished and kept, and past a limit that its audit file sets."""
 
     exit_code = 3
+
+
+def in_short(error: BaseException) -> str:
+    """Another library's error as a clause of one's own sentence: its kind, its first line.
+
+    >>> in_short(ValueError("bad header\\nat byte 3"))
+    'ValueError: bad header'
+    """
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, in_short
 from auditor.finetuning.leaving import own_randomness
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -51,7 +51,7 @@ def with_lora(network, *, rank: int, seed: int):
             return peft.get_peft_model(network, config)
     except (ValueError, RuntimeError) as error:
         raise ModelError(
-            f"LoRA does not fit this model ({_short(error)}). Leave out --lora."
+            f"LoRA does not fit this model ({in_short(error)}). Leave out --lora."
         ) from None
 
 
@@ -86,8 +86,8 @@ def load_adapter(network, folder: Path, *, base_fingerprint: str | None = None):
             tuned = peft.PeftModel.from_pretrained(network, str(folder))
     except Exception as error:
         raise ModelError(
-            f"{folder} is an adapter for another base, or damaged ({_short(error)}). Give the base "
-            f"that it was made for ({made_for.get('spec') or 'unknown'})."
+            f"{folder} is an adapter for another base, or damaged ({in_short(error)}). "
+            f"Give the base that it was made for ({made_for.get('spec') or 'unknown'})."
         ) from None
     if lacking := [w for w in told if "missing adapter keys" in str(w.message)]:
         raise ModelError(
@@ -155,8 +155,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _short(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__

@@ -16,7 +16,7 @@ from attacks.extraction import greedy
 from auditor.errors import ConfigError, ModelError
 from auditor.finetuning.canaries import Canary
 from auditor.finetuning.leaving import left_as_found
-from auditor.language_models.causal import _buckets, _context
+from auditor.language_models.causal import buckets, context_of
 
 # Elements of logits made at once.
 _ELEMENTS = 16 * 1024 * 1024
@@ -157,7 +157,7 @@ class MemorizationProbe:
             If the model gives NaN, or a canary is longer than its context.
         """
         begun = time.perf_counter()
-        context = _context(model.config.get_text_config())
+        context = context_of(model.config.get_text_config())
         _check_lengths(self._secrets, context)
         members, heldout = (_cut(rows, context) for rows in (self._members, self._heldout))
         rows = [*members, *heldout, *self._secrets]
@@ -238,7 +238,7 @@ def _judge(model, rows: list[_Row], step: int) -> list[_Judged]:
     out = [_Judged(np.zeros(0, bool), np.zeros(0))] * len(rows)
     asked = [i for i, row in enumerate(rows) if row.judged]
     lengths = np.array([rows[i].length for i in asked], dtype=int)
-    for batch in _buckets(lengths, max(1, _ELEMENTS // n_vocab)):
+    for batch in buckets(lengths, max(1, _ELEMENTS // n_vocab)):
         chosen = [asked[i] for i in batch]
         for i, judged in zip(
             chosen, _pass(forward, [rows[i] for i in chosen], device), strict=True

@@ -34,8 +34,14 @@ from auditor.finetuning.hooks import MemorizationCallback, ProbeLog
 from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.watched import read_watched
-from auditor.language_models.causal import _context
-from auditor.language_models.loading import _describe, _device, _read, fingerprint, resolve
+from auditor.language_models.causal import context_of
+from auditor.language_models.loading import (
+    describe_model,
+    fingerprint,
+    read_network,
+    resolve,
+    usable_device,
+)
 from auditor.language_models.machine import native_bfloat16
 from auditor.progress import Quiet
 
@@ -132,8 +138,8 @@ def run_finetune(
 def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) -> _Work:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    described, tokenizer = _describe(config.model, path)
-    context = _context(described.get_text_config())
+    described, tokenizer = describe_model(config.model, path)
+    context = context_of(described.get_text_config())
     width = config.row_tokens or min(_MOST_ROW_TOKENS, context or _MOST_ROW_TOKENS)
     if width < 2 or (context is not None and width > context):
         raise ConfigError(
@@ -144,7 +150,7 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) ->
         progress.note(note)
     canaries = read_watched(config.canaries) if config.canaries else []
     watch = _probe(tokenizer, text, canaries, context)
-    network = _read(config.model, path, torch.float32, described)
+    network = read_network(config.model, path, torch.float32, described)
     if config.lora:
         network = with_lora(network, rank=config.lora_rank, seed=config.seed)
         network.peft_config["default"].base_model_name_or_path = config.model
@@ -271,7 +277,7 @@ def _train(work: _Work) -> dict[str, Any]:
 
 def _trainer(work: _Work, n_steps: int) -> Trainer:
     config = work.config
-    device = torch.device(_device(config.device))
+    device = torch.device(usable_device(config.device))
     save_every = config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES))
     n_parameters = sum(p.numel() for p in work.network.parameters())
     fast = native_bfloat16(device) and n_parameters > _FAST_FROM

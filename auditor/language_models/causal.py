@@ -38,7 +38,7 @@ class LanguageModel:
         self.name, self.fingerprint, self.dtype = name, fingerprint, dtype
         self.device = next(network.parameters()).device
         self.config = network.config.get_text_config()
-        self.context = _context(self.config)
+        self.context = context_of(self.config)
         self._trunk = _trunk(network)
         outer = network.get_output_embeddings()
         if outer is None:
@@ -169,7 +169,7 @@ class LanguageModel:
         pieces = cut_to_context(texts, [list(p) or start for p in given], self.context)
         lengths = np.array([len(p.prefix) + len(p.tokens) for p in pieces], int)
         rows: list = [None] * len(pieces)
-        for batch in _buckets(lengths, batch_tokens):
+        for batch in buckets(lengths, batch_tokens):
             measured = halved(
                 lambda some: self._batch(some, moments),
                 [pieces[i] for i in batch],
@@ -292,13 +292,14 @@ _LIMITS = (
 )
 
 
-def _context(config) -> int | None:
+def context_of(config) -> int | None:
+    """The most tokens that a model of this text config can be fed at once; None without a limit."""
     limits = [getattr(config, name, None) for name in _LIMITS]
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     return min(known) if known else None
 
 
-def _buckets(lengths: np.ndarray, batch_tokens: int) -> list[list[int]]:
+def buckets(lengths: np.ndarray, batch_tokens: int) -> list[list[int]]:
     """Indices grouped by length, longest first, so that a batch pads little and fits its budget."""
     batches: list[list[int]] = []
     for i in np.argsort(-lengths, kind="stable").tolist():

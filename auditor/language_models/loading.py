@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from auditor.errors import ConfigError, ModelError
+from auditor.errors import ConfigError, ModelError, in_short
 from auditor.language_models.causal import LanguageModel
 from auditor.language_models.folders import check_folder, check_sizes
 from auditor.language_models.machine import native_bfloat16
@@ -59,15 +59,15 @@ def load_model(
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    place = torch.device(_device(device))
+    place = torch.device(usable_device(device))
     path = resolve(spec)
     if made_for := _base_of_adapter(spec, path):
         return _load_adapter(spec, path, load_model(made_for, dtype=dtype, device=device, bos=bos))
-    config, tokenizer = _describe(spec, path)
+    config, tokenizer = describe_model(spec, path)
     wanted = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
-    network = _read(spec, path, wanted, config)
+    network = read_network(spec, path, wanted, config)
     vocabulary = Vocabulary(tokenizer, bos)
     print_of_it = fingerprint(path)
     try:
@@ -120,7 +120,7 @@ def load_vocabulary(spec: str, *, bos: str | None = None) -> Vocabulary:
     path = resolve(spec)
     if made_for := _base_of_adapter(spec, path):
         return load_vocabulary(made_for, bos=bos)
-    return Vocabulary(_describe(spec, path)[1], bos)
+    return Vocabulary(describe_model(spec, path)[1], bos)
 
 
 def resolve(spec: str) -> Path:
@@ -180,8 +180,11 @@ def _from_hub(spec: str) -> Path:
         ) from None
 
 
-def _describe(spec: str, path: Path):
-    """Config and tokenizer, and refusal of what must not be read."""
+def describe_model(spec: str, path: Path):
+    """Config and tokenizer of a model, without its weights; `path` is what `resolve` gives.
+
+    Raises ModelError for pickles, code of its own, and files that are missing or cannot be read.
+    """
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     if path.is_file() and path.suffix != ".gguf":
@@ -198,7 +201,7 @@ def _describe(spec: str, path: Path):
             tokenizer("a", add_special_tokens=False)  # some settings are looked at only in use
     except Exception as error:
         raise ModelError(
-            f"{spec}: its config or tokenizer cannot be read ({_short(error)}). A model folder "
+            f"{spec}: its config or tokenizer cannot be read ({in_short(error)}). A model folder "
             "needs config.json, tokenizer files and *.safetensors, and no code of its own."
         ) from None
     # Where its files are missing, transformers makes a tokenizer of special tokens alone.
@@ -210,7 +213,11 @@ def _describe(spec: str, path: Path):
     return config, tokenizer
 
 
-def _read(spec: str, path: Path, dtype: torch.dtype, config):
+def read_network(spec: str, path: Path, dtype: torch.dtype, config):
+    """A causal model's network on the CPU; `path` and `config` as `describe_model` has them.
+
+    Raises ModelError where the weights cannot be read, or tensors of the model are missing.
+    """
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     # The GGUF reader draws a progress bar of its own, whatever transformers was told.
@@ -232,7 +239,7 @@ def _read(spec: str, path: Path, dtype: torch.dtype, config):
         raise _too_large(spec, "this machine") from None
     except Exception as error:
         raise ModelError(
-            f"{spec}: its weights cannot be read as a causal language model ({_short(error)}). "
+            f"{spec}: its weights cannot be read as a causal language model ({in_short(error)}). "
             "Download or save the model again."
         ) from None
     network, found = loaded
@@ -244,11 +251,6 @@ def _read(spec: str, path: Path, dtype: torch.dtype, config):
             f"({', '.join(lacking[:3])}). Download or save the model again."
         )
     return network
-
-
-def _short(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
 
 
 def fingerprint(path: Path) -> str:
@@ -267,14 +269,15 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _device(name: str) -> str:
+def usable_device(name: str) -> str:
+    """The device that a name means here ("auto": cuda if there is one); ModelError if none."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(
-            f"--device {name} cannot be used here ({_short(error)}). Use auto or cpu."
+            f"--device {name} cannot be used here ({in_short(error)}). Use auto or cpu."
         ) from None
     return name
 

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForMaskedLM
 from transformers.utils import logging as transformers_logging
 
-from auditor.errors import ModelError
-from auditor.language_models.loading import _describe, _device, _short, fingerprint, resolve
+from auditor.errors import ModelError, in_short
+from auditor.language_models.loading import describe_model, fingerprint, resolve, usable_device
 
 # Tokens of one batch; memory stays flat whatever the text's length.
 _BATCH_TOKENS = 4096
@@ -127,11 +127,11 @@ def load_masked_model(spec: str, *, device: str = "auto") -> MaskedModel:
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    place = torch.device(_device(device))
+    place = torch.device(usable_device(device))
     path = resolve(spec)
     if path.is_file():
         raise ModelError(f"{spec} is a file; a masked model is a folder or a hub id. Give one.")
-    config, tokenizer = _describe(spec, path)
+    config, tokenizer = describe_model(spec, path)
     if not tokenizer.is_fast:
         raise ModelError(
             f"{spec} has a slow tokenizer, which cannot say where its tokens stand in the text. "
@@ -149,7 +149,7 @@ def load_masked_model(spec: str, *, device: str = "auto") -> MaskedModel:
             )
     except Exception as error:
         raise ModelError(
-            f"--masked-model {spec} cannot be read as a masked language model ({_short(error)}). "
+            f"--masked-model {spec} cannot be read as a masked language model ({in_short(error)}). "
             "Give BERT, RoBERTa or a model built like them."
         ) from None
     network, told = loaded
