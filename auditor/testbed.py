@@ -24,7 +24,7 @@ from auditor.errors import ConfigError, RunError
 from auditor.progress import Quiet, Stage
 
 REPEATS = (1, 2, 4, 8, 16)
-_VERSION = 1
+_VERSION = 2  # of what a testbed holds, and of how its models are trained
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,8 @@ def _make(work: Path, size: Size, seed: int, progress) -> None:
 
 
 def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progress) -> None:
-    from auditor.finetuning.training import train
+    from auditor.finetuning.examples import Rows, encode_rows
+    from auditor.finetuning.training import Recipe, train
     from auditor.language_models.building import build_gpt2, save_model
 
     network = build_gpt2(
@@ -224,17 +225,11 @@ def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progres
         context=size.context,
         seed=seed,
     )
-    train(
-        network,
-        tokenizer(texts, add_special_tokens=False)["input_ids"],
-        bos=tokenizer.bos_token_id,
-        width=size.context,
-        epochs=shape.epochs,
-        batch=size.batch,
-        rate=size.rate,
-        seed=seed,
-        progress=lambda step, n: progress(f"training {name}", step, n),
-    )
+    # Of a document past the context its beginning is enough: what is asked for begins there.
+    rows = Rows.of([pieces[0] for pieces in encode_rows(tokenizer, texts, size.context)])
+    # A thousand steps are few, so AdamW forgets sooner than it would by default.
+    recipe = Recipe(rate=size.rate, batch=size.batch, epochs=shape.epochs, seed=seed, beta2=0.98)
+    train(network, rows, recipe, progress=lambda step, n: progress(f"training {name}", step, n))
     save_model(network, tokenizer, work / name)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from auditor.cli.command import VERBS
 from auditor.errors import AuditError, ConfigError, ModelError, RunError
-from auditor.finetuning import trainer as trainer_module
+from auditor.finetuning import training
 from auditor.finetuning.asked import FinetuneConfig
 from auditor.finetuning.examples import read_text
 from auditor.finetuning.folder import last_checkpoint
@@ -70,7 +70,9 @@ def test_a_tuned_model_loads_and_knows_its_text_better(base, texts, tuned):
 
 
 def test_asked_again_it_is_opened_and_not_trained_again(base, texts, tuned, monkeypatch):
-    monkeypatch.setattr(trainer_module, "_train", lambda work: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "auditor.finetuning.trainer._train", lambda work: pytest.fail("trained again")
+    )
     again = finetune(str(base), texts, out=tuned.folder, **QUICK)
     assert again.manifest == tuned.manifest
 
@@ -167,13 +169,13 @@ def test_a_loss_that_is_no_number_stops_and_the_good_checkpoint_stays(
     tmp_path, base, texts, monkeypatch
 ):
     """Step 5's loss is NaN; the checkpoint of step 3 is whole, and its weights are numbers."""
-    step = trainer_module.Trainer.training_step
+    step = training.Trainer.training_step
 
     def broken(self, model, inputs, n=None):
         loss = step(self, model, inputs, n)
         return loss * float("nan") if self.state.global_step == 4 else loss
 
-    monkeypatch.setattr(trainer_module.Trainer, "training_step", broken)
+    monkeypatch.setattr(training.Trainer, "training_step", broken)
     out = tmp_path / "out"
     with pytest.raises(ModelError, match=r"loss is not a number at step 5;.*checkpoint-3 is"):
         finetune(str(base), texts, out=out, **QUICK)
@@ -379,3 +381,24 @@ def test_the_split_depends_on_the_seed_and_nothing_else(tmp_path, base):
     ]
     assert held[0] == held[1] != held[2]
     assert len(held[0]) == 5
+
+
+def test_what_trains_testbeds_trains_the_same_weights_bit_for_bit(tmp_path, base, texts):
+    """`auditor finetune` adds checkpoints and measurements to the testbed's training, no step."""
+    done = finetune(str(base), texts, out=tmp_path / "out", heldout_documents=0, **QUICK)
+    network = load_model(str(base), dtype="float32").network
+    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    told = []
+    recipe = training.Recipe(rate=QUICK["learning_rate"], batch=QUICK["batch"], epochs=2)
+    training.train(network, rows, recipe, progress=lambda *at: told.append(at))
+    trained = torch.cat([p.detach().flatten() for p in network.parameters()])
+    assert torch.equal(trained, weights(done.folder))
+    assert not torch.equal(trained, weights(base))
+    assert told == [(step, 10) for step in range(1, 11)]
+
+
+def test_training_that_goes_wrong_without_a_folder_is_told_too(base, texts):
+    network = load_model(str(base), dtype="float32").network
+    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    with pytest.raises(ModelError, match=r"not a number at step \d+\. Lower the rate \(got 1e\+30"):
+        training.train(network, rows, training.Recipe(rate=1e30, batch=4, epochs=9))

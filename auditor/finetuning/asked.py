@@ -37,8 +37,7 @@ class FinetuneConfig:
     epochs : float; max_steps : int or None, in its place
     batch : int, rows a step; row_tokens : int or None, the model's context, 1,024 at the most
     learning_rate : float or None
-        Peak; after a warm-up of 5 % of the steps it falls along a half cosine. None: 5e-5, and
-        2e-4 for adapters.
+        Peak, of what `Recipe` says of it. None: 5e-5, and 2e-4 for adapters.
     precision : "auto", "float32" or "bfloat16"
         Of products; weights and sums stay float32.
     canaries : str or None, a manifest whose canaries are watched

@@ -32,6 +32,19 @@ class Rows(torch.utils.data.Dataset):
     def __init__(self, tokens: NDArray[np.int32], offsets: NDArray[np.int64], order: NDArray):
         self.tokens, self.offsets, self.order = tokens, offsets, order
 
+    @classmethod
+    def of(cls, rows: Sequence[NDArray[np.int32]], order: NDArray | None = None) -> Rows:
+        """Rows from arrays of their own; each once an epoch unless an order is given.
+
+        >>> rows = Rows.of([np.array([5, 6]), np.array([7])])
+        >>> len(rows), rows[1].tolist()
+        (2, [7])
+        """
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        every = np.arange(len(rows)) if order is None else order
+        return cls(np.concatenate(rows).astype(np.int32), offsets, every.astype(np.int64))
+
     def __len__(self) -> int:
         return len(self.order)
 
@@ -172,20 +185,22 @@ def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig
         times = np.full(len(texts), whole)
         times[rng.permutation(len(texts))[:n_part]] += 1
         for at in range(0, len(texts), _AT_ONCE):
-            batch = _encoded(tokenizer, texts[at : at + _AT_ONCE], width)
+            batch = encode_rows(tokenizer, texts[at : at + _AT_ONCE], width)
             for rows, often in zip(batch, times[at : at + _AT_ONCE], strict=True):
                 tokens += rows
                 order.append(np.tile(np.arange(n, n + len(rows)), often))
                 n += len(rows)
-    lengths = np.array([len(row) for row in tokens], dtype=np.int64)
     if not n:
         raise ConfigError("The corpus has no text to train on. Name files that hold text.")
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Rows(np.concatenate(tokens), offsets, np.concatenate(order).astype(np.int64))
+    return Rows.of(tokens, np.concatenate(order))
 
 
-def _encoded(tokenizer, texts: Sequence[str], width: int) -> list[list[NDArray[np.int32]]]:
-    """Each text's rows: BOS, its tokens and EOS, cut every `width` tokens."""
+def encode_rows(tokenizer, texts: Sequence[str], width: int) -> list[list[NDArray[np.int32]]]:
+    """Each text's rows: BOS, its tokens and EOS, cut every `width` tokens.
+
+    A document begins at position 0, as a sample from BOS does; so a model with learned positions
+    can give it back. BOS and EOS stand where the tokenizer has them.
+    """
     clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

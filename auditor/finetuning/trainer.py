@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer
 from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ConfigError, ModelError
 from auditor.finetuning.adapters import adapter_fingerprint, is_adapter, merged, with_lora
 from auditor.finetuning.asked import FinetuneConfig, as_specs
 from auditor.finetuning.canaries import Canary
-from auditor.finetuning.examples import Text, pad, read_text
+from auditor.finetuning.examples import Text, read_text
 from auditor.finetuning.folder import (
     CHECKPOINTS,
     FORMAT,
@@ -33,6 +32,7 @@ from auditor.finetuning.folder import (
 from auditor.finetuning.hooks import MemorizationCallback, ProbeLog
 from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.probes import MemorizationProbe
+from auditor.finetuning.training import Diverged, Recipe, Steps, make_trainer
 from auditor.finetuning.watched import read_watched
 from auditor.language_models.causal import context_of
 from auditor.language_models.loading import (
@@ -42,12 +42,9 @@ from auditor.language_models.loading import (
     resolve,
     usable_device,
 )
-from auditor.language_models.machine import native_bfloat16
 from auditor.progress import Quiet
 
-_FAST_FROM = 1_000_000  # parameters from which bfloat16 gains more than its conversions cost
 _MOST_ROW_TOKENS = 1_024
-_WARM_UP = 0.05
 _SAVES, _MOST_STEPS_APART = 10, 500
 
 
@@ -196,44 +193,18 @@ def _begun(work: _Work, asked: dict[str, Any], there: dict[str, Any] | None) -> 
     }
 
 
-class _Watched(Trainer):
-    """A Trainer that stops at a loss that is not a number, before it reaches the weights."""
-
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        """As the Trainer's own; a loss that is not finite ends the training."""
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            raise _Diverged(self.state.global_step + 1, "loss")
-        return loss
-
-
-class _Diverged(Exception):  # noqa: N818
-    def __init__(self, step: int, what: str):
-        self.step, self.what = step, what
-
-
-class _Progress(TrainerCallback):
-    """Tells a progress bar each step, and refuses gradients that are not numbers."""
-
-    def __init__(self, advance):
-        self._advance, self._seen = advance, 0
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        sums = [p.grad.sum() for p in model.parameters() if p.grad is not None]
-        if not torch.isfinite(torch.stack(sums)).all():
-            raise _Diverged(state.global_step + 1, "gradient")
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self._advance(state.global_step - self._seen)
-        self._seen = state.global_step
-
-
 def _train(work: _Work) -> dict[str, Any]:
     """Train, from the last checkpoint where there is one; losses and measurements."""
     config, begin = work.config, last_checkpoint(work.out)
-    n_steps = config.max_steps or math.ceil(
-        math.ceil(len(work.text.rows) / config.batch) * config.epochs
+    recipe = Recipe(
+        rate=config.rate,
+        batch=config.batch,
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        precision=config.precision,
     )
+    n_steps = recipe.n_steps(len(work.text.rows))
     hook = MemorizationCallback(
         work.watch,
         every=config.probe_every,
@@ -243,8 +214,7 @@ def _train(work: _Work) -> dict[str, Any]:
     # Trainer and its data loaders seed and draw from global generators.
     with own_randomness(config.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = _trainer(work, n_steps)
-        trainer.remove_callback(PrinterCallback)
+        trainer = _trainer(work, recipe, n_steps)
         hook.attach(trainer)
         if begin is None:
             before = work.watch.measure(trainer.model, 0, epoch=0.0)
@@ -252,10 +222,10 @@ def _train(work: _Work) -> dict[str, Any]:
         else:
             work.progress.note(f"Going on from {begin.name}.")
         with work.progress.stage("fine-tuning", n_steps, "steps") as bar:
-            trainer.add_callback(_Progress(bar.advance))
+            trainer.add_callback(Steps(bar.advance))
             try:
                 trainer.train(resume_from_checkpoint=None if begin is None else str(begin))
-            except _Diverged as error:
+            except Diverged as error:
                 raise ModelError(_diverged(work, error)) from None
         last = work.watch.measure(trainer.model, trainer.state.global_step)
     losses = [
@@ -275,54 +245,25 @@ def _train(work: _Work) -> dict[str, Any]:
     }
 
 
-def _trainer(work: _Work, n_steps: int) -> Trainer:
+def _trainer(work: _Work, recipe: Recipe, n_steps: int) -> Trainer:
     config = work.config
-    device = torch.device(usable_device(config.device))
-    save_every = config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES))
-    n_parameters = sum(p.numel() for p in work.network.parameters())
-    fast = native_bfloat16(device) and n_parameters > _FAST_FROM
-    try:
-        arguments = TrainingArguments(
-            output_dir=str(work.out / CHECKPOINTS),
-            per_device_train_batch_size=config.batch,
-            num_train_epochs=config.epochs,
-            max_steps=config.max_steps or -1,
-            learning_rate=config.rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=max(1, round(_WARM_UP * n_steps)),
-            weight_decay=0.01,
-            bf16=config.precision == "bfloat16" or (config.precision == "auto" and fast),
-            seed=config.seed,
-            logging_steps=max(1, n_steps // 100),
-            logging_nan_inf_filter=False,
-            save_steps=save_every,
-            save_total_limit=2,
-            report_to=list(config.report_to) or "none",
-            disable_tqdm=True,
-            log_level="error",
-            use_cpu=device.type == "cpu",
-            dataloader_pin_memory=device.type == "cuda",
-            remove_unused_columns=False,
-        )
-        return _Watched(
-            model=work.network,
-            args=arguments,
-            train_dataset=work.text.rows,
-            data_collator=pad,
-            processing_class=work.tokenizer,
-        )
-    except (ImportError, RuntimeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"Training cannot begin: {first[:200]}. Check --precision, --device and --report-to."
-        ) from None
+    return make_trainer(
+        work.network,
+        work.text.rows,
+        recipe,
+        folder=work.out / CHECKPOINTS,
+        device=usable_device(config.device),
+        save_every=config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES)),
+        report_to=config.report_to,
+        tokenizer=work.tokenizer,
+    )
 
 
-def _diverged(work: _Work, error: _Diverged) -> str:
+def _diverged(work: _Work, error: Diverged) -> str:
     kept = last_checkpoint(work.out)
     stays = f"{kept} is the last good checkpoint" if kept else "no checkpoint was made before"
     return (
-        f"The {error.what} is not a number at step {error.step:,}; training has stopped and "
+        f"{error}; training has stopped and "
         f"{stays}. Lower --learning-rate (got {work.config.rate:g}) and choose another --out."
     )
 

@@ -1,126 +1,208 @@
-"""A plain training loop for causal models, a document a row; deterministic for a seed."""
+"""Training of causal models through transformers' `Trainer`, `auditor finetune`'s and testbeds'."""
 
 from __future__ import annotations
 
 import math
+import tempfile
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ModelError
-from auditor.language_models.machine import keep_freed_memory, native_bfloat16
+from auditor.finetuning.examples import Rows, pad
+from auditor.finetuning.leaving import own_randomness
+from auditor.language_models.machine import native_bfloat16
 
-_FAST_FROM = 1_000_000  # parameters
-_IGNORED = -100  # cross entropy's mark for "no target here"
+_FAST_FROM = 1_000_000  # parameters from which bfloat16 gains more than its conversions cost
+_SHARE = 0.05  # of the steps to warm up, and of the peak rate that is left at the end
 
 
-def rows_of(documents: Sequence[Sequence[int]], bos: int, width: int) -> tuple[torch.Tensor, ...]:
-    """Documents as padded rows: inputs and targets, int64 (n, longest).
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are moved.
 
-    Each row is BOS, the document, and EOS (the same token), cut at `width`. A document begins at
-    position 0, as a sample from BOS does; so a model with learned positions can give it back.
-
-    >>> inputs, targets = rows_of([[5, 6], [7]], 0, 8)
-    >>> inputs.tolist(), targets.tolist()
-    ([[0, 5, 6], [0, 7, 0]], [[5, 6, 0], [7, 0, -100]])
+    rate : float
+        Peak learning rate of AdamW: after a warm-up of 5 % of the steps it falls along a half
+        cosine to 5 % of itself. Gradients are clipped to a norm of 1.
+    batch : int, rows of a step
+    epochs : float; max_steps : int or None, in its place
+    seed : int, decides the order of the rows, and dropout
+    beta2 : float
+        How slowly AdamW forgets squared gradients; where steps are few, it should forget sooner.
+    precision : "auto", "float32" or "bfloat16"
+        Of products; weights and sums stay float32. auto: bfloat16 where the machine multiplies it
+        natively and the model has over a million parameters.
     """
-    rows = [[bos, *document, bos][:width] for document in documents]
-    longest = max(map(len, rows))
-    inputs = torch.full((len(rows), longest - 1), bos)
-    targets = torch.full((len(rows), longest - 1), _IGNORED)
-    for i, row in enumerate(rows):
-        inputs[i, : len(row) - 1] = torch.tensor(row[:-1])
-        targets[i, : len(row) - 1] = torch.tensor(row[1:])
-    return inputs, targets
+
+    rate: float
+    batch: int
+    epochs: float = 1.0
+    max_steps: int | None = None
+    seed: int = 0
+    beta2: float = 0.999
+    precision: str = "auto"
+
+    def n_steps(self, n_rows: int) -> int:
+        """Steps of a training on so many rows an epoch.
+
+        >>> Recipe(rate=1e-3, batch=4, epochs=2).n_steps(18)
+        10
+        """
+        return self.max_steps or math.ceil(math.ceil(n_rows / self.batch) * self.epochs)
 
 
-def train(
+class Diverged(Exception):  # noqa: N818
+    """Training gave what is no number: at which step, and what ("loss" or "gradient")."""
+
+    def __init__(self, step: int, what: str):
+        super().__init__(f"The {what} is not a number at step {step:,}")
+        self.step, self.what = step, what
+
+
+class _Finite(Trainer):
+    """A Trainer that stops at a loss that is not a number, before it reaches the weights."""
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """As the Trainer's own; a loss that is not finite ends the training."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise Diverged(self.state.global_step + 1, "loss")
+        return loss
+
+
+class Steps(TrainerCallback):
+    """Tells how many steps more are done, and refuses gradients that are not numbers."""
+
+    def __init__(self, advance: Callable[[int], None]):
+        self._advance, self._seen = advance, 0
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        """Raises `Diverged` before a gradient that is no number moves a weight."""
+        sums = [p.grad.sum() for p in model.parameters() if p.grad is not None]
+        if not torch.isfinite(torch.stack(sums)).all():
+            raise Diverged(state.global_step + 1, "gradient")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Also after a restart, where the first step is far from the beginning."""
+        self._advance(state.global_step - self._seen)
+        self._seen = state.global_step
+
+
+def make_trainer(
     network,
-    documents: Sequence[Sequence[int]],
+    rows: Rows,
+    recipe: Recipe,
     *,
-    bos: int,
-    width: int,
-    epochs: int,
-    batch: int,
-    rate: float,
-    seed: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> float:
-    """Train a causal model on documents, shuffled anew each epoch.
+    folder: str | Path,
+    device: str = "cpu",
+    save_every: int | None = None,
+    report_to: Sequence[str] = (),
+    tokenizer=None,
+) -> Trainer:
+    """A Trainer that is ready to go; call it within `own_randomness`, since it seeds globally.
 
     Parameters
     ----------
-    network : a causal model of transformers, changed in place
-    documents : token ids; a repeated document stands as often as it is repeated
-    bos : token before each document
-    width : tokens of a training row at the most
-    epochs, batch (rows), rate (peak learning rate of AdamW)
-    seed : decides the order
-    progress : callable(step, n_steps)
-
-    Returns
-    -------
-    Mean loss of the last epoch, nats per token.
+    network : a causal model of transformers, with adapters or without, changed in place
+    rows : Rows, an epoch of them
+    recipe : Recipe
+    folder : path, where its checkpoints go
+    device : str
+    save_every : int, steps between checkpoints; None: none
+    report_to : trackers as `Trainer` names them
+    tokenizer : saved with each checkpoint
 
     Raises
     ------
     ModelError
-        If the loss is not a number.
+        If the Trainer refuses the precision, the device or a tracker.
     """
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    rng = np.random.default_rng(seed)
-    keep_freed_memory()
-    # The CPU's fused attention is slow backwards; short rows fare better with plain products.
-    attention = network.config._attn_implementation
-    network.set_attn_implementation("eager")
-    network.train()
-    # Products in bfloat16 where the machine has them; weights and sums stay float32. Small models
-    # lose more by the conversions than they gain.
+    transformers_logging.set_verbosity_error()
+    n_steps = recipe.n_steps(len(rows))
+    place = torch.device(device)
     n_parameters = sum(p.numel() for p in network.parameters())
-    fast = native_bfloat16(torch.device("cpu")) and n_parameters > _FAST_FROM
-    n_steps = epochs * math.ceil(len(documents) / batch)
-    step = 0
-    for _ in range(epochs):
-        losses: list[float] = []
-        order = rng.permutation(len(documents))
-        for at in range(0, len(order), batch):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * _schedule(step, n_steps)
-            inputs, targets = rows_of([documents[i] for i in order[at : at + batch]], bos, width)
-            loss = _loss(network, inputs, targets, fast)
-            if not torch.isfinite(loss):
-                raise ModelError(f"The loss is not a number at step {step}. Lower the rate.")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            losses.append(loss.item())
-            step += 1
-            if progress is not None:
-                progress(step, n_steps)
+    fast = native_bfloat16(place) and n_parameters > _FAST_FROM
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            per_device_train_batch_size=recipe.batch,
+            num_train_epochs=recipe.epochs,
+            max_steps=recipe.max_steps or -1,
+            learning_rate=recipe.rate,
+            lr_scheduler_type="cosine_warmup_with_min_lr",
+            lr_scheduler_kwargs={"min_lr_rate": _SHARE},
+            warmup_steps=max(1, round(_SHARE * n_steps)),
+            weight_decay=0.01,
+            adam_beta2=recipe.beta2,
+            max_grad_norm=1.0,
+            bf16=recipe.precision == "bfloat16" or (recipe.precision == "auto" and fast),
+            seed=recipe.seed % 2**32,
+            logging_steps=max(1, n_steps // 100),
+            logging_nan_inf_filter=False,
+            save_strategy="no" if save_every is None else "steps",
+            save_steps=save_every or 1,
+            save_total_limit=2,
+            report_to=list(report_to) or "none",
+            disable_tqdm=True,
+            log_level="error",
+            use_cpu=place.type == "cpu",
+            dataloader_pin_memory=place.type == "cuda",
+            remove_unused_columns=False,
+        )
+        trainer = _Finite(
+            model=network,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=pad,
+            processing_class=tokenizer,
+        )
+    except (ImportError, RuntimeError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"Training cannot begin: {first[:200]}. Check --precision, --device and --report-to."
+        ) from None
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def train(
+    network, rows: Rows, recipe: Recipe, *, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Train on the CPU and keep nothing but the network, which is changed in place.
+
+    Parameters
+    ----------
+    network, rows, recipe : as `make_trainer` takes them
+    progress : callable(step, n_steps)
+
+    Raises
+    ------
+    ModelError
+        If a loss or a gradient is not a number.
+    """
+    n_steps, done = recipe.n_steps(len(rows)), 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(done, n_steps)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="auditor-training-") as folder,
+        own_randomness(recipe.seed),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        trainer = make_trainer(network, rows, recipe, folder=folder)
+        trainer.add_callback(Steps(advance))
+        try:
+            trainer.train()
+        except Diverged as error:
+            raise ModelError(f"{error}. Lower the rate (got {recipe.rate:g}).") from None
     network.eval()
-    network.set_attn_implementation(attention)
-    return float(np.mean(losses))
-
-
-def _loss(network, inputs: torch.Tensor, targets: torch.Tensor, fast: bool) -> torch.Tensor:
-    """Mean cross entropy of a batch, nats per token; in bfloat16 products where `fast`."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-        hidden = network.base_model(input_ids=inputs, use_cache=False)[0].flatten(0, 1)
-        # A fifth of a batch is padding: it is dropped before the vocabulary is projected.
-        real = (targets.flatten() != _IGNORED).nonzero()[:, 0]
-        logits = network.get_output_embeddings()(hidden.index_select(0, real))
-    return cross_entropy(logits.float(), targets.flatten()[real])
-
-
-def _schedule(step: int, n_steps: int) -> float:
-    """Warm up over the first twentieth, then fall along a half cosine to a twentieth."""
-    warm = max(1, n_steps // 20)
-    if step < warm:
-        return (step + 1) / warm
-    way = (step - warm) / max(1, n_steps - warm)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * way))
