@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ import torch
 from auditor.cli.command import VERBS
 from auditor.errors import AuditError, ConfigError, ModelError, RunError
 from auditor.finetuning import training
-from auditor.finetuning.asked import FinetuneConfig
-from auditor.finetuning.examples import read_text
 from auditor.finetuning.folder import last_checkpoint
 from auditor.finetuning.hooks import read_probes
 from auditor.finetuning.pairs import Pair
@@ -188,65 +185,6 @@ def test_a_rate_that_is_far_too_high_is_told_with_its_step(tmp_path, base, texts
         finetune(str(base), texts, out=tmp_path / "out", learning_rate=1e30, max_steps=60)
 
 
-def read(base, config):
-    from transformers import AutoTokenizer
-
-    return read_text(config, AutoTokenizer.from_pretrained(base), 64)
-
-
-def spelt(base, text):
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    return Counter(tokenizer.decode(row, skip_special_tokens=True) for row in text.rows)
-
-
-def test_weights_and_repeats_are_how_often_a_document_stands(tmp_path, base):
-    one = corpus(tmp_path / "one.jsonl", ["fox a", "fox b", "fox c", "fox d"])
-    two = corpus(tmp_path / "two.jsonl", ["dog a", "dog b"])
-    config = FinetuneConfig("m", (one, two), weights=(0.5, 3), heldout_documents=0, repeats=1)
-    counts = spelt(base, read(base, config))
-    assert sorted(counts[f"fox {x}"] for x in "abcd") == [0, 0, 1, 1]
-    assert [counts[f"dog {x}"] for x in "ab"] == [3, 3]
-    config = FinetuneConfig("m", (one, two), weights=(1, 2), heldout_documents=0, repeats=2)
-    counts = spelt(base, read(base, config))
-    assert [counts["fox a"], counts["dog a"]] == [2, 4]
-
-
-def test_held_out_documents_are_never_trained_on_not_even_their_copies(tmp_path, base):
-    texts = [f"text {i}" for i in range(6)] * 3
-    config = FinetuneConfig("m", (corpus(tmp_path / "a.jsonl", texts),), heldout_documents=2)
-    text = read(base, config)
-    trained = set(spelt(base, text))
-    assert len(text.heldout) == 2
-    assert not trained & set(text.heldout)
-    assert trained == set(text.members)
-    assert trained | set(text.heldout) == set(texts)
-    assert set(spelt(base, text).values()) == {3}
-
-
-def test_given_held_out_text_is_taken_out_of_the_training_text(tmp_path, base):
-    a = corpus(tmp_path / "a.jsonl", ["one", "two", "three"])
-    b = corpus(tmp_path / "b.jsonl", ["two", "four"])
-    text = read(base, FinetuneConfig("m", (a,), heldout=(b,)))
-    assert set(spelt(base, text)) == {"one", "three"}
-    assert set(text.heldout) == {"two", "four"}
-    assert text.notes == ["1 held-out documents were in the corpus too: not trained on."]
-
-
-def test_a_long_document_is_cut_into_rows_and_nothing_is_lost(tmp_path, base):
-    path = tmp_path / "a.txt"
-    path.write_text(WORDS * 12)
-    text = read(base, FinetuneConfig("m", (str(path),), heldout_documents=0))
-    assert len(text.rows) > 2
-    assert max(len(row) for row in text.rows) == 64
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    every = np.concatenate([text.rows[i] for i in range(len(text.rows))])
-    assert every.tolist() == [0, *tokenizer(WORDS * 12, add_special_tokens=False)["input_ids"], 0]
-
-
 def test_lora_trains_adapters_alone_and_merged_they_are_the_same_model(tmp_path, base, texts):
     out = tmp_path / "out"
     done = finetune(str(base), texts, out=out, lora=True, lora_rank=4, merge=True, **QUICK)
@@ -315,12 +253,6 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_no_model(
     assert not list(tmp_path.glob("out/*.safetensors"))
 
 
-def test_a_corpus_of_one_document_has_nothing_to_hold_out(tmp_path, base):
-    one = corpus(tmp_path / "one.jsonl", [WORDS, WORDS])
-    with pytest.raises(ConfigError, match="below the 1 different documents of the corpus; got 1"):
-        finetune(str(base), one, out=tmp_path / "out")
-
-
 def test_training_text_that_changed_is_not_gone_on_with(tmp_path, base):
     path = tmp_path / "a.jsonl"
     corpus(path, [f"{WORDS} {i}" for i in range(12)])
@@ -369,36 +301,3 @@ def test_missing_peft_is_told(base, texts, tmp_path, monkeypatch):
     monkeypatch.setattr("auditor.finetuning.adapters.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="LoRA needs peft"):
         finetune(str(base), texts, out=tmp_path / "out", lora=True)
-
-
-def test_the_split_depends_on_the_seed_and_nothing_else(tmp_path, base):
-    lines = [f"text {i}" for i in range(30)]
-    one = corpus(tmp_path / "a.jsonl", lines)
-    other = corpus(tmp_path / "b.jsonl", lines[::-1])
-    held = [
-        set(read(base, FinetuneConfig("m", (path,), heldout_documents=5, seed=seed)).heldout)
-        for path, seed in ((one, 0), (other, 0), (one, 1))
-    ]
-    assert held[0] == held[1] != held[2]
-    assert len(held[0]) == 5
-
-
-def test_what_trains_testbeds_trains_the_same_weights_bit_for_bit(tmp_path, base, texts):
-    """`auditor finetune` adds checkpoints and measurements to the testbed's training, no step."""
-    done = finetune(str(base), texts, out=tmp_path / "out", heldout_documents=0, **QUICK)
-    network = load_model(str(base), dtype="float32").network
-    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
-    told = []
-    recipe = training.Recipe(rate=QUICK["learning_rate"], batch=QUICK["batch"], epochs=2)
-    training.train(network, rows, recipe, progress=lambda *at: told.append(at))
-    trained = torch.cat([p.detach().flatten() for p in network.parameters()])
-    assert torch.equal(trained, weights(done.folder))
-    assert not torch.equal(trained, weights(base))
-    assert told == [(step, 10) for step in range(1, 11)]
-
-
-def test_training_that_goes_wrong_without_a_folder_is_told_too(base, texts):
-    network = load_model(str(base), dtype="float32").network
-    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
-    with pytest.raises(ModelError, match=r"not a number at step \d+\. Lower the rate \(got 1e\+30"):
-        training.train(network, rows, training.Recipe(rate=1e30, batch=4, epochs=9))

@@ -1,0 +1,129 @@
+"""Training text and the training itself: rows, split and weights as asked; one code for all."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from auditor.errors import ConfigError, ModelError
+from auditor.finetuning.asked import FinetuneConfig
+from auditor.finetuning.examples import read_text
+from auditor.finetuning.trainer import finetune
+from auditor.finetuning.training import Recipe, train
+from auditor.language_models.loading import load_model
+from tests.tiny import WORDS, save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("base") / "model")
+
+
+def corpus(path, texts):
+    path.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    lines = [f"{WORDS} for the {i}th time, {i * i} days on" for i in range(20)]
+    return corpus(tmp_path_factory.mktemp("text") / "a.jsonl", lines)
+
+
+def read(base, config):
+    return read_text(config, AutoTokenizer.from_pretrained(base), 64)
+
+
+def spelt(base, text):
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    return Counter(tokenizer.decode(row, skip_special_tokens=True) for row in text.rows)
+
+
+def test_weights_and_repeats_are_how_often_a_document_stands(tmp_path, base):
+    one = corpus(tmp_path / "one.jsonl", ["fox a", "fox b", "fox c", "fox d"])
+    two = corpus(tmp_path / "two.jsonl", ["dog a", "dog b"])
+    config = FinetuneConfig("m", (one, two), weights=(0.5, 3), heldout_documents=0, repeats=1)
+    counts = spelt(base, read(base, config))
+    assert sorted(counts[f"fox {x}"] for x in "abcd") == [0, 0, 1, 1]
+    assert [counts[f"dog {x}"] for x in "ab"] == [3, 3]
+    config = FinetuneConfig("m", (one, two), weights=(1, 2), heldout_documents=0, repeats=2)
+    counts = spelt(base, read(base, config))
+    assert [counts["fox a"], counts["dog a"]] == [2, 4]
+
+
+def test_held_out_documents_are_never_trained_on_not_even_their_copies(tmp_path, base):
+    texts = [f"text {i}" for i in range(6)] * 3
+    config = FinetuneConfig("m", (corpus(tmp_path / "a.jsonl", texts),), heldout_documents=2)
+    text = read(base, config)
+    trained = set(spelt(base, text))
+    assert len(text.heldout) == 2
+    assert not trained & set(text.heldout)
+    assert trained == set(text.members)
+    assert trained | set(text.heldout) == set(texts)
+    assert set(spelt(base, text).values()) == {3}
+
+
+def test_given_held_out_text_is_taken_out_of_the_training_text(tmp_path, base):
+    a = corpus(tmp_path / "a.jsonl", ["one", "two", "three"])
+    b = corpus(tmp_path / "b.jsonl", ["two", "four"])
+    text = read(base, FinetuneConfig("m", (a,), heldout=(b,)))
+    assert set(spelt(base, text)) == {"one", "three"}
+    assert set(text.heldout) == {"two", "four"}
+    assert text.notes == ["1 held-out documents were in the corpus too: not trained on."]
+
+
+def test_a_long_document_is_cut_into_rows_and_nothing_is_lost(tmp_path, base):
+    path = tmp_path / "a.txt"
+    path.write_text(WORDS * 12)
+    text = read(base, FinetuneConfig("m", (str(path),), heldout_documents=0))
+    assert len(text.rows) > 2
+    assert max(len(row) for row in text.rows) == 64
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    every = np.concatenate([text.rows[i] for i in range(len(text.rows))])
+    assert every.tolist() == [0, *tokenizer(WORDS * 12, add_special_tokens=False)["input_ids"], 0]
+
+
+def test_a_corpus_of_one_document_has_nothing_to_hold_out(tmp_path, base):
+    one = corpus(tmp_path / "one.jsonl", [WORDS, WORDS])
+    with pytest.raises(ConfigError, match="below the 1 different documents of the corpus; got 1"):
+        finetune(str(base), one, out=tmp_path / "out")
+
+
+def test_the_split_depends_on_the_seed_and_nothing_else(tmp_path, base):
+    lines = [f"text {i}" for i in range(30)]
+    one = corpus(tmp_path / "a.jsonl", lines)
+    other = corpus(tmp_path / "b.jsonl", lines[::-1])
+    held = [
+        set(read(base, FinetuneConfig("m", (path,), heldout_documents=5, seed=seed)).heldout)
+        for path, seed in ((one, 0), (other, 0), (one, 1))
+    ]
+    assert held[0] == held[1] != held[2]
+    assert len(held[0]) == 5
+
+
+def test_what_trains_testbeds_trains_the_same_weights_bit_for_bit(tmp_path, base, texts):
+    """`auditor finetune` adds checkpoints and measurements to the testbed's training, no step."""
+    same = {"epochs": 2, "batch": 4, "seed": 5}
+    done = finetune(
+        str(base), texts, out=tmp_path / "out", heldout_documents=0, learning_rate=1e-2,
+        save_every=3, probe_every=4, **same,
+    )  # fmt: skip
+    network = load_model(str(base), dtype="float32").network
+    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0, seed=5)).rows
+    told = []
+    train(network, rows, Recipe(rate=1e-2, **same), progress=lambda *at: told.append(at))
+    saved = load_model(str(done.folder), dtype="float32").network
+    for weight, other in zip(network.parameters(), saved.parameters(), strict=True):
+        assert torch.equal(weight, other)
+    assert done.manifest["final"]["member_nll"] < 5  # of 300 tokens, ln 300 = 5.7 before
+    assert told == [(step, 10) for step in range(1, 11)]
+
+
+def test_training_that_goes_wrong_without_a_folder_is_told_too(base, texts):
+    network = load_model(str(base), dtype="float32").network
+    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    with pytest.raises(ModelError, match=r"not a number at step \d+\. Lower the rate \(got 1e\+30"):
+        train(network, rows, Recipe(rate=1e30, batch=4, epochs=9))
