@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures import COLOURS, _bare, _figure, _label
@@ -51,34 +52,97 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
     return figure
 
 
-def training_figure(probes: pd.DataFrame) -> Figure:
+def exposure_by_step(probes: pd.DataFrame) -> pd.DataFrame:
+    """Mean exposure of canaries through training, a row a step, a column a number of repeats.
+
+    Parameters
+    ----------
+    probes : DataFrame: step, and lists of equal length `exposure` (bits) and `repeats`
+
+    Returns
+    -------
+    DataFrame
+        step; "1x", "2x", ...: mean bits of the canaries that stand so often in the training text.
+        No rows where no canaries were watched.
+
+    >>> probes = pd.DataFrame({"step": [5], "exposure": [[1.0, 3.0, 8.0]], "repeats": [[1, 1, 4]]})
+    >>> exposure_by_step(probes).to_dict("records")
+    [{'step': 5, '1x': 2.0, '4x': 8.0}]
+    """
+    lists = ["exposure", "repeats"]
+    every = probes[["step", *lists]].explode(lists, ignore_index=True).dropna()
+    every = every.astype({"exposure": float, "repeats": int})
+    wide = every.pivot_table(index="step", columns="repeats", values="exposure", aggfunc="mean")
+    wide.columns = [f"{n}x" for n in wide.columns]
+    return wide.reset_index()
+
+
+def training_figure(probes: pd.DataFrame, *, expected: float) -> Figure:
     """Exposure and the loss gap through training, by step.
 
     Parameters
     ----------
-    probes : DataFrame: step, exposure_mean, exposure_max, loss_gap, extraction_rate
+    probes : DataFrame: step, exposure and repeats (lists), exposure_most, loss_gap
+    expected : float, bits
+        What secrets that were never trained on have in mean.
 
     Returns
     -------
     Figure
-        A panel each of what was measured: exposure in bits, the gap in nats a token.
+        A panel each of what was measured: exposure in bits, a line for each number of repeats;
+        and the gap in nats a token.
     """
-    wanted = {
-        "exposure, bits": (("exposure_mean", "mean of canaries", "verbatim"),
-                           ("exposure_max", "highest", "sample")),
-        "loss gap, nats a token": (("loss_gap", "held out minus members", "candidate"),),
-    }  # fmt: skip
-    kept = {k: v for k, v in wanted.items() if probes[v[0][0]].notna().any()}
-    figure = _figure(9.0, 3.0)
+    exposures = exposure_by_step(probes)
+    drawn = [draw for draw, there in (
+        (lambda panel: _exposures(panel, exposures, probes["exposure_most"].iloc[-1], expected),
+         len(exposures)),
+        (lambda panel: _gap(panel, probes), probes["loss_gap"].notna().any()),
+    ) if there]  # fmt: skip
+    figure = _figure(9.0, 3.4)
     # Bits and nats have nothing in common, so each panel has its own axis.
-    panels = figure.subplots(1, max(1, len(kept)), squeeze=False)[0]
-    for panel, (title, lines) in zip(panels, kept.items(), strict=False):
+    for panel, draw in zip(
+        figure.subplots(1, max(1, len(drawn)), squeeze=False)[0], drawn, strict=False
+    ):
         _bare(panel)
-        for column, label, role in lines:
-            panel.plot(
-                probes["step"], probes[column], label=label, color=COLOURS[role], lw=1.6,
-                marker="o", ms=3,
-            )  # fmt: skip
-        _label(panel, x="step", y=title)
-        panel.legend(frameon=False, fontsize=8, labelcolor=COLOURS["muted"])
+        draw(panel)
     return figure
+
+
+def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: float) -> None:
+    names = [name for name in exposures if name != "step"]
+    steps = exposures["step"]
+    for at, name in enumerate(names):
+        strength = 0.3 + 0.7 * (at + 1) / len(names)
+        panel.plot(
+            steps, exposures[name], color=COLOURS["verbatim"], alpha=strength, lw=1.6, marker="o",
+            ms=3,
+        )  # fmt: skip
+    # Where lines end together their names would lie on each other: moved apart, in order.
+    ends = exposures[names].iloc[-1].sort_values()
+    room, below = 0.07 * most, -np.inf
+    for name, bits in ends.items():
+        below = max(bits, below + room)
+        _beside(panel, steps.iloc[-1], below, str(name), "verbatim")
+    for level, told in ((expected, "never inserted"), (most, "most")):
+        panel.axhline(level, color=COLOURS["muted"], lw=1, ls=(0, (4, 3)), zorder=0)
+        panel.annotate(
+            f"{told}: {level:.2f}", (0, level), xycoords=("axes fraction", "data"),
+            xytext=(3, 3), textcoords="offset points", fontsize=8, color=COLOURS["muted"],
+        )  # fmt: skip
+    panel.set_ylim(-0.03 * most, 1.14 * most)
+    _label(panel, x="step", y="mean exposure, bits")
+
+
+def _gap(panel: Axes, probes: pd.DataFrame) -> None:
+    panel.plot(
+        probes["step"], probes["loss_gap"], color=COLOURS["candidate"], lw=1.6, marker="o", ms=3
+    )
+    panel.axhline(0, color=COLOURS["rule"], lw=1, zorder=0)
+    _label(panel, x="step", y="loss gap, held out minus members, nats a token")
+
+
+def _beside(panel: Axes, x: float, y: float, text: str, role: str) -> None:
+    panel.annotate(
+        text, (x, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8,
+        color=COLOURS[role], annotation_clip=False,
+    )  # fmt: skip

@@ -189,6 +189,12 @@ def _sentences(frame) -> list[str]:
         )
     for reason in sorted(set(frame["withheld"]) - {""}):
         said.append(f"No extrapolation: {reason}")
+    given = frame[(frame["role"] == "canary") & frame["greedy"].fillna(False)]
+    if len(given):
+        said.append("Given back by greedy search:")
+        said += [f"  {row.canary_id} ({row.repeats}x): {row.secret}" for row in given.itertuples()]
+    else:
+        said.append("Greedy search gives none of the secrets back.")
     return said
 
 

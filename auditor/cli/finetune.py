@@ -48,7 +48,7 @@ from auditor.cli.printing import say
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--report-to", multiple=True, help="Trackers: tensorboard, trackio, wandb.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-def finetune(model, corpora, out, as_json, **options) -> None:
+def finetune(model, corpora, out, canaries, as_json, **options) -> None:
     """Fine-tune a model on text, and measure what it memorizes on the way.
 
     One --corpus is domain adaptation, several are mixed by --weight. Killed anywhere, the same
@@ -63,7 +63,7 @@ def finetune(model, corpora, out, as_json, **options) -> None:
     from auditor.finetuning.trainer import finetune as run
     from auditor.progress import for_terminal
 
-    done = run(model, corpora, out=out, progress=for_terminal(), **options)
+    done = run(model, corpora, out=out, canaries=canaries, progress=for_terminal(), **options)
     if as_json:
         click.echo(json.dumps(done.manifest, indent=2, sort_keys=True))
         return
@@ -79,4 +79,19 @@ def finetune(model, corpora, out, as_json, **options) -> None:
     ):
         if final[name] is not None:
             say(f"{name:16} {final[name]:8.3f} {unit}")
+    if canaries is not None:
+        _print_exposures(done.folder)
     say(f"\nSaved: {done.folder}")
+
+
+def _print_exposures(folder) -> None:
+    """Exposure through the steps, a column a number of repeats."""
+    from auditor.cli.show import print_frame
+    from auditor.finetuning.folder import PROBES
+    from auditor.finetuning.hooks import read_probes
+    from reports.comparison_figures import exposure_by_step
+
+    table = exposure_by_step(read_probes(folder / PROBES))
+    shown = table.map(lambda value: f"{value:.2f}" if isinstance(value, float) else f"{value:,}")
+    click.echo()
+    print_frame(shown, "Mean exposure by repeats, bits")

@@ -11,15 +11,20 @@ from typing import Any
 import pandas as pd
 
 from attacks.estimates import proportion
+from attacks.exposure import expected_exposure
 from auditor.errors import RunError
 from auditor.finetuning.comparison import Comparison, figure_names
 from auditor.finetuning.run_comparison import RunComparison
 from auditor.storage import make_own, write_atomically
-from reports.comparison_figures import change_figure, training_figure
+from reports.comparison_figures import change_figure, exposure_by_step, training_figure
 from reports.comparison_page import ComparisonPage, render_comparison
 from reports.csvfile import write_csv
 
 _MANIFEST = "comparison.json"
+_THROUGH = (
+    "Through training: mean exposure of canaries by how often they stand in the text, and how much "
+    "better the model knows members than held-out text."
+)
 _DRAWN = {
     "perplexity": "change of -nats a token (right: better known)",
     "log_p_z": "change of log p_z, nats",
@@ -76,8 +81,20 @@ def save_models(found: Comparison, out: Path) -> Path:
     figures = [(n, _DRAWN[n]) for n in figure_names(found.texts) if n in _DRAWN]
     drawn = [(n, x) for n, x in figures if found.texts[f"{n}_change"].notna().any()]
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
-    if found.probes is not None and len(found.probes):
-        pictures.append(("What was memorized through training.", training_figure(found.probes)))
+    tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
+    shown = [
+        ("Extraction before and after (Clopper-Pearson, 95 %)", found.extraction),
+        ("Mean changes (percentile bootstrap, 95 %; p two-sided)", found.tests),
+        ("Texts that moved most", found.moved()),
+    ]
+    if (probes := found.probes) is not None:
+        tables["probes"] = probes
+        most = probes["exposure_most"].iloc[-1]  # log2(controls + 1); NaN without canaries
+        expected = expected_exposure(round(2**most)) if most == most else most
+        pictures.append((_THROUGH, training_figure(probes, expected=expected)))
+        if len(exposures := exposure_by_step(probes)):
+            tables["exposure_by_step"] = exposures
+            shown.insert(2, ("Mean exposure through training by repeats, bits", exposures))
     facts = found.facts
     page = ComparisonPage(
         title="Before and after fine-tuning",
@@ -89,17 +106,10 @@ def save_models(found: Comparison, out: Path) -> Path:
             ("Held out", f"{int((~found.texts['member']).sum()):,} texts"),
             ("Prefix, suffix", f"{facts['prefix_tokens']} and {facts['suffix_tokens']} tokens"),
         ],
-        tables=[
-            ("Extraction before and after (Clopper-Pearson, 95 %)", found.extraction),
-            ("Mean changes (percentile bootstrap, 95 %; p two-sided)", found.tests),
-            ("Texts that moved most", found.moved()),
-        ],
+        tables=shown,
         figures=pictures,
         notices=found.notes,
     )
-    tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
-    if found.probes is not None:
-        tables["probes"] = found.probes
     return _save(out, facts, tables, render_comparison(page))
 
 

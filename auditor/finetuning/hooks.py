@@ -26,7 +26,8 @@ class ProbeLog:
     def write(self, row: ProbeRow) -> None:
         """One row under its step's name. Raises RunError if the disk is full."""
         sink = io.BytesIO()
-        told = {**asdict(row), "exposure": [float(bits) for bits in row.exposure]}
+        told = asdict(row)
+        told |= {name: list(told[name]) for name in ("exposure", "repeats")}
         pd.DataFrame([told]).to_parquet(sink, index=False)
         write_atomically(self.folder / f"step-{row.step:09}.parquet", sink.getvalue())
 

@@ -18,6 +18,8 @@ from auditor.finetuning.canaries import Canary
 from auditor.finetuning.leaving import left_as_found
 from auditor.language_models.causal import buckets, context_of
 
+# No figures of a step: which step it is, one value a canary, and what does not change.
+_NOT_LOGGED = ("step", "epoch", "exposure", "exposure_most", "repeats")
 # Elements of logits made at once.
 _ELEMENTS = 16 * 1024 * 1024
 
@@ -30,6 +32,9 @@ class ProbeRow:
     epoch : float
     exposure_mean, exposure_max : float, bits, over the inserted canaries
     exposure : tuple of float, bits, one an inserted canary
+    exposure_most : float, bits
+        What so many controls can show: log2(n + 1).
+    repeats : tuple of int, how often each of these canaries was inserted
     extraction_rate : float, share of probe texts whose whole suffix greedy decoding gives
     n_extracted, n_probed : int, texts
     member_nll, heldout_nll : float, mean nats per token over all tokens
@@ -43,6 +48,8 @@ class ProbeRow:
     exposure_mean: float
     exposure_max: float
     exposure: tuple[float, ...]
+    exposure_most: float
+    repeats: tuple[int, ...]
     extraction_rate: float
     n_extracted: int
     n_probed: int
@@ -54,7 +61,7 @@ class ProbeRow:
     def logged(self) -> dict[str, float]:
         """What goes into a trainer's log: the figures that are numbers, as memorization/NAME."""
         named = asdict(self)
-        kept = [f.name for f in fields(self) if f.name not in ("step", "epoch", "exposure")]
+        kept = [f.name for f in fields(self) if f.name not in _NOT_LOGGED]
         return {f"memorization/{k}": float(named[k]) for k in kept if named[k] == named[k]}
 
 
@@ -178,6 +185,8 @@ class MemorizationProbe:
             exposure_mean=float(exposure.mean()) if len(exposure) else float("nan"),
             exposure_max=float(exposure.max()) if len(exposure) else float("nan"),
             exposure=tuple(exposure.tolist()),
+            exposure_most=self.max_exposure,
+            repeats=tuple(c.repeats for c in self.canaries),
             extraction_rate=float(extracted.mean()) if len(extracted) else float("nan"),
             n_extracted=int(extracted.sum()),
             n_probed=len(extracted),

@@ -240,7 +240,7 @@ def _train(work: _Work) -> dict[str, Any]:
         "final": {
             name: None if value != value else value
             for name, value in dataclasses.asdict(last).items()
-            if name not in ("step", "epoch", "exposure", "seconds")
+            if name not in ("step", "epoch", "exposure", "repeats", "seconds")
         },
     }
 
