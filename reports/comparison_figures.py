@@ -123,11 +123,13 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
     for name, bits in ends.items():
         below = max(bits, below + room)
         _beside(panel, steps.iloc[-1], below, str(name), "verbatim")
-    for level, told in ((expected, "never inserted"), (most, "most")):
+    for level, told in ((expected, "a secret never trained on, in mean"), (most, "most")):
         panel.axhline(level, color=COLOURS["muted"], lw=1, ls=(0, (4, 3)), zorder=0)
+        # Below its line: that of what is expected is where all others begin and rise from.
         panel.annotate(
             f"{told}: {level:.2f}", (0, level), xycoords=("axes fraction", "data"),
-            xytext=(3, 3), textcoords="offset points", fontsize=8, color=COLOURS["muted"],
+            xytext=(3, -4), textcoords="offset points", va="top", fontsize=8,
+            color=COLOURS["muted"],
         )  # fmt: skip
     panel.set_ylim(-0.03 * most, 1.14 * most)
     _label(panel, x="step", y="mean exposure, bits")
@@ -138,7 +140,7 @@ def _gap(panel: Axes, probes: pd.DataFrame) -> None:
         probes["step"], probes["loss_gap"], color=COLOURS["candidate"], lw=1.6, marker="o", ms=3
     )
     panel.axhline(0, color=COLOURS["rule"], lw=1, zorder=0)
-    _label(panel, x="step", y="loss gap, held out minus members, nats a token")
+    _label(panel, x="step", y="loss gap, nats a token")
 
 
 def _beside(panel: Axes, x: float, y: float, text: str, role: str) -> None:

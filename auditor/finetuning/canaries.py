@@ -138,8 +138,9 @@ def create_canaries(
     repeats : sequence of int
         How often each is to be inserted; dealt out in turn.
     controls : int, optional
-        Secrets that are never inserted, at least `count`; by default 512, or `count` if that is
-        more. Among n controls an exposure of log2(n + 1) bits can be seen.
+        Secrets that are never inserted, at least `count`; by default 512, or what is left of a
+        smaller space, or `count` if that is more. Among n controls an exposure of log2(n + 1) bits
+        can be seen.
     seed : int
     model : str, optional
         Spec of the model whose vocabulary `{tokens}` draws from.
@@ -159,10 +160,10 @@ def create_canaries(
     >>> [c.repeats for c in some.canaries], some.space_size, some.controls[0].prefix
     ([1, 8], 10000, 'The PIN of 3 is ')
     """
-    n_controls = max(CONTROLS, count) if controls is None else controls
-    _check(count, repeats, n_controls, seed)
+    _check(count, repeats, max(CONTROLS, count) if controls is None else controls, seed)
     drawn = parse_template(template, _vocabulary(model))
     size = drawn.space_size
+    n_controls = max(min(CONTROLS, size - count), count) if controls is None else controls
     if count + n_controls > size:
         raise ConfigError(
             f"The space of {template!r} has {size:,} secrets; {count:,} canaries and "

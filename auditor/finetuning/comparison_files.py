@@ -14,6 +14,14 @@ from attacks.estimates import proportion
 from attacks.exposure import expected_exposure
 from auditor.errors import RunError
 from auditor.finetuning.comparison import Comparison, figure_names
+from auditor.finetuning.comparison_tables import (
+    changes_shown,
+    differences_shown,
+    extraction_shown,
+    moved_shown,
+    passages_shown,
+    with_interval,
+)
 from auditor.finetuning.run_comparison import RunComparison
 from auditor.storage import make_own, write_atomically
 from reports.comparison_figures import change_figure, exposure_by_step, training_figure
@@ -26,7 +34,7 @@ _THROUGH = (
     "better the model knows members than held-out text."
 )
 _DRAWN = {
-    "perplexity": "change of -nats a token (right: better known)",
+    "perplexity": "change of log-likelihood, nats a token (right: better known)",
     "log_p_z": "change of log p_z, nats",
 }
 
@@ -45,14 +53,14 @@ def model_headline(found: Comparison) -> list[str]:
         told.append(f"Of the {name}, greedy decoding gives back {before} before and {after} after.")
     row = found.tests.set_index("figure").loc["perplexity"]
     told.append(
-        f"Members are known {_more(row['members'])} nats a token better after than before "
-        f"({_range(row, 'members')}; p = {row['p_members']:.2g}, signs flipped)."
+        f"Log-likelihood of members rose by {with_interval(row, 'members')} nats a token "
+        f"(p = {row['p_members']:.2g}, signs flipped)."
     )
     if row["n_heldout"]:
         told.append(
-            f"Held-out text: {_more(row['heldout'])} ({_range(row, 'heldout')}). Members gained "
-            f"{_more(row['difference'])} more ({_range(row, 'difference')}; "
-            f"p = {row['p_difference']:.2g}, labels dealt anew)."
+            f"Of held-out text it rose by {with_interval(row, 'heldout')}; the difference is "
+            f"{with_interval(row, 'difference')} (p = {row['p_difference']:.2g}, "
+            "labels dealt anew)."
         )
     else:
         told.append("No held-out text was given: how much of this is the text's kind is not known.")
@@ -83,9 +91,9 @@ def save_models(found: Comparison, out: Path) -> Path:
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
     tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
     shown = [
-        ("Extraction before and after (Clopper-Pearson, 95 %)", found.extraction),
-        ("Mean changes (percentile bootstrap, 95 %; p two-sided)", found.tests),
-        ("Texts that moved most", found.moved()),
+        ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
+        ("Mean changes (percentile bootstrap, 95 %; p two-sided)", changes_shown(found.tests)),
+        ("Texts that moved most", moved_shown(found.moved())),
     ]
     if (probes := found.probes) is not None:
         tables["probes"] = probes
@@ -121,8 +129,8 @@ def save_runs(found: RunComparison, out: Path) -> Path:
         headline=run_headline(found),
         about=[("A", f"{a['run']} ({a['model']})"), ("B", f"{b['run']} ({b['model']})")],
         tables=[
-            ("Precision in A and B, and B minus A (Newcombe, 95 %)", found.differences),
-            ("Passages extracted", found.passages),
+            ("Precision in A and B (Newcombe, 95 %)", differences_shown(found.differences)),
+            ("Passages extracted", passages_shown(found.passages)),
         ],
         notices=found.notes,
     )
@@ -166,11 +174,3 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return value
-
-
-def _more(value: float) -> str:
-    return f"{value:+.3g}"
-
-
-def _range(row: pd.Series, name: str) -> str:
-    return f"{row[f'{name}_low']:+.3g} to {row[f'{name}_high']:+.3g}"
