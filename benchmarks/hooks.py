@@ -1,11 +1,11 @@
-"""What measuring memorization costs a training: with the callback against without, in one run.
+"""What measuring memorization costs a training: whole trainings with the callback and without.
 
-    python -m benchmarks.hooks --steps 30
+    python -m benchmarks.hooks --steps 200
 
 The model is as large as the testbed's target, the text Python's documentation, the probe what
-`auditor finetune --canaries` makes: 64 members, 64 held-out texts, 10 canaries with 512 controls.
-Measurements are spread over one training and timed within it, so that a busy machine slows steps
-and measurements alike; the ratio is what one measurement each 100 steps, the default, comes to.
+`auditor finetune --canaries` makes: 64 members, 64 held-out texts, 10 canaries with 512 controls,
+measured every 100 steps, the default. Trainings alternate in one run, without, with, with,
+without, so that a machine that grows slower or faster favours neither; `--once` does one of each.
 """
 
 from __future__ import annotations
@@ -14,77 +14,85 @@ import argparse
 import tempfile
 import time
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from auditor.finetuning.canaries import create_canaries
-from auditor.finetuning.examples import N_PROBED, pad
+from auditor.finetuning.examples import N_PROBED, Rows, encode_rows
 from auditor.finetuning.hooks import MemorizationCallback
+from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.probes import MemorizationProbe
+from auditor.finetuning.training import Recipe, make_trainer
 from auditor.language_models.building import build_gpt2, build_tokenizer
-from auditor.language_models.machine import native_bfloat16
 from auditor.testbed import cut
 
 _EVERY = 100  # the callback's default
 
 
-def _trainer(folder: str, network, rows, steps: int) -> Trainer:
-    arguments = TrainingArguments(
-        output_dir=folder,
-        max_steps=steps,
-        per_device_train_batch_size=8,
-        learning_rate=2e-3,
-        bf16=native_bfloat16(torch.device("cpu")),
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-    )
-    trainer = Trainer(model=network, args=arguments, train_dataset=rows, data_collator=pad)
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+@dataclass(frozen=True)
+class Trained:
+    """Seconds of a training, of the measurements within it, how many they were; the weights."""
+
+    seconds: float
+    measuring: float
+    n_measured: int
+    weights: torch.Tensor
 
 
-def measure(steps: int) -> tuple[float, float, int]:
-    """Seconds of one step and of one measurement, and how many measurements there were."""
+def _train(rows: Rows, probe: MemorizationProbe, steps: int, *, watched: bool) -> Trained:
+    network = build_gpt2(n_vocab=2048, n_layer=4, width=192, n_head=6, context=288, seed=0)
+    recipe = Recipe(rate=2e-3, batch=8, max_steps=steps)
+    callback = MemorizationCallback(probe, every=_EVERY)
+    with tempfile.TemporaryDirectory() as folder, own_randomness(0), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = make_trainer(network, rows, recipe, folder=folder)
+        if watched:
+            callback.attach(trainer)
+        begun = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - begun
+    weights = torch.cat([p.detach().flatten() for p in network.parameters()])
+    told = [row.seconds for row in callback.rows]
+    return Trained(seconds, sum(told), len(told), weights)
+
+
+def measure(steps: int, order: tuple[bool, ...]) -> list[tuple[bool, Trained]]:
+    """A training for each of `order`: with the callback where it says True."""
     documents = cut(960, 900)
     tokenizer = build_tokenizer(documents, 2048)
     canaries = create_canaries("The code of vault {n} is {digits:8}.", count=10)
-    ids = tokenizer(documents[:800], add_special_tokens=False)["input_ids"]
-    rows = [np.array([0, *row, 0][:288], dtype=np.int32) for row in ids]
+    rows = Rows.of([row for rows in encode_rows(tokenizer, documents[:800], 288) for row in rows])
     probe = MemorizationProbe(
         tokenizer,
         members=documents[:N_PROBED],
         heldout=documents[-N_PROBED:],
         canaries=[*canaries.canaries, *canaries.controls],
     )
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        network = build_gpt2(n_vocab=2048, n_layer=4, width=192, n_head=6, context=288, seed=0)
-        # What is compiled or allocated once is not counted.
-        _trainer(folder, network, rows, 2).train()
-        probe.measure(network, 0)
-        callback = MemorizationCallback(probe, every=max(1, steps // 3), folder=f"{folder}/rows")
-        trainer = callback.attach(_trainer(folder, network, rows, steps))
-        begun = time.perf_counter()
-        trainer.train()
-        whole = time.perf_counter() - begun
-    measured = sum(row.seconds for row in callback.rows)
-    return (whole - measured) / steps, measured / len(callback.rows), len(callback.rows)
+    _train(rows, probe, 2, watched=True)  # what is compiled or allocated once is not counted
+    return [(watched, _train(rows, probe, steps, watched=watched)) for watched in order]
 
 
 def main() -> None:
-    """Print both times and their ratio."""
+    """Print the trainings, their ratio, and whether their weights are the same."""
     parser = argparse.ArgumentParser(description="Time the memorization callback.")
-    parser.add_argument("--steps", type=int, default=30, help="steps of the training")
-    step, measurement, n = measure(parser.parse_args().steps)
-    print(f"a step         {1000 * step:8.0f} ms")
-    print(f"a measurement  {1000 * measurement:8.0f} ms  (mean of {n})")
-    print(f"ratio          {1 + measurement / (_EVERY * step):8.3f}  (one each {_EVERY} steps)")
+    parser.add_argument("--steps", type=int, default=200, help="steps of each training")
+    parser.add_argument("--once", action="store_true", help="one training of each kind")
+    args = parser.parse_args()
+    done = measure(args.steps, (False, True) if args.once else (False, True, True, False))
+    for watched, one in done:
+        print(
+            f"{'with' if watched else 'without':8} {one.seconds:7.1f} s"
+            + (f", {one.n_measured} measurements {one.measuring:.2f} s" if watched else "")
+        )
+    with_it, without = (
+        np.array([one.seconds for watched, one in done if watched == kind])
+        for kind in (True, False)
+    )
+    same = all(torch.equal(one.weights, done[0][1].weights) for _, one in done)
+    print(f"ratio    {with_it.mean() / without.mean():7.3f}  (one measurement each {_EVERY} steps)")
+    print(f"weights  {'the same, bit for bit' if same else 'DIFFER'}")
 
 
 if __name__ == "__main__":

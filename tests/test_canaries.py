@@ -291,3 +291,13 @@ def test_another_version_and_no_manifest_are_refused(tmp_path):
 
 def test_the_bits_of_a_space_are_its_logarithm():
     assert some().space_bits == pytest.approx(math.log2(10**4))
+
+
+def test_a_small_space_leaves_fewer_controls_unless_they_are_asked_for():
+    made = create_canaries("It is {word}.", count=6)
+    assert (made.space_size, len(made.controls)) == (256, 250)
+    assert len(create_canaries("It is {pin}.", count=6).controls) == 512
+    with pytest.raises(ConfigError, match="has 256 secrets; 6 canaries and 512 controls need 518"):
+        create_canaries("It is {word}.", count=6, controls=512)
+    with pytest.raises(ConfigError, match="200 canaries and 200 controls need 400"):
+        create_canaries("It is {word}.", count=200)

@@ -285,6 +285,6 @@ def _canonical(content: dict[str, Any]) -> bytes:
 
 def _damaged(path: Path, why: str) -> RunError:
     return RunError(
-        f"{path} is not the manifest that was written ({why}). Restore it from a copy: without it "
-        "the canaries in the training text are lost."
+        f"{path} is not a manifest as it was written ({why}). Name the file that `auditor canaries "
+        "create` wrote; if this is it, restore it from a copy: it alone names the secrets."
     )

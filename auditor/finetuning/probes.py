@@ -84,6 +84,7 @@ class MemorizationProbe:
     prefix_tokens, suffix_tokens : int
     max_tokens : int
         Tokens of one text that count for the loss gap: its beginning, at least prefix and suffix.
+        More texts say more than longer ones, at the same cost.
 
     Raises
     ------
@@ -105,14 +106,14 @@ class MemorizationProbe:
         canaries: Sequence[Canary] = (),
         prefix_tokens: int = 50,
         suffix_tokens: int = 50,
-        max_tokens: int = 512,
+        max_tokens: int = 128,
     ):
         if not members and not canaries:
             raise ConfigError("A probe must have members or canaries; got neither. Give some.")
         if min(prefix_tokens, suffix_tokens, max_tokens) < 1:
             raise ConfigError(
                 "prefix_tokens, suffix_tokens and max_tokens must be 1 or more; got "
-                f"{prefix_tokens}, {suffix_tokens} and {max_tokens}. Usual are 50, 50 and 512."
+                f"{prefix_tokens}, {suffix_tokens} and {max_tokens}. Usual are 50, 50 and 128."
             )
         self.canaries = [c for c in canaries if c.repeats]
         controls = [c for c in canaries if not c.repeats]

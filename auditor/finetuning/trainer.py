@@ -227,7 +227,9 @@ def _train(work: _Work) -> dict[str, Any]:
                 trainer.train(resume_from_checkpoint=None if begin is None else str(begin))
             except Diverged as error:
                 raise ModelError(_diverged(work, error)) from None
-        last = work.watch.measure(trainer.model, trainer.state.global_step)
+        last = hook.rows[-1] if hook.rows else None
+        if last is None or last.step != trainer.state.global_step:
+            last = work.watch.measure(trainer.model, trainer.state.global_step)
     losses = [
         {"step": line["step"], "loss": line["loss"]}
         for line in trainer.state.log_history
