@@ -136,6 +136,10 @@ class MemorizationProbe:
         """The most bits that so many controls can show; NaN without canaries."""
         return float(np.log2(self.n_controls + 1)) if self.canaries else float("nan")
 
+    def check_fits(self, context: int | None) -> None:
+        """Raises ModelError if a canary is longer than a model of this context can be fed."""
+        _check_lengths(self._secrets, context)
+
     def _secret(self, tokenizer, canary: Canary) -> _Row:
         whole, before = _encode(tokenizer, [canary.prefix + canary.secret, canary.prefix])
         # Where the two meet, tokens may have merged: what both begin with is the prefix.
@@ -166,7 +170,7 @@ class MemorizationProbe:
         """
         begun = time.perf_counter()
         context = context_of(model.config.get_text_config())
-        _check_lengths(self._secrets, context)
+        self.check_fits(context)
         members, heldout = (_cut(rows, context) for rows in (self._members, self._heldout))
         rows = [*members, *heldout, *self._secrets]
         with left_as_found(model):

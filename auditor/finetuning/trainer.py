@@ -65,7 +65,7 @@ class _Work:
     network: Any
     tokenizer: Any
     text: Text
-    watch: MemorizationProbe
+    hook: MemorizationCallback
     progress: Quiet
 
 
@@ -147,11 +147,18 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) ->
         progress.note(note)
     canaries = read_watched(config.canaries) if config.canaries else []
     watch = _probe(tokenizer, text, canaries, context)
+    watch.check_fits(context)
+    hook = MemorizationCallback(
+        watch,
+        every=config.probe_every,
+        folder=out / PROBES,
+        stop_at_exposure=config.stop_at_exposure,
+    )
     network = read_network(config.model, path, torch.float32, described)
     if config.lora:
         network = with_lora(network, rank=config.lora_rank, seed=config.seed)
         network.peft_config["default"].base_model_name_or_path = config.model
-    return _Work(config, out, network, tokenizer, text, watch, progress)
+    return _Work(config, out, network, tokenizer, text, hook, progress)
 
 
 def _probe(tokenizer, text: Text, canaries: list[Canary], context: int | None) -> MemorizationProbe:
@@ -205,19 +212,14 @@ def _train(work: _Work) -> dict[str, Any]:
         precision=config.precision,
     )
     n_steps = recipe.n_steps(len(work.text.rows))
-    hook = MemorizationCallback(
-        work.watch,
-        every=config.probe_every,
-        folder=work.out / PROBES,
-        stop_at_exposure=config.stop_at_exposure,
-    )
+    hook, watch = work.hook, work.hook.probe
     # Trainer and its data loaders seed and draw from global generators.
     with own_randomness(config.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = _trainer(work, recipe, n_steps)
         hook.attach(trainer)
         if begin is None:
-            before = work.watch.measure(trainer.model, 0, epoch=0.0)
+            before = watch.measure(trainer.model, 0, epoch=0.0)
             ProbeLog(work.out / PROBES).write(before)
         else:
             work.progress.note(f"Going on from {begin.name}.")
@@ -229,7 +231,7 @@ def _train(work: _Work) -> dict[str, Any]:
                 raise ModelError(_diverged(work, error)) from None
         last = hook.rows[-1] if hook.rows else None
         if last is None or last.step != trainer.state.global_step:
-            last = work.watch.measure(trainer.model, trainer.state.global_step)
+            last = watch.measure(trainer.model, trainer.state.global_step)
     losses = [
         {"step": line["step"], "loss": line["loss"]}
         for line in trainer.state.log_history
