@@ -31,7 +31,7 @@ def canaries() -> None:
     type=int,
     help="How often each is to be inserted; several are dealt out in turn.  [default: 1]",
 )
-@click.option("--controls", type=int, help="Secrets never inserted.  [default: 512, or --count]")
+@click.option("--controls", type=int, help="Secrets never inserted.  [default: up to 512]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the secrets.")
 @click.option("--model", metavar="SPEC", help="Whose vocabulary {tokens} draws from.")
 @click.option("--out", required=True, metavar="FILE", help="The manifest: JSON, yours to keep.")
