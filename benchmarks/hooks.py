@@ -24,7 +24,7 @@ from auditor.finetuning.examples import N_PROBED, Rows, encode_rows
 from auditor.finetuning.hooks import MemorizationCallback
 from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.probes import MemorizationProbe
-from auditor.finetuning.training import Recipe, make_trainer
+from auditor.finetuning.training import Recipe, make_trainer, run
 from auditor.language_models.building import build_gpt2, build_tokenizer
 from auditor.testbed import cut
 
@@ -51,7 +51,7 @@ def _train(rows: Rows, probe: MemorizationProbe, steps: int, *, watched: bool) -
         if watched:
             callback.attach(trainer)
         begun = time.perf_counter()
-        trainer.train()
+        run(trainer, lambda n: None)
         seconds = time.perf_counter() - begun
     weights = torch.cat([p.detach().flatten() for p in network.parameters()])
     told = [row.seconds for row in callback.rows]

@@ -10,9 +10,10 @@ from transformers import AutoTokenizer
 
 from auditor.errors import ConfigError, ModelError
 from auditor.finetuning.asked import FinetuneConfig
-from auditor.finetuning.examples import read_text
+from auditor.finetuning.examples import pad, read_text
+from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.trainer import finetune
-from auditor.finetuning.training import Recipe, train
+from auditor.finetuning.training import Recipe, batch_loss, make_trainer, train
 from auditor.language_models.loading import load_model
 from tests.tiny import WORDS, save_tiny_model
 
@@ -127,3 +128,34 @@ def test_training_that_goes_wrong_without_a_folder_is_told_too(base, texts):
     rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
     with pytest.raises(ModelError, match=r"not a number at step \d+\. Lower the rate \(got 1e\+30"):
         train(network, rows, Recipe(rate=1e30, batch=4, epochs=9))
+
+
+def test_loss_without_padding_is_the_models_own(base, texts):
+    network = load_model(str(base), dtype="float32").network
+    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    batch = pad([rows[0], rows[1][:7], rows[2][:2]])
+    with torch.no_grad():
+        assert batch_loss(network, **batch).item() == pytest.approx(network(**batch).loss.item())
+
+
+def test_a_model_that_scales_its_logits_is_trained_by_its_own_loss(
+    tmp_path, base, texts, monkeypatch
+):
+    """Granite's way: logits divided by a constant, which a bare projection would miss."""
+    network = load_model(str(base), dtype="float32").network
+    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    with own_randomness(0):
+        assert make_trainer(network, rows, Recipe(rate=1e-3, batch=2), folder=tmp_path).is_plain
+    forward = network.forward
+
+    def scaled(labels=None, **inputs):
+        out = forward(**inputs)
+        out["loss"] = network.loss_function(out.logits / 8, labels, vocab_size=300)
+        return out
+
+    monkeypatch.setattr(network, "forward", scaled)
+    with own_randomness(0):
+        odd = make_trainer(network, rows, Recipe(rate=1e-3, batch=2), folder=tmp_path)
+    assert not odd.is_plain
+    batch = pad([rows[0], rows[1]])
+    assert odd.compute_loss(network, batch).item() == pytest.approx(scaled(**batch)["loss"].item())

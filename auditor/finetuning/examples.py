@@ -18,7 +18,7 @@ from auditor.finetuning.asked import FinetuneConfig
 # Texts measured again and again: enough for a mean, few enough to cost little.
 N_PROBED = 64
 _MOST_HELD_OUT = 1_000
-_IGNORED = -100  # cross entropy's mark for "no target here"
+IGNORED = -100  # cross entropy's mark for "no target here"
 _AT_ONCE = 256  # documents tokenized together
 
 
@@ -121,7 +121,7 @@ def pad(rows: Sequence[NDArray[np.int32]]) -> dict[str, torch.Tensor]:
     """
     longest = max(map(len, rows))
     ids = torch.zeros((len(rows), longest), dtype=torch.long)
-    labels = torch.full((len(rows), longest), _IGNORED)
+    labels = torch.full((len(rows), longest), IGNORED)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = labels[i, : len(row)] = torch.from_numpy(row.astype(np.int64))
     return {"input_ids": ids, "labels": labels}

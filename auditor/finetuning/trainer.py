@@ -32,7 +32,7 @@ from auditor.finetuning.folder import (
 from auditor.finetuning.hooks import MemorizationCallback, ProbeLog
 from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.probes import MemorizationProbe
-from auditor.finetuning.training import Diverged, Recipe, Steps, make_trainer
+from auditor.finetuning.training import Diverged, Recipe, make_trainer, run
 from auditor.finetuning.watched import read_watched
 from auditor.language_models.causal import context_of
 from auditor.language_models.loading import (
@@ -224,9 +224,8 @@ def _train(work: _Work) -> dict[str, Any]:
         else:
             work.progress.note(f"Going on from {begin.name}.")
         with work.progress.stage("fine-tuning", n_steps, "steps") as bar:
-            trainer.add_callback(Steps(bar.advance))
             try:
-                trainer.train(resume_from_checkpoint=None if begin is None else str(begin))
+                run(trainer, bar.advance, resume=begin)
             except Diverged as error:
                 raise ModelError(_diverged(work, error)) from None
         last = hook.rows[-1] if hook.rows else None

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ModelError
-from auditor.finetuning.examples import Rows, pad
-from auditor.finetuning.leaving import own_randomness
-from auditor.language_models.machine import native_bfloat16
+from auditor.finetuning.examples import IGNORED, Rows, pad
+from auditor.finetuning.leaving import left_as_found, own_randomness
+from auditor.language_models.machine import keep_freed_memory, native_bfloat16
 
 _FAST_FROM = 1_000_000  # parameters from which bfloat16 gains more than its conversions cost
+_SHORT_ROWS = 320  # tokens up to which plain attention trains faster than fused
 _SHARE = 0.05  # of the steps to warm up, and of the peak rate that is left at the end
 
 
@@ -64,8 +68,16 @@ class Diverged(Exception):  # noqa: N818
         self.step, self.what = step, what
 
 
-class _Finite(Trainer):
-    """A Trainer that stops at a loss that is not a number, before it reaches the weights."""
+class _Causal(Trainer):
+    """A Trainer that projects no padding, and stops at a loss that is not a number."""
+
+    is_plain = False  # whether the model's logits are the projection of its hidden states
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The model's own loss; of plain models the same without projecting what is padding."""
+        if return_outputs or not self.is_plain:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return batch_loss(inner(model), **inputs, fast=self.args.bf16)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """As the Trainer's own; a loss that is not finite ends the training."""
@@ -154,7 +166,7 @@ def make_trainer(
             dataloader_pin_memory=place.type == "cuda",
             remove_unused_columns=False,
         )
-        trainer = _Finite(
+        trainer = _Causal(
             model=network,
             args=arguments,
             train_dataset=rows,
@@ -167,7 +179,62 @@ def make_trainer(
             f"Training cannot begin: {first[:200]}. Check --precision, --device and --report-to."
         ) from None
     trainer.remove_callback(PrinterCallback)
+    trainer.is_plain = _is_plain(network, rows)
     return trainer
+
+
+def inner(network):
+    """The causal model itself, without what adapters wrap around it."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def batch_loss(
+    network, input_ids: torch.Tensor, labels: torch.Tensor, *, fast: bool = False
+) -> torch.Tensor:
+    """Mean cross entropy over the labels of a batch that are no padding, nats per token.
+
+    Parameters
+    ----------
+    network : a causal model whose logits are the projection of its hidden states
+    input_ids, labels : int64 (rows, longest), as `pad` makes them
+    fast : bool, products in bfloat16
+    """
+    targets = labels[:, 1:].flatten()
+    with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=fast):
+        hidden = network.base_model(input_ids=input_ids[:, :-1], use_cache=False)[0].flatten(0, 1)
+        # A fifth of a batch is padding: it is dropped before the vocabulary is projected.
+        real = (targets != IGNORED).nonzero()[:, 0]
+        logits = network.get_output_embeddings()(hidden.index_select(0, real))
+    return cross_entropy(logits.float(), targets[real])
+
+
+def _is_plain(network, rows: Rows) -> bool:
+    """Whether `batch_loss` is the model's own loss: not so where logits are capped or scaled."""
+    batch = {k: v.to(network.device) for k, v in pad([rows[0][:8], rows[0][:5]]).items()}
+    try:
+        with left_as_found(network):
+            own = network(**batch, use_cache=False).loss
+            return bool(torch.isclose(own, batch_loss(inner(network), **batch), atol=1e-3))
+    except (AttributeError, TypeError):  # no such parts: another architecture
+        return False
+
+
+@contextmanager
+def _fit_for_rows(network, rows: Rows, device: torch.device) -> Iterator[None]:
+    """For a while the attention that trains short rows fastest, and memory that is kept.
+
+    The CPU's fused attention is slow backwards; short rows fare better with plain products.
+    """
+    model = inner(network)
+    before = model.config._attn_implementation
+    if device.type == "cpu":
+        keep_freed_memory()
+        if int(np.diff(rows.offsets).max()) <= _SHORT_ROWS:
+            model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def train(
@@ -200,9 +267,19 @@ def train(
     ):
         warnings.simplefilter("ignore")
         trainer = make_trainer(network, rows, recipe, folder=folder)
-        trainer.add_callback(Steps(advance))
         try:
-            trainer.train()
+            run(trainer, advance)
         except Diverged as error:
             raise ModelError(f"{error}. Lower the rate (got {recipe.rate:g}).") from None
     network.eval()
+
+
+def run(trainer: Trainer, advance: Callable[[int], None], *, resume: Path | None = None) -> None:
+    """Train with a trainer of `make_trainer`, telling steps; from a checkpoint where one is given.
+
+    Raises `Diverged` before what is no number reaches a weight.
+    """
+    trainer.add_callback(Steps(advance))
+    network, rows, device = trainer.model, trainer.train_dataset, trainer.args.device
+    with _fit_for_rows(network, rows, device):
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
