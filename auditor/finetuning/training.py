@@ -75,7 +75,8 @@ class _Causal(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The model's own loss; of plain models the same without projecting what is padding."""
-        if return_outputs or not self.is_plain:
+        # Spread over several devices the model is wrapped, and its parts are not to be called.
+        if return_outputs or not self.is_plain or model is not self.model:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return batch_loss(inner(model), **inputs, fast=self.args.bf16)
 
