@@ -175,7 +175,7 @@ def make_trainer(
             processing_class=tokenizer,
         )
     except (ImportError, RuntimeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(
             f"Training cannot begin: {first[:200]}. Check --precision, --device and --report-to."
         ) from None
