@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,40 +137,22 @@ def make_trainer(
         If the Trainer refuses the precision, the device or a tracker.
     """
     transformers_logging.set_verbosity_error()
-    n_steps = recipe.n_steps(len(rows))
     place = torch.device(device)
     n_parameters = sum(p.numel() for p in network.parameters())
     fast = native_bfloat16(place) and n_parameters > _FAST_FROM
     try:
-        arguments = TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=recipe.batch,
-            num_train_epochs=recipe.epochs,
-            max_steps=recipe.max_steps or -1,
-            learning_rate=recipe.rate,
-            lr_scheduler_type="cosine_warmup_with_min_lr",
-            lr_scheduler_kwargs={"min_lr_rate": _SHARE},
-            warmup_steps=max(1, round(_SHARE * n_steps)),
-            weight_decay=0.01,
-            adam_beta2=recipe.beta2,
-            max_grad_norm=1.0,
-            bf16=recipe.precision == "bfloat16" or (recipe.precision == "auto" and fast),
-            seed=recipe.seed % 2**32,
-            logging_steps=max(1, n_steps // 100),
-            logging_nan_inf_filter=False,
-            save_strategy="no" if save_every is None else "steps",
-            save_steps=save_every or 1,
-            save_total_limit=2,
-            report_to=list(report_to) or "none",
-            disable_tqdm=True,
-            log_level="error",
-            use_cpu=place.type == "cpu",
-            dataloader_pin_memory=place.type == "cuda",
-            remove_unused_columns=False,
-        )
         trainer = _Causal(
             model=network,
-            args=arguments,
+            args=TrainingArguments(
+                output_dir=str(folder),
+                bf16=recipe.precision == "bfloat16" or (recipe.precision == "auto" and fast),
+                save_strategy="no" if save_every is None else "steps",
+                save_steps=save_every or 1,
+                report_to=list(report_to) or "none",
+                use_cpu=place.type == "cpu",
+                dataloader_pin_memory=place.type == "cuda",
+                **_settings(recipe, recipe.n_steps(len(rows))),
+            ),
             train_dataset=rows,
             data_collator=pad,
             processing_class=tokenizer,
@@ -182,6 +165,29 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     trainer.is_plain = _is_plain(network, rows)
     return trainer
+
+
+def _settings(recipe: Recipe, n_steps: int) -> dict[str, Any]:
+    """What a Trainer is told that comes of the recipe alone."""
+    return {
+        "per_device_train_batch_size": recipe.batch,
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.max_steps or -1,
+        "learning_rate": recipe.rate,
+        "lr_scheduler_type": "cosine_warmup_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": _SHARE},
+        "warmup_steps": max(1, round(_SHARE * n_steps)),
+        "weight_decay": 0.01,
+        "adam_beta2": recipe.beta2,
+        "max_grad_norm": 1.0,
+        "seed": recipe.seed % 2**32,
+        "logging_steps": max(1, n_steps // 100),
+        "logging_nan_inf_filter": False,
+        "save_total_limit": 2,
+        "disable_tqdm": True,
+        "log_level": "error",
+        "remove_unused_columns": False,
+    }
 
 
 def inner(network):
