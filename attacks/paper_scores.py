@@ -98,6 +98,8 @@ def reference_by_bytes(target: TokenStats, reference: TokenStats, n_bytes: Array
 def bits_per_byte(stats: TokenStats, n_bytes: ArrayLike) -> Values:
     """Bits that the model needs for each byte of the text: total_nll / n_bytes / ln 2.
 
+    A first token without a probability (no BOS) adds no bits, though its bytes count.
+
     Returns
     -------
     float64 array (n,); NaN where nothing was scored or a text has no bytes.

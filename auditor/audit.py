@@ -208,7 +208,8 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.context import Context
     from auditor.stages.controls import check_controls, controls_due, score_controls
     from auditor.stages.exposing import check_canaries, expose
-    from auditor.stages.reporting import read_truth, report
+    from auditor.stages.known_truth import read_truth
+    from auditor.stages.reporting import report
     from auditor.stages.sampling import sample
     from auditor.stages.scoring import score
     from auditor.stages.shortlisting import shortlist

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from attacks.estimates import clopper_pearson
+from attacks.limits import highest_rate
 from reports.schema import CONTROL
 
 _FEW = 3  # documents: what stands in so few is learned from them, not common knowledge
@@ -124,19 +125,23 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     >>> known_truth(pd.DataFrame({"kind": "text", "repeats": [0, 16], "n_documents": [240, 7],
     ...     "n_extracted": [0, 7]}))
     ['Known truth: of 7 documents that stand 16 times in the training text, 7 were extracted; of
-     240 held-out documents, 0.']
+     240 held-out documents, searched for in the same way, 0.']
     """
     texts = table[table["kind"] == "text"].set_index("repeats")
-    if 0 not in texts.index or len(texts) < 2:
+    if not len(texts) or not texts.index.max():
         return []
-    most, held_out = texts.loc[texts.index.max()], texts.loc[0]
+    most = texts.loc[texts.index.max()]
     sentence = (
         f"Known truth: of {_count(int(most['n_documents']), 'document')} that stand "
-        f"{texts.index.max():,} times in the training text, {most['n_extracted']:,} were "
-        f"extracted; of {_count(int(held_out['n_documents']), 'held-out document')}, "
-        f"{held_out['n_extracted']:,}."
+        f"{texts.index.max():,} times in the training text, {most['n_extracted']:,} were extracted"
     )
-    return [sentence]
+    if 0 in texts.index:
+        held_out = texts.loc[0]
+        sentence += (
+            f"; of {_count(int(held_out['n_documents']), 'held-out document')}, searched for in "
+            f"the same way, {held_out['n_extracted']:,}"
+        )
+    return [sentence + "."]
 
 
 def not_claimed(candidates: pd.DataFrame) -> list[str]:
@@ -232,15 +237,21 @@ def _details(verbatim: pd.DataFrame) -> list[str]:
 
 
 def _best_list(summary: pd.DataFrame) -> list[str]:
-    """The most precise list beside a random draw of the same strategy."""
+    """The most precise list beside a random draw of the same strategy.
+
+    Its interval holds for having looked at all lists (Bonferroni); Table 2 has those of each alone.
+    """
     real = summary[(summary["score"] != CONTROL) & summary["precision"].notna()]
     if real.empty or not real["n_verbatim"].any():
         return []
-    best = real.loc[real["precision"].idxmax()]
+    at, interval = highest_rate(real["n_verbatim"], real["n_chosen"], strict=True)
+    best = real.iloc[at]
     control = summary[(summary["score"] == CONTROL) & (summary["strategy"] == best["strategy"])]
+    of = f", as the highest of {len(real):,} lists" if len(real) > 1 else ""
     sentence = (
         f"The most precise list is {best['score']} on {best['strategy']}: "
-        f"{_share_of_list(best)} verbatim"
+        f"{best['n_verbatim']:,} of {best['n_chosen']:,} verbatim (95 % interval{of}: "
+        f"{percent(interval.low, 0)}–{percent(interval.high, 0)} %)"
     )
     if control.empty or np.isnan(control["precision"].iloc[0]):
         return [sentence + "."]

@@ -169,7 +169,8 @@ def by_repeats(candidates: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     candidates : DataFrame
-        Needs doc_id; with a column verdict, only "verbatim" rows count.
+        A row a candidate, or a row an overlap. Needs doc_id; with a column verdict, only "verbatim"
+        rows count. Held-out documents come out only if they were searched as well.
     truth : DataFrame
         doc_id, member, repeats, kind, secret. A match's doc_id is the document's own, or that and
         a dot and the number of the copy ("doc-0017.03").

@@ -16,7 +16,8 @@ from auditor.corpora.reading import read_corpus
 from auditor.errors import ModelError, RunError
 from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
 from auditor.language_models.loading import load_model, load_vocabulary
-from auditor.store import load_run
+from auditor.stages.known_truth import truth_table
+from auditor.store import Run, load_run
 from reports import schema
 
 SCORES = ["perplexity", "reference:small", "reference:medium", "zlib", "lowercase", "window"]
@@ -59,13 +60,38 @@ def test_every_strategy_and_score_has_its_row(run):
     assert run.complete
 
 
-def test_often_repeated_documents_are_extracted_and_heldout_ones_never(run, bed):
-    found = run.candidates()
-    truth = bed.truth().set_index("doc_id")
-    docs = found.loc[found["verdict"] == "verbatim", "doc_id"].str.rpartition(".")[0].unique()
-    assert truth.loc[docs, "member"].all()
-    most = truth[(truth["repeats"] == 16) & (truth["kind"] == "text")].index
-    assert set(most) <= set(docs)
+def known_truth(run, truth, path):
+    """The table of known truth of a run, had it been given this truth."""
+    truth.to_parquet(path)
+    manifest = {**run.manifest, "config": {**run.manifest["config"], "truth": str(path)}}
+    table = truth_table(Run(run.path, manifest), run.candidates())
+    return table.set_index(["kind", "repeats"])[["n_documents", "n_extracted"]]
+
+
+def test_often_repeated_documents_are_extracted_and_heldout_ones_never(run, bed, tmp_path):
+    table = known_truth(run, bed.truth(), tmp_path / "truth.parquet")
+    most, heldout = table.loc[("text", 16)], table.loc[("text", 0)]
+    assert most["n_extracted"] == most["n_documents"] > 1
+    assert (heldout["n_documents"], heldout["n_extracted"]) == (48, 0)
+
+
+def test_heldout_documents_are_looked_for_by_the_rule_of_members(run, bed, tmp_path):
+    """Passages that the model gives away, entered as held out though they are not: all are found.
+
+    They stand in no training text under these names, so only a search of their own can find them.
+    """
+    truth = bed.truth()
+    known = truth[(truth["repeats"] == 16) & (truth["kind"] == "text")]
+    planted = known.assign(doc_id="unseen-" + known["doc_id"], member=False, repeats=0)
+    table = known_truth(run, pd.concat([truth, planted]), tmp_path / "truth.parquet")
+    heldout = table.loc[("text", 0)]
+    assert heldout.tolist() == [48 + len(planted), len(planted)]
+
+
+def test_without_their_texts_nothing_is_said_of_heldout_documents(run, bed, tmp_path):
+    table = known_truth(run, bed.truth().drop(columns="text"), tmp_path / "truth.parquet")
+    assert 0 not in table.index.get_level_values("repeats")
+    assert table.loc[("text", 16), "n_extracted"] > 1
 
 
 def test_every_reported_overlap_stands_in_the_training_text(run, training):

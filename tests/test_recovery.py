@@ -124,3 +124,13 @@ def test_a_damaged_shard_is_named_and_made_again_once_deleted(bed, whole, tmp_pa
     assert (again.path / "candidates.csv").read_bytes() == (
         run.path / "candidates.csv"
     ).read_bytes()
+
+
+def test_a_run_that_goes_on_takes_a_smaller_batch_and_no_larger(bed, tmp_path):
+    """What a machine without memory needs; a larger one would change bytes in bfloat16."""
+    given = _settings(bed, tmp_path / "run") | {"strategies": ["top-n"], "shard_size": 10}
+    given |= {"decoding": {"max_new_tokens": 4}}
+    for asked, fitted in ((8, 8), (3, 3), (12, 3), (None, 3)):
+        run = run_audit(**given, batch_size=asked, until="sample")
+        assert run.manifest["batch_size"] == {"top-n": fitted}
+        (run.path / "samples" / "top-n-00001.parquet").unlink()

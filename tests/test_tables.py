@@ -188,6 +188,21 @@ def test_headline_counts_the_lists_without_the_control(candidates):
     assert any("of a random draw, 1 of 2" in sentence for sentence in sentences)
 
 
+def test_the_interval_of_the_most_precise_list_knows_that_it_was_picked(candidates):
+    """3 of 3, the best of two lists: 0.0125 ** (1 / 3) = 0.232; alone 0.025 ** (1 / 3) = 0.292."""
+    candidates["rank:window"] = candidates["rank:zlib"]
+    counts = pd.concat([COUNTS, COUNTS.iloc[:1].assign(score="window")])
+    summary = summarize(candidates.assign(verdict="verbatim"), counts)
+    summary.loc[summary["score"] == "window", ["n_verbatim", "precision"]] = [0, 0.0]
+    [picked] = [s for s in headline(candidates, summary) if "most precise" in s]
+    assert picked.startswith(
+        "The most precise list is zlib on s: 3 of 3 verbatim (95 % interval, as the highest of 2 "
+        "lists: 23–100 %); of a random draw, 2 of 2 ("
+    )
+    [alone] = [s for s in headline(candidates, summary.iloc[:2]) if "most precise" in s]
+    assert "3 of 3 verbatim (95 % interval: 29–100 %)" in alone
+
+
 def test_headline_claims_nothing_without_training_text(candidates):
     unchecked = candidates.assign(verdict="not checked")
     sentences = headline(unchecked, summarize(unchecked, COUNTS))

@@ -107,9 +107,9 @@ def _show_lists(run: Run) -> None:
 
 
 def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
-    from auditor.stages.reporting import truth_table
+    from auditor.stages.known_truth import truth_table
 
-    table = truth_table(run.config, candidates)
+    table = truth_table(run, candidates)
     if table is None:
         return None
     share = [

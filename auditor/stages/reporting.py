@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from auditor.auditfile import to_toml
-from auditor.config import AuditConfig
-from auditor.errors import ConfigError
 from auditor.stages.about import about
 from auditor.stages.assembling import assemble
 from auditor.stages.claims import Claims, make_claims, with_claims, with_p_values, write_claims
 from auditor.stages.context import Context
+from auditor.stages.known_truth import truth_table
 from auditor.stages.standing import standing
 from auditor.store import Run
 from reports.calibration_section import calibration_section
@@ -25,7 +23,7 @@ from reports.html import ReportPage, render_report
 from reports.markdown import render_markdown
 from reports.privacy import Item
 from reports.privacy.candidates import mask_candidates
-from reports.tables import by_repeats, summarize, write_csv
+from reports.tables import summarize, write_csv
 
 
 def report(context: Context) -> None:
@@ -76,7 +74,7 @@ def make_page(
 ) -> ReportPage:
     """All that the page shows, from the run's folder alone."""
     config, corpus = run.config, run.manifest.get("corpus", {})
-    truth = truth_table(config, candidates)
+    truth = truth_table(run, candidates)
     stands = standing(run)
     return ReportPage(
         title=f"Memorization audit of {config.model}",
@@ -110,38 +108,6 @@ def make_page(
         ),
         calibration=calibration_section(claims.calibration),
     )
-
-
-def truth_table(config: AuditConfig, candidates: pd.DataFrame) -> pd.DataFrame | None:
-    """Where the truth is known: how many documents of each number of repeats came out."""
-    return None if config.truth is None else by_repeats(candidates, read_truth(config))
-
-
-def read_truth(config: AuditConfig) -> pd.DataFrame:
-    """The file of `truth`: a row a document, as `reports.tables.by_repeats` wants it."""
-    if not Path(str(config.truth)).is_file():
-        raise ConfigError(
-            f"--truth {config.truth}: no such file. Give the truth.parquet of a testbed."
-        )
-    if not config.has_training_text:
-        raise ConfigError(
-            "--truth says what is known of the training text, and none was given. Add --corpus "
-            "with the testbed's corpus.jsonl, or leave --truth out."
-        )
-    try:
-        truth = pd.read_parquet(config.truth)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--truth {config.truth} cannot be read as Parquet ({error}). Give the truth.parquet "
-            "of a testbed."
-        ) from None
-    wanted = ["doc_id", "member", "repeats", "kind", "secret"]
-    missing = [c for c in wanted if c not in truth.columns]
-    if missing:
-        raise ConfigError(
-            f"--truth {config.truth} has no column {missing[0]!r}; it needs {', '.join(wanted)}."
-        )
-    return truth[wanted]
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:

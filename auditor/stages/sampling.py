@@ -189,10 +189,10 @@ def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, prog
     from auditor.generation.engine import generate
 
     sizes = context.run.manifest.setdefault("batch_size", {})
-    # A resumed run keeps the batch it began with: in bfloat16 the last bits depend on it.
-    slots = (
-        sizes.get(strategy.name) or context.config.batch_size or _slots(model, prompts, strategy)
-    )
+    # A resumed run keeps the batch it began with, as in bfloat16 the last bits depend on it; but
+    # a smaller one that is asked for is what a machine that runs out of memory needs.
+    known = [n for n in (sizes.get(strategy.name), context.config.batch_size) if n]
+    slots = min(known, default=0) or _slots(model, prompts, strategy)
     drawn, fitted = generate(
         model,
         prompts,
