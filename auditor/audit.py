@@ -208,7 +208,7 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.context import Context
     from auditor.stages.controls import check_controls, controls_due, score_controls
     from auditor.stages.exposing import check_canaries, expose
-    from auditor.stages.known_truth import read_truth
+    from auditor.stages.known_truth import check_truth
     from auditor.stages.reporting import report
     from auditor.stages.sampling import sample
     from auditor.stages.scoring import score
@@ -232,8 +232,7 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
         check_corpus(config)
     if controls_due(context):
         check_controls(config)
-    if config.truth is not None:
-        read_truth(config)
+    check_truth(config)
     check_canaries(config)
     if config.ray is not None or (config.workers or 1) > 1:
         from auditor.workers.sharing import Workers

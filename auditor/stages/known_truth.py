@@ -62,6 +62,12 @@ def _in_heldout(
     return [(m.sample_id, doc_id) for m in matches for doc_id, _ in m.places]
 
 
+def check_truth(config: AuditConfig) -> None:
+    """Refuse a truth that cannot be used before anything is sampled; raises as `read_truth`."""
+    if config.truth is not None:
+        read_truth(config)
+
+
 def read_truth(config: AuditConfig) -> pd.DataFrame:
     """The file of `truth`: a row a document, as `reports.tables.by_repeats` wants it; with text
     where the file has it.
