@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -221,7 +221,8 @@ def _is_plain(network, rows: Rows) -> bool:
     try:
         with left_as_found(network):
             own = network(**batch, use_cache=False).loss
-            return bool(torch.isclose(own, batch_loss(inner(network), **batch), atol=1e-3))
+            plain = batch_loss(inner(network), batch["input_ids"], batch["labels"])
+            return bool(torch.isclose(own, plain, atol=1e-3))
     except (AttributeError, TypeError):  # no such parts: another architecture
         return False
 
@@ -287,6 +288,7 @@ def run(trainer: Trainer, advance: Callable[[int], None], *, resume: Path | None
     Raises `Diverged` before what is no number reaches a weight.
     """
     trainer.add_callback(Steps(advance))
-    network, rows, device = trainer.model, trainer.train_dataset, trainer.args.device
+    network, device = trainer.model, trainer.args.device
+    rows = cast(Rows, trainer.train_dataset)
     with _fit_for_rows(network, rows, device):
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
