@@ -62,7 +62,7 @@ SIZES = {
         canaries_each=1,
         batch=8,
         rate=4e-3,
-        target=Shape(2, 96, 4, 10),
+        target=Shape(2, 96, 4, 12),
         small=Shape(1, 32, 2, 3),
         medium=Shape(1, 64, 2, 3),
     ),

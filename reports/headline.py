@@ -125,7 +125,8 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     >>> known_truth(pd.DataFrame({"kind": "text", "repeats": [0, 16], "n_documents": [240, 7],
     ...     "n_extracted": [0, 7]}))
     ['Known truth: of 7 documents that stand 16 times in the training text, 7 were extracted; of
-     240 held-out documents, searched for in the same way, 0.']
+     240 held-out documents, searched for in the same way, 0 (passages that training text holds as
+     well left out).']
     """
     texts = table[table["kind"] == "text"].set_index("repeats")
     if not len(texts) or not texts.index.max():
@@ -139,7 +140,8 @@ def known_truth(table: pd.DataFrame) -> list[str]:
         held_out = texts.loc[0]
         sentence += (
             f"; of {_count(int(held_out['n_documents']), 'held-out document')}, searched for in "
-            f"the same way, {held_out['n_extracted']:,}"
+            f"the same way, {held_out['n_extracted']:,} (passages that training text holds as well "
+            "left out)"
         )
     return [sentence + "."]
 

@@ -23,6 +23,7 @@ _SMALL = 8.5  # font size, points
 _SERIES = ("verbatim", "candidate", "fuzzy", "muted")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST_NAMED = 8
+_NAME_CHARS = 25  # of a model, in a legend
 _AXES = {
     "repeats": "Times in the training text",
     "prefix_tokens": "Tokens of prefix",
@@ -220,7 +221,7 @@ def _legend(panel: Axes, kinds: list[list]) -> None:
     entries = []
     for at, kind in enumerate(kinds):
         for i, value in enumerate(kind[:_MOST_NAMED]):
-            label = visible(value) if isinstance(value, str) else f"{value} tokens"
+            label = _short(visible(value)) if isinstance(value, str) else f"{value} tokens"
             colour = COLOURS["muted"] if at else COLOURS[_SERIES[i % len(_SERIES)]]
             marker = _MARKERS[i % len(_MARKERS)] if at else "o"
             entries.append(
@@ -231,6 +232,15 @@ def _legend(panel: Axes, kinds: list[list]) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _short(name: str) -> str:
+    """The end of a long name, where names differ: a legend must leave its panel room.
+
+    >>> _short("testbed:runs/of/some/very/long/folder/testbed/target")
+    '…ng/folder/testbed/target'
+    """
+    return name if len(name) <= _NAME_CHARS else "…" + name[1 - _NAME_CHARS :]
 
 
 def _found(fits: pd.DataFrame, of: str, held: dict) -> pd.Series | None:

@@ -76,16 +76,27 @@ def test_often_repeated_documents_are_extracted_and_heldout_ones_never(run, bed,
 
 
 def test_heldout_documents_are_looked_for_by_the_rule_of_members(run, bed, tmp_path):
-    """Passages that the model gives away, entered as held out though they are not: all are found.
+    """What the model wrote and stands in no training text, entered as held out: all found.
 
-    They stand in no training text under these names, so only a search of their own can find them.
+    They stand in no training text, so only a search of their own can find them.
     """
+    found = run.candidates()
+    own = found[(found["verdict"] == "not found") & (found["n_chars"] > 150)].head(3)
+    texts = [text[20:140] for text in own["text"]]
+    planted = pd.DataFrame({"doc_id": [f"unseen-{i}" for i in range(3)], "text": texts})
+    planted = planted.assign(member=False, repeats=0, kind="text", secret=None)
+    table = known_truth(run, pd.concat([bed.truth(), planted]), tmp_path / "truth.parquet")
+    assert table.loc[("text", 0)].tolist() == [48 + 3, 3]
+
+
+def test_what_members_and_heldout_documents_share_came_out_of_the_members(run, bed, tmp_path):
+    """Members' own texts, entered as held out under another name, are not held against them."""
     truth = bed.truth()
     known = truth[(truth["repeats"] == 16) & (truth["kind"] == "text")]
-    planted = known.assign(doc_id="unseen-" + known["doc_id"], member=False, repeats=0)
-    table = known_truth(run, pd.concat([truth, planted]), tmp_path / "truth.parquet")
-    heldout = table.loc[("text", 0)]
-    assert heldout.tolist() == [48 + len(planted), len(planted)]
+    shared = known.assign(doc_id="unseen-" + known["doc_id"], member=False, repeats=0)
+    table = known_truth(run, pd.concat([truth, shared]), tmp_path / "truth.parquet")
+    assert table.loc[("text", 0)].tolist() == [48 + len(shared), 0]
+    assert table.loc[("text", 16), "n_extracted"] == len(known)
 
 
 def test_without_their_texts_nothing_is_said_of_heldout_documents(run, bed, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +25,8 @@ def truth_table(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
     A document came out if an overlap of a candidate stands in it (one of the first five places of
     the overlap). Held-out documents stand in no training text, so they are looked for by
     themselves, by the same rule: otherwise that none of them came out would be so by construction.
-    Where the truth has no texts they are left out.
+    A passage that members and held-out documents share came out of the members: it is not counted
+    against the held-out ones. Where the truth has no texts they are left out.
 
     Returns
     -------
@@ -33,11 +36,14 @@ def truth_table(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
     if config.truth is None or not run.has(MATCHES):
         return None
     truth = read_truth(config)
-    rows = run.read(MATCHES, ["sample_id", "places"]).to_pylist()
+    rows = run.read(MATCHES, ["sample_id", "start", "end", "places"]).to_pylist()
     found = [(row["sample_id"], place["doc_id"]) for row in rows for place in row["places"]]
     is_member = truth["member"].astype(bool)
     if "text" in truth:
-        found += _in_heldout(config, candidates, truth[~is_member])
+        spans = defaultdict(list)
+        for row in rows:
+            spans[row["sample_id"]].append((row["start"], row["end"]))
+        found += _in_heldout(config, candidates, truth[~is_member], spans)
     else:
         truth = truth[is_member]
     overlaps = pd.DataFrame(found, columns=["sample_id", "doc_id"], dtype="str")
@@ -45,9 +51,16 @@ def truth_table(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _in_heldout(
-    config: AuditConfig, candidates: pd.DataFrame, heldout: pd.DataFrame
+    config: AuditConfig,
+    candidates: pd.DataFrame,
+    heldout: pd.DataFrame,
+    spans: Mapping[str, Sequence[tuple[int, int]]],
 ) -> list[tuple[str, str]]:
-    """Overlaps of the candidates with documents that were held out: sample_id and doc_id."""
+    """Overlaps of the candidates with documents that were held out: sample_id and doc_id.
+
+    `spans` are where each candidate overlaps with training text: what lies within one of them is
+    training text, wherever else it stands.
+    """
     columns = (candidates[name] for name in ("sample_id", "text", "token_end"))
     matches = find_matches(
         [Needle(*row) for row in zip(*columns, strict=True)],
@@ -59,7 +72,12 @@ def _in_heldout(
         min_chars=config.min_match_chars,
         normalize=config.normalize,
     )
-    return [(m.sample_id, doc_id) for m in matches for doc_id, _ in m.places]
+    return [
+        (m.sample_id, doc_id)
+        for m in matches
+        if not any(start <= m.start and m.end <= end for start, end in spans.get(m.sample_id, ()))
+        for doc_id, _ in m.places
+    ]
 
 
 def check_truth(config: AuditConfig) -> None:
