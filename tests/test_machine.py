@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -77,26 +74,3 @@ def test_other_troubles_are_not_taken_for_lack_of_memory():
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         halved(work, [1, 2], too_large="")
-
-
-# ------------------------------------------------------------------------------- kept memory
-FAULTS = """
-import resource, sys, torch
-from auditor.language_models.machine import keep_freed_memory
-if sys.argv[1] == "kept" and not keep_freed_memory():
-    sys.exit("this C library has no mallopt")
-def faults():
-    torch.ones(2**25)  # 128 MiB, 32,768 pages
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-counts = [faults() for _ in range(8)]  # first the heap grows to what is asked of it
-print(counts[-1] - counts[-2])
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
-def test_memory_that_was_freed_is_not_faulted_in_again():
-    def faults(mode):
-        run = [sys.executable, "-c", FAULTS, mode]
-        return int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
-
-    assert faults("kept") < 100 < faults("as it is")

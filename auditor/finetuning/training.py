@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from auditor.errors import ModelError
 from auditor.finetuning.examples import IGNORED, Rows, pad
 from auditor.finetuning.leaving import left_as_found, own_randomness
-from auditor.language_models.machine import keep_freed_memory, native_bfloat16
+from auditor.language_models.machine import native_bfloat16
 
 _FAST_FROM = 1_000_000  # parameters from which bfloat16 gains more than its conversions cost
 _SHORT_ROWS = 320  # tokens up to which plain attention trains faster than fused
@@ -229,16 +229,14 @@ def _is_plain(network, rows: Rows) -> bool:
 
 @contextmanager
 def _fit_for_rows(network, rows: Rows, device: torch.device) -> Iterator[None]:
-    """For a while the attention that trains short rows fastest, and memory that is kept.
+    """For a while the attention that trains short rows fastest.
 
     The CPU's fused attention is slow backwards; short rows fare better with plain products.
     """
     model = inner(network)
     before = model.config._attn_implementation
-    if device.type == "cpu":
-        keep_freed_memory()
-        if int(np.diff(rows.offsets).max()) <= _SHORT_ROWS:
-            model.set_attn_implementation("eager")
+    if device.type == "cpu" and int(np.diff(rows.offsets).max()) <= _SHORT_ROWS:
+        model.set_attn_implementation("eager")
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from auditor.errors import ModelError
 from auditor.language_models.activation import fuse_activations
 from auditor.language_models.attention import use_slot_attention
 from auditor.language_models.head import Head, not_finite
-from auditor.language_models.machine import halved, keep_freed_memory
+from auditor.language_models.machine import halved
 from auditor.language_models.pieces import Piece, cut_to_context
 from auditor.language_models.slots import SlotCache
 from auditor.language_models.vocabulary import Vocabulary
@@ -30,7 +30,6 @@ class LanguageModel:
     """
 
     def __init__(self, network, vocabulary: Vocabulary, *, name: str, fingerprint: str, dtype):
-        keep_freed_memory()
         self.network = network.eval()
         use_slot_attention(network)
         fuse_activations(network)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,30 +60,6 @@ def out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     signs = ("out of memory", "not enough memory", "can't allocate", "alloc_failed")
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
-
-
-# Settings of glibc's mallopt: mappings of their own for large blocks; what may lie free at the end.
-_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
-
-
-@cache
-def keep_freed_memory() -> bool:
-    """Let the C library keep what torch frees, instead of giving it back and faulting it in anew.
-
-    A batch makes the same large temporaries layer after layer. By default each is a fresh mapping,
-    every page of which the kernel zeroes again; docs/experiments.md has what that costs. Memory at
-    the peak is the same; what is free stays with the process. Nothing happens where the C library
-    is not glibc.
-
-    Returns
-    -------
-    bool, whether the library took the settings.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)])
 
 
 def forget_freed_memory() -> None:
