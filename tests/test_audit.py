@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from audits import settings
 from tiny import command
 
 from attacks.estimates import clopper_pearson
@@ -21,24 +22,6 @@ from auditor.store import Run, load_run
 from reports import schema
 
 SCORES = ["perplexity", "reference:small", "reference:medium", "zlib", "lowercase", "window"]
-
-
-def settings(bed, out, **changes):
-    """An audit of the testbed that takes seconds."""
-    given = {
-        "model": bed.target,
-        "references": bed.references,
-        "strategies": ["top-n", "temperature", "internet"],
-        "prompts": {"corpus": [str(bed.heldout)]},
-        "decoding": {"max_new_tokens": 96},
-        "samples": 96,
-        "top": 24,
-        "shard_size": 40,
-        "corpus": [str(bed.corpus)],
-        "truth": str(bed.truth_file),
-        "out": str(out),
-    }
-    return {**given, **changes}
 
 
 @pytest.fixture(scope="module")
