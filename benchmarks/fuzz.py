@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from auditor.errors import AuditError
-from benchmarks.fuzz_targets import Place, Target, targets
+from benchmarks.fuzz_places import Place, Target
+from benchmarks.fuzz_targets import targets
 
 _SECONDS = 30  # for one input; more is taken for a reader that hangs
 ROOT = Path(__file__).parents[1]

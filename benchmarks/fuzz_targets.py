@@ -6,248 +6,22 @@ one sentence that a user can act on, may come out.
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
-import lzma
-import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from auditor.errors import AuditError
+from benchmarks.fuzz_corpora import as_parquet, corpora, saved
 from benchmarks.fuzz_inputs import changed_json, changed_toml, edited, sealed
-
-WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
-TEXTS = [f"{WORDS} number {i} \u00e9" for i in range(6)]
-
-
-class Place:
-    """A folder to write inputs into, with a tiny model, run, index and canaries, made once."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def file(self, name: str, raw: bytes) -> Path:
-        """The input under a name."""
-        path = self.folder / name
-        path.write_bytes(raw)
-        return path
-
-    @cached_property
-    def model(self) -> Path:
-        """A random GPT-2 of one layer, 300 tokens, context 64."""
-        from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
-
-        network = build_gpt2(n_vocab=300, n_layer=1, width=8, n_head=2, context=64, seed=0)
-        save_model(network, build_tokenizer(TEXTS, 300), self.folder / "model")
-        return self.folder / "model"
-
-    @cached_property
-    def run(self) -> Path:
-        """A finished audit of the model."""
-        from auditor.audit import run_audit
-
-        path = self.file("training.jsonl", _jsonl())
-        done = run_audit(
-            model=str(self.model),
-            samples=4,
-            top=2,
-            strategies=["top-n", "pure"],
-            decoding={"max_new_tokens": 8},
-            corpus=[str(path)],
-            out=str(self.folder / "run"),
-        )
-        return done.path
-
-    @cached_property
-    def index(self) -> Path:
-        """An index of a few texts."""
-        from auditor.corpora.index import build_index
-        from auditor.corpora.reading import read_corpus
-
-        path = self.file("indexed.jsonl", _jsonl())
-        return build_index(read_corpus([path]), self.folder / "index").path
-
-    @cached_property
-    def saved(self) -> Path:
-        """A folder that `datasets` saved."""
-        import datasets
-
-        datasets.disable_progress_bars()
-        datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(self.folder / "saved"))
-        return self.folder / "saved"
-
-    @cached_property
-    def canaries(self) -> Path:
-        """A manifest of two canaries."""
-        from auditor.finetuning.canaries import create_canaries
-
-        made = create_canaries("The PIN of {n} is {pin}.", count=2, controls=2)
-        return made.save(self.folder / "canaries.json")
-
-    def copy(self, made: Path) -> Path:
-        """A copy of a folder, to spoil."""
-        spoiled = self.folder / f"spoiled-{made.name}"
-        shutil.rmtree(spoiled, ignore_errors=True)
-        return Path(shutil.copytree(made, spoiled))
-
-    @contextmanager
-    def spoiled(self, made: Path, files: dict[str, bytes]) -> Iterator[Path]:
-        """A copy of a folder in which these files are others for a while; nothing writes to it."""
-        copy = self.folder / "kept" / made.name
-        if not copy.exists():
-            shutil.copytree(made, copy)
-        for name, raw in files.items():
-            (copy / name).write_bytes(raw)
-        try:
-            yield copy
-        finally:
-            for name in files:
-                shutil.copyfile(made / name, copy / name)
-
-
-@dataclass(frozen=True)
-class Target:
-    """One kind of file.
-
-    name : str
-    share : float
-        Its part of all inputs, relative to the others'.
-    draw : Place -> hypothesis's strategy of bytes
-    read : (Place, bytes) -> None
-        May raise an AuditError, nothing else.
-    seeds : valid files, for engines that change bytes by themselves
-    """
-
-    name: str
-    share: float
-    draw: Callable[[Place], st.SearchStrategy[bytes]]
-    read: Callable[[Place, bytes], None]
-    seeds: Callable[[Place], list[bytes]] | None = None
-
-
-# ------------------------------------------------------------------------------ training text
-def _jsonl() -> bytes:
-    return b"".join(json.dumps({"id": i, "text": t}).encode() + b"\n" for i, t in enumerate(TEXTS))
-
-
-def _csv() -> bytes:
-    return b'id,text\r\n1,"one ""quoted"", two"\r\n2,"line\r\nbreak"\r\n3,' + "é".encode() + b"\r\n"
-
-
-def _wet() -> bytes:
-    out = b""
-    for i, text in enumerate(TEXTS[:3]):
-        body = text.encode()
-        head = f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Record-ID: <urn:uuid:{i}>\r\n"
-        head += f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
-        out += head.encode() + body + b"\r\n\r\n"
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=latin-1\r\n\r\n<p>\xe9</p>"
-    head = (
-        b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
-    )
-    return out + head + f"Content-Length: {len(answer)}\r\n\r\n".encode() + answer + b"\r\n\r\n"
-
-
-def _parquet() -> bytes:
-    table = pa.table({"id": [1, 2], "text": ["one", "two"], "words": [["a"], ["b", "c"]]})
-    return _as_parquet(table)
-
-
-def _as_parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    return sink.getvalue()
-
-
-def _zstd(raw: bytes) -> bytes:
-    import zstandard
-
-    return zstandard.ZstdCompressor().compress(raw)
-
-
-def _read_corpus(ending: str, field: str | None = None) -> Callable[[Place, bytes], None]:
-    def read(place: Place, raw: bytes) -> None:
-        from auditor.corpora.reading import read_corpus
-
-        path = place.file(f"in{ending}", raw)
-        with suppress(AuditError):
-            list(read_corpus([path], strict=True))
-        corpus = read_corpus([path], text_field=field)
-        corpus.check()
-        for document in corpus:
-            if not isinstance(document.text, str) or not document.text:
-                raise TypeError("a document without text")
-        whole = corpus.n_bytes
-        if sum(len(piece.raw) for piece in corpus.pieces(7)) != whole:
-            raise ValueError("pieces hold other text than documents")
-        corpus.fingerprint()
-
-    return read
-
-
-def _corpora() -> list[Target]:
-    seeds: dict[str, list[bytes]] = {
-        ".txt": ["\n".join(TEXTS).encode(), b"\xef\xbb\xbfmarked"],
-        ".jsonl": [_jsonl(), b'{"text": "one"}\n{"body": ["a", "b"]}\n', b'\xef\xbb\xbf{"text":1}'],
-        ".csv": [_csv(), b"text\n\nx\n", b'"text"\n"open'],
-        ".tsv": [b"id\ttext\n1\tone\n2\ttwo\n"],
-        ".wet": [_wet()],
-        ".parquet": [_parquet()],
-        ".jsonl.gz": [gzip.compress(_jsonl()), gzip.compress(_jsonl()) * 2],
-        ".csv.xz": [lzma.compress(_csv())],
-        ".wet.zst": [_zstd(_wet())],
-    }
-    shares = {".jsonl": 4, ".csv": 4, ".wet": 4, ".txt": 2}
-
-    def make(ending: str, some: list[bytes]) -> Target:
-        return Target(
-            ending.lstrip("."),
-            shares.get(ending, 1),
-            lambda place: edited(*some),
-            _read_corpus(ending),
-            lambda place: some,
-        )
-
-    return [make(ending, some) for ending, some in seeds.items()]
-
-
-def _read_saved(name: str) -> Callable[[Place, bytes], None]:
-    def read(place: Place, raw: bytes) -> None:
-        from auditor.corpora.reading import read_corpus
-
-        with place.spoiled(place.saved, {name: raw}) as path:
-            corpus = read_corpus([path])
-            list(corpus)
-            corpus.fingerprint()
-
-    return read
-
-
-def _saved_json(name: str) -> Callable[[Place], st.SearchStrategy[bytes]]:
-    return lambda place: changed_json(json.loads((place.saved / name).read_text(encoding="utf-8")))
-
-
-def _saved() -> list[Target]:
-    arrow = "data-00000-of-00001.arrow"
-    return [
-        *(
-            Target(n, 0.5, _saved_json(n), _read_saved(n))
-            for n in ("state.json", "dataset_info.json")
-        ),
-        Target("arrow", 0.5, lambda p: edited((p.saved / arrow).read_bytes()), _read_saved(arrow)),
-    ]
-
+from benchmarks.fuzz_places import WORDS, Place, Target
 
 # ------------------------------------------------------------------------------ what is asked
 _AUDIT: dict[str, Any] = {
@@ -509,8 +283,8 @@ def _weight_map(place: Place) -> st.SearchStrategy[bytes]:
 def targets() -> dict[str, Target]:
     """All targets by name."""
     found = [
-        *_corpora(),
-        *_saved(),
+        *corpora(),
+        *saved(),
         Target("toml", 4, lambda place: changed_toml(_AUDIT), _read_audit),
         Target("keywords", 4, lambda place: changed_json(_AUDIT), _read_keywords),
         Target(
@@ -545,7 +319,7 @@ def targets() -> dict[str, Target]:
 
 
 def _run_shards(place: Place) -> st.SearchStrategy[bytes]:
-    other = _as_parquet(pa.table({"sample_id": [1, None], "text": [["x"], []]}))
+    other = as_parquet(pa.table({"sample_id": [1, None], "text": [["x"], []]}))
     names = ("samples/top-n-00000.parquet", "candidates.parquet")
     return edited(other, *((place.run / name).read_bytes() for name in names))
 

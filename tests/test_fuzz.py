@@ -6,7 +6,8 @@ import pytest
 
 from auditor.errors import AuditError, CorpusError
 from benchmarks.fuzz import Outcome, by_hypothesis, shares, try_input
-from benchmarks.fuzz_targets import Place, Target, targets
+from benchmarks.fuzz_places import Place, Target
+from benchmarks.fuzz_targets import targets
 
 # Twenty times as many are tried by hand: python -m benchmarks.fuzz --inputs 100000.
 N_INPUTS = 5000
