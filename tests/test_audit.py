@@ -164,7 +164,8 @@ def test_precision_is_the_share_of_verbatim_candidates_with_its_interval(run):
 
 
 def test_whole_strategies_are_judged_by_all_of_their_samples(run, training):
-    """Each sample searched the slow way: windows of 100 characters, and of 32 tokens."""
+    """Each sample searched the slow way: windows of 32 tokens, and of 100 characters that each
+    differ from the one before."""
     everything = "\x00".join(training.values())
     vocabulary = load_vocabulary(run.config.model)
     samples, table = run.samples(), run.strategies().set_index("strategy")
@@ -173,7 +174,8 @@ def test_whole_strategies_are_judged_by_all_of_their_samples(run, training):
         for row in own.itertuples():
             at = [0, *vocabulary.token_ends(row.token_ids).tolist()]
             spans = [(a, b) for a, b in zip(at, at[32:], strict=False) if b > a]
-            spans += [(i, i + 100) for i in range(len(row.text) - 99)]
+            new = [i for i, char in enumerate(row.text) if row.text[i - 1 : i] != char]
+            spans += [(a, b + 1) for a, b in zip(new, new[99:], strict=False)]
             n += any(row.text[a:b] in everything for a, b in spans)
         assert table.loc[strategy, "n_verbatim"] == n
         assert table.loc[strategy, "n_looked_up"] == len(own)

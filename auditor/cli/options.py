@@ -80,7 +80,11 @@ _FLAGS: list[Callable] = [
     click.option("--stop-at-eos/--no-stop-at-eos", default=None, help="End a sample at EOS."),
     click.option("--top", type=int, help="Length of each short list.  [default: 100]"),
     click.option("--min-match-tokens", type=int, help="Verbatim from here on.  [default: 32]"),
-    click.option("--min-match-chars", type=int, help="... or from here on.  [default: 100]"),
+    click.option(
+        "--min-match-chars",
+        type=int,
+        help="... or from here on, a run of one character counted once.  [default: 100]",
+    ),
     click.option(
         "--normalize",
         multiple=True,

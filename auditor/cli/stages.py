@@ -48,7 +48,9 @@ def score(inputs, **flags) -> None:
 @click.option("--text-field", help="The field that holds the text.")
 @click.option("--normalize", multiple=True, metavar="WHAT", help="whitespace or case; or both.")
 @click.option("--min-match-tokens", type=int, help="Verbatim from here on.")
-@click.option("--min-match-chars", type=int, help="... or from here on.")
+@click.option(
+    "--min-match-chars", type=int, help="... or from here on, a run of one character counted once."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def verify(run, as_json, **given) -> None:
     """Find a run's candidates in training text, and write its report anew.

@@ -36,7 +36,8 @@ def about(run: Run) -> list[tuple[str, str]]:
         rows.append(("Training text", f"{size}: {named}{held}"))
         least = f"{config.min_match_tokens} tokens or {config.min_match_chars} characters"
         but = f", but for {' and '.join(config.normalize)}" if config.normalize else ""
-        rows.append(("Counts as verbatim", f"an exact overlap of at least {least}{but}"))
+        once = ", a run of one character counted once"
+        rows.append(("Counts as verbatim", f"an exact overlap of at least {least}{once}{but}"))
     rows.append(("Seed", str(config.seed)))
     rows.append(("Begun", m.get("begun", "unknown")))
     rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.get("versions", {}).items())))

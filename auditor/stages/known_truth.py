@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from auditor.config import AuditConfig
+from auditor.corpora.filler import without_filler
 from auditor.corpora.formats import Document
 from auditor.corpora.matching import Needle, find_matches
 from auditor.errors import ConfigError
@@ -62,19 +63,16 @@ def _in_heldout(
     training text, wherever else it stands.
     """
     columns = (candidates[name] for name in ("sample_id", "text", "token_end"))
-    matches = find_matches(
-        [Needle(*row) for row in zip(*columns, strict=True)],
-        [
-            Document(doc_id, text, str(config.truth))
-            for doc_id, text in zip(heldout["doc_id"], heldout["text"], strict=True)
-        ],
-        min_tokens=config.min_match_tokens,
-        min_chars=config.min_match_chars,
-        normalize=config.normalize,
-    )
+    least = {"min_tokens": config.min_match_tokens, "min_chars": config.min_match_chars}
+    needles = [Needle(*row) for row in zip(*columns, strict=True)]
+    documents = [
+        Document(doc_id, text, str(config.truth))
+        for doc_id, text in zip(heldout["doc_id"], heldout["text"], strict=True)
+    ]
+    matches = find_matches(needles, documents, normalize=config.normalize, **least)
     return [
         (m.sample_id, doc_id)
-        for m in matches
+        for m in without_filler(matches, needles, **least)
         if not any(start <= m.start and m.end <= end for start, end in spans.get(m.sample_id, ()))
         for doc_id, _ in m.places
     ]

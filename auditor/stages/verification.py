@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from auditor.config import AuditConfig
+from auditor.corpora.filler import without_filler
 from auditor.corpora.fuzzy import FuzzyMatch, find_fuzzy
 from auditor.corpora.index import Index, find_matches_in_index, open_index
 from auditor.corpora.matching import Match, Needle, find_matches
@@ -95,11 +96,19 @@ def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) ->
     if isinstance(corpus, Index):
         size = sum(n_utf8_bytes(n.text) for n in needles)
         with context.progress.stage("matching", size, "bytes") as bar:
-            return find_matches_in_index(needles, corpus, progress=steps(bar), **least)
-    with context.progress.stage("matching", _size(corpus), "bytes") as bar:
-        return find_matches(
-            needles, corpus, normalize=config.normalize, progress=steps(bar), **least
+            found = find_matches_in_index(needles, corpus, progress=steps(bar), **least)
+    else:
+        with context.progress.stage("matching", _size(corpus), "bytes") as bar:
+            found = find_matches(
+                needles, corpus, normalize=config.normalize, progress=steps(bar), **least
+            )
+    kept = without_filler(found, needles, **least)
+    if n := len(found) - len(kept):
+        context.note(
+            f"{n:,} overlaps of samples with the training text are long only by runs of one "
+            "character, such as a table's border, and do not count as verbatim."
         )
+    return kept
 
 
 def _size(corpus: Corpus | Index) -> int | None:
