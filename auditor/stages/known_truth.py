@@ -63,16 +63,26 @@ def _in_heldout(
     training text, wherever else it stands.
     """
     columns = (candidates[name] for name in ("sample_id", "text", "token_end"))
-    least = {"min_tokens": config.min_match_tokens, "min_chars": config.min_match_chars}
     needles = [Needle(*row) for row in zip(*columns, strict=True)]
     documents = [
         Document(doc_id, text, str(config.truth))
         for doc_id, text in zip(heldout["doc_id"], heldout["text"], strict=True)
     ]
-    matches = find_matches(needles, documents, normalize=config.normalize, **least)
+    matches = find_matches(
+        needles,
+        documents,
+        min_tokens=config.min_match_tokens,
+        min_chars=config.min_match_chars,
+        normalize=config.normalize,
+    )
     return [
         (m.sample_id, doc_id)
-        for m in without_filler(matches, needles, **least)
+        for m in without_filler(
+            matches,
+            needles,
+            min_tokens=config.min_match_tokens,
+            min_chars=config.min_match_chars,
+        )
         if not any(start <= m.start and m.end <= end for start, end in spans.get(m.sample_id, ()))
         for doc_id, _ in m.places
     ]
