@@ -40,6 +40,7 @@ __all__ = [
 
 
 _USUAL_FDR = 0.05
+VERIFIED = ("verified",)  # controls that are the checked half of the run's own short lists
 
 
 class AuditConfig(BaseModel):
@@ -48,7 +49,8 @@ class AuditConfig(BaseModel):
     Besides its fields it is told `decoding` and `prompts` (settings of every strategy) and
     `strategy` (a table a strategy, for settings of its own and `preset`). `strategies` are names
     of presets or of such tables, or Strategy objects. `top` is 100, or all where there are fewer
-    samples. `fdr` is 0.05 where there are `controls`.
+    samples. `fdr` is 0.05 where there are `controls`; these are `verified` where there is `fdr` and
+    training text.
     """
 
     model_config = STRICT
@@ -102,6 +104,9 @@ class AuditConfig(BaseModel):
             _spelt(name, everywhere, tables)
         given["corpus"] = _listed(given.get("corpus"))
         given["controls"] = _listed(given.get("controls"))
+        has_text = bool(given["corpus"]) or given.get("index") is not None
+        if given.get("fdr") is not None and not given["controls"] and has_text:
+            given["controls"] = VERIFIED
         if given["controls"] and given.get("fdr") is None:
             given["fdr"] = _USUAL_FDR
         if (folded := _listed(given.get("normalize"))) is not None:
@@ -115,8 +120,21 @@ class AuditConfig(BaseModel):
     def _controlled(self):
         if self.fdr is not None and not self.controls:
             raise ValueError(
-                f"--fdr {self.fdr:g} needs controls to hold it; got none. Add --controls PATH with "
+                f"--fdr {self.fdr:g} needs controls to hold it; got none. Add --corpus PATH with "
+                "training text, in which half of each list is checked, or --controls PATH with "
                 "text of the same kind that the model was not trained on"
+            )
+        if VERIFIED[0] not in self.controls:
+            return self
+        if len(self.controls) > 1:
+            raise ValueError(
+                "--controls is held-out text or `verified`; got both "
+                f"({', '.join(self.controls)}). Leave one out; a file of that name is ./verified"
+            )
+        if not self.has_training_text:
+            raise ValueError(
+                "--controls verified checks half of each list in the training text; got none. Add "
+                "--corpus PATH or --index DIR"
             )
         return self
 

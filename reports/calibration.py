@@ -10,7 +10,7 @@ from attacks.conformal import calibrated_list
 from attacks.estimates import clopper_pearson
 from attacks.multiplicity import benjamini_hochberg
 from attacks.roc import auc
-from reports.schema import CALIBRATION, score_names
+from reports.schema import CALIBRATION, HELD_OUT, score_names
 
 ASSUMES = (
     (
@@ -84,7 +84,7 @@ def calibrate(
         strategy = str(name)
         part = own[["sample_id"]].copy()
         for score in score_names(scores):
-            row = {"strategy": strategy, "score": score, "fdr": fdr}
+            row = {"strategy": strategy, "score": score, "fdr": fdr, "controls": HELD_OUT}
             beside = controls.get(strategy)
             if beside is None or not (own[score].notna().any() and beside[score].notna().any()):
                 why = "the score is undefined"
@@ -103,20 +103,22 @@ def calibrate(
             why = made.withheld or why or _too_many(listed, verbatim, looked_up, fdr)
             row |= told | {"withheld": why}
             part[f"p_value:{score}"] = made.p_values
-            part[f"q_value:{score}"] = np.nan if why else benjamini_hochberg(made.p_values)
+            q_values = benjamini_hochberg(made.p_values)
+            part[f"q_value:{score}"] = np.nan if why else q_values
             if not why:
                 row |= {"n_listed": len(listed), "estimated_false": made.estimated_false}
+                row["least_fdr"] = float(np.nanmin(q_values))
                 if verbatim is not None and looked_up is not None:
                     row["n_listed_looked_up"] = len(listed & looked_up)
                     row["n_listed_verbatim"] = len(listed & looked_up & verbatim)
             rows.append(row)
         parts.append(part)
-    return Calibration(_typed(rows), pd.concat(parts, ignore_index=True))
+    return Calibration(typed(rows), pd.concat(parts, ignore_index=True))
 
 
 def no_calibration() -> pd.DataFrame:
     """The frame `calibration` of a run without controls: no rows."""
-    return _typed([])
+    return typed([])
 
 
 def _withheld(values: pd.Series, beside: pd.DataFrame | None, score: str, why: str) -> dict:
@@ -164,6 +166,7 @@ def _too_many(
     return f"{n_lost:,} of {n:,} listed were not found, more than {100 * fdr:g} % leaves room for"
 
 
-def _typed(rows: list[dict]) -> pd.DataFrame:
+def typed(rows: list[dict]) -> pd.DataFrame:
+    """Rows as the frame `calibration`."""
     frame = pd.DataFrame(rows, columns=[c.name for c in CALIBRATION.columns])
     return frame.astype({c.name: c.dtype for c in CALIBRATION.columns})

@@ -1,58 +1,86 @@
-"""The page's section on lists against controls, and the same for a terminal."""
+"""The page's section on lists that are held at a false discovery rate, and the terminal's."""
 
 import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.calibration import ASSUMES
+from attacks.estimates import clopper_pearson
+from reports import calibration as held_out
+from reports import checked_lists
+from reports.headline import percent
 from reports.pages import rows_of
+from reports.schema import CHECKED
 
 
 @dataclass(frozen=True, eq=False)
 class CalibrationSection:
     """What `calibration.html.j2` prints; made by `calibration_section`.
 
-    fdr : str
-        The rate, as it is read.
+    title, caption : str
+        Of the section and of its table.
     table : (header, rows, total)
         Cells are text.
     sentences, assumes : tuples of str
         What came out; what it rests on.
     """
 
-    fdr: str
+    title: str
+    caption: str
     table: tuple[list[str], list[list[str]], int]
     sentences: tuple[str, ...]
     assumes: tuple[str, ...]
 
 
 def calibration_section(calibration: pd.DataFrame) -> CalibrationSection | None:
-    """The section of a frame `calibration`; None where there were no controls."""
+    """The section of a frame `calibration`; None where no list is held at a rate."""
     if calibration.empty:
         return None
-    fdr = f"{100 * calibration['fdr'].iloc[0]:g} %"
+    title = "Listed against held-out controls"
+    if _by_checks(calibration):
+        title = "Listed by the half that was checked"
+    table = rows_of(shown_calibration(calibration))
     told = (calibration_sentence(calibration),)
-    return CalibrationSection(fdr, rows_of(shown_calibration(calibration)), told, ASSUMES)
+    caption = calibration_caption(calibration)
+    return CalibrationSection(title, caption, table, told, assumptions(calibration))
+
+
+def assumptions(calibration: pd.DataFrame) -> tuple[str, ...]:
+    """What the lists rest on, a sentence each."""
+    return checked_lists.ASSUMES if _by_checks(calibration) else held_out.ASSUMES
+
+
+def calibration_caption(calibration: pd.DataFrame) -> str:
+    """What the table holds, and at which rate."""
+    rate = f"at a false discovery rate of {100 * calibration['fdr'].iloc[0]:g} %"
+    if _by_checks(calibration):
+        return f"Of each short list, what was not checked and is listed {rate}"
+    return f"Samples that score above the controls, {rate}"
 
 
 def calibration_sentence(calibration: pd.DataFrame) -> str:
-    """How many lists stand, and how many were withheld.
+    """How many lists hold something, and how many were withheld.
 
-    >>> calibration_sentence(pd.DataFrame({"withheld": ["", "why", "why"]}))
-    'Of 3 lists (a strategy and a score each), 1 stands against the controls; 2 are withheld, for
+    >>> calibration_sentence(pd.DataFrame({"controls": "", "withheld": ["", "", "why", "why"],
+    ...     "n_listed": [0, 9, None, None]}))
+    'Of 4 lists (a strategy and a score each), 1 holds samples, 1 is empty and 2 are withheld, for
     the reason in their place.'
     """
-    n, n_withheld = len(calibration), int((calibration["withheld"] != "").sum())
-    stand = f"{n - n_withheld:,} {'stands' if n - n_withheld == 1 else 'stand'}"
-    told = f"Of {n:,} lists (a strategy and a score each), {stand} against the controls"
-    if not n_withheld:
-        return told + "."
-    is_one = n_withheld == 1
-    return (
-        f"{told}; {n_withheld:,} {'is' if is_one else 'are'} withheld, for the reason in "
-        f"{'its' if is_one else 'their'} place."
-    )
+    n, withheld = len(calibration), calibration["withheld"] != ""
+    n_full = int((calibration["n_listed"].fillna(0) > 0).sum())
+    n_withheld = int(withheld.sum())
+    n_empty = n - n_full - n_withheld
+    parts = [f"{n_full:,} {'holds' if n_full == 1 else 'hold'} samples"]
+    if n_empty:
+        parts.append(f"{n_empty:,} {'is' if n_empty == 1 else 'are'} empty")
+    if n_withheld:
+        is_one = n_withheld == 1
+        parts.append(
+            f"{n_withheld:,} {'is' if is_one else 'are'} withheld, for the reason in "
+            f"{'its' if is_one else 'their'} place"
+        )
+    last = f" and {parts[-1]}" if len(parts) > 1 else ""
+    return f"Of {n:,} lists (a strategy and a score each), {', '.join(parts[:-1] or parts)}{last}."
 
 
 def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +88,10 @@ def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
 
     >>> shown_calibration(pd.DataFrame({"strategy": ["s"], "score": ["zlib"], "n_samples": [9],
     ...     "n_controls": [40], "n_listed": [3], "estimated_false": [0.1], "withheld": [""],
-    ...     "n_listed_looked_up": [3], "n_listed_verbatim": [2]})).iloc[0].tolist()
-    ['s', 'zlib', '9', '40', '3', '0.1', '1 of 3']
+    ...     "least_fdr": [0.01],
+    ...     "n_listed_looked_up": [3], "n_listed_verbatim": [2], "controls": "checked half"})
+    ...     ).iloc[0].tolist()
+    ['s', 'zlib', '9', '40', '3', '0.1', '1 of 3: 33.3 % (0.8–90.6)']
     """
     rows = []
     for row in calibration.to_dict("records"):
@@ -69,10 +99,34 @@ def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
         if row["withheld"]:
             cells += [f"withheld: {row['withheld']}", "–", "–"]
         else:
-            known, false = row["n_listed_looked_up"], row["estimated_false"]
-            lost = "–" if pd.isna(known) else f"{known - row['n_listed_verbatim']:,} of {known:,}"
-            cells += [f"{row['n_listed']:,}", "–" if math.isnan(false) else f"{false:.1f}", lost]
+            false = row["estimated_false"]
+            cells += [_n_listed(row), "–" if math.isnan(false) else f"{false:.1f}"]
+            cells.append(_not_found(row["n_listed_looked_up"], row["n_listed_verbatim"]))
         rows.append(cells)
     names = ["Strategy", "Score", "Samples", "Controls"]
+    if _by_checks(calibration):
+        names = ["Strategy", "Score", "Not checked", "Checked"]
     names += ["Listed", "False, estimated", "Of those looked up, not found"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _n_listed(row) -> str:
+    """How many are listed; of an empty list, from which rate on it holds any."""
+    least = row["least_fdr"]
+    if row["n_listed"] or math.isnan(least) or least >= 1:
+        return f"{row['n_listed']:,}"
+    # Rounded up: at the rate that is printed it does.
+    return f"0 (some from {percent(math.ceil(1000 * least - 1e-9) / 1000)} % on)"
+
+
+def _not_found(n_known, n_verbatim) -> str:
+    """How many of a list were not found, with the share and its interval."""
+    if pd.isna(n_known) or not n_known:
+        return "–"
+    n = int(n_known) - int(n_verbatim)
+    low, high = (percent(float(end)) for end in clopper_pearson(n, int(n_known)))
+    return f"{n:,} of {n_known:,}: {percent(n / n_known)} % ({low}–{high})"
+
+
+def _by_checks(calibration: pd.DataFrame) -> bool:
+    return bool((calibration["controls"] == CHECKED).all())

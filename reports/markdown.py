@@ -37,7 +37,10 @@ def render_markdown(report: ReportPage) -> str:
     parts.append(_table("Found verbatim, of chosen", table2(report.summary).reset_index()))
     for title, section in (
         ("Samples as drawn, and what is left", report.claims and report.claims.strategies),
-        ("Listed against controls", report.calibration and report.calibration.table),
+        (
+            report.calibration.title if report.calibration else "",
+            report.calibration and report.calibration.table,
+        ),
     ):
         if section:
             header, rows, _ = section

@@ -15,6 +15,7 @@ SCORE_PATTERNS = ("perplexity", "reference:*", "zlib", "lowercase", "window")
 CONTROL = "random"
 VERDICTS = ("verbatim", "fuzzy", "not found", "not checked")
 FINISHES = ("length", "eos")
+HELD_OUT, CHECKED = "held-out text", "checked half"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ CANDIDATES = Table(
         *_SCORES,
         _optional("rank:*", "Int64", "", "Place in a score's list, 1 = top; NA = not on it."),
         _optional("p_value:*", "float64", "", "Conformal, against controls; NaN = undefined."),
-        _optional("q_value:*", "float64", "", "Listed at this FDR or above; NaN = withheld."),
+        _optional(
+            "q_value:*", "float64", "", "Listed at this FDR or above; NaN = checked, withheld."
+        ),
         Column("best_rank", "Int64", "", "Best place over the scores; NA = control only."),
         Column("duplicate_of", "str", "", "Earlier candidate that it repeats, or NA."),
         Column("verdict", "category", "", f"One of: {', '.join(VERDICTS)}.", values=VERDICTS),
@@ -164,7 +167,7 @@ SUMMARY = Table(
         _optional(
             "strategy_*", "float64", "", "Of the whole strategy: see the table `strategies`."
         ),
-        _optional("n_listed", "Int64", "", "Samples listed against controls; NA = withheld."),
+        _optional("n_listed", "Int64", "", "Samples listed at the run's FDR; NA = withheld."),
         _optional("estimated_false", "float64", "", "Of them false, estimated; NaN = withheld."),
         _optional(
             "n_passages", "Int64", "", "Distinct passages among the verbatim; NA = not checked."
@@ -262,10 +265,12 @@ CALIBRATION = Table(
         _STRATEGY,
         Column("score", "str", "", "Score that samples and controls are compared by."),
         Column("fdr", "float64", "share", "Of the list that is false, on average, at the most."),
-        Column("n_samples", "int64", "", "Samples with the score."),
-        Column("n_controls", "int64", "", "Controls with the score."),
+        Column("controls", "str", "", f"What they are held against: {HELD_OUT} or {CHECKED}."),
+        Column("n_samples", "int64", "", "Samples with the score; of a list, those not checked."),
+        Column("n_controls", "int64", "", "Controls with the score; of a list, those checked."),
         Column("n_undefined", "int64", "", "Samples and controls without it, left out."),
         Column("n_listed", "Int64", "", "Samples on the list; NA = withheld."),
+        Column("least_fdr", "float64", "share", "Least rate at which any sample is listed."),
         Column("estimated_false", "float64", "", "Of them false, estimated; NaN = withheld."),
         Column("n_listed_looked_up", "Int64", "", "Of them looked up in the training text."),
         Column("n_listed_verbatim", "Int64", "", "Of those found verbatim."),
@@ -274,7 +279,7 @@ CALIBRATION = Table(
         Column("auc_high", "float64", "", "99 %, upper end."),
         Column("withheld", "str", "", "Why there is no list; empty if there is one."),
     ),
-    row="every strategy and score, where held-out controls were given",
+    row="every strategy and score, where lists are held at a false discovery rate",
 )
 
 TABLES = (

@@ -1,12 +1,14 @@
 """Lists against controls: p-values by hand, the rate by simulation, and when a list is withheld."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from auditor.audit import report_again, run_audit
+from auditor.config import make_config
 from auditor.corpora.reading import Document
 from auditor.errors import ConfigError, CorpusError
 from auditor.stages.controls import control_pieces
@@ -195,6 +197,47 @@ def test_a_run_gets_other_controls_or_another_rate_without_sampling_anew(run, be
     with pytest.raises(CorpusError, match="nowhere"):
         report_again(run.path, {"controls": (str(tmp_path / "nowhere.txt"),)})
     assert len(load_run(run.path).calibration()) == len(again.calibration())
+
+
+def test_half_of_each_list_is_checked_where_there_is_training_text(run, bed, tmp_path):
+    """Said by a rate alone, or by name; with figures counted from the overlaps themselves."""
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    made = report_again(path, {"controls": ("verified",), "fdr": 0.5})
+    schema.check(made.calibration(), schema.CALIBRATION)
+    schema.check(made.candidates(), schema.CANDIDATES)
+    candidates = made.candidates().set_index("sample_id")
+    assert not any(name.startswith("p_value:") for name in candidates)
+    found = set(made.read("matches/matches.parquet").to_pandas()["sample_id"])
+    table = made.calibration().set_index(["strategy", "score"])
+    assert set(table["controls"]) == {"checked half"}
+    own = candidates[(candidates["strategy"] == "top-n") & candidates["rank:zlib"].notna()]
+    row = table.loc[("top-n", "zlib")]
+    assert row["n_samples"] + row["n_controls"] == len(own) == 10
+    listed = own.index[own["q_value:zlib"] <= 0.5]
+    assert row["n_listed"] == len(listed) > 0
+    assert row["n_listed_verbatim"] == len(set(listed) & found)
+    assert made.summary().set_index(["strategy", "score"]).loc[
+        ("top-n", "zlib"), "n_listed"
+    ] == len(listed)
+    page = made.report.read_text(encoding="utf-8")
+    assert "Listed by the half that was checked" in page
+    assert "A coin for each sample" in page
+    assert "Listed by the half that was checked" in (path / "report.md").read_text("utf-8")
+
+
+def test_a_rate_alone_means_the_checked_half():
+    asked = {"model": "x", "fdr": 0.1}
+    assert make_config({**asked, "corpus": "text/"}).controls == ("verified",)
+    assert make_config({**asked, "index": "index/"}).controls == ("verified",)
+    assert make_config({**asked, "corpus": "t/", "controls": "h/"}).controls == ("h/",)
+    assert make_config({"model": "x", "corpus": "t/", "controls": "verified"}).fdr == 0.05
+    with pytest.raises(ConfigError, match="--controls verified checks half of each list in the"):
+        make_config({**asked, "controls": "verified"})
+    with pytest.raises(
+        ConfigError, match=r"held-out text or `verified`; got both \(verified, h/\)"
+    ):
+        make_config({**asked, "corpus": "t/", "controls": ["verified", "h/"]})
 
 
 def test_too_little_text_for_one_control_is_a_sentence(run, tmp_path):

@@ -95,7 +95,8 @@ _FLAGS: list[Callable] = [
         "--controls",
         multiple=True,
         metavar="SPEC",
-        help="Text of the same kind that the model did not see: lists are held at --fdr.",
+        help="Text of the same kind that the model did not see, or `verified`: half of each list. "
+        "They hold lists at --fdr.  [default: verified, with --fdr]",
     ),
     click.option("--fdr", type=float, help="False share of such a list.  [default: 0.05]"),
     click.option("--truth", metavar="PATH", help="A testbed's truth.parquet."),

@@ -14,8 +14,7 @@ from auditor.scheduling.figures import exposure
 from auditor.scheduling.judged import Judged
 from auditor.stages.standing import standing
 from auditor.store import Run
-from reports.calibration import ASSUMES
-from reports.calibration_section import shown_calibration
+from reports.calibration_section import assumptions, calibration_caption, shown_calibration
 from reports.claims import shown_costs, shown_strategies
 from reports.escaping import visible
 from reports.tables import headline, not_claimed, table2
@@ -95,15 +94,13 @@ def _show_claims(run: Run) -> None:
 
 
 def _show_lists(run: Run) -> None:
-    """The lists against controls, where there are controls."""
+    """The lists that are held at a rate, where one was asked for."""
     calibration = run.calibration()
     if calibration.empty:
         return
     click.echo()
-    rate = 100 * calibration["fdr"].iloc[0]
-    title = f"Samples above the controls, at a false discovery rate of {rate:g} %"
-    print_frame(shown_calibration(calibration), title)
-    say(f"This rests on: {ASSUMES[0]}", err=True)
+    print_frame(shown_calibration(calibration), calibration_caption(calibration))
+    say(f"This rests on: {assumptions(calibration)[0]}", err=True)
 
 
 def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:

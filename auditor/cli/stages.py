@@ -67,7 +67,10 @@ def verify(run, as_json, **given) -> None:
 @click.command()
 @click.argument("run")
 @click.option(
-    "--controls", multiple=True, metavar="SPEC", help="Held-out text, in place of the run's."
+    "--controls",
+    multiple=True,
+    metavar="SPEC",
+    help="Held-out text, or `verified`, in place of the run's.",
 )
 @click.option("--fdr", type=float, help="False share of a list against it.  [default: 0.05]")
 @click.option("--price-per-hour", type=float, help="Of the machine: what a find costs in money.")
@@ -76,9 +79,11 @@ def verify(run, as_json, **given) -> None:
 def report(run, reveal, as_json, **given) -> None:
     """Write a run's tables and page again, and print the summary.
 
-    With --controls, text of the same kind that the model was not trained on, the samples are
-    listed that score above it, at a false discovery rate of --fdr. The models judge the controls,
-    so they must be there.
+    With --fdr, samples are listed at that false discovery rate. Where training text is given, a
+    coin chooses the half of each short list that is checked in it, and the list is made of the
+    others (--controls verified). Or else --controls names text of the same kind that the model was
+    not trained on, and the samples are listed that score above it; the models judge that text, so
+    they must be there.
 
     Personal data is masked in the page and in candidates.csv, unless --reveal is given; the next
     report masks it again. Of an audit that was cut short, the report shows what there is so far.

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from auditor.config import AuditConfig
+from auditor.config import VERIFIED, AuditConfig
 from auditor.stages.controls import controls_file, no_controls
 from auditor.stages.unselected import UNSELECTED
 from auditor.store import Run, RunWriter
 from reports.calibration import Calibration, calibrate, no_calibration
+from reports.checked_lists import calibrate_by_checks
 from reports.claims import cost_table
 from reports.comparisons import compare_scores
 from reports.schema import CANDIDATES, conform
@@ -25,7 +26,7 @@ class Claims:
     """The frames `strategies`, `discovery`, `comparisons` and `calibration`; and costs.
 
     Costs tell of seconds and are in no file of the run but its page: a clock does not show the
-    same twice. `p_values`: of every sample; None without controls.
+    same twice. `p_values`: p_value:NAME and q_value:NAME of samples; None without controls.
     """
 
     strategies: pd.DataFrame
@@ -51,7 +52,7 @@ def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Cla
         matches = run.read(UNSELECTED).to_pandas().drop(columns="places")
         looked_up = run.manifest["shards"][UNSELECTED]["looked_up"]
     judged = judge_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
-    calibration = _calibration(run, samples, matches, looked_up)
+    calibration = _calibration(run, candidates, samples, matches, looked_up)
     return Claims(
         judged.table,
         judged.discovery,
@@ -62,11 +63,13 @@ def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Cla
     )
 
 
-def _calibration(run: Run, samples, matches, looked_up) -> Calibration | None:
-    """All samples against the run's controls; None where none were asked for."""
+def _calibration(run: Run, candidates, samples, matches, looked_up) -> Calibration | None:
+    """Short lists by their checked half, or all samples against held-out text; None unasked."""
     config = run.config
     if not config.controls or config.fdr is None:
         return None
+    if config.controls == VERIFIED:
+        return calibrate_by_checks(candidates, fdr=config.fdr, seed=config.seed)
     names = [s.name for s in config.strategies if run.has(controls_file(s.name))]
     controls = {name: run.read(controls_file(name)).to_pandas() for name in names}
     checked: dict[str, set[str]] = {}

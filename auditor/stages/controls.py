@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from auditor.config import AuditConfig, Strategy
+from auditor.config import VERIFIED, AuditConfig, Strategy
 from auditor.corpora.reading import Corpus, Document, read_corpus
 from auditor.errors import CorpusError
 from auditor.stages.context import TARGET, Context
@@ -27,14 +27,16 @@ def controls_file(strategy: str) -> str:
 
 
 def controls_due(context: Context) -> bool:
-    """Whether controls are asked for and were not all scored yet."""
-    return bool(context.config.controls) and not all(
+    """Whether held-out text is asked for and was not all scored yet."""
+    return _is_text(context.config) and not all(
         context.run.has(controls_file(s.name)) for s in _with_controls(context.config)
     )
 
 
 def check_controls(config: AuditConfig) -> None:
-    """Refuse controls that are missing or hold no text; only the beginning is read."""
+    """Refuse held-out text that is missing or empty; only the beginning is read."""
+    if not _is_text(config):
+        return
     corpus = _corpus(config)
     corpus.check()
     if next(iter(corpus), None) is None:
@@ -66,6 +68,10 @@ def no_controls(strategy: Strategy) -> str:
 
 def _with_controls(config: AuditConfig) -> list[Strategy]:
     return [s for s in config.strategies if not no_controls(s)]
+
+
+def _is_text(config: AuditConfig) -> bool:
+    return bool(config.controls) and config.controls != VERIFIED
 
 
 def _corpus(config: AuditConfig) -> Corpus:
