@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from auditor.errors import ConfigError
+from auditor.rates import check_rate, with_usual
 from auditor.scheduling.asked import Gates, Notify, Schedule
 from auditor.strategies import (
     PRESETS,
@@ -37,10 +38,6 @@ __all__ = [
     "make_config",
     "strategy",
 ]
-
-
-_USUAL_FDR = 0.05
-VERIFIED = ("verified",)  # controls that are the checked half of the run's own short lists
 
 
 class AuditConfig(BaseModel):
@@ -104,11 +101,7 @@ class AuditConfig(BaseModel):
             _spelt(name, everywhere, tables)
         given["corpus"] = _listed(given.get("corpus"))
         given["controls"] = _listed(given.get("controls"))
-        has_text = bool(given["corpus"]) or given.get("index") is not None
-        if given.get("fdr") is not None and not given["controls"] and has_text:
-            given["controls"] = VERIFIED
-        if given["controls"] and given.get("fdr") is None:
-            given["fdr"] = _USUAL_FDR
+        given = with_usual(given)
         if (folded := _listed(given.get("normalize"))) is not None:
             given["normalize"] = folded
         samples = given.get("samples")
@@ -118,24 +111,7 @@ class AuditConfig(BaseModel):
 
     @model_validator(mode="after")
     def _controlled(self):
-        if self.fdr is not None and not self.controls:
-            raise ValueError(
-                f"--fdr {self.fdr:g} needs controls to hold it; got none. Add --corpus PATH with "
-                "training text, in which half of each list is checked, or --controls PATH with "
-                "text of the same kind that the model was not trained on"
-            )
-        if VERIFIED[0] not in self.controls:
-            return self
-        if len(self.controls) > 1:
-            raise ValueError(
-                "--controls is held-out text or `verified`; got both "
-                f"({', '.join(self.controls)}). Leave one out; a file of that name is ./verified"
-            )
-        if not self.has_training_text:
-            raise ValueError(
-                "--controls verified checks half of each list in the training text; got none. Add "
-                "--corpus PATH or --index DIR"
-            )
+        check_rate(self.fdr, self.controls, has_text=self.has_training_text)
         return self
 
     @model_validator(mode="after")

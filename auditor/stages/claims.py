@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from auditor.config import VERIFIED, AuditConfig
+from auditor.config import AuditConfig
+from auditor.rates import VERIFIED
 from auditor.stages.controls import controls_file, no_controls
 from auditor.stages.unselected import UNSELECTED
 from auditor.store import Run, RunWriter

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from auditor.config import VERIFIED, AuditConfig, Strategy
+from auditor.config import AuditConfig, Strategy
 from auditor.corpora.reading import Corpus, Document, read_corpus
 from auditor.errors import CorpusError
+from auditor.rates import VERIFIED
 from auditor.stages.context import TARGET, Context
 from auditor.stages.scoring import Texts, judge
 
