@@ -61,7 +61,8 @@ def fit_log_linear(
 
     Returns
     -------
-    LogLinearFit; withheld, with its reason, where fewer than 3 different x have trials.
+    LogLinearFit; withheld, with its reason, where fewer than 3 different x have trials, or where
+    all or none of them succeeded: a line through such points would have an interval of no width.
 
     Raises
     ------
@@ -87,8 +88,12 @@ def fit_log_linear(
     points = np.unique(values[n > 0])
     weight = np.array([n[values == v].sum() for v in points], dtype=np.float64)
     share = np.array([right[values == v].sum() for v in points]) / weight
+    reason = ""
     if len(points) < 3:
         reason = f"needs 3 different values, got {len(points)}"
+    elif share.max() == 0 or share.min() == 1:
+        reason = f"{'none' if share.max() == 0 else 'all'} extracted at every value"
+    if reason:
         nothing = (math.nan,) * 7
         return LogLinearFit(*nothing, len(points), int(weight.sum()), confidence, reason)
     a = np.log10(points)

@@ -6,7 +6,8 @@ Text: lines of made-up words drawn by Zipf's law, streamed to a temporary file, 
 every other needle planted in it, evenly. Needles: 1,000 characters of such words each, a token
 every four. The matcher tells every overlap of 100 characters or 32 tokens, its documents and its
 places; grep -c -F is given one line of 100 characters of each of 1,000 needles and counts lines.
-Each method runs in a process of its own, on the same file, just written.
+Each method runs in a process of its own, on the same file, just written. The first megabytes of
+it are indexed, and all needles looked up there both ways: matches, counts and places are compared.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.corpora.index import build_index, find_matches_in_index, open_index
 from auditor.corpora.matching import Needle, find_matches
 from auditor.corpora.reading import read_corpus
 from benchmarks.machine import print_table
@@ -85,10 +87,15 @@ def corpus_text(n_bytes: int, planted: list[str], seed: int) -> Iterator[str]:
         yield "" if mine else text
 
 
+def as_needles(texts: list[str]) -> list[Needle]:
+    """The texts as the matcher wants them, a token every few characters."""
+    ends = np.arange(CHARS_A_TOKEN, NEEDLE_CHARS + 1, CHARS_A_TOKEN)
+    return [Needle(str(i), text, ends) for i, text in enumerate(texts)]
+
+
 def match(path: Path, needles: list[str], n_threads: int) -> Measured:
     """Run the matcher; meant for a process of its own, whose peak memory is told."""
-    ends = np.arange(CHARS_A_TOKEN, NEEDLE_CHARS + 1, CHARS_A_TOKEN)
-    asked = [Needle(str(i), text, ends) for i, text in enumerate(needles)]
+    asked = as_needles(needles)
     # What is compiled once and kept is not counted.
     find_matches(asked[:1], read_corpus([__file__]), n_threads=1)
     begin = time.perf_counter()
@@ -110,6 +117,22 @@ def grep(path: Path, patterns: Path) -> Measured:
     return Measured(seconds, 0.0, _peak_mb(resource.RUSAGE_CHILDREN), int(done.stdout))
 
 
+def compare_with_index(path: Path, needles: list[str], n_bytes: int) -> str:
+    """Look for the needles in the file's beginning by a pass and by an index of it."""
+    sample, out = path.with_name("sample.txt"), path.with_name("sample.index")
+    with path.open("rb") as file:
+        sample.write_bytes(file.read(n_bytes).rpartition(b"\n")[0] + b"\n")
+    build_index(read_corpus([sample]), out)
+    asked = as_needles(needles)
+    by_pass = find_matches(asked, read_corpus([sample]))
+    by_index = find_matches_in_index(asked, open_index(out))
+    same = "the same matches, counts and places" if by_pass == by_index else "NOT THE SAME"
+    return (
+        f"the first {sample.stat().st_size / 1e6:,.0f} MB by a pass and by an index: "
+        f"{len(by_pass):,} and {len(by_index):,} matches, {same}"
+    )
+
+
 def _peak_mb(who: int) -> float:
     peak = resource.getrusage(who).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
@@ -121,7 +144,7 @@ def alone(function, *args) -> Measured:
         return pool.submit(function, *args).result()
 
 
-def measure(folder: Path, n_bytes: int, n_needles: int, seed: int) -> None:
+def measure(folder: Path, n_bytes: int, n_needles: int, seed: int, n_indexed: int) -> None:
     """Make the text, run all methods on it, print the table."""
     words = make_words(np.random.default_rng(seed))
     needles = make_needles(words, n_needles, np.random.default_rng(seed + 1))
@@ -148,6 +171,8 @@ def measure(folder: Path, n_bytes: int, n_needles: int, seed: int) -> None:
     print_table([*heads, "found"], rows)
     print("set-up: what the same needles take against this program alone")
     print(f"{len(planted):,} stretches were planted; load {os.getloadavg()[0]:.1f}")
+    if n_indexed:
+        print(compare_with_index(path, needles, n_indexed))
 
 
 def main() -> None:
@@ -155,10 +180,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=64)
     parser.add_argument("--needles", type=int, default=2000)
+    parser.add_argument("--indexed-megabytes", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    n_bytes, n_indexed = (n * 1_000_000 for n in (args.megabytes, args.indexed_megabytes))
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), args.megabytes * 1_000_000, args.needles, args.seed)
+        measure(Path(folder), n_bytes, args.needles, args.seed, n_indexed)
 
 
 if __name__ == "__main__":

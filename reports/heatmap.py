@@ -177,7 +177,7 @@ def _series(greedy: pd.DataFrame, of: str) -> list[tuple[dict, pd.DataFrame]]:
         rows = greedy[is_whole]
         x = rows[of].astype(float)
         held = ["model"] if of == "prefix_tokens" else ["prefix_tokens"]
-        names = [f"{v / 1e6:.2g} M" if v >= 1e5 else f"{v:,.0f}" for v in x]
+        names = [f"{v / 1e6:.2g} M" if v >= 1e4 else f"{v:,.0f}" for v in x]
     rows = rows.assign(x=x, name=names)
     return [
         (dict(zip(held, key, strict=True)), own.sort_values("x"))
@@ -191,7 +191,8 @@ def _law(panel: Axes, of: str, lines: list[tuple[dict, pd.DataFrame]], fits: pd.
     kinds = [
         list(dict.fromkeys(values)) for values in zip(*(h.values() for h, _ in lines), strict=True)
     ]
-    for held, points in lines:
+    spread = _spread([points["x"] for _, points in lines])
+    for (held, points), nudge in zip(lines, spread, strict=True):
         at = [kind.index(value) for kind, value in zip(kinds, held.values(), strict=True)]
         colour = COLOURS[_SERIES[at[0] % len(_SERIES)]]
         marker = _MARKERS[at[-1] % len(_MARKERS)] if len(at) > 1 else "o"
@@ -200,7 +201,8 @@ def _law(panel: Axes, of: str, lines: list[tuple[dict, pd.DataFrame]], fits: pd.
             value - 100 * points["low"].astype(float),
             100 * points["high"].astype(float) - value,
         ]
-        panel.errorbar(points["x"], value, yerr=reach, fmt=marker, ms=4.5, lw=1.2, color=colour)
+        x = points["x"] * nudge
+        panel.errorbar(x, value, yerr=reach, fmt=marker, ms=4.5, lw=1.2, color=colour)
         fit = _found(fits, of, held)
         if fit is not None and len(points):
             ends = np.array([points["x"].min(), points["x"].max()])
@@ -216,8 +218,15 @@ def _law(panel: Axes, of: str, lines: list[tuple[dict, pd.DataFrame]], fits: pd.
     _legend(panel, kinds)
 
 
+def _spread(lines: list[pd.Series]) -> np.ndarray:
+    """Factors that set lines side by side on a log axis, so that none hides another's interval."""
+    gaps = np.diff(np.log(np.unique(np.concatenate(lines))))
+    step = min(0.07, 0.4 * min(gaps, default=0.0) / len(lines))
+    return np.exp(step * (np.arange(len(lines)) - (len(lines) - 1) / 2))
+
+
 def _legend(panel: Axes, kinds: list[list]) -> None:
-    """A colour for each of the first kind, a shape for each of the second."""
+    """A colour for each of the first kind, a shape for each of the second; above the points."""
     entries = []
     for at, kind in enumerate(kinds):
         for i, value in enumerate(kind[:_MOST_NAMED]):
@@ -228,8 +237,9 @@ def _legend(panel: Axes, kinds: list[list]) -> None:
                 Line2D([], [], ls="", marker=marker, ms=4.5, color=colour, label=f" {label}")
             )
     legend = panel.legend(
-        handles=entries, frameon=False, fontsize=7, labelcolor=COLOURS["muted"], loc="upper left"
-    )
+        handles=entries, frameon=False, fontsize=7, labelcolor=COLOURS["muted"],
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1,
+    )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
 

@@ -84,9 +84,17 @@ def test_an_x_without_trials_is_no_point():
 
 
 def test_shares_that_do_not_vary_have_a_flat_line_and_no_r_squared():
-    fit = fit_log_linear([1, 2, 4], [0, 0, 0], [5, 5, 5])
-    assert (fit.slope, fit.low, fit.high) == (0, 0, 0)
-    assert math.isnan(fit.r_squared)
+    fit = fit_log_linear([1, 2, 4], [2, 2, 2], [5, 5, 5])
+    assert (fit.slope, fit.low, fit.high) == pytest.approx((0, 0, 0), abs=1e-12)
+    assert math.isnan(fit.r_squared) or fit.r_squared == 0
+
+
+@pytest.mark.parametrize(("k", "word"), [(0, "none"), (5, "all")])
+def test_of_none_or_all_no_line_is_claimed(k, word):
+    fit = fit_log_linear([1, 2, 4], [k] * 3, [5] * 3)
+    assert fit.withheld == f"{word} extracted at every value"
+    assert math.isnan(fit.slope)
+    assert (fit.n_points, fit.n_examples) == (3, 15)
 
 
 @pytest.mark.parametrize(

@@ -199,17 +199,44 @@ def _for_reading(frame):
     """Of a table what a terminal has room for: intervals beside their value, few digits."""
     if "tau" in frame:
         return _coverage(frame)
+    if "outcome" in frame:
+        return _outcomes(frame)
     shown = frame.copy()
-    if "outcome" in shown:  # each number of repeats for greedy decoding alone
-        shown = shown[shown["repeats_from"].isna() | (shown["outcome"] == "greedy")]
-        shown = _joined(shown, "share", "{:.1f} % ({:.1f}–{:.1f})", 100)
-        missing = "all"
-    else:
-        missing = "–"
     if "slope" in shown:
         shown = _joined(shown, "slope", "{:.3g} ({:.3g}–{:.3g})", 1)
     shown = shown.drop(columns=[name for name in _UNSHOWN if name in shown])
-    return shown.apply(lambda column: [_cell(value, missing) for value in column])
+    return shown.apply(lambda column: [_cell(value, "–") for value in column])
+
+
+def _outcomes(frame):
+    """A row a model, prefix length and number of repeats; greedy with its interval first.
+
+    Of single numbers of repeats, greedy decoding alone: the rest is in the saved table.
+    """
+    from pandas import DataFrame
+
+    from attacks.estimates import proportion
+
+    whole = frame["repeats_from"].isna()
+    rows = []
+    for _, own in frame[whole | (frame["outcome"] == "greedy")].groupby(
+        ["model", "prefix_tokens", "repeats_from"], sort=False, dropna=False
+    ):
+        first = own.iloc[0]
+        row = {"model": first["model"], "prefix_tokens": str(first["prefix_tokens"])}
+        row["repeats"] = _repeats(first["repeats_from"], first["repeats_to"])
+        for outcome, k, n in own[["outcome", "n_extracted", "n_examples"]].itertuples(index=False):
+            row[outcome] = str(proportion(k, n)) if outcome == "greedy" else f"{k:,}"
+        rows.append(row)
+    return DataFrame(rows).fillna("–")
+
+
+def _repeats(low, high) -> str:
+    from pandas import isna
+
+    if isna(low):
+        return "all"
+    return str(low) if low == high else f"{low}–{high}"
 
 
 def _coverage(frame):
