@@ -98,8 +98,14 @@ def shard_order(manifest: dict[str, Any], name: str) -> tuple[int, int]:
     return order.index(shard["strategy"]), int(shard["number"])
 
 
-def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two configs, a phrase each.
+def differences(
+    there: dict[str, Any],
+    asked: dict[str, Any],
+    prefix: str = "",
+    *,
+    sides: tuple[str, str] = ("there", "asked"),
+) -> list[str]:
+    """What differs between two configs, a phrase each; `sides` is what the two are called.
 
     >>> differences({"seed": 1, "top": 5}, {"seed": 2, "top": 5})
     ['seed is 1 there, 2 asked']
@@ -110,17 +116,17 @@ def differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            out += differences(old, new, f"{prefix}{key}.")
+            out += differences(old, new, f"{prefix}{key}.", sides=sides)
         elif key == "strategies" and _are_named(old) and _are_named(new):
             before, after = ({s["name"]: s for s in side or ()} for side in (old, new))
-            apart = differences(before, after, "strategy ")
+            apart = differences(before, after, "strategy ", sides=sides)
             out += apart or ["the strategies are in another order"]
         else:
             shown = [json.dumps(v, ensure_ascii=False) for v in (old, new)]
             if any(len(s) > 60 for s in shown):
                 out.append(f"{prefix}{key} differs")
             else:
-                out.append(f"{prefix}{key} is {shown[0]} there, {shown[1]} asked")
+                out.append(f"{prefix}{key} is {shown[0]} {sides[0]}, {shown[1]} {sides[1]}")
     return out
 
 

@@ -123,13 +123,15 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
     for name, bits in ends.items():
         below = max(bits, below + room)
         _beside(panel, steps.iloc[-1], below, str(name), "verbatim")
-    for level, told in ((expected, "a secret never trained on, in mean"), (most, "most")):
+    # Each name where its line has room: lines begin and rise at the left, and end at the right.
+    for level, told, side in (
+        (expected, "a secret never trained on, in mean", "right"), (most, "most", "left"),
+    ):  # fmt: skip
         panel.axhline(level, color=COLOURS["muted"], lw=1, ls=(0, (4, 3)), zorder=0)
-        # Below its line: that of what is expected is where all others begin and rise from.
         panel.annotate(
-            f"{told}: {level:.2f}", (0, level), xycoords=("axes fraction", "data"),
-            xytext=(3, -4), textcoords="offset points", va="top", fontsize=8,
-            color=COLOURS["muted"],
+            f"{told}: {level:.2f}", (float(side == "right"), level),
+            xycoords=("axes fraction", "data"), xytext=(-3 if side == "right" else 3, -4),
+            textcoords="offset points", va="top", ha=side, fontsize=8, color=COLOURS["muted"],
         )  # fmt: skip
     panel.set_ylim(-0.03 * most, 1.14 * most)
     _label(panel, x="step", y="mean exposure, bits")

@@ -49,3 +49,20 @@ def bed(tmp_path_factory):
     from auditor.testbed import build_testbed
 
     return build_testbed(tmp_path_factory.mktemp("bed") / "tiny", size="tiny")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """The folder of a tiny model, to be tuned."""
+    from tests.tiny import save_tiny_model
+
+    return save_tiny_model(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """The spec of twenty different texts, to tune it on."""
+    from tests.tiny import WORDS, save_texts
+
+    lines = [f"{WORDS} for the {i}th time, {i * i} days on" for i in range(20)]
+    return save_texts(tmp_path_factory.mktemp("text") / "a.jsonl", lines)

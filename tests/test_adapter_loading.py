@@ -10,7 +10,7 @@ import torch
 from tiny import save_tiny_model
 
 from auditor.errors import ModelError
-from auditor.finetuning.adapters import merged, with_lora
+from auditor.finetuning.adapters import merged, tuned_from, with_lora
 from auditor.language_models.loading import load_model, load_vocabulary
 
 TEXT = [5, 9, 7, 8]
@@ -52,3 +52,11 @@ def test_an_adapter_that_names_no_base_is_refused(adapter):
     for load in (load_model, load_vocabulary):
         with pytest.raises(ModelError, match="does not name its base"):
             load(str(folder))
+
+
+@pytest.mark.parametrize("written", ['{"base": "x"}', '{"base": {"spec": 3}}', "[]", "{", ""])
+def test_what_a_folder_was_tuned_from_is_text_or_not_known(tmp_path, written):
+    (tmp_path / "finetune.json").write_text(written)
+    assert tuned_from(tmp_path) == {}
+    (tmp_path / "finetune.json").write_text('{"base": {"spec": "gpt2", "fingerprint": null}}')
+    assert tuned_from(tmp_path) == {"spec": "gpt2"}

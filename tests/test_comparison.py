@@ -225,6 +225,7 @@ def test_runs_are_counted_and_their_precision_is_differed(runs, tmp_path):
     assert found.passages["n_a"].sum() == k[0] > 0
     assert found.passages["n_b"].sum() == k[1]
     assert sum(found.counts().values()) == len(found.passages)
+    assert found.notes == ["The runs differ: seed is 1 in A, 2 in B."]
     assert len(found.differences) == 1 + len(runs[0].summary())
     assert "<script" not in save_runs(found, tmp_path / "out").read_text(encoding="utf-8")
 

@@ -18,23 +18,7 @@ from auditor.finetuning.hooks import read_probes
 from auditor.finetuning.pairs import Pair
 from auditor.finetuning.trainer import finetune
 from auditor.language_models.loading import load_model
-from tests.tiny import WORDS, command, save_tiny_model
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("base") / "model")
-
-
-def corpus(path, texts):
-    path.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    lines = [f"{WORDS} for the {i}th time, {i * i} days on" for i in range(20)]
-    return corpus(tmp_path_factory.mktemp("text") / "a.jsonl", lines)
+from tests.tiny import WORDS, command, save_texts, save_tiny_model
 
 
 def weights(folder):
@@ -190,6 +174,7 @@ def test_lora_trains_adapters_alone_and_merged_they_are_the_same_model(tmp_path,
     done = finetune(str(base), texts, out=out, lora=True, lora_rank=4, merge=True, **QUICK)
     assert not (out / "model.safetensors").exists()
     pair = Pair(None, str(out))
+    assert pair.base_spec == str(base)
     ids = [load_model(str(base)).vocabulary.encode(WORDS)]
     with pair.base() as model:
         before = model.token_stats(ids).logprob
@@ -255,10 +240,10 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_no_model(
 
 def test_training_text_that_changed_is_not_gone_on_with(tmp_path, base):
     path = tmp_path / "a.jsonl"
-    corpus(path, [f"{WORDS} {i}" for i in range(12)])
+    save_texts(path, [f"{WORDS} {i}" for i in range(12)])
     with pytest.raises(KeyboardInterrupt):
         finetune(str(base), str(path), out=tmp_path / "out", progress=Stops(at=2))
-    corpus(path, [f"{WORDS} {i}" for i in range(13)])
+    save_texts(path, [f"{WORDS} {i}" for i in range(13)])
     with pytest.raises(ConfigError, match="its files have changed"):
         finetune(str(base), str(path), out=tmp_path / "out")
 
@@ -270,7 +255,7 @@ def test_canaries_of_a_manifest_are_watched_and_training_stops(tmp_path, base):
     made.save(tmp_path / "canaries.json")
     texts = [f"{WORDS} {i}" for i in range(4)] + [c.text for c in made.canaries] * 8
     done = finetune(
-        str(base), corpus(tmp_path / "a.jsonl", texts), out=tmp_path / "out", epochs=60,
+        str(base), save_texts(tmp_path / "a.jsonl", texts), out=tmp_path / "out", epochs=60,
         learning_rate=2e-2, probe_every=2, heldout_documents=0, stop_at_exposure=3.5,
         canaries=str(tmp_path / "canaries.json"),
     )  # fmt: skip

@@ -239,9 +239,14 @@ def test_training_stops_once_exposure_passes_the_limit(tmp_path, tokenizer):
     assert all(row.exposure_mean <= 3.5 for row in callback.rows[:-1])
 
 
-def test_a_limit_that_cannot_be_reached_is_refused(tokenizer):
-    with pytest.raises(ConfigError, match=r"below 2\.00 bits, the most that 3 controls show"):
-        MemorizationCallback(probe(tokenizer), stop_at_exposure=2.0)
+@pytest.mark.parametrize("limit", [2.0, 0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_that_cannot_be_reached_or_is_passed_at_once_is_refused(tokenizer, limit):
+    told = r"above 0 and below 2\.00 bits, the most that 3 controls show"
+    with pytest.raises(ConfigError, match=told):
+        MemorizationCallback(probe(tokenizer), stop_at_exposure=limit)
+
+
+def test_an_interval_of_no_steps_is_refused(tokenizer):
     with pytest.raises(ConfigError, match="got 0"):
         MemorizationCallback(probe(tokenizer), every=0)
 

@@ -223,7 +223,7 @@ def test_optional_parts_come_and_go():
     full = render_report(report_of(["x"], truth_table=truth, extracted=extracted))
     assert "25.0 % (0.6–80.6)" in full
     assert "The first 100 of 120 rows." in full
-    assert "<td>&lt;b&gt;</td><td>1e-40</td><td>2 values</td>" in full
+    assert '<td class="name">&lt;b&gt;</td><td>1e-40</td><td>2 values</td>' in full
 
 
 def test_a_report_without_training_text_or_candidates_renders():

@@ -1,6 +1,5 @@
 """Training text and the training itself: rows, split and weights as asked; one code for all."""
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -15,23 +14,7 @@ from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.trainer import finetune
 from auditor.finetuning.training import Recipe, batch_loss, make_trainer, train
 from auditor.language_models.loading import load_model
-from tests.tiny import WORDS, save_tiny_model
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("base") / "model")
-
-
-def corpus(path, texts):
-    path.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    lines = [f"{WORDS} for the {i}th time, {i * i} days on" for i in range(20)]
-    return corpus(tmp_path_factory.mktemp("text") / "a.jsonl", lines)
+from tests.tiny import WORDS, save_texts
 
 
 def read(base, config):
@@ -44,8 +27,8 @@ def spelt(base, text):
 
 
 def test_weights_and_repeats_are_how_often_a_document_stands(tmp_path, base):
-    one = corpus(tmp_path / "one.jsonl", ["fox a", "fox b", "fox c", "fox d"])
-    two = corpus(tmp_path / "two.jsonl", ["dog a", "dog b"])
+    one = save_texts(tmp_path / "one.jsonl", ["fox a", "fox b", "fox c", "fox d"])
+    two = save_texts(tmp_path / "two.jsonl", ["dog a", "dog b"])
     config = FinetuneConfig("m", (one, two), weights=(0.5, 3), heldout_documents=0, repeats=1)
     counts = spelt(base, read(base, config))
     assert sorted(counts[f"fox {x}"] for x in "abcd") == [0, 0, 1, 1]
@@ -57,7 +40,7 @@ def test_weights_and_repeats_are_how_often_a_document_stands(tmp_path, base):
 
 def test_held_out_documents_are_never_trained_on_not_even_their_copies(tmp_path, base):
     texts = [f"text {i}" for i in range(6)] * 3
-    config = FinetuneConfig("m", (corpus(tmp_path / "a.jsonl", texts),), heldout_documents=2)
+    config = FinetuneConfig("m", (save_texts(tmp_path / "a.jsonl", texts),), heldout_documents=2)
     text = read(base, config)
     trained = set(spelt(base, text))
     assert len(text.heldout) == 2
@@ -68,8 +51,8 @@ def test_held_out_documents_are_never_trained_on_not_even_their_copies(tmp_path,
 
 
 def test_given_held_out_text_is_taken_out_of_the_training_text(tmp_path, base):
-    a = corpus(tmp_path / "a.jsonl", ["one", "two", "three"])
-    b = corpus(tmp_path / "b.jsonl", ["two", "four"])
+    a = save_texts(tmp_path / "a.jsonl", ["one", "two", "three"])
+    b = save_texts(tmp_path / "b.jsonl", ["two", "four"])
     text = read(base, FinetuneConfig("m", (a,), heldout=(b,)))
     assert set(spelt(base, text)) == {"one", "three"}
     assert set(text.heldout) == {"two", "four"}
@@ -88,15 +71,15 @@ def test_a_long_document_is_cut_into_rows_and_nothing_is_lost(tmp_path, base):
 
 
 def test_a_corpus_of_one_document_has_nothing_to_hold_out(tmp_path, base):
-    one = corpus(tmp_path / "one.jsonl", [WORDS, WORDS])
+    one = save_texts(tmp_path / "one.jsonl", [WORDS, WORDS])
     with pytest.raises(ConfigError, match="below the 1 different documents of the corpus; got 1"):
         finetune(str(base), one, out=tmp_path / "out")
 
 
 def test_the_split_depends_on_the_seed_and_nothing_else(tmp_path, base):
     lines = [f"text {i}" for i in range(30)]
-    one = corpus(tmp_path / "a.jsonl", lines)
-    other = corpus(tmp_path / "b.jsonl", lines[::-1])
+    one = save_texts(tmp_path / "a.jsonl", lines)
+    other = save_texts(tmp_path / "b.jsonl", lines[::-1])
     held = [
         set(read(base, FinetuneConfig("m", (path,), heldout_documents=5, seed=seed)).heldout)
         for path, seed in ((one, 0), (other, 0), (one, 1))

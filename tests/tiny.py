@@ -1,6 +1,8 @@
 """A model of no worth that is made in no time, and the command run on it."""
 
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,12 @@ def save_tiny_model(folder: Path, *, seed: int = 0) -> Path:
     network = build_gpt2(n_vocab=300, n_layer=1, width=16, n_head=2, context=64, seed=seed)
     save_model(network, build_tokenizer([WORDS] * 4, 300), folder)
     return folder
+
+
+def save_texts(path: Path, texts: Sequence[str]) -> str:
+    """A corpus of JSON lines, a text each; its spec."""
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
 
 
 @dataclass(frozen=True)

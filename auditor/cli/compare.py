@@ -12,7 +12,7 @@ from auditor.cli.printing import say
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
-@click.option("--base", metavar="SPEC", help="Model before.  [default: what an adapter names]")
+@click.option("--base", metavar="SPEC", help="Model before.  [default: what --tuned says]")
 @click.option("--tuned", metavar="SPEC", help="Model after, or an adapter's folder.")
 @click.option("--texts", multiple=True, metavar="SPEC", help="Text that was trained on.")
 @click.option("--heldout", multiple=True, metavar="SPEC", help="Text of its kind that was not.")

@@ -70,7 +70,7 @@ def load_adapter(network, folder: Path, *, base_fingerprint: str | None = None):
         If `peft` or the adapter's safetensors are missing, or it was made for another base.
     """
     peft = _peft()
-    made_for = adapter_base(folder)
+    made_for = tuned_from(folder)
     if base_fingerprint and made_for.get("fingerprint") not in (None, base_fingerprint):
         raise ModelError(
             f"{folder} is an adapter for another base: it was made for {made_for.get('spec')}, "
@@ -97,17 +97,26 @@ def load_adapter(network, folder: Path, *, base_fingerprint: str | None = None):
     return tuned.eval()
 
 
-def adapter_base(folder: Path) -> dict[str, Any]:
-    """What an adapter was made for: `spec`, and `fingerprint` where it is known; {} if neither."""
+def tuned_from(folder: Path) -> dict[str, str]:
+    """What an adapter or a model was tuned from, as its folder says.
+
+    Returns
+    -------
+    dict: `spec`, and `fingerprint` where it is known; {} if neither is.
+    """
+    said = _json(folder / "finetune.json").get("base")
+    if not isinstance(said, dict):
+        said = {"spec": _json(folder / CONFIG).get("base_model_name_or_path")}
+    known = ((name, said.get(name)) for name in ("spec", "fingerprint"))
+    return {name: value for name, value in known if isinstance(value, str) and value}
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "finetune.json").read_text(encoding="utf-8"))["base"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    try:
-        described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return {"spec": described["base_model_name_or_path"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        read = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return read if isinstance(read, dict) else {}
 
 
 def adapter_fingerprint(folder: Path) -> str:

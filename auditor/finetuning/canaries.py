@@ -201,8 +201,9 @@ def load_canaries(path: str | Path) -> Canaries:
     version = whole.get("version") if isinstance(whole, dict) else None
     if version != VERSION:
         raise RunError(
-            f"{path} must be a manifest of canaries of version {VERSION}; got {version!r}. Use the "
-            "auditor that wrote it, or make new canaries."
+            f"{path} must be a manifest of canaries of version {VERSION}; got "
+            f"{'none' if version is None else repr(version)[:40]}. Use the auditor that wrote it, "
+            "or make new canaries."
         )
     told = whole.pop("sha256", None)
     whole.pop("space_bits", None)

@@ -87,7 +87,7 @@ def compare_models(
 
     Parameters
     ----------
-    base : model spec; None for an adapter that says what it was made for
+    base : model spec; None: what the tuned model's folder says it was made from
     tuned : model spec, or an adapter's folder
     texts, heldout : corpus specs: text that was trained on, and text of its kind that was not
     text_field : the field of the text

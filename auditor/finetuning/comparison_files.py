@@ -53,12 +53,12 @@ def model_headline(found: Comparison) -> list[str]:
         told.append(f"Of the {name}, greedy decoding gives back {before} before and {after} after.")
     row = found.tests.set_index("figure").loc["perplexity"]
     told.append(
-        f"Log-likelihood of members rose by {with_interval(row, 'members')} nats a token "
+        f"Log-likelihood of members changed by {with_interval(row, 'members')} nats a token "
         f"(p = {row['p_members']:.2g}, signs flipped)."
     )
     if row["n_heldout"]:
         told.append(
-            f"Of held-out text it rose by {with_interval(row, 'heldout')}; the difference is "
+            f"Of held-out text it changed by {with_interval(row, 'heldout')}; the difference is "
             f"{with_interval(row, 'difference')} (p = {row['p_difference']:.2g}, "
             "labels dealt anew)."
         )
@@ -93,7 +93,7 @@ def save_models(found: Comparison, out: Path) -> Path:
     shown = [
         ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
         ("Mean changes (percentile bootstrap, 95 %; p two-sided)", changes_shown(found.tests)),
-        ("Texts that moved most", moved_shown(found.moved())),
+        ("Texts that moved most (log-likelihood, nats a token)", moved_shown(found.moved())),
     ]
     if (probes := found.probes) is not None:
         tables["probes"] = probes

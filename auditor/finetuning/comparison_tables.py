@@ -41,15 +41,18 @@ def changes_shown(tests: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def moved_shown(moved: pd.DataFrame, *, by: str = "perplexity") -> pd.DataFrame:
-    """Of `Comparison.moved`: which texts, how far, whether they come back now, how they begin."""
+def moved_shown(moved: pd.DataFrame) -> pd.DataFrame:
+    """Of `Comparison.moved`: which texts, how far, whether they come back now, how they begin.
+
+    The score `perplexity` is the log-likelihood in nats a token, and is called so here.
+    """
     return pd.DataFrame(
         {
             "text": moved["doc_id"],
-            "": [_named(m) for m in moved["member"]],
+            "group": [_named(m) for m in moved["member"]],
             "tokens": [f"{n:,}" for n in moved["n_tokens"]],
-            f"{by} before": moved[f"{by}_base"],
-            "after": moved[f"{by}_tuned"],
+            "log-likelihood before": moved["perplexity_base"],
+            "after": moved["perplexity_tuned"],
             "log p_z before": moved["log_p_z_base"],
             "after ": moved["log_p_z_tuned"],
             "given back": [

@@ -87,11 +87,11 @@ class MemorizationCallback(TrainerCallback):
     ):
         if every < 1:
             raise ConfigError(f"every must be 1 step or more; got {every}. Usual is 100.")
-        if stop_at_exposure is not None and not stop_at_exposure < probe.max_exposure:
+        if stop_at_exposure is not None and not 0 < stop_at_exposure < probe.max_exposure:
             raise ConfigError(
-                f"The exposure to stop at must be below {probe.max_exposure:.2f} bits, the most "
-                f"that {probe.n_controls} controls show; got {stop_at_exposure}. Lower it, or "
-                "give more controls."
+                f"The exposure to stop at must be above 0 and below {probe.max_exposure:.2f} bits, "
+                f"the most that {probe.n_controls} controls show; got {stop_at_exposure:g}. A "
+                "secret that was never trained on has 1.44 in mean."
             )
         self.probe, self.every, self.stop_at_exposure = probe, every, stop_at_exposure
         self.log = None if folder is None else ProbeLog(folder)

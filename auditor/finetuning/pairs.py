@@ -10,11 +10,11 @@ import torch
 
 from auditor.errors import ModelError
 from auditor.finetuning.adapters import (
-    adapter_base,
     adapter_fingerprint,
     adapters_off,
     is_adapter,
     load_adapter,
+    tuned_from,
 )
 from auditor.language_models.causal import LanguageModel
 from auditor.language_models.loading import fingerprint, load_model, load_vocabulary, resolve
@@ -29,7 +29,7 @@ class Pair:
     Parameters
     ----------
     base, tuned : str
-        Model specs; `tuned` may be an adapter's folder. `base` None: what the adapter was made for.
+        Model specs; `tuned` may be an adapter's folder. `base` None: what its folder says.
     device : str
 
     Raises
@@ -42,7 +42,7 @@ class Pair:
         at = resolve(tuned)
         self._adapter = at if at.is_dir() and is_adapter(at) else None
         if base is None:
-            base = adapter_base(at).get("spec") if self._adapter else None
+            base = tuned_from(at).get("spec")
         if base is None:
             raise ModelError(f"--base must be given for {tuned}; got none. Name what it came from.")
         self.base_spec, self.tuned_spec, self.device = base, tuned, device

@@ -296,6 +296,6 @@ def _check_lengths(rows: list[_Row], context: int | None) -> None:
     longest = max((r.length for r in rows), default=0)
     if context is not None and longest > context + 1:
         raise ModelError(
-            f"A probe's canaries must have at most {context + 1} tokens (context {context} and the "
-            f"last, which is not fed); got {longest}. Shorten them."
+            f"A canary's prefix and secret must have at most {context + 1} tokens (the model's "
+            f"context, and the last, which is not fed); got {longest}. Shorten their template."
         )

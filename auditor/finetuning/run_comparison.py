@@ -10,9 +10,12 @@ import pandas as pd
 
 from attacks.paired import newcombe
 from auditor.errors import ConfigError
+from auditor.manifest import differences
 from auditor.store import Run, load_run
 
 WHERE = ("only A", "only B", "both")
+# Told of runs in words of their own.
+_TOLD = ("model", "corpus", "index")
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,18 +200,14 @@ def _difference(a: tuple[int, int], b: tuple[int, int]) -> dict[str, Any]:
 
 
 def _notes(one: Run, other: Run) -> list[str]:
-    told = []
-    for name in ("max_new_tokens", "min_match_tokens", "min_match_chars", "samples", "top"):
-        a, b = (_setting(run, name) for run in (one, other))
-        if a != b:
-            told.append(f"The runs differ in {name}: {a} in A, {b} in B.")
-    if one.config.corpus != other.config.corpus:
+    """What was asked otherwise of B than of A; the models are told beside the runs."""
+    a, b = (
+        {k: v for k, v in run.manifest["config"].items() if k not in _TOLD} for run in (one, other)
+    )
+    told = [f"The runs differ: {phrase}." for phrase in differences(a, b, sides=("in A", "in B"))]
+    if _text(one) != _text(other):
         told.append("The runs were checked against different training text.")
     return told
-
-
-def _setting(run: Run, name: str) -> object:
-    return getattr(run.config, name, getattr(run.config.strategies[0].decoding, name, None))
 
 
 def _facts(run: Run) -> dict[str, Any]:

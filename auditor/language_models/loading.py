@@ -86,11 +86,11 @@ def _too_large(spec: str, place: object) -> ModelError:
 
 def _base_of_adapter(spec: str, path: Path) -> str | None:
     """The spec of the model that an adapter's folder was made for; None where it is no adapter."""
-    from auditor.finetuning.adapters import adapter_base, is_adapter
+    from auditor.finetuning.adapters import is_adapter, tuned_from
 
     if not is_adapter(path):
         return None
-    if made_for := adapter_base(path).get("spec"):
+    if made_for := tuned_from(path).get("spec"):
         if is_adapter(resolve(str(made_for))):
             raise ModelError(
                 f"{spec} is an adapter for {made_for}, which is an adapter itself. Merge that one "
