@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from auditor.errors import ConfigError
+from auditor.errors import ConfigError, in_short
 from auditor.finetuning.canaries import Canary, load_canaries
 
 
@@ -37,8 +37,13 @@ def _of_testbed(path: Path) -> list[Canary]:
             Canary(r.doc_id, r.text[: r.text.index(r.secret)], r.secret, "", r.repeats)
             for r in rows.itertuples()
         ]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except FileNotFoundError:
         raise ConfigError(
-            f"--canaries {path} is not a testbed's truth ({type(error).__name__}). Give its "
-            "truth.parquet, or a canary manifest."
+            f"--canaries {path} is not there. Give a testbed's truth.parquet, or a canary manifest."
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        lacks = f"no column {error}" if isinstance(error, KeyError) else in_short(error)
+        raise ConfigError(
+            f"--canaries {path} is not a testbed's truth ({lacks}). Give its truth.parquet, or a "
+            "canary manifest."
         ) from None
