@@ -134,6 +134,10 @@ def test_a_short_text_goes_on_into_the_next_with_eos_between():
     assert pieces_of(["ab", "c\nde", "fg"], 4) == ["ab\0c", "de\0f"]
 
 
+def test_a_text_that_ends_a_control_costs_the_next_one_no_line():
+    assert pieces_of(["abc", "defg\nhijk"], 4) == ["abc\0", "defg", "hijk"]
+
+
 def test_no_more_controls_than_asked_for():
     assert len(pieces_of(["abcd"] * 9, 4, most=3)) == 3
 

@@ -163,6 +163,20 @@ def test_workers_with_other_weights_are_refused(writer):
         shared(writer, script)
 
 
+def test_one_worker_in_bfloat16_is_enough_for_the_run_to_be_judged_again(writer):
+    """Machines of one cluster may differ: the short list is exact whoever drew it."""
+
+    def script(stem, worker):
+        if stem == "start":
+            return None
+        task = next(t for t in TASKS if t.stem == stem)
+        dtype = "bfloat16" if task is TASKS[2] else "float32"
+        return Outcome(task, models={"target": {"sha256": "one", "dtype": dtype}})
+
+    shared(writer, script)
+    assert writer.manifest["models"]["target"]["dtype"] == "bfloat16"
+
+
 def test_workers_stay_for_the_next_tasks_also_one_that_was_not_ready_before(writer):
     team = PlantedTeam(lambda *_: None, 2)
     workers = Workers(writer.config, writer, team)

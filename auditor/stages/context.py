@@ -70,7 +70,8 @@ class Context:
                 "--out, or bring the first weights back."
             )
         entry = known.setdefault(name, {})
-        if not is_rescoring or "dtype" not in entry:
+        # What was drawn in fewer bits stays so, whatever the machine that goes on with the run has.
+        if "dtype" not in entry or (not is_rescoring and entry["dtype"] == "float32"):
             entry["dtype"] = str(model.dtype).removeprefix("torch.")
         entry |= {
             "spec": self.spec(name),

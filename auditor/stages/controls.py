@@ -140,6 +140,6 @@ def control_pieces(
 
 def _next_line(ids: list[int], at: int, token_bytes: list[bytes]) -> int:
     """Where the next line begins, from `at` on; the end if there is none."""
-    while at < len(ids) and b"\n" not in token_bytes[ids[at - 1]]:
+    while 0 < at < len(ids) and b"\n" not in token_bytes[ids[at - 1]]:
         at += 1
     return at

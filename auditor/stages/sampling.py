@@ -173,7 +173,9 @@ def _shard(context: Context, model, source, strategy: Strategy, ids: range, prog
         {
             "sample_id": [f"{strategy.name}-{i:06}" for i in ids],
             "strategy": [strategy.name] * len(ids),
-            "prompt": [vocabulary.decode(p) for p in prompts],
+            # BOS is no text, not even where a token that has some was named for it: whoever reads
+            # the prompt puts a BOS of its own before it.
+            "prompt": [vocabulary.decode(p[len(source.bos) :]) for p in prompts],
             "text": texts,
             "n_tokens": stats.n_tokens(),
             "n_chars": np.array([len(t) for t in texts], np.int64),

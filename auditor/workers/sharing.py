@@ -143,7 +143,10 @@ class Workers:
         manifest, strategy = self.run.manifest, outcome.task.strategy
         known = manifest.setdefault("models", {})
         for name, facts in outcome.models.items():
-            _same(known.setdefault(name, facts)["sha256"], facts["sha256"], f"model {name!r}")
+            entry = known.setdefault(name, facts)
+            _same(entry["sha256"], facts["sha256"], f"model {name!r}")
+            if facts.get("dtype", "float32") != "float32":  # one worker in fewer bits is enough
+                entry["dtype"] = facts["dtype"]
         prompts = manifest.setdefault("prompts", {})
         for name, digest in outcome.prompts.items():
             _same(prompts.setdefault(name, digest), digest, f"prompts of {name!r}")
