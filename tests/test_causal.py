@@ -143,6 +143,14 @@ def test_statistics_of_a_damaged_model_end_in_a_sentence():
         model.token_stats([[1, 2, 3], [1] * 9])
 
 
+def test_a_token_that_the_weights_lack_ends_in_a_sentence():
+    """As where another model's tokenizer lies in the folder."""
+    says = r"do not belong together: tokens must be below 61; got 61\. Put the model's own"
+    for texts, prefixes in (([[61]], [[0]]), ([[3]], [[61]])):
+        with pytest.raises(ModelError, match=says):
+            GPT2.token_stats(texts, prefixes)
+
+
 # ---------------------------------------------------------------- steps in slots
 
 
@@ -235,7 +243,7 @@ def test_a_model_of_no_numbers_is_refused_as_such():
     network = tiny_network()
     with torch.no_grad():
         network.transformer.ln_f.weight[0] = float("nan")
-    with pytest.raises(ModelError, match="Its weights may be damaged"):
+    with pytest.raises(ModelError, match=r"may be damaged: download or save the model again\.$"):
         wrap(network)
 
 

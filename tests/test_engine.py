@@ -300,6 +300,12 @@ def test_an_empty_prompt_ends_in_a_sentence():
         sample(PlantedModel(noise(5), 5), [[0], []], [0, 1], Decoding(max_new_tokens=2))
 
 
+def test_a_prompt_of_tokens_that_the_weights_lack_ends_in_a_sentence():
+    says = r"planted: its tokenizer .* tokens must be below 5; got 5"
+    with pytest.raises(ModelError, match=says):
+        sample(PlantedModel(noise(5), 5), [[0], [0, 5, 1]], [0, 1], Decoding(max_new_tokens=2))
+
+
 def test_more_than_the_context_ends_in_a_sentence():
     model = PlantedModel(noise(5), 5, context=8)
     with pytest.raises(ModelError, match=r"fit into its context of 8; got 3 \+ 6. Lower"):

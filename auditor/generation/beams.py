@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from auditor.config import Decoding
-from auditor.generation.engine import Drawn
+from auditor.generation.engine import Drawn, check_prompts
 from auditor.language_models.machine import halved
 
 _BATCH = 16
@@ -29,6 +29,7 @@ def beam_search(
     Nothing is random here: the same prompt gives the same text, so from BOS alone every sample is
     the same. Give prompts that differ. Where memory runs out, a batch is halved and `note` told.
     """
+    check_prompts(model, prompts, decoding)
     n, most = len(prompts), decoding.max_new_tokens
     ids, length = np.zeros((n, most), np.int32), np.zeros(n, np.int32)
     eos = model.vocabulary.eos_id if decoding.stop_at_eos else None

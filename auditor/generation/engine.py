@@ -17,7 +17,7 @@ from auditor.config import Decoding
 from auditor.errors import ModelError
 from auditor.generation.decoding import draw, temperatures
 from auditor.generation.randomness import uniforms
-from auditor.language_models.head import measure, not_finite
+from auditor.language_models.head import measure, not_finite, unknown_token
 from auditor.language_models.machine import forget_freed_memory, out_of_memory
 
 
@@ -212,10 +212,10 @@ def generate(
     Raises
     ------
     ModelError
-        If the model gives NaN, a prompt is empty or too long for the model's context, or one
-        sequence alone does not fit into memory.
+        If the model gives NaN, a prompt is empty, too long for the model's context or of tokens
+        that the model lacks, or one sequence alone does not fit into memory.
     """
-    _check_room(model, prompts, decoding)
+    check_prompts(model, prompts, decoding)
     work = Generation(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
     while True:
         try:
@@ -236,13 +236,17 @@ def generate(
             note(f"Out of memory: going on with {n_slots} sequences at once.")
 
 
-def _check_room(model, prompts, decoding: Decoding) -> None:
+def check_prompts(model, prompts, decoding: Decoding) -> None:
+    """A ModelError for prompts that are empty, too long, or of tokens that the model lacks."""
     lengths = [len(p) for p in prompts]
     if not all(lengths):
         raise ModelError(
             f"{model.name}: a prompt must hold at least one token; got an empty one. Name a BOS "
             "token with --bos, or give prompts with text."
         )
+    token = max((max(prompt) for prompt in prompts), default=0)
+    if token >= model.head.n_vocab:
+        raise ModelError(unknown_token(model.name, token, model.head.n_vocab))
     context, longest = getattr(model, "context", None), max(lengths, default=0)
     if context is not None and longest + decoding.max_new_tokens > context:
         raise ModelError(

@@ -12,7 +12,7 @@ from attacks.token_stats import TokenStats
 from auditor.errors import ModelError
 from auditor.language_models.activation import fuse_activations
 from auditor.language_models.attention import use_slot_attention
-from auditor.language_models.head import Head, not_finite
+from auditor.language_models.head import Head, not_finite, unknown_token
 from auditor.language_models.machine import halved
 from auditor.language_models.pieces import Piece, cut_to_context
 from auditor.language_models.slots import SlotCache
@@ -192,6 +192,8 @@ class LanguageModel:
         ids = torch.zeros((len(whole), width), dtype=torch.long)
         for i, sequence in enumerate(whole):
             ids[i, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+        if (token := int(ids.max())) >= self.head.n_vocab:
+            raise ModelError(unknown_token(self.name, token, self.head.n_vocab))
         ids = ids.to(self.device)
         # Token t is judged by the hidden state at t - 1; with no prefix the first has none.
         first = [max(1, len(p.prefix)) for p in pieces]

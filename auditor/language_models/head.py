@@ -159,5 +159,15 @@ def _reduce(logits, targets, exact, top, moments):
 def not_finite(name: str, dtype) -> str:
     """The sentence for a model that gives NaN or infinite numbers."""
     told = str(dtype).removeprefix("torch.")
-    remedy = "Try --dtype float32." if dtype != torch.float32 else "Its weights may be damaged."
+    remedy = "Its weights may be damaged: download or save the model again."
+    if dtype != torch.float32:
+        remedy = "Try --dtype float32."
     return f"{name} gave log-probabilities that are not numbers (NaN) in {told}. {remedy}"
+
+
+def unknown_token(name: str, token: int, n_vocab: int) -> str:
+    """The sentence for a token that stands in no row of the projection."""
+    return (
+        f"{name}: its tokenizer and its weights do not belong together: tokens must be below "
+        f"{n_vocab:,}; got {token:,}. Put the model's own tokenizer beside config.json."
+    )
