@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from auditor.config import AuditConfig, make_config
+from auditor.config import AuditConfig, changed, make_config
 from auditor.errors import AuditError, ConfigError, RunError
 from auditor.offline import offline
 from auditor.progress import Quiet
@@ -56,7 +56,7 @@ def run_audit(
     if config is None:
         config = make_config(settings)
     elif settings:
-        config = make_config({**config.model_dump(), **settings})
+        config = changed(config, settings)
     path = Path(config.out or default_folder(config))
     network = offline() if config.offline else nullcontext()
     with network, open_for_writing(path, config) as run:
@@ -255,10 +255,13 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
 
 
 def _disk(error: OSError, path: Path) -> AuditError:
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
             f"The disk is full. What {path} holds is whole; free some space and start the same "
             "command again to go on."
         )
     name = os.fspath(error.filename) if error.filename else "a file"
-    return RunError(f"{name} cannot be read or written ({error.strerror or error}).")
+    return RunError(
+        f"{name} cannot be read or written ({error.strerror or error}). Check it, and start the "
+        "same command again to go on."
+    )

@@ -1,12 +1,42 @@
-"""An audit file (TOML) made of a config, so that a run can be asked for again."""
+"""Audit files (TOML): read, and made of a config, so that a run can be asked for again."""
 
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from auditor.config import AuditConfig
+from auditor.errors import ConfigError
 from auditor.strategies import PRESETS, Strategy, strategy
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """The settings of an audit file (TOML), unchecked.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such audit file. Give the path of a TOML file; a model is named with "
+            "--model."
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder. Give the path of a TOML file.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 ({error.reason}, byte {error.start}). Save it as UTF-8."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}). Check it.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}. Mend that place.") from None
 
 
 def to_toml(config: AuditConfig) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from auditor.errors import ConfigError
-from auditor.rates import check_rate, with_usual
+from auditor.rates import USUAL_FDR, check_rate, with_usual
 from auditor.scheduling.asked import Gates, Notify, Schedule
 from auditor.strategies import (
     PRESETS,
@@ -34,10 +33,13 @@ __all__ = [
     "Decoding",
     "Prompts",
     "Strategy",
-    "load_toml",
+    "changed",
     "make_config",
     "strategy",
 ]
+
+
+_USUAL_TOP = 100
 
 
 class AuditConfig(BaseModel):
@@ -61,7 +63,7 @@ class AuditConfig(BaseModel):
     index: str | None = None
     text_field: str | None = None
     strict: bool = False
-    top: Positive = 100
+    top: Positive = _USUAL_TOP
     min_match_tokens: Positive = 32
     min_match_chars: Positive = 100
     normalize: tuple[Literal["whitespace", "case"], ...] = ()
@@ -104,10 +106,7 @@ class AuditConfig(BaseModel):
         given = with_usual(given)
         if (folded := _listed(given.get("normalize"))) is not None:
             given["normalize"] = folded
-        samples = given.get("samples")
-        if "top" not in given and isinstance(samples, int) and samples >= 1:
-            given["top"] = min(cls.model_fields["top"].default, samples)
-        return given
+        return {"top": _usual_top(given.get("samples")), **given}
 
     @model_validator(mode="after")
     def _controlled(self):
@@ -187,6 +186,15 @@ _HOW = (
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule"),
     *("workers", "ray", "price_per_hour"),
 )
+
+
+def _usual_top(samples: Any) -> int:
+    """The length of the lists where none is asked for: 100, or all samples."""
+    try:
+        n = int(samples)  # a text, or a number of another library, means the same
+    except (TypeError, ValueError, OverflowError):
+        return _USUAL_TOP
+    return min(_USUAL_TOP, n) if n >= 1 else _USUAL_TOP
 
 
 def _without_paths(value: Any) -> Any:
@@ -296,31 +304,29 @@ def make_config(given: dict[str, Any]) -> AuditConfig:
         raise ConfigError(_sentence(error)) from None
 
 
-def load_toml(path: str | Path) -> dict[str, Any]:
-    """The settings of an audit file (TOML), unchecked.
+def changed(config: AuditConfig, changes: dict[str, Any]) -> AuditConfig:
+    """The config with other settings in place of its own.
+
+    `top` and `fdr` are made anew where they were only what is usual for the old settings.
+
+    Parameters
+    ----------
+    config : AuditConfig
+    changes : as `make_config` takes them
 
     Raises
     ------
     ConfigError
-        If it is missing, cannot be read, or is not TOML.
+        As `make_config`.
+
+    >>> changed(make_config({"model": "gpt2", "samples": 9}), {"samples": 300}).top
+    100
     """
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such audit file. Give the path of a TOML file; a model is named with "
-            "--model."
-        ) from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder. Give the path of a TOML file.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not UTF-8 ({error.reason}, byte {error.start}). Save it as UTF-8."
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}). Check it.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}. Mend that place.") from None
+    old = config.model_dump()
+    for name, usual in (("top", _usual_top(config.samples)), ("fdr", USUAL_FDR)):
+        if old[name] == usual:
+            del old[name]
+    return make_config({**old, **changes})
 
 
 _BOUNDS = {

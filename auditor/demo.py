@@ -44,7 +44,6 @@ def run_demo(
         prompts={"corpus": [str(bed.heldout)]},
         decoding={"max_new_tokens": _NEW_TOKENS[size]},
         samples=samples,
-        top=max(1, min(100, samples)),
         corpus=[str(bed.corpus)],
         truth=str(bed.truth_file),
         out=str(folder / "run"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 VERIFIED = ("verified",)  # controls that are the checked half of the run's own short lists
-_USUAL = 0.05
+USUAL_FDR = 0.05
 
 
 def with_usual(given: dict[str, Any]) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def with_usual(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("fdr") is not None and not given["controls"] and has_text:
         return {**given, "controls": VERIFIED}
     if given["controls"] and given.get("fdr") is None:
-        return {**given, "fdr": _USUAL}
+        return {**given, "fdr": USUAL_FDR}
     return given
 
 

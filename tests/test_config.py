@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from auditor.config import Decoding, Prompts, make_config
+from auditor.config import Decoding, Prompts, changed, make_config
 from auditor.errors import ConfigError
 
 PREFIXES = {"prompts": {"corpus": ["own.txt"]}}
@@ -90,7 +91,7 @@ def test_a_table_with_a_preset_is_a_strategy_of_its_own():
 def test_a_config_taken_apart_can_be_changed_by_an_override_for_all():
     # As `run_audit(config, decoding=...)` does.
     config = made(strategies=["top-n", "temperature"])
-    again = make_config({**config.model_dump(), "decoding": {"max_new_tokens": 3}})
+    again = changed(config, {"decoding": {"max_new_tokens": 3}})
     assert [s.decoding.max_new_tokens for s in again.strategies] == [3, 3]
     assert [s.decoding.top_k for s in again.strategies] == [40, None]
 
@@ -115,6 +116,21 @@ def test_short_lists_are_as_long_as_there_are_samples_unless_said():
     assert made(samples=30).top == 30
     assert made(samples=3000).top == 100
     assert made(samples=3000, top=7).top == 7
+
+
+@pytest.mark.parametrize("samples", ["30", 30.0, np.int64(30)])
+def test_a_number_of_samples_by_another_type_is_that_number(samples):
+    assert (made(samples=samples).samples, made(samples=samples).top) == (30, 30)
+
+
+def test_what_was_only_usual_is_made_anew_where_a_config_is_changed():
+    few = made(samples=30, controls=["held-out"])
+    assert changed(few, {"samples": 3000}).top == 100
+    assert changed(made(), {"samples": 30}).top == 30
+    assert changed(few, {"controls": ()}).fdr is None
+    kept = changed(made(samples=30, top=7, controls=["a"], fdr=0.1), {"samples": 3000})
+    assert (kept.top, kept.fdr, kept.controls) == (7, 0.1, ("a",))
+    assert changed(few, {}) == few
 
 
 # ------------------------------------------------------------------------------- complaints

@@ -7,7 +7,7 @@ from tiny import command
 
 from auditor.cli.audit import audit
 from auditor.cli.options import config_from
-from auditor.config import load_toml
+from auditor.auditfile import load_toml
 from auditor.errors import ConfigError
 
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "pydantic", "rich", "numpy", "datasets"}

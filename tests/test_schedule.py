@@ -13,7 +13,8 @@ from histories import know, nothing, planted_run, small_audit
 from tiny import command
 
 from auditor import store
-from auditor.config import load_toml, make_config
+from auditor.auditfile import load_toml
+from auditor.config import make_config
 from auditor.errors import RunError
 from auditor.scheduling.cron import parse_cron
 from auditor.scheduling.foreground import Foreground

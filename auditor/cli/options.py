@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from auditor.config import PRESETS, AuditConfig, Decoding, load_toml, make_config
+from auditor.auditfile import load_toml
+from auditor.config import PRESETS, AuditConfig, Decoding, make_config
 from auditor.errors import ConfigError
 
 # Flag -> field of the table that it belongs to.

@@ -67,7 +67,8 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
 
 def _config(file, flags, out):
     """The audit file's config, with what the flags say of the schedule."""
-    from auditor.config import load_toml, make_config
+    from auditor.auditfile import load_toml
+    from auditor.config import make_config
 
     given = load_toml(file)
     table = given.get("schedule", {})
