@@ -146,9 +146,9 @@ def build_testbed(
         The folder holds something else.
     """
     if size not in SIZES:
-        raise ConfigError(f"--size must be one of {', '.join(SIZES)}; got {size!r}.")
+        raise ConfigError(f"--size must be one of {', '.join(SIZES)}; got {size!r}. Choose one.")
     if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}.")
+        raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}. Change it.")
     folder = Path(folder)
     wanted = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
     if folder.exists() and any(folder.iterdir()):

@@ -174,7 +174,7 @@ def precision_figure(summary: pd.DataFrame) -> Figure:
     for panel, strategy in zip(panels, strategies, strict=True):
         own = summary[summary["strategy"] == strategy].set_index("score")
         if CONTROL in own.index:
-            control = 100 * own.loc[CONTROL]
+            control = 100 * own.loc[CONTROL, ["precision", "precision_low", "precision_high"]]
             low, high = control["precision_low"], control["precision_high"]
             panel.axvspan(low, high, color=COLOURS["sample"], alpha=0.18, lw=0)
             label = "random draw, 95 % interval"

@@ -66,7 +66,8 @@ class ShardWorker:
         except AuditError as error:
             return Outcome(task, error=(type(error).__name__, str(error)))
         except OSError as error:
-            told = f"{error.filename or 'A file'} cannot be read or written ({error.strerror})."
+            told = f"{error.filename or 'A file'} cannot be read or written ({error.strerror}). "
+            told += "Check it, and start the same command again to go on."
             return Outcome(task, error=("RunError", told))
         return Outcome(
             task,

@@ -135,7 +135,7 @@ def _suffix_array(text: bytearray) -> NDArray[np.int32]:
     except ImportError:
         raise CorpusError(
             "An index needs pydivsufsort to be built. Install it with: "
-            "pip install 'memorization-auditor[corpora]'."
+            "pip install 'memorization-auditor[index]'."
         ) from None
     try:
         return divsufsort(text)
