@@ -5,9 +5,9 @@ import re
 import pytest
 from tiny import command
 
+from auditor.auditfile import load_toml
 from auditor.cli.audit import audit
 from auditor.cli.options import config_from
-from auditor.auditfile import load_toml
 from auditor.errors import ConfigError
 
 HEAVY = {"torch", "transformers", "pandas", "pyarrow", "pydantic", "rich", "numpy", "datasets"}
