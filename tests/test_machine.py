@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from auditor import memory
+from auditor.corpora.index import building
 from auditor.errors import ModelError
-from auditor.language_models import machine
 from auditor.language_models.machine import free_memory, halved, native_bfloat16
 
 CPU = torch.device("cpu")
@@ -15,7 +16,7 @@ CPU = torch.device("cpu")
 def limited(folder, limit, used, stat="inactive_file 0"):
     for name, text in (("max", limit), ("current", used), ("stat", stat)):
         (folder / f"memory.{name}").write_text(f"{text}\n")
-    return machine._left_to_container(folder)
+    return memory._left_to_container(folder)
 
 
 def test_a_container_leaves_its_limit_less_what_is_used(tmp_path):
@@ -26,16 +27,22 @@ def test_a_container_leaves_its_limit_less_what_is_used(tmp_path):
 
 
 def test_without_a_limit_the_machine_is_the_limit(tmp_path):
-    assert machine._left_to_container(tmp_path) is None
+    assert memory._left_to_container(tmp_path) is None
     assert limited(tmp_path, "max", 400) is None
 
 
 def test_free_memory_is_never_more_than_the_container_leaves(monkeypatch):
-    monkeypatch.setattr(machine, "_left_to_container", lambda folder: None)
+    monkeypatch.setattr(memory, "_left_to_container", lambda folder: None)
     alone = free_memory(CPU)
     assert alone > 0
-    monkeypatch.setattr(machine, "_left_to_container", lambda folder: 12_345)
+    monkeypatch.setattr(memory, "_left_to_container", lambda folder: 12_345)
     assert free_memory(CPU) == 12_345
+
+
+def test_an_index_is_built_in_shards_that_the_container_has_memory_for(monkeypatch):
+    """Six bytes for each byte of a shard, of half of the memory."""
+    monkeypatch.setattr(memory, "_left_to_container", lambda folder: 120_000_000)
+    assert building._default_bytes() == 10_000_000
 
 
 def test_bfloat16_is_asked_of_cpus_and_gpus_alone():

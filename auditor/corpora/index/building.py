@@ -30,6 +30,7 @@ from auditor.corpora.index.layout import (
 from auditor.corpora.index.querying import Index, open_index
 from auditor.corpora.index.shards import Draft, Shard, write_shard
 from auditor.errors import ConfigError, CorpusError
+from auditor.memory import free_ram
 from auditor.storage import part_name, publish, write_atomically
 
 _USUAL_BYTES, _LEAST_USUAL_BYTES = 256_000_000, 1_000_000
@@ -152,12 +153,7 @@ def changes(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _default_bytes() -> int:
     """The usual size of a shard, or what free memory allows."""
-    try:
-        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(told["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return _USUAL_BYTES
-    return max(_LEAST_USUAL_BYTES, min(_USUAL_BYTES, free // (_SHARE * _MEMORY_A_BYTE)))
+    return max(_LEAST_USUAL_BYTES, min(_USUAL_BYTES, free_ram() // (_SHARE * _MEMORY_A_BYTE)))
 
 
 def _refuse_other(folder: Path, plan: Plan, source: Plan, shard_bytes: int | None) -> None:
