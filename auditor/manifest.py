@@ -20,7 +20,13 @@ MANIFEST = "manifest.json"
 # A stage's shards: STAGE/STRATEGY-NUMBER.parquet.
 _SHARD = re.compile(r"(?:samples|scores)/(?P<strategy>[a-z0-9-]+)-(?P<number>\d{5,9})\.parquet")
 
-_FILE = {"sha256": str, "bytes": int, "rows?": int, "undefined?": {str: {str: int}}}
+_FILE = {
+    "sha256": str,
+    "bytes": int,
+    "rows?": int,
+    "undefined?": {str: {str: int}},
+    "looked_up?": {str: int},
+}
 _MODEL = {"sha256": str, "spec?": str, "parameters?": int, "dtype?": str, "vocabulary_sha256?": str}
 _CORPUS = {
     "documents": int,
@@ -32,10 +38,14 @@ _CORPUS = {
 _FORM = {
     "config": dict,
     "shards": {str: _FILE},
-    "stages": {str: {"seconds": float}},
+    "stages": {str: {"seconds": float, "strategies?": {str: {"seconds": float}}}},
     "complete?": bool,
     "digest?": str,
     "begun?": str,
+    "occasion?": str,
+    "command?": (str, None),
+    "price_per_hour?": float,
+    "revealed?": bool,
     "versions?": {str: str},
     "notes?": [{"stage": str, "sentence": str}],
     "models?": {str: _MODEL},

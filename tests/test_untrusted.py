@@ -81,6 +81,15 @@ def test_a_manifest_names_only_files_of_its_run(made, name):
         ("models", {"target": None}, r"models\.target is None"),
         ("corpus", {"documents": True}, r"corpus\.documents is True"),
         ("batch_size", {"top-n": "x"}, r"batch_size\.top-n is 'x'"),
+        ("command", 5, "command is 5"),
+        ("price_per_hour", "x", "price_per_hour is 'x'"),
+        ("revealed", 1, "revealed is 1"),
+        (
+            "stages",
+            {"sample": {"seconds": 1.0, "strategies": {"top-n": 3}}},
+            r"stages\.sample\.strategies\.top-n is 3",
+        ),
+        ("shards", {"x": {"sha256": "a", "bytes": 1, "looked_up": 3}}, r"x\.looked_up is 3"),
     ],
 )
 def test_a_manifest_of_another_form_says_where(made, key, value, says):

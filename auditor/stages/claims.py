@@ -51,7 +51,7 @@ def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Cla
     matches, looked_up = None, {}
     if run.has(UNSELECTED):
         matches = run.read(UNSELECTED).to_pandas().drop(columns="places")
-        looked_up = run.manifest["shards"][UNSELECTED]["looked_up"]
+        looked_up = run.manifest["shards"][UNSELECTED].get("looked_up", {})
     judged = judge_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
     calibration = _calibration(run, candidates, samples, matches, looked_up)
     return Claims(

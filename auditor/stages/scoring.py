@@ -51,7 +51,7 @@ def score(context: Context) -> None:
         return
     files = {stem: f"samples/{stem}.parquet" for stem in missing}
     n_models = 1 + len(context.config.references)
-    rows = sum(context.run.manifest["shards"][name]["rows"] for name in files.values())
+    rows = sum(context.run.manifest["shards"][name].get("rows", 0) for name in files.values())
     with (
         context.timed("score") as entry,
         context.progress.stage("scoring", n_models * rows, "texts") as bar,

@@ -32,7 +32,9 @@ def shortlist(context: Context) -> None:
         bar.advance(1)
     wanted = set(chosen.chosen["sample_id"])
     table = _rows(context, wanted)
-    is_fast = any(m["dtype"] != "float32" for m in context.run.manifest.get("models", {}).values())
+    is_fast = any(
+        m.get("dtype") != "float32" for m in context.run.manifest.get("models", {}).values()
+    )
     if is_fast:
         table, figures = _again(context, table)
     else:
