@@ -35,7 +35,8 @@ class Decoding(BaseModel):
 
     `temperature` holds after `temperature_steps` tokens; before, it falls in a straight line from
     `temperature_start` (first token) to it. Truncations apply in the order top_k, top_p, min_p,
-    typical_p, after the repetition penalty and the temperature, as in transformers.
+    typical_p, after the repetition penalty and the temperature, as in transformers. More than one
+    of `beams` draw nothing: of these only the penalty then counts.
     """
 
     model_config = STRICT

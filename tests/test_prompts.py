@@ -131,7 +131,11 @@ def test_the_field_that_holds_the_text_is_the_strategys_own_else_the_audits(tmp_
 def test_broken_lines_of_own_texts_stop_a_strict_audit_only(corpus):
     with open(corpus, "a") as sink:
         sink.write("{broken\n")
-    assert len(source(corpus=[corpus]).pool) == len(LINES)
+    found = source(corpus=[corpus])
+    assert len(found.pool) == len(LINES)
+    (told,) = found.problems
+    assert "line 51 is not JSON" in told
+    assert "1 of 51 lines skipped; strict stops instead." in told
     with pytest.raises(CorpusError, match="line 51 is not JSON"):
         source(corpus=[corpus], audit={"strict": True})
 

@@ -6,8 +6,11 @@ import torch
 from tiny import save_tiny_model
 
 from auditor.audit import run_audit
+from auditor.config import make_config
 from auditor.language_models import loading
 from auditor.language_models.loading import load_model
+from auditor.stages.about import about
+from auditor.store import Run
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +54,42 @@ def test_what_was_drawn_in_bfloat16_is_judged_again_wherever_the_run_goes_on(
     assert np.allclose(found["nll"], exact, rtol=1e-5)
     drawn = [-np.mean(logprob) for logprob in samples["logprob"]]
     assert not np.allclose(drawn, exact, rtol=1e-5)
+
+
+def test_what_could_not_be_read_of_prefixes_and_controls_is_told(model, tmp_path):
+    """As it is of training text: a run must not rest on half of a file in silence."""
+    words = "the quick brown fox jumps over the lazy dog and runs away from all of them"
+    for name in ("prefixes", "held-out"):
+        lines = [f'{{"text": "{words}"}}\n'] * 4
+        (tmp_path / f"{name}.jsonl").write_text("".join([*lines, "{broken\n"]))
+    run = run_audit(
+        **asked(
+            model,
+            tmp_path / "run",
+            strategies=["internet"],
+            prompts={"corpus": [str(tmp_path / "prefixes.jsonl")]},
+            controls=[str(tmp_path / "held-out.jsonl")],
+        )
+    )
+    for name in ("prefixes", "held-out"):
+        (told,) = [note for note in run.notes() if name in note]
+        assert "line 5 is not JSON" in told
+        assert "1 of 5 lines skipped" in told
+
+
+def told_of(strategy, path):
+    """What a report says of a strategy."""
+    config = make_config({"model": "m", "strategies": [strategy]}).identity()
+    rows = dict(about(Run(path, {"config": config, "stages": {}, "shards": {}})))
+    return rows[f"Strategy {strategy['name']}"]
+
+
+def test_a_report_says_of_a_strategy_what_it_did_and_no_more(tmp_path):
+    decoding = {"top_k": 40, "top_p": 0.9, "temperature_start": 10, "repetition_penalty": 1.2}
+    drawn = told_of({"name": "own", "decoding": decoding}, tmp_path)
+    assert drawn.endswith(
+        "from BOS, temperature 10 → 1 over the first 20 tokens, top_k 40, top_p 0.9, "
+        "repetition penalty 1.2"
+    )
+    searched = told_of({"name": "own", "decoding": {**decoding, "beams": 4}}, tmp_path)
+    assert searched.endswith("from BOS, the best of 4 beams, repetition penalty 1.2")

@@ -53,6 +53,8 @@ class PromptSource:
         than the model's context.
     CorpusError, ConfigError
         If prefixes cannot be taken from the given texts, template, table or words.
+
+    `problems` are sentences on what of the given texts could not be read.
     """
 
     def __init__(
@@ -77,9 +79,11 @@ class PromptSource:
                 "prefixes."
             )
         self.pool: list[np.ndarray] = []
+        self.problems: list[str] = []
         if kind == "corpus":
             field = strategy.prompts.text_field or text_field
-            self.pool = _prefix_pool(strategy.prompts, vocabulary, field, strict)
+            found = _prefix_pool(strategy.prompts, vocabulary, field, strict)
+            self.pool, self.problems = found
         elif kind == "few-shot":
             self.pool = _encoded(few_shot_texts(strategy.prompts), vocabulary)
         elif kind == "repeat":
@@ -141,22 +145,26 @@ class PromptSource:
 
 def _prefix_pool(
     prompts: Prompts, vocabulary: Vocabulary, text_field: str | None, strict: bool
-) -> list[np.ndarray]:
-    """Texts to take prefixes from, as tokens: those of shipped sets, and long enough own ones."""
+) -> tuple[list[np.ndarray], list[str]]:
+    """Texts to take prefixes from, as tokens: those of shipped sets, and long enough own ones.
+
+    And what could not be read, in sentences.
+    """
     sets = [path for given in prompts.corpus if (path := shipped_prompts(given, ".txt"))]
     lines = [line for path in sets for line in read_text(path).splitlines() if line.strip()]
-    pool = _encoded(lines, vocabulary)
+    pool, problems = _encoded(lines, vocabulary), []
     own = [given for given in prompts.corpus if not shipped_prompts(given, ".txt")]
     if own:
         corpus = read_corpus(own, text_field=text_field, strict=strict)
         texts = _encoded(_spread(corpus, prompts.max_tokens), vocabulary)
         pool += [ids for ids in texts if len(ids) >= prompts.min_tokens]
+        problems = [problem.message for problem in corpus.problems]
     if not pool:
         raise CorpusError(
             f"--prompts: no text in {', '.join(prompts.corpus)} has {prompts.min_tokens} tokens to "
             "take a prefix from. Give longer texts, or lower min_tokens."
         )
-    return pool
+    return pool, problems
 
 
 def _spread(corpus: Corpus, max_tokens: int) -> list[str]:

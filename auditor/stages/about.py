@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import auditor
-from auditor.config import Strategy
+from auditor.config import Decoding, Strategy
 from auditor.stages.context import TARGET
 from auditor.store import Run
 
@@ -50,17 +50,9 @@ def about(run: Run) -> list[tuple[str, str]]:
 
 def _strategy_words(strategy: Strategy, samples: int) -> str:
     d, p = strategy.decoding, strategy.prompts
-    heat = f"temperature {d.temperature:g}"
-    if d.temperature_start is not None:
-        heat = f"temperature {d.temperature_start:g} → {d.temperature:g} over the first "
-        heat += f"{d.temperature_steps} tokens"
-    cuts = [
-        f"{k} {getattr(d, k):g}" for k in ("top_k", "top_p", "min_p", "typical_p") if getattr(d, k)
-    ]
+    how = [f"the best of {d.beams} beams"] if d.beams > 1 else _draw_words(d)
     if d.repetition_penalty != 1:
-        cuts.append(f"repetition penalty {d.repetition_penalty:g}")
-    if d.beams > 1:
-        cuts.append(f"{d.beams} beams")
+        how.append(f"repetition penalty {d.repetition_penalty:g}")
     starts = {
         "bos": "from BOS",
         "corpus": f"after {p.min_tokens} to {p.max_tokens} tokens of {', '.join(p.corpus)}",
@@ -68,7 +60,17 @@ def _strategy_words(strategy: Strategy, samples: int) -> str:
         "repeat": f"after a word said {p.repeats} times",
     }[p.kind]
     length = f"{'at most ' if d.stop_at_eos else ''}{d.max_new_tokens} tokens"
-    return f"{samples:,} samples of {length} {starts}, {', '.join([heat, *cuts])}"
+    return f"{samples:,} samples of {length} {starts}, {', '.join(how)}"
+
+
+def _draw_words(d: Decoding) -> list[str]:
+    """Temperature and cuts; beam search, which draws nothing, has neither."""
+    heat = f"temperature {d.temperature:g}"
+    if d.temperature_start is not None:
+        heat = f"temperature {d.temperature_start:g} → {d.temperature:g} over the first "
+        heat += f"{d.temperature_steps} tokens"
+    cuts = ("top_k", "top_p", "min_p", "typical_p")
+    return [heat, *(f"{name} {getattr(d, name):g}" for name in cuts if getattr(d, name))]
 
 
 def software() -> dict[str, str]:

@@ -88,14 +88,13 @@ def _prefix(strategy: Strategy) -> int:
 def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
     """Controls of one shape and their scores, a row each."""
     model = context.model(TARGET)
-    pieces = list(
-        control_pieces(
-            _corpus(context.config), model.vocabulary, n_tokens=n_prefix + n_new, most=_MOST
-        )
-    )
+    corpus, n_tokens = _corpus(context.config), n_prefix + n_new
+    pieces = list(control_pieces(corpus, model.vocabulary, n_tokens=n_tokens, most=_MOST))
+    for problem in corpus.problems:  # of the files that were read to their end
+        context.note(problem.message)
     if not pieces:
         raise CorpusError(
-            f"--controls must hold {n_prefix + n_new:,} tokens or more, as many as a sample and "
+            f"--controls must hold {n_tokens:,} tokens or more, as many as a sample and "
             "its prefix; got fewer. Give more text, or lower --max-new-tokens."
         )
     bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]

@@ -122,6 +122,8 @@ class Sampler:
                 strict=config.strict,
                 model_name=model.name,
             )
+            for sentence in self.sources[strategy.name].problems:
+                self.context.note(sentence)
         source = self.sources[strategy.name]
         _register(self.context, strategy.name, source.fingerprint)
         return source
