@@ -199,27 +199,6 @@ def _shares(frame: pd.DataFrame, name: str) -> list[str]:
     ]
 
 
-def left_to_find(strategies: pd.DataFrame) -> list[str]:
-    """A sentence for each strategy that found something: how much, and how much is left.
-
-    >>> left_to_find(pd.DataFrame({"strategy": ["top-n"], "n_looked_up": [100], "n_passages": [9],
-    ...     "total": [12.4], "total_low": [10.0], "total_high": [30.0], "withheld": [""]}))
-    ['top-n: 9 distinct passages in 100 samples; about 12 would ever come (95 % interval 10–30).']
-    """
-    told = []
-    for row in strategies.to_dict("records"):
-        if not row["n_passages"]:
-            continue
-        noun = "passage" if row["n_passages"] == 1 else "passages"
-        found = f"{row['n_passages']:,} distinct {noun} in {row['n_looked_up']:,} samples"
-        left = f"no estimate of what is left ({row['withheld']})"
-        if not row["withheld"]:
-            ends = f"{row['total_low']:,.0f}–{row['total_high']:,.0f}"
-            left = f"about {row['total']:,.0f} would ever come (95 % interval {ends})"
-        told.append(f"{row['strategy']}: {found}; {left}.")
-    return told
-
-
 def _range(row) -> str:
     value, *ends = map(_number, row)
     low, high = ("∞" if end == _NONE else end for end in ends)
