@@ -12,6 +12,12 @@ from reports.headline import percent
 from reports.pages import rows_of
 from reports.schema import CHECKED
 
+_WORTH_TELLING = 0.5  # a list that is rather false than true is none
+_REMEDY = (
+    "There is training text, so half of each list can be checked instead, which asks nothing of "
+    "held-out text: auditor report RUN --controls verified."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class CalibrationSection:
@@ -40,9 +46,11 @@ def calibration_section(calibration: pd.DataFrame) -> CalibrationSection | None:
     if _by_checks(calibration):
         title = "Listed by the half that was checked"
     table = rows_of(shown_calibration(calibration))
-    told = (calibration_sentence(calibration),)
+    told = [calibration_sentence(calibration)]
+    if not _by_checks(calibration) and (calibration["auc_not_found"].notna()).any():
+        told.append(_REMEDY)
     caption = calibration_caption(calibration)
-    return CalibrationSection(title, caption, table, told, assumptions(calibration))
+    return CalibrationSection(title, caption, table, tuple(told), assumptions(calibration))
 
 
 def assumptions(calibration: pd.DataFrame) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ def calibration_sentence(calibration: pd.DataFrame) -> str:
     n_full = int((calibration["n_listed"].fillna(0) > 0).sum())
     n_withheld = int(withheld.sum())
     n_empty = n - n_full - n_withheld
-    parts = [f"{n_full:,} {'holds' if n_full == 1 else 'hold'} samples"]
+    parts = [f"{n_full or 'none'} {'hold' if n_full > 1 else 'holds'} samples"]
     if n_empty:
         parts.append(f"{n_empty:,} {'is' if n_empty == 1 else 'are'} empty")
     if n_withheld:
@@ -113,7 +121,7 @@ def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
 def _n_listed(row) -> str:
     """How many are listed; of an empty list, from which rate on it holds any."""
     least = row["least_fdr"]
-    if row["n_listed"] or math.isnan(least) or least >= 1:
+    if row["n_listed"] or math.isnan(least) or least > _WORTH_TELLING:
         return f"{row['n_listed']:,}"
     # Rounded up: at the rate that is printed it does.
     return f"0 (some from {percent(math.ceil(1000 * least - 1e-9) / 1000)} % on)"

@@ -117,26 +117,30 @@ def shown_strategies(strategies: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_costs(costs: pd.DataFrame) -> pd.DataFrame:
-    """What a find costs, as a person reads it; cells are text.
+    """What a find costs, as a person reads it: a row a strategy and unit; cells are text.
 
     >>> frame = pd.DataFrame({"strategy": ["top-n"], "n_verbatim": [5], "n_passages": [4],
     ...     "tokens_per_verbatim": [200.0], "tokens_per_verbatim_low": [90.0],
     ...     "tokens_per_verbatim_high": [600.0], "tokens_per_passage": [250.0], "ratio": math.nan})
     >>> shown_costs(frame).iloc[0].tolist()
-    ['top-n', '200 (90–600)', '250']
+    ['top-n', 'tokens', '200 (90–600)', '250']
     """
-    units = {"tokens": "Tokens", "seconds": "Seconds", "money": "Money"}
-    out: dict[str, list[str]] = {"Strategy": costs.get("strategy", pd.Series(dtype=str)).tolist()}
-    for unit, title in units.items():
-        name = f"{unit}_per_verbatim"
-        if name in costs:
-            ends = costs[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-            out[f"{title} a sample"] = [_range(row) for row in ends]
-            out[f"{title} a passage"] = [_number(v) for v in costs[f"{unit}_per_passage"]]
-    if "ratio" in costs and costs["ratio"].notna().any():
-        ends = costs[["ratio", "ratio_low", "ratio_high"]].to_numpy()
-        out["Times the cheapest"] = ["–" if math.isnan(r[0]) else _range(r) for r in ends]
-    return pd.DataFrame(out)
+    rows = []
+    for row in costs.to_dict("records"):
+        for unit in ("tokens", "seconds", "money"):
+            name = f"{unit}_per_verbatim"
+            if name not in row:
+                continue
+            ends = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
+            times = [row.get(f"ratio{end}", math.nan) for end in ("", "_low", "_high")]
+            # It is that of tokens: seconds differ by what else the machine did.
+            compared = "" if unit != "tokens" else "–" if math.isnan(times[0]) else _range(times)
+            passage = _number(row[f"{unit}_per_passage"])
+            rows.append([row["strategy"], unit, _range(ends), passage, compared])
+    names = ["Strategy", "In", "A verbatim sample", "A distinct passage", "Times the cheapest"]
+    shown = pd.DataFrame(rows, columns=names)
+    is_alone = shown["Times the cheapest"].isin(["", "–"]).all()
+    return shown.drop(columns="Times the cheapest") if is_alone else shown
 
 
 def shown_comparisons(comparisons: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +167,7 @@ def shown_comparisons(comparisons: pd.DataFrame, summary: pd.DataFrame) -> pd.Da
                 [
                     strategy,
                     f"{best} beside {other}",
-                    _points(sign * row["difference"], *ends),
+                    _points(sign * row["difference"], *ends) if sum(only) else "no difference",
                     f"{only[0]:,} and {only[1]:,}",
                     _p(row["p_corrected"]),
                 ]

@@ -12,6 +12,8 @@ from tiny import WORDS, command, save_tiny_model
 from auditor.cli.command import VERBS
 from auditor.errors import CorpusError
 from auditor.members import audit_members
+from auditor.members.notes import notes_on_columns, notes_on_sides, notes_on_table
+from auditor.members.sides import Side
 
 VOCABULARY = WORDS.split() + [f"{word}s" for word in WORDS.split()]
 
@@ -159,7 +161,7 @@ def test_a_score_without_variety_is_left_out_with_its_reason(place):
     ended = command(*asked(place))
     assert ended.code == 0
     assert "flat is left out: scores must not all be equal" in ended.err
-    assert "withheld: scores" in ended.out
+    assert "withheld" in ended.out
     assert "nan" not in ended.out
     ended = command(*asked(place, "--score", "flat"))
     assert is_one_sentence(ended)
@@ -254,7 +256,7 @@ def test_the_page_holds_the_verdict_the_table_and_no_request(place):
     verdict = json.loads((place / "made" / "members.json").read_text())["verdict"]
     assert verdict["sentence"] in page
     assert "bag of words" in page
-    assert "withheld: needs 100 non-members, got 80" in page
+    assert "TPR at 1 % FPR is withheld: needs 100 non-members, got 80." in page
 
 
 def test_a_folder_is_not_written_over_unasked(place):
@@ -306,3 +308,30 @@ def test_a_corpus_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch
     )
     with pytest.raises(CorpusError, match="changed while it was read: 3 texts, then 0"):
         sides.scored_side([tmp_path / "in.jsonl"], text_field=None, model="x")
+
+
+def test_notes_say_why_a_score_is_undefined_and_what_was_cut():
+    """Of what made the scores; two reasons, each once."""
+    frame = pd.DataFrame({"recall": [1.0, np.nan], "doc_id": ["a", "b"]})
+    why = {"undefined": {"recall": {"text has no scored token": 1}}}
+    members = Side(frame, None, {**why, "nonmember_prefix": {"texts_cut": 2}})
+    nonmembers = Side(frame, None, {**why, "nonmember_prefix": {"texts_cut": 1}})
+    (cut,) = notes_on_sides(members, nonmembers, 0, [])
+    assert cut.startswith("2 members and 1 non-members do not fit into the context")
+    column = frame["recall"].to_numpy()
+    (undefined,) = notes_on_columns({"recall": (column, column)}, members, nonmembers)
+    assert "1 of 2 members and 1 of 2 non-members (text has no scored token): left" in undefined
+
+
+def test_a_tpr_that_is_withheld_has_its_reason_once():
+    table = pd.DataFrame(
+        {
+            "score": ["loss", "zlib", "surp", "flat"],
+            "withheld": ["", "", "", "all equal"],
+            "tpr_at_0.01_threshold": np.nan,
+            "tpr_at_0.01_withheld": ["got 80", "got 80", "got 79", "all equal"],
+            "tpr_at_0.1_threshold": 1.0,
+            "tpr_at_0.1_withheld": ["", "", "", "all equal"],
+        }
+    )
+    assert notes_on_table(table) == ["TPR at 1 % FPR is withheld: got 80; of surp: got 79."]

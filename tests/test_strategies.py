@@ -223,13 +223,13 @@ def test_costs_are_tokens_seconds_and_money_of_what_was_looked_up():
     assert math.isnan(costs.loc["a", "ratio"])  # the cheapest
     assert costs.loc["b", "ratio"] == pytest.approx(3)  # 50 tokens for one instead of three
     shown = shown_costs(costs.reset_index())
-    assert shown.loc[0, "Tokens a passage"] == "16.7"
-    assert shown.loc[1, "Times the cheapest"].startswith("3 (")
+    assert shown.loc[0, "A distinct passage"] == "16.7"
+    assert shown.set_index("Strategy").loc["b", "Times the cheapest"].iloc[0].startswith("3 (")
 
 
 def test_a_strategy_that_found_nothing_has_a_least_cost():
     table = judge_strategies(samples_of(a=5), matches_of(), {"a": 5}).table
-    (cell,) = shown_costs(cost_table(table, {}))["Tokens a sample"]
+    (cell,) = shown_costs(cost_table(table, {}))["A verbatim sample"]
     least = 50 / (5 * float(clopper_pearson(0, 5)[1]))
     assert cell == f"none found (over {least:.3g})"
 

@@ -85,12 +85,7 @@ def _show_claims(run: Run) -> None:
     click.echo()
     print_frame(shown_strategies(strategies), "Samples as drawn, and what is left (95 % interval)")
     click.echo()
-    # What a passage costs in seconds and money is on the page; a terminal has no room for it.
-    wide = ["Seconds a passage", "Money a passage"]
-    print_frame(
-        shown_costs(costs_of(run, strategies)).drop(columns=wide, errors="ignore"),
-        "What a find costs in sampling: a verbatim sample; a passage",
-    )
+    print_frame(shown_costs(costs_of(run, strategies)), "What a find costs in sampling")
 
 
 def _show_lists(run: Run) -> None:

@@ -16,6 +16,7 @@ from attacks.membership import Evaluation, evaluate
 from attacks.set_level import SetTest, set_test
 from attacks.thresholds import held_out_threshold
 from auditor.errors import ConfigError, CorpusError
+from auditor.members.notes import notes_on_columns, notes_on_sides, notes_on_table
 from auditor.members.sides import Side, apart, one_sided, read_side, score_names, scored_side
 from auditor.members.tables import listed_table, score_table
 from auditor.progress import Quiet
@@ -197,7 +198,8 @@ def compare(
     alone = [] if scores else one_sided(members, nonmembers)
     members, nonmembers, n_shared = apart(members, nonmembers, names, drop_shared=drop_shared)
     columns = {n: (_column(members, n), _column(nonmembers, n)) for n in names}
-    notes = _notes(columns, members, nonmembers, n_shared, alone)
+    notes = notes_on_sides(members, nonmembers, n_shared, alone)
+    notes += notes_on_columns(columns, members, nonmembers)
     blinds = _blinds(members, nonmembers, asked["seed"], notes)
     try:
         evaluation = evaluate(columns, blinds)
@@ -210,11 +212,13 @@ def compare(
         n: held_out_threshold(*s, target=_HELD_OUT_FPR, seed=asked["seed"])
         for n, s in usable.items()
     }
+    table = score_table(evaluation, held_out, lists)
+    notes += notes_on_table(table)
     chosen = lists.get(list_by)
     empty = ShortList(np.array([], np.int64), np.array([]), asked["fdr"], 0.0, 0, 0, 0)
     return MembersReport(
         evaluation,
-        score_table(evaluation, held_out, lists),
+        table,
         listed_table(_ids(members), columns[list_by][0], chosen or empty),
         chosen,
         _set_test(usable, asked["seed"], notes),
@@ -241,29 +245,6 @@ def _set_test(usable: Mapping[str, tuple], seed: int, notes: list[str]) -> SetTe
     except ValueError as error:
         notes.append(f"The set as a whole was not tested: {error}")
         return None
-
-
-def _notes(columns, members: Side, nonmembers: Side, n_shared: int, alone: list[str]) -> list[str]:
-    notes = []
-    if n_shared:
-        notes.append(f"{n_shared:,} members that are also non-members are left out of both sides.")
-    if alone:
-        notes.append(f"Only one side has {', '.join(alone)}: left out.")
-    for name, sides in columns.items():
-        lost = [int(np.isnan(side).sum()) for side in sides]
-        if any(lost):
-            notes.append(
-                f"{name} is undefined for {lost[0]:,} of {len(members):,} members and {lost[1]:,} "
-                f"of {len(nonmembers):,} non-members: left out of this score."
-            )
-    for what, side in (("members", members), ("non-members", nonmembers)):
-        n_repeated = 0 if side.texts is None else len(side) - len(set(side.texts))
-        if n_repeated:
-            notes.append(
-                f"{n_repeated:,} of {len(side):,} {what} repeat another's text: intervals and "
-                "p-values take all texts as independent, so they are too narrow."
-            )
-    return notes
 
 
 def _column(side: Side, name: str):

@@ -110,6 +110,8 @@ def _page(report: MembersReport) -> MembersPage:
     ]
     shown = (("members", "Members"), ("nonmembers", "Non-members"), ("model", "Model"))
     about = [(label, _listed(asked[name])) for name, label in shown if asked[name]]
+    if made_with := report.about["members"].get("references"):
+        about.append(("References", ", ".join(made_with)))
     return MembersPage(
         title="Members against non-members",
         headline=report.sentences(),
@@ -119,7 +121,10 @@ def _page(report: MembersReport) -> MembersPage:
         table=shown_table(report.table),
         listed=report.listed,
         list_by=report.list_by,
-        curves=report.curves,
+        # The best of each kind first: only so many are drawn.
+        curves={
+            name: report.curves[name] for name in report.table["score"] if name in report.curves
+        },
         blind=[r.name for r in report.evaluation.blinds],
     )
 

@@ -47,24 +47,39 @@ def listed_table(doc_ids: list[str], scores, made: ShortList) -> pd.DataFrame:
 
 
 def shown_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as a person reads it: a cell an estimate with its interval."""
-    names = [n.removesuffix("_threshold") for n in table.columns if n.startswith("tpr_at_")]
-    targets = list(dict.fromkeys(n for n in names if n.count("_") == 2))
+    """The table as a person reads it: a cell an estimate with its interval, or "withheld"."""
     rows = []
     for row in table.to_dict("records"):
         cells = {"score": row["score"], "kind": row["kind"]}
-        reason = row["withheld"].partition(";")[0]
-        cells["AUC (95 %)"] = _shown(row, "auc", 1, 3) or f"withheld: {reason}"
-        for name in targets:
-            why = "" if reason else row[f"{name}_withheld"]
-            title = f"TPR at {100 * float(name.removeprefix('tpr_at_')):g} % FPR"
-            cells[title] = _shown(row, name, 100, 1) or (f"withheld: {why}" if why else "")
+        cells["AUC (95 %)"] = _shown(row, "auc", 1, 3) or "withheld"
+        for name in targets_of(table):
+            why = not row["withheld"] and row[f"{name}_withheld"]
+            cells[shown_fpr(name)] = _shown(row, name, 100, 1) or ("withheld" if why else "")
         cells["corrected p"] = _p(row["p_corrected"])
-        cells["above blind"] = _shown(row, "above_blind", 1, 3)
         cells["p of a claim"] = _p(row["p_claim"])
+        cells["above blind"] = _shown(row, "above_blind", 1, 3)
         rows.append(cells)
     shown = pd.DataFrame(rows)
     return shown.loc[:, [bool((shown[name] != "").any()) for name in shown.columns]]
+
+
+def targets_of(table: pd.DataFrame) -> list[str]:
+    """The columns that hold a TPR at an FPR, without what belongs to them.
+
+    >>> targets_of(pd.DataFrame(columns=["tpr_at_0.1", "tpr_at_0.1_low", "tpr_at_0.1_threshold"]))
+    ['tpr_at_0.1']
+    """
+    names = [n.removesuffix("_threshold") for n in table.columns if n.startswith("tpr_at_")]
+    return list(dict.fromkeys(n for n in names if n.count("_") == 2))
+
+
+def shown_fpr(name: str) -> str:
+    """Such a column as its heading.
+
+    >>> shown_fpr("tpr_at_0.01")
+    'TPR at 1 % FPR'
+    """
+    return f"TPR at {100 * float(name.removeprefix('tpr_at_')):g} % FPR"
 
 
 def _row(kind: str, result: ScoreResult) -> dict[str, Any]:
