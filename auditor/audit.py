@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.config import AuditConfig, changed, make_config
 from auditor.errors import AuditError, ConfigError, RunError
 from auditor.offline import offline
 from auditor.progress import Quiet
-from auditor.store import Run, load_run, open_for_writing
+from auditor.store import Run, RunWriter, load_run, open_for_writing
+
+if TYPE_CHECKING:
+    from auditor.stages.context import Context
 
 STAGES = ("sample", "score", "controls", "shortlist", "verify", "canaries", "report")
 SHARED = ("sample", "score")  # stages that workers share; the others are one pass over the run
@@ -24,6 +28,7 @@ def run_audit(
     until: str = "report",
     progress: Quiet | None = None,
     occasion: str | None = None,
+    judge: Callable[[RunWriter], None] | None = None,
     **settings: Any,
 ) -> Run:
     """Sample, score, rank, verify and report.
@@ -37,6 +42,7 @@ def run_audit(
     until : the last stage to run: sample, score, controls, shortlist, verify, canaries or report
     progress : what to tell progress to; nothing by default
     occasion : when a schedule asked for it, in ISO 8601; kept in the manifest
+    judge : called once the tables are written; what it puts into manifest["judged"] is on the pages
     **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
 
     Returns
@@ -57,12 +63,14 @@ def run_audit(
         config = make_config(settings)
     elif settings:
         config = changed(config, settings)
+    from auditor.stages.context import Context
+
     path = Path(config.out or default_folder(config))
     network = offline() if config.offline else nullcontext()
     with network, open_for_writing(path, config) as run:
         if occasion is not None:
             run.manifest.setdefault("occasion", occasion)
-        _stages(config, run, until, progress or Quiet())
+        _stages(Context(config, run, progress or Quiet(), judge=judge), until)
     return load_run(path)
 
 
@@ -203,9 +211,8 @@ def default_folder(config: AuditConfig) -> Path:
     return Path("runs") / f"{name.strip('-.') or 'model'}-{config.digest}"
 
 
-def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
+def _stages(context: Context, until: str) -> None:
     from auditor.stages.about import command_line, now, software
-    from auditor.stages.context import Context
     from auditor.stages.controls import check_controls, controls_due, score_controls
     from auditor.stages.exposing import check_canaries, expose
     from auditor.stages.known_truth import check_truth
@@ -215,10 +222,10 @@ def _stages(config: AuditConfig, run, until: str, progress: Quiet) -> None:
     from auditor.stages.shortlisting import shortlist
     from auditor.stages.verification import check_corpus, is_due, verify
 
+    config, run = context.config, context.run
     if "begun" not in run.manifest:
         run.manifest |= {"begun": now(), "command": command_line()}
     run.manifest["versions"] = software()
-    context = Context(config, run, progress)
     steps = {
         "sample": sample,
         "score": score,

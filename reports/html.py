@@ -1,5 +1,8 @@
 """An audit's report as one HTML file."""
 
+import re
+from dataclasses import replace
+
 import pandas as pd
 from markupsafe import Markup
 
@@ -16,6 +19,7 @@ from reports.tables import percent, table2
 __all__ = ["ReportPage", "render_report"]
 
 _N_STATIC = 20  # candidates shown where scripts do not run
+_UNIT = re.compile(r"(?<=\d) (?=(?:bytes?|[kMGT]B|%)(?!\w))")
 _STATIC = ("sample_id", "strategy", "verdict", "match_n_tokens", "n_documents", "doc_id", "text")
 
 
@@ -45,7 +49,7 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
     return render(
         "report.html.j2",
         scripts=("tools.js", "opened.js", "browser.js"),
-        report=report,
+        report=replace(report, headline=[_unbroken(s) for s in report.headline]),
         tables=tables,
         table2=table2(report.summary),
         definitions=[(s, definition(s)) for s in dict.fromkeys(report.summary["score"])],
@@ -60,6 +64,11 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         n_candidates=len(report.candidates),
         n_controls=int(report.candidates["best_rank"].isna().sum()),
     )
+
+
+def _unbroken(sentence: str) -> str:
+    """A sentence in which a line may not end between a number and its unit."""
+    return _UNIT.sub("\u00a0", sentence)
 
 
 def _tables(candidates: pd.DataFrame) -> dict[str, tuple]:

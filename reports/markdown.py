@@ -6,6 +6,7 @@ import pandas as pd
 
 from reports.content import content_table
 from reports.escaping import visible
+from reports.outcome import ShownOutcome
 from reports.privacy.candidates import personal_table
 from reports.report_page import ReportPage, masked, with_personal
 from reports.tables import table2
@@ -33,6 +34,7 @@ def render_markdown(report: ReportPage) -> str:
     report, _, _ = masked(report)
     parts = [f"## {escape(report.title)}"]
     parts += [f"> **{escape(sentence)}**" for sentence in report.incomplete]
+    parts += _outcome(report.outcome)
     parts += [escape(sentence) for sentence in report.headline]
     parts.append(_table("Found verbatim, of chosen", table2(report.summary).reset_index()))
     for title, section in (
@@ -69,6 +71,21 @@ def escape(text: str) -> str:
     """
     shown = visible(text, double_backslash=False)
     return _SPECIAL.sub(r"\\\1", shown.replace("&", "&amp;")).replace("@", "&#64;")
+
+
+def _outcome(outcome: ShownOutcome) -> list[str]:
+    """Gates and what changed since the run before; what failed stands in bold."""
+    parts = [f"**{escape(outcome.heading)}.** {escape(outcome.why)}".strip()]
+    lines = [f"{gate.name} {gate.word}: {gate.sentence}" for gate in outcome.gates]
+    parts.append(
+        "\n".join(
+            f"- {escape(line)}" if gate.passed else f"- **{escape(line)}**"
+            for gate, line in zip(outcome.gates, lines, strict=True)
+        )
+    )
+    return [part for part in (parts if outcome.heading else []) if part] + (
+        [escape(outcome.since)] if outcome.since else []
+    )
 
 
 def _listed(title: str, sentences: list[str]) -> list[str]:

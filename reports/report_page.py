@@ -7,6 +7,7 @@ import pandas as pd
 
 from reports.calibration_section import CalibrationSection
 from reports.claims_section import ClaimsSection
+from reports.outcome import ShownOutcome
 from reports.privacy import Item
 from reports.privacy.candidates import (
     OTHER_TEXTS,
@@ -39,6 +40,8 @@ class ReportPage:
         Prefixes and how the model continued them; any columns, the first 100 rows are shown.
     incomplete : list of str
         What is missing of the audit; it stands first on the page.
+    outcome : ShownOutcome
+        Its gates, and what changed since the run before; on the first screen, if there is any.
     reveal : bool
         Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
     personal : list a row of `candidates` of Item, optional
@@ -67,6 +70,7 @@ class ReportPage:
     extracted: pd.DataFrame | None = None
     repeat: str = "auditor audit audit.toml"
     incomplete: Sequence[str] = ()
+    outcome: ShownOutcome = field(default_factory=ShownOutcome)
     reveal: bool = False
     personal: Sequence[Sequence[Item]] | None = None
     attention: Collection[str] = ()
@@ -125,6 +129,7 @@ def masked(report: ReportPage) -> tuple[ReportPage, list[list[Item]], Masks | No
         not_claimed=[hide(s) for s in report.not_claimed],
         notices=[hide(s) for s in report.notices],
         incomplete=[hide(s) for s in report.incomplete],
+        outcome=report.outcome.hidden(hide),
         about=[(hide(label), hide(value)) for label, value in report.about],
         command=hide(report.command),
         config_toml=hide(report.config_toml),

@@ -6,9 +6,9 @@ from histories import lists, nothing, passage, planted_run
 
 from auditor.config import make_config
 from auditor.errors import ConfigError, GateError, RunError
+from auditor.outcomes import check
 from auditor.scheduling.asked import Gates
 from auditor.scheduling.gates import compare_with_last, judge
-from auditor.scheduling.outcomes import check
 
 
 def decided(run, **gates):

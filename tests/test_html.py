@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.html import ReportPage, render_report
+from reports.outcome import ShownGate, ShownOutcome
 from reports.payload import ALPHABET, candidates_json, pack
 
 HOSTILE = [
@@ -79,6 +80,7 @@ def report_of(texts, **changes):
         "headline": [sentence, "Second."],
         "not_claimed": [sentence],
         "notices": [sentence],
+        "outcome": ShownOutcome([ShownGate("max_verified", False, "failed", sentence)], sentence),
         "about": [(sentence, sentence)],
         "command": sentence,
         "config_toml": sentence,
@@ -318,6 +320,7 @@ def test_a_thousand_candidates_of_256_tokens_stay_under_three_megabytes():
     candidates["token_rank"] = [rng.geometric(0.05, 256).tolist() for _ in texts]
     about = dict.fromkeys(("title", "command", "config_toml"), "x")
     lists = {name: ["x"] for name in ("headline", "not_claimed", "notices")}
+    lists["outcome"] = ShownOutcome()
     page = render_report(report_of(texts, candidates=candidates, about=[], **about, **lists))
     assert len(page.encode()) < 3_000_000
 

@@ -16,6 +16,7 @@ from auditor.errors import RunError
 from auditor.store import load_run
 from reports.drawings import draw_figures, figure_files
 from reports.markdown import escape, render_markdown
+from reports.outcome import ShownGate, ShownOutcome
 from reports.privacy import Item
 from reports.ranks import precision_at_rank, precision_at_rank_figure
 
@@ -76,12 +77,18 @@ def test_markdown_holds_counts_and_no_candidate():
             ["secret words"],
             **{n: ["plain"] for n in ("headline", "not_claimed", "notices")},
             title="Audit",
+            outcome=ShownOutcome(
+                [ShownGate("max_verified", False, "failed", "9 of 9; allowed 3.")],
+                "Since <x>: 1 passage new.",
+            ),
             about=[("Model", "m")],
             command="auditor audit --word joe@abc.org",
             config_toml="",
         )
     )
     assert "secret words" not in text
+    assert "**The gate failed.**\n\n- **max\\_verified failed: 9 of 9; allowed 3.**" in text
+    assert "Since \\<x\\>: 1 passage new." in text
     assert "| zlib | 1 of 1, 50.0 % (20.0–80.0) |" in text
     assert "j•••@•••.org" in text
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -323,6 +324,57 @@ def test_a_gate_that_fails_is_exit_code_3_now_and_when_asked_again(tmp_path):
         ("max_personal_data", True),
     ]
     assert audited.err.splitlines()[-1].startswith("auditor: Gate max_verified failed: ")
+
+
+def first_screen(folder):
+    """What a run's page says of gates and of the run before."""
+    (section,) = re.findall(
+        r'<section class="outcome.*?</section>', (folder / "report.html").read_text(), re.DOTALL
+    )
+    return " ".join(re.sub("<[^>]*>", " ", section).split())
+
+
+def test_the_page_says_what_gates_and_the_run_before_say_and_keeps_it(tmp_path):
+    file = small_audit(tmp_path, gates='[gates]\nno_new_passages_since = "last"\n')
+    first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
+    assert command("audit", file, "--out", first).code == 0
+    assert first_screen(first).startswith("The gate holds no_new_passages_since holds: there is no")
+    set_back(first, "2026-01-01T03:00+00:00")
+    know(tmp_path, load_run(first).samples(["text"])["text"].tolist()[:2])
+    assert command("audit", file, "--out", second).code == 3
+    new = load_run(second).manifest["judged"]["since"]["new"]
+    said = (
+        f"The gate failed no_new_passages_since failed: {new} passages are new since {first}; "
+        f"allowed none. Since {first} (2026-01-01): {new} passages new, 0 gone, 0 unchanged."
+    )
+    assert new >= 2
+    assert first_screen(second) == said
+    assert "**The gate failed.**" in (second / "report.md").read_text()
+    (second / "report.html").unlink()
+    assert command("report", second).code == 0
+    assert first_screen(second) == said
+    # Looked up in other training text it is another finding, and nobody has judged it.
+    assert command("verify", second, "--corpus", __file__).code == 0
+    assert 'class="outcome' not in (second / "report.html").read_text()
+
+
+def test_gates_that_cannot_be_decided_leave_a_whole_run_whose_page_says_why(tmp_path):
+    file = small_audit(tmp_path, gates='[gates]\nno_new_passages_since = "last"\n')
+    first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
+    assert command("audit", file, "--out", first).code == 0
+    set_back(first, "2026-01-01T03:00+00:00")
+    (first / "candidates.parquet").write_bytes(b"")
+    ended = command("audit", file, "--out", second)
+    assert ended.code == 1
+    assert load_run(second).complete
+    assert first_screen(second).startswith("Not compared, and no gate decided ")
+    assert "candidates.parquet" in first_screen(second)
+
+
+def set_back(folder, when):
+    """Let a run have begun at another time."""
+    file = folder / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "begun": when}))
 
 
 @pytest.mark.parametrize(

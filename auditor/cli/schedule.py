@@ -91,7 +91,7 @@ def _foreground(plan):
 
 def _once(plan) -> None:
     """What is due; where nothing is, what the last run's gates said stands."""
-    from auditor.scheduling.outcomes import check
+    from auditor.outcomes import check
     from auditor.scheduling.signals import interruptible
 
     work = _foreground(plan)

@@ -7,10 +7,10 @@ from typing import Any
 
 from attacks.limits import Interval, is_past
 from auditor.finetuning.run_comparison import compare_runs
+from auditor.outcomes import Decision, Since
 from auditor.scheduling.asked import Gates
 from auditor.scheduling.figures import Found, exposure, personal_data, precision, verified
 from auditor.scheduling.history import last_before
-from auditor.scheduling.outcomes import Decision, Since
 from auditor.store import Run
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from auditor.errors import AuditError
-from auditor.scheduling.outcomes import Decision, Since, read_decisions, read_since
+from auditor.outcomes import Decision, Since, read_outcome
 from auditor.stages.context import TARGET
 from auditor.store import Run, load_run
 
@@ -123,8 +123,7 @@ def _entry(path: Path) -> Entry:
     manifest = run.manifest
     models = manifest.get("models")
     target = models.get(TARGET) if isinstance(models, dict) else None
-    judged = manifest.get("judged")
-    judged = judged if isinstance(judged, dict) else {}
+    outcome = read_outcome(manifest.get("judged"))
     return Entry(
         path,
         "complete" if run.complete else "incomplete",
@@ -135,6 +134,6 @@ def _entry(path: Path) -> Entry:
         begun=str(manifest.get("begun", "")),
         occasion=str(manifest.get("occasion", "")),
         weights=str(target.get("sha256", "")) if isinstance(target, dict) else "",
-        decisions=read_decisions(judged.get("gates")),
-        since=read_since(judged.get("since")),
+        decisions=outcome.decisions,
+        since=outcome.since,
     )

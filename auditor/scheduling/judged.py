@@ -12,12 +12,12 @@ from auditor.audit import run_audit
 from auditor.config import AuditConfig
 from auditor.errors import AuditError
 from auditor.offline import offline
+from auditor.outcomes import Decision, Since, check
 from auditor.progress import Quiet
 from auditor.scheduling.gates import compare_with_last, judge
 from auditor.scheduling.hooks import call_hooks, check_hooks
-from auditor.scheduling.outcomes import Decision, Since, check
 from auditor.stages.about import now
-from auditor.store import Run, load_run, open_for_writing
+from auditor.store import Run, RunWriter, load_run, open_for_writing
 
 
 @dataclass(frozen=True)
@@ -75,29 +75,58 @@ def audit_and_judge(
     """
     progress = progress or Quiet()
     check_hooks(config.notify)
+    court = _Court(config, progress)
     try:
-        run = run_audit(config, occasion=occasion, progress=progress)
-        since = _compare(run, config, progress)
-        decisions = judge(run, config.gates, since)
+        run = run_audit(config, occasion=occasion, progress=progress, judge=court.judge)
+        if court.error is not None:
+            raise court.error
     except AuditError as error:
         _tell(config, _failure(config, error, occasion), progress, is_trouble=True)
         raise
-    judged = Judged(run, decisions, since)
-    if not (decisions or since or config.notify.is_asked):
+    judged = Judged(run, court.decisions, court.since)
+    outcome = run.manifest.get("judged")
+    digest = _digest(judged)
+    if outcome is None or outcome["told"] == digest:
         return judged
-    before = run.manifest.get("judged")
-    told = before.get("told") if isinstance(before, dict) else None
-    outcome = _outcome(judged)
-    notes: tuple[str, ...] = ()
-    if told != outcome["told"]:
-        is_trouble = bool(judged.failed)
-        notes = _tell(config, _success(judged), progress, is_trouble=is_trouble)
-        if notes:  # not told, then: the same audit asked for again tries again
-            outcome |= {"hooks": list(notes), "told": None}
+    notes = _tell(config, _success(judged), progress, is_trouble=bool(judged.failed))
+    # What was not told is told when the same audit is asked for again.
+    outcome |= {"hooks": list(notes), "told": None} if notes else {"told": digest}
     with open_for_writing(run.path, run.config) as writer:
         writer.manifest["judged"] = outcome
         writer.save()
-    return Judged(load_run(run.path), decisions, since, notes)
+    return Judged(load_run(run.path), court.decisions, court.since, notes)
+
+
+class _Court:
+    """Judges a run between its tables and its pages, which show what it says.
+
+    since, decisions : what it says, once it was asked
+    error : why it could not; the run is brought to its end all the same
+    """
+
+    def __init__(self, config: AuditConfig, progress: Quiet):
+        self.config, self.progress = config, progress
+        self.since: Since | None = None
+        self.decisions: tuple[Decision, ...] = ()
+        self.error: AuditError | None = None
+
+    def judge(self, run: RunWriter) -> None:
+        """Decide, and put it into the run's manifest."""
+        before = run.manifest.pop("judged", None)
+        why = {}
+        try:
+            self.since = _compare(run, self.config, self.progress)
+            self.decisions = judge(run, self.config.gates, self.since)
+        except AuditError as error:
+            self.error, why = error, {"why": str(error)}
+        if self.decisions or self.since or self.error or self.config.notify.is_asked:
+            run.manifest["judged"] = {
+                "gates": [asdict(d) for d in self.decisions],
+                "since": None if self.since is None else asdict(self.since),
+                "told": before.get("told") if isinstance(before, dict) else None,
+                **why,
+            }
+        run.save()
 
 
 def _compare(run: Run, config: AuditConfig, progress: Quiet) -> Since | None:
@@ -111,16 +140,12 @@ def _compare(run: Run, config: AuditConfig, progress: Quiet) -> Since | None:
         return None
 
 
-def _outcome(judged: Judged) -> dict[str, Any]:
-    """What the manifest keeps: the gates, the comparison, and a digest of what hooks were told."""
+def _digest(judged: Judged) -> str:
+    """Of what hooks are told: the same outcome is told once."""
     gates = [asdict(d) for d in judged.decisions]
     since = None if judged.since is None else asdict(judged.since)
     told = json.dumps([gates, since], sort_keys=True)
-    return {
-        "gates": gates,
-        "since": since,
-        "told": hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest(),
-    }
+    return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _tell(

@@ -20,6 +20,7 @@ def about(run: Run) -> list[tuple[str, str]]:
     m, config = run.manifest, run.config
     target = m.get("models", {}).get(TARGET, {})
     rows = [
+        ("Begun", m.get("begun", "unknown")),
         ("Model", f"{config.model}, {target.get('parameters', 0):,} parameters"),
         ("Weights", f"sha256 {target.get('sha256', '?')[:16]}…, sampled in {target.get('dtype')}"),
     ]
@@ -39,7 +40,6 @@ def about(run: Run) -> list[tuple[str, str]]:
         once = ", a run of one character counted once"
         rows.append(("Counts as verbatim", f"an exact overlap of at least {least}{once}{but}"))
     rows.append(("Seed", str(config.seed)))
-    rows.append(("Begun", m.get("begun", "unknown")))
     rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.get("versions", {}).items())))
     spent = {k: v["seconds"] for k, v in m["stages"].items() if k != "report"}
     rows.append(("Time", ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())))

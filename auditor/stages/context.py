@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,13 +24,15 @@ TARGET = "target"
 class Context:
     """One run at work. `model(TARGET)` or `model(NAME)` loads a model when it is first needed.
 
-    With `workers`, shards are made by them, and models are loaded there.
+    With `workers`, shards are made by them, and models are loaded there. `judge` is called between
+    the tables and the pages, which show what it puts into the manifest.
     """
 
     config: AuditConfig
     run: RunWriter
     progress: Quiet
     workers: Workers | None = None
+    judge: Callable[[RunWriter], None] | None = None
     _models: dict = field(default_factory=dict)
     _stage: str = ""
 

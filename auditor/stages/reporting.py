@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from auditor.auditfile import to_toml
+from auditor.outcomes import Outcome, read_outcome
 from auditor.stages.about import about
 from auditor.stages.assembling import assemble
 from auditor.stages.claims import Claims, make_claims, with_claims, with_p_values, write_claims
@@ -22,6 +23,7 @@ from reports.drawings import draw_figures, figure_files
 from reports.headline import headline, known_truth, not_claimed
 from reports.html import ReportPage, render_report
 from reports.markdown import render_markdown
+from reports.outcome import ShownGate, ShownOutcome
 from reports.privacy import Item
 from reports.privacy.candidates import mask_candidates
 from reports.tables import summarize, write_csv
@@ -50,6 +52,8 @@ def report(context: Context) -> None:
         run.write_bytes("summary.csv", as_csv(summary))
         write_claims(run, claims)
         run.manifest["revealed"] = config.reveal
+        if context.judge is not None:
+            context.judge(run)
         page = make_page(
             run, candidates, summary, claims, personal=made.personal, reveal=config.reveal
         )
@@ -91,6 +95,7 @@ def make_page(
         ],
         not_claimed=not_claimed(candidates),
         notices=run.notes(),
+        outcome=_shown(read_outcome(run.manifest.get("judged"))),
         about=about(run),
         command=run.manifest.get("command") or "run_audit(...), called from Python",
         incomplete=stands.sentences(run.path),
@@ -108,6 +113,15 @@ def make_page(
             summary, claims.strategies, claims.discovery, claims.comparisons, claims.costs
         ),
         calibration=calibration_section(claims.calibration),
+    )
+
+
+def _shown(outcome: Outcome) -> ShownOutcome:
+    """Gates and comparison as the page has them: sentences."""
+    return ShownOutcome(
+        gates=[ShownGate(d.gate, d.passed, d.word, f"{d.sentence}.") for d in outcome.decisions],
+        since="" if outcome.since is None else str(outcome.since),
+        why=outcome.why,
     )
 
 

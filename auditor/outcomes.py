@@ -25,14 +25,18 @@ class Decision:
     low: float | None = None
     high: float | None = None
 
-    def __str__(self) -> str:
-        """One line, without its full stop."""
+    @property
+    def word(self) -> str:
+        """ "failed", "holds", or how it holds."""
         if not self.passed:
-            return f"gate {self.gate} failed: {self.sentence}"
+            return "failed"
         # Past the limit by its value, but not by more than luck explains.
         is_near = isinstance(self.limit, int | float) and (self.value or 0) > self.limit
-        how = "holds, by its interval alone" if is_near else "holds"
-        return f"gate {self.gate} {how}: {self.sentence}"
+        return "holds, by its interval alone" if is_near else "holds"
+
+    def __str__(self) -> str:
+        """One line, without its full stop."""
+        return f"gate {self.gate} {self.word}: {self.sentence}"
 
 
 def check(decisions: Iterable[Decision]) -> None:
@@ -97,6 +101,30 @@ def read_since(there: Any) -> Since | None:
     >>> read_since(None)
     """
     return Since(**there) if _is_one(there, _SINCE) else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a manifest says of a run's gates: `why` is what kept them from being decided."""
+
+    decisions: tuple[Decision, ...] = ()
+    since: Since | None = None
+    why: str = ""
+
+
+def read_outcome(there: Any) -> Outcome:
+    """The outcome that a manifest holds; nothing of what cannot be what was written.
+
+    >>> read_outcome({"gates": [], "since": None})
+    Outcome(decisions=(), since=None, why='')
+    """
+    there = there if isinstance(there, dict) else {}
+    why = there.get("why")
+    return Outcome(
+        read_decisions(there.get("gates")),
+        read_since(there.get("since")),
+        why if isinstance(why, str) else "",
+    )
 
 
 _NUMBER = (int, float)

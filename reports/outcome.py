@@ -1,0 +1,65 @@
+"""Whether a run kept its limits, and what changed since the last: what a page says first."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class ShownGate:
+    """One limit.
+
+    name : as the audit file has it
+    passed : whether the run kept it
+    word : "holds", "failed", or how it holds
+    sentence : the figure, its interval and what is allowed
+    """
+
+    name: str
+    passed: bool
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ShownOutcome:
+    """The gates of a run and the comparison with the one before.
+
+    gates : in the order in which they were asked
+    since : a sentence on passages new, gone and unchanged; "" = there was nothing to compare with
+    why : what kept the gates from being decided, a sentence; "" = nothing did
+    """
+
+    gates: Sequence[ShownGate] = ()
+    since: str = ""
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to say."""
+        return bool(self.gates or self.since or self.why)
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether a gate failed, or could not be decided."""
+        return bool(self.why) or not all(gate.passed for gate in self.gates)
+
+    @property
+    def heading(self) -> str:
+        """All gates in a few words; "" where none was asked.
+
+        >>> held = ShownGate("max_verified", True, "holds", "1 of 9; allowed 3.")
+        >>> ShownOutcome([held]).heading, ShownOutcome([held] * 2).heading
+        ('The gate holds', 'All 2 gates hold')
+        >>> ShownOutcome([held, ShownGate("max_precision", False, "failed", "")]).heading
+        '1 of 2 gates failed'
+        """
+        if self.why:
+            return "Not compared, and no gate decided"
+        n, n_failed = len(self.gates), sum(not gate.passed for gate in self.gates)
+        if n_failed:
+            return "The gate failed" if n == 1 else f"{n_failed} of {n} gates failed"
+        return "" if not n else "The gate holds" if n == 1 else f"All {n} gates hold"
+
+    def hidden(self, hide: Callable[[str], str]) -> "ShownOutcome":
+        """The same with its sentences masked."""
+        gates = [replace(gate, sentence=hide(gate.sentence)) for gate in self.gates]
+        return ShownOutcome(gates, hide(self.since), hide(self.why))
