@@ -1,12 +1,15 @@
-"""Seconds to write a report of many candidates, and the page's size.
+"""Seconds to write a report of many candidates, the page's size, and how fast it is to use.
 
-python -m benchmarks.report [--candidates 5000]
+python -m benchmarks.report [--candidates 5000] [--browser]
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -55,8 +58,8 @@ def candidates_of(n: int, seed: int = 0) -> pd.DataFrame:
     return frame.assign(match_end=pd.array(np.full(n, 160), dtype="Int64"))
 
 
-def page_of(candidates: pd.DataFrame) -> ReportPage:
-    """The page of such candidates, with its summary."""
+def page_of(candidates: pd.DataFrame, personal: list) -> ReportPage:
+    """The page of such candidates, with its summary and where their personal data is."""
     n = len(candidates)
     lists = [("top-n", score, n, 0, n, 0) for score in (*_SCORES, CONTROL)]
     columns = ["strategy", "score", "n_samples", "n_undefined", "n_chosen"]
@@ -72,32 +75,103 @@ def page_of(candidates: pd.DataFrame) -> ReportPage:
         summary=summarize(candidates, counts),
         scores=candidates[["sample_id", "strategy", "nll", "zlib_bits"]],
         candidates=candidates,
+        personal=personal,
     )
 
 
-def main() -> None:
-    """Print seconds of each step and megabytes of the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--candidates", type=int, default=5000)
-    n = parser.parse_args().candidates
-    print(describe())
+class Laps:
+    """Prints what each step took, by the clock and of the processor."""
+
+    def __init__(self) -> None:
+        self.begun = self.last = (time.perf_counter(), time.process_time())
+
+    def __call__(self, what: str, *, since: tuple[float, float] | None = None) -> None:
+        now = (time.perf_counter(), time.process_time())
+        wall, used = (b - a for a, b in zip(since or self.last, now, strict=True))
+        print(f"{what:<44} {wall:6.2f} s, {used:6.2f} s of processor time")
+        self.last = now
+
+
+def written(n: int) -> str:
+    """A page of n candidates; prints what each step of a report takes."""
     frame = candidates_of(n)
-    begun = time.perf_counter()
-
-    def lap(what: str) -> None:
-        print(f"{what:<44} {time.perf_counter() - begun:6.2f} s since the start")
-
+    lap = Laps()
     found = find_in_candidates(frame)
     counts = count_personal(frame, found, kinds=kinds_looked_for(names=False))
-    page = page_of(frame.assign(**{str(name): counts[name] for name in counts.columns}))
     lap("personal data found and counted")
+    page = page_of(frame.assign(**{str(name): counts[name] for name in counts.columns}), found)
     drawings = draw_figures(page)
+    lap("figures drawn")
     html = render_report(page, drawings)
     lap(f"report.html, {len(html.encode()) / 1e6:.1f} MB")
     render_markdown(page)
     lap("report.md")
     n_bytes = sum(map(len, figure_files(drawings).values()))
     lap(f"figures in three formats, {n_bytes / 1e6:.1f} MB")
+    lap("all of it", since=lap.begun)
+    return html
+
+
+# What a reader does, and what the page is asked for it. Each ends when the change is painted.
+_DONE = (
+    ("sorted by score", "document.querySelector(\"th[data-key='score'] button\").click()"),
+    ("sorted by text", "document.querySelector(\"th[data-key='text'] button\").click()"),
+    ("filtered by verdict", "choose('f-verdict', '0', 'change')"),
+    ("searched for two words, the first time", "choose('f-text', 'on the', 'input')"),
+    ("searched for two others", "choose('f-text', 'was it', 'input')"),
+    ("turned to the last page", "document.querySelector('.pager button:last-child').click()"),
+    ("opened a candidate", "document.querySelector('#rows .row button').click()"),
+)
+_TIMED = """
+const done = arguments[arguments.length - 1];
+const choose = (id, value, event) => {
+  const field = document.getElementById(id);
+  field.value = value;
+  field.dispatchEvent(new Event(event, {bubbles: true}));
+};
+const rows = document.getElementById('rows'), begun = performance.now();
+const watch = new MutationObserver(() => {
+  watch.disconnect();
+  requestAnimationFrame(() => setTimeout(() => done(performance.now() - begun)));
+});
+watch.observe(rows, {childList: true, subtree: true});
+%s;
+"""
+
+
+def in_browser(html: str) -> None:
+    """Print how long the page takes to open in a headless Chromium, and to do what is asked."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1360,1000"):
+        options.add_argument(flag)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report.html"
+        file.write_text(html, encoding="utf-8")
+        driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        try:
+            driver.get(file.as_uri())
+            opened = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
+            print(f"{'opened, to the end of loading':<44} {driver.execute_script(opened):6.0f} ms")
+            for what, code in _DONE:
+                took = driver.execute_async_script(_TIMED % code)
+                print(f"{what:<44} {took:6.0f} ms")
+        finally:
+            driver.quit()
+
+
+def main() -> None:
+    """Print seconds of each step, megabytes of the page, and milliseconds in a browser."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=5000)
+    parser.add_argument("--browser", action="store_true", help="open the page in Chromium as well")
+    asked = parser.parse_args()
+    print(describe())
+    html = written(asked.candidates)
+    if asked.browser:
+        in_browser(html)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ at about one character each: length, log-probability in tenths of a nat, and ran
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -43,15 +44,16 @@ def pack(numbers: Iterable[int]) -> str:
     >>> pack([0, 59, 60, 61, 1259, 1260])
     '0xy0z0[xyy0'
     """
-    out = []
-    for number in numbers:
-        rest = int(number)
-        while rest >= _LAST:
-            more, digit = divmod(rest - _LAST, _BASE)
-            out.append(ALPHABET[_LAST + digit])
-            rest = more
-        out.append(ALPHABET[rest])
-    return "".join(out)
+    return "".join(map(_packed, numbers))
+
+
+@lru_cache(maxsize=1 << 16)  # a page has over a million numbers, and few that differ
+def _packed(number: int) -> str:
+    out, rest = "", number
+    while rest >= _LAST:
+        rest, digit = divmod(rest - _LAST, _BASE)
+        out += ALPHABET[_LAST + digit]
+    return out + ALPHABET[rest]
 
 
 def candidates_json(
@@ -151,8 +153,8 @@ def _shown(row: dict, items: Sequence[Item]) -> dict:
         "end": int(place[row["match_end"]]) if has_match else None,
         "lengths": pack(np.diff(at).tolist()),
         # 0 stands for "no probability"; a token that is certain has 1.
-        "surprise": pack(_tenths(value) for value in _list(row.get("token_logprob"))),
-        "ranks": pack(max(int(value), 0) for value in _list(row.get("token_rank"))),
+        "surprise": pack(_tenths(_list(row.get("token_logprob")))),
+        "ranks": pack(np.maximum(np.array(_list(row.get("token_rank")), np.int64), 0).tolist()),
         # Start, end and kind of each piece of personal data.
         "personal": [[int(place[i.start]), int(place[i.end]), KINDS.index(i.kind)] for i in items],
     }
@@ -162,10 +164,11 @@ def _list(value: Sequence | np.ndarray | None) -> list:
     return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
-def _tenths(logprob: float) -> int:
-    if math.isnan(logprob):
-        return 0
-    return 1 + min(round(-10 * min(logprob, 0.0)), 9999) if math.isfinite(logprob) else 10_000
+def _tenths(logprobs: Sequence[float]) -> list[int]:
+    """Tenths of a nat and 1, at most 10,000; 0 where there is no probability."""
+    values = np.array(logprobs, dtype=np.float64)
+    tenths = 1 + np.rint(np.clip(-10 * values, 0, 9999))
+    return np.where(np.isnan(values), 0, tenths).astype(np.int64).tolist()
 
 
 def _places(raw: str, shown: str) -> np.ndarray:
