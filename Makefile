@@ -61,7 +61,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 # The same, and what checks the code.
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,notebooks,ray,dev]'
+	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,notebooks,names,ray,dev]'
 	$(WITHOUT_MORE) bertviz mpld3 xstatic-jquery
 	touch $@
 

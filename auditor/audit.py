@@ -135,7 +135,7 @@ def report_again(
     Parameters
     ----------
     path : the run's folder
-    changes : new values of controls, fdr, price_per_hour
+    changes : new values of controls, fdr, names, price_per_hour
     reveal : show personal data in the page and the CSV, and mark them as sensitive
 
     Returns
@@ -148,6 +148,7 @@ def report_again(
         If nothing is scored yet, or a file is not what the run wrote.
     """
     from auditor.damage import check_sizes
+    from auditor.personal_names import check_names
     from auditor.stages.context import Context
     from auditor.stages.controls import check_controls
     from auditor.stages.reporting import report
@@ -157,7 +158,9 @@ def report_again(
     check_sizes(run.path, run.manifest["shards"])
     config = make_config({**run.config.model_dump(), **changes})
     if config.identity() != run.config.identity():
-        check_controls(config)  # before the old lists are forgotten
+        if config.controls:
+            check_controls(config)  # before the old lists are forgotten
+        check_names(config)
         _change(Path(path), config, "controls", *(["controls/"] if "controls" in changes else []))
         run = load_run(path)
     config = config.model_copy(update={"out": str(path), "reveal": reveal})
@@ -212,6 +215,7 @@ def default_folder(config: AuditConfig) -> Path:
 
 
 def _stages(context: Context, until: str) -> None:
+    from auditor.personal_names import check_names
     from auditor.stages.about import command_line, now, software
     from auditor.stages.controls import check_controls, controls_due, score_controls
     from auditor.stages.exposing import check_canaries, expose
@@ -240,6 +244,7 @@ def _stages(context: Context, until: str) -> None:
     if controls_due(context):
         check_controls(config)
     check_truth(config)
+    check_names(config)
     check_canaries(config)
     if config.ray is not None or (config.workers or 1) > 1:
         from auditor.workers.sharing import Workers

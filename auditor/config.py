@@ -49,7 +49,7 @@ class AuditConfig(BaseModel):
     `strategy` (a table a strategy, for settings of its own and `preset`). `strategies` are names
     of presets or of such tables, or Strategy objects. `top` is 100, or all where there are fewer
     samples. `fdr` is 0.05 where there are `controls`; these are `verified` where there is `fdr` and
-    training text.
+    training text. `names` is a spaCy pipeline that looks for people.
     """
 
     model_config = STRICT
@@ -73,6 +73,7 @@ class AuditConfig(BaseModel):
     canaries: str | None = None
     controls: tuple[str, ...] = ()
     fdr: Annotated[float, Field(gt=0, lt=1)] | None = None
+    names: Annotated[str, Field(min_length=1)] | None = None
     shard_size: Positive = 512
     # How a run is made and what is made of it, not what it is: these leave the digest alone.
     offline: bool = False

@@ -167,8 +167,9 @@ def not_claimed(candidates: pd.DataFrame) -> list[str]:
     by_rules = (
         "Personal data is told by rules: forms, checksums, numbering plans. What no rule knows is "
         "not counted"
-        + ("" if "personal:name" in candidates else ", names among it")
+        + ("" if "personal:name" in candidates else ", names among it: they were not looked for")
         + "; what has the form may be invented or no one’s."
+        + (" Names are a tagger’s guess, which errs both ways." * ("personal:name" in candidates))
     )
     personal = [by_rules] if "n_personal" in candidates else []
     if (candidates["verdict"] == "not checked").all():

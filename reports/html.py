@@ -90,8 +90,9 @@ def _figures(drawings: dict[str, Drawing]) -> dict[str, Markup]:
 
 
 def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary without what repeats in every row of a strategy: that has its own section."""
-    return summary[[n for n in summary.columns if not str(n).startswith("strategy_")]]
+    """The summary without whole strategies and kinds of personal data: they have their sections."""
+    elsewhere = ("strategy_", "with_personal:")
+    return summary[[n for n in summary.columns if not str(n).startswith(elsewhere)]]
 
 
 def _truth_rows(table: pd.DataFrame) -> list[tuple[str, ...]]:

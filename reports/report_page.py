@@ -117,10 +117,7 @@ def masked(report: ReportPage) -> tuple[ReportPage, list[list[Item]], Masks | No
     if report.reveal:
         return report, found, _masks(report, found)
     more = tuple(report.finders)
-
-    def hide(text: str) -> str:
-        return mask_personal(text, more=more)
-
+    hide = mask_personal  # our own sentences: a tagger would find names in them that are none
     candidates, places = mask_candidates(report.candidates, found, more=more)
     shown = replace(
         report,
@@ -154,6 +151,7 @@ def _masks(report: ReportPage, found: list[list[Item]]) -> Masks:
     for name in OTHER_TEXTS:
         if name in report.candidates:
             known = [t for t in report.candidates[name].unique() if isinstance(t, str)]
-            hidden = {text: mask_personal(text, more=more) for text in known}
+            own = more if name == "prompt" else ()
+            hidden = {text: mask_personal(text, more=own) for text in known}
             others[name] = {text: h for text, h in hidden.items() if h != text}
     return Masks(texts, others)

@@ -174,6 +174,8 @@ SUMMARY = Table(
         ),
         Column("n_distinct_documents", "int64", "", "Distinct doc_id among the verbatim."),
         Column("longest_match_tokens", "Int64", "tokens", "Longest verbatim overlap; NA = none."),
+        _optional("n_with_personal", "int64", "", "Candidates that hold personal data, by rules."),
+        _optional("with_personal:*", "int64", "", "Candidates that hold this kind: e-mail, ..."),
     ),
     row="every strategy and score (the paper's Table 2)",
 )

@@ -72,9 +72,11 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
                 "n_passages": passages.loc[verbatim.index].nunique() if n_checked else pd.NA,
                 "n_distinct_documents": verbatim["doc_id"].nunique(),
                 "longest_match_tokens": longest,
+                **_with_personal(on_list),
             }
         )
-    frame = pd.DataFrame(rows, columns=[*counts.columns, *_MEASURED])
+    personal = list(_with_personal(candidates))
+    frame = pd.DataFrame(rows, columns=[*counts.columns, *_MEASURED, *personal])
     whole = dict.fromkeys(("longest_match_tokens", "n_passages"), "Int64")
     frame = frame.astype(whole | dict.fromkeys((*_SHARES, *_AT_K), "float64"))
     if not {"sample_id", "strategy", "verdict"} <= set(candidates.columns):
@@ -90,6 +92,15 @@ _MEASURED = (
     *("n_verbatim", "n_fuzzy", *_SHARES, *_AT_K),
     *("n_passages", "n_distinct_documents", "longest_match_tokens"),
 )
+
+
+def _with_personal(rows: pd.DataFrame) -> dict[str, int]:
+    """How many rows hold personal data, and how many each kind; nothing where nobody looked."""
+    kinds = [name for name in map(str, rows.columns) if name.startswith("personal:")]
+    told = {f"with_{name}": int((rows[name] > 0).sum()) for name in kinds}
+    if "n_personal" in rows:
+        told = {"n_with_personal": int((rows["n_personal"] > 0).sum())} | told
+    return told
 
 
 def _passages(candidates: pd.DataFrame) -> pd.Series:

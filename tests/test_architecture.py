@@ -37,6 +37,8 @@ ONLY_IN = {
     "cronsim": ("auditor/scheduling/cron.py",),
     "tenacity": ("auditor/scheduling/hooks.py",),
     "requests": ("auditor/scheduling/hooks.py",),
+    "presidio_analyzer": ("auditor/personal_names.py",),
+    "spacy": ("auditor/personal_names.py",),
     "jinja2": ("reports/",),
     "markupsafe": ("reports/",),
     "matplotlib": ("reports/",),

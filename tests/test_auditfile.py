@@ -45,6 +45,7 @@ OTHER = {
     "truth": "truth.parquet",
     "controls": ["held-out"],
     "fdr": 0.1,
+    "names": "en_core_web_sm",
     "canaries": "canaries.json",
     "shard_size": 511,
     "offline": True,

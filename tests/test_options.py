@@ -142,6 +142,7 @@ FLAGS = {
     "--reveal": ([], "reveal", True),
     "--canaries": (["c"], "canaries", "c"),
     "--controls": (["h"], "controls", ("h",)),
+    "--names": (["en_core_web_sm"], "names", "en_core_web_sm"),
     "--fdr": (["0.1", "--controls", "h"], "fdr", 0.1),
     "--price-per-hour": (["2.5"], "price_per_hour", 2.5),
     "--seed": (["4"], "seed", 4),

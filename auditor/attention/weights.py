@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from auditor.errors import ModelError, RunError
 from auditor.language_models.loading import load_model
+from auditor.personal_names import finders
 from auditor.stages.shortlisting import SAMPLES
 from auditor.store import Run
 from reports.escaping import visible
 from reports.privacy import find_personal
+from reports.privacy.finding import Finder
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +76,18 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
         raise ModelError(
             f"{run.config.model} does not say what it attends to, so there is no attention to show."
         )
-    shown = _shown(model.vocabulary, taken, reveal=reveal)
+    more = finders(run.config)
+    shown = _shown(model.vocabulary, taken, reveal=reveal, more=more)
     return Weights(shown, list(answer.attentions), len(whole) - len(taken))
 
 
-def _shown(vocabulary, token_ids: list[int], *, reveal: bool) -> list[str]:
+def _shown(
+    vocabulary, token_ids: list[int], *, reveal: bool, more: Sequence[Finder] = ()
+) -> list[str]:
     """Each token as text; those that touch personal data as dots."""
     text = vocabulary.decode(token_ids)
     ends = vocabulary.token_ends(token_ids).tolist()
-    items = [] if reveal else find_personal(text)
+    items = [] if reveal else find_personal(text, more=more)
     shown = []
     for start, end in zip([0, *ends], ends, strict=False):
         hidden = any(item.start < end and start < item.end for item in items)

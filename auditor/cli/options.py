@@ -100,6 +100,9 @@ _FLAGS: list[Callable] = [
         "They hold lists at --fdr.  [default: verified, with --fdr]",
     ),
     click.option("--fdr", type=float, help="False share of such a list.  [default: 0.05]"),
+    click.option(
+        "--names", metavar="PIPELINE", help="Look for names of people as well, with this of spaCy."
+    ),
     click.option("--truth", metavar="PATH", help="A testbed's truth.parquet."),
     click.option("--canaries", metavar="FILE", help="Measure these, of `auditor canaries create`."),
     click.option("--seed", type=int, help="Decides every sample.  [default: 0]"),

@@ -73,6 +73,7 @@ def verify(run, as_json, **given) -> None:
     help="Held-out text, or `verified`, in place of the run's.",
 )
 @click.option("--fdr", type=float, help="False share of a list against it.  [default: 0.05]")
+@click.option("--names", metavar="PIPELINE", help="Look for names of people, with this of spaCy.")
 @click.option("--price-per-hour", type=float, help="Of the machine: what a find costs in money.")
 @click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -84,6 +85,9 @@ def report(run, reveal, as_json, **given) -> None:
     others (--controls verified). Or else --controls names text of the same kind that the model was
     not trained on, and the samples are listed that score above it; the models judge that text, so
     they must be there.
+
+    With --names, an installed spaCy pipeline such as en_core_web_sm (extra `names`), names of
+    people count as personal data, too.
 
     Personal data is masked in the page and in candidates.csv, unless --reveal is given; the next
     report masks it again. Of an audit that was cut short, the report shows what there is so far.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import auditor
 from auditor.config import Decoding, Strategy
+from auditor.personal_names import told
 from auditor.stages.context import TARGET
 from auditor.store import Run
 
@@ -39,6 +40,8 @@ def about(run: Run) -> list[tuple[str, str]]:
         but = f", but for {' and '.join(config.normalize)}" if config.normalize else ""
         once = ", a run of one character counted once"
         rows.append(("Counts as verbatim", f"an exact overlap of at least {least}{once}{but}"))
+    if (names := told(config)) is not None:
+        rows.append(("Names", names))
     rows.append(("Seed", str(config.seed)))
     rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.get("versions", {}).items())))
     spent = {k: v["seconds"] for k, v in m["stages"].items() if k != "report"}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from auditor.auditfile import to_toml
 from auditor.outcomes import Outcome, read_outcome
+from auditor.personal_names import finders
 from auditor.stages.about import about
 from auditor.stages.assembling import assemble
 from auditor.stages.claims import Claims, make_claims, with_claims, with_p_values, write_claims
@@ -26,6 +27,7 @@ from reports.markdown import render_markdown
 from reports.outcome import ShownGate, ShownOutcome
 from reports.privacy import Item
 from reports.privacy.candidates import mask_candidates
+from reports.privacy.finding import Finder
 from reports.tables import summarize, write_csv
 
 
@@ -36,7 +38,8 @@ def report(context: Context) -> None:
     """
     run, config = context.run, context.config
     with context.timed("report"), context.progress.stage("reporting", 1, "pages") as bar:
-        made = assemble(context)
+        more = finders(config)
+        made = assemble(context, more)
         summary = summarize(made.candidates, made.counts)
         if config.price_per_hour is not None:
             run.manifest["price_per_hour"] = config.price_per_hour
@@ -47,7 +50,7 @@ def report(context: Context) -> None:
         run.write("summary.parquet", summary)
         shown = candidates
         if not config.reveal:
-            shown, _ = mask_candidates(shown, made.personal)
+            shown, _ = mask_candidates(shown, made.personal, more=more)
         run.write_bytes("candidates.csv", as_csv(shown))
         run.write_bytes("summary.csv", as_csv(summary))
         write_claims(run, claims)
@@ -55,7 +58,13 @@ def report(context: Context) -> None:
         if context.judge is not None:
             context.judge(run)
         page = make_page(
-            run, candidates, summary, claims, personal=made.personal, reveal=config.reveal
+            run,
+            candidates,
+            summary,
+            claims,
+            personal=made.personal,
+            reveal=config.reveal,
+            more=more,
         )
         drawings = draw_figures(page)
         for name, text in (
@@ -76,6 +85,7 @@ def make_page(
     *,
     personal: Sequence[Sequence[Item]],
     reveal: bool,
+    more: Sequence[Finder] = (),
 ) -> ReportPage:
     """All that the page shows, from the run's folder alone."""
     config, corpus = run.config, run.manifest.get("corpus", {})
@@ -100,6 +110,7 @@ def make_page(
         command=run.manifest.get("command") or "run_audit(...), called from Python",
         incomplete=stands.sentences(run.path),
         personal=personal,
+        finders=more,
         reveal=reveal,
         attention={
             Path(name).stem for name in run.manifest["shards"] if name.startswith("attention/")

@@ -115,6 +115,8 @@ def mask_candidates(
     candidates : DataFrame
     found : list a row of Item
         From `find_in_candidates`.
+    more : iterable of finders
+        Besides the rules, for prompts; what a document is called is left to the rules.
 
     Returns
     -------
@@ -145,7 +147,11 @@ def mask_candidates(
         for at, name in enumerate(("match_start", "match_end")):
             columns[name] = pd.array([span[at] for span in spans], dtype="Int64")
     columns |= _tokens(candidates, masked, found)
-    columns |= {n: _masked_texts(candidates[n], more) for n in OTHER_TEXTS if n in candidates}
+    columns |= {
+        n: _masked_texts(candidates[n], more if n == "prompt" else ())
+        for n in OTHER_TEXTS
+        if n in candidates
+    }
     return candidates.assign(**columns), [m.items for m in masked]
 
 

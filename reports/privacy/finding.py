@@ -36,7 +36,7 @@ def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
     ----------
     text : str
     more : iterable of finders
-        `reports.privacy.names.name_finder()`, for one.
+        Of names, for one: `auditor.personal_names`.
 
     Returns
     -------
