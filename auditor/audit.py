@@ -214,17 +214,33 @@ def default_folder(config: AuditConfig) -> Path:
     return Path("runs") / f"{name.strip('-.') or 'model'}-{config.digest}"
 
 
-def _stages(context: Context, until: str) -> None:
+def _check(context: Context) -> None:
+    """What is wrong with what was given is said before hours of sampling."""
     from auditor.personal_names import check_names
-    from auditor.stages.about import command_line, now, software
-    from auditor.stages.controls import check_controls, controls_due, score_controls
-    from auditor.stages.exposing import check_canaries, expose
+    from auditor.stages.controls import check_controls, controls_due
+    from auditor.stages.exposing import check_canaries
     from auditor.stages.known_truth import check_truth
+    from auditor.stages.verification import check_corpus, is_due
+
+    config = context.config
+    if is_due(context):
+        check_corpus(config)
+    if controls_due(context):
+        check_controls(config)
+    check_truth(config)
+    check_names(config)
+    check_canaries(config)
+
+
+def _stages(context: Context, until: str) -> None:
+    from auditor.stages.about import command_line, now, software
+    from auditor.stages.controls import score_controls
+    from auditor.stages.exposing import expose
     from auditor.stages.reporting import report
     from auditor.stages.sampling import sample
     from auditor.stages.scoring import score
     from auditor.stages.shortlisting import shortlist
-    from auditor.stages.verification import check_corpus, is_due, verify
+    from auditor.stages.verification import verify
 
     config, run = context.config, context.run
     if "begun" not in run.manifest:
@@ -239,13 +255,7 @@ def _stages(context: Context, until: str) -> None:
         "canaries": expose,
         "report": report,
     }
-    if is_due(context):  # what is wrong with the training text is said before hours of sampling
-        check_corpus(config)
-    if controls_due(context):
-        check_controls(config)
-    check_truth(config)
-    check_names(config)
-    check_canaries(config)
+    _check(context)
     if config.ray is not None or (config.workers or 1) > 1:
         from auditor.workers.sharing import Workers
 

@@ -171,8 +171,9 @@ def test_every_flag_reaches_the_config(monkeypatch, verb, flag):
         seen.append(config)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("auditor.audit.run_audit", caught)
+    # This one first: it is imported here, and must not take the caught one for its own.
     monkeypatch.setattr("auditor.scheduling.judged.run_audit", caught)
+    monkeypatch.setattr("auditor.audit.run_audit", caught)
     values, path, expected = FLAGS[flag]
     model = [] if flag == "--model" else ["--model", "m"]
     assert command(verb, *model, flag, *values).code == 130
