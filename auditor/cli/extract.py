@@ -201,9 +201,9 @@ def _for_reading(frame):
         return _coverage(frame)
     if "outcome" in frame:
         return _outcomes(frame)
-    shown = frame.copy()
-    if "slope" in shown:
-        shown = _joined(shown, "slope", "{:.3g} ({:.3g}–{:.3g})", 1)
+    if "n_guesses" in frame:
+        return _guesses(frame)
+    shown = _joined(frame, "slope", "{:.3g} ({:.3g}–{:.3g})", 1) if "slope" in frame else frame
     shown = shown.drop(columns=[name for name in _UNSHOWN if name in shown])
     return shown.apply(lambda column: [_cell(value, "–") for value in column])
 
@@ -247,6 +247,22 @@ def _coverage(frame):
     shown["tau"] = [f"{tau:g}" for tau in shown["tau"]]
     words = {"tau": "p_z", "n_chars": "characters", "longest_run": "longest run"}
     return shown.rename(columns={**words, "window_share": "with prefixes"}).astype(str)
+
+
+def _guesses(frame):
+    """Precision and recall of a benchmark's guesses, each with its interval."""
+    from pandas import DataFrame
+
+    from attacks.estimates import proportion
+
+    [row] = frame.to_dict("records")
+    cells = {
+        "examples": f"{row['n_examples']:,}",
+        "precision": str(proportion(row["n_correct"], row["n_guesses"])),
+        "recall": str(proportion(row["n_correct"], row["n_examples"])),
+        "recall at 100 errors": f"{100 * row['recall_at_100_errors']:.1f} %",
+    }
+    return DataFrame([cells])
 
 
 def _joined(frame, name: str, form: str, factor: int):

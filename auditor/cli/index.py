@@ -8,7 +8,7 @@ import click
 
 from auditor.cli.printing import plain, say
 
-_TEXT_FIELD = click.option("--text-field", help="The JSONL field that holds the text.")
+_TEXT_FIELD = click.option("--text-field", help="The field that holds the text.")
 _STRICT = click.option("--strict", is_flag=True, help="Stop at the first thing wrong in a file.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
