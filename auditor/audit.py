@@ -65,7 +65,7 @@ def run_audit(
         config = changed(config, settings)
     from auditor.stages.context import Context
 
-    path = Path(config.out or default_folder(config))
+    path = config.out or default_folder(config)
     network = offline() if config.offline else nullcontext()
     with network, open_for_writing(path, config) as run:
         if occasion is not None:
@@ -81,7 +81,7 @@ def verify_again(
 
     Parameters
     ----------
-    path : the run's folder
+    path : the run's folder, or its URL
     changes : new values of corpus, index, text_field, normalize, min_match_tokens, min_match_chars
 
     Returns
@@ -101,11 +101,11 @@ def verify_again(
             f"{path} has no training text to look in. Give it with --corpus PATH or --index DIR."
         )
     check_corpus(config)  # before the old matches are forgotten
-    _change(Path(path), config, "verify", "matches/")
+    _change(path, config, "verify", "matches/")
     return run_audit(config, progress=progress)
 
 
-def _change(path: Path, config: AuditConfig, stage: str, *files: str) -> None:
+def _change(path: str | Path, config: AuditConfig, stage: str, *files: str) -> None:
     """Make a run one of this config: what another config made of it is forgotten."""
     from auditor.stages.claims import TABLES
 
@@ -134,7 +134,7 @@ def report_again(
 
     Parameters
     ----------
-    path : the run's folder
+    path : the run's folder, or its URL
     changes : new values of controls, fdr, names, price_per_hour
     reveal : show personal data in the page and the CSV, and mark them as sensitive
 
@@ -155,18 +155,19 @@ def report_again(
     from auditor.stages.standing import standing
 
     run, changes = load_run(path), changes or {}
+    run.fetch()
     check_sizes(run.path, run.manifest["shards"])
     config = make_config({**run.config.model_dump(), **changes})
     if config.identity() != run.config.identity():
         if config.controls:
             check_controls(config)  # before the old lists are forgotten
         check_names(config)
-        _change(Path(path), config, "controls", *(["controls/"] if "controls" in changes else []))
+        _change(path, config, "controls", *(["controls/"] if "controls" in changes else []))
         run = load_run(path)
     config = config.model_copy(update={"out": str(path), "reveal": reveal})
     if standing(run).is_scored:
         return run_audit(config, progress=progress)
-    with open_for_writing(Path(path), run.config) as writer:
+    with open_for_writing(path, run.config) as writer:
         report(Context(config, writer, progress or Quiet()))
     return load_run(path)
 
@@ -178,7 +179,7 @@ def attention_again(
 
     Parameters
     ----------
-    path : the run's folder
+    path : the run's folder, or its URL
     sample_id : a candidate
     n_tokens : tokens to show; the page grows with their square
     reveal : show personal data in that page
@@ -202,10 +203,10 @@ def attention_again(
     title = f"Attention over {sample_id}"
     page = attention_page(weights, title=title, is_sensitive=reveal)
     name = f"attention/{sample_id}.html"
-    with open_for_writing(Path(path), run.config) as writer:
+    with open_for_writing(path, run.config) as writer:
         writer.write_bytes(name, page.encode("utf-8", "backslashreplace"))
     report_again(path, reveal=bool(run.manifest.get("revealed")))
-    return Path(path) / name
+    return run.path / name
 
 
 def default_folder(config: AuditConfig) -> Path:

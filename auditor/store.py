@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from auditor.claim_tables import ClaimTables
 from auditor.config import AuditConfig, make_config
 from auditor.damage import altered
+from auditor.elsewhere import Elsewhere, is_url, open_elsewhere
 from auditor.errors import AuditError, RunError
 from auditor.frames import read_columns, read_frame
 from auditor.manifest import FORMAT, MANIFEST, differences, read_manifest
@@ -34,8 +35,8 @@ class Run(ClaimTables):
     of their pages. `manifest` says what was asked and what ran.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]):
-        self.path, self.manifest = path, manifest
+    def __init__(self, path: Path, manifest: dict[str, Any], elsewhere: Elsewhere | None = None):
+        self.path, self.manifest, self.elsewhere = path, manifest, elsewhere
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "incomplete"
@@ -117,10 +118,14 @@ class Run(ClaimTables):
     def has(self, name: str) -> bool:
         """Whether a file of the run is there as the manifest knows it (by its size)."""
         known = self.manifest["shards"].get(name)
-        try:
-            return known is not None and (self.path / name).stat().st_size == known["bytes"]
-        except OSError:
+        if known is None:
             return False
+        with suppress(OSError):
+            if (self.path / name).stat().st_size == known["bytes"]:
+                return True
+        if self.elsewhere is None or not self.elsewhere.pull(name):
+            return False
+        return (self.path / name).stat().st_size == known["bytes"]
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file of the run, or some columns of it; checked as `Run` says."""
@@ -129,6 +134,7 @@ class Run(ClaimTables):
             # A page with another checksum than its own: the whole file is read, to say what it is.
             with suppress(OSError, ValueError, pa.ArrowException):
                 return read_columns(place, columns)
+        self.has(name)  # a run elsewhere fetches it
         known = self.manifest["shards"].get(name)
         try:
             raw = self.place(name).read_bytes()
@@ -140,6 +146,12 @@ class Run(ClaimTables):
             return pq.read_table(io.BytesIO(raw), columns=columns)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self.unreadable(name, error) from None
+
+    def fetch(self) -> None:
+        """Bring every file of a run that lies elsewhere into its copy here."""
+        if self.elsewhere is not None:
+            for name in self.manifest["shards"]:
+                self.has(name)
 
     def place(self, name: str) -> Path:
         """Where a file of the run lies. No link leads out of the run's folder."""
@@ -186,6 +198,12 @@ class RunWriter(Run):
     def put(self, path: Path, raw: bytes) -> None:
         """The bytes under that name, whole or not at all."""
         write_atomically(path, raw)
+        self.send(path)
+
+    def send(self, path: Path) -> None:
+        """A file that is written goes to where the run lies, if that is elsewhere."""
+        if self.elsewhere is not None:
+            self.elsewhere.push(path.relative_to(self.path).as_posix())
 
     def forget(self, *prefixes: str) -> None:
         """Take files out of the manifest, so that their stage runs again."""
@@ -198,6 +216,7 @@ class RunWriter(Run):
         raw = json.dumps(self.manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
         # A lone surrogate (from a file's name that is not UTF-8) becomes its JSON escape.
         write_atomically(self.path / MANIFEST, raw.encode("utf-8", "backslashreplace"))
+        self.send(self.path / MANIFEST)
 
 
 def load_run(path: str | Path) -> Run:
@@ -205,7 +224,7 @@ def load_run(path: str | Path) -> Run:
 
     Parameters
     ----------
-    path : the folder that holds manifest.json
+    path : the folder that holds manifest.json, or a URL of one (s3://bucket/run)
 
     Returns
     -------
@@ -216,22 +235,29 @@ def load_run(path: str | Path) -> Run:
     RunError
         If there is none, it is damaged, or it was written by another version.
     """
-    path = Path(path)
-    manifest = read_manifest(path)
+    there = open_elsewhere(str(path)) if is_url(path) else None
+    folder = Path(path) if there is None else there.here
+    manifest = read_manifest(folder)
     if manifest is None:
         raise RunError(f"{path} is no run folder: it has no {MANIFEST}. Give the folder of a run.")
-    return Run(path, manifest)
+    return Run(folder, manifest, there)
 
 
 @contextmanager
-def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
+def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWriter]:
     """A run's folder for this config, new or to be resumed, locked against a second process.
+
+    A URL is written by way of its copy here; the lock keeps out processes of this machine alone.
 
     Raises
     ------
     RunError
         If the folder holds something else, another config's run, or is in use.
     """
+    there = open_elsewhere(str(path)) if is_url(path) else None
+    if there is not None and there.holds_other_files():
+        raise RunError(_not_a_run(path))
+    path = Path(path) if there is None else there.here
     _refuse_other(path, config)
     with disk_trouble(path):
         is_new = not path.exists()
@@ -248,13 +274,15 @@ def open_for_writing(path: Path, config: AuditConfig) -> Iterator[RunWriter]:
             "stages": {},
             "complete": False,
         }
-        run = RunWriter(path, begun)
+        run = RunWriter(path, begun, there)
         run.save()
         try:
             yield run
         except AuditError:
             if manifest is None:
                 _leave_nothing(path, is_new)
+                if there is not None and not (path / MANIFEST).exists():
+                    there.remove(MANIFEST)
             raise
 
 
@@ -263,9 +291,7 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
     manifest = read_manifest(path)
     with disk_trouble(path):
         if manifest is None and path.exists() and (not path.is_dir() or _visible(path)):
-            raise RunError(
-                f"--out {path} exists and is not a run's folder. Choose another --out, or empty it."
-            )
+            raise RunError(_not_a_run(path))
     # A setting that came after the run was begun has its default there.
     there = config.identity() if manifest is None else make_config(manifest["config"]).identity()
     if different := differences(there, config.identity()):
@@ -273,6 +299,10 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
             f"--out {path} holds another run: {'; '.join(different)}. Choose another --out, ask "
             "for the same again to resume it, or delete the folder."
         )
+
+
+def _not_a_run(path: str | Path) -> str:
+    return f"--out {path} exists and is not a run's folder. Choose another --out, or empty it."
 
 
 def _leave_nothing(path: Path, is_new: bool) -> None:

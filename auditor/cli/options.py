@@ -121,7 +121,11 @@ _FLAGS: list[Callable] = [
     click.option(
         "--price-per-hour", type=float, help="Of the machine: tells what a find costs in money."
     ),
-    click.option("--out", metavar="DIR", help="The run's folder.  [default: runs/MODEL-DIGEST]"),
+    click.option(
+        "--out",
+        metavar="DIR",
+        help="The run's folder, or a URL (s3://bucket/run).  [default: runs/MODEL-DIGEST]",
+    ),
 ]
 
 

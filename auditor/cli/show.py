@@ -49,6 +49,8 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
     for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")
+    if run.elsewhere is not None:
+        say(f"It lies with all of the run at {run.elsewhere.url}; this is a copy.")
 
 
 def show_judged(judged: Judged, *, as_json: bool = False) -> None:

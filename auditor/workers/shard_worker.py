@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.config import make_config
+from auditor.elsewhere import is_url, open_elsewhere
 from auditor.errors import AuditError
 from auditor.progress import Quiet
 from auditor.storage import write_atomically
@@ -28,6 +29,7 @@ class ShardFolder(RunWriter):
         scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}{SCRATCH}")
         write_atomically(scratch, raw)
         os.replace(scratch, path)
+        self.send(path)
 
     def save(self) -> None:
         """Nothing: the manifest is written by the process that started the run."""
@@ -46,7 +48,9 @@ class ShardWorker:
         config = make_config({**settings.config, "device": _device(settings)})
         self.sharing = settings.sharing
         self.models: dict[str, Any] = copy.deepcopy(settings.models)
-        self.context = Context(config, ShardFolder(Path(settings.path), {}), Quiet())
+        there = open_elsewhere(settings.path) if is_url(settings.path) else None
+        folder = Path(settings.path) if there is None else there.here
+        self.context = Context(config, ShardFolder(folder, {}, there), Quiet())
         self.sources: dict[str, Any] = {}
 
     def do(self, task: Task) -> Outcome:

@@ -110,7 +110,7 @@ class Workers:
     def _start(self) -> None:
         plain = {**self.config.model_dump(mode="json"), "workers": None, "ray": None}
         settings = Settings(
-            path=str(self.run.path.resolve()),
+            path=self.run.elsewhere.url if self.run.elsewhere else str(self.run.path.resolve()),
             config=plain,
             models=self.run.manifest.get("models", {}),
             index=self.n_started % self.team.size,

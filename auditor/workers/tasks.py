@@ -12,7 +12,7 @@ SCRATCH = ".shard"  # how a worker's files end until they are whole
 class Settings:
     """What a worker is told when it starts.
 
-    path : the run's folder, on a disk that every worker sees
+    path : the run's folder, on a disk that every worker sees, or its URL
     config : the run's config, as plain data
     models : what the manifest knows of the models already, by name
     index : 0, 1, ...; on a machine of several GPUs each worker takes its own
