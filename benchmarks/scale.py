@@ -157,8 +157,8 @@ auditor audit --model gpt2-xl --samples 200000 --ray auto --out /shared/runs/x
 `--workers` are processes of this machine, a GPU each; `--ray` are actors of a cluster, a GPU each,
 with the run's folder on a disk that every node sees, or at a URL (`--out s3://bucket/run`; fsspec
 and the storage's own package, such as s3fs, open it). One process writes the manifest; workers
-write shards, whole or not at all. A worker that dies costs the shard that it was at, which another makes
-again (given up after three times). The files are those of one process, byte for byte, where
+write shards, whole or not at all. A worker that dies costs the shard that it was at, which another
+makes again (given up after three times). The files are those of one process, byte for byte, where
 arithmetic is the same: on a CPU the last bits depend on the number of threads, so set
 OMP_NUM_THREADS to what each worker has if that matters.
 """
