@@ -10,10 +10,10 @@ import pytest
 from tiny import WORDS, command, save_tiny_model
 
 from auditor.cli.command import VERBS
-from auditor.errors import CorpusError
+from auditor.errors import ConfigError, CorpusError
 from auditor.members import audit_members
 from auditor.members.notes import notes_on_columns, notes_on_sides, notes_on_table
-from auditor.members.sides import Side
+from auditor.members.sides import Side, check_alike, scored_side
 
 VOCABULARY = WORDS.split() + [f"{word}s" for word in WORDS.split()]
 
@@ -298,16 +298,11 @@ def test_texts_are_scored_under_the_model_and_compared(tmp_path):
     assert len(manifest["members"]["model"]["sha256"]) == 64
 
 
-def test_a_corpus_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    import auditor.members.sides as sides
-
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
-    monkeypatch.setattr(sides, "read_corpus", lambda *_, **__: [])
-    monkeypatch.setattr(
-        "auditor.text_scoring.score_texts", lambda *_, **__: frame(0, 3, 0, name="")
-    )
-    with pytest.raises(CorpusError, match="changed while it was read: 3 texts, then 0"):
-        sides.scored_side([tmp_path / "in.jsonl"], text_field=None, model="x")
+def test_a_corpus_that_changes_while_it_is_read_is_refused(monkeypatch):
+    made = frame(0, 3, 0, name="")
+    monkeypatch.setattr("auditor.text_scoring.score_texts", lambda *_, **__: made)
+    with pytest.raises(CorpusError, match="changed while it was read: 2 texts, then 3"):
+        scored_side(["in.jsonl"], ["a", "b"], text_field=None, model="x")
 
 
 def test_notes_say_why_a_score_is_undefined_and_what_was_cut():
@@ -335,3 +330,49 @@ def test_a_tpr_that_is_withheld_has_its_reason_once():
         }
     )
     assert notes_on_table(table) == ["TPR at 1 % FPR is withheld: got 80; of surp: got 79."]
+
+
+def test_what_cannot_be_compared_is_said_before_a_model_is_loaded(place):
+    """The model does not exist: an error about it would mean that it was asked for first."""
+    lines = [json.dumps({"id": str(i), "text": f"text number {i}"}) for i in range(6)]
+    for name, own in (("a", lines[:3]), ("b", lines[2:]), ("c", lines[3:]), ("one", lines[:1])):
+        (place / f"{name}.jsonl").write_text("\n".join(own))
+
+    def ended(members, nonmembers, *more):
+        sides = ("--members", place / members, "--nonmembers", place / nonmembers)
+        return command("members", *sides, "--model", place / "nowhere", *more)
+
+    assert "got 1 of 3 members among the non-members" in ended("a.jsonl", "b.jsonl").err
+    assert "nowhere: no such file" in ended("a.jsonl", "b.jsonl", "--drop-shared").err
+    assert "--members must hold 2 texts or more; got 1" in ended("one.jsonl", "c.jsonl").err
+    pd.read_parquet(place / "out.parquet").drop(columns="text").to_csv(place / "out.csv")
+    assert "--nonmembers with --model must be texts" in ended("a.jsonl", "out.csv").err
+    wrong = ended("a.jsonl", "c.jsonl", "--reference", "small=x", "--score", "reference:big")
+    assert "reference:small, reference_difference:small" in wrong.err
+    assert "got reference:big" in wrong.err
+    for name in ("loss", "nll", "reference:small"):
+        made = ended("a.jsonl", "c.jsonl", "--reference", "small=x", "--score", name)
+        assert "nowhere: no such file" in made.err
+
+
+def test_sides_scored_by_different_models_are_refused():
+    frame = pd.DataFrame({"loss": [1.0, 2.0]})
+    made = {"model": {"spec": "a", "sha256": "1" * 64, "dtype": "float32"}}
+    check_alike(Side(frame, None, made), Side(frame, None, made))
+    check_alike(Side(frame, None, made), Side(frame, None, {}))  # a table that does not say
+    moved = {"model": {**made["model"], "spec": "copy/of/a"}}
+    check_alike(Side(frame, None, made), Side(frame, None, moved))
+    other = {"model": {**made["model"], "sha256": "2" * 64}}
+    with pytest.raises(ConfigError, match="must be scored alike; their model differ: 1111"):
+        check_alike(Side(frame, None, made), Side(frame, None, other))
+    cut = {**made, "nonmember_prefix": {"tokens": 9, "texts_cut": 1}}
+    check_alike(Side(frame, None, cut), Side(frame, None, {**cut, "undefined": {"loss": {}}}))
+    with pytest.raises(ConfigError, match="their nonmember prefix differ: 9 and None"):
+        check_alike(Side(frame, None, cut), Side(frame, None, made))
+
+
+def test_a_seed_below_0_and_texts_of_one_side_are_told(place):
+    assert "--seed must be 0 or more; got -1" in command(*asked(place, "--seed", "-1")).err
+    side = pd.read_parquet(place / "out.parquet").drop(columns="text")
+    side.to_parquet(place / "out.parquet")
+    assert "only one side has texts. Add --nonmember-texts" in command(*asked(place)).err

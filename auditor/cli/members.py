@@ -102,7 +102,10 @@ def _show(report) -> None:
         say(sentence)
     click.echo()
     title = "Members against non-members; p corrected by Holm for all scores of a kind"
-    # How far each is above the baselines is in the files; a terminal has no room for it.
-    print_frame(shown_table(report.table).drop(columns="above blind", errors="ignore"), title)
+    shown = shown_table(report.table)
+    # How far each is above the baselines is in the files, and why a whole column is withheld in a
+    # note: a terminal has no room for them.
+    bare = [n for n in shown.columns if n == "above blind" or set(shown[n]) <= {"withheld", ""}]
+    print_frame(shown.drop(columns=bare), title)
     for sentence in report.notes:
         say(f"Note: {sentence}", err=True)

@@ -15,9 +15,21 @@ from attacks.confounds import blind_scores
 from attacks.membership import Evaluation, evaluate
 from attacks.set_level import SetTest, set_test
 from attacks.thresholds import held_out_threshold
+from auditor.config import make_config
 from auditor.errors import ConfigError, CorpusError
 from auditor.members.notes import notes_on_columns, notes_on_sides, notes_on_table
-from auditor.members.sides import Side, apart, one_sided, read_side, score_names, scored_side
+from auditor.members.sides import (
+    Side,
+    apart,
+    check_alike,
+    check_apart,
+    check_names,
+    one_sided,
+    read_side,
+    score_names,
+    scored_side,
+    texts_of,
+)
 from auditor.members.tables import listed_table, score_table
 from auditor.progress import Quiet
 
@@ -80,8 +92,8 @@ class MembersReport:
     def _of_the_list(self) -> str:
         made = self.short_list
         if made is None or made.withheld:
-            why = f": {made.withheld}" if made else ""
-            return f"The short list by {self.list_by} is withheld{why}."
+            why = made.withheld if made else "the score is left out"
+            return f"The short list by {self.list_by} is withheld: {why}."
         n, verdict = len(made.chosen), self.evaluation.verdict
         if not n:
             return (
@@ -153,6 +165,8 @@ def audit_members(
     progress = progress or Quiet()
     if not 0 < fdr < 1:
         raise ConfigError(f"--fdr must lie between 0 and 1; got {fdr}. Pass a share such as 0.05.")
+    if seed < 0:
+        raise ConfigError(f"--seed must be 0 or more; got {seed}. Leave it out for 0.")
     if model is None:
         _refuse_without_model(references, scoring)
         sides = [
@@ -164,11 +178,9 @@ def audit_members(
         ]
     else:
         _refuse_with_model(member_texts, nonmember_texts)
+        names = [*scores, *([list_by] if list_by else [])]
         options = {"model": model, "references": references, "seed": seed, **scoring}
-        sides = [
-            scored_side(s, text_field=text_field, progress=progress, **options)
-            for s in (members, nonmembers)
-        ]
+        sides = _scored(members, nonmembers, names, text_field, progress, drop_shared, options)
     asked: dict[str, Any] = {
         "members": _told(members),
         "nonmembers": _told(nonmembers),
@@ -187,6 +199,7 @@ def compare(
     drop_shared: bool = False,
 ) -> MembersReport:
     """The report on two sides; `asked` has fdr, seed and list_by."""
+    check_alike(members, nonmembers)
     names = score_names(members, nonmembers, scores)
     list_by = asked["list_by"] or names[0]
     if list_by not in names:
@@ -231,6 +244,9 @@ def compare(
 
 def _blinds(members: Side, nonmembers: Side, seed: int, notes: list[str]):
     if members.texts is None or nonmembers.texts is None:
+        if members.texts is not None or nonmembers.texts is not None:
+            flag = "--member-texts" if members.texts is None else "--nonmember-texts"
+            notes.append(f"No blind baseline ran: only one side has texts. Add {flag}.")
         return None
     try:
         return blind_scores(members.texts, nonmembers.texts, seed=seed)
@@ -255,6 +271,24 @@ def _ids(side: Side) -> list[str]:
     if "doc_id" in side.frame:
         return side.frame["doc_id"].astype(str).tolist()
     return [f"row {i:,}" for i in range(len(side))]
+
+
+def _scored(members, nonmembers, names, text_field, progress, drop_shared, options) -> list[Side]:
+    """Both corpora judged by the model; what cannot be compared is said before hours of that."""
+    given = options["references"]
+    given = dict(given) if isinstance(given, Mapping) else list(given)
+    asked = make_config({"model": options["model"], "references": given})
+    texts = [
+        texts_of(s, flag, text_field=text_field)
+        for s, flag in ((members, "--members"), (nonmembers, "--nonmembers"))
+    ]
+    check_names(names, list(asked.references))
+    if not drop_shared:
+        check_apart(*texts)
+    return [
+        scored_side(s, own, text_field=text_field, progress=progress, **options)
+        for s, own in zip((members, nonmembers), texts, strict=True)
+    ]
 
 
 def _told(specs) -> list[str] | dict[str, str]:

@@ -110,6 +110,8 @@ def _page(report: MembersReport) -> MembersPage:
     ]
     shown = (("members", "Members"), ("nonmembers", "Non-members"), ("model", "Model"))
     about = [(label, _listed(asked[name])) for name, label in shown if asked[name]]
+    if not asked["model"] and (scored := report.about["members"].get("model")):
+        about.append(("Model", scored["spec"]))
     if made_with := report.about["members"].get("references"):
         about.append(("References", ", ".join(made_with)))
     return MembersPage(

@@ -20,7 +20,7 @@ def notes_on_sides(
     if n_shared:
         notes.append(f"{n_shared:,} members that are also non-members are left out of both sides.")
     if one_sided:
-        notes.append(f"Only one side has {', '.join(one_sided)}: left out.")
+        notes.append(f"Only one side has numbers in {', '.join(one_sided)}: left out.")
     cut = [
         side.about.get("nonmember_prefix", {}).get("texts_cut", 0) for side in (members, nonmembers)
     ]

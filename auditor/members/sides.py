@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attacks.confounds import shared_texts
+from attacks.score_table import SCORES, TEXTS
+from attacks.two_classes import MIN_A_CLASS
 from auditor.corpora.reading import read_corpus
 from auditor.errors import ConfigError, CorpusError
 
@@ -45,18 +47,58 @@ class Side:
         return Side(self.frame.iloc[kept].reset_index(drop=True), texts, self.about)
 
 
-def scored_side(specs: Sequence[str | Path], *, text_field: str | None, **options: Any) -> Side:
-    """A corpus scored under a model; `options` are those of `score_texts`."""
+def texts_of(specs: Sequence[str | Path], flag: str, *, text_field: str | None = None) -> list[str]:
+    """The texts of a side that a model is to judge.
+
+    Raises
+    ------
+    CorpusError
+        If they cannot be read, or are fewer than 2.
+    ConfigError
+        If a file holds scores.
+    """
+    for spec in specs:
+        if _holds_scores(Path(spec)):
+            raise ConfigError(
+                f"{flag} with --model must be texts; {spec} holds scores. Leave out --model to "
+                "compare scores, or name the texts."
+            )
+    texts = [document.text for document in read_corpus(specs, text_field=text_field)]
+    if len(texts) < MIN_A_CLASS:
+        raise CorpusError(
+            f"{flag} must hold {MIN_A_CLASS} texts or more; got {len(texts):,} in {specs[0]}. Add "
+            "texts."
+        )
+    return texts
+
+
+def scored_side(
+    specs: Sequence[str | Path], texts: list[str], *, text_field: str | None, **options: Any
+) -> Side:
+    """A corpus, whose texts these are, scored under a model; options are `score_texts`'s."""
     from auditor.text_scoring import score_texts
 
     frame = score_texts(specs, text_field=text_field, **options)
-    texts = [document.text for document in read_corpus(specs, text_field=text_field)]
     if len(texts) != len(frame):
         raise CorpusError(
-            f"{specs[0]} changed while it was read: {len(frame):,} texts, then {len(texts):,}. "
+            f"{specs[0]} changed while it was read: {len(texts):,} texts, then {len(frame):,}. "
             "Start again when nobody writes to it."
         )
     return Side(frame, texts, dict(frame.attrs.get("scored", {})))
+
+
+def _holds_scores(path: Path) -> bool:
+    """Whether a file is what `auditor score` writes."""
+    if path.suffix not in _ENDINGS or not path.is_file():
+        return False
+    try:
+        if path.suffix == ".parquet":
+            columns = pq.read_schema(path).names
+        else:
+            columns = list(pd.read_csv(path, nrows=0).columns)
+    except (OSError, ValueError, pa.ArrowException):
+        return False  # whoever reads it as text says what is wrong
+    return {"doc_id", "nll", "n_tokens"} <= set(columns) and "text" not in columns
 
 
 def read_side(
@@ -81,11 +123,72 @@ def read_side(
     frame = pd.concat(frames, ignore_index=True)
     if not len(frame):
         raise CorpusError(f"{flag} {specs[0]} has no row. Score some texts first.")
-    about = {"files": [str(spec) for spec in specs], **frames[0].attrs.get("scored", {})}
+    made = [dict(f.attrs.get("scored", {})) for f in frames]
+    for other, spec in zip(made[1:], specs[1:], strict=True):
+        _check_alike(made[0], other, f"{flag} {specs[0]}", f"{flag} {spec}")
+    about = {"files": [str(spec) for spec in specs], **made[0]}
     if texts:
         return Side(frame, _joined(frame, texts, flag, text_field), about)
     has_text = "text" in frame and frame["text"].notna().all()
     return Side(frame, [str(text) for text in frame["text"]] if has_text else None, about)
+
+
+# What makes two sides' scores comparable, of what `score_texts` says made them.
+_ALIKE = ("model", "references", "by_bytes", "nonmember_prefix", "frequencies", "neighbours")
+
+
+def check_alike(members: Side, nonmembers: Side) -> None:
+    """Refuse sides of which it is known that other models or options made their scores.
+
+    Raises
+    ------
+    ConfigError
+        A difference between the sides would be one between models.
+    """
+    _check_alike(members.about, nonmembers.about, "--members", "--nonmembers")
+
+
+def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any], *names: str) -> None:
+    if not one.get("model") or not other.get("model"):
+        return  # tables that say nothing of what made them
+    for key in _ALIKE:
+        a, b = (_identity(key, about.get(key)) for about in (one, other))
+        if a != b:
+            raise ConfigError(
+                f"{names[0]} and {names[1]} must be scored alike; their {key.replace('_', ' ')} "
+                f"differ: {a} and {b}. Score both with the same models and options."
+            )
+
+
+def _identity(key: str, made: Any) -> Any:
+    """What tells two settings apart: of models the weights and type, not the path; no counts."""
+    if key == "model":
+        return f"{made['sha256'][:12]} in {made['dtype']}"
+    if key == "references":
+        return {name: _identity("model", of) for name, of in (made or {}).items()}
+    if key == "nonmember_prefix" and made is not None:
+        return made["tokens"]
+    return made
+
+
+def check_names(asked: Sequence[str], references: Sequence[str]) -> None:
+    """Refuse names that no score of a text has, before a model judges any.
+
+    Raises
+    ------
+    ConfigError
+    """
+    known = []
+    for score in SCORES:
+        if TEXTS in score.made_for:
+            is_pair = "reference" in score.needs
+            known += [f"{score.name}:{r}" for r in references] if is_pair else [score.name]
+    for name in asked:
+        if name not in known and not name.startswith(_NO_SCORES):
+            raise ConfigError(
+                f"--score must be a score of texts ({', '.join(known)}); got {name}. Leave out "
+                "--score to take every score."
+            )
 
 
 def score_names(members: Side, nonmembers: Side, asked: Sequence[str]) -> list[str]:
@@ -141,12 +244,21 @@ def apart(
     if not len(shared):
         return members, nonmembers, 0
     if not drop_shared:
-        raise CorpusError(
-            f"No text may be both a member and a non-member; got {len(shared):,} of "
-            f"{len(members):,} members among the non-members. "
-            "Correct the split, or leave them out of both sides with --drop-shared."
-        )
+        raise _shared(len(shared), len(members))
     return members.without(shared), nonmembers.without(shared_texts(keys[1], keys[0])), len(shared)
+
+
+def check_apart(members: Sequence[str], nonmembers: Sequence[str]) -> None:
+    """Refuse texts that stand on both sides, before a model judges any; raises as `apart`."""
+    if n := len(shared_texts(members, nonmembers)):
+        raise _shared(n, len(members))
+
+
+def _shared(n: int, n_members: int) -> CorpusError:
+    return CorpusError(
+        f"No text may be both a member and a non-member; got {n:,} of {n_members:,} members among "
+        "the non-members. Correct the split, or leave them out of both sides with --drop-shared."
+    )
 
 
 def _keys(side: Side, names: Sequence[str]) -> list[str] | None:
