@@ -5,7 +5,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures import COLOURS, _bare, _figure, _label
+from reports.panels import bare, name_axes, new_figure
+from reports.svg import COLOURS
 
 _MOST_POINTS = 2_000
 
@@ -27,10 +28,10 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
     >>> len(change_figure(texts, [("zlib", "bits a nat")]).axes)
     1
     """
-    figure = _figure(9.0, 1.1 + 1.5 * len(figures))
+    figure = new_figure(9.0, 1.1 + 1.5 * len(figures))
     panels = figure.subplots(len(figures), 1, squeeze=False).flat
     for panel, (name, label) in zip(panels, figures, strict=True):
-        _bare(panel)
+        bare(panel)
         for level, (is_member, group, role) in enumerate(
             ((False, "held out", "sample"), (True, "members", "verbatim"))
         ):
@@ -48,7 +49,7 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
         panel.axvline(0, color=COLOURS["rule"], lw=1, zorder=0)
         panel.set_yticks([0, 1], ["held out", "members"])
         panel.set_ylim(-0.6, 1.6)
-        _label(panel, x=label)
+        name_axes(panel, x=label)
     return figure
 
 
@@ -98,12 +99,12 @@ def training_figure(probes: pd.DataFrame, *, expected: float) -> Figure:
          len(exposures)),
         (lambda panel: _gap(panel, probes), probes["loss_gap"].notna().any()),
     ) if there]  # fmt: skip
-    figure = _figure(9.0, 3.4)
+    figure = new_figure(9.0, 3.4)
     # Bits and nats have nothing in common, so each panel has its own axis.
     for panel, draw in zip(
         figure.subplots(1, max(1, len(drawn)), squeeze=False)[0], drawn, strict=False
     ):
-        _bare(panel)
+        bare(panel)
         draw(panel)
     return figure
 
@@ -134,7 +135,7 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
             textcoords="offset points", va="top", ha=side, fontsize=8, color=COLOURS["muted"],
         )  # fmt: skip
     panel.set_ylim(-0.03 * most, 1.14 * most)
-    _label(panel, x="step", y="mean exposure, bits")
+    name_axes(panel, x="step", y="mean exposure, bits")
 
 
 def _gap(panel: Axes, probes: pd.DataFrame) -> None:
@@ -142,7 +143,7 @@ def _gap(panel: Axes, probes: pd.DataFrame) -> None:
         probes["step"], probes["loss_gap"], color=COLOURS["candidate"], lw=1.6, marker="o", ms=3
     )
     panel.axhline(0, color=COLOURS["rule"], lw=1, zorder=0)
-    _label(panel, x="step", y="loss gap, nats a token")
+    name_axes(panel, x="step", y="loss gap, nats a token")
 
 
 def _beside(panel: Axes, x: float, y: float, text: str, role: str) -> None:

@@ -3,11 +3,11 @@
 from itertools import cycle
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.escaping import visible
+from reports.panels import SMALL, bare, name_axes, new_figure
 from reports.svg import COLOURS
 
 _ROLES = ("verbatim", "candidate", "fuzzy", "muted")
@@ -35,8 +35,7 @@ def discovery_figure(discovery: pd.DataFrame) -> Figure:
     >>> len(discovery_figure(frame).axes[0].lines)
     1
     """
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.2, 3.4)
     axes = figure.subplots()
     styles = cycle(zip(_ROLES, _LINES, strict=True))
     groups = discovery.groupby("strategy", sort=False)
@@ -48,16 +47,13 @@ def discovery_figure(discovery: pd.DataFrame) -> Figure:
         axes.plot(own["n_tokens"], own["expected"], line, color=COLOURS[role], lw=1.4, label=label)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.set_facecolor("none")
-    axes.set_xlabel("Tokens sampled", color=COLOURS["muted"], fontsize=8.5)
-    axes.set_ylabel("Distinct passages, expected", color=COLOURS["muted"], fontsize=8.5)
+    bare(axes)
+    name_axes(axes, "Tokens sampled", "Distinct passages, expected")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.tick_params(color=COLOURS["rule"], labelcolor=COLOURS["muted"], labelsize=8.5)
-    for side, spine in axes.spines.items():
-        spine.set(visible=side in ("left", "bottom"), color=COLOURS["rule"])
     if axes.lines:
-        key = axes.legend(frameon=False, labelcolor=COLOURS["ink"], fontsize=8.5, loc="upper left")
+        ink = COLOURS["ink"]
+        key = axes.legend(frameon=False, labelcolor=ink, fontsize=SMALL, loc="upper left")
         for text in key.get_texts():
             text.set_parse_math(False)
     return figure

@@ -4,77 +4,21 @@ Colours have roles. On the page `to_svg` swaps each for the page's own colour of
 a figure follows the reader's light or dark theme; elsewhere they are what they are here.
 """
 
-from collections.abc import Sequence
 from itertools import cycle
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from reports.panels import bare, bare_panels, draw_legend, name_axes, new_figure
 from reports.schema import CONTROL
 from reports.svg import COLOURS, to_svg
 
 __all__ = ["COLOURS", "by_repeats_figure", "figure3", "precision_figure", "to_svg"]
 
 _RASTER_FROM = 2_000  # points of one kind above which they are drawn as an image
-_SMALL, _BASE = 8.5, 9.5  # font sizes, points
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _panels(names: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with one bare panel for each name, at most three side by side, on equal axes."""
-    n_columns = min(max(len(names), 1), 3)
-    n_rows = -(-max(len(names), 1) // n_columns)
-    figure = _figure(9.0 if n_columns > 1 else 7.2, height * n_rows)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
-    panels = list(grid.flat)
-    for panel in panels[max(len(names), 1) :]:
-        panel.set_axis_off()
-    for panel, name in zip(panels, names, strict=False):
-        _bare(panel)
-        panel.set_title(
-            name, loc="left", fontsize=_BASE, fontweight="bold", color=COLOURS["ink"],
-            parse_math=False,
-        )  # fmt: skip
-    return figure, panels[: len(names)]
-
-
-def _bare(panel: Axes) -> None:
-    for side, spine in panel.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(COLOURS["rule"])
-    panel.tick_params(
-        which="both", color=COLOURS["rule"], labelcolor=COLOURS["muted"], labelsize=_SMALL
-    )
-    panel.tick_params(which="minor", length=0)
-    panel.set_facecolor("none")
-
-
-def _label(panel: Axes, x: str = "", y: str = "") -> None:
-    panel.set_xlabel(x, fontsize=_SMALL, color=COLOURS["muted"])
-    panel.set_ylabel(y, fontsize=_SMALL, color=COLOURS["muted"])
-
-
-def _legend(figure: Figure, panel: Axes) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    if handles:
-        legend = figure.legend(
-            handles, labels, loc="outside upper left", ncols=4, frameon=False,
-            fontsize=_SMALL, labelcolor=COLOURS["muted"], handletextpad=0.4, columnspacing=1.6,
-        )  # fmt: skip
-        for handle in legend.legend_handles:
-            if isinstance(handle, PathCollection):
-                handle.set_sizes([24])  # samples are too small to see in a legend
-                handle.set_alpha(1)
 
 
 def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
@@ -102,7 +46,7 @@ def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
     1
     """
     strategies = list(dict.fromkeys(scores["strategy"]))
-    figure, panels = _panels(strategies, 3.9)
+    figure, panels = bare_panels(strategies, 3.9)
     listed = candidates[candidates["best_rank"].notna()]
     layers = (
         ("fuzzy", "found nearly so", "fuzzy", {"marker": "D", "s": 16}),
@@ -120,12 +64,12 @@ def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
             # A verdict that no candidate has needs no line in the legend.
             if (listed["verdict"] == verdict).any():
                 _scatter(panel, found, label, color=COLOURS[role], lw=0, **style)
-        _label(panel, x="Perplexity under the target")
+        name_axes(panel, x="Perplexity under the target")
     for panel in panels:
         _scale(panel)
     if panels:
         panels[0].set_ylabel("zlib entropy, bits")
-        _legend(figure, panels[0])
+        draw_legend(figure, panels[0])
     return figure
 
 
@@ -170,7 +114,7 @@ def precision_figure(summary: pd.DataFrame) -> Figure:
     strategies = list(dict.fromkeys(summary["strategy"]))
     names = [score for score in dict.fromkeys(summary["score"]) if score != CONTROL]
     height = 1.1 + 0.32 * len(names)
-    figure, panels = _panels(strategies, height)
+    figure, panels = bare_panels(strategies, height)
     for panel, strategy in zip(panels, strategies, strict=True):
         own = summary[summary["strategy"] == strategy].set_index("score")
         if CONTROL in own.index:
@@ -193,9 +137,9 @@ def precision_figure(summary: pd.DataFrame) -> Figure:
         panel.set_axisbelow(True)
         panel.set_xlim(-2, 102)
         panel.set_ylim(len(names) - 0.5, -0.5)
-        _label(panel, x="Found verbatim, % of the list")
+        name_axes(panel, x="Found verbatim, % of the list")
     if panels:
-        _legend(figure, panels[0])
+        draw_legend(figure, panels[0])
     return figure
 
 
@@ -220,9 +164,9 @@ def by_repeats_figure(table: pd.DataFrame) -> Figure:
     >>> len(by_repeats_figure(table).axes)
     1
     """
-    figure = _figure(7.2, 3.2)
+    figure = new_figure(7.2, 3.2)
     panel = figure.subplots()
-    _bare(panel)
+    bare(panel)
     repeats = sorted(table["repeats"].unique())
     kinds = sorted(table["kind"].unique(), reverse=True)
     colours = cycle(COLOURS[role] for role in ("verbatim", "candidate", "fuzzy", "muted"))
@@ -236,6 +180,6 @@ def by_repeats_figure(table: pd.DataFrame) -> Figure:
     panel.set_xticks(range(len(repeats)), [f"{n:,}" for n in repeats])
     panel.set_ylim(-3, 103)
     panel.yaxis.set_major_locator(MaxNLocator(5))
-    _label(panel, "Times in the training text (0 = held out)", "Extracted, % of documents")
-    _legend(figure, panel)
+    name_axes(panel, "Times in the training text (0 = held out)", "Extracted, % of documents")
+    draw_legend(figure, panel)
     return figure

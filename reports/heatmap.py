@@ -7,19 +7,18 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from reports.escaping import visible
+from reports.panels import SMALL, bare, new_figure
 from reports.svg import COLOURS
 
 # The p_z from which on a stretch has each shade, where any stretch reaches the first.
 TAUS = (0.001, 0.01, 0.1, 0.5)
 _FLOOR = -6.0  # log10 p_z at and below which a cell has the palest shade
-_SMALL = 8.5  # font size, points
 _SERIES = ("verbatim", "candidate", "fuzzy", "muted")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST_NAMED = 8
@@ -83,8 +82,7 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     is_usual = levels[-1] > -1
     floor, top = (_FLOOR, 0.0) if is_usual else (levels[0], levels[-1] + 1)
     cells, per_cell = _cells(np.asarray(best, dtype=float) / np.log(10), columns, floor)
-    figure = Figure(figsize=(9.0, 1.3 + 0.07 * len(cells)), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9.0, 1.3 + 0.07 * len(cells))
     panel = figure.subplots()
     ends = ["#fdf1e7", COLOURS["verbatim"]]
     shades = LinearSegmentedColormap.from_list("p_z", ends).with_extremes(bad="#eceae5")
@@ -92,21 +90,21 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
         np.ma.masked_invalid(np.maximum(cells, floor)),
         cmap=shades, vmin=floor, vmax=top, aspect="auto", interpolation="nearest",
     )  # fmt: skip
-    _bare(panel)
+    bare(panel)
     panel.set_yticks([0, len(cells) - 1] if len(cells) > 1 else [0])
     panel.set_yticklabels([f"{row * columns * per_cell:,}" for row in panel.get_yticks()])
     panel.set_xticks([])
     unit = "one character" if per_cell == 1 else f"the best of {per_cell:,} characters"
-    panel.set_ylabel("Character", fontsize=_SMALL, color=COLOURS["muted"])
+    panel.set_ylabel("Character", fontsize=SMALL, color=COLOURS["muted"])
     panel.set_xlabel(
-        f"A cell is {unit}; grey: in no suffix", fontsize=_SMALL, color=COLOURS["muted"]
+        f"A cell is {unit}; grey: in no suffix", fontsize=SMALL, color=COLOURS["muted"]
     )
     _title(panel, title)
     bar = figure.colorbar(image, ax=panel, pad=0.01, fraction=0.04)
     ticks = range(int(floor), 1, 2) if is_usual else [int(level) for level in levels]
     bar.set_ticks(list(ticks), labels=[f"≤10^{t}" if t == floor else f"10^{t}" for t in ticks])
-    bar.ax.tick_params(labelsize=_SMALL, labelcolor=COLOURS["muted"], color=COLOURS["rule"])
-    bar.set_label("best p_z", fontsize=_SMALL, color=COLOURS["muted"])
+    bar.ax.tick_params(labelsize=SMALL, labelcolor=COLOURS["muted"], color=COLOURS["rule"])
+    bar.set_label("best p_z", fontsize=SMALL, color=COLOURS["muted"])
     return figure
 
 
@@ -148,10 +146,7 @@ def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     greedy = summary[summary["outcome"] == "greedy"]
     series = {name: _series(greedy, name) for name in _AXES}
     drawn = [name for name, lines in series.items() if any(len(line) > 1 for _, line in lines)]
-    figure = Figure(
-        figsize=(3.4 * max(len(drawn), 2), 3.4), layout="constrained", facecolor="white"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.4 * max(len(drawn), 2), 3.4)
     panels = list(figure.subplots(1, max(len(drawn), 1), squeeze=False, sharey=True).flat)
     for panel, name in zip(panels, drawn, strict=False):
         _law(panel, name, series[name], fits)
@@ -159,7 +154,7 @@ def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
         panels[0].set_axis_off()
         panels[0].text(0.5, 0.5, "One value of each: nothing to compare", ha="center")
         return figure
-    panels[0].set_ylabel("Extracted by greedy decoding, %", color=COLOURS["muted"], fontsize=_SMALL)
+    panels[0].set_ylabel("Extracted by greedy decoding, %", color=COLOURS["muted"], fontsize=SMALL)
     return figure
 
 
@@ -186,7 +181,7 @@ def _series(greedy: pd.DataFrame, of: str) -> list[tuple[dict, pd.DataFrame]]:
 
 
 def _law(panel: Axes, of: str, lines: list[tuple[dict, pd.DataFrame]], fits: pd.DataFrame) -> None:
-    _bare(panel)
+    bare(panel)
     # What is held fixed: the first by colour, a second one by the shape of the points.
     kinds = [
         list(dict.fromkeys(values)) for values in zip(*(h.values() for h, _ in lines), strict=True)
@@ -214,7 +209,7 @@ def _law(panel: Axes, of: str, lines: list[tuple[dict, pd.DataFrame]], fits: pd.
     if len(names) <= 8:  # the values themselves say more than powers of ten
         panel.set_xticks(list(names), list(names.values()))
     panel.set_ylim(-3, 103)
-    panel.set_xlabel(_AXES[of], fontsize=_SMALL, color=COLOURS["muted"])
+    panel.set_xlabel(_AXES[of], fontsize=SMALL, color=COLOURS["muted"])
     _legend(panel, kinds)
 
 
@@ -276,15 +271,6 @@ def figure_files(figure: Figure, name: str) -> dict[str, bytes]:
             figure.savefig(buffer, format=kind, metadata=metadata, dpi=150)
         out[f"{name}.{kind}"] = buffer.getvalue()
     return out
-
-
-def _bare(panel: Axes) -> None:
-    for side, spine in panel.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(COLOURS["rule"])
-    panel.tick_params(
-        which="both", color=COLOURS["rule"], labelcolor=COLOURS["muted"], labelsize=_SMALL
-    )
 
 
 def _title(panel: Axes, title: str) -> None:

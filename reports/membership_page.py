@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from attacks.roc import roc_curve
 from reports.escaping import visible
 from reports.pages import render, rows_of, trusted
+from reports.panels import new_figure
 from reports.svg import COLOURS, to_svg
 
 _N_CURVES = 4  # of a kind; more cannot be told apart
@@ -103,8 +103,7 @@ def roc_figure(
     >>> len(roc_figure({"loss": ([2.0, 4.0], [1.0, 3.0])}).axes[0].lines)  # and chance
     2
     """
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4, 4.4)
     axes = figure.subplots()
     least = 1.0
     for names, colour, width in (

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attacks.estimates import clopper_pearson
-from reports.figures import _bare, _figure
+from reports.panels import bare, new_figure
 from reports.schema import CONTROL
 from reports.svg import COLOURS
 
@@ -76,7 +76,7 @@ def precision_at_rank_figure(table: pd.DataFrame) -> Figure:
     """
     strategies = list(dict.fromkeys(table["strategy"]))
     scores = [s for s in dict.fromkeys(table["score"]) if s != CONTROL]
-    figure = _figure(9.0, 0.5 + 1.35 * max(len(strategies), 1))
+    figure = new_figure(9.0, 0.5 + 1.35 * max(len(strategies), 1))
     shape = (max(len(strategies), 1), max(len(scores), 1))
     grid = figure.subplots(*shape, squeeze=False, sharex="row", sharey=True)
     for row, strategy in zip(grid, strategies, strict=False):
@@ -94,7 +94,7 @@ def precision_at_rank_figure(table: pd.DataFrame) -> Figure:
 
 
 def _panel(panel: Axes, own: pd.DataFrame, score: str) -> None:
-    _bare(panel)
+    bare(panel)
     panel.set_ylim(-4, 104)
     panel.set_yticks([0, 50, 100])
     control = own[own["score"] == CONTROL]

@@ -7,7 +7,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures import COLOURS, _bare, _figure, _label, _legend
+from reports.panels import bare, draw_legend, name_axes, new_figure
+from reports.svg import COLOURS
 
 
 def trend_figure(
@@ -39,9 +40,9 @@ def trend_figure(
     >>> len(trend_figure(frame, "candidates", limit=3).axes)
     1
     """
-    figure = _figure(9.0, 2.9)
+    figure = new_figure(9.0, 2.9)
     panel = figure.subplots()
-    _bare(panel)
+    bare(panel)
     value = figures["value"].to_numpy(float)
     reach = [value - figures["low"].to_numpy(float), figures["high"].to_numpy(float) - value]
     panel.errorbar(
@@ -54,8 +55,8 @@ def trend_figure(
     panel.set_ylim(-0.03 * top, 1.06 * top)
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=top >= 5))
     _dates(panel, figures if runs is None else runs)
-    _label(panel, y=label)
-    _legend(figure, panel)
+    name_axes(panel, y=label)
+    draw_legend(figure, panel)
     return figure
 
 
@@ -87,7 +88,7 @@ def precision_trend_figure(
     parts = figures["of"].str.split("\n", n=1, expand=True)
     own = figures.assign(strategy=parts[0], score=parts[1])
     strategies, scores = (list(dict.fromkeys(own[name])) for name in ("strategy", "score"))
-    figure = _figure(9.0, 0.7 + 1.05 * len(scores))
+    figure = new_figure(9.0, 0.7 + 1.05 * len(scores))
     grid = figure.subplots(len(scores), len(strategies), squeeze=False, sharex=True, sharey=True)
     for i, score in enumerate(scores):
         for j, strategy in enumerate(strategies):
@@ -95,7 +96,7 @@ def precision_trend_figure(
             rows = own[(own["score"] == score) & (own["strategy"] == strategy)]
             _band(panel, rows, limit)
             if j == 0:
-                _label(panel, y=score)
+                name_axes(panel, y=score)
                 panel.yaxis.label.set_rotation(0)
                 panel.yaxis.label.set_horizontalalignment("right")
                 panel.yaxis.label.set_verticalalignment("center")
@@ -109,7 +110,7 @@ def precision_trend_figure(
 
 
 def _band(panel: Axes, rows: pd.DataFrame, limit: float | None) -> None:
-    _bare(panel)
+    bare(panel)
     when = _times(rows)
     low, value, high = (100 * rows[name].to_numpy(float) for name in ("low", "value", "high"))
     colour = COLOURS["verbatim"]
@@ -143,9 +144,9 @@ def passages_figure(figures: pd.DataFrame, *, runs: pd.DataFrame | None = None) 
     >>> len(passages_figure(frame).axes)
     1
     """
-    figure = _figure(9.0, 2.4)
+    figure = new_figure(9.0, 2.4)
     panel = figure.subplots()
-    _bare(panel)
+    bare(panel)
     for name, sign, role in (("new", 1, "verbatim"), ("gone", -1, "sample")):
         rows = figures[figures["figure"] == name]
         panel.vlines(
@@ -158,8 +159,8 @@ def passages_figure(figures: pd.DataFrame, *, runs: pd.DataFrame | None = None) 
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     panel.yaxis.set_major_formatter(lambda y, _: f"{abs(y):,.0f}")
     _dates(panel, figures if runs is None else runs)
-    _label(panel, y="passages")
-    _legend(figure, panel)
+    name_axes(panel, y="passages")
+    draw_legend(figure, panel)
     return figure
 
 

@@ -66,3 +66,15 @@ def texts(tmp_path_factory):
 
     lines = [f"{WORDS} for the {i}th time, {i * i} days on" for i in range(20)]
     return save_texts(tmp_path_factory.mktemp("text") / "a.jsonl", lines)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A run's folder with one shard in it."""
+    from auditor.store import open_for_writing
+    from tests.histories import TABLE, asked
+
+    path = tmp_path / "run"
+    with open_for_writing(path, asked()) as run:
+        run.write("samples/top-n-00000.parquet", TABLE)
+    return path

@@ -4,11 +4,18 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from auditor.config import make_config
 from auditor.store import load_run, open_for_writing
 
+TABLE = pa.table({"sample_id": ["a", "b"], "n_tokens": [1, 2]})
 WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
+
+
+def asked(**settings):
+    """The config of a run that is never drawn."""
+    return make_config({"model": "gpt2", "samples": 4, **settings})
 
 
 def passage(number, *, doc=None):

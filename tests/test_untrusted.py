@@ -4,30 +4,14 @@ import hashlib
 import json
 
 import datasets
-import pyarrow as pa
 import pytest
+from histories import TABLE, asked
 
-from auditor.config import make_config
 from auditor.corpora.index import build_index, open_index
 from auditor.corpora.reading import read_corpus
 from auditor.errors import CorpusError, RunError
 from auditor.finetuning.canaries import create_canaries, load_canaries
 from auditor.store import load_run, open_for_writing, write_atomically
-
-TABLE = pa.table({"sample_id": ["a", "b"], "n_tokens": [1, 2]})
-
-
-def asked():
-    return make_config({"model": "gpt2", "samples": 4})
-
-
-@pytest.fixture
-def made(tmp_path):
-    """A run's folder with one shard in it."""
-    path = tmp_path / "run"
-    with open_for_writing(path, asked()) as run:
-        run.write("samples/top-n-00000.parquet", TABLE)
-    return path
 
 
 def names(path):
