@@ -90,7 +90,9 @@ def render_trends(page: TrendPage) -> str:
 def _lead(trend: Trend) -> str:
     """The last run of all in one sentence."""
     last = trend.runs.iloc[-1]
-    begin = f"The last run, of {trend.title} on {last['when']:%Y-%m-%d}"
+    # In large letters, a date with hyphens would break at one.
+    day = f"{last['when'].day}\u00a0{last['when']:%B}\u00a0{last['when'].year}"
+    begin = f"The last run, of {trend.title} on {day}"
     if not last["checked"]:
         return f"{begin}, was not checked against training text."
     gate = f"; it {_gate_words(last['gate'])}" if last["gate"] else ""
@@ -168,7 +170,7 @@ def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
             drawing = trend_figure(rows, label, limit=trend.limits.get(gate), runs=trend.runs)
             drawn.append((caption, drawing))
     changes = trend.figures[trend.figures["figure"].isin(["new", "gone"])]
-    if len(changes):
+    if changes["value"].any():  # no bars say less than the sentence that says so
         caption = "Passages found verbatim that the run before did not have, and that it alone had"
         drawn.append((caption, passages_figure(changes, runs=trend.runs)))
     rows = trend.figures[trend.figures["figure"] == "precision"]

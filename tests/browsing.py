@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,11 @@ FLAGS = (
 def find_browser() -> tuple[str, str]:
     """Paths of chromium and chromedriver; a loud skip where there are none, in CI a failure."""
     paths = shutil.which("chromium"), shutil.which("chromedriver")
-    if not all(paths):
+    if not all(paths) or find_spec("selenium") is None:
         why = (
-            "NOT TESTED IN A BROWSER: chromium or chromedriver is missing. Install the Debian "
-            "packages chromium and chromium-driver (tests/browser.sh does where it may)."
+            "NOT TESTED IN A BROWSER: chromium, chromedriver or selenium is missing. Install the "
+            "Debian packages chromium and chromium-driver (tests/browser.sh does where it may), "
+            "and selenium."
         )
         if os.environ.get("CI") == "true":
             pytest.fail(why)
@@ -36,10 +38,10 @@ def find_browser() -> tuple[str, str]:
 @contextmanager
 def browser(profile: Path) -> Iterator:
     """A driver of a fresh Chromium."""
+    chromium, chromedriver = find_browser()
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    chromium, chromedriver = find_browser()
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS, f"--user-data-dir={profile}"):

@@ -33,7 +33,6 @@ def page_of(texts, **changes):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    pytest.importorskip("selenium")
     with browser(tmp_path_factory.mktemp("profile")) as chrome:
         yield chrome
 
