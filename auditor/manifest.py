@@ -75,7 +75,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if found != FORMAT or isinstance(found, bool):
         raise RunError(
             f"{folder} was written by another version (format {repr(found)[:40]}; this one reads "
-            f"{FORMAT}). Make the run again."
+            f"{FORMAT}). Open it with that version, or make the run again."
         )
     if told := misfit(manifest, _FORM):
         raise _damaged(file, f"is not what a run writes: {told}")

@@ -118,12 +118,9 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
             steps, exposures[name], color=COLOURS["verbatim"], alpha=strength, lw=1.6, marker="o",
             ms=3,
         )  # fmt: skip
-    # Where lines end together their names would lie on each other: moved apart, in order.
-    ends = exposures[names].iloc[-1].sort_values()
-    room, below = 0.07 * most, -np.inf
-    for name, bits in ends.items():
-        below = max(bits, below + room)
-        _beside(panel, steps.iloc[-1], below, str(name), "verbatim")
+    ends = exposures[names].iloc[-1].sort_values(kind="stable")
+    for name, at in zip(ends.index, _apart(ends.tolist(), 0.07 * most, most), strict=True):
+        _beside(panel, steps.iloc[-1], at, str(name), "verbatim")
     # Each name where its line has room: lines begin and rise at the left, and end at the right.
     for level, told, side in (
         (expected, "a secret never trained on, in mean", "right"), (most, "most", "left"),
@@ -136,6 +133,22 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
         )  # fmt: skip
     panel.set_ylim(-0.03 * most, 1.14 * most)
     name_axes(panel, x="step", y="mean exposure, bits")
+
+
+def _apart(places: list[float], room: float, most: float) -> list[float]:
+    """Ascending places moved apart, so that names there do not lie on each other; none above most.
+
+    >>> _apart([1.0, 1.0, 5.0], 1.0, 9.0), _apart([8.0, 9.0, 9.0], 1.0, 9.0)
+    ([1.0, 2.0, 5.0], [7.0, 8.0, 9.0])
+    """
+    up: list[float] = []
+    for place in places:
+        up.append(max(place, up[-1] + room) if up else place)
+    down, above = [], most
+    for place in reversed(up):
+        down.append(min(place, above))
+        above = down[-1] - room
+    return down[::-1]
 
 
 def _gap(panel: Axes, probes: pd.DataFrame) -> None:

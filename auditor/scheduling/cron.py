@@ -121,6 +121,11 @@ def parse_cron(line: str, timezone: str | None = None) -> Cron:
     """
     fields = NICKNAMES.get(line.strip().lower(), line).split()
     example = 'as in "0 3 * * 1" (Mondays at 3:00)'
+    if line.strip().startswith("@") and len(fields) == 1:
+        raise ConfigError(
+            f"A cron line's nickname must be one of {', '.join(NICKNAMES)}; got {cut(line)}. "
+            f"Choose one, or write five fields, {example}."
+        )
     if len(fields) != 5:
         raise ConfigError(
             "A cron line must have five fields: minute, hour, day of the month, month, day of the "
@@ -152,7 +157,10 @@ def _trouble(line: str) -> str:
         at = next((i for i, name in enumerate(names) if str(error).endswith(name)), None)
         if at is None:
             return str(error)
-        return f"{names[at]} must be within {ranges[at]}; got {line.split()[at]!r}"
+        got = line.split()[at]
+        if at == 2 and got.isdigit() and 1 <= int(got) <= 31:  # 31 February
+            return f"no month {line.split()[3]} has a day {got}"
+        return f"{names[at]} must be within {ranges[at]}; got {got!r}"
     except StopIteration:
         return "there is no such day"
     return ""
