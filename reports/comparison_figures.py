@@ -119,8 +119,8 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
             ms=3,
         )  # fmt: skip
     ends = exposures[names].iloc[-1].sort_values(kind="stable")
-    for name, at in zip(ends.index, _apart(ends.tolist(), 0.07 * most, most), strict=True):
-        _beside(panel, steps.iloc[-1], at, str(name), "verbatim")
+    for name, height in zip(ends.index, _apart(ends.tolist(), 0.07 * most, most), strict=True):
+        _beside(panel, steps.iloc[-1], height, str(name), "verbatim")
     # Each name where its line has room: lines begin and rise at the left, and end at the right.
     for level, told, side in (
         (expected, "a secret never trained on, in mean", "right"), (most, "most", "left"),
