@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attacks.multiplicity import holm
-from attacks.roc import TARGETS, Auc, TprAtFpr, auc, compare_aucs, tpr_at_fpr
+from attacks.roc import TARGETS, Auc, AucDifference, TprAtFpr, auc, compare_aucs, tpr_at_fpr
 
 Sides = tuple[ArrayLike, ArrayLike]
 
@@ -163,7 +163,7 @@ def _beside(result: ScoreResult, sides: Sides, blinds, confidence: float) -> Sco
     """The result with the blind baseline that it is least clearly above."""
     if result.withheld or not blinds:
         return result
-    apart = {name: compare_aucs(sides, b, confidence=confidence) for name, b in blinds.items()}
+    apart = {name: _lead(result, sides, b, confidence) for name, b in blinds.items()}
     # Of equal p-values, as where all are next to 1 or 0, the smallest lead counts.
     name = max(apart, key=lambda b: (apart[b].p_value, -apart[b].value))
     least = apart[name]
@@ -175,6 +175,28 @@ def _beside(result: ScoreResult, sides: Sides, blinds, confidence: float) -> Sco
         above_blind_high=least.high,
         p_above_blind=least.p_value,
     )
+
+
+def _lead(result: ScoreResult, sides: Sides, blind: Sides, confidence: float) -> AucDifference:
+    """How far an attack is above a baseline, on the texts for which it has a value."""
+    made = result.auc
+    if made is None or not _is_flat(sides, blind):
+        return compare_aucs(sides, blind, confidence=confidence)
+    # The baseline says the same of all of these, so it is at chance.
+    ends = (made.value - 0.5, made.low - 0.5, made.high - 0.5)
+    return AucDifference(*ends, made.p_value, made.n_members, made.n_nonmembers)
+
+
+def _is_flat(sides: Sides, blind: Sides) -> bool:
+    """Whether a baseline has one value where the attack has any."""
+    pairs = [
+        (np.asarray(s, float), np.asarray(b, float)) for s, b in zip(sides, blind, strict=True)
+    ]
+    if any(s.shape != b.shape for s, b in pairs):
+        return False  # not of the same texts, which the comparison refuses
+    values = np.concatenate([b[~np.isnan(s)] for s, b in pairs])
+    values = values[~np.isnan(values)]
+    return len(values) > 0 and values.min() == values.max()
 
 
 def _corrected(results: list[ScoreResult]) -> list[ScoreResult]:

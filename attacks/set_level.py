@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 
+from attacks.paired import label_permutation_p
+
 MIN_A_CLASS = 8
 ASSUMPTIONS = (
     "Both sets are independent draws of the same kind of text, so that they differ in nothing but "
     "training; no text is in both; the scores were chosen before looking at these sets."
 )
-_AT_ONCE = 2_000_000  # labels permuted at a time
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def set_test(
     high, low = (model.decision_function(_normal_scores(side, pooled, kept)) for side in tested)
     difference, spread = float(high.mean() - low.mean()), float(low.std(ddof=1))
     return SetTest(
-        _permuted(high, low, n_permutations, rng),
+        label_permutation_p(high, low, greater=True, draws=n_permutations, seed=seed),
         _welch(high, low),
         difference / spread if spread > 0 else np.nan,
         {names[at]: float(w) for at, w in zip(kept, model.coef_[0], strict=True)},
@@ -151,20 +152,6 @@ def _normal_scores(texts: NDArray, fitted: NDArray, kept: list[int]) -> NDArray[
         place = (0.5 * (below + upto) + 0.5) / (len(known) + 1)
         columns.append(np.where(np.isnan(texts[:, at]), 0.0, special.ndtri(place)))
     return np.stack(columns, 1)
-
-
-def _permuted(high, low, n_permutations: int, rng: np.random.Generator) -> float:
-    """The share of ways to deal the labels whose sum is at least as high."""
-    pooled, n = np.concatenate([high, low]), len(high)
-    # Sums of other orders of the same numbers differ in the last bits.
-    least = high.sum() - 1e-9 * np.abs(pooled).sum()
-    at_least, left = 0, n_permutations
-    while left > 0:
-        rows = min(left, max(1, _AT_ONCE // len(pooled)))
-        dealt = rng.permuted(np.broadcast_to(pooled, (rows, len(pooled))), axis=1)[:, :n]
-        at_least += int(np.count_nonzero(dealt.sum(axis=1) >= least))
-        left -= rows
-    return (1 + at_least) / (n_permutations + 1)
 
 
 def _welch(high: NDArray[np.float64], low: NDArray[np.float64]) -> float:

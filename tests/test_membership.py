@@ -124,6 +124,19 @@ def weak_scores(seed, shift, n=200):
     return {name: rng.normal(shift, 1, n) for name in ("loss", "zlib", "min_k")}
 
 
+def test_a_baseline_that_is_flat_where_the_attack_has_values_is_at_chance_there():
+    """Dates of texts that the attack leaves undefined vary, the others have none."""
+    rng = np.random.default_rng(3)
+    attack = [np.append(rng.normal(mean, 1, 60), [np.nan] * 20) for mean in (2, 0)]
+    dates = [np.append(np.full(60, 0.5), rng.random(20)) for _ in range(2)]
+    (result,) = evaluate({"surp": attack}, {"dates": dates}).attacks
+    assert result.auc is not None
+    assert (result.blind, result.above_blind) == ("dates", result.auc.value - 0.5)
+    assert result.p_above_blind == result.auc.p_value
+    with pytest.raises(ValueError, match="must be of the same texts"):
+        evaluate({"surp": attack}, {"dates": (dates[0][:-1], dates[1])})
+
+
 def test_a_set_that_was_trained_on_is_told_where_single_texts_are_not():
     found = [set_test(weak_scores([s, 0], 0.25), weak_scores([s, 1], 0.0)) for s in range(20)]
     assert np.mean([made.p_value <= 0.05 for made in found]) >= 0.7
@@ -152,13 +165,13 @@ def test_the_tested_half_is_not_the_fitted_half():
 def test_permutation_p_is_that_of_all_deals_where_they_can_be_counted():
     from itertools import combinations
 
-    from attacks.set_level import _permuted
+    from attacks.paired import label_permutation_p
 
     high, low = np.array([3.0, 1.5, 2.5]), np.array([1.0, 2.0, 0.5])
     pooled = [*high, *low]
     deals = [sum(chosen) for chosen in combinations(pooled, 3)]
     exact = np.mean([deal >= high.sum() for deal in deals])
-    made = _permuted(high, low, 20_000, np.random.default_rng(0))
+    made = label_permutation_p(high, low, greater=True, draws=20_000)
     assert made == pytest.approx(exact, abs=0.01)
 
 
