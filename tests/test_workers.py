@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import deque
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from auditor.audit import run_audit
 from auditor.config import make_config
 from auditor.errors import ConfigError, RunError
+from auditor.offline import is_offline, offline
 from auditor.store import load_run, open_for_writing
 from auditor.workers import process
 from auditor.workers.shard_worker import ShardWorker
@@ -277,6 +279,23 @@ def test_a_worker_refuses_a_shard_that_is_not_the_one_that_was_made(alone):
     outcome = ShardWorker(told).do(Task("score", "top-n", "top-n-00000", 0, 0, needs=needs))
     assert outcome.error[0] == "RunError"
     assert name in outcome.error[1]
+
+
+@pytest.mark.parametrize("how", ["asked", "said", "neither"])
+def test_offline_holds_in_workers_too(writer, monkeypatch, how):
+    """Asked for in the audit file, or said of the whole command."""
+    told = []
+    team = PlantedTeam(lambda *_: None, 1)
+    begin = team.start
+    monkeypatch.setattr(team, "start", lambda settings: (told.append(settings), begin(settings))[1])
+    config = make_config({"model": "gpt2", "samples": 6, "offline": how == "asked"})
+    with offline() if how == "said" else nullcontext():
+        list(Workers(config, writer, team).share(TASKS[:1]))
+    seen = []
+    monkeypatch.setattr(ShardWorker, "_work", lambda *_: seen.append(is_offline()) or {})
+    ShardWorker(told[0]).do(TASKS[0])
+    assert seen == [how != "neither"]
+    assert not is_offline()
 
 
 # ------------------------------------------------------------------------------------- Ray

@@ -6,12 +6,14 @@ import copy
 import os
 import time
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from auditor.config import make_config
 from auditor.elsewhere import is_url, open_elsewhere
 from auditor.errors import AuditError
+from auditor.offline import offline
 from auditor.progress import Quiet
 from auditor.storage import write_atomically
 from auditor.store import RunWriter
@@ -66,7 +68,8 @@ class ShardWorker:
         }
         begun = time.monotonic()
         try:
-            counts = self._work(task)
+            with offline() if self.context.config.offline else nullcontext():
+                counts = self._work(task)
         except AuditError as error:
             return Outcome(task, error=(type(error).__name__, str(error)))
         except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from auditor import errors
 from auditor.config import AuditConfig
 from auditor.errors import RunError
+from auditor.offline import is_offline
 from auditor.store import RunWriter
 from auditor.workers.tasks import SCRATCH, Outcome, Settings, Task, WorkerDiedError
 
@@ -109,6 +110,7 @@ class Workers:
 
     def _start(self) -> None:
         plain = {**self.config.model_dump(mode="json"), "workers": None, "ray": None}
+        plain["offline"] = self.config.offline or is_offline()
         settings = Settings(
             path=self.run.elsewhere.url if self.run.elsewhere else str(self.run.path.resolve()),
             config=plain,
