@@ -59,6 +59,8 @@ def run_audit(
         run = run_audit(model="gpt2", samples=200, corpus=["texts/"])
         run.summary()
     """
+    if until not in STAGES:
+        raise ConfigError(f"until must be one of {', '.join(STAGES)}; got {until!r}. Choose one.")
     if config is None:
         config = make_config(settings)
     elif settings:

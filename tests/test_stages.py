@@ -7,7 +7,9 @@ from tiny import save_tiny_model
 
 from auditor.audit import run_audit
 from auditor.config import make_config
+from auditor.errors import ConfigError, RunError
 from auditor.language_models import loading
+from auditor.language_models.building import build_tokenizer
 from auditor.language_models.loading import load_model
 from auditor.stages.about import about
 from auditor.store import Run
@@ -16,6 +18,12 @@ from auditor.store import Run
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("stages") / "model")
+
+
+def test_a_stage_that_is_none_is_refused_before_anything_is_made(model, tmp_path):
+    with pytest.raises(ConfigError, match=r"one of sample, score, .* got 'scores'\. Choose one\."):
+        run_audit(**asked(model, tmp_path / "run"), until="scores")
+    assert not (tmp_path / "run").exists()
 
 
 def asked(model, out, **more):
@@ -75,6 +83,18 @@ def test_what_could_not_be_read_of_prefixes_and_controls_is_told(model, tmp_path
         (told,) = [note for note in run.notes() if name in note]
         assert "line 5 is not JSON" in told
         assert "1 of 5 lines skipped" in told
+
+
+@pytest.mark.parametrize("until", ["sample", "shortlist"])
+def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
+    """Whether the model itself is asked next, or its tokenizer alone."""
+    folder, corpus = save_tiny_model(tmp_path / "model"), tmp_path / "corpus.txt"
+    corpus.write_text("a text of the training set, long enough to be looked in")
+    given = asked(folder, tmp_path / "run", corpus=[str(corpus)])
+    run_audit(**given, until=until)
+    build_tokenizer(["zebras zigzag quietly"] * 9, 300).save_pretrained(folder)
+    with pytest.raises(RunError, match=r"another tokenizer now than when .* tokenizer back\.$"):
+        run_audit(**given)
 
 
 def told_of(strategy, path):

@@ -154,14 +154,17 @@ def test_what_a_worker_ran_into_is_told_as_it_would_be_here(writer):
         shared(writer, script)
 
 
-def test_workers_with_other_weights_are_refused(writer):
+@pytest.mark.parametrize(
+    ("key", "what"), [("sha256", "The model"), ("vocabulary_sha256", "The tokenizer of model")]
+)
+def test_workers_with_other_weights_or_another_tokenizer_are_refused(writer, key, what):
     def script(stem, worker):
         if stem == "start":
             return None
         task = next(t for t in TASKS if t.stem == stem)
-        return Outcome(task, models={"target": {"sha256": stem}})
+        return Outcome(task, models={"target": {"sha256": "one", key: stem}})
 
-    with pytest.raises(RunError, match=r"model 'target' has other content on one worker"):
+    with pytest.raises(RunError, match=f"{what} 'target' has other content on one worker"):
         shared(writer, script)
 
 

@@ -34,6 +34,7 @@ class Context:
     workers: Workers | None = None
     judge: Callable[[RunWriter], None] | None = None
     _models: dict = field(default_factory=dict)
+    _vocabularies: dict = field(default_factory=dict)
     _stage: str = ""
 
     def spec(self, name: str) -> str:
@@ -55,13 +56,15 @@ class Context:
         return self._models[key]
 
     def vocabulary(self, name: str = TARGET):
-        """A model's vocabulary, without its weights if these are not loaded already."""
+        """A model's vocabulary, without its weights; it must be the run's."""
         from auditor.language_models.loading import load_vocabulary
 
-        for (loaded, _), model in self._models.items():
-            if loaded == name:
-                return model.vocabulary
-        return load_vocabulary(self.spec(name), bos=self.config.bos if name == TARGET else None)
+        if name not in self._vocabularies:
+            bos = self.config.bos if name == TARGET else None
+            found = load_vocabulary(self.spec(name), bos=bos)
+            self._refuse_other_tokenizer(name, found)
+            self._vocabularies[name] = found
+        return self._vocabularies[name]
 
     def _register(self, name: str, model, *, is_rescoring: bool) -> None:
         known = self.run.manifest.setdefault("models", {})
@@ -71,6 +74,8 @@ class Context:
                 f"{model.fingerprint[:12]}, then {known[name]['sha256'][:12]}). Choose another "
                 "--out, or bring the first weights back."
             )
+        self._refuse_other_tokenizer(name, model.vocabulary)
+        self._vocabularies[name] = model.vocabulary
         entry = known.setdefault(name, {})
         # What was drawn in fewer bits stays so, whatever the machine that goes on with the run has.
         if "dtype" not in entry or (not is_rescoring and entry["dtype"] == "float32"):
@@ -82,6 +87,17 @@ class Context:
             "vocabulary_sha256": model.vocabulary.fingerprint,
         }
         self.run.save()
+
+    def _refuse_other_tokenizer(self, name: str, vocabulary) -> None:
+        """Token ids that mean something else would be read as other text."""
+        known = self.run.manifest.get("models", {}).get(name, {})
+        then, now = known.get("vocabulary_sha256"), vocabulary.fingerprint
+        if then not in (None, now):
+            raise RunError(
+                f"{self.spec(name)} has another tokenizer now than when {self.run.path} was begun "
+                f"(sha256 {now[:12]}, then {then[:12]}). Choose another --out, or bring the first "
+                "tokenizer back."
+            )
 
     def release(self) -> None:
         """Let go of all loaded models, and of the workers with theirs."""
