@@ -34,6 +34,16 @@ def test_packed_text_reads_like_plain_text(tmp_path, ending, packing):
     assert [d.text for d in read_corpus([tmp_path / f"packed{ending}{packing}"])] == plain
 
 
+def test_how_much_there_is_to_read_is_told_of_plain_files_and_after_a_pass(tmp_path):
+    """A packed file's own size says nothing of its text: a bar would be full too soon."""
+    (tmp_path / "a.txt").write_bytes(b"plain text")
+    assert read_corpus([tmp_path]).size() == 10
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"x" * 5_000))
+    corpus = read_corpus([tmp_path])
+    assert corpus.size() is None
+    assert sum(len(document.text) for document in corpus) == corpus.size() == 5_010
+
+
 @pytest.mark.parametrize("packing", PACK)
 def test_what_is_cut_off_is_read_up_to_there_and_reported(tmp_path, packing):
     path = tmp_path / f"a.jsonl{packing}"

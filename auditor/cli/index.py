@@ -46,8 +46,7 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
 
     text = read_corpus(list(corpus), text_field=text_field, strict=strict)
     progress = for_terminal()
-    size = sum(file.path.stat().st_size for file in text.files if file.path.is_file())
-    with progress.stage("indexing", size, "bytes") as bar:
+    with progress.stage("indexing", text.size(), "bytes") as bar:
         made = build_index(text, out, shard_bytes=shard_bytes, progress=steps(bar))
     for problem in text.problems:
         progress.note(problem.message)

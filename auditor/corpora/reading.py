@@ -122,6 +122,18 @@ class Corpus:
                 quiet = FileReport(file.path, strict=False)
                 open_stream(file.path, quiet).close()
 
+    def size(self) -> int | None:
+        """About how many bytes of text one pass reads, for a progress bar; None if nobody knows.
+
+        >>> read_corpus([Path(__file__)]).size() == Path(__file__).stat().st_size
+        True
+        """
+        if self.n_bytes:  # of the pass before
+            return self.n_bytes
+        if any(f.hub is not None or is_packed(f.path) or f.path.is_dir() for f in self.files):
+            return None
+        return sum(file.path.stat().st_size for file in self.files if file.path.is_file())
+
     def _read(self, read: Callable[[SourceFile, FileReport], Iterator[_Part]]) -> Iterator[_Part]:
         """All parts of all files, counted anew."""
         self.n_documents = self.n_bytes = 0

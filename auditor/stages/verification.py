@@ -14,7 +14,6 @@ from auditor.corpora.index import Index, find_matches_in_index, open_index
 from auditor.corpora.matching import Match, Needle, find_matches
 from auditor.corpora.reading import Corpus, n_utf8_bytes, read_corpus
 from auditor.corpora.regions import NearMatch, Region, find_near
-from auditor.corpora.streams import is_packed
 from auditor.progress import steps
 from auditor.stages.context import TARGET, Context
 from auditor.stages.shortlisting import SAMPLES
@@ -70,10 +69,10 @@ def verify(context: Context) -> None:
         matches = [m for m in overlaps if m.sample_id in listed]
         found = {m.sample_id for m in matches}
         rest = [n for n in needles if n.sample_id not in found]
-        with context.progress.stage("fuzzy matching", _size(corpus), "bytes") as bar:
+        with context.progress.stage("fuzzy matching", _size_of(corpus), "bytes") as bar:
             fuzzy = find_fuzzy(rest, corpus, progress=steps(bar))
         regions = _regions(needles, matches, fuzzy)
-        with context.progress.stage("edit distances", _size(corpus), "bytes") as bar:
+        with context.progress.stage("edit distances", _size_of(corpus), "bytes") as bar:
             encode = context.vocabulary(TARGET).encode
             near = find_near(regions, corpus, encode=encode, progress=steps(bar))
         _describe(context, corpus)
@@ -98,7 +97,7 @@ def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) ->
         with context.progress.stage("matching", size, "bytes") as bar:
             found = find_matches_in_index(needles, corpus, progress=steps(bar), **least)
     else:
-        with context.progress.stage("matching", _size(corpus), "bytes") as bar:
+        with context.progress.stage("matching", _size_of(corpus), "bytes") as bar:
             found = find_matches(
                 needles, corpus, normalize=config.normalize, progress=steps(bar), **least
             )
@@ -111,13 +110,8 @@ def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) ->
     return kept
 
 
-def _size(corpus: Corpus | Index) -> int | None:
-    """Bytes of text that one pass reads, as far as they are known before; None if they are not."""
-    if isinstance(corpus, Index) or corpus.n_bytes:
-        return corpus.n_bytes
-    if any(file.hub is not None or is_packed(file.path) for file in corpus.files):
-        return None
-    return sum(file.path.stat().st_size for file in corpus.files if file.path.is_file())
+def _size_of(corpus: Corpus | Index) -> int | None:
+    return corpus.n_bytes if isinstance(corpus, Index) else corpus.size()
 
 
 def _regions(

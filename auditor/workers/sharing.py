@@ -147,8 +147,8 @@ class Workers:
         for name, facts in outcome.models.items():
             entry = known.setdefault(name, facts)
             _same(entry["sha256"], facts["sha256"], f"model {name!r}")
-            tokenizers = (x.get("vocabulary_sha256", "") for x in (entry, facts))
-            _same(*tokenizers, f"tokenizer of model {name!r}")
+            then, now = (known_of.get("vocabulary_sha256", "") for known_of in (entry, facts))
+            _same(then, now, f"tokenizer of model {name!r}")
             if facts.get("dtype", "float32") != "float32":  # one worker in fewer bits is enough
                 entry["dtype"] = facts["dtype"]
         prompts = manifest.setdefault("prompts", {})
