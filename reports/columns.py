@@ -5,9 +5,9 @@ from reports.schema import TABLES, Column, Table
 _TOP = """# Columns
 
 Every frame that a run gives, and every column of it. Made from `reports/schema.py` by `make docs`;
-`reports.schema.describe(table)` gives the same as a frame. Not here is `run.exposure()`, of an audit
-with canaries: its columns are those of `measure_canaries` in `auditor.finetuning.measuring`, without
-prefixes and secrets.
+`reports.schema.describe(table)` gives the same as a frame. Not here is `run.exposure()`, of an
+audit with canaries: its columns are those of `measure_canaries` in `auditor.finetuning.measuring`,
+without prefixes and secrets.
 
 A frame can be asked for some columns only, and then no others are read from the disk. Names may be
 patterns:
