@@ -350,6 +350,9 @@ def test_what_cannot_be_compared_is_said_before_a_model_is_loaded(place):
     wrong = ended("a.jsonl", "c.jsonl", "--reference", "small=x", "--score", "reference:big")
     assert "reference:small, reference_difference:small" in wrong.err
     assert "got reference:big" in wrong.err
+    assert "--list-by must be a score" in ended("a.jsonl", "c.jsonl", "--list-by", "los").err
+    lacking = ended("a.jsonl", "c.jsonl", "--score", "recall").err
+    assert "--score recall needs --nonmember-prefix; got none" in lacking
     for name in ("loss", "nll", "reference:small"):
         made = ended("a.jsonl", "c.jsonl", "--reference", "small=x", "--score", name)
         assert "nowhere: no such file" in made.err

@@ -178,7 +178,7 @@ def audit_members(
         ]
     else:
         _refuse_with_model(member_texts, nonmember_texts)
-        names = [*scores, *([list_by] if list_by else [])]
+        names = {"--score": scores, "--list-by": [list_by] if list_by else []}
         options = {"model": model, "references": references, "seed": seed, **scoring}
         sides = _scored(members, nonmembers, names, text_field, progress, drop_shared, options)
     asked: dict[str, Any] = {
@@ -282,7 +282,8 @@ def _scored(members, nonmembers, names, text_field, progress, drop_shared, optio
         texts_of(s, flag, text_field=text_field)
         for s, flag in ((members, "--members"), (nonmembers, "--nonmembers"))
     ]
-    check_names(names, list(asked.references))
+    for flag, own in names.items():
+        check_names(own, flag, list(asked.references), options)
     if not drop_shared:
         check_apart(*texts)
     return [

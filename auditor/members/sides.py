@@ -171,23 +171,40 @@ def _identity(key: str, made: Any) -> Any:
     return made
 
 
-def check_names(asked: Sequence[str], references: Sequence[str]) -> None:
-    """Refuse names that no score of a text has, before a model judges any.
+# What a score needs besides models, and the option that gives it.
+_GIVEN_BY = {
+    "conditioned": "nonmember_prefix",
+    "neighbours": "neighbours",
+    "token_counts": "frequencies",
+}
+
+
+def check_names(
+    asked: Sequence[str], flag: str, references: Sequence[str], options: Mapping[str, Any]
+) -> None:
+    """Refuse scores that will not be there, before a model judges any text.
 
     Raises
     ------
     ConfigError
+        If no score of a text has that name, or `options` lack what it is made of.
     """
-    known = []
-    for score in SCORES:
-        if TEXTS in score.made_for:
-            is_pair = "reference" in score.needs
-            known += [f"{score.name}:{r}" for r in references] if is_pair else [score.name]
+    known: dict[str, str] = {}
+    for score in (s for s in SCORES if TEXTS in s.made_for):
+        is_pair = "reference" in score.needs
+        names = [f"{score.name}:{r}" for r in references] if is_pair else [score.name]
+        wanted = [_GIVEN_BY[n] for n in score.needs if n in _GIVEN_BY]
+        known |= dict.fromkeys(names, next((w for w in wanted if not options.get(w)), ""))
     for name in asked:
         if name not in known and not name.startswith(_NO_SCORES):
             raise ConfigError(
-                f"--score must be a score of texts ({', '.join(known)}); got {name}. Leave out "
-                "--score to take every score."
+                f"{flag} must be a score of texts ({', '.join(known)}); got {name}. Leave out "
+                f"{flag}, or name one of them."
+            )
+        if lacking := known.get(name):
+            option = f"--{lacking.replace('_', '-')}"
+            raise ConfigError(
+                f"{flag} {name} needs {option}; got none. Add it, or leave out {name}."
             )
 
 
