@@ -22,10 +22,9 @@ from attacks.paired import (
     sign_flip_p,
 )
 from attacks.scores import all_scores, zlib_bits
-from auditor.config import Decoding
+from attacks.token_stats import TokenStats
 from auditor.corpora.reading import read_corpus
 from auditor.errors import ConfigError, RunError
-from auditor.extraction.measuring import measure_suffixes
 from auditor.finetuning.folder import PROBES
 from auditor.finetuning.hooks import read_probes
 from auditor.finetuning.pairs import Pair
@@ -118,7 +117,8 @@ def compare_models(
     pair = Pair(base, tuned, device=device)
     asked = _Texts.read(texts, heldout, text_field, examples, seed)
     widths = prefix_tokens, suffix_tokens
-    with progress.stage("judging", 2 * len(asked.text), "texts") as bar:
+    # By both models, as it is and lower-cased.
+    with progress.stage("judging", 4 * len(asked.text), "texts") as bar:
         with pair.base() as model:
             before = _judge(model, asked, widths, bar.advance)
         del model  # one in memory at a time
@@ -192,30 +192,32 @@ def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
 
 def _judge(model, asked: _Texts, widths: tuple[int, int], advance) -> dict[str, NDArray]:
     """Every figure of every text under one model."""
-    encode = model.vocabulary.encode_all
-    ids = encode(asked.text)
-    stats = model.token_stats(ids, progress=advance)
-    lowered = model.token_stats(encode([t.lower() for t in asked.text]))
-    bits = zlib_bits(asked.text)
-    figures = dict(all_scores(stats, zlib_bits=bits, lowercased=lowered))
-    start = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
     n_prefix, n_suffix = widths
+    n_start = 0 if model.vocabulary.bos_id is None else 1
     most = (model.context or 1 << 30) + 1
-    if len(start) + n_prefix + n_suffix > most:
+    if n_start + n_prefix + n_suffix > most:
         raise ConfigError(
-            f"Prefix and suffix must have at most {most - len(start)} tokens together (the model's "
+            f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
             f"context); got {n_prefix + n_suffix}. Lower them."
         )
-    long = [i for i, t in enumerate(ids) if len(t) >= n_prefix + n_suffix]
-    log_p, extracted = (np.full(len(ids), np.nan) for _ in range(2))
-    if long:
-        rows = np.array([ids[i][: n_prefix + n_suffix] for i in long])
-        prefixes = np.concatenate([np.tile(start, (len(long), 1)), rows[:, :n_prefix]], axis=1)
-        measured = measure_suffixes(
-            model, prefixes.astype(np.int64), rows[:, n_prefix:], decoding=Decoding()
-        )
-        log_p[long], extracted[long] = log_p_z(measured.logprob), greedy(measured.first)
-    return {"n_tokens": stats.n_tokens(), **figures, "log_p_z": log_p, "extracted": extracted}
+    encode = model.vocabulary.encode_all
+    stats = model.token_stats(encode(asked.text), progress=advance)
+    lowered = model.token_stats(encode([t.lower() for t in asked.text]), progress=advance)
+    figures = dict(all_scores(stats, zlib_bits=zlib_bits(asked.text), lowercased=lowered))
+    return {"n_tokens": stats.n_tokens(), **figures, **_suffixes(stats, n_prefix, n_suffix)}
+
+
+def _suffixes(stats: TokenStats, n_prefix: int, n_suffix: int) -> dict[str, NDArray]:
+    """log p_z and greedy extraction of each text's suffix after its prefix; NaN if it is shorter.
+
+    What the whole text was judged with holds for them: a suffix's tokens were given its prefix.
+    """
+    long = np.flatnonzero(stats.n_tokens() >= n_prefix + n_suffix)
+    log_p, extracted = (np.full(len(stats), np.nan) for _ in range(2))
+    if len(long):
+        at = stats.offsets[long][:, None] + n_prefix + np.arange(n_suffix)  # (texts, suffix)
+        log_p[long], extracted[long] = log_p_z(stats.logprob[at]), greedy(stats.rank[at] == 0)
+    return {"log_p_z": log_p, "extracted": extracted}
 
 
 def _frame(asked: _Texts, before: dict, after: dict) -> pd.DataFrame:
