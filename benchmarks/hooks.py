@@ -3,7 +3,7 @@
     python -m benchmarks.hooks --steps 200
 
 The model is as large as the testbed's target, the text Python's documentation, the probe what
-`auditor finetune --canaries` makes: 64 members, 64 held-out texts, 10 canaries with 512 controls,
+`auditor finetune --canaries` makes: 64 members, 64 held-out texts, 10 canaries with 256 controls,
 measured every 100 steps, the default. Trainings alternate in one run, without, with, with,
 without, so that a machine that grows slower or faster favours neither; `--once` does one of each.
 """

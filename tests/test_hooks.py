@@ -11,11 +11,12 @@ from transformers import Trainer, TrainingArguments
 
 from auditor.errors import ConfigError, ModelError, RunError
 from auditor.finetuning.adapters import adapters_off, with_lora
-from auditor.finetuning.canaries import Canary
+from auditor.finetuning.canaries import Canary, create_canaries
 from auditor.finetuning.hooks import MemorizationCallback, ProbeLog, read_probes
 from auditor.finetuning.leaving import left_as_found, own_randomness
+from auditor.finetuning.measuring import measure_canaries
 from auditor.finetuning.probes import MemorizationProbe
-from auditor.language_models.building import build_gpt2, build_tokenizer
+from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
 from tests.tiny import WORDS
 
 TEXTS = [f"{WORDS}, number {i}, and so on until the {i}th day" for i in range(8)]
@@ -140,6 +141,25 @@ def test_figures_are_those_of_one_text_at_a_time(tokenizer):
     assert row.exposure == pytest.approx((np.log2(4) - np.log2(rank),))
 
 
+def test_controls_are_judged_after_each_canarys_own_prefix(tokenizer, tmp_path):
+    """As `canaries measure` does: after its own prefix a control is as rare as that is unseen."""
+    folder = tmp_path / "model"
+    save_model(network(5), tokenizer, folder)
+    made = create_canaries("the code of {n} is {digits:3}.", count=4, controls=40)
+    watch = MemorizationProbe(tokenizer, canaries=[*made.canaries, *made.controls])
+    found = watch.measure(network(5), 0).exposure
+    frame = measure_canaries(str(folder), made, enumerate_up_to=0)
+    expected = frame.loc[frame["role"] == "canary", "interpolated"]
+    assert found == pytest.approx(tuple(expected))
+    assert len(set(found)) > 1
+
+
+def test_only_so_many_controls_are_judged_the_first_of_them(tokenizer):
+    few = probe(tokenizer, canaries=canaries(7), max_controls=3)
+    assert (few.n_controls, few.max_exposure) == (3, 2.0)
+    assert few.measure(network(5), 0).exposure == probe(tokenizer).measure(network(5), 0).exposure
+
+
 def test_what_is_trained_on_is_extracted_and_exposed_more(tokenizer, tmp_path):
     model = network()
     canary = canaries()[0]
@@ -254,6 +274,8 @@ def test_an_interval_of_no_steps_is_refused(tokenizer):
 def test_a_probe_of_nothing_and_canaries_without_controls_are_refused(tokenizer):
     with pytest.raises(ConfigError, match="got neither"):
         MemorizationProbe(tokenizer)
+    with pytest.raises(ConfigError, match="must be 1 or more; got 3, 4, 128, 0"):
+        probe(tokenizer, max_controls=0)
     with pytest.raises(ConfigError, match="got 1 inserted and 0 controls"):
         MemorizationProbe(tokenizer, canaries=canaries()[:1])
     with pytest.raises(ConfigError, match="no secret"):

@@ -15,8 +15,11 @@ from attacks.exposure import exposure_by_interpolation
 from attacks.extraction import greedy
 from auditor.errors import ConfigError, ModelError
 from auditor.finetuning.canaries import Canary
+from auditor.finetuning.continuations import continuation_logprob
+from auditor.finetuning.judging import Encoded, encode_secrets
 from auditor.finetuning.leaving import left_as_found
 from auditor.language_models.causal import buckets, context_of
+from auditor.language_models.vocabulary import Vocabulary
 
 # No figures of a step: which step it is, one value a canary, and what does not change.
 _NOT_LOGGED = ("step", "epoch", "exposure", "exposure_most", "repeats")
@@ -79,12 +82,14 @@ class MemorizationProbe:
         choices to count as extracted; texts shorter than both are not probed for that.
     heldout : texts that are not, for the loss gap
     canaries : inserted ones, and as controls those with 0 repeats
-        A canary's exposure is by its rank among the n controls and itself: log2(n + 1) bits at
-        the most.
+        A canary's exposure is by its rank among itself and the n controls' secrets, all given its
+        own prefix: log2(n + 1) bits at the most.
     prefix_tokens, suffix_tokens : int
     max_tokens : int
         Tokens of one text that count for the loss gap: its beginning, at least prefix and suffix.
         More texts say more than longer ones, at the same cost.
+    max_controls : int
+        Controls that are judged, the first of them: every one is, after each canary's prefix.
 
     Raises
     ------
@@ -107,16 +112,18 @@ class MemorizationProbe:
         prefix_tokens: int = 50,
         suffix_tokens: int = 50,
         max_tokens: int = 128,
+        max_controls: int = 256,
     ):
         if not members and not canaries:
             raise ConfigError("A probe must have members or canaries; got neither. Give some.")
-        if min(prefix_tokens, suffix_tokens, max_tokens) < 1:
+        sizes = prefix_tokens, suffix_tokens, max_tokens, max_controls
+        if min(sizes) < 1:
             raise ConfigError(
-                "prefix_tokens, suffix_tokens and max_tokens must be 1 or more; got "
-                f"{prefix_tokens}, {suffix_tokens} and {max_tokens}. Usual are 50, 50 and 128."
+                "prefix_tokens, suffix_tokens, max_tokens and max_controls must be 1 or more; got "
+                f"{', '.join(map(str, sizes))}. Usual are 50, 50, 128 and 256."
             )
         self.canaries = [c for c in canaries if c.repeats]
-        controls = [c for c in canaries if not c.repeats]
+        controls = [c for c in canaries if not c.repeats][:max_controls]
         if bool(self.canaries) != bool(controls):
             raise ConfigError(
                 "Canaries must come with controls that were never inserted; got "
@@ -129,7 +136,7 @@ class MemorizationProbe:
         most = max(max_tokens, self.width)
         self._members = [_loss_row(self.start, t[:most]) for t in member_ids]
         self._heldout = [_loss_row(self.start, t[:most]) for t in heldout_ids]
-        self._secrets = [self._secret(tokenizer, c) for c in (*self.canaries, *controls)]
+        self._secrets = _secrets(Vocabulary(tokenizer), self.canaries, controls)
 
     @property
     def max_exposure(self) -> float:
@@ -138,17 +145,12 @@ class MemorizationProbe:
 
     def check_fits(self, context: int | None) -> None:
         """Raises ModelError if a canary is longer than a model of this context can be fed."""
-        _check_lengths(self._secrets, context)
-
-    def _secret(self, tokenizer, canary: Canary) -> _Row:
-        whole, before = _encode(tokenizer, [canary.prefix + canary.secret, canary.prefix])
-        # Where the two meet, tokens may have merged: what both begin with is the prefix.
-        same = 0
-        while same < min(len(whole), len(before)) and whole[same] == before[same]:
-            same += 1
-        if not whole[same:]:
-            raise ConfigError(f"Canary {canary.canary_id} has no secret. Give it one.")
-        return _loss_row(self.start + whole[:same], whole[same:])
+        longest = max((group.longest for group in self._secrets), default=0)
+        if context is not None and longest > context + 1:
+            raise ModelError(
+                f"A canary's prefix and secret must have at most {context + 1} tokens (the model's "
+                f"context, and the last, which is not fed); got {longest}. Shorten their template."
+            )
 
     def measure(self, model, step: int, *, epoch: float = float("nan")) -> ProbeRow:
         """Measure a causal model of transformers, with adapters or without, and leave it as it was.
@@ -172,17 +174,11 @@ class MemorizationProbe:
         context = context_of(model.config.get_text_config())
         self.check_fits(context)
         members, heldout = (_cut(rows, context) for rows in (self._members, self._heldout))
-        rows = [*members, *heldout, *self._secrets]
         with left_as_found(model):
-            judged = _judge(model, rows, step)
-        n, m = len(members), len(members) + len(heldout)
-        seen, unseen, secrets = judged[:n], judged[n:m], judged[m:]
+            judged = _judge(model, [*members, *heldout], step)
+            exposure = self._exposure(model, step)
+        seen, unseen = judged[: len(members)], judged[len(members) :]
         extracted = self._extracted(seen)
-        exposure = np.zeros(0)
-        if secrets:
-            total = np.array([j.logprob.sum() for j in secrets])
-            n_own = len(self.canaries)
-            exposure = exposure_by_interpolation(total[:n_own], total[n_own:])
         nll, other = _mean_nll(seen), _mean_nll(unseen)
         return ProbeRow(
             step=step,
@@ -200,6 +196,22 @@ class MemorizationProbe:
             loss_gap=other - nll,
             seconds=time.perf_counter() - begun,
         )
+
+    def _exposure(self, model, step: int) -> NDArray[np.float64]:
+        """Of each inserted canary, bits."""
+        bits = np.zeros(len(self.canaries))
+        for group in self._secrets:
+            total = continuation_logprob(
+                _forward(model),
+                group.encoded.prompt,
+                group.encoded.rests,
+                batch_tokens=_batch_tokens(model),
+                device=next(model.parameters()).device,
+            )
+            _check_numbers(total, step)
+            n_own = len(group.own)
+            bits[group.own] = exposure_by_interpolation(total[:n_own], total[n_own:])
+        return bits
 
     def _extracted(self, members: list[_Judged]) -> NDArray[np.bool_]:
         """Of each member that is long enough, whether greedy decoding gives its suffix."""
@@ -222,10 +234,42 @@ class _Row:
         return len(self.prefix) + len(self.judged)
 
 
+@dataclass(frozen=True)
+class _Secrets:
+    """Secrets after one prefix: those of the canaries `own` that have it, then the controls'."""
+
+    own: list[int]
+    encoded: Encoded
+
+    @property
+    def longest(self) -> int:
+        return len(self.encoded.prompt) + max(map(len, self.encoded.rests))
+
+
 @dataclass(frozen=True, eq=False)
 class _Judged:
     first: NDArray[np.bool_]
     logprob: NDArray[np.float64]
+
+
+def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list[_Secrets]:
+    """A group for each prefix of the canaries."""
+    by_prefix: dict[str, list[int]] = {}
+    for i, canary in enumerate(canaries):
+        by_prefix.setdefault(canary.prefix, []).append(i)
+    groups = []
+    for prefix, own in by_prefix.items():
+        every = [*(canaries[i] for i in own), *controls]
+        if lacking := [c.canary_id for c in every if not c.secret]:
+            raise ConfigError(f"Canary {lacking[0]} has no secret. Give it one.")
+        encoded = encode_secrets(vocabulary, prefix, [c.secret for c in every])
+        if not encoded.prompt:
+            raise ConfigError(
+                f"Canary {canaries[own[0]].canary_id} must have text before its secret, as the "
+                "tokenizer has no BOS token; got none. Add words to the template."
+            )
+        groups.append(_Secrets(own, encoded))
+    return groups
 
 
 def _encode(tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -245,25 +289,37 @@ def _mean_nll(rows: list[_Judged]) -> float:
 
 def _judge(model, rows: list[_Row], step: int) -> list[_Judged]:
     """First choices and log-probabilities of each row's judged tokens, from float32 logits."""
-    # Accelerate wraps a model's forward in its mixed precision; figures are in the weights' own.
-    forward = getattr(model, "_original_forward", model)
     device = next(model.parameters()).device
-    n_vocab = model.config.get_text_config().vocab_size
     out = [_Judged(np.zeros(0, bool), np.zeros(0))] * len(rows)
     asked = [i for i, row in enumerate(rows) if row.judged]
     lengths = np.array([rows[i].length for i in asked], dtype=int)
-    for batch in buckets(lengths, max(1, _ELEMENTS // n_vocab)):
+    for batch in buckets(lengths, _batch_tokens(model)):
         chosen = [asked[i] for i in batch]
-        for i, judged in zip(
-            chosen, _pass(forward, [rows[i] for i in chosen], device), strict=True
-        ):
-            if not np.isfinite(judged.logprob).all():
-                raise ModelError(
-                    f"The model's log-probabilities are not numbers at step {step}. Lower the "
-                    "learning rate, or go back to an earlier checkpoint."
-                )
+        measured = _pass(_forward(model), [rows[i] for i in chosen], device)
+        for i, judged in zip(chosen, measured, strict=True):
+            _check_numbers(judged.logprob, step)
             out[i] = judged
     return out
+
+
+def _forward(model):
+    """The model's call in its weights' own precision, in which figures are.
+
+    Accelerate wraps a model's forward in its mixed precision.
+    """
+    return getattr(model, "_original_forward", model)
+
+
+def _batch_tokens(model) -> int:
+    return max(1, _ELEMENTS // model.config.get_text_config().vocab_size)
+
+
+def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
+    if not np.isfinite(logprob).all():
+        raise ModelError(
+            f"The model's log-probabilities are not numbers at step {step}. Lower the learning "
+            "rate, or go back to an earlier checkpoint."
+        )
 
 
 def _pass(forward, rows: list[_Row], device) -> list[_Judged]:
@@ -290,12 +346,3 @@ def _cut(rows: list[_Row], context: int | None) -> list[_Row]:
     if context is None:
         return rows
     return [_Row(r.prefix, r.judged[: context + 1 - len(r.prefix)]) for r in rows]
-
-
-def _check_lengths(rows: list[_Row], context: int | None) -> None:
-    longest = max((r.length for r in rows), default=0)
-    if context is not None and longest > context + 1:
-        raise ModelError(
-            f"A canary's prefix and secret must have at most {context + 1} tokens (the model's "
-            f"context, and the last, which is not fed); got {longest}. Shorten their template."
-        )

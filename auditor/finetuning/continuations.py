@@ -1,0 +1,63 @@
+"""Many continuations of one prompt, judged by a network that is fed the prompt once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import log_softmax
+
+from auditor.language_models.causal import buckets
+
+
+def continuation_logprob(
+    forward: Callable,
+    prompt: Sequence[int],
+    rests: Sequence[Sequence[int]],
+    *,
+    batch_tokens: int,
+    device: torch.device,
+) -> NDArray[np.float64]:
+    """Total log-probability of each continuation after the prompt, nats (n_rests,).
+
+    Parameters
+    ----------
+    forward : the call of a causal model of transformers
+        In evaluation mode and without gradients.
+    prompt : token ids, 1 or more
+    rests : token ids of each continuation, 1 or more
+    batch_tokens : int
+        Tokens whose logits are made at once.
+    device : where the model is
+    """
+    kept = _fed(forward, prompt[:-1], device) if len(prompt) > 1 else None
+    lead = list(prompt if kept is None else prompt[-1:])
+    lengths = np.array([len(lead) + len(rest) for rest in rests])
+    out = np.zeros(len(rests))
+    for batch in buckets(lengths, batch_tokens):
+        rows = [lead + list(rests[i]) for i in batch]
+        # Padded on the right: under a causal mask no token sees what comes after it.
+        ids = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        ids = ids.to(device)
+        given = {"use_cache": False}
+        if kept is not None:
+            cache = copy.deepcopy(kept)
+            cache.batch_repeat_interleave(len(rows))
+            given = {"use_cache": True, "past_key_values": cache}
+        logits = forward(input_ids=ids[:, :-1], **given).logits[:, len(lead) - 1 :].float()
+        nats = log_softmax(logits, dim=-1).gather(2, ids[:, len(lead) :, None])[:, :, 0]
+        for i, row, own in zip(batch, rows, nats.double(), strict=True):
+            out[i] = own[: len(row) - len(lead)].sum().item()
+    return out
+
+
+def _fed(forward: Callable, prompt: Sequence[int], device: torch.device):
+    """What a model keeps of a prompt for its continuations; None where it keeps nothing such."""
+    ids = torch.tensor([list(prompt)], device=device)
+    kept = getattr(forward(input_ids=ids, use_cache=True), "past_key_values", None)
+    return kept if hasattr(kept, "batch_repeat_interleave") else None
