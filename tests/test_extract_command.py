@@ -54,7 +54,8 @@ def test_a_corpus_is_told_in_a_headline_and_two_tables(there):
 )
 def test_json_is_json_and_nothing_else(there, tmp_path, what, table):
     source = there if what == "--benchmark" else there / "text.txt"
-    ended = extract(there, what, source, *SHORT, "--json", "--out", tmp_path / "out")
+    lengths = SHORT[2:] if what == "--benchmark" else SHORT  # arrays bring their prefixes
+    ended = extract(there, what, source, *lengths, "--json", "--out", tmp_path / "out")
     assert ended.code == 0, ended.err
     told = json.loads(ended.out)
     assert told["headline"]
@@ -73,6 +74,10 @@ def test_json_is_json_and_nothing_else(there, tmp_path, what, table):
         (("--corpus", "{}/text.txt", "--prefix-tokens", 5), 1, "at least 55 tokens"),
         (("--document", "{}/text.txt", "--stride", 0, *SHORT), 2, "--stride must be 1 or more"),
         (("--document", "{}/text.txt", *SHORT, "--prefix-tokens", 9), 2, "one --prefix-tokens"),
+        (("--document", "{}/text.txt", "--examples", 9), 2, "--examples is for --corpus and --ind"),
+        (("--index", "{}/i", "--text-field", "a"), 2, "--text-field is for --corpus; got --index"),
+        (("--corpus", "{}/text.txt", "--split", "val"), 2, "--split is for --benchmark; got --co"),
+        (("--benchmark", "{}", "--with-bos"), 2, "--with-bos is for"),
         (("--benchmark", "{}", "--split", "val"), 1, "has no val_prefix.npy"),
         (("--benchmark", "{}", "--out", "{}"), 1, "not an extraction's folder"),
         (("--benchmark", "{}", "--model", "other"), 2, "takes one --model"),

@@ -6,10 +6,25 @@ import json
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from auditor.cli.printing import say
 
 _FROM = ("corpus", "index", "document", "benchmark")
+# Flags that only some of the ways know.
+_ONLY = {
+    "text_field": ("corpus",),
+    "strict": ("corpus",),
+    "prefix_tokens": ("corpus", "index", "document"),
+    "with_bos": ("corpus", "index", "document"),
+    "examples": ("corpus", "index"),
+    "from_start": ("corpus", "index"),
+    "samples_per_prefix": ("corpus", "index"),
+    "seed": ("corpus", "index"),
+    "stride": ("document",),
+    "preprefix": ("benchmark",),
+    "split": ("benchmark",),
+}
 
 
 @click.command()
@@ -96,7 +111,21 @@ def _kind(given: dict[str, Any]) -> str:
             f"Give one of --corpus, --index, --document and --benchmark; got {got}. They are four "
             "ways to say what to extract."
         )
+    _check_used(asked[0])
     return "corpus" if asked == ["index"] else asked[0]
+
+
+def _check_used(way: str) -> None:
+    """A flag that this way does not know would be passed over in silence."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        name, ways = option.name or "", _ONLY.get(option.name or "", _FROM)
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_given and way not in ways:
+            raise click.UsageError(
+                f"{option.opts[0]} is for {' and '.join(f'--{w}' for w in ways)}; got --{way}. "
+                f"Leave out {option.opts[0]}."
+            )
 
 
 def _decoding(given: dict[str, Any]):
