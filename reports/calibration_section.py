@@ -13,6 +13,7 @@ from reports.pages import rows_of
 from reports.schema import CHECKED
 
 _WORTH_TELLING = 0.5  # a list that is rather false than true is none
+_WHICH = "A sample is listed where its q_value:SCORE, in candidates.csv, is at most the rate."
 _REMEDY = (
     "There is training text, so half of each list can be checked instead, which asks nothing of "
     "held-out text: auditor report RUN --controls verified."
@@ -47,7 +48,9 @@ def calibration_section(calibration: pd.DataFrame) -> CalibrationSection | None:
         title = "Listed by the half that was checked"
     table = rows_of(shown_calibration(calibration))
     told = [calibration_sentence(calibration)]
-    if not _by_checks(calibration) and (calibration["auc_not_found"].notna()).any():
+    if _by_checks(calibration):
+        told.append(_WHICH)
+    elif (calibration["auc_not_found"].notna()).any():
         told.append(_REMEDY)
     caption = calibration_caption(calibration)
     return CalibrationSection(title, caption, table, tuple(told), assumptions(calibration))

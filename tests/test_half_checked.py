@@ -154,3 +154,4 @@ def test_lists_are_withheld_before_anything_was_looked_for():
     section = calibration_section(table)
     assert section.title == "Listed by the half that was checked"
     assert "A coin for each sample" in section.assumes[0]
+    assert "q_value:SCORE" in section.sentences[1]
