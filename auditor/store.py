@@ -139,7 +139,10 @@ class Run(ClaimTables):
         try:
             raw = self.place(name).read_bytes()
         except OSError as error:
-            raise RunError(f"{self.path / name} cannot be read ({error.strerror}).") from None
+            raise RunError(
+                f"{self.path / name} cannot be read ({error.strerror}). If it is gone, it is made "
+                f"anew by: auditor audit --resume {self.path}"
+            ) from None
         if known is None or hashlib.sha256(raw).hexdigest() != known["sha256"]:
             raise RunError(altered(self.path / name, raw, known))
         try:

@@ -3,8 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from histories import lists as listed
+from histories import passage, planted_run
 
+from auditor.finetuning.comparison_files import save_runs
 from auditor.finetuning.comparison_tables import changes_shown, moved_shown
+from auditor.finetuning.run_comparison import compare_runs
 from reports.comparison_figures import change_figure, exposure_by_step, training_figure
 
 
@@ -89,3 +93,21 @@ def test_long_texts_are_cut_and_unprobed_ones_are_no_failure():
     assert shown["given back"].tolist() == ["yes", "–"]
     assert shown["begins"].iloc[0] == "short"
     assert shown["begins"].iloc[1] == ("long " * 64) + " …"
+
+
+def test_personal_data_in_passages_is_masked_but_in_the_parquet(tmp_path):
+    """Two runs found one passage, which ends in an address just where an excerpt may be cut."""
+    row = passage(1)
+    for pad in (0, 130, 150):
+        text = f"passage {'x' * pad} by ann.lee@example.org"
+        row |= {"text": text, "match_end": len(text)}
+        runs = [planted_run(tmp_path / f"{name}{pad}", [row], one_list()) for name in "ab"]
+        out = tmp_path / f"out{pad}"
+        page = save_runs(compare_runs(*(run.path for run in runs)), out).read_text("utf-8")
+        assert "ann.lee" not in page + (out / "passages.csv").read_text("utf-8")
+        assert "a•••@•••.org" in (out / "passages.csv").read_text("utf-8")
+        assert pd.read_parquet(out / "passages.parquet")["text"].tolist() == [text]
+
+
+def one_list():
+    return listed(("top-n", "zlib", 1, 1))

@@ -27,6 +27,7 @@ from auditor.storage import make_own, write_atomically
 from reports.comparison_figures import change_figure, exposure_by_step, training_figure
 from reports.comparison_page import ComparisonPage, render_comparison
 from reports.csvfile import write_csv
+from reports.privacy.redaction import mask_personal
 
 _MANIFEST = "comparison.json"
 _THROUGH = (
@@ -93,7 +94,10 @@ def save_models(found: Comparison, out: Path) -> Path:
     shown = [
         ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
         ("Mean changes (percentile bootstrap, 95 %; p two-sided)", changes_shown(found.tests)),
-        ("Texts that moved most (log-likelihood, nats a token)", moved_shown(found.moved())),
+        (
+            "Texts that moved most (log-likelihood, nats a token)",
+            moved_shown(_masked(found.moved())),
+        ),
     ]
     if (probes := found.probes) is not None:
         tables["probes"] = probes
@@ -130,7 +134,7 @@ def save_runs(found: RunComparison, out: Path) -> Path:
         about=[("A", f"{a['run']} ({a['model']})"), ("B", f"{b['run']} ({b['model']})")],
         tables=[
             ("Precision in A and B (Newcombe, 95 %)", differences_shown(found.differences)),
-            ("Passages extracted", passages_shown(found.passages)),
+            ("Passages extracted", passages_shown(_masked(found.passages))),
         ],
         notices=found.notes,
     )
@@ -148,7 +152,7 @@ def _save(
         clean = frame.map(_encodable)
         sink, text = io.BytesIO(), io.StringIO()
         clean.to_parquet(sink, index=False)
-        write_csv(clean, text)
+        write_csv(_masked(clean), text)
         write_atomically(out / f"{name}.parquet", sink.getvalue())
         write_atomically(out / f"{name}.csv", text.getvalue().encode("utf-8"))
     write_atomically(out / "comparison.html", page.encode("utf-8", "backslashreplace"))
@@ -167,6 +171,11 @@ def _refuse_other(out: Path, facts: Mapping[str, Any]) -> None:
     if there != json.loads(json.dumps(facts)):
         what = "something else" if there is None else "another comparison"
         raise RunError(f"--out {out} holds {what}. Choose another --out, or delete it.")
+
+
+def _masked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with what rules tell of personal data masked; Parquet alone keeps it."""
+    return frame.map(lambda value: mask_personal(value) if isinstance(value, str) else value)
 
 
 def _encodable(value: Any) -> Any:
