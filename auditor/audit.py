@@ -249,6 +249,8 @@ def _stages(context: Context, until: str) -> None:
     if "begun" not in run.manifest:
         run.manifest |= {"begun": now(), "command": command_line()}
     run.manifest["versions"] = software()
+    if config.gates.asked():  # who goes on with the run alone, and not with its file, is held too
+        run.manifest["gates"] = config.gates.model_dump(exclude_none=True)
     steps = {
         "sample": sample,
         "score": score,

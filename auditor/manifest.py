@@ -41,6 +41,7 @@ _FORM = {
     "stages": {str: {"seconds": float, "strategies?": {str: {"seconds": float}}}},
     "complete?": bool,
     "digest?": str,
+    "gates?": dict,
     "begun?": str,
     "occasion?": str,
     "command?": (str, None),

@@ -300,6 +300,21 @@ def test_an_audit_file_says_what_flags_say(place, tmp_path):
     assert command("audit", file).code == 0  # the run that is there is this one
 
 
+def test_a_run_that_goes_on_without_its_file_is_held_to_the_files_gates(place, tmp_path):
+    file = tmp_path / "audit.toml"
+    lines = {"model": str(place / "model"), "samples": 6, "out": str(tmp_path / "run")}
+    text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in lines.items())
+    (tmp_path / "seen.txt").write_text("ab" * 40)
+    text += f'corpus = ["{tmp_path / "seen.txt"}"]\nmin_match_chars = 1\n'
+    text += "[strategy.top-n]\nmax_new_tokens = 8\n[gates]\nmax_precision = 0.0\nstrict = true\n"
+    file.write_text(text)
+    assert command("sample", file).code == 0
+    ended = command("audit", "--resume", tmp_path / "run")
+    assert "max_precision" in ended.err
+    assert ended.code == 3
+    assert command("audit", file).code == 3
+
+
 def test_other_training_text_replaces_the_matches(place):
     assert command("sample", *asked(place, out="twice")).code == 0
     assert command("audit", "--resume", place / "twice").code == 0

@@ -71,4 +71,6 @@ def _resumed(file, flags, resume):
             f"--resume goes on with {resume} as it was asked for; got {', '.join(refused)} as "
             "well. Leave that out, or start another run without --resume."
         )
-    return make_config({**load_run(resume).config.model_dump(), **given, "out": resume})
+    run = load_run(resume)
+    limits = {"gates": run.manifest.get("gates", {})}
+    return make_config({**run.config.model_dump(), **limits, **given, "out": resume})
