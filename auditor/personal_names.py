@@ -79,7 +79,7 @@ def name_finder(pipeline: str) -> Finder:
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
     from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
-    engine = SpacyNlpEngine()
+    engine: Any = SpacyNlpEngine()  # that it is given its pipeline its types do not know
     engine.nlp = {nlp.lang: nlp}  # given, so that it downloads none
     recognizer = SpacyRecognizer(supported_language=nlp.lang, supported_entities=["PERSON"])
 
