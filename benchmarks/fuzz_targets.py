@@ -219,7 +219,7 @@ def _read_other_manifests(place: Place, raw: bytes) -> None:
     """The manifests of the other folders that a verb may be told to go on with."""
     from auditor.extraction import folder as extraction
     from auditor.finetuning import folder as finetuning
-    from auditor.finetuning.adapters import adapter_base
+    from auditor.finetuning.adapters import tuned_from
 
     path = place.folder / "other"
     path.mkdir(exist_ok=True)
@@ -228,7 +228,7 @@ def _read_other_manifests(place: Place, raw: bytes) -> None:
     for ask in (
         lambda: extraction.refuse_other(path, {"model": "gpt2"}),
         lambda: finetuning.refuse_other(path, {"model": "gpt2"}),
-        lambda: adapter_base(path),
+        lambda: tuned_from(path),
     ):
         with suppress(AuditError):
             ask()
