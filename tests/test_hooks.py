@@ -274,7 +274,7 @@ def test_an_interval_of_no_steps_is_refused(tokenizer):
 def test_a_probe_of_nothing_and_canaries_without_controls_are_refused(tokenizer):
     with pytest.raises(ConfigError, match="got neither"):
         MemorizationProbe(tokenizer)
-    with pytest.raises(ConfigError, match="must be 1 or more; got 3, 4, 128, 0"):
+    with pytest.raises(ConfigError, match="must be 1 or more; got 3, 4, 100, 0"):
         probe(tokenizer, max_controls=0)
     with pytest.raises(ConfigError, match="got 1 inserted and 0 controls"):
         MemorizationProbe(tokenizer, canaries=canaries()[:1])

@@ -40,7 +40,7 @@ from auditor.cli.printing import say
 )
 @click.option("--canaries", metavar="MANIFEST", help="Canaries whose exposure is watched.")
 @click.option(
-    "--probe-every", type=int, default=100, show_default=True, help="Steps between measurements."
+    "--probe-every", type=int, default=200, show_default=True, help="Steps between measurements."
 )
 @click.option("--stop-at-exposure", type=float, help="Stop above this mean exposure, in bits.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: a tenth]")

@@ -68,7 +68,7 @@ class FinetuneConfig:
     learning_rate: float | None = None
     precision: str = "auto"
     canaries: str | None = None
-    probe_every: int = 100
+    probe_every: int = 200
     save_every: int | None = None
     stop_at_exposure: float | None = None
     seed: int = 0

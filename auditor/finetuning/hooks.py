@@ -81,12 +81,12 @@ class MemorizationCallback(TrainerCallback):
         self,
         probe: MemorizationProbe,
         *,
-        every: int = 100,
+        every: int = 200,
         folder: str | Path | None = None,
         stop_at_exposure: float | None = None,
     ):
         if every < 1:
-            raise ConfigError(f"every must be 1 step or more; got {every}. Usual is 100.")
+            raise ConfigError(f"every must be 1 step or more; got {every}. Usual is 200.")
         if stop_at_exposure is not None and not 0 < stop_at_exposure < probe.max_exposure:
             raise ConfigError(
                 f"The exposure to stop at must be above 0 and below {probe.max_exposure:.2f} bits, "

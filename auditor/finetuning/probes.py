@@ -111,8 +111,8 @@ class MemorizationProbe:
         canaries: Sequence[Canary] = (),
         prefix_tokens: int = 50,
         suffix_tokens: int = 50,
-        max_tokens: int = 128,
-        max_controls: int = 256,
+        max_tokens: int = 100,
+        max_controls: int = 128,
     ):
         if not members and not canaries:
             raise ConfigError("A probe must have members or canaries; got neither. Give some.")
@@ -120,7 +120,7 @@ class MemorizationProbe:
         if min(sizes) < 1:
             raise ConfigError(
                 "prefix_tokens, suffix_tokens, max_tokens and max_controls must be 1 or more; got "
-                f"{', '.join(map(str, sizes))}. Usual are 50, 50, 128 and 256."
+                f"{', '.join(map(str, sizes))}. Usual are 50, 50, 100 and 128."
             )
         self.canaries = [c for c in canaries if c.repeats]
         controls = [c for c in canaries if not c.repeats][:max_controls]
