@@ -8,28 +8,12 @@ import os
 import subprocess
 import sys
 
-import pyarrow as pa
 import pytest
+from histories import TABLE, asked
 from tiny import failing
 
-from auditor.config import make_config
 from auditor.errors import ModelError, RunError
 from auditor.store import differences, load_run, open_for_writing
-
-TABLE = pa.table({"sample_id": ["a", "b"], "n_tokens": [1, 2]})
-
-
-def asked(**settings):
-    return make_config({"model": "gpt2", "samples": 4, **settings})
-
-
-@pytest.fixture
-def made(tmp_path):
-    """A run's folder with one shard in it."""
-    path = tmp_path / "run"
-    with open_for_writing(path, asked()) as run:
-        run.write("samples/top-n-00000.parquet", TABLE)
-    return path
 
 
 def mode(path):
