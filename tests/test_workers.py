@@ -304,6 +304,7 @@ def test_offline_holds_in_workers_too(writer, monkeypatch, how):
 # ------------------------------------------------------------------------------------- Ray
 RAY = """
 import json, sys
+import ray
 from ray.cluster_utils import Cluster
 from auditor.audit import run_audit
 from auditor.workers import ray_cluster, sharing
@@ -312,20 +313,28 @@ given = json.loads(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 node = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
-given_out, lost = [], []
-give, bury = ray_cluster.RayWorker.give, sharing.Workers._bury
+lost, mortal = [], []
+start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, sharing.Workers._bury
+
+def started(self, settings):
+    worker = start(self, settings)
+    if node in cluster.list_all_nodes():  # later there may be no room for it
+        ray.get(worker.reference)  # it stands on its node before it is given a task
+        where = worker.actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id())
+        if ray.get(where) == node.node_id:
+            mortal.append(worker)
+    return worker
 
 def watched(self, task):
     give(self, task)
-    given_out.append(task)
-    if len([t for t in given_out if t.stage == "sample"]) == 4:  # both nodes are at work
-        cluster.remove_node(node, allow_graceful=False)
+    if self in mortal and task.stage == "sample" and node in cluster.list_all_nodes():
+        cluster.remove_node(node, allow_graceful=False)  # with this task on it, or the next
 
 def counted(self, worker, task, died, tries):
     lost.append(task.stem)
     bury(self, worker, task, died, tries)
 
-ray_cluster.RayWorker.give = watched
+ray_cluster.RayTeam.start, ray_cluster.RayWorker.give = started, watched
 sharing.Workers._bury = counted
 run_audit(**given, ray=cluster.address, workers=2, until="score")
 cluster.shutdown()
