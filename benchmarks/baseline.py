@@ -11,6 +11,7 @@ import math
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 BATCH = 10
@@ -62,3 +63,24 @@ def run(target, reference, tokenizer, n_samples: int, tokens: int) -> list[Score
                 )
             )
     return found[:n_samples]
+
+
+def largest_difference(found: list[Scored], target, reference) -> float:
+    """How far our mean nats a token are from these at most, over texts and passes.
+
+    `target` and `reference` are LanguageModels of the same weights. A text's first token is not
+    judged here, as it is not in the public code.
+    """
+    passes = [
+        (target, [x.text for x in found], [x.target for x in found]),
+        (reference, [x.text for x in found], [x.reference for x in found]),
+        (target, [x.text.lower() for x in found], [x.lowercase for x in found]),
+    ]
+    largest = 0.0
+    for model, texts, theirs in passes:
+        ids = [model.vocabulary.tokenizer(text)["input_ids"] for text in texts]
+        stats = model.token_stats([x[1:] for x in ids], [x[:1] for x in ids])
+        parts = np.split(stats.logprob.astype(np.float64), stats.offsets[1:-1])
+        ours = np.array([-part.mean() for part in parts])
+        largest = max(largest, float(np.abs(ours - theirs).max()))
+    return largest

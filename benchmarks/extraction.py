@@ -22,8 +22,8 @@ import torch
 
 from auditor.config import Decoding
 from auditor.extraction.measuring import measure_suffixes
-from benchmarks.generation import build
 from benchmarks.machine import describe, print_table, seconds
+from benchmarks.made import as_model, made_network, made_tokenizer
 
 _WIDTH, _LAYERS, _BATCH = 768, 12, 40
 
@@ -62,7 +62,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    model = build(torch.float32)
+    network = made_network("gpt2").float()
+    model = as_model(network, made_tokenizer(network.config.vocab_size))
     rng = np.random.default_rng(0)
     ids = rng.integers(0, model.head.n_vocab, (options.windows, options.prefix + options.suffix))
     split = ids[:, : options.prefix], ids[:, options.prefix :]

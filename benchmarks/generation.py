@@ -11,59 +11,41 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging as transformers_logging
 
 from auditor.config import Decoding
 from auditor.generation.engine import generate
 from auditor.language_models.causal import LanguageModel
-from auditor.language_models.machine import native_bfloat16
 from benchmarks.machine import describe, print_table, seconds
-
-
-class _Ids:
-    """All of a vocabulary that the engine asks for."""
-
-    bos_id = eos_id = 50256
-
-
-def build(dtype: torch.dtype) -> LanguageModel:
-    """GPT-2 small with random weights."""
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        network = GPT2LMHeadModel(GPT2Config()).to(dtype)
-    if torch.cuda.is_available():
-        network = network.cuda()
-    return LanguageModel(network, _Ids(), name="gpt2 small", fingerprint="", dtype=dtype)
+from benchmarks.made import as_model, made_network, made_tokenizer
 
 
 def engine(model: LanguageModel, batch: int, tokens: int):
     """The engine with `batch` sequences in flight."""
     decoding = Decoding(max_new_tokens=tokens, top_k=40)
-    prompts = [[50256]] * batch
+    prompts = [[model.head.n_vocab - 1]] * batch
     kwargs = {"seed": 0, "stream": "top-n", "decoding": decoding, "n_slots": batch}
     return lambda: generate(model, prompts, range(batch), **kwargs)
 
 
 @torch.inference_mode()
-def hugging_face(model: LanguageModel, batch: int, tokens: int):
-    """`transformers.generate` on the same model with `batch` sequences."""
-    ids = torch.full((batch, 1), 50256, device=model.device)
-    return lambda: model.network.generate(
+def hugging_face(network, batch: int, tokens: int):
+    """`transformers.generate` on a network as transformers made it, with `batch` sequences."""
+    last = network.config.vocab_size - 1
+    ids = torch.full((batch, 1), last, device=network.device)
+    return lambda: network.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         do_sample=True,
         top_k=40,
         max_new_tokens=tokens,
         min_new_tokens=tokens,
-        pad_token_id=50256,
+        pad_token_id=last,
     )
 
 
@@ -76,15 +58,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     transformers_logging.set_verbosity_error()
-    fast = native_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    model = build(torch.bfloat16 if fast else torch.float32)
+    network = made_network("gpt2")
+    model = as_model(network, made_tokenizer(network.config.vocab_size))
     engine(model, 8, 4)()
-    hugging_face(model, 8, 4)()
+    hugging_face(network, 8, 4)()
     rows, best = [], {}
     for batch in options.batches:
         # Both in turn, so that a noisy neighbour hits both.
-        for name, made in (("engine", engine), ("transformers.generate", hugging_face)):
-            middle, least, most = seconds(made(model, batch, options.tokens), options.repeats)
+        ways = {
+            "engine": engine(model, batch, options.tokens),
+            "transformers.generate": hugging_face(network, batch, options.tokens),
+        }
+        for name, work in ways.items():
+            middle, least, most = seconds(work, options.repeats)
             rate = batch * options.tokens / middle
             best[name] = max(best.get(name, 0.0), rate)
             spread = f"{batch * options.tokens / most:,.0f}–{batch * options.tokens / least:,.0f}"

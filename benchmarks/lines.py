@@ -25,6 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 
 from benchmarks.machine import seconds
+from benchmarks.made import GEOMETRIES, as_model, learnt_tokenizer, made_network, made_tokenizer
 
 
 @dataclass(frozen=True)
@@ -38,83 +39,48 @@ class Row:
     of: str = ""
 
 
-# ------------------------------------------------------------------------------------ models
-def geometry(size: str) -> dict[str, int]:
-    """GPT-2 small; for `small` a model that is made and run in no time."""
-    if size == "full":
-        return {"n_vocab": 50257, "n_layer": 12, "width": 768, "n_head": 12, "context": 1024}
-    return {"n_vocab": 5000, "n_layer": 2, "width": 64, "n_head": 2, "context": 320}
-
-
-def made_tokenizer(n_vocab: int):
-    """A byte-level BPE of that many tokens from no text: all bytes, and pairs of them."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    from auditor.language_models.building import END_OF_TEXT
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [(a, b) for a in alphabet for b in alphabet][: n_vocab - len(alphabet) - 1]
-    pieces = [END_OF_TEXT, *alphabet, *(a + b for a, b in merges)]
-    tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT
-    )
-
-
-def made_model(size: str, seed: int = 0):
-    """Random weights of that geometry as a LanguageModel, in the format that suits the machine."""
-    import torch
-
-    from auditor.language_models.building import build_gpt2
-    from auditor.language_models.causal import LanguageModel
-    from auditor.language_models.machine import native_bfloat16
-    from auditor.language_models.vocabulary import Vocabulary
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = geometry(size)
-    network = build_gpt2(**shape, seed=seed)
-    dtype = torch.bfloat16 if size == "full" and native_bfloat16(device) else torch.float32
-    vocabulary = Vocabulary(made_tokenizer(shape["n_vocab"]))
-    network = network.to(device=device, dtype=dtype).eval()
-    return LanguageModel(network, vocabulary, name="random", fingerprint="", dtype=dtype)
-
-
 # ------------------------------------------------------------------------------------- lines
 def sampling(size: str) -> list[Row]:
     """The engine beside `transformers.generate` and the bound of this machine."""
+    if size == "full":
+        return _sampled("gpt2", [16, 64, 256], 64, 3) + _sampled("testbed", [64, 256], 64, 3)
+    return _sampled("small", [4, 8], 8, 1)
+
+
+def _sampled(shape: str, batches: list[int], tokens: int, repeats: int) -> list[Row]:
     from benchmarks.generation import engine, hugging_face
     from benchmarks.roofline import flops, sampling_bound
 
-    model = made_model(size)
-    batches, tokens, repeats = ([16, 64, 256], 64, 3) if size == "full" else ([4, 8], 8, 1)
+    network = made_network(shape)
+    model = as_model(network, made_tokenizer(GEOMETRIES[shape]["n_vocab"]))
     best: dict[str, float] = {}
-    rows = []
     for batch in batches:
-        for name, made in (("engine", engine), ("transformers.generate", hugging_face)):
-            work = made(model, batch, tokens)
+        ways = {
+            "engine": engine(model, batch, tokens),
+            "transformers.generate": hugging_face(network, batch, tokens),
+        }
+        for name, work in ways.items():
             work()
             rate = batch * tokens / seconds(work, repeats)[0]
             best[name] = max(best.get(name, 0.0), rate)
     bare, bound = sampling_bound(model, batches[-1], tokens, repeats)
-    rows.append(Row("matrix products alone", bare, "tokens/s"))
-    rows.append(Row("matrix products alone", bare * flops(model) / 1e9, "GFLOP/s"))
-    rows.append(Row("bound: products and cache", bound, "tokens/s"))
-    hf = best["transformers.generate"]
-    rows.append(Row("transformers.generate, best batch", hf, "tokens/s", hf / bound, "the bound"))
-    ours = best["engine"]
-    rows.append(Row("engine, best batch", ours, "tokens/s", ours / bound, "the bound"))
-    rows.append(Row("engine, best batch", ours, "tokens/s", ours / hf, "transformers.generate"))
-    return rows
+    hf, ours = best["transformers.generate"], best["engine"]
+    return [
+        Row(f"{shape}: matrix products alone", bare, "tokens/s"),
+        Row(f"{shape}: matrix products alone", bare * flops(model) / 1e9, "GFLOP/s"),
+        Row(f"{shape}: bound, products and cache", bound, "tokens/s"),
+        Row(f"{shape}: transformers.generate, best batch", hf, "tokens/s", hf / bound, "the bound"),
+        Row(f"{shape}: engine, best batch", ours, "tokens/s", ours / bound, "the bound"),
+        Row(f"{shape}: engine, best batch", ours, "tokens/s", ours / hf, "transformers.generate"),
+    ]
 
 
 def scoring(size: str) -> list[Row]:
     """Log-probabilities of given texts beside the products that they take."""
     from benchmarks.roofline import products
 
-    model = made_model(size)
+    shape = "gpt2" if size == "full" else "small"
+    model = as_model(made_network(shape), made_tokenizer(GEOMETRIES[shape]["n_vocab"]))
     n, length, repeats = (64, 256, 3) if size == "full" else (8, 32, 1)
     ids = np.random.default_rng(0).integers(0, model.head.n_vocab, (n, length)).tolist()
     bare = n * length / seconds(products(model, n * length // 8), repeats)[0] / 8
@@ -130,20 +96,30 @@ def pipeline(size: str) -> list[Row]:
     """Sampling and all scores of an audit beside the public code's way of working."""
     from auditor.audit import run_audit
     from auditor.language_models.building import save_model
-    from benchmarks.baseline import run
+    from benchmarks.baseline import largest_difference, run
+    from benchmarks.roofline import products
 
-    n, n_baseline, tokens = (512, 20, 256) if size == "full" else (32, 10, 16)
-    target, reference = made_model(size), made_model(size, seed=1)
-    tokenizer = target.vocabulary.tokenizer
+    full = size == "full"
+    n, n_baseline, tokens = (512, 20, 256) if full else (32, 10, 16)
+    shape = "gpt2" if full else "small"
+    target, reference = made_network(shape), made_network(shape, seed=1)
+    tokenizer = (learnt_tokenizer if full else made_tokenizer)(GEOMETRIES[shape]["n_vocab"])
     begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run(target.network, reference.network, tokenizer, n_baseline, tokens)
+        found = run(target, reference, tokenizer, n_baseline, tokens)
     baseline = n_baseline / (time.perf_counter() - begun)
+    longer = sum(len(tokenizer(x.text.lower())["input_ids"]) for x in found) / n_baseline / tokens
+    ours_of = as_model(target, tokenizer), as_model(reference, tokenizer)
+    apart = largest_difference(found, *ours_of)
+    # A sample is drawn, judged by the reference, and once more in lower case.
+    per_sample = tokens * (2 + longer)
+    bare = 2048 / seconds(products(ours_of[0], 2048), 3)[0] / per_sample
+    del ours_of
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name, model in (("target", target), ("reference", reference)):
-            save_model(model.network.float(), tokenizer, folder / name)
+        for name, network in (("target", target), ("reference", reference)):
+            save_model(network.float(), tokenizer, folder / name)
         begun = time.perf_counter()
         run_audit(
             model=str(folder / "target"),
@@ -155,9 +131,13 @@ def pipeline(size: str) -> list[Row]:
             until="score",
         )
         ours = n / (time.perf_counter() - begun)
+    way = "public code's way"
     return [
-        Row(f"public code's way ({n_baseline} samples)", baseline, "samples/s"),
-        Row(f"audit ({n} samples)", ours, "samples/s", ours / baseline, "public code's way"),
+        Row("lower-cased text", longer, "tokens a token"),
+        Row(f"{way} ({n_baseline} samples)", baseline, "samples/s"),
+        Row("matrix products alone", bare, "samples/s", bare / baseline, way),
+        Row(f"audit ({n} samples)", ours, "samples/s", ours / baseline, way),
+        Row("largest difference of a sample's score", apart, "nats a token"),
     ]
 
 

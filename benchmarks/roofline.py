@@ -12,15 +12,12 @@ from benchmarks.machine import seconds
 def shapes(model) -> list[tuple[int, int, int]]:
     """Every product of a token with a weight, as (inputs, outputs, how often): GPT-2's layers.
 
-    Source: the linear layers of the network itself, the head with them.
+    Source: Radford et al. 2019; four products a layer, and the head.
     """
-    found: dict[tuple[int, int], int] = {}
-    for name, weight in model.network.named_parameters():
-        if weight.ndim == 2 and not name.endswith(("wte.weight", "wpe.weight")):
-            key = (weight.shape[0], weight.shape[1])
-            found[key] = found.get(key, 0) + 1
-    head = (model.head.weight.shape[1], model.head.weight.shape[0])
-    return [(*key, n) for key, n in {**found, head: found.get(head, 0) + 1}.items()]
+    width, layers = model.config.n_embd, model.config.n_layer
+    inner = model.config.n_inner or 4 * width
+    found = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
+    return [(*shape, layers) for shape in found] + [(width, model.head.n_vocab, 1)]
 
 
 def flops(model) -> int:

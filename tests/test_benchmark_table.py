@@ -5,7 +5,8 @@ import json
 from planted import tiny_model
 
 from benchmarks.__main__ import growth, run_line, table
-from benchmarks.lines import Row, made_tokenizer
+from benchmarks.lines import Row
+from benchmarks.made import made_tokenizer
 from benchmarks.roofline import flops, shapes
 
 

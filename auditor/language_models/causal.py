@@ -14,6 +14,7 @@ from auditor.language_models.activation import fuse_activations
 from auditor.language_models.attention import use_slot_attention
 from auditor.language_models.head import Head, not_finite, unknown_token
 from auditor.language_models.machine import halved
+from auditor.language_models.packing import pack_linears
 from auditor.language_models.pieces import Piece, cut_to_context
 from auditor.language_models.slots import SlotCache
 from auditor.language_models.vocabulary import Vocabulary
@@ -38,6 +39,7 @@ class LanguageModel:
         self.device = next(network.parameters()).device
         self.config = network.config.get_text_config()
         self.context = context_of(self.config)
+        self.n_parameters = sum(p.numel() for p in network.parameters())
         self._trunk = _trunk(network)
         outer = network.get_output_embeddings()
         if outer is None:
@@ -100,9 +102,11 @@ class LanguageModel:
         """What the head is given for each token of a batch: (n, length) to (n, length, width)."""
         return self._trunk(input_ids=ids, use_cache="past_key_values" in kwargs, **kwargs)[0]
 
-    @property
-    def n_parameters(self) -> int:
-        return sum(p.numel() for p in self.network.parameters())
+    def pack(self) -> LanguageModel:
+        """Lay out the weights for speed where this machine and format can; it no longer trains."""
+        pack_linears(self._trunk)
+        self.head.pack()
+        return self
 
     def bytes_per_slot(self, length: int) -> int:
         """Memory of one sequence in flight: keys and values, and its row of logits."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from auditor.language_models.packing import PackedLinear, can_pack
+
 # Logits normalised at once on a CPU: 8 rows of 50,257 in float32 stay in the second-level cache.
 _ELEMENTS_ON_CPU = 8 * 50_257
 # Below this a token's weight beside the top's is no number to divide by: float32 ends at 1e-38.
@@ -50,6 +52,12 @@ class Head:
             self._mean = wide.mean(dim=0)
             weight = (wide - self._mean).to(dtype)
         self.weight = weight.detach()
+        self._packed: PackedLinear | None = None
+
+    def pack(self) -> None:
+        """Keep the weights in the kernels' own order too, where there is one."""
+        if can_pack(self.weight):
+            self._packed = PackedLinear(self.weight, self.bias)
 
     @property
     def n_vocab(self) -> int:
@@ -57,6 +65,8 @@ class Head:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(n, width) -> (n, vocab), in the head's own dtype."""
+        if self._packed is not None:
+            return self._packed(hidden)
         return torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
 
     def uncentred(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -138,21 +148,27 @@ def _reduce(logits, targets, exact, top, moments):
     rank = torch.empty(n, dtype=torch.int32, device=logits.device)
     mean = torch.empty_like(top) if moments else None
     square = torch.empty_like(top) if moments else None
+    # Written over by every group of rows: fresh memory of this size costs more than the sums.
+    others_of = torch.empty((min(step, n), logits.shape[1]), device=logits.device)
+    above_of = torch.empty_like(others_of, dtype=torch.bool)
     for at in range(0, n, step):
         rows = slice(at, at + step)
+        others, above = others_of[: len(targets[rows])], above_of[: len(targets[rows])]
         # The exact logit stands in for the rounded one: it is left out here, added by the caller.
-        others = logits[rows].to(torch.float32, copy=True)
-        others.scatter_(1, targets[rows, None], float("-inf"))
-        rank[rows] = (others > exact[rows, None]).sum(dim=1, dtype=torch.int32)
+        others.copy_(logits[rows]).scatter_(1, targets[rows, None], float("-inf"))
+        torch.gt(others, exact[rows, None], out=above)
+        torch.sum(above, dim=1, dtype=torch.int32, out=rank[rows])
         shifted = others.sub_(top[rows, None])  # (rows, vocab)
+        if mean is None or square is None:
+            torch.sum(shifted.exp_(), dim=1, out=rest[rows])
+            continue
         weights = shifted.exp()
         rest[rows] = weights.sum(dim=1)
-        if mean is not None and square is not None:
-            shifted.scatter_(1, targets[rows, None], (exact[rows] - top[rows])[:, None])
-            weights.scatter_(1, targets[rows, None], torch.exp(exact[rows] - top[rows])[:, None])
-            weighted = weights * shifted
-            mean[rows] = weighted.sum(dim=1)
-            square[rows] = (weighted * shifted).sum(dim=1)
+        shifted.scatter_(1, targets[rows, None], (exact[rows] - top[rows])[:, None])
+        weights.scatter_(1, targets[rows, None], torch.exp(exact[rows] - top[rows])[:, None])
+        weighted = weights.mul_(shifted)
+        mean[rows] = weighted.sum(dim=1)
+        square[rows] = weighted.mul_(shifted).sum(dim=1)
     return rest, rank, mean, square
 
 

@@ -59,10 +59,15 @@ def load_model(
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    place = torch.device(usable_device(device))
     path = resolve(spec)
     if made_for := _base_of_adapter(spec, path):
-        return _load_adapter(spec, path, load_model(made_for, dtype=dtype, device=device, bos=bos))
+        base = _load(made_for, resolve(made_for), dtype=dtype, device=device, bos=bos)
+        return _load_adapter(spec, path, base)
+    return _load(spec, path, dtype=dtype, device=device, bos=bos).pack()
+
+
+def _load(spec: str, path: Path, *, dtype: str, device: str, bos: str | None) -> LanguageModel:
+    place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
     wanted = _dtype(dtype, place, config)
     if path.is_dir():

@@ -1,0 +1,84 @@
+"""Weights laid out once in the order in which oneDNN's kernels read them; bfloat16 on a CPU.
+
+A plain product puts the weights in that order at every call. Laid out beforehand, the same kernel
+also adds the bias and applies GPT-2's activation before it rounds, so that a layer's widest
+intermediate is written and read once less. Such a layer has no parameters any more: it can be run,
+not trained, moved or saved.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import nn
+from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
+from transformers.pytorch_utils import Conv1D
+
+# The number of rows for which the order is chosen: a step of many sequences, or a chunk of tokens.
+_ROWS = 128
+
+
+class PackedLinear(nn.Module):
+    """x (..., inputs) -> activation(x @ weight.T + bias), (..., outputs).
+
+    Parameters
+    ----------
+    weight : bfloat16 tensor (outputs, inputs) on the CPU
+    bias : bfloat16 tensor (outputs,) or None
+    activation : "none", or "tanh" for GPT-2's approximation of the Gaussian error unit
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"):
+        super().__init__()
+        with torch.inference_mode():
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(
+                weight.detach().contiguous(), _ROWS
+            )
+        self._bias = None if bias is None else bias.detach()
+        self._post = ("none", "") if activation == "none" else ("gelu", activation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kind, algorithm = self._post
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, kind, [], algorithm)
+
+
+def can_pack(weight: torch.Tensor) -> bool:
+    """Whether this machine runs a product with these weights from a layout of its own."""
+    plain = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    return plain and torch.backends.mkldnn.is_available() and _bfloat16_supported()
+
+
+def _bfloat16_supported() -> bool:
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a build of torch without it
+        return False
+
+
+def pack_linears(trunk: nn.Module) -> None:
+    """Put a PackedLinear in the place of every linear layer of a trunk that can be packed.
+
+    A GPT-2 block's activation goes into the layer before it, where it is the approximation that
+    the kernel knows.
+    """
+    for module in list(trunk.modules()):
+        fused = isinstance(module, GPT2MLP) and _is_tanh(cast("nn.Module", module.act))
+        for name, child in list(module.named_children()):
+            # Layers of these very kinds: one derived from them may do more than the product.
+            if type(child) not in (nn.Linear, Conv1D):
+                continue
+            weight, bias = cast("torch.Tensor", child.weight), cast("torch.Tensor", child.bias)
+            if not can_pack(weight):
+                continue
+            first = fused and name == "c_fc"
+            rows = weight.t() if type(child) is Conv1D else weight
+            setattr(module, name, PackedLinear(rows, bias, "tanh" if first else "none"))
+            if first:
+                module.act = nn.Identity()
+
+
+def _is_tanh(activation: nn.Module) -> bool:
+    """Whether it is torch's own approximation by a hyperbolic tangent."""
+    approximate = getattr(activation, "approximate", None)
+    return isinstance(activation, nn.GELU) and approximate == "tanh"
