@@ -52,7 +52,7 @@ def test_a_packed_model_judges_text_as_in_float32(kind):
     assert n_layers == {"gpt2": 2 * 4, "llama": 2 * 7}[kind]
     assert packed.n_parameters == plain.n_parameters
     exact, after = (m.token_stats(TEXTS).logprob for m in (plain, packed))
-    assert np.allclose(after, exact, atol=0.05)
+    assert np.allclose(after, exact, atol=0.1)
     session = packed.session(2, 8)
     session.prefill([0, 1], [[0], [0]])
     stepped = packed.head.logits(session.step(torch.tensor([5, 11]))).double().log_softmax(-1)
