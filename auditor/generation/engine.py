@@ -70,6 +70,15 @@ class Generation:
             progress(-int(self.length[todo].sum()))
         self.length[todo] = 0
         capacity = max(len(self.prompts[i]) for i in todo) + self.decoding.max_new_tokens
+        self._begin(n_slots, capacity)
+        self.pending = deque(todo)
+        self._fill(np.arange(n_slots))
+        self._advance(progress)
+        self.release()
+        return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+
+    def _begin(self, n_slots: int, capacity: int) -> None:
+        """Slots that hold nothing yet."""
         self.session = self.model.session(n_slots, capacity)
         self.sample = np.full(n_slots, -1)  # which sample a slot holds; -1 = nothing
         self.next_token = np.zeros(n_slots, np.int64)
@@ -78,8 +87,9 @@ class Generation:
         if self.decoding.repetition_penalty != 1:
             shape = (n_slots, self.model.head.n_vocab)
             self.seen = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
-        self.pending = deque(todo)
-        self._fill(np.arange(n_slots))
+
+    def _advance(self, progress: Callable[[int], None] | None) -> None:
+        """Step until every slot is empty and nothing is pending."""
         while (self.sample >= 0).any():
             done = self._step()
             if progress is not None:
@@ -89,8 +99,6 @@ class Generation:
                 self.sample[done] = -1
                 self._fill(done)
                 self._shrink()
-        self.release()
-        return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
 
     def release(self) -> None:
         """Let go of the memory of the sequences in flight."""
@@ -147,23 +155,28 @@ class Generation:
 
     def _record(self, active, index, at, ids, measured) -> np.ndarray:
         drawn = ids.cpu().numpy()[active]
-        logprob = measured.logprob.cpu().numpy()[active]
-        if not np.isfinite(logprob).all():
-            raise ModelError(not_finite(self.model.name, self.model.dtype))
-        self.token_ids[index, at] = drawn
-        self.logprob[index, at] = logprob
-        self.rank[index, at] = measured.rank.cpu().numpy()[active]
-        self.length[index] += 1
+        logprob, rank = (x.cpu().numpy()[active] for x in (measured.logprob, measured.rank))
+        over = self._enter(index, at, drawn, logprob, rank)
         self.next_token[active] = drawn
-        full = self.length[index] >= self.decoding.max_new_tokens
-        if self.decoding.stop_at_eos and self.model.vocabulary.eos_id is not None:
-            self.ended[index] = drawn == self.model.vocabulary.eos_id
-            full |= self.ended[index]
         # Parked slots must not creep forward.
         idle = np.flatnonzero(self.sample < 0)
         if len(idle):
             self.session.park(idle.tolist())
-        return active[full]
+        return active[over]
+
+    def _enter(self, index, at, drawn, logprob, rank) -> np.ndarray:
+        """Write down token number `at` of samples `index`; which of them are over with it."""
+        if not np.isfinite(logprob).all():
+            raise ModelError(not_finite(self.model.name, self.model.dtype))
+        self.token_ids[index, at] = drawn
+        self.logprob[index, at] = logprob
+        self.rank[index, at] = rank
+        self.length[index] += 1
+        over = self.length[index] >= self.decoding.max_new_tokens
+        if self.decoding.stop_at_eos and self.model.vocabulary.eos_id is not None:
+            self.ended[index] = drawn == self.model.vocabulary.eos_id
+            over |= self.ended[index]
+        return over
 
     def _shrink(self) -> None:
         """When most slots are idle and nothing is pending, go on with the busy ones only."""
@@ -216,7 +229,10 @@ def generate(
         that the model lacks, or one sequence alone does not fit into memory.
     """
     check_prompts(model, prompts, decoding)
-    work = Generation(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
+    kind = Generation
+    if getattr(model, "runs_ahead", False):
+        from auditor.generation.ahead import Ahead as kind  # noqa: N813
+    work = kind(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
     while True:
         try:
             return work.run(n_slots, progress), n_slots

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from auditor.language_models.head import Head, not_finite, unknown_token
 from auditor.language_models.machine import halved
 from auditor.language_models.packing import pack_linears
 from auditor.language_models.pieces import Piece, cut_to_context
+from auditor.language_models.recording import recorded
 from auditor.language_models.slots import SlotCache
 from auditor.language_models.vocabulary import Vocabulary
 
@@ -46,6 +47,8 @@ class LanguageModel:
             raise ModelError(f"{name} has no output projection: it is not a causal language model.")
         self.head = Head(outer.weight, getattr(outer, "bias", None), dtype)
         self._takes_positions = "position_ids" in inspect.signature(self._trunk.forward).parameters
+        # On a GPU the host would be waited for at every step; see generation/ahead.py.
+        self.runs_ahead = self.device.type == "cuda" and self._takes_positions
         self._steps_are_checked = False
         # What tells a trunk from its head differs from model to model: checked, not assumed.
         self._check_head()
@@ -246,21 +249,35 @@ class Session:
     def step(self, token_ids: torch.Tensor) -> torch.Tensor:
         """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
         first, last = int(self._positions.min()), int(self._positions.max())
-        device = self._model.device
-        positions = torch.as_tensor(self._positions, device=device)
+        positions = torch.as_tensor(self._positions, device=self._model.device)
         self._cache.at(positions, first, last)
-        kwargs = {}
-        if self._model._takes_positions:
-            kwargs["position_ids"] = positions[:, None]
-        seen = torch.arange(self._cache.room, device=device)[None] <= positions[:, None]
-        mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=device)
-        mask.masked_fill_(~seen, torch.finfo(self._model.dtype).min)
-        kwargs["attention_mask"] = mask[:, None, None]  # (slots, 1, 1, room)
-        hidden = self._model.hidden_states(
-            token_ids[:, None], past_key_values=self._cache, **kwargs
-        )
+        hidden = self._forward(token_ids, positions)
         self._positions += 1
-        return hidden[:, 0]
+        return hidden
+
+    def make_room(self, length: int) -> int:
+        """Room for sequences of that length in every slot; how much there is now."""
+        return self._cache.make_room(length)
+
+    @torch.inference_mode()
+    def step_at(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """As `step`, at positions (n_slots,) that the device alone knows: below the room made."""
+        self._cache.at(positions, 0, self._cache.room - 1)
+        return self._forward(token_ids, positions)
+
+    def record(self, work: Callable[[], None], state: list[torch.Tensor]) -> Callable[[], None]:
+        """`work` as something that runs it again; `state` is what it changes besides the cache."""
+        return recorded(work, state, self._model.device)
+
+    def _forward(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        model = self._model
+        seen = torch.arange(self._cache.room, device=model.device)[None] <= positions[:, None]
+        mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
+        mask.masked_fill_(~seen, torch.finfo(model.dtype).min)
+        kwargs = {"attention_mask": mask[:, None, None]}  # (slots, 1, 1, room)
+        if model._takes_positions:
+            kwargs["position_ids"] = positions[:, None]
+        return model.hidden_states(token_ids[:, None], past_key_values=self._cache, **kwargs)[:, 0]
 
     def park(self, slots: Sequence[int]) -> None:
         """Slots with nothing to do: kept at the first position, so that they never overflow."""

@@ -127,6 +127,13 @@ class SlotCache(Cache):
         self.start = last
         self._need(last + 1)
 
+    def make_room(self, length: int) -> int:
+        """Room for `length` tokens in every slot before they come; how much there is then."""
+        self._need(length)
+        for layer in self._rows:
+            layer.make_room(self.room)
+        return self.room
+
     def visible(self, query_length: int) -> int:
         return query_length if self._slots is not None else self.room
 
