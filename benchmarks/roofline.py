@@ -53,11 +53,22 @@ def copy_rate(model, n_bytes: int = 1 << 28) -> float:
     return n_bytes / seconds(lambda: target.copy_(source), 5)[0]
 
 
-def sampling_bound(model, batch: int, tokens: int, repeats: int) -> tuple[float, float]:
-    """Tokens/s of the products alone, and of the products with the cache's bytes as well."""
-    step = seconds(products(model, batch), repeats)[0]
-    config = model.config
+def moved_bytes(model, batch: int, tokens: int) -> tuple[float, float]:
+    """Bytes that a step reads: the weights once; keys and values of half the length, in the mean."""
     size = torch.finfo(model.dtype).bits // 8
-    # Keys and values of half the length, in the mean over all steps.
-    cache = 2 * config.n_layer * config.n_embd * size * batch * tokens / 2
-    return batch / step, batch / (step + cache / copy_rate(model))
+    weights = size * sum(rows * columns * n for rows, columns, n in shapes(model))
+    cache = 2 * model.config.n_layer * model.config.n_embd * size * batch * tokens / 2
+    return weights, cache
+
+
+def sampling_bound(model, batch: int, tokens: int, repeats: int) -> tuple[float, float]:
+    """Tokens/s of the products alone, and what bounds a step.
+
+    On a CPU, where products take longest, those and the cache's bytes; on a GPU, which moves the
+    weights while it multiplies, the bytes of both at the measured rate.
+    """
+    step = seconds(products(model, batch), repeats)[0]
+    weights, cache = moved_bytes(model, batch, tokens)
+    rate = copy_rate(model)
+    least = (weights + cache) / rate if model.device.type == "cuda" else step + cache / rate
+    return batch / step, batch / least

@@ -7,7 +7,7 @@ from planted import tiny_model
 from benchmarks.__main__ import growth, run_line, table
 from benchmarks.lines import Row
 from benchmarks.made import made_tokenizer
-from benchmarks.roofline import flops, shapes
+from benchmarks.roofline import flops, moved_bytes, shapes
 
 
 def line(name, seconds, peak, ratio=None):
@@ -42,6 +42,8 @@ def test_the_products_of_a_model_are_those_of_its_layers_and_head():
     """By hand, of two layers 32 wide: 32*96 + 32*32 + 32*128 + 128*32 each, and 32*61."""
     model = tiny_model("gpt2")
     assert sum(a * b * n for a, b, n in shapes(model)) == 2 * (32 * (96 + 32 + 128 + 128)) + 32 * 61
+    # In float32; keys and values of two layers, 3 sequences, 5 of 10 tokens in the mean.
+    assert moved_bytes(model, 3, 10) == (4 * flops(model) / 2, 4 * 2 * 2 * 32 * 3 * 5)
     assert flops(model) == 2 * (2 * (32 * (96 + 32 + 128 + 128)) + 32 * 61)
 
 

@@ -1,8 +1,9 @@
-"""Attention for one query a sequence, as two batched products over a contiguous cache.
+"""Attention on a CPU as batched products, where these are faster than the fused kernel.
 
-On a CPU the fused kernel that serves prompts well pays for every (sequence, head) pair once more;
-with hundreds of sequences in flight and one query each, two plain products are up to three times
-as fast, provided that keys and values are contiguous.
+One query a sequence, hundreds of sequences: the fused kernel pays for every (sequence, head) pair
+once more, and two plain products over a contiguous cache are up to three times as fast. Whole texts
+in bfloat16: products of the processor's own bfloat16 unit, block by block so that the weights stay
+in cache, are up to one and a half times as fast as that kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 _NAME = "auditor"
+# Attention weights in flight at once, float32: some 6 MB, which the caches hold.
+_WEIGHTS = 1_600_000
+_QUERIES = 256  # of a text, at once
 
 
 def use_slot_attention(network) -> None:
@@ -25,7 +29,7 @@ def use_slot_attention(network) -> None:
 
 
 def slot_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
-    """Attention as transformers calls it; the fused kernel for all but single masked queries.
+    """Attention as transformers calls it; the fused kernel where neither way above is for it.
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
     tensor (batch, time, heads, head_dim), and None for the weights.
     """
     is_plain = kwargs.get("softcap") is None and kwargs.get("s_aux") is None
+    if is_plain and attention_mask is None and _is_whole(module, query, key, kwargs):
+        return causal_attention(query, key, value, scaling), None
     single = query.shape[2] == 1 and query.device.type == "cpu" and attention_mask is not None
     if not (single and is_plain and key.is_contiguous() and value.is_contiguous()):
         return sdpa_attention_forward(
@@ -51,3 +57,42 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
     weights = torch.matmul(grouped, key.transpose(2, 3)).float()
     weights = weights.mul_(scale).add_(attention_mask).softmax(dim=-1).to(value.dtype)
     return torch.matmul(weights, value).reshape(batch, 1, heads, width), None
+
+
+def _is_whole(module, query, key, kwargs) -> bool:
+    """Whole texts under a causal mask, in bfloat16 on a CPU, as many heads of keys as of queries."""
+    causal = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    fast = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    return bool(causal) and fast and query.shape == key.shape and query.shape[2] > 1
+
+
+def causal_attention(query, key, value, scaling: float | None = None) -> torch.Tensor:
+    """Every token of a text attends to itself and to those before it.
+
+    Parameters
+    ----------
+    query, key, value : tensor (batch, heads, time, head_dim)
+    scaling : float, or None for 1 / sqrt(head_dim)
+
+    Returns
+    -------
+    tensor (batch, time, heads, head_dim)
+    """
+    batch, heads, time, width = query.shape
+    scale = width**-0.5 if scaling is None else scaling
+    out = query.new_empty((batch, time, heads, width))
+    length = min(time, _QUERIES)
+    step = max(1, _WEIGHTS // (heads * length * time))
+    later = torch.ones((length, length), dtype=torch.bool).triu_(1)
+    for at in range(0, batch, step):
+        rows = slice(at, at + step)
+        for begin in range(0, time, length):
+            end = min(time, begin + length)
+            weights = torch.matmul(query[rows, :, begin:end], key[rows, :, :end].transpose(2, 3))
+            weights = weights.float().mul_(scale)
+            own = weights[..., begin:end]
+            own.masked_fill_(later[: end - begin, : end - begin], float("-inf"))
+            weights = weights.softmax(dim=-1).to(value.dtype)
+            out[rows, begin:end] = torch.matmul(weights, value[rows, :, :end]).transpose(1, 2)
+    return out

@@ -1,0 +1,59 @@
+"""Attention over whole texts in bfloat16 beside its definition in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from planted import tiny_model
+
+from auditor.language_models import attention
+from auditor.language_models.attention import causal_attention
+
+
+def by_definition(query, key, value, scale):
+    """softmax over the tokens so far, a query at a time: (batch, time, heads, head_dim)."""
+    q, k, v = (x.double() for x in (query, key, value))
+    out = torch.empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3], dtype=torch.float64)
+    for t in range(q.shape[2]):
+        weights = (scale * torch.einsum("bhd,bhsd->bhs", q[:, :, t], k[:, :, : t + 1])).softmax(-1)
+        out[:, t] = torch.einsum("bhs,bhsd->bhd", weights, v[:, :, : t + 1])
+    return out
+
+
+@pytest.mark.parametrize("time", [2, 7, 30])
+@pytest.mark.parametrize("scaling", [None, 0.4])
+@pytest.mark.parametrize("room", [1, 400, 1_000_000])
+def test_every_block_is_the_definition(monkeypatch, time, scaling, room):
+    """Of 3 texts, in blocks of 8 queries, with room for the weights of one or of all texts."""
+    monkeypatch.setattr(attention, "_QUERIES", 8)
+    monkeypatch.setattr(attention, "_WEIGHTS", room)
+    made = torch.Generator().manual_seed(time)
+    query, key, value = torch.randn((3, 3, 2, time, 16), generator=made).bfloat16().unbind(0)
+    found = causal_attention(query, key, value, scaling)
+    exact = by_definition(query, key, value, 0.25 if scaling is None else scaling)
+    assert found.shape == exact.shape
+    assert (found.double() - exact).abs().max() < 0.03  # weights and sums of 8 bits
+
+
+def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch):
+    served = []
+
+    def counted(query, *more):
+        served.append(query.shape)
+        return causal_attention(query, *more)
+
+    monkeypatch.setattr(attention, "causal_attention", counted)
+    half, full = tiny_model(dtype=torch.bfloat16), tiny_model()
+    grouped = tiny_model("llama", dtype=torch.bfloat16)  # two heads of keys for four of queries
+    text = [[3, 5, 8, 2, 9]]
+    served.clear()  # loading looks at a text too
+    full.token_stats(text)
+    grouped.token_stats(text)
+    assert served == []
+    half.token_stats(text)
+    assert served == [(1, 4, 6, 8)] * 2  # BOS and five tokens, in each of two layers
+    served.clear()
+    session = half.session(2, 4)
+    served.clear()
+    session.step(torch.tensor([1, 2]))
+    assert served == []
