@@ -114,8 +114,7 @@ def pipeline(size: str) -> list[Row]:
     ours_of = as_model(target, tokenizer), as_model(reference, tokenizer)
     apart = largest_difference(found, *ours_of)
     # A sample is drawn, judged by the reference, and once more in lower case.
-    per_sample = tokens * (2 + longer)
-    bare = 2048 / seconds(products(ours_of[0], 2048), 3)[0] / per_sample
+    bare = 2048 / seconds(products(ours_of[0], 2048), 3)[0] / (tokens * (2 + longer))
     del ours_of
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -54,7 +54,7 @@ def copy_rate(model, n_bytes: int = 1 << 28) -> float:
 
 
 def moved_bytes(model, batch: int, tokens: int) -> tuple[float, float]:
-    """Bytes that a step reads: the weights once; keys and values of half the length, in the mean."""
+    """Bytes that a step reads in the mean: the weights, and keys and values of half the length."""
     size = torch.finfo(model.dtype).bits // 8
     weights = size * sum(rows * columns * n for rows, columns, n in shapes(model))
     cache = 2 * model.config.n_layer * model.config.n_embd * size * batch * tokens / 2

@@ -127,10 +127,10 @@ of dense bfloat16, {H100.memory / 1e9:.0f} GB.
 - Scoring takes two operations a parameter and token, at an assumed {100 * SCORING:.0f} % of the
   dense rate: once by the target on lower-cased text, once by each reference. What the target itself
   thinks of a sample is kept as it is drawn and costs nothing.
-- On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their numbers one
-  burst late, so that no step waits for the host. Steps are recorded anew for each shard, once for
-  every 64 tokens of room: larger shards (`--shard-size`) make that rarer. All of this was tested on
-  a CPU, where it draws the same samples as the plain loop, and timed on no GPU.
+- On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their numbers
+  one burst late, so that no step waits for the host. Steps are recorded anew for each shard, once
+  for every 64 tokens of room: larger shards (`--shard-size`) make that rarer. All of this was
+  tested on a CPU, where it draws the same samples as the plain loop, and timed on no GPU.
 - Shards know nothing of each other, so GPUs divide the time. A last, unfinished shard, loading the
   models, ranking and matching come on top.
 - Money: {DOLLARS:.0f} dollars a GPU and hour, assumed.

@@ -60,7 +60,7 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
 
 
 def _is_whole(module, query, key, kwargs) -> bool:
-    """Whole texts under a causal mask, in bfloat16 on a CPU, as many heads of keys as of queries."""
+    """Whole texts under a causal mask, in bfloat16 on a CPU, with no heads that share keys."""
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     fast = query.device.type == "cpu" and query.dtype == torch.bfloat16
