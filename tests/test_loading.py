@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from auditor.errors import ConfigError, ModelError
 from auditor.language_models import loading
 from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
+from auditor.language_models.causal import LanguageModel
 from auditor.language_models.loading import fingerprint, load_model, load_vocabulary
 
 TEXTS = ["the cat sat on the mat", "a small text for a small model"] * 5
@@ -204,11 +205,14 @@ def test_an_unknown_dtype_or_device_is_refused(made):
     assert "--device abacus cannot be used here (" in sentence(made, device="abacus")
 
 
-def test_a_device_that_is_too_small_ends_in_a_sentence(made, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "name"), [(torch.nn.Module, "to"), (LanguageModel, "pack")], ids=["moved", "packed"]
+)
+def test_a_device_that_is_too_small_ends_in_a_sentence(made, monkeypatch, kind, name):
     def too_small(self, *args):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(torch.nn.Module, "to", too_small)
+    monkeypatch.setattr(kind, name, too_small)
     assert f"{made} does not fit into the memory of cpu. Use --dtype bfloat16" in sentence(made)
 
 

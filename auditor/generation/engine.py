@@ -229,9 +229,11 @@ def generate(
         that the model lacks, or one sequence alone does not fit into memory.
     """
     check_prompts(model, prompts, decoding)
-    kind = Generation
+    kind: type[Generation] = Generation
     if getattr(model, "runs_ahead", False):
-        from auditor.generation.ahead import Ahead as kind  # noqa: N813
+        from auditor.generation.ahead import Ahead
+
+        kind = Ahead
     work = kind(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
     while True:
         try:

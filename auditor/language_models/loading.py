@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from auditor.errors import ConfigError, ModelError, in_short
 from auditor.language_models.causal import LanguageModel
 from auditor.language_models.folders import check_folder, check_sizes
-from auditor.language_models.machine import native_bfloat16
+from auditor.language_models.machine import native_bfloat16, out_of_memory
 from auditor.language_models.shelf import SHIPPED, model_folder, need_gguf
 from auditor.language_models.vocabulary import Vocabulary
 from auditor.offline import is_offline
@@ -63,7 +63,13 @@ def load_model(
     if made_for := _base_of_adapter(spec, path):
         base = _load(made_for, resolve(made_for), dtype=dtype, device=device, bos=bos)
         return _load_adapter(spec, path, base)
-    return _load(spec, path, dtype=dtype, device=device, bos=bos).pack()
+    model = _load(spec, path, dtype=dtype, device=device, bos=bos)
+    try:
+        return model.pack()
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(spec, model.device) from None
 
 
 def _load(spec: str, path: Path, *, dtype: str, device: str, bos: str | None) -> LanguageModel:
