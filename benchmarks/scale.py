@@ -130,7 +130,8 @@ of dense bfloat16, {H100.memory / 1e9:.0f} GB.
 - On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their numbers
   one burst late, so that no step waits for the host. Steps are recorded anew for each shard, once
   for every 64 tokens of room: larger shards (`--shard-size`) make that rarer. All of this was
-  tested on a CPU, where it draws the same samples as the plain loop, and timed on no GPU.
+  tested on a CPU, where it draws the same samples as the plain loop, and timed on no GPU. Shards
+  are written between two, not beside the next.
 - Shards know nothing of each other, so GPUs divide the time. A last, unfinished shard, loading the
   models, ranking and matching come on top.
 - Money: {DOLLARS:.0f} dollars a GPU and hour, assumed.
@@ -148,8 +149,9 @@ _END = f"""
   some ten numbers of 8 bytes each and a name.
 - **Matching** is one pass over the training text on the cores of one machine, whatever the number
   of samples; docs/experiments.md has its measured rates.
-- **Two cores of a CPU** sampled 874 tokens/s with GPT-2 Small's shape in bfloat16 (measured once,
-  on a busy machine): {6e5 * 256 / 874 / 3600:.0f} hours for the paper's number of samples.
+- **Two cores of a CPU** sampled 928 tokens/s with GPT-2 Small's shape in bfloat16, 256 sequences of
+  256 tokens at once (one quiet run): {6e5 * 256 / 928 / 3600:.0f} hours for the paper's number of
+  samples.
 
 ## How to run it
 
