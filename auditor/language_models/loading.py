@@ -61,18 +61,15 @@ def load_model(
     transformers_logging.disable_progress_bar()
     path = resolve(spec)
     if made_for := _base_of_adapter(spec, path):
-        base = _load(made_for, resolve(made_for), dtype=dtype, device=device, bos=bos)
+        base = _load(made_for, resolve(made_for), dtype, device, bos, packed=False)
         return _load_adapter(spec, path, base)
-    model = _load(spec, path, dtype=dtype, device=device, bos=bos)
-    try:
-        return model.pack()
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise _too_large(spec, model.device) from None
+    return _load(spec, path, dtype, device, bos, packed=True)
 
 
-def _load(spec: str, path: Path, *, dtype: str, device: str, bos: str | None) -> LanguageModel:
+def _load(
+    spec: str, path: Path, dtype: str, device: str, bos: str | None, *, packed: bool
+) -> LanguageModel:
+    """A model of its own; not packed where an adapter is still to be put into its layers."""
     place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
     wanted = _dtype(dtype, place, config)
@@ -80,11 +77,14 @@ def _load(spec: str, path: Path, *, dtype: str, device: str, bos: str | None) ->
         check_sizes(spec, path, config)
     network = read_network(spec, path, wanted, config)
     vocabulary = Vocabulary(tokenizer, bos)
-    print_of_it = fingerprint(path)
+    digest = fingerprint(path)
     try:
         network = network.to(place)
-        return LanguageModel(network, vocabulary, name=spec, fingerprint=print_of_it, dtype=wanted)
-    except (torch.OutOfMemoryError, MemoryError):
+        model = LanguageModel(network, vocabulary, name=spec, fingerprint=digest, dtype=wanted)
+        return model.pack() if packed else model
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         raise _too_large(spec, place) from None
 
 
