@@ -6,7 +6,8 @@
 
 `hypothesis` changes the values of valid files, `atheris` their bytes, led by which lines of the
 readers it reaches. An input that gets something else out is kept in --keep, and shown with where
-it came from. Ends with 1 if there is one.
+it came from; so is one that ends the process, as a segmentation fault below Python does. Ends with
+1 if there is one.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 
 from auditor.errors import AuditError
 from benchmarks.fuzz_places import Place, Target
 from benchmarks.fuzz_targets import targets
 
+_LAST = "last-input"
 _SECONDS = 30  # for one input; more is taken for a reader that hangs
 ROOT = Path(__file__).parents[1]
 
@@ -105,6 +112,33 @@ def by_hypothesis(target: Target, place: Place, n_inputs: int, seed: int | None 
     return outcome
 
 
+def by_hypothesis_apart(
+    make: Callable[[], Target], n_inputs: int, seed: int | None = None
+) -> Outcome:
+    """`by_hypothesis` in a process of its own: that an input ends the process is a fault too."""
+    with (
+        tempfile.TemporaryDirectory(dir=_memory()) as scratch,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+    ):
+        try:
+            return pool.submit(_noting, make, n_inputs, seed, Path(scratch)).result()
+        except BrokenProcessPool:
+            last = (Path(scratch) / _LAST).read_bytes()
+            told = "after this input; what would have followed was not tried"
+            return Outcome(int.from_bytes(last[:8]), faults={"the process ended": (last[8:], told)})
+
+
+def _noting(make: Callable[[], Target], n_inputs: int, seed: int | None, folder: Path) -> Outcome:
+    """`by_hypothesis` with each input noted in a file, and its number, before it is read."""
+    target, numbers, last = make(), count(1), folder / _LAST
+
+    def read(place: Place, raw: bytes) -> None:
+        last.write_bytes(next(numbers).to_bytes(8) + raw)
+        target.read(place, raw)
+
+    return by_hypothesis(replace(target, read=read), Place(folder), n_inputs, seed)
+
+
 def by_atheris(name: str, n_inputs: int, keep: Path) -> Outcome:
     """`n_inputs` files by atheris, in a process of its own, which the first fault ends."""
     command = [sys.executable, "-m", "benchmarks.fuzz", "--child", name, "--inputs", str(n_inputs)]
@@ -153,6 +187,10 @@ def _memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
 
+def _target(name: str) -> Target:
+    return targets()[name]
+
+
 def shares(chosen: list[Target], n_inputs: int) -> dict[str, int]:
     """How many of the inputs each target gets."""
     whole = sum(target.share for target in chosen)
@@ -176,27 +214,25 @@ def main() -> None:
     if asked.engine == "atheris":
         chosen = [target for target in chosen if target.seeds]
     n_faults = n_inputs = 0
-    with tempfile.TemporaryDirectory(dir=_memory()) as scratch:
-        place = Place(Path(scratch))
-        for name, n in shares(chosen, asked.inputs).items():
-            begun = time.perf_counter()
-            if asked.engine == "atheris":
-                asked.keep.mkdir(exist_ok=True)
-                found = by_atheris(name, n, asked.keep)
-            else:
-                found = by_hypothesis(known[name], place, n, asked.seed)
-            spent = time.perf_counter() - begun
-            n_inputs += found.n_inputs
-            n_faults += len(found.faults)
-            told = f"{found.n_inputs:8,} inputs"
-            if asked.engine == "hypothesis":
-                told += f", {found.n_refused:8,} refused"
-            print(f"{name:22} {told}, {len(found.faults)} faults, {spent:6.1f} s", flush=True)
-            for fault, (raw, told) in found.faults.items():
-                asked.keep.mkdir(exist_ok=True)
-                kept = asked.keep / f"{name}-{hashlib.sha256(raw).hexdigest()[:8]}"
-                kept.write_bytes(raw)
-                print(f"    {fault}: {told!r}  ({kept})", flush=True)
+    for name, n in shares(chosen, asked.inputs).items():
+        begun = time.perf_counter()
+        if asked.engine == "atheris":
+            asked.keep.mkdir(exist_ok=True)
+            found = by_atheris(name, n, asked.keep)
+        else:
+            found = by_hypothesis_apart(partial(_target, name), n, asked.seed)
+        spent = time.perf_counter() - begun
+        n_inputs += found.n_inputs
+        n_faults += len(found.faults)
+        told = f"{found.n_inputs:8,} inputs"
+        if asked.engine == "hypothesis":
+            told += f", {found.n_refused:8,} refused"
+        print(f"{name:22} {told}, {len(found.faults)} faults, {spent:6.1f} s", flush=True)
+        for fault, (raw, told) in found.faults.items():
+            asked.keep.mkdir(exist_ok=True)
+            kept = asked.keep / f"{name}-{hashlib.sha256(raw).hexdigest()[:8]}"
+            kept.write_bytes(raw)
+            print(f"    {fault}: {told!r}  ({kept})", flush=True)
     print(f"{n_inputs:,} inputs by {asked.engine}, {n_faults} kinds of fault")
     sys.exit(1 if n_faults else 0)
 

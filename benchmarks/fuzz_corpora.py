@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from auditor.errors import AuditError
 from benchmarks.fuzz_inputs import changed_json, edited
 from benchmarks.fuzz_places import TEXTS, Place, Target, jsonl
+
+_ARROW = "data-00000-of-00001.arrow"  # of a dataset that was saved in one piece
 
 
 def _csv() -> bytes:
@@ -115,12 +118,40 @@ def _saved_json(name: str) -> Callable[[Place], st.SearchStrategy[bytes]]:
     return lambda place: changed_json(json.loads((place.saved / name).read_text(encoding="utf-8")))
 
 
+def _insert(place: Place, raw: bytes) -> None:
+    """Canaries into a saved dataset whose Arrow file is broken."""
+    from auditor.finetuning.canaries import load_canaries
+    from auditor.finetuning.insertion import insert_canaries
+
+    out = place.folder / "with-canaries"
+    with place.spoiled(place.saved, {_ARROW: raw}) as path:
+        try:
+            insert_canaries(load_canaries(place.canaries), [path], out)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+            for left in place.folder.glob("with-canaries*"):
+                left.unlink()
+
+
+def _read_streamed(place: Place, raw: bytes) -> None:
+    """An Arrow file in a folder that is laid out as a hub's dataset."""
+    from auditor.corpora.reading import read_corpus
+
+    (place.folder / "hub").mkdir(exist_ok=True)
+    place.file("hub/train.arrow", raw)
+    list(read_corpus([f"hf:{place.folder / 'hub'}"]))
+
+
 def saved() -> list[Target]:
-    arrow = "data-00000-of-00001.arrow"
+    def arrow(place: Place) -> st.SearchStrategy[bytes]:
+        return edited((place.saved / _ARROW).read_bytes())
+
     return [
         *(
             Target(n, 0.5, _saved_json(n), _read_saved(n))
             for n in ("state.json", "dataset_info.json")
         ),
-        Target("arrow", 0.5, lambda p: edited((p.saved / arrow).read_bytes()), _read_saved(arrow)),
+        Target("arrow", 0.5, arrow, _read_saved(_ARROW)),
+        Target("arrow-insert", 0.25, arrow, _insert),
+        Target("arrow-hub", 0.1, arrow, _read_streamed),
     ]

@@ -8,6 +8,7 @@ import stat
 
 import datasets
 import pytest
+from broken_arrow import saved_with_offsets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import save_tiny_model
@@ -291,3 +292,10 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
         insert_canaries(CANARIES, [path], tmp_path / f"{name}.txt", seed=seed)
         written.append((tmp_path / f"{name}.txt").read_bytes())
     assert written[0] == written[1] != written[2]
+
+
+def test_a_saved_dataset_with_offsets_that_lead_nowhere_is_refused(tmp_path):
+    source = saved_with_offsets(tmp_path / "saved", (0, 2**30, 8))
+    with pytest.raises(CorpusError, match="is not a dataset that can be read"):
+        insert_canaries(CANARIES, [source], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

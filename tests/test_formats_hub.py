@@ -7,6 +7,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from broken_arrow import saved_with_offsets
 
 from auditor.corpora import hub
 from auditor.corpora.hubspec import HubSpec, parse_hub
@@ -204,6 +205,20 @@ def test_a_saved_dataset_that_is_damaged_is_refused_in_one_sentence(saved):
         path.write_bytes(b"")
     with pytest.raises(CorpusError, match=r"is not a dataset that can be read \(.*\)\. Mend it"):
         read(saved / "saved")
+
+
+@pytest.mark.parametrize("broken", [(0, 2**30, 8), (-(2**30), 3, 8)])
+def test_offsets_that_lead_out_of_the_file_are_refused_not_followed(tmp_path, broken):
+    """Pyarrow follows them, which ends the process."""
+    with pytest.raises(CorpusError, match=r"cannot be read|is not a dataset"):
+        list(read_corpus([saved_with_offsets(tmp_path / "saved", broken)]))
+
+
+@pytest.mark.parametrize(("broken", "text"), [((0, 3, 2**30), "one"), ((0, 8, 3), "onethree")])
+def test_what_stands_before_offsets_that_lead_nowhere_is_read(tmp_path, broken, text):
+    corpus = read_corpus([saved_with_offsets(tmp_path / "saved", broken)])
+    assert [d.text for d in corpus] == [text]
+    assert "after row 1: cannot be read" in corpus.problems[0].message
 
 
 def test_a_local_copy_may_be_one_that_was_saved(saved):

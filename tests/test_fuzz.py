@@ -1,11 +1,14 @@
 """Files that are nearly right: each is read, or refused with a sentence; nothing else comes out."""
 
 import json
+import os
+import signal
 
 import pytest
+from hypothesis import strategies as st
 
 from auditor.errors import AuditError, CorpusError
-from benchmarks.fuzz import Outcome, by_hypothesis, shares, try_input
+from benchmarks.fuzz import Outcome, by_hypothesis, by_hypothesis_apart, shares, try_input
 from benchmarks.fuzz_places import Place, Target
 from benchmarks.fuzz_targets import targets
 
@@ -66,3 +69,20 @@ def test_a_fault_would_be_seen(tmp_path):
     assert [raw for raw, _ in found.faults.values()] == [b"{"]
     (where,) = found.faults
     assert where.startswith("JSONDecodeError at ")
+
+
+def _die(place, raw):
+    if len(raw) > 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _deadly():
+    return Target("deadly", 1, lambda place: st.binary(), _die)
+
+
+def test_an_input_that_ends_the_process_would_be_seen():
+    found = by_hypothesis_apart(_deadly, 500, seed=3)
+    ((fault, (raw, _)),) = found.faults.items()
+    assert fault == "the process ended"
+    assert len(raw) > 2
+    assert 1 <= found.n_inputs <= 500

@@ -200,11 +200,26 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _values(column: pa.ChunkedArray) -> Iterable[Any]:
-    """A column's values, text as bytes: that it is UTF-8 is for us to find out."""
+    """A column's values, text as bytes: that it is UTF-8 is for us to find out.
+
+    Raises
+    ------
+    pa.ArrowInvalid
+        If its offsets or indices lead out of its memory, where pyarrow itself would follow them.
+    """
     kind = column.type
+    column.validate()
     if _is_text(kind):
-        column = column.cast(pa.large_string()) if pa.types.is_dictionary(kind) else column
+        if pa.types.is_dictionary(kind):
+            column = _looked_up(column)
         column = column.cast(pa.large_binary())
     elif pa.types.is_list(kind) and _is_text(kind.value_type):
         column = column.cast(pa.list_(pa.large_binary()))
+    column.validate(full=True)
     return column.to_pylist()
+
+
+def _looked_up(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of numbers into lists of texts, as the texts' bytes."""
+    chunks = [x.dictionary.cast(pa.large_binary()).take(x.indices) for x in column.chunks]
+    return pa.chunked_array(chunks, pa.large_binary())

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.corpora.hub import load_saved
+from auditor.corpora.hub import check_memory, load_saved
 from auditor.corpora.records import ID_FIELDS, no_field, text_fields
 from auditor.errors import CorpusError
 from auditor.finetuning.canaries import Canaries
@@ -46,12 +46,14 @@ def insert_rows(
     with _quiet():
         try:
             loaded = load_saved(source)
+            splits = dict(loaded) if isinstance(loaded, dict) else {"": loaded}
+            for split in splits.values():
+                check_memory(split)
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise CorpusError(f"{source} is not a dataset that can be read ({reason}).") from None
         except IndexError:  # what `datasets` raises of a split without a shard
             raise _empty(source) from None
-        splits = dict(loaded) if isinstance(loaded, dict) else {"": loaded}
         chosen = "train" if "train" in splits else next(iter(splits), "")
         rows = splits.get(chosen)
         if rows is None or not len(rows):
