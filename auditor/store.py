@@ -185,17 +185,30 @@ class RunWriter(Run):
 
     def write(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> None:
         """A Parquet file, whole or not at all, entered into the manifest."""
+        self.enter({name: self.lay(name, table, **facts)})
+
+    def write_bytes(self, name: str, raw: bytes, **facts: Any) -> None:
+        """A file of any kind, whole or not at all, entered into the manifest."""
+        self.enter({name: self._lay_bytes(name, raw, **facts)})
+
+    def lay(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> dict[str, Any]:
+        """A Parquet file, whole or not at all, and what the manifest is to know of it.
+
+        Touches no manifest: another thread may call it.
+        """
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        self.write_bytes(name, sink.getvalue(), rows=table.num_rows, **facts)
+        return self._lay_bytes(name, sink.getvalue(), rows=table.num_rows, **facts)
 
-    def write_bytes(self, name: str, raw: bytes, **facts: Any) -> None:
-        """A file of any kind, whole or not at all, entered into the manifest."""
+    def _lay_bytes(self, name: str, raw: bytes, **facts: Any) -> dict[str, Any]:
         self.put(self.place(name), raw)
-        digest = hashlib.sha256(raw).hexdigest()
-        self.manifest["shards"][name] = {"sha256": digest, "bytes": len(raw), **facts}
+        return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw), **facts}
+
+    def enter(self, files: dict[str, dict[str, Any]]) -> None:
+        """Files that are laid, into the manifest."""
+        self.manifest["shards"] |= files
         self.save()
 
     def put(self, path: Path, raw: bytes) -> None:

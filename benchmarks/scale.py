@@ -130,8 +130,9 @@ of dense bfloat16, {H100.memory / 1e9:.0f} GB.
 - On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their numbers
   one burst late, so that no step waits for the host. Steps are recorded anew for each shard, once
   for every 64 tokens of room: larger shards (`--shard-size`) make that rarer. All of this was
-  tested on a CPU, where it draws the same samples as the plain loop, and timed on no GPU. Shards
-  are written between two, not beside the next.
+  tested on a CPU, where it draws the same samples as the plain loop, and timed on no GPU.
+- A shard is spelt out and written while the next is drawn; with `--workers` or `--ray`, each worker
+  writes its own between two.
 - Shards know nothing of each other, so GPUs divide the time. A last, unfinished shard, loading the
   models, ranking and matching come on top.
 - Money: {DOLLARS:.0f} dollars a GPU and hour, assumed.
@@ -144,9 +145,10 @@ _END = f"""
   scores, measured on the testbed (192 samples of 128 tokens; larger vocabularies compress less
   well). That is {6e5 * 256 * SAMPLE_BYTES / 1e9:.1f} GB for the paper's campaign and
   {1e9 * SAMPLE_BYTES / 1e9:.0f} GB for a billion tokens.
-- **Memory**: a worker holds one shard (512 samples) beside its models, however long the run is. On
-  the GPU the cache takes half of what the weights leave. Ranking holds all samples' scores at once,
-  some ten numbers of 8 bytes each and a name.
+- **Memory**: a process holds two shards (512 samples each; the one that is drawn, the one that is
+  written) beside its models, however long the run is. On the GPU the cache takes half of what the
+  weights leave. Ranking holds all samples' scores at once, some ten numbers of 8 bytes each and a
+  name.
 - **Matching** is one pass over the training text on the cores of one machine, whatever the number
   of samples; docs/experiments.md has its measured rates.
 - **Two cores of a CPU** sampled 928 tokens/s with GPT-2 Small's shape in bfloat16, 256 sequences of

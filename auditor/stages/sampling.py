@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-
-from attacks.token_stats import TokenStats
 from auditor.config import Strategy
 from auditor.errors import RunError
-from auditor.stages.columns import stats_columns
 from auditor.stages.context import Context
+from auditor.stages.drawing import Shard, WritingBehind
 from auditor.workers.tasks import Task
 
 if TYPE_CHECKING:
@@ -46,30 +42,34 @@ def sample(context: Context) -> None:
         context.progress.stage("sampling", tokens, "tokens") as bar,
     ):
         each = entry.setdefault("strategies", {})
-        if context.workers is not None:
-            made = _share(context, context.workers, missing, bar)
-        else:
-            made = _alone(sampler, missing, bar)
-        for name, n, seconds in made:
-            entry["tokens"] = entry.get("tokens", 0) + n
-            spent = each.setdefault(name, {"seconds": 0.0, "tokens": 0})
+
+        def count(strategy: str, n_tokens: int, seconds: float) -> None:
+            entry["tokens"] = entry.get("tokens", 0) + n_tokens
+            spent = each.setdefault(strategy, {"seconds": 0.0, "tokens": 0})
             spent["seconds"] = round(spent["seconds"] + seconds, 3)
-            spent["tokens"] += n
+            spent["tokens"] += n_tokens
+
+        if context.workers is not None:
+            _share(context, context.workers, missing, bar, count)
+        else:
+            _alone(sampler, missing, bar, count)
 
 
-Made = tuple[str, int, float]  # a shard's strategy, its tokens, and the seconds that it took
+Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, seconds that it took
 
 
-def _alone(sampler: Sampler, missing: list, bar) -> Iterator[Made]:
-    for strategy, stem, ids in missing:
-        begun = time.monotonic()
-        table, n = sampler.draw(strategy, ids, bar.advance)
-        yield strategy.name, n, time.monotonic() - begun
-        # Now that it is counted: file and count enter the manifest together.
-        sampler.context.run.write(f"samples/{stem}.parquet", table)
+def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
+    def counted(shard: Shard, seconds: float) -> None:
+        count(shard.strategy, shard.n_tokens, seconds)
+
+    with WritingBehind(sampler.context.run, counted) as behind:
+        for strategy, stem, ids in missing:
+            begun = time.monotonic()
+            shard = sampler.draw(strategy, ids, bar.advance)
+            behind.write(f"samples/{stem}.parquet", shard, time.monotonic() - begun)
 
 
-def _share(context: Context, workers: Workers, missing: list, bar) -> Iterator[Made]:
+def _share(context: Context, workers: Workers, missing: list, bar, count: Count) -> None:
     """Have workers make the shards; their seconds are added up."""
     sizes = context.run.manifest.setdefault("batch_size", {})
     first = {s.name: Task("plan", s.name, stem, ids.start, ids.stop) for s, stem, ids in missing}
@@ -91,7 +91,7 @@ def _share(context: Context, workers: Workers, missing: list, bar) -> Iterator[M
         for sentence in outcome.notes:
             context.note(sentence)
         bar.advance((outcome.task.last - outcome.task.first) * width[outcome.task.strategy])
-        yield outcome.task.strategy, outcome.counts["tokens"], outcome.seconds
+        count(outcome.task.strategy, outcome.counts["tokens"], outcome.seconds)
 
 
 class Sampler:
@@ -136,11 +136,17 @@ class Sampler:
 
     def draw(
         self, strategy: Strategy, ids: range, progress: Callable[[int], None] = lambda _: None
-    ) -> tuple[pa.Table, int]:
-        """A shard of samples, and how many tokens they have."""
-        source = self.source(strategy)
-        table = _shard(self.context, self.context.model(), source, strategy, ids, progress)
-        return table, int(pa.compute.sum(table["n_tokens"]).as_py())
+    ) -> Shard:
+        """A shard of samples."""
+        source, model = self.source(strategy), self.context.model()
+        prompts = source.prompts(ids)
+        if strategy.decoding.beams > 1:
+            from auditor.generation.beams import beam_search
+
+            drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
+        else:
+            drawn = _draw(self.context, model, prompts, strategy, ids, progress)
+        return Shard(strategy.name, ids, prompts, len(source.bos), drawn, model.vocabulary)
 
 
 def _register(context: Context, strategy: str, sha256: str) -> None:
@@ -152,41 +158,6 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
             f"{context.run.path} was begun. Choose another --out, or bring the first texts back."
         )
     context.run.save()
-
-
-def _shard(context: Context, model, source, strategy: Strategy, ids: range, progress) -> pa.Table:
-    prompts = source.prompts(ids)
-    if strategy.decoding.beams > 1:
-        from auditor.generation.beams import beam_search
-
-        drawn = beam_search(model, prompts, strategy.decoding, progress, context.note)
-    else:
-        drawn = _draw(context, model, prompts, strategy, ids, progress)
-    stats = TokenStats.from_lists(
-        [row[:n] for row, n in zip(drawn.token_ids, drawn.length, strict=True)],
-        [row[:n] for row, n in zip(drawn.logprob, drawn.length, strict=True)],
-        [row[:n] for row, n in zip(drawn.rank, drawn.length, strict=True)],
-    )
-    vocabulary = model.vocabulary
-    texts = [
-        vocabulary.decode(row[:n]) for row, n in zip(drawn.token_ids, drawn.length, strict=True)
-    ]
-    return pa.table(
-        {
-            "sample_id": [f"{strategy.name}-{i:06}" for i in ids],
-            "strategy": [strategy.name] * len(ids),
-            # BOS is no text, not even where a token that has some was named for it: whoever reads
-            # the prompt puts a BOS of its own before it.
-            "prompt": [vocabulary.decode(p[len(source.bos) :]) for p in prompts],
-            "text": texts,
-            "n_tokens": stats.n_tokens(),
-            "n_chars": np.array([len(t) for t in texts], np.int64),
-            "n_bytes": np.array([len(t.encode()) for t in texts], np.int64),
-            "finish": ["eos" if e else "length" for e in drawn.ended],
-            "prompt_token_ids": pa.array(prompts, pa.list_(pa.int32())),
-            **stats_columns(stats),
-        }
-    )
 
 
 def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, progress):

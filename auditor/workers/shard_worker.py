@@ -98,9 +98,9 @@ class ShardWorker:
         if task.stage == "plan":
             sampler.plan(strategy, range(task.first, task.last))
             return {}
-        table, n = sampler.draw(strategy, range(task.first, task.last))
-        self.context.run.write(f"samples/{task.stem}.parquet", table)
-        return {"tokens": n}
+        shard = sampler.draw(strategy, range(task.first, task.last))
+        self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
+        return {"tokens": shard.n_tokens}
 
 
 def _device(settings: Settings) -> str:

@@ -97,8 +97,7 @@ class Workers:
                     self._accept(outcome)
                     yield outcome
                     # What the caller counted meanwhile enters the manifest with the files.
-                    self.run.manifest["shards"] |= outcome.files
-                    self.run.save()
+                    self.run.enter(outcome.files)
 
     def close(self) -> None:
         """End all workers."""
