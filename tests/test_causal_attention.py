@@ -7,7 +7,7 @@ import torch
 from planted import tiny_model
 
 from auditor.language_models import attention
-from auditor.language_models.attention import causal_attention
+from auditor.language_models.attention import causal_attention, slot_attention
 
 
 def by_definition(query, key, value, scale):
@@ -35,6 +35,26 @@ def test_every_block_is_the_definition(monkeypatch, time, scaling, room):
     assert (found.double() - exact).abs().max() < 0.03  # weights and sums of 8 bits
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scaling", [None, 0.5, 0.4])
+@pytest.mark.parametrize("sharing", [1, 3])
+def test_one_query_a_sequence_is_the_definition(dtype, scaling, sharing):
+    """Of 1, 4 and 6 tokens in a room of 6; 2 heads of keys, `sharing` of queries for each."""
+    made = torch.Generator().manual_seed(sharing)
+    query = torch.randn((3, 2 * sharing, 1, 16), generator=made).to(dtype)
+    key, value = torch.randn((2, 3, 2, 6, 16), generator=made).to(dtype).unbind(0)
+    mask = torch.zeros((3, 1, 1, 6), dtype=dtype)
+    for row, length in enumerate((1, 4, 6)):
+        mask[row, ..., length:] = torch.finfo(dtype).min
+    found, _ = slot_attention(None, query, key, value, mask, scaling)
+    keys, values = (x.double().repeat_interleave(sharing, dim=1) for x in (key, value))
+    weights = (0.25 if scaling is None else scaling) * query.double() @ keys.transpose(2, 3)
+    exact = ((weights + mask.double()).softmax(-1) @ values).transpose(1, 2)
+    assert found.shape == exact.shape == (3, 1, 2 * sharing, 16)
+    allowed = 1e-5 if dtype == torch.float32 else 0.03
+    assert (found.double() - exact).abs().max() < allowed
+
+
 def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch):
     served = []
 
@@ -43,6 +63,7 @@ def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch):
         return causal_attention(query, *more)
 
     monkeypatch.setattr(attention, "causal_attention", counted)
+    monkeypatch.setattr(attention, "has_tiles", lambda: False)
     half, full = tiny_model(dtype=torch.bfloat16), tiny_model()
     grouped = tiny_model("llama", dtype=torch.bfloat16)  # two heads of keys for four of queries
     text = [[3, 5, 8, 2, 9]]
@@ -52,6 +73,11 @@ def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch):
     assert served == []
     half.token_stats(text)
     assert served == [(1, 4, 6, 8)] * 2  # BOS and five tokens, in each of two layers
+    served.clear()
+    with monkeypatch.context() as with_tiles:  # there the fused kernel is faster
+        with_tiles.setattr(attention, "has_tiles", lambda: True)
+        half.token_stats(text)
+    assert served == []
     served.clear()
     session = half.session(2, 4)
     served.clear()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.language_models import head as head_module
-from auditor.language_models.head import Head, measure
+from auditor.language_models.head import Head, largest, measure
 
 few = settings(max_examples=150, deadline=None)
 
@@ -46,6 +46,20 @@ def test_measure_equals_a_full_softmax_in_float64(values, data):
     assert found.rank.item() == rank[0]
     assert found.vocab_mean.item() == pytest.approx(mean[0], rel=1e-5, abs=1e-6)
     assert found.vocab_std.item() == pytest.approx(std[0], rel=1e-2, abs=2e-3)
+
+
+@few
+@given(st.lists(st.lists(st.floats(-9, 9, width=16), min_size=3, max_size=3), max_size=4))
+def test_the_largest_is_found_by_bits_whatever_the_signs(rows):
+    logits = torch.tensor(rows).reshape(-1, 3).bfloat16()
+    assert largest(logits).tolist() == [max(row) for row in logits.tolist()]
+
+
+@pytest.mark.parametrize("nan", [float("nan"), -float("nan")])
+def test_a_row_that_holds_nan_has_no_log_probability(nan):
+    logits = torch.tensor([[1.0, nan, -2.0], [0.0, 1.0, 2.0]]).bfloat16()
+    found = measure(logits, torch.tensor([0, 0]), logits[:, 0].float())
+    assert found.logprob.isnan().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("below", [1, 30, 80, 88, 90, 95, 100, 103, 104, 120, 1000])

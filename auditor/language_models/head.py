@@ -20,7 +20,7 @@ _ELEMENTS_ON_CPU = 8 * 50_257
 # Below this a token's weight beside the top's is no number to divide by: float32 ends at 1e-38.
 _FAR = 1e-30
 # Elements of float32 logits that a chunk of teacher-forced tokens may take.
-_CHUNK_ELEMENTS = 6 * 1024 * 1024
+_CHUNK_ELEMENTS = 12 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,7 @@ def measure(
         Also the mean and standard deviation, over the vocabulary's own distribution, of the
         log-probability (what Min-K%++ needs).
     """
-    top = logits.amax(dim=1).float()
-    top = torch.maximum(top, exact)
+    top = torch.maximum(largest(logits).float(), exact)
     rest, rank, mean, square = _reduce(logits, targets, exact, top, moments)
     own = torch.exp(exact - top)
     # log(own / (own + rest)), written so that a token of probability ~1 keeps its digits.
@@ -140,24 +139,38 @@ def measure(
     return Measured(logprob, rank, m - log_total, variance.sqrt())
 
 
+def largest(logits: torch.Tensor) -> torch.Tensor:
+    """The largest logit of each row (n, vocab) of numbers: (n,), in their dtype.
+
+    bfloat16 numbers from 0 up are in the order of their bits, which a CPU compares faster.
+    """
+    if logits.dtype != torch.bfloat16 or logits.device.type != "cpu":
+        return logits.amax(dim=1)
+    bits = logits.view(torch.int16).amax(dim=1)
+    if bool((bits < 0).any()):  # of numbers below 0 the bits are in the opposite order
+        return logits.amax(dim=1)
+    return bits.view(torch.bfloat16)
+
+
 def _reduce(logits, targets, exact, top, moments):
     """Row sums of exp(logit - top) without the target, ranks, and weighted moments."""
     n = len(logits)
     step = max(1, _ELEMENTS_ON_CPU // logits.shape[1]) if logits.device.type == "cpu" else n
     rest = torch.empty_like(top)
-    rank = torch.empty(n, dtype=torch.int32, device=logits.device)
+    rank = torch.empty(n, device=logits.device)
     mean = torch.empty_like(top) if moments else None
     square = torch.empty_like(top) if moments else None
     # Written over by every group of rows: fresh memory of this size costs more than the sums.
     others_of = torch.empty((min(step, n), logits.shape[1]), device=logits.device)
-    above_of = torch.empty_like(others_of, dtype=torch.bool)
+    above_of = torch.empty_like(others_of)
     for at in range(0, n, step):
         rows = slice(at, at + step)
         others, above = others_of[: len(targets[rows])], above_of[: len(targets[rows])]
         # The exact logit stands in for the rounded one: it is left out here, added by the caller.
         others.copy_(logits[rows]).scatter_(1, targets[rows, None], float("-inf"))
-        torch.gt(others, exact[rows, None], out=above)
-        torch.sum(above, dim=1, dtype=torch.int32, out=rank[rows])
+        # 1 for a logit above the target's, else 0; as floats, which are compared faster.
+        torch.sub(others, exact[rows, None], out=above).sign_().clamp_(min=0)
+        torch.sum(above, dim=1, out=rank[rows])
         shifted = others.sub_(top[rows, None])  # (rows, vocab)
         if mean is None or square is None:
             torch.sum(shifted.exp_(), dim=1, out=rest[rows])
@@ -169,7 +182,7 @@ def _reduce(logits, targets, exact, top, moments):
         weighted = weights.mul_(shifted)
         mean[rows] = weighted.sum(dim=1)
         square[rows] = weighted.mul_(shifted).sum(dim=1)
-    return rest, rank, mean, square
+    return rest, rank.to(torch.int32), mean, square
 
 
 def not_finite(name: str, dtype) -> str:

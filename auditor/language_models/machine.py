@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,13 +20,21 @@ def native_bfloat16(device: torch.device) -> bool:
     """Whether this machine multiplies bfloat16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        try:
-            flags = Path("/proc/cpuinfo").read_text()
-        except OSError:
-            return False
-        return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16" in flags
-    return False
+    return device.type == "cpu" and bool(_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def has_tiles() -> bool:
+    """Whether the processor multiplies tiles of bfloat16 (AMX)."""
+    return "amx_bf16" in _flags()
+
+
+@cache
+def _flags() -> frozenset[str]:
+    """What the processor says that it can, where Linux tells."""
+    try:
+        return frozenset(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return frozenset()
 
 
 def free_memory(device: torch.device) -> int:
