@@ -40,6 +40,7 @@ bench: $(VENV)/.ready-dev ## all that is measured, as one table; kept in bench.j
 	$(BIN)/python -m benchmarks.scores
 	$(BIN)/python -m benchmarks.membership
 	$(BIN)/python -m benchmarks.hooks
+	$(BIN)/python -m benchmarks.workers
 
 break: $(VENV)/.ready-dev ## what CI does a twentieth of: 200 kills, 100,000 broken files twice
 	$(INSTALL) '.[fuzz]'
