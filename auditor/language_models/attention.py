@@ -60,7 +60,7 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
     ahead = _exact(scale)
     # Heads that share keys stand together: (batch, key-value heads, heads a group, head_dim).
     grouped = query.reshape(batch, groups, heads // groups, width) * ahead
-    # Keys times a query are read faster than a query times keys; the numbers are the same.
+    # Keys times a query, as columns: faster than a query times keys.
     weights = torch.matmul(key, grouped.transpose(2, 3)).transpose(2, 3)
     if ahead != scale:
         weights = weights.float().mul_(scale)
