@@ -4,7 +4,7 @@
 
 GPT-2 small's shape, random weights, one reference. Each way samples and scores the same shards
 with as many threads as there are cores; workers are warm (models loaded, one shard done) before
-the clock starts. `apart`: one worker samples, the other scores what is finished.
+the clock starts. With a stage each, one worker samples and the other scores what is finished.
 """
 
 from __future__ import annotations
