@@ -17,7 +17,7 @@ from transformers import (
 
 from auditor.config import Decoding
 from auditor.generation import decoding as decoding_module
-from auditor.generation.decoding import draw, penalise, pick, temperatures, top, truncate
+from auditor.generation.decoding import draw, penalise, pick, temperatures, truncate
 
 few = settings(max_examples=100, deadline=None)
 NEVER = float("-inf")
@@ -39,41 +39,6 @@ def drawn_counts(logits, decoding, n, temperature=1.0):
     rows = logits.expand(n, -1)
     ids = draw(rows, grid(n), torch.full((n,), temperature), decoding)
     return torch.bincount(ids, minlength=logits.shape[-1])
-
-
-# ---------------------------------------------------------------- the largest
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("n_vocab", [1280, 1291, 1343])
-@pytest.mark.parametrize("shift", [0.0, 8.0, -8.0, -40.0])
-def test_the_largest_of_a_row_are_those_of_a_sorted_row(dtype, n_vocab, shift):
-    """bfloat16 has many ties here; by -8 most blocks have no number above 0, by -40 none has."""
-    logits = (random_logits(9, n_vocab, seed=n_vocab) + shift).to(dtype)
-    values, ids = top(logits, 5)
-    assert torch.equal(values, logits.sort(dim=1, descending=True).values[:, :5])
-    assert torch.equal(logits.gather(1, ids), values)
-    assert all(len(set(row)) == 5 for row in ids.tolist())
-
-
-def test_the_largest_may_all_stand_in_one_block_or_after_the_last():
-    logits = torch.zeros(3, 1300).bfloat16()
-    logits[0, 64:69] = torch.arange(1.0, 6)
-    logits[1, 1295:] = torch.arange(1.0, 6)
-    logits[2, [0, 63, 64, 1279, 1280]] = torch.arange(1.0, 6).bfloat16()
-    _, ids = top(logits, 5)
-    assert ids[0].tolist() == [68, 67, 66, 65, 64]
-    assert ids[1].tolist() == [1299, 1298, 1297, 1296, 1295]
-    assert ids[2].tolist() == [1280, 1279, 64, 63, 0]
-
-
-def test_which_of_equal_logits_are_taken_does_not_depend_on_other_rows():
-    """A row of numbers below 0 is searched another way; its neighbours are not."""
-    logits = torch.randint(-3, 3, (7, 1290), generator=torch.Generator().manual_seed(1)).bfloat16()
-    logits[3] = -1 - logits[3].abs()
-    _, together = top(logits, 5)
-    alone = [top(row[None], 5)[1][0] for row in logits]
-    assert torch.equal(together, torch.stack(alone))
 
 
 # ---------------------------------------------------------------- temperature

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.language_models import head as head_module
+from auditor.language_models import row_loops
 from auditor.language_models.head import Head, largest, measure
 
 few = settings(max_examples=150, deadline=None)
@@ -34,12 +35,22 @@ def random_head(n, width, vocab, seed, scale=1.0, offset=0.0):
     return hidden, weight, bias, torch.randint(vocab, (n,), generator=generator)
 
 
+@pytest.fixture(params=["numba", "torch"])
+def how(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(row_loops, "_compiled_sums", lambda: None)
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
 @few
 @given(st.lists(st.floats(-200, 200, width=32), min_size=2, max_size=9), st.data())
-def test_measure_equals_a_full_softmax_in_float64(values, data):
+def test_measure_equals_a_full_softmax_in_float64(is_compiled, values, data):
     logits = torch.tensor([values])
     target = torch.tensor([data.draw(st.integers(0, len(values) - 1))])
-    found = measure(logits, target, logits[:, target[0]], moments=True)
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_compiled:
+            patch.setattr(row_loops, "_compiled_sums", lambda: None)
+        found = measure(logits, target, logits[:, target[0]], moments=True)
     logprob, rank, mean, std = brute(logits, target)
     assert found.logprob.item() == pytest.approx(logprob[0], rel=2e-6, abs=1e-7)
     assert found.logprob.item() <= 0
@@ -56,28 +67,28 @@ def test_the_largest_is_found_by_bits_whatever_the_signs(rows):
 
 
 @pytest.mark.parametrize("nan", [float("nan"), -float("nan")])
-def test_a_row_that_holds_nan_has_no_log_probability(nan):
+def test_a_row_that_holds_nan_has_no_log_probability(nan, how):
     logits = torch.tensor([[1.0, nan, -2.0], [0.0, 1.0, 2.0]]).bfloat16()
     found = measure(logits, torch.tensor([0, 0]), logits[:, 0].float())
     assert found.logprob.isnan().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("below", [1, 30, 80, 88, 90, 95, 100, 103, 104, 120, 1000])
-def test_a_token_far_below_the_top_keeps_its_finite_logprob(below):
+def test_a_token_far_below_the_top_keeps_its_finite_logprob(below, how):
     """Two tokens, `below` nats apart: float32's exp ends near -88 and is gone at -104."""
     logits = torch.tensor([[0.0, -float(below)]])
     found = measure(logits, torch.tensor([1]), logits[:, 1])
     assert found.logprob.item() == pytest.approx(-below - np.log1p(np.exp(-below)), rel=1e-6)
 
 
-def test_a_token_of_probability_near_one_keeps_its_digits():
+def test_a_token_of_probability_near_one_keeps_its_digits(how):
     """Beside one token 15 nats below: log p = -log(1 + e^-15), 3e-7, in float32."""
     logits = torch.tensor([[15.0, 0.0]])
     found = measure(logits, torch.tensor([0]), logits[:, 0])
     assert found.logprob.item() == pytest.approx(-np.log1p(np.exp(-15.0)), rel=1e-5)
 
 
-def test_moments_by_hand():
+def test_moments_by_hand(how):
     """p = (1/2, 1/4, 1/4): mean of log p is -1.5 ln 2, its deviation 0.5 ln 2."""
     logits = torch.log(torch.tensor([[2.0, 1.0, 1.0]]))
     found = measure(logits, torch.tensor([1]), logits[:, 1], moments=True)
@@ -85,13 +96,13 @@ def test_moments_by_hand():
     assert found.vocab_std.item() == pytest.approx(0.5 * np.log(2), rel=1e-5)
 
 
-def test_ties_with_the_first_choice_have_rank_zero():
+def test_ties_with_the_first_choice_have_rank_zero(how):
     logits = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]])
     assert measure(logits, torch.tensor([2, 1]), torch.tensor([2.0, 0.0])).rank.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("has_bias", [True, False])
-def test_head_in_float32_equals_a_full_softmax(has_bias):
+def test_head_in_float32_equals_a_full_softmax(has_bias, how):
     hidden, weight, bias, targets = random_head(50, 16, 101, seed=0)
     bias = bias if has_bias else None
     found = Head(weight, bias, torch.float32).measure(hidden, targets, moments=True)
@@ -103,7 +114,7 @@ def test_head_in_float32_equals_a_full_softmax(has_bias):
     assert np.allclose(found.vocab_std, std, atol=1e-4)
 
 
-def test_chunks_change_nothing(monkeypatch):
+def test_chunks_change_nothing(monkeypatch, how):
     hidden, weight, bias, targets = random_head(50, 16, 101, seed=1)
     head = Head(weight, bias, torch.float32)
     whole = head.measure(hidden, targets, moments=True)
@@ -115,7 +126,7 @@ def test_chunks_change_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("offset", [0.0, 5.0])
-def test_head_in_bfloat16_stays_within_a_hundredth_of_a_nat(offset):
+def test_head_in_bfloat16_stays_within_a_hundredth_of_a_nat(offset, how):
     """Weights and hidden states that bfloat16 holds, so only the head's own rounding is left.
 
     `offset` is common to all rows of the projection, as in GPT-2, and lies 5 deviations out: it
@@ -132,7 +143,7 @@ def test_head_in_bfloat16_stays_within_a_hundredth_of_a_nat(offset):
     assert np.abs(found.rank.numpy() - rank).max() <= 3
 
 
-def test_a_sure_token_is_no_likelier_than_one_in_bfloat16():
+def test_a_sure_token_is_no_likelier_than_one_in_bfloat16(how):
     """One token 60 nats above 99 others, its logit rounded either way."""
     generator = torch.Generator().manual_seed(3)
     hidden = torch.rand(500, 1, generator=generator).add(59.7).bfloat16()

@@ -127,26 +127,3 @@ def test_a_large_index_finds_all_of_its_own_and_no_other(how):
     assert positions.tolist() == list(range(len(text) - 23))
     assert len(set(numbers.tolist())) == len(index) == len(text) - 23
     assert index.find(pad(other), Gram(24, 1))[0].tolist() == []
-
-
-def test_without_a_compiler_there_is_no_compiled_search(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "numba", None)
-    assert scanning._compiled(scanning._scan) is None
-
-
-def test_compiled_code_that_cannot_be_kept_is_still_made(monkeypatch):
-    numba = pytest.importorskip("numba")
-    asked = []
-
-    def njit(**options):
-        def decorate(function):
-            asked.append(options)
-            if options.get("cache"):
-                raise RuntimeError("cannot cache function: no locator available")
-            return function
-
-        return decorate
-
-    monkeypatch.setattr(numba, "njit", njit)
-    assert scanning._compiled(scanning._scan) is scanning._scan
-    assert asked == [{"nogil": True, "cache": True}, {"nogil": True}]

@@ -1,14 +1,14 @@
 """The inner loop of the search: text -> hits of known grams, compiled by numba where it is there.
 
-Nothing here is needed for a result: `grams` does the same in numpy, only slower. numba is
-imported, and the loop compiled, when the first text is scanned; the compiled code is kept beside
-this file, or in the user's cache folder where that is read-only.
+Nothing here is needed for a result: `grams` does the same in numpy, only slower.
 """
 
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+
+from auditor.compiling import compiled
 
 # Grams hashed before the first is looked up: the filter's words then arrive while others are
 # tested, and the hashes stay in the processor's first cache.
@@ -18,37 +18,25 @@ _AT_ONCE = 1024
 @cache
 def compiled_scan() -> Callable | None:
     """`_scan` as machine code that runs without the interpreter's lock; None without numba."""
-    return _compiled(_scan)
+    return compiled(_scan)
 
 
 @cache
 def compiled_extend() -> Callable | None:
     """`_extend` likewise."""
-    return _compiled(_extend)
+    return compiled(_extend)
 
 
 @cache
 def compiled_sort() -> Callable | None:
     """`_sort` likewise."""
-    return _compiled(_sort)
+    return compiled(_sort)
 
 
 @cache
 def compiled_filter() -> Callable | None:
     """`_enter` likewise."""
-    return _compiled(_enter)
-
-
-def _compiled(function: Callable) -> Callable | None:
-    try:
-        import numba
-    except ImportError:
-        return None
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        # There is no folder at all in which compiled code could be kept.
-        return numba.njit(nogil=True)(function)
+    return compiled(_enter)
 
 
 def _scan(

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from auditor.config import Decoding
+from auditor.language_models.row_loops import top_ids
 
-_BLOCK = 64  # tokens whose largest logit is found first
 _ELEMENTS_ON_CPU = 16 * 50_257  # probabilities in flight at once, so that they stay in cache
 
 
@@ -94,41 +94,6 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return torch.minimum(place, last.argmax(dim=1))
 
 
-def top(logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k largest logits of each row and their ids, (n, k) each, in descending order.
-
-    On a CPU, of a large vocabulary: the k largest stand in the k blocks of tokens whose own largest
-    are largest, so a row is read once, for these, and searched no further than within k blocks.
-    """
-    n, n_vocab = logits.shape
-    n_blocks = n_vocab // _BLOCK
-    if logits.device.type != "cpu" or 4 * k > n_blocks:
-        return logits.topk(k, dim=1)
-    inner = n_blocks * _BLOCK
-    blocks = logits[:, :inner].unflatten(1, (n_blocks, _BLOCK))
-    largest = _largest(blocks).topk(k, dim=1)
-    chosen = largest.indices
-    if logits.dtype == torch.bfloat16 and len(low := (largest.values < 0).any(dim=1).nonzero()):
-        chosen[low[:, 0]] = blocks[low[:, 0]].amax(dim=2).topk(k, dim=1).indices
-    some = blocks[torch.arange(n)[:, None], chosen].flatten(1)
-    values, place = torch.cat([some, logits[:, inner:]], dim=1).topk(k, dim=1)
-    block = chosen.gather(1, (place // _BLOCK).clamp_max(k - 1))
-    is_inner = place < k * _BLOCK
-    ids = torch.where(is_inner, block * _BLOCK + place % _BLOCK, inner + place - k * _BLOCK)
-    return values, ids
-
-
-def _largest(blocks: torch.Tensor) -> torch.Tensor:
-    """The largest of each block (n, blocks, size): (n, blocks).
-
-    In bfloat16 by their bits, which are compared faster and are in the order of the numbers from 0
-    up: a block that has only numbers below 0 gets one of these.
-    """
-    if blocks.dtype != torch.bfloat16:
-        return blocks.amax(dim=2)
-    return blocks.view(torch.int16).amax(dim=2).view(torch.bfloat16)
-
-
 def draw(
     logits: torch.Tensor,
     uniform: torch.Tensor,
@@ -155,9 +120,8 @@ def draw(
         logits = penalise(logits, seen, decoding.repetition_penalty)
     if decoding.top_k is not None and decoding.top_k < logits.shape[1]:
         # Temperature does not change the order, so the cut comes first and the rest is small.
-        values, ids = top(logits, decoding.top_k)
-        ids, order = ids.sort(dim=1)
-        values = values.gather(1, order).float() / temperature[:, None]
+        ids = top_ids(logits, decoding.top_k)
+        values = logits.gather(1, ids).float() / temperature[:, None]
         place = pick(truncate(values, decoding), uniform)
         return ids.gather(1, place[:, None])[:, 0]
     step = len(logits)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from auditor.language_models.packing import PackedLinear, can_pack
+from auditor.language_models.row_loops import row_sums
 
 # Logits normalised at once on a CPU: 8 rows of 50,257 in float32 stay in the second-level cache.
 _ELEMENTS_ON_CPU = 8 * 50_257
@@ -123,7 +124,8 @@ def measure(
         log-probability (what Min-K%++ needs).
     """
     top = torch.maximum(largest(logits).float(), exact)
-    rest, rank, mean, square = _reduce(logits, targets, exact, top, moments)
+    given = logits, targets, exact, top, moments
+    rest, rank, mean, square = row_sums(*given) or _reduce(*given)
     own = torch.exp(exact - top)
     # log(own / (own + rest)), written so that a token of probability ~1 keeps its digits.
     logprob = -torch.log1p(rest / own)
@@ -153,27 +155,19 @@ def largest(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _reduce(logits, targets, exact, top, moments):
-    """Row sums of exp(logit - top) without the target, ranks, and weighted moments."""
+    """What `row_sums` gives, by torch: for a GPU, and where there is no compiler."""
     n = len(logits)
     step = max(1, _ELEMENTS_ON_CPU // logits.shape[1]) if logits.device.type == "cpu" else n
-    rest = torch.empty_like(top)
-    rank = torch.empty(n, device=logits.device)
-    mean = torch.empty_like(top) if moments else None
-    square = torch.empty_like(top) if moments else None
-    # Written over by every group of rows: fresh memory of this size costs more than the sums.
-    others_of = torch.empty((min(step, n), logits.shape[1]), device=logits.device)
-    above_of = torch.empty_like(others_of)
+    rest, rank = torch.empty_like(top), torch.empty(n, dtype=torch.int32, device=logits.device)
+    mean, square = (torch.empty_like(top) if moments else None for _ in range(2))
     for at in range(0, n, step):
         rows = slice(at, at + step)
-        others, above = others_of[: len(targets[rows])], above_of[: len(targets[rows])]
         # The exact logit stands in for the rounded one: it is left out here, added by the caller.
-        others.copy_(logits[rows]).scatter_(1, targets[rows, None], float("-inf"))
-        # 1 for a logit above the target's, else 0; as floats, which are compared faster.
-        torch.sub(others, exact[rows, None], out=above).sign_().clamp_(min=0)
-        torch.sum(above, dim=1, out=rank[rows])
+        others = logits[rows].float().scatter(1, targets[rows, None], float("-inf"))
+        rank[rows] = (others > exact[rows, None]).sum(dim=1)
         shifted = others.sub_(top[rows, None])  # (rows, vocab)
         if mean is None or square is None:
-            torch.sum(shifted.exp_(), dim=1, out=rest[rows])
+            rest[rows] = shifted.exp_().sum(dim=1)
             continue
         weights = shifted.exp()
         rest[rows] = weights.sum(dim=1)
@@ -182,7 +176,7 @@ def _reduce(logits, targets, exact, top, moments):
         weighted = weights.mul_(shifted)
         mean[rows] = weighted.sum(dim=1)
         square[rows] = weighted.mul_(shifted).sum(dim=1)
-    return rest, rank.to(torch.int32), mean, square
+    return rest, rank, mean, square
 
 
 def not_finite(name: str, dtype) -> str:

@@ -1,0 +1,53 @@
+"""Inner loops as machine code, by numba where it is there, and shared among threads.
+
+Nothing compiled is needed for a result: whoever asks has the same in numpy or torch, only slower.
+numba is imported, and a loop compiled, when it is first called; the compiled code is kept beside
+the source, or in the user's cache folder where that is read-only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+
+def compiled(function: Callable, **options) -> Callable | None:
+    """`function` as machine code that runs without the interpreter's lock; None without numba."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    try:
+        return numba.njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:
+        # There is no folder at all in which compiled code could be kept.
+        return numba.njit(nogil=True, **options)(function)
+
+
+def in_parts(loop: Callable, n: int, threads: int, *arguments) -> None:
+    """Call `loop(*arguments, begin, end)` for ranges that make up range(n), one a thread.
+
+    >>> in_parts(lambda out, begin, end: out.append((begin, end)), 5, 1, seen := [])
+    >>> seen
+    [(0, 5)]
+    """
+    if threads <= 1 or n <= 1:
+        loop(*arguments, 0, n)
+        return
+    threads = min(threads, n)
+    bounds = [n * i // threads for i in range(threads + 1)]
+    pool = _pool(os.getpid(), threads - 1)
+    others = [pool.submit(loop, *arguments, bounds[i], bounds[i + 1]) for i in range(threads - 1)]
+    try:
+        loop(*arguments, bounds[-2], n)
+    finally:
+        for other in others:
+            other.result()
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads of this process: a forked one has none of its parent's."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="rows")
