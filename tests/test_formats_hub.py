@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 
 import datasets
 import pyarrow as pa
@@ -112,6 +113,21 @@ def test_a_dataset_that_breaks_is_read_up_to_there(tmp_path):
     assert "train, after row 10: cannot be read (" in corpus.problems[0].message
     with pytest.raises(CorpusError, match=r"after row 10.*without strict"):
         list(read_corpus([f"hf:{tmp_path}::train"], strict=True))
+
+
+def test_of_a_file_that_breaks_one_sentence_is_told(tmp_path, caplog, monkeypatch):
+    """`datasets` has a line of its own to log, here and whenever it is asked without us."""
+    (tmp_path / "a.csv").write_bytes(b"text\ngood\n\xff\xfe\n")
+    library = logging.getLogger("datasets")
+    monkeypatch.setattr(library, "handlers", [*library.handlers, caplog.handler])
+    level = library.level
+    with pytest.raises(CorpusError, match=r"after row 0: cannot be read .*0xff"):
+        read(f"hf:{tmp_path}::train")
+    assert caplog.messages == []
+    assert library.level == level
+    with pytest.raises(UnicodeDecodeError):
+        list(datasets.load_dataset(str(tmp_path), split="train", streaming=True))
+    assert "Failed to read file" in caplog.text
 
 
 def test_the_hub_offline_is_one_sentence_with_the_remedy():

@@ -104,7 +104,7 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
     for n_at_once in (_ROWS, 1):
         try:
             rest = dataset.skip(rows.n_rows) if rows.n_rows else dataset
-            for table in rest.with_format("arrow").iter(batch_size=n_at_once):
+            for table in _quietly(rest.with_format("arrow").iter(batch_size=n_at_once)):
                 yield from rows.documents(table)
             break
         except _errors() as error:
@@ -114,6 +114,22 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
                 what = f"{where} {rows.n_rows:,}: cannot be read ({one_line(error)})"
                 report.note("dataset", what)
     report.n_lines = before + rows.n_rows
+
+
+def _quietly(tables: Iterator[Any]) -> Iterator[Any]:
+    """The same; of what breaks, `datasets` logs nothing beside the error that it raises."""
+    from datasets.utils.logging import CRITICAL, get_verbosity, set_verbosity
+
+    while True:
+        before = get_verbosity()
+        set_verbosity(CRITICAL)
+        try:
+            table = next(tables, None)
+        finally:
+            set_verbosity(before)
+        if table is None:
+            return
+        yield table
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -7,6 +7,7 @@ import torch
 from auditor.config import Decoding
 from auditor.generation.decoding import truncate
 from auditor.language_models.head import measure
+from auditor.language_models.row_loops import top_ids
 
 # Logits that are sorted at once: float32 and their order, so that memory stays flat.
 _ELEMENTS = 64 * 50_257
@@ -63,9 +64,8 @@ def _logprob(logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding) ->
     place, is_among = targets, torch.ones_like(targets, dtype=torch.bool)
     values = logits
     if decoding.top_k is not None and decoding.top_k < logits.shape[1]:
-        values, ids = logits.topk(decoding.top_k, dim=1)
-        ids, order = ids.sort(dim=1)  # in the order of ids, as `draw` has them
-        values = values.gather(1, order)
+        ids = top_ids(logits, decoding.top_k)
+        values = logits.gather(1, ids)
         found = ids == targets[:, None]
         is_among, place = found.any(dim=1), found.int().argmax(dim=1)
     heat = torch.full((len(values), 1), decoding.temperature, device=values.device)

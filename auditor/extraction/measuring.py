@@ -14,6 +14,7 @@ from auditor.errors import ModelError
 from auditor.extraction.decoded import decoded_logprob, is_raw
 from auditor.language_models.head import measure, not_finite
 from auditor.language_models.machine import halved
+from auditor.language_models.row_loops import top_ids
 
 # Elements of float32 logits made at once.
 _ELEMENTS = 6 * 1024 * 1024
@@ -113,7 +114,7 @@ def _chunk(model, hidden, targets, decoding: Decoding) -> tuple[torch.Tensor, to
     # Of equal logits only one is what greedy decoding takes; few rows have to be asked.
     first = raw.rank == 0
     at = first.nonzero()[:, 0]
-    first[at] = logits[at].topk(1, dim=1).indices[:, 0] == targets[at]
+    first[at] = top_ids(logits[at], 1)[:, 0] == targets[at]
     if is_raw(decoding):
         return first, raw.logprob
     return first, decoded_logprob(logits, targets, decoding)
