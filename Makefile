@@ -35,12 +35,12 @@ notebooks: $(VENV)/.ready ## the notebooks, executed: notebooks/pages/*.html
 
 bench: $(VENV)/.ready-dev ## all that is measured, as one table; kept in bench.json
 	$(BIN)/python -m benchmarks --json bench.json
+	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.index
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.scores
 	$(BIN)/python -m benchmarks.membership
 	$(BIN)/python -m benchmarks.hooks
-	$(BIN)/python -m benchmarks.workers
 
 break: $(VENV)/.ready-dev ## what CI does a twentieth of: 200 kills, 100,000 broken files twice
 	$(INSTALL) '.[fuzz]'

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 
@@ -38,16 +38,17 @@ def in_parts(loop: Callable, n: int, threads: int, *arguments) -> None:
         return
     threads = min(threads, n)
     bounds = [n * i // threads for i in range(threads + 1)]
-    pool = _pool(os.getpid(), threads - 1)
+    pool = _pool(os.getpid())
     others = [pool.submit(loop, *arguments, bounds[i], bounds[i + 1]) for i in range(threads - 1)]
     try:
         loop(*arguments, bounds[-2], n)
     finally:
-        for other in others:
-            other.result()
+        wait(others)  # whatever fails: they write into what the caller owns
+    for other in others:
+        other.result()
 
 
 @cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process: a forked one has none of its parent's."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="rows")
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of this process, started when needed: a forked one has none of its parent's."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="rows")

@@ -110,18 +110,25 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def import_all() -> None:
     """All that a run imports, and what it compiles: a process that is forked has it at once."""
+    import torch
+
     import auditor.corpora
     import auditor.generation
     import auditor.stages
     import reports
     from auditor.corpora.matching import Needle, find_matches
     from auditor.corpora.reading import read_corpus
+    from auditor.language_models.row_loops import row_sums, top_ids
 
     for room in (auditor.corpora, auditor.generation, auditor.stages, reports):
         for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
             importlib.import_module(found.name)
     needle = Needle("a", WORDS, np.arange(1, len(WORDS) + 1))
     find_matches([needle], read_corpus([__file__]), n_threads=1)
+    for dtype in (torch.float32, torch.bfloat16):
+        row = torch.zeros(1, 2, dtype=dtype)
+        top_ids(row, 1)
+        row_sums(row, torch.zeros(1, dtype=torch.int64), torch.zeros(1), torch.zeros(1))
 
 
 def _work(given: dict[str, Any], out: Path, watched: Watched, until: str = "report") -> int:

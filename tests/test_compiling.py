@@ -1,7 +1,9 @@
 """Inner loops as machine code, and their share of threads."""
 
 import multiprocessing
+import os
 import threading
+import time
 
 import pytest
 
@@ -69,18 +71,24 @@ def test_parts_run_at_the_same_time():
     in_parts(lambda begin, end: together.wait(), 2, 2)
 
 
-@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("failing", [0, 1, 2])
 def test_what_fails_in_a_part_is_told_when_all_have_ended(failing):
     ended = []
 
     def loop(begin, end):
         if begin == failing:
             raise ValueError(f"row {begin}")
+        time.sleep(0.05)
         ended.append(begin)
 
     with pytest.raises(ValueError, match=f"row {failing}"):
-        in_parts(loop, 2, 2)
-    assert ended == [1 - failing]
+        in_parts(loop, 3, 3)
+    assert sorted(ended) == sorted({0, 1, 2} - {failing})
+
+
+def test_more_parts_than_processors_still_run_and_take_no_more_threads():
+    threads = {thread for n in (3, 50, 97) for *_, thread in ranges(n, n)}
+    assert len(threads) <= max(2, os.cpu_count())
 
 
 def _told_by_a_child(out):

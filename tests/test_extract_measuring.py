@@ -132,6 +132,19 @@ def test_one_pass_says_what_greedy_decoding_does(kind):
     assert not found.first[10:20, -1].any()
 
 
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_of_equal_logits_those_count_as_kept_that_the_engine_draws(k):
+    """Of 1,300 tokens hundreds share the highest logit."""
+    row = torch.randint(-3, 3, (1, 1300), generator=torch.Generator().manual_seed(k)).bfloat16()
+    decoding = Decoding(top_k=k)
+    uniform = (torch.arange(200, dtype=torch.float64) + 0.5) / 200
+    drawn = draw(row.repeat(200, 1), uniform, torch.ones(200), decoding)
+    nats = decoded_logprob(row.expand(1300, -1), torch.arange(1300), decoding)
+    kept = nats.isfinite().nonzero()[:, 0]
+    assert len(kept) == k
+    assert drawn.unique().tolist() == kept.tolist()
+
+
 def test_of_equal_logits_one_is_the_first_choice_and_it_is_the_engines():
     model = tiny_model()
     with torch.no_grad():

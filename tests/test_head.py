@@ -96,6 +96,13 @@ def test_moments_by_hand(how):
     assert found.vocab_std.item() == pytest.approx(0.5 * np.log(2), rel=1e-5)
 
 
+def test_a_token_that_is_ruled_out_takes_no_part_in_the_moments(how):
+    logits = torch.tensor([[2.0, 1.0, 1.0, 0.0]]).log()
+    found = measure(logits, torch.tensor([1]), logits[:, 1], moments=True)
+    assert found.vocab_mean.item() == pytest.approx(-1.5 * np.log(2), rel=1e-6)
+    assert found.vocab_std.item() == pytest.approx(0.5 * np.log(2), rel=1e-5)
+
+
 def test_ties_with_the_first_choice_have_rank_zero(how):
     logits = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]])
     assert measure(logits, torch.tensor([2, 1]), torch.tensor([2.0, 0.0])).rank.tolist() == [0, 0]

@@ -4,6 +4,7 @@ They are streamed; no code that comes with a dataset is run.
 """
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -117,16 +118,15 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
 
 
 def _quietly(tables: Iterator[Any]) -> Iterator[Any]:
-    """The same; of what breaks, `datasets` logs nothing beside the error that it raises."""
-    from datasets.utils.logging import CRITICAL, get_verbosity, set_verbosity
-
+    """The same; the readers of `datasets` log nothing beside the error that they raise."""
+    readers = logging.getLogger("datasets.packaged_modules")
     while True:
-        before = get_verbosity()
-        set_verbosity(CRITICAL)
+        level = readers.level
+        readers.setLevel(logging.CRITICAL)
         try:
             table = next(tables, None)
         finally:
-            set_verbosity(before)
+            readers.setLevel(level)
         if table is None:
             return
         yield table

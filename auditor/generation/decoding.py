@@ -1,7 +1,8 @@
 """One step's logits to a token: pure functions of tensors.
 
 The draw is by inverse distribution function over the kept tokens in order of their ids, so it
-depends on the probabilities alone and not on how ties were sorted.
+depends on the probabilities alone and not on how ties were sorted. Of tokens with the same logit at
+the edge of top-k a CPU keeps the first, a GPU any.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from auditor.language_models.row_loops import row_sums
 _ELEMENTS_ON_CPU = 8 * 50_257
 # Below this a token's weight beside the top's is no number to divide by: float32 ends at 1e-38.
 _FAR = 1e-30
+# Nats below the top where a weight is 0 for sure; a logit of minus infinity is no further.
+_LEAST = -1e4
 # Elements of float32 logits that a chunk of teacher-forced tokens may take.
 _CHUNK_ELEMENTS = 12 * 1024 * 1024
 
@@ -95,7 +97,8 @@ class Head:
         for at in range(0, len(targets), step):
             h, t = hidden[at : at + step], targets[at : at + step]
             logits = self.logits(h)
-            parts.append(measure(logits, t, self.exact(h, logits, t[:, None])[:, 0], moments))
+            exact = self.exact(h, logits, t[:, None])[:, 0]
+            parts.append(measure(logits, t, exact, moments=moments))
         return Measured(
             torch.cat([p.logprob for p in parts]),
             torch.cat([p.rank for p in parts]),
@@ -109,7 +112,7 @@ def _join(columns: list[torch.Tensor | None]) -> torch.Tensor:
 
 
 def measure(
-    logits: torch.Tensor, targets: torch.Tensor, exact: torch.Tensor, moments: bool = False
+    logits: torch.Tensor, targets: torch.Tensor, exact: torch.Tensor, *, moments: bool = False
 ) -> Measured:
     """Log-probability and rank of one target a row, under softmax(logits).
 
@@ -124,8 +127,9 @@ def measure(
         log-probability (what Min-K%++ needs).
     """
     top = torch.maximum(largest(logits).float(), exact)
-    given = logits, targets, exact, top, moments
-    rest, rank, mean, square = row_sums(*given) or _reduce(*given)
+    given = logits, targets, exact, top
+    sums = row_sums(*given, moments=moments) or _reduce(*given, moments)
+    rest, rank, mean, square = sums
     own = torch.exp(exact - top)
     # log(own / (own + rest)), written so that a token of probability ~1 keeps its digits.
     logprob = -torch.log1p(rest / own)
@@ -169,7 +173,7 @@ def _reduce(logits, targets, exact, top, moments):
         if mean is None or square is None:
             rest[rows] = shifted.exp_().sum(dim=1)
             continue
-        weights = shifted.exp()
+        weights = shifted.clamp_(min=_LEAST).exp()
         rest[rows] = weights.sum(dim=1)
         shifted.scatter_(1, targets[rows, None], (exact[rows] - top[rows])[:, None])
         weights.scatter_(1, targets[rows, None], torch.exp(exact[rows] - top[rows])[:, None])

@@ -19,15 +19,22 @@ _ALONE = 400_000  # fewer logits are not worth a second thread
 _HALF = np.uint32(16)  # bits that bfloat16 leaves out of float32
 _ONE, _NONE = np.float32(1), np.float32(0)
 _LOG2_E = np.float32(1 / math.log(2))
-_LEAST = np.float32(-127)  # the power of two that is written as 0
+_LEAST = np.float32(-88)  # and below: e to that power is 2 to -127, which is written as 0
 _ONES, _PLACES = np.int32(127), np.int32(23)  # float32: 1 in the exponent; bits of the fraction
-# exp(x ln 2) for |x| <= 1/2, by its series: within 3e-7.
+# exp(x ln 2) for |x| <= 1/2, by its series: within 3e-7. The power's own rounding adds 5e-8 a nat.
 _C1, _C2, _C3, _C4, _C5, _C6 = (
     np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7)
 )
 
 
-def row_sums(logits, targets, exact, top, moments: bool = False):
+def row_sums(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    exact: torch.Tensor,
+    top: torch.Tensor,
+    *,
+    moments: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None] | None:
     """Row sums of exp(logit - top) without the target, ranks, and weighted moments.
 
     Parameters
@@ -44,45 +51,63 @@ def row_sums(logits, targets, exact, top, moments: bool = False):
     above `exact`; `mean` and `square` the sums of exp(l - top) (l - top) and of exp(l - top)
     (l - top)^2, `exact` in the target's place, None without `moments`. None in place of it all
     where no loop is for these logits: on a GPU, in other formats, without numba.
+
+    Raises
+    ------
+    IndexError
+        If a target is no column of `logits`.
     """
     loop = _compiled_sums() if _is_for_loops(logits) else None
     if loop is None:
         return None
     n, n_vocab = logits.shape
+    chosen, own, tops = (x.contiguous().numpy() for x in (targets, exact, top))
+    if n and not 0 <= chosen.min() <= chosen.max() < n_vocab:
+        raise IndexError(f"targets must be from 0 to {n_vocab - 1:,}; got others")
     is_wide = logits.dtype == torch.float32
-    values = logits.detach().numpy() if is_wide else None
-    bits = None if is_wide else _bits(logits).numpy().view(np.uint16)
+    values = logits.contiguous().numpy() if is_wide else None
+    bits = None if is_wide else _bits(logits).view(np.uint16)
     rest, rank = np.empty(n, np.float32), np.empty(n, np.int32)
     mean, square = (np.empty(n, np.float32) if moments else None for _ in range(2))
-    given = (n_vocab, *(x.detach().contiguous().numpy() for x in (targets, exact, top)))
-    in_parts(loop, n, _threads(logits), values, bits, *given, rest, rank, mean, square)
-    found = (None if a is None else torch.from_numpy(a) for a in (rest, rank, mean, square))
-    return tuple(found)
+    given = values, bits, n_vocab, chosen, own, tops
+    in_parts(loop, n, _threads(logits), *given, rest, rank, mean, square)
+    both = None if mean is None else torch.from_numpy(mean)
+    squares = None if square is None else torch.from_numpy(square)
+    return torch.from_numpy(rest), torch.from_numpy(rank), both, squares
 
 
 def top_ids(logits: torch.Tensor, k: int) -> torch.Tensor:
     """The tokens of the k largest logits of each row (n, vocab), in ascending order: (n, k).
 
-    Of tokens with the same logit the first are taken, where the loops are for these logits.
+    Of tokens with the same logit the first are taken, where the loops are for these logits (NaN is
+    below or above all numbers there, by its sign).
+
+    Raises
+    ------
+    ValueError
+        If k is below 1 or above the number of tokens.
     """
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k must be from 1 to {logits.shape[1]:,}; got {k:,}")
     loop = _compiled_top() if _is_for_loops(logits) else None
     if loop is None:
         return logits.topk(k, dim=1).indices.sort(dim=1).values
-    bits = _bits(logits).numpy()
+    bits = _bits(logits)
     ids = np.empty((len(logits), k), np.int64)
-    flip = bits.dtype.type(np.iinfo(bits.dtype).max)
-    in_parts(loop, len(logits), _threads(logits), bits, flip, ids)
+    digits = bits.dtype.type(np.iinfo(bits.dtype).max)
+    in_parts(loop, len(logits), _threads(logits), bits, digits, ids)
     return torch.from_numpy(ids)
 
 
 def _is_for_loops(logits: torch.Tensor) -> bool:
-    plain = logits.device.type == "cpu" and logits.is_contiguous()
-    return plain and logits.dtype in (torch.float32, torch.bfloat16)
+    is_known = logits.dtype in (torch.float32, torch.bfloat16)
+    return is_known and logits.device.type == "cpu" and not logits.requires_grad
 
 
-def _bits(logits: torch.Tensor) -> torch.Tensor:
+def _bits(logits: torch.Tensor) -> np.ndarray:
     """The numbers' bits, as whole numbers of their size."""
-    return logits.detach().view(torch.int32 if logits.dtype == torch.float32 else torch.int16)
+    kind = torch.int32 if logits.dtype == torch.float32 else torch.int16
+    return logits.contiguous().view(kind).numpy()
 
 
 def _threads(logits: torch.Tensor) -> int:
@@ -121,8 +146,8 @@ def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square,
                 above, part, part_mean, part_square = _NONE, _NONE, _NONE, _NONE
                 for j in range(n):
                     above += _ONE if block[j] > own else _NONE
-                    far = block[j] - top
-                    power = max(far * _LOG2_E, _LEAST)
+                    far = max(block[j] - top, _LEAST)
+                    power = far * _LOG2_E
                     whole = np.rint(power)
                     x = power - whole
                     tail = _C3 + x * (_C4 + x * (_C5 + x * _C6))
@@ -145,11 +170,11 @@ def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square,
             square[i] = total_square + math.exp(far) * far * far
 
 
-def _top(bits, flip, ids, begin, end):
+def _top(bits, digits, ids, begin, end):
     """`top_ids` of rows begin to end, of numbers given by their bits.
 
-    Bits are in the order of their numbers from 0 up, and in the opposite order below, which `flip`
-    turns round. The k largest stand in the blocks whose own largest is among the k largest of all.
+    Bits are in the order of their numbers from 0 up; below 0 they are a sign and the `digits` of
+    the opposite number. The k largest stand in blocks whose own largest is among the k largest.
     """
     n_vocab, k = bits.shape[1], ids.shape[1]
     n_blocks = (n_vocab + _TOKENS - 1) // _TOKENS
@@ -169,21 +194,21 @@ def _top(bits, flip, ids, begin, end):
         for b in range(n_blocks):
             some = bits[i, b * _TOKENS : min(n_vocab, b * _TOKENS + _TOKENS)]
             for j in range(len(some)):
-                keys[j] = some[j] if some[j] >= 0 else some[j] ^ flip
+                keys[j] = some[j] if some[j] >= 0 else -(some[j] & digits)
             peak = keys[0]  # never of a wider kind: so more of them are compared at once
             for j in range(len(some)):
                 peak = keys[j] if keys[j] > peak else peak
             peaks[b] = peak
-        bound = kth_largest(peaks, k, -flip - 1, flip)
+        bound = kth_largest(peaks, k, -digits, digits)
         n = 0
         for b in range(n_blocks):
             if peaks[b] < bound:
                 continue
             for at in range(b * _TOKENS, min(n_vocab, b * _TOKENS + _TOKENS)):
-                key = bits[i, at] if bits[i, at] >= 0 else bits[i, at] ^ flip
+                key = bits[i, at] if bits[i, at] >= 0 else -(bits[i, at] & digits)
                 if key >= bound:
                     found[n], places[n], n = key, at, n + 1
-        least = kth_largest(found[:n], k, bound, flip)
+        least = kth_largest(found[:n], k, bound, digits)
         # Of the tokens at the bound itself as many as there is room for.
         room = k - np.sum(found[:n] > least)
         n_taken = 0
