@@ -356,7 +356,7 @@ def test_two_ray_nodes_one_of_them_killed_make_the_same_bytes(alone):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(json.loads(done.stdout.strip().splitlines()[-1])["lost"]) == 1
