@@ -286,6 +286,19 @@ def test_an_index_of_another_version_is_refused(tmp_path):
             use(tmp_path / "i")
 
 
+@pytest.mark.parametrize("name", ["text", "suffixes", "starts", "chars", "id_ends", "ids"])
+@pytest.mark.parametrize("moved", [-8, -3, 8])
+def test_a_shard_whose_sections_are_said_to_lie_elsewhere_is_refused(tmp_path, name, moved):
+    """Read as positions, text leads anywhere."""
+    build_index(documents("some text " * 9, "more of it"), tmp_path)
+    plan = json.loads((tmp_path / "index.json").read_text())
+    del plan["seal"]
+    plan["shards"][0]["sections"][name][0] += moved
+    write_plan(tmp_path, plan)
+    with pytest.raises(CorpusError, match=f"has its {name} in another place"):
+        open_index(tmp_path)
+
+
 def test_the_folder_is_its_owners_alone(tmp_path):
     build_index(documents("a"), tmp_path / "i")
     assert (tmp_path / "i").stat().st_mode & 0o777 == 0o700

@@ -157,6 +157,19 @@ def test_a_config_of_no_known_model_is_refused(folder, text):
     assert f"{folder}: its config or tokenizer cannot be read (" in sentence(folder)
 
 
+def test_a_tokenizer_that_numbers_a_token_beyond_all_vocabularies_is_refused(folder):
+    """A table of all ids up to there would take all memory."""
+    path = folder / "tokenizer.json"
+    told = json.loads(path.read_text())
+    token = max(told["model"]["vocab"], key=told["model"]["vocab"].get)
+    told["model"]["vocab"][token] = 2**31 - 1
+    path.write_text(json.dumps(told))
+    assert sentence(folder) == (
+        f"{folder}: its tokenizer numbers a token 2,147,483,647, but ids go up to 9,999,999. Its "
+        "files may be damaged: download or save the model again."
+    )
+
+
 def test_a_folder_without_a_tokenizer_is_refused(folder):
     for path in folder.glob("tokenizer*"):
         path.unlink()

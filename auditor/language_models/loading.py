@@ -25,6 +25,8 @@ from auditor.offline import is_offline
 _TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
 # Below this many parameters bfloat16 saves no time worth its rounding.
 _SMALL = 30_000_000
+# More than any vocabulary has; a table of all ids is kept in memory.
+_MOST_TOKENS = 10_000_000
 
 
 def load_model(
@@ -220,6 +222,11 @@ def describe_model(spec: str, path: Path):
         raise ModelError(
             f"{spec} has no tokenizer that knows words. Put its files beside config.json: "
             "tokenizer.json, or vocab.json and merges.txt, or tokenizer.model."
+        )
+    if (last := max(tokenizer.get_vocab().values())) >= _MOST_TOKENS:
+        raise ModelError(
+            f"{spec}: its tokenizer numbers a token {last:,}, but ids go up to "
+            f"{_MOST_TOKENS - 1:,}. Its files may be damaged: download or save the model again."
         )
     return config, tokenizer
 

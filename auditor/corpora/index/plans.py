@@ -5,8 +5,9 @@ from typing import Any
 
 from auditor.forms import misfit
 
-# Bytes of one entry of each section of a shard.
+# Bytes of one entry of each section of a shard, in the order in which they lie there.
 _WIDTHS = {"text": 1, "suffixes": 4, "starts": 8, "chars": 8, "id_ends": 8, "ids": 1}
+ALIGN = 8  # each begins at a multiple of this
 _FILE = {"file": str, "bytes": int, "sha256": str}
 _SHARD = {
     **_FILE,
@@ -43,17 +44,17 @@ def plan_fault(plan: dict[str, Any]) -> str | None:
 
 
 def _shard_fault(facts: dict[str, Any]) -> str | None:
-    sections = facts["sections"]
+    sections, end = facts["sections"], 0
     for name, width in _WIDTHS.items():
         section = sections[name]
-        if (
-            len(section) != 2
-            or min(section) < 0
-            or section[0] + width * section[1] > facts["bytes"]
-        ):
+        if len(section) != 2 or section[0] != end or section[1] < 0:
+            return f"{facts['file']} has its {name} in another place than after what is before"
+        if section[0] + width * section[1] > facts["bytes"]:
             return f"{facts['file']} has no room for its {name}"
+        end += width * section[1]
+        end += -end % ALIGN
     n_bytes = sections["text"][1]
-    if n_bytes < 1 or sections["text"][0] or sections["suffixes"][1] != n_bytes:
+    if n_bytes < 1 or sections["suffixes"][1] != n_bytes:
         return f"{facts['file']} has another number of suffixes than bytes of text"
     if sections["starts"][1] != sections["id_ends"][1]:
         return f"{facts['file']} has another number of ids than documents"

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.corpora.blocks import Ints, is_char_start
+from auditor.corpora.index.plans import ALIGN
 from auditor.errors import CorpusError
 from auditor.storage import written_part
 
@@ -27,7 +28,6 @@ _BLOCK = 1 << _SHIFT
 # Characters are counted up to every such byte, so that few are left to count for a place.
 _STEP = 1 << 12
 _CHUNK = 1 << 20
-_ALIGN = 8
 
 Facts = dict[str, Any]
 
@@ -85,7 +85,7 @@ def write_shard(path: Path, draft: Draft) -> Facts:
         for name, values in sections.items():
             offsets[name] = [sink.n_bytes, len(values)]
             sink.write(values.view(np.uint8).data)
-            sink.write(memoryview(bytes(-sink.n_bytes % _ALIGN)))
+            sink.write(memoryview(bytes(-sink.n_bytes % ALIGN)))
         sums = sink.checksums()
         sink.write(memoryview(sums))
     return {
@@ -188,7 +188,7 @@ class Shard:
             ) from None
         sections = facts["sections"]
         last, n_last = sections["ids"]
-        self._sums_at = last + n_last + -n_last % _ALIGN
+        self._sums_at = last + n_last + -n_last % ALIGN
         self._seen = bytearray(-(-self._sums_at // _BLOCK))
         self._sums: memoryview | None = None
         self._sections: dict[str, Ints] = {}
