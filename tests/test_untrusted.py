@@ -169,14 +169,23 @@ def resealed(path, change):
     path.write_text(json.dumps({**plan, "seal": whole}))
 
 
+def _without_starts(sections):
+    """No document begins in the shard, and what is after the starts lies that much before."""
+    freed = 8 * sections["starts"][1]
+    sections["starts"][1] = 0
+    for name in ("chars", "id_ends", "ids"):
+        sections[name][0] -= freed
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda p: p["shards"][0].update(file="../../x"), "'../../x' is no file of its folder"),
         (lambda p: p["repeats"].update(file="/etc/passwd"), "'/etc/passwd' is no file"),
         (lambda p: p["shards"][0]["sections"].update(text=[0, 10**9]), "no room for its text"),
-        (lambda p: p["shards"][0]["sections"].update(ids=[-8, 4]), "no room for its ids"),
-        (lambda p: p["shards"][0]["sections"].update(starts=[0, 0]), "number of ids"),
+        (lambda p: p["shards"][0]["sections"].update(ids=[-8, 4]), "ids in another place"),
+        (lambda p: p["shards"][0]["sections"]["ids"].__setitem__(1, 10**9), "no room for its ids"),
+        (lambda p: _without_starts(p["shards"][0]["sections"]), "number of ids"),
         (lambda p: p["shards"][0].pop("file"), r"shards\[0\]\.file is missing"),
         (lambda p: p.update(corpus=3), "corpus is 3"),
         (lambda p: p.pop("repeats"), "repeats is missing"),
