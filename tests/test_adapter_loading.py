@@ -54,6 +54,14 @@ def test_an_adapter_that_names_no_base_is_refused(adapter):
             load(str(folder))
 
 
+def test_an_adapter_of_an_adapter_is_refused(tmp_path):
+    config = {"base_model_name_or_path": str(tmp_path), "peft_type": "LORA"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    for load in (load_model, load_vocabulary):
+        with pytest.raises(ModelError, match=r"which is an adapter itself\. Merge that one"):
+            load(str(tmp_path))
+
+
 @pytest.mark.parametrize("written", ['{"base": "x"}', '{"base": {"spec": 3}}', "[]", "{", ""])
 def test_what_a_folder_was_tuned_from_is_text_or_not_known(tmp_path, written):
     (tmp_path / "finetune.json").write_text(written)

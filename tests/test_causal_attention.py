@@ -7,7 +7,11 @@ import torch
 from planted import tiny_model
 
 from auditor.language_models import attention
-from auditor.language_models.attention import causal_attention, slot_attention
+from auditor.language_models.attention import (
+    causal_attention,
+    slot_attention,
+    tiled_attention,
+)
 
 
 def by_definition(query, key, value, scale):
@@ -35,6 +39,19 @@ def test_every_block_is_the_definition(monkeypatch, time, scaling, room):
     assert (found.double() - exact).abs().max() < 0.03  # weights and sums of 8 bits
 
 
+@pytest.mark.parametrize("time", [2, 15, 16, 17, 40])
+@pytest.mark.parametrize("scaling", [None, 0.4])
+def test_texts_of_whole_and_of_broken_tiles_are_the_definition(time, scaling):
+    """As a network hands them on: heads side by side in one row a token."""
+    made = torch.Generator().manual_seed(time)
+    rows = torch.randn((3, 3, time, 2, 16), generator=made).bfloat16()
+    query, key, value = rows.transpose(2, 3).unbind(0)
+    found = tiled_attention(query, key, value, scaling)
+    exact = by_definition(query, key, value, 0.25 if scaling is None else scaling)
+    assert found.shape == exact.shape
+    assert (found.double() - exact).abs().max() < 0.03  # weights and sums of 8 bits
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scaling", [None, 0.5, 0.4])
 @pytest.mark.parametrize("sharing", [1, 3])
@@ -55,15 +72,25 @@ def test_one_query_a_sequence_is_the_definition(dtype, scaling, sharing):
     assert (found.double() - exact).abs().max() < allowed
 
 
-def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch):
+@pytest.mark.parametrize(
+    ("way", "other", "tiles"),
+    [("causal_attention", "tiled_attention", False), ("tiled_attention", "causal_attention", True)],
+)
+def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch, way, other, tiles):
+    """In blocks, or by the fused kernel where the processor multiplies tiles."""
     served = []
+    attend = getattr(attention, way)
 
     def counted(query, *more):
         served.append(query.shape)
-        return causal_attention(query, *more)
+        return attend(query, *more)
 
-    monkeypatch.setattr(attention, "causal_attention", counted)
-    monkeypatch.setattr(attention, "has_tiles", lambda: False)
+    def refused(*given):
+        raise AssertionError(f"{other} is for other processors")
+
+    monkeypatch.setattr(attention, way, counted)
+    monkeypatch.setattr(attention, other, refused)
+    monkeypatch.setattr(attention, "has_tiles", lambda: tiles)
     half, full = tiny_model(dtype=torch.bfloat16), tiny_model()
     grouped = tiny_model("llama", dtype=torch.bfloat16)  # two heads of keys for four of queries
     text = [[3, 5, 8, 2, 9]]
@@ -73,12 +100,6 @@ def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch):
     assert served == []
     half.token_stats(text)
     assert served == [(1, 4, 6, 8)] * 2  # BOS and five tokens, in each of two layers
-    served.clear()
-    with monkeypatch.context() as with_tiles:  # there the fused kernel is faster
-        with_tiles.setattr(attention, "has_tiles", lambda: True)
-        half.token_stats(text)
-    assert served == []
-    served.clear()
     session = half.session(2, 4)
     served.clear()
     session.step(torch.tensor([1, 2]))

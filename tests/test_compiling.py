@@ -66,9 +66,10 @@ def test_parts_hold_every_row_once_and_differ_by_one_at_most(n, threads):
 
 
 def test_parts_run_at_the_same_time():
-    """Each waits for the other, so one after the other they would never end."""
-    together = threading.Barrier(2, timeout=30)
-    in_parts(lambda begin, end: together.wait(), 2, 2)
+    """Each waits for the other: one after the other they would break the barrier."""
+    together, met = threading.Barrier(2, timeout=30), []
+    in_parts(lambda begin, end: met.append(together.wait()), 2, 2)
+    assert sorted(met) == [0, 1]
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])

@@ -20,7 +20,7 @@ from auditor.store import Run
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SKIPPED = {"runs", "demo", "testbeds", "build", "dist", "shared"}
+SKIPPED = {"runs", "demo", "testbeds", "fuzz-faults", "build", "dist", "shared"}
 MAKE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 

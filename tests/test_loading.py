@@ -326,29 +326,6 @@ def test_a_fault_of_the_program_is_not_taken_for_one_of_the_network(monkeypatch)
         load_model("gpt2")
 
 
-# ---------------------------------------------------------------- fingerprints
-
-
-def test_a_fingerprint_changes_with_any_weight(folder, made):
-    assert fingerprint(folder) == fingerprint(made)
-    path = folder / "model.safetensors"
-    raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
-    path.write_bytes(raw)
-    assert fingerprint(folder) != fingerprint(made)
-
-
-def test_a_fingerprint_is_of_config_and_weights_in_order_of_names(tmp_path):
-    import hashlib
-
-    (tmp_path / "b.safetensors").write_bytes(b"two")
-    (tmp_path / "a.safetensors").write_bytes(b"one")
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "README.md").write_text("of no account")
-    each = [hashlib.sha256(raw).digest() for raw in (b"one", b"two", b"{}")]
-    assert fingerprint(tmp_path) == hashlib.sha256(b"".join(each)).hexdigest()
-
-
 # ---------------------------------------------------------------- folders not to be trusted
 
 
@@ -398,11 +375,3 @@ def test_pickles_beside_safetensors_are_passed_over(folder, tmp_path):
         (folder / name).write_bytes(pickle.dumps(Trap()))
     assert load_model(str(folder)).fingerprint == fingerprint(folder)
     assert not (tmp_path / "ran").exists()
-
-
-def test_an_adapter_for_itself_is_refused(tmp_path):
-    config = {"base_model_name_or_path": str(tmp_path), "peft_type": "LORA"}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    assert "which is an adapter itself. Merge that one" in sentence(tmp_path)
-    with pytest.raises(ModelError, match="which is an adapter itself"):
-        load_vocabulary(str(tmp_path))

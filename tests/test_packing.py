@@ -13,7 +13,7 @@ from torch import nn
 
 from auditor.finetuning.adapters import with_lora
 from auditor.language_models.loading import load_model
-from auditor.language_models.packing import PackedLinear, can_pack, pack_linears
+from auditor.language_models.packing import InRows, PackedLinear, can_pack, pack_linears
 
 TEXTS = [[5, 9, 7, 8, 3, 2], [11, 4, 19]]
 
@@ -58,6 +58,22 @@ def test_a_packed_model_judges_text_as_in_float32(kind):
     stepped = packed.head.logits(session.step(torch.tensor([5, 11]))).double().log_softmax(-1)
     assert stepped[0, 9].item() == pytest.approx(after[1], abs=0.1)
     assert stepped[1, 4].item() == pytest.approx(after[7], abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("shape", [(1, 1), (4, 64), (257, 1), (3, 200), (2, 256)])
+def test_layers_that_take_some_rows_at_a_time_give_what_they_give_at_once(kind, shape):
+    packed = tiny_model(kind, dtype=torch.bfloat16).pack()
+    blocks = [m for m in packed.network.modules() if isinstance(m, InRows)]
+    assert len(blocks) == 2  # one a layer
+    x, sizes = made(*shape, 32), []
+    blocks[0].layers.register_forward_hook(lambda _, given, found: sizes.append(given[0].numel()))
+    with torch.inference_mode():
+        found = blocks[0](x)
+        assert max(sizes) <= 256 * 32
+        at_once = blocks[0].layers(x)
+    assert found.shape == at_once.shape == x.shape
+    assert torch.allclose(found.float(), at_once.float(), rtol=2**-7, atol=2**-9)
 
 
 def test_what_cannot_be_packed_is_left_alone():

@@ -4,7 +4,7 @@ One query a sequence, hundreds of sequences: the fused kernel pays for every (se
 once more, and two plain products over a contiguous cache are up to three times as fast. Whole texts
 in bfloat16: products of the processor's own bfloat16 unit, block by block so that the weights stay
 in cache, are up to one and a half times as fast as that kernel, but where the processor multiplies
-tiles (AMX), which the kernel itself makes use of.
+tiles (AMX), which the kernel itself makes use of: there it is given texts of whole tiles.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -22,6 +23,7 @@ _NAME = "auditor"
 # Attention weights in flight at once, float32: some 6 MB, which the caches hold.
 _WEIGHTS = 1_600_000
 _QUERIES = 256  # of a text, at once
+_TILE = 16  # rows
 
 
 def use_slot_attention(network) -> None:
@@ -48,7 +50,8 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
     """
     is_plain = kwargs.get("softcap") is None and kwargs.get("s_aux") is None
     if is_plain and attention_mask is None and _is_whole(module, query, key, kwargs):
-        return causal_attention(query, key, value, scaling), None
+        attend = tiled_attention if has_tiles() else causal_attention
+        return attend(query, key, value, scaling), None
     single = query.shape[2] == 1 and query.device.type == "cpu" and attention_mask is not None
     if not (single and is_plain and key.is_contiguous() and value.is_contiguous()):
         return sdpa_attention_forward(
@@ -78,7 +81,7 @@ def _is_whole(module, query, key, kwargs) -> bool:
     """Whole texts under a causal mask, in bfloat16 on a CPU, with no heads that share keys."""
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    fast = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not has_tiles()
+    fast = query.device.type == "cpu" and query.dtype == torch.bfloat16
     return bool(causal) and fast and query.shape == key.shape and query.shape[2] > 1
 
 
@@ -112,4 +115,24 @@ def causal_attention(query, key, value, scaling: float | None = None) -> torch.T
             weights[..., begin:end].add_(later[: end - begin, : end - begin])
             weights = weights.softmax(dim=-1).to(value.dtype)
             out[rows, begin:end] = torch.matmul(weights, value[rows, :, :end]).transpose(1, 2)
+    return out
+
+
+def tiled_attention(query, key, value, scaling: float | None = None) -> torch.Tensor:
+    """As `causal_attention`, by the fused kernel, which is slow where a text ends within a tile.
+
+    Zeros are put after such a text: under a causal mask none of its tokens sees them.
+    """
+    time = query.shape[2]
+    if time % _TILE:
+        query, key, value = (_whole_tiles(x) for x in (query, key, value))
+    out = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+    return out[:, :, :time].transpose(1, 2)
+
+
+def _whole_tiles(x: torch.Tensor) -> torch.Tensor:
+    batch, heads, time, width = x.shape
+    out = x.new_empty((batch, heads, time + -time % _TILE, width))
+    out[:, :, :time] = x
+    out[:, :, time:] = 0
     return out

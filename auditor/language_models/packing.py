@@ -3,7 +3,8 @@
 A plain product puts the weights in that order at every call. Laid out beforehand, the same kernel
 also adds the bias and applies GPT-2's activation before it rounds, so that a layer's widest
 intermediate is written and read once less. Such a layer has no parameters any more: it can be run,
-not trained, moved or saved.
+not trained, moved or saved. A block's two layers then take few rows at a time, so that what lies
+between them stays in the second-level caches.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from transformers.pytorch_utils import Conv1D
 
 # The number of rows for which the order is chosen: a step of many sequences, or a chunk of tokens.
 _ROWS = 128
+# Rows that go through both layers of a block together.
+_TOGETHER = 256
 
 
 class PackedLinear(nn.Module):
@@ -43,6 +46,21 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, kind, [], algorithm)
 
 
+class InRows(nn.Module):
+    """x (..., inputs) -> layers(x), some rows at a time; each row must stand for itself."""
+
+    def __init__(self, layers: nn.Module):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) <= _TOGETHER:
+            return self.layers(x)
+        parts = torch.cat([self.layers(some) for some in rows.split(_TOGETHER)])
+        return parts.view(*x.shape[:-1], -1)
+
+
 def can_pack(weight: torch.Tensor) -> bool:
     """Whether this machine runs a product with these weights from a layout of its own."""
     plain = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
@@ -60,7 +78,7 @@ def pack_linears(trunk: nn.Module) -> None:
     """Put a PackedLinear in the place of every linear layer of a trunk that can be packed.
 
     A GPT-2 block's activation goes into the layer before it, where it is the approximation that
-    the kernel knows.
+    the kernel knows. Layers that transformers calls an MLP take few rows at a time.
     """
     for module in list(trunk.modules()):
         fused = isinstance(module, GPT2MLP) and _is_tanh(cast("nn.Module", module.act))
@@ -76,6 +94,17 @@ def pack_linears(trunk: nn.Module) -> None:
             setattr(module, name, PackedLinear(rows, bias, "tanh" if first else "none"))
             if first:
                 module.act = nn.Identity()
+    for module in list(trunk.modules()):
+        for name, child in list(module.named_children()):
+            if type(child).__name__.endswith("MLP") and _has_packed(child):
+                setattr(module, name, InRows(child))
+
+
+def _has_packed(module: nn.Module) -> bool:
+    """Whether it is made of packed layers and what acts on each number by itself, nothing else."""
+    children = list(module.children())
+    nested = any(list(child.children()) for child in children)
+    return not nested and any(isinstance(child, PackedLinear) for child in children)
 
 
 def _is_tanh(activation: nn.Module) -> bool:
