@@ -7,11 +7,7 @@ import torch
 from planted import tiny_model
 
 from auditor.language_models import attention
-from auditor.language_models.attention import (
-    causal_attention,
-    slot_attention,
-    tiled_attention,
-)
+from auditor.language_models.attention import causal_attention, slot_attention, tiled_attention
 
 
 def by_definition(query, key, value, scale):
