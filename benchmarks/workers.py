@@ -1,19 +1,23 @@
 """Two workers of this machine, sharing all work or one for each stage, beside one process.
 
-    python -m benchmarks.workers --shards 8 --samples 64 --tokens 64
+    python -m benchmarks.workers --turns 3 --shards 8 --samples 64 --tokens 64
 
 GPT-2 small's shape, random weights, one reference. Each way samples and scores the same shards
-with as many threads as there are cores; workers are warm (models loaded, one shard done) before
-the clock starts. With a stage each, one worker samples and the other scores what is finished.
+with as many threads as there are cores, one way after the other in every turn, since a machine that
+is shared is not as fast in each; workers are warm (models loaded, one shard done) before the clock
+starts. With a stage each, one worker samples and the other scores what is finished.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from auditor.config import AuditConfig, make_config
@@ -84,7 +88,8 @@ class Way:
 def main() -> None:
     """Measure the ways, and print them as one table."""
     parser = argparse.ArgumentParser(description="Workers beside one process.")
-    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--shards", type=int, default=8, help="of a turn")
     parser.add_argument("--samples", type=int, default=64, help="of a shard")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--shape", choices=GEOMETRIES, default="gpt2")
@@ -96,27 +101,44 @@ def main() -> None:
         "two workers, both stages each": ([both, both], max(1, cores // 2)),
         "two workers, a stage each": ([{"sample"}, {"score"}], max(1, cores // 2)),
     }
-    spent: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as scratch:
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         tokenizer = learnt_tokenizer(GEOMETRIES[asked.shape]["n_vocab"])
         for seed, name in enumerate(("target", "reference")):
             save_model(made_network(asked.shape, seed).float(), tokenizer, folder / name)
-        for name, (stages, threads) in ways.items():
-            spent[name] = _measure(folder, name, stages, threads, asked)
-    n, first = asked.shards * asked.samples, spent["one process"]
-    rows = [[name, f"{s:.1f}", f"{n / s:.2f}", f"{first / s:.2f}"] for name, s in spent.items()]
-    print_table(["way", "seconds", "samples/s", "of one process"], rows)
+        started = {
+            name: stack.enter_context(_started(folder, name, *how, asked))
+            for name, how in ways.items()
+        }
+        for turn in range(asked.turns):
+            shards = range(turn * asked.shards, (turn + 1) * asked.shards)
+            for name, way in started.items():
+                spent[name].append(way.work(shards))
+    first = spent["one process"]
+    rows = []
+    for name, seconds in spent.items():
+        ratio = statistics.median(a / b for a, b in zip(first, seconds, strict=True))
+        typical = statistics.median(seconds)
+        least, most = min(seconds), max(seconds)
+        rate = asked.shards * asked.samples / typical
+        rows.append(
+            [name, f"{typical:.1f} ({least:.1f}-{most:.1f})", f"{rate:.2f}", f"{ratio:.2f}"]
+        )
+    print_table(["way", "seconds a turn", "samples/s", "of one process, in turn"], rows)
 
 
-def _measure(folder: Path, name: str, stages: list[set[str]], threads: int, asked) -> float:
+@contextmanager
+def _started(folder: Path, name: str, stages: list[set[str]], threads: int, asked) -> Iterator[Way]:
+    """The workers of a way, warm; they are ended after."""
+    n_timed = asked.turns * asked.shards
     config = make_config(
         {
             "model": str(folder / "target"),
             "references": {"reference": str(folder / "reference")},
             "strategies": ["top-n"],
             "decoding": {"max_new_tokens": asked.tokens},
-            "samples": (asked.shards + len(stages)) * asked.samples,
+            "samples": (n_timed + len(stages)) * asked.samples,
             "shard_size": asked.samples,
             "batch_size": asked.samples,
         }
@@ -125,8 +147,8 @@ def _measure(folder: Path, name: str, stages: list[set[str]], threads: int, aske
         way = Way(run, config, stages, threads)
         try:
             # Every worker does its stages once: models are loaded then.
-            way.work(range(asked.shards, asked.shards + len(stages)))
-            return way.work(range(asked.shards))
+            way.work(range(n_timed, n_timed + len(stages)))
+            yield way
         finally:
             way.close()
 
