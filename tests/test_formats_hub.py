@@ -128,6 +128,21 @@ def test_of_a_file_that_breaks_one_sentence_is_told(tmp_path, caplog, monkeypatc
     assert "Failed to read file" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "feature",
+    [{"_type": "Value"}, {"_type": "List"}, 3, [[]]],
+)
+def test_an_arrow_file_that_says_nonsense_of_its_columns_ends_in_one_sentence(tmp_path, feature):
+    said = {"info": {"features": {"text": feature}}}
+    table = pa.table({"text": ["a", "b"]}).replace_schema_metadata(
+        {"huggingface": json.dumps(said)}
+    )
+    with pa.ipc.new_stream(str(tmp_path / "train.arrow"), table.schema) as sink:
+        sink.write_table(table)
+    with pytest.raises(CorpusError, match=r"cannot be read"):
+        read(f"hf:{tmp_path}")
+
+
 def test_the_hub_offline_is_one_sentence_with_the_remedy():
     message = r"^hf:nyu-mll/glue:qnli: the hub is out of reach \(.*\)\. Go online .*hf:FOLDER"
     with pytest.raises(CorpusError, match=message):

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,13 +72,20 @@ def load_saved(folder: Path) -> Any:
     """
     import datasets
 
-    try:
+    with _understood():
         for state in sorted(folder.glob("**/state.json")):
             for row in json.loads(state.read_bytes())["_data_files"]:
                 if not is_inside(row["filename"]):
                     raise ValueError(f"{state} names a file outside of its folder")
         return datasets.load_from_disk(str(folder))
-    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What files say of themselves and `datasets` trips over is a ValueError that says so."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         if isinstance(error, IndexError):  # a split without a shard
             raise
         raise ValueError(f"{type(error).__name__}: {error}") from None
@@ -92,8 +99,9 @@ def check_memory(dataset: Any) -> None:
     ValueError, OSError
         If one leads out of its memory, or a column is not what its type says.
     """
-    for table in dataset.with_format("arrow").iter(batch_size=_ROWS):
-        table.validate(full=True)
+    with _understood():
+        for table in dataset.with_format("arrow").iter(batch_size=_ROWS):
+            table.validate(full=True)
 
 
 def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
@@ -124,7 +132,8 @@ def _quietly(tables: Iterator[Any]) -> Iterator[Any]:
         level = readers.level
         readers.setLevel(logging.CRITICAL)
         try:
-            table = next(tables, None)
+            with _understood():
+                table = next(tables, None)
         finally:
             readers.setLevel(level)
         if table is None:
@@ -156,9 +165,10 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
         if spec.is_local and is_saved_dataset(Path(path)):
             return _saved_splits(path, spec)
         if spec.is_local:
-            with offline():  # whatever addresses its own description may name
+            with _understood(), offline():  # whatever addresses its own description may name
                 _refuse_elsewhere(datasets.load_dataset_builder(path, spec.config), path)
-        loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
+        with _understood():
+            loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
     except ConnectionError as error:
         raise _out_of_reach(spec, error) from None
     except _errors() as error:
@@ -253,7 +263,7 @@ def _builder(spec: HubSpec) -> Any:
         _reach_hub(spec)
     path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
     try:
-        with offline() if spec.is_local else nullcontext():
+        with _understood(), offline() if spec.is_local else nullcontext():
             return datasets.load_dataset_builder(path, spec.config)
     except _errors() as error:
         raise CorpusError(f"{spec} cannot be read ({one_line(error)}). Check it.") from None
