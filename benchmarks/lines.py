@@ -115,7 +115,6 @@ def scoring(size: str) -> list[Row]:
 
 def pipeline(size: str) -> list[Row]:
     """Sampling and all scores of an audit beside the public code's way of working."""
-    from auditor.audit import run_audit
     from auditor.language_models.building import save_model
     from benchmarks.baseline import largest_difference
     from benchmarks.generation import engine
@@ -141,28 +140,39 @@ def pipeline(size: str) -> list[Row]:
         for name, network in (("target", target), ("reference", reference)):
             save_model(network, tokenizer, folder / name)
         del target, reference, network
-        begun = time.perf_counter()
-        run_audit(
-            model=str(folder / "target"),
-            references={"reference": str(folder / "reference")},
-            strategies=["top-n"],
-            decoding={"max_new_tokens": tokens},
-            samples=n,
-            out=str(folder / "run"),
-            until="score",
-        )
-        ours = n / (time.perf_counter() - begun)
+        rates = [_audited(folder, n, tokens, workers) for workers in (1, os.cpu_count() or 1)]
     way = "public code's way"
     published = f"{way}, float32 as published"
-    return [
+    rows = [
         Row("lower-cased text", longer, "tokens a token"),
         Row(f"{way} ({n_baseline} samples)", baseline, "samples/s"),
         Row(published, as_published, "samples/s"),
         Row("matrix products alone", bare, "samples/s", bare / baseline, way),
-        Row(f"audit ({n} samples)", ours, "samples/s", ours / baseline, way),
-        Row(f"audit ({n} samples)", ours, "samples/s", ours / as_published, published),
-        Row("largest difference of a sample's score", apart, "nats a token"),
     ]
+    for name, rate in zip(("audit", "audit, a worker a core"), rates, strict=True):
+        what = f"{name} ({n} samples)"
+        rows.append(Row(what, rate, "samples/s", rate / baseline, way))
+        rows.append(Row(what, rate, "samples/s", rate / as_published, published))
+    return [*rows, Row("largest difference of a sample's score", apart, "nats a token")]
+
+
+def _audited(folder: Path, n: int, tokens: int, workers: int) -> float:
+    """Samples/s of an audit up to its scores, loading models and starting workers included."""
+    from auditor.audit import run_audit
+
+    begun = time.perf_counter()
+    run_audit(
+        model=str(folder / "target"),
+        references={"reference": str(folder / "reference")},
+        strategies=["top-n"],
+        decoding={"max_new_tokens": tokens},
+        samples=n,
+        shard_size=-(-n // workers),  # a shard each
+        workers=workers,
+        out=str(folder / f"run-{workers}"),
+        until="score",
+    )
+    return n / (time.perf_counter() - begun)
 
 
 def _public(target, reference, tokenizer, n: int, tokens: int) -> tuple[list, float]:
