@@ -251,9 +251,13 @@ def test_a_wrong_field_stops_at_once_and_lists_the_columns(tmp_path):
 
 def test_a_corpus_without_documents_is_an_error(tmp_path):
     write(tmp_path, a__txt="")
-    corpus = read_corpus([tmp_path])
-    with pytest.raises(CorpusError, match=r"has no documents: .*the file is empty"):
-        list(corpus)
+    message = r"has no documents: \S+a\.txt holds no text\. .*the file is empty"
+    with pytest.raises(CorpusError, match=message):
+        list(read_corpus([tmp_path]))
+    write(tmp_path, b__txt="")
+    message = r"has no documents: 2 files, the first \S+a\.txt, hold no text\. "
+    with pytest.raises(CorpusError, match=message):
+        list(read_corpus([tmp_path]))
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ _FLAGS: list[Callable] = [
     click.option("--dtype", help="auto, float32 or bfloat16.  [default: auto]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option(
-        "--workers", type=int, help="Processes that sample and score, a GPU each.  [default: 1]"
+        "--workers", type=int, help="Processes at work, a GPU or cores each.  [default: 1]"
     ),
     click.option("--ray", metavar="ADDRESS", help="... or workers of a Ray cluster; auto, local."),
     click.option("--batch-size", type=int, help="Sequences in flight.  [default: by memory]"),

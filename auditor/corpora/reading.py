@@ -203,10 +203,10 @@ class Corpus:
 
     def _nothing_found(self) -> str:
         why = f" First problem: {self.problems[0].message}" if self.problems else ""
-        return (
-            f"The corpus has no documents: {len(self.files):,} file(s) from "
-            f"{self.files[0].path} on hold no text. Name files that hold text.{why}"
-        )
+        first = self.files[0].path
+        n = len(self.files)
+        sources = f"{first} holds" if n == 1 else f"{n:,} files, the first {first}, hold"
+        return f"The corpus has no documents: {sources} no text. Name files that hold text.{why}"
 
 
 def n_utf8_bytes(text: str) -> int:
