@@ -92,6 +92,8 @@ def _changed(tree: Any, changes: Sequence[tuple[tuple, str, Any, str]]) -> Any:
             parent = tree
             for key in path[:-1]:
                 parent = parent[key]
+            if isinstance(parent, dict) and not isinstance(path[-1], str):
+                continue  # a list stood here; keys of JSON are strings
             if kind == "replace":
                 parent[path[-1]] = value
             elif kind == "delete":

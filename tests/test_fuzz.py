@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from auditor.errors import AuditError, CorpusError
 from benchmarks.fuzz import Outcome, by_hypothesis, by_hypothesis_apart, shares, try_input
+from benchmarks.fuzz_inputs import _changed
 from benchmarks.fuzz_places import Place, Target
 from benchmarks.fuzz_targets import targets
 
@@ -69,6 +70,12 @@ def test_a_fault_would_be_seen(tmp_path):
     assert [raw for raw, _ in found.faults.values()] == [b"{"]
     (where,) = found.faults
     assert where.startswith("JSONDecodeError at ")
+
+
+def test_a_place_in_a_list_that_became_a_table_is_left_alone():
+    changes = [(("rows",), "replace", {"a": 1}, ""), (("rows", 0), "replace", 2, "")]
+    assert _changed({"rows": [7, 8]}, changes) == {"rows": {"a": 1}}
+    assert _changed({"rows": [7, 8]}, changes[1:]) == {"rows": [2, 8]}
 
 
 def _die(place, raw):
