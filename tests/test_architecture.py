@@ -117,8 +117,8 @@ def normal(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_stays_under_400_lines(name):
-    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) < 400
+def test_a_file_has_at_most_600_lines(name):
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 600
 
 
 def body_lines(function):
@@ -134,10 +134,10 @@ def body_lines(function):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_function_stays_under_50_lines(name):
+def test_a_function_has_at_most_80_lines(name):
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
     functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef))
-    assert {f.name: body_lines(f) for f in functions if body_lines(f) >= 50} == {}
+    assert {f.name: body_lines(f) for f in functions if body_lines(f) > 80} == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
