@@ -223,6 +223,7 @@ def _check(context: Context) -> None:
     from auditor.stages.controls import check_controls, controls_due
     from auditor.stages.exposing import check_canaries
     from auditor.stages.known_truth import check_truth
+    from auditor.stages.shortlisting import tell_precision
     from auditor.stages.verification import check_corpus, is_due
 
     config = context.config
@@ -233,6 +234,7 @@ def _check(context: Context) -> None:
     check_truth(config)
     check_names(config)
     check_canaries(config)
+    tell_precision(context)
 
 
 def _stages(context: Context, until: str) -> None:

@@ -67,7 +67,7 @@ class AuditConfig(BaseModel):
     min_match_tokens: Positive = 32
     min_match_chars: Positive = 100
     normalize: tuple[Literal["whitespace", "case"], ...] = ()
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     bos: str | None = None
     truth: str | None = None
     canaries: str | None = None

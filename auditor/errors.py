@@ -21,6 +21,10 @@ class ModelError(AuditError):
     """A model cannot be found, read safely, or used for what was asked."""
 
 
+class TooLargeError(ModelError):
+    """A model that does not fit into memory."""
+
+
 class CorpusError(AuditError):
     """A corpus is missing, empty, or not in a form that can be read."""
 

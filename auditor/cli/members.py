@@ -56,7 +56,7 @@ _SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "de
     "--seed", type=int, default=0, show_default=True, help="Decides folds, halves, permutations."
 )
 @click.option("--bos", help="Token that starts a text, where the model names none.")
-@click.option("--dtype", help="auto, float32 or bfloat16.  [default: float32]")
+@click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: float32]")
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
 @click.option("--out", metavar="DIR", help="Write tables and the page there.")
 @click.option("--overwrite", is_flag=True, help="Replace the comparison in --out.")

@@ -107,7 +107,7 @@ _FLAGS: list[Callable] = [
     click.option("--canaries", metavar="FILE", help="Measure these, of `auditor canaries create`."),
     click.option("--seed", type=int, help="Decides every sample.  [default: 0]"),
     click.option("--bos", help="Token that starts a text, where the model names none."),
-    click.option("--dtype", help="auto, float32 or bfloat16.  [default: auto]"),
+    click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: auto]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option(
         "--workers", type=int, help="Processes at work, a GPU or cores each.  [default: 1]"

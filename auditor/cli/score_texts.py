@@ -44,7 +44,7 @@ _FLAGS: list[Callable] = [
     ),
     click.option("--seed", type=int, help="Decides the neighbours.  [default: 0]"),
     click.option("--bos", help="Token that starts a text, where the model names none."),
-    click.option("--dtype", help="auto, float32 or bfloat16.  [default: float32]"),
+    click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: float32]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON."),
 ]

@@ -73,7 +73,7 @@ def measure_suffixes(
     n_prefix = prefixes.shape[1]
     rows = np.concatenate([prefixes, suffixes], axis=1).astype(np.int64)
     first, logprob = np.zeros((n, m), bool), np.zeros((n, m), np.float32)
-    step = max(1, batch_tokens // rows.shape[1])
+    step = max(1, min(batch_tokens, model.batch_tokens) // rows.shape[1])
     for at in range(0, n, step):
         batch = halved(
             lambda some: _pass(model, np.stack(some), n_prefix, decoding),
@@ -93,7 +93,9 @@ def measure_suffixes(
 def _pass(model, rows: NDArray[np.int64], n_prefix: int, decoding: Decoding) -> list:
     """(first choices, log-probabilities) of each row's suffix."""
     ids = torch.as_tensor(rows, device=model.device)
-    hidden = model.hidden_states(ids[:, :-1])[:, n_prefix - 1 :]  # (rows, m, width)
+    # The last token is never needed, but where rotary factors change with the length.
+    fed = ids if ids.shape[1] - 1 == model.limits.rope_switch else ids[:, :-1]
+    hidden = model.hidden_states(fed)[:, n_prefix - 1 : ids.shape[1] - 1]  # (rows, m, width)
     targets = ids[:, n_prefix:].reshape(-1)
     hidden = hidden.reshape(len(targets), -1)
     step = max(1, _ELEMENTS // model.head.n_vocab)

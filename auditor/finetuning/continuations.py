@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import log_softmax
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from auditor.language_models.causal import buckets
+from auditor.language_models.sessions import padded
 
 
 def continuation_logprob(
@@ -20,6 +22,7 @@ def continuation_logprob(
     *,
     batch_tokens: int,
     device: torch.device,
+    rope_switch: int | None = None,
 ) -> NDArray[np.float64]:
     """Total log-probability of each continuation after the prompt, nats (n_rests,).
 
@@ -32,18 +35,18 @@ def continuation_logprob(
     batch_tokens : int
         Tokens whose logits are made at once.
     device : where the model is
+    rope_switch : int or None
+        The length beyond which the model takes other rotary factors (`limits_of`).
     """
-    kept = _fed(forward, prompt[:-1], device) if len(prompt) > 1 else None
+    longest = len(prompt) + max(map(len, rests), default=0)
+    crosses = rope_switch is not None and longest > rope_switch
+    kept = _fed(forward, prompt[:-1], device) if len(prompt) > 1 and not crosses else None
     lead = list(prompt if kept is None else prompt[-1:])
     lengths = np.array([len(lead) + len(rest) for rest in rests])
     out = np.zeros(len(rests))
-    for batch in buckets(lengths, batch_tokens):
+    for batch in buckets(lengths - 1, batch_tokens, rope_switch if kept is None else None):
         rows = [lead + list(rests[i]) for i in batch]
-        # Padded on the right: under a causal mask no token sees what comes after it.
-        ids = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        ids = ids.to(device)
+        ids = padded(rows).to(device)
         given = {"use_cache": False}
         if kept is not None:
             cache = copy.deepcopy(kept)
@@ -57,7 +60,13 @@ def continuation_logprob(
 
 
 def _fed(forward: Callable, prompt: Sequence[int], device: torch.device):
-    """What a model keeps of a prompt for its continuations; None where it keeps nothing such."""
+    """What a model keeps of a prompt for its continuations: keys and values, or None.
+
+    Other kinds of state (of recurrent or convolutional layers) are not shared between rows.
+    """
     ids = torch.tensor([list(prompt)], device=device)
     kept = getattr(forward(input_ids=ids, use_cache=True), "past_key_values", None)
-    return kept if hasattr(kept, "batch_repeat_interleave") else None
+    is_plain = type(kept) is DynamicCache and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in kept.layers
+    )
+    return kept if is_plain else None

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.nn.functional import log_softmax
 
@@ -18,7 +17,9 @@ from auditor.finetuning.canaries import Canary
 from auditor.finetuning.continuations import continuation_logprob
 from auditor.finetuning.judging import Encoded, encode_secrets
 from auditor.finetuning.leaving import left_as_found
-from auditor.language_models.causal import buckets, context_of
+from auditor.language_models.causal import buckets
+from auditor.language_models.limits import limits_of
+from auditor.language_models.sessions import padded
 from auditor.language_models.vocabulary import Vocabulary
 
 # No figures of a step: which step it is, one value a canary, and what does not change.
@@ -171,7 +172,7 @@ class MemorizationProbe:
             If the model gives NaN, or a canary is longer than its context.
         """
         begun = time.perf_counter()
-        context = context_of(model.config.get_text_config())
+        context = limits_of(model.config.get_text_config(), model).context
         self.check_fits(context)
         members, heldout = (_cut(rows, context) for rows in (self._members, self._heldout))
         with left_as_found(model):
@@ -207,6 +208,7 @@ class MemorizationProbe:
                 group.encoded.rests,
                 batch_tokens=_batch_tokens(model),
                 device=next(model.parameters()).device,
+                rope_switch=limits_of(model.config.get_text_config()).rope_switch,
             )
             _check_numbers(total, step)
             n_own = len(group.own)
@@ -292,8 +294,10 @@ def _judge(model, rows: list[_Row], step: int) -> list[_Judged]:
     device = next(model.parameters()).device
     out = [_Judged(np.zeros(0, bool), np.zeros(0))] * len(rows)
     asked = [i for i, row in enumerate(rows) if row.judged]
-    lengths = np.array([rows[i].length for i in asked], dtype=int)
-    for batch in buckets(lengths, _batch_tokens(model)):
+    # A row's last token is judged, not fed.
+    lengths = np.array([rows[i].length - 1 for i in asked], dtype=int)
+    switch = limits_of(model.config.get_text_config()).rope_switch
+    for batch in buckets(lengths, _batch_tokens(model), switch):
         chosen = [asked[i] for i in batch]
         measured = _pass(_forward(model), [rows[i] for i in chosen], device)
         for i, judged in zip(chosen, measured, strict=True):
@@ -324,11 +328,7 @@ def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
 
 def _pass(forward, rows: list[_Row], device) -> list[_Judged]:
     whole = [r.prefix + r.judged for r in rows]
-    # Padded on the right: under a causal mask no token sees what comes after it.
-    ids = torch.zeros((len(whole), max(map(len, whole))), dtype=torch.long)
-    for i, tokens in enumerate(whole):
-        ids[i, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-    ids = ids.to(device)
+    ids = padded(whole).to(device)
     logits = forward(input_ids=ids[:, :-1], use_cache=False).logits  # (rows, time - 1, vocab)
     out = []
     for i, row in enumerate(rows):

@@ -34,7 +34,7 @@ from auditor.finetuning.leaving import own_randomness
 from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.training import Diverged, Recipe, make_trainer, run
 from auditor.finetuning.watched import read_watched
-from auditor.language_models.causal import context_of
+from auditor.language_models.limits import limits_of
 from auditor.language_models.loading import (
     describe_model,
     fingerprint,
@@ -136,7 +136,7 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) ->
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     described, tokenizer = describe_model(config.model, path)
-    context = context_of(described.get_text_config())
+    context = limits_of(described.get_text_config()).context
     width = config.row_tokens or min(_MOST_ROW_TOKENS, context or _MOST_ROW_TOKENS)
     if width < 2 or (context is not None and width > context):
         raise ConfigError(
@@ -154,7 +154,9 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) ->
         folder=out / PROBES,
         stop_at_exposure=config.stop_at_exposure,
     )
-    network = read_network(config.model, path, torch.float32, described)
+    network, unused = read_network(config.model, path, torch.float32, described)
+    if unused:
+        progress.note(unused)
     if config.lora:
         network = with_lora(network, rank=config.lora_rank, seed=config.seed)
         network.peft_config["default"].base_model_name_or_path = config.model

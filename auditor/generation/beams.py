@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from auditor.config import Decoding
+from auditor.errors import ModelError, in_short
 from auditor.generation.engine import Drawn, check_prompts
-from auditor.language_models.machine import halved
+from auditor.language_models.machine import halved, out_of_memory
 
 _BATCH = 16
 
@@ -70,16 +71,24 @@ def _beams(model, prompts, decoding: Decoding, eos: int | None) -> list[list[int
     pad = model.vocabulary.eos_id or 0
     with warnings.catch_warnings(), _own_settings(model.network):
         warnings.simplefilter("ignore")
-        out = model.network.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            num_beams=decoding.beams,
-            do_sample=False,
-            max_new_tokens=decoding.max_new_tokens,
-            repetition_penalty=decoding.repetition_penalty,
-            eos_token_id=eos,
-            pad_token_id=pad,
-        )
+        try:
+            out = model.network.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                num_beams=decoding.beams,
+                do_sample=False,
+                max_new_tokens=decoding.max_new_tokens,
+                repetition_penalty=decoding.repetition_penalty,
+                eos_token_id=eos,
+                pad_token_id=pad,
+            )
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise ModelError(
+                f"{model.name}: transformers cannot search this model by beams "
+                f"({in_short(error)}). Leave out --beams."
+            ) from None
     rows = []
     for tokens in out[:, ids.shape[1] :].tolist():
         end = tokens.index(eos) + 1 if eos is not None and eos in tokens else len(tokens)

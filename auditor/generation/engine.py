@@ -271,3 +271,12 @@ def check_prompts(model, prompts, decoding: Decoding) -> None:
             f"{model.name}: prompt and new tokens must fit into its context of {context}; got "
             f"{longest} + {decoding.max_new_tokens}. Lower --max-new-tokens or shorten the prompts."
         )
+    switch = getattr(getattr(model, "limits", None), "rope_switch", None)
+    if switch is None or longest + decoding.max_new_tokens <= switch:
+        return
+    if min(lengths) <= switch + 1:
+        raise ModelError(
+            f"{model.name} takes other rotary factors beyond {switch:,} tokens (LongRoPE), so a "
+            f"sequence must stay within them; got {longest} + {decoding.max_new_tokens}. Lower "
+            "--max-new-tokens or shorten the prompts."
+        )

@@ -32,7 +32,13 @@ def use_slot_attention(network) -> None:
         return
     AttentionInterface.register(_NAME, slot_attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
-    network.set_attn_implementation(_NAME)
+    try:
+        network.set_attn_implementation(_NAME)
+    except (
+        ValueError,
+        AttributeError,
+    ):  # a network that looks its attention up in a list of its own
+        network.set_attn_implementation("sdpa")
 
 
 def slot_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
@@ -69,7 +75,7 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
         weights = weights.float().mul_(scale)
     # Summed in float32 by the kernel, whatever the format.
     weights = weights.add_(attention_mask).softmax(dim=-1).to(value.dtype)
-    return torch.matmul(weights, value).reshape(batch, 1, heads, width), None
+    return torch.matmul(weights, value).reshape(batch, 1, heads, value.shape[3]), None
 
 
 def _exact(scale: float) -> float:
@@ -91,16 +97,17 @@ def causal_attention(query, key, value, scaling: float | None = None) -> torch.T
     Parameters
     ----------
     query, key, value : tensor (batch, heads, time, head_dim)
+        Values may have a width of their own.
     scaling : float, or None for 1 / sqrt(head_dim)
 
     Returns
     -------
-    tensor (batch, time, heads, head_dim)
+    tensor (batch, time, heads, head_dim of the values)
     """
     batch, heads, time, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
     ahead = _exact(scale)  # the products come out scaled
-    out = query.new_empty((batch, time, heads, width))
+    out = query.new_empty((batch, time, heads, value.shape[3]))
     length = min(time, _QUERIES)
     step = max(1, _WEIGHTS // (heads * length * time))
     later = torch.full((length, length), float("-inf"), dtype=query.dtype).triu_(1)

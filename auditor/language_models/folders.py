@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from auditor.errors import ModelError
 
@@ -19,6 +22,8 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _INDEX = "model.safetensors.index.json"
 # A header of safetensors: its length in 8 bytes, then JSON, of this many bytes at most.
 _LENGTH_BYTES, _HEADER_BYTES = 8, 100_000_000
+# Formats that hold fewer bits than float32, as safetensors name them.
+_FORMATS = {"BF16": torch.bfloat16, "F16": torch.float16}
 # Sizes in config.json by which layers and tables are made before a weight is looked at.
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 
@@ -38,6 +43,10 @@ def check_folder(spec: str, path: Path) -> None:
         weights in safetensors, they lie elsewhere, or do not fit the config.
     """
     if not (path / "config.json").is_file():
+        if packed := sorted(path.glob("*.gguf")):
+            raise ModelError(
+                f"{spec} holds GGUF files and no config.json. Give the file itself: {packed[0]}."
+            )
         raise ModelError(
             f"{spec} has no config.json, so it is no model folder. Give a folder as "
             "save_pretrained writes it."
@@ -90,6 +99,15 @@ def check_sizes(spec: str, path: Path, config: Any) -> None:
             )
 
 
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a JSON file; {} where there are none to read."""
+    try:
+        read = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
 def _read_json(spec: str, file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
@@ -114,8 +132,38 @@ def _check_index(spec: str, index: Any) -> None:
             )
 
 
+@dataclass(frozen=True)
+class StoredWeights:
+    """How many numbers a model's weight files hold, and in which format."""
+
+    n_numbers: int
+    dtype: torch.dtype
+
+    def n_bytes(self, dtype: torch.dtype) -> int:
+        """Memory of all weights in a format."""
+        return self.n_numbers * torch.finfo(dtype).bits // 8
+
+    def fits(self, dtype: torch.dtype, free: int) -> bool:
+        """Whether they fit into so much memory, with a tenth left for the work itself."""
+        return self.n_bytes(dtype) <= 0.9 * free
+
+
+def stored_weights(path: Path) -> StoredWeights | None:
+    """What a folder's safetensors hold; float32 where formats differ. None for other files."""
+    tensors = list(_tensors(path)) if path.is_dir() else []
+    if not tensors:
+        return None
+    kinds = {_FORMATS.get(kind, torch.float32) for kind, _ in tensors}
+    dtype = kinds.pop() if len(kinds) == 1 else torch.float32
+    return StoredWeights(sum(math.prod(shape) for _, shape in tensors), dtype)
+
+
 def _shapes(path: Path) -> Iterator[list[int]]:
-    """The shape of every tensor in a folder's weight files, as their headers tell it."""
+    return (shape for _, shape in _tensors(path))
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, list[int]]]:
+    """Format and shape of every tensor in a folder's weight files, as their headers tell them."""
     for file in sorted(path.glob("*.safetensors")):
         try:
             with file.open("rb") as stream:
@@ -123,6 +171,6 @@ def _shapes(path: Path) -> Iterator[list[int]]:
                 header = json.loads(stream.read(length) if length <= _HEADER_BYTES else b"")
             for name, tensor in header.items():
                 if name != "__metadata__":
-                    yield [int(size) for size in tensor["shape"]]
+                    yield str(tensor["dtype"]), [int(size) for size in tensor["shape"]]
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return

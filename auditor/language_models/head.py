@@ -22,6 +22,8 @@ _ELEMENTS_ON_CPU = 8 * 50_257
 _FAR = 1e-30
 # Nats below the top where a weight is 0 for sure; a logit of minus infinity is no further.
 _LEAST = -1e4
+# Rows of a projection in fewer bits that are made float32 at once.
+_WIDENED_ROWS = 16_384
 # Elements of float32 logits that a chunk of teacher-forced tokens may take.
 _CHUNK_ELEMENTS = 12 * 1024 * 1024
 
@@ -49,6 +51,8 @@ class Head:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype):
         self.bias = None if bias is None else bias.detach()
+        # Weights in fewer bits than the products are to have are widened some rows at a time.
+        self._is_widened = dtype == torch.float32 != weight.dtype
         self._mean: torch.Tensor | None = None  # (width,) what was taken off every row
         if dtype != torch.float32:
             wide = weight.detach().float()
@@ -59,7 +63,7 @@ class Head:
 
     def pack(self) -> None:
         """Keep the weights in the kernels' own order too, where there is one."""
-        if can_pack(self.weight):
+        if can_pack(self.weight) and not self._is_widened:
             self._packed = PackedLinear(self.weight, self.bias)
 
     @property
@@ -70,6 +74,11 @@ class Head:
         """(n, width) -> (n, vocab), in the head's own dtype."""
         if self._packed is not None:
             return self._packed(hidden)
+        if self._is_widened:
+            wide = hidden.float()
+            parts = [wide @ rows.float().t() for rows in self.weight.split(_WIDENED_ROWS)]
+            logits = torch.cat(parts, dim=1)
+            return logits if self.bias is None else logits + self.bias.float()
         return torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
 
     def uncentred(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -105,6 +114,44 @@ class Head:
             _join([p.vocab_mean for p in parts]) if moments else None,
             _join([p.vocab_std for p in parts]) if moments else None,
         )
+
+
+class NetworkHead(Head):
+    """The logits as the network itself makes them: "hidden" states are logits (n, vocab) already.
+
+    For networks whose logits are more than a projection: scaled, capped, or of several layers.
+    """
+
+    def __init__(self, n_vocab: int):
+        self._n_vocab = n_vocab
+
+    def pack(self) -> None:
+        """Nothing to lay out."""
+
+    @property
+    def n_vocab(self) -> int:
+        return self._n_vocab
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The same logits."""
+        return hidden
+
+    def uncentred(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """The same logits: nothing was taken off them."""
+        return logits
+
+    def exact(self, hidden: torch.Tensor, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Logits of `ids` (n, m) as the network has them: (n, m) float32."""
+        return logits.gather(1, ids).float()
+
+
+def projected(hidden: torch.Tensor, projection) -> torch.Tensor:
+    """hidden (n, width) times a projection's weight plus its bias, in float32: (n, vocab)."""
+    bias = getattr(projection, "bias", None)
+    weight = projection.weight.detach().float()
+    return torch.nn.functional.linear(
+        hidden.float(), weight, None if bias is None else bias.detach().float()
+    )
 
 
 def _join(columns: list[torch.Tensor | None]) -> torch.Tensor:

@@ -6,17 +6,23 @@ import contextlib
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from auditor.errors import ConfigError, ModelError, in_short
+from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.language_models.causal import LanguageModel
-from auditor.language_models.folders import check_folder, check_sizes
-from auditor.language_models.machine import native_bfloat16, out_of_memory
+from auditor.language_models.float32 import Float32Layers
+from auditor.language_models.folders import check_folder, check_sizes, read_settings, stored_weights
+from auditor.language_models.kinds import check_all_is_read, check_is_causal, quantisation_of
+from auditor.language_models.machine import free_memory, native_bfloat16, out_of_memory
 from auditor.language_models.shelf import SHIPPED, model_folder, need_gguf
 from auditor.language_models.vocabulary import Vocabulary
 from auditor.offline import is_offline
@@ -25,6 +31,7 @@ from auditor.offline import is_offline
 _TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
 # Below this many parameters bfloat16 saves no time worth its rounding.
 _SMALL = 30_000_000
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # More than any vocabulary has; a table of all ids is kept in memory.
 _MOST_TOKENS = 10_000_000
 
@@ -40,7 +47,7 @@ def load_model(
         A local folder (of a model, or of a LoRA adapter that names its base), a `.gguf` file,
         `smollm2` (after `auditor models add smollm2`), `testbed:DIR/target`, or a hub id such as
         `gpt2-xl`.
-    dtype : "auto", "float32" or "bfloat16"
+    dtype : "auto", "float32", "bfloat16" or "float16"
         auto: bfloat16 where the machine multiplies it natively and the model is large enough to
         gain from it, else float32.
     device : "auto", "cpu", "cuda", ...
@@ -77,24 +84,61 @@ def _load(
     wanted = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
-    network = read_network(spec, path, wanted, config)
+    kept = _kept_as(path, wanted, place)
+    network, unused = read_network(spec, path, kept, config)
     vocabulary = Vocabulary(tokenizer, bos)
     digest = fingerprint(path)
     try:
         network = network.to(place)
+        if kept != wanted:
+            Float32Layers(network)
         model = LanguageModel(network, vocabulary, name=spec, fingerprint=digest, dtype=wanted)
-        return model.pack() if packed else model
+        model.notes += [unused] if unused else []
+        return model.pack() if packed and kept == wanted else model
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        raise _too_large(spec, place) from None
+        raise _too_large(spec, str(place), wanted) from None
 
 
-def _too_large(spec: str, place: object) -> ModelError:
-    return ModelError(
-        f"{spec} does not fit into the memory of {place}. Use --dtype bfloat16, --device cpu, or a "
-        "machine with more."
-    )
+def _kept_as(path: Path, wanted: torch.dtype, place: torch.device) -> torch.dtype:
+    """The format that weights are kept in while a model computes in `wanted`.
+
+    Where float32 weights do not fit into memory and the files hold fewer bits, as they are there:
+    the layers are then widened one after the other, which gives the same numbers.
+    """
+    if wanted != torch.float32:
+        return wanted
+    stored = stored_weights(path)
+    if stored is None or stored.dtype == torch.float32:
+        return wanted
+    return wanted if stored.fits(torch.float32, free_memory(place)) else stored.dtype
+
+
+def can_be_exact(specs: Sequence[str], device: str) -> bool:
+    """Whether models fit into memory side by side in float32, or a layer at a time in float32."""
+    place = torch.device(usable_device(device))
+    free = free_memory(place)
+    for spec in specs:
+        stored = stored_weights(resolve(spec))
+        if stored is None:
+            continue
+        kept = torch.float32 if stored.fits(torch.float32, free) else stored.dtype
+        if not stored.fits(kept, free):
+            return False
+        free -= stored.n_bytes(kept)
+    return True
+
+
+def _too_large(spec: str, place: str, dtype: torch.dtype) -> TooLargeError:
+    told = str(dtype).removeprefix("torch.")
+    remedy = "Use a smaller model, or a machine with more memory."
+    if dtype == torch.float32:
+        remedy = (
+            "Save its weights in bfloat16, which takes half the memory, or use a smaller model or "
+            "a machine with more memory."
+        )
+    return TooLargeError(f"{spec} does not fit into the memory of {place} in {told}. {remedy}")
 
 
 def _base_of_adapter(spec: str, path: Path) -> str | None:
@@ -153,6 +197,11 @@ def resolve(spec: str) -> Path:
                 f"{spec} is not on this machine yet. Get it with `auditor models add {spec}`."
             )
         return folder
+    if spec.startswith(("http://", "https://")):
+        raise ModelError(
+            f"{spec} is a URL: a model behind a server cannot be audited. Give a folder, a .gguf "
+            "file, or a hub id such as gpt2."
+        )
     path = Path(spec).expanduser()
     if path.is_dir() or path.is_file():
         return path
@@ -213,10 +262,8 @@ def describe_model(spec: str, path: Path):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
             tokenizer("a", add_special_tokens=False)  # some settings are looked at only in use
     except Exception as error:
-        raise ModelError(
-            f"{spec}: its config or tokenizer cannot be read ({in_short(error)}). A model folder "
-            "needs config.json, tokenizer files and *.safetensors, and no code of its own."
-        ) from None
+        raise _undescribed(spec, folder, error) from None
+    check_is_causal(spec, config)
     # Where its files are missing, transformers makes a tokenizer of special tokens alone.
     if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
         raise ModelError(
@@ -231,10 +278,41 @@ def describe_model(spec: str, path: Path):
     return config, tokenizer
 
 
-def read_network(spec: str, path: Path, dtype: torch.dtype, config):
-    """A causal model's network on the CPU; `path` and `config` as `describe_model` has them.
+def _undescribed(spec: str, folder: Path, error: Exception) -> ModelError:
+    """Why a config or a tokenizer cannot be read, as far as the folder shows it."""
+    pieces = sorted(file.name for file in folder.glob("*.model"))
+    missing = [name for name in ("sentencepiece", "google.protobuf") if not _is_installed(name)]
+    if pieces and missing and not (folder / "tokenizer.json").exists():
+        return ModelError(
+            f"{spec}: reading its tokenizer ({pieces[0]}) needs sentencepiece and protobuf, not "
+            "installed here. Install them with: "
+            "pip install 'memorization-auditor[sentencepiece]'."
+        )
+    kind = read_settings(folder / "config.json").get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING_NAMES:
+        return ModelError(
+            f"{spec} is of a kind ({kind[:80]}) that the installed transformers "
+            f"({transformers.__version__}) does not know. Update transformers, or use another "
+            "model."
+        )
+    return ModelError(
+        f"{spec}: its config or tokenizer cannot be read ({in_short(error)}). A model folder "
+        "needs config.json, tokenizer files and *.safetensors, and no code of its own."
+    )
 
-    Raises ModelError where the weights cannot be read, or tensors of the model are missing.
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
+
+
+def read_network(spec: str, path: Path, dtype: torch.dtype, config):
+    """A causal model's network on the CPU, and what to say of tensors that it does not use.
+
+    `path` and `config` are as `describe_model` has them. Raises ModelError where the weights cannot
+    be read, tensors of the model are missing, or whole layers are left over.
     """
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
@@ -247,19 +325,15 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
                 folder,
                 config=None if gguf else config,
                 dtype=dtype,
-                attn_implementation="sdpa",
                 trust_remote_code=False,
                 use_safetensors=None if gguf else True,
                 output_loading_info=True,
                 **gguf,
             )
     except (torch.OutOfMemoryError, MemoryError):
-        raise _too_large(spec, "this machine") from None
+        raise _too_large(spec, "this machine", dtype) from None
     except Exception as error:
-        raise ModelError(
-            f"{spec}: its weights cannot be read as a causal language model ({in_short(error)}). "
-            "Download or save the model again."
-        ) from None
+        raise _unread_weights(spec, config, error) from None
     network, found = loaded
     # transformers fills what a file lacks with random numbers, and says so in a log only.
     lacking = sorted(found["missing_keys"])
@@ -268,7 +342,19 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
             f"{spec}: its weight files lack {len(lacking)} of the model's tensors "
             f"({', '.join(lacking[:3])}). Download or save the model again."
         )
-    return network
+    return network, check_all_is_read(spec, network.state_dict(), found["unexpected_keys"])
+
+
+def _unread_weights(spec: str, config, error: Exception) -> ModelError:
+    if method := quantisation_of(config):
+        return ModelError(
+            f"{spec} is quantised ({method}), which cannot be read here ({in_short(error)}). "
+            "Install what that method needs, or give the weights as they were before."
+        )
+    return ModelError(
+        f"{spec}: its weights cannot be read as a causal language model ({in_short(error)}). "
+        "Download or save the model again."
+    )
 
 
 def fingerprint(path: Path) -> str:
@@ -301,12 +387,12 @@ def usable_device(name: str) -> str:
 
 
 def _dtype(name: str, device: torch.device, config) -> torch.dtype:
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if name in known:
-        return known[name]
+    if name in _DTYPES:
+        return _DTYPES[name]
     if name != "auto":
         raise ConfigError(
-            f"--dtype must be auto, float32 or bfloat16; got {name!r}. Choose one of them."
+            f"--dtype must be auto, {', '.join(list(_DTYPES)[:-1])} or {list(_DTYPES)[-1]}; got "
+            f"{name!r}. Choose one of them."
         )
     text = config.get_text_config()
     layers = getattr(text, "num_hidden_layers", 0) or 0

@@ -9,6 +9,8 @@ between them stays in the second-level caches.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -74,37 +76,67 @@ def _bfloat16_supported() -> bool:
         return False
 
 
-def pack_linears(trunk: nn.Module) -> None:
+def pack_linears(trunk: nn.Module, is_right: Callable[[], bool]) -> list[str]:
     """Put a PackedLinear in the place of every linear layer of a trunk that can be packed.
 
     A GPT-2 block's activation goes into the layer before it, where it is the approximation that
-    the kernel knows. Layers that transformers calls an MLP take few rows at a time.
+    the kernel knows. Layers that transformers calls an MLP take few rows at a time. Of each kind of
+    block the first is packed and tried: some look at their layers' weights themselves.
+
+    Parameters
+    ----------
+    trunk : the network without its projection, changed in place
+    is_right : callable()
+        Whether the network still gives the numbers that it gave unpacked.
+
+    Returns
+    -------
+    Names of the kinds of block that were left as they were.
     """
+    fits: dict[type, bool] = {}
     for module in list(trunk.modules()):
-        fused = isinstance(module, GPT2MLP) and _is_tanh(cast("nn.Module", module.act))
-        for name, child in list(module.named_children()):
-            # Layers of these very kinds: one derived from them may do more than the product.
-            if type(child) not in (nn.Linear, Conv1D):
-                continue
-            weight, bias = cast("torch.Tensor", child.weight), cast("torch.Tensor", child.bias)
-            if not can_pack(weight):
-                continue
-            first = fused and name == "c_fc"
-            rows = weight.t() if type(child) is Conv1D else weight
-            setattr(module, name, PackedLinear(rows, bias, "tanh" if first else "none"))
-            if first:
-                module.act = nn.Identity()
+        if not fits.get(type(module), True):
+            continue
+        before = dict(module.named_children())
+        if _pack_children(module) and type(module) not in fits:
+            fits[type(module)] = is_right()
+            if not fits[type(module)]:
+                for name, child in before.items():
+                    setattr(module, name, child)
     for module in list(trunk.modules()):
         for name, child in list(module.named_children()):
             if type(child).__name__.endswith("MLP") and _has_packed(child):
                 setattr(module, name, InRows(child))
+    return sorted(kind.__name__ for kind, fit in fits.items() if not fit)
+
+
+def _pack_children(module: nn.Module) -> bool:
+    """Pack the linear layers right below a module; whether there were any."""
+    fused = isinstance(module, GPT2MLP) and _is_tanh(cast("nn.Module", module.act))
+    is_any = False
+    for name, child in list(module.named_children()):
+        # Layers of these very kinds: one derived from them may do more than the product.
+        if type(child) not in (nn.Linear, Conv1D):
+            continue
+        weight, bias = cast("torch.Tensor", child.weight), cast("torch.Tensor", child.bias)
+        if not can_pack(weight):
+            continue
+        first = fused and name == "c_fc"
+        rows = weight.t() if type(child) is Conv1D else weight
+        setattr(module, name, PackedLinear(rows, bias, "tanh" if first else "none"))
+        if first:
+            module.act = nn.Identity()
+        is_any = True
+    return is_any
 
 
 def _has_packed(module: nn.Module) -> bool:
     """Whether it is made of packed layers and what acts on each number by itself, nothing else."""
     children = list(module.children())
     nested = any(list(child.children()) for child in children)
-    return not nested and any(isinstance(child, PackedLinear) for child in children)
+    # A block that is given more than its rows (a residual, say) cannot take them apart.
+    takes = len(inspect.signature(module.forward).parameters)
+    return takes == 1 and not nested and any(isinstance(c, PackedLinear) for c in children)
 
 
 def _is_tanh(activation: nn.Module) -> bool:

@@ -160,6 +160,11 @@ class SlotCache(Cache):
             step = _ROOM if length > _ROOM // 2 else _ROOM // 2
             self.room = min(self.capacity, -(-length // step) * step)
 
+    def numbers_per_token(self) -> float:
+        """Keys and values kept of one token of one slot, in all layers, as the layers made them."""
+        tensors = [t for layer in self._rows for t in (layer.keys, layer.values) if t is not None]
+        return sum(t.numel() for t in tensors) / max(1, self.n_slots * self.room)
+
     def keep(self, slots: torch.Tensor) -> None:
         """Drop all slots but these, in this order."""
         for layer in self._rows:

@@ -48,6 +48,8 @@ def about(run: Run) -> list[tuple[str, str]]:
     rows.append(("Time", ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())))
     if m.get("rescored_in_float32"):
         rows.append(("Precision", "the candidates' figures were computed again in float32"))
+    elif formats := sorted({d for x in m.get("models", {}).values() if (d := x.get("dtype"))}):
+        rows.append(("Precision", f"the candidates' figures were computed in {', '.join(formats)}"))
     return rows
 
 

@@ -87,6 +87,8 @@ class Context:
             "vocabulary_sha256": model.vocabulary.fingerprint,
         }
         self.run.save()
+        for sentence in model.notes:
+            self.note(sentence)
 
     def _refuse_other_tokenizer(self, name: str, vocabulary) -> None:
         """Token ids that mean something else would be read as other text."""

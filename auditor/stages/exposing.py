@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from auditor.config import AuditConfig
+from auditor.errors import TooLargeError
 from auditor.finetuning.canaries import Canaries, load_canaries
 from auditor.stages.context import TARGET, Context
+from auditor.stages.shortlisting import INEXACT
 
 EXPOSURE = "exposure.parquet"
 
@@ -29,7 +31,11 @@ def expose(context: Context) -> None:
     from auditor.finetuning.measuring import measure_canaries
 
     with context.timed("canaries"):
-        model = context.model(TARGET, dtype="float32")
+        try:
+            model = context.model(TARGET, dtype="float32")
+        except TooLargeError:
+            context.note(INEXACT)
+            model = context.model(TARGET)
         # Secrets stay in the manifest of the canaries: nothing here has need of them.
         frame = measure_canaries(model, canaries, progress=context.progress)
         run.write(EXPOSURE, frame.drop(columns=["prefix", "secret"]))

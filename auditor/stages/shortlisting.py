@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from auditor.errors import ModelError, TooLargeError
 from auditor.stages.columns import stats_columns
 from auditor.stages.context import TARGET, Context
 from auditor.stages.scoring import Texts, judge
@@ -14,6 +17,10 @@ from reports.shortlist import select_candidates
 
 LISTS = "shortlist/lists.parquet"
 COUNTS = "shortlist/counts.parquet"
+INEXACT = (
+    "The models do not fit into memory in float32: the reported figures are those of the format "
+    "that was sampled in."
+)
 SAMPLES = "shortlist/samples.parquet"
 
 
@@ -35,12 +42,13 @@ def shortlist(context: Context) -> None:
     is_fast = any(
         m.get("dtype") != "float32" for m in context.run.manifest.get("models", {}).values()
     )
-    if is_fast:
-        table, figures = _again(context, table)
-    else:
-        figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
-    lists = _rank_again(chosen.chosen, figures) if is_fast else chosen.chosen
-    context.run.manifest["rescored_in_float32"] = is_fast
+    lists = chosen.chosen
+    figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
+    exact = _again(context, table) if is_fast else None
+    if exact is not None:
+        table, figures = exact
+        lists = _rank_again(lists, figures)
+    context.run.manifest["rescored_in_float32"] = exact is not None
     context.run.write(COUNTS, chosen.counts)
     context.run.write(LISTS, lists)
     context.run.write(SAMPLES, _joined(table, figures))
@@ -102,9 +110,33 @@ def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
-    """Every model once more over the short list, in float32: what is reported is exact."""
+def tell_precision(context: Context) -> None:
+    """Say before the run if its figures cannot be computed again in float32."""
+    from auditor.language_models.loading import can_be_exact
+
+    if context.config.dtype == "float32" or context.run.has(SAMPLES):
+        return
+    specs = [context.config.model, *context.config.references.values()]
+    with contextlib.suppress(ModelError):  # what is wrong with a model is said when it is loaded
+        if not can_be_exact(specs, context.config.device):
+            context.note(INEXACT)
+
+
+def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame] | None:
+    """Every model once more over the short list, in float32: what is reported is exact.
+
+    None where that does not fit into memory: the figures are then those that the lists rest on.
+    """
     context.release()
+    try:
+        return _exact(context, table)
+    except TooLargeError:
+        context.release()
+        context.note(INEXACT)
+        return None
+
+
+def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
     texts = Texts.of(table)
     n_models = 2 + len(context.config.references)
     with (

@@ -1,0 +1,89 @@
+"""Tiny random networks of every causal family that transformers knows."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+FAMILIES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+N_VOCAB, CONTEXT, WINDOW = 61, 48, 8
+
+# A setting of this name, wherever a family has it, gets this value.
+_SIZES = {
+    "vocab_size": N_VOCAB,
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "emb_dim", "embedding_size", "dim"), 32),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), 2),
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("num_encoder_layers", "num_decoder_layers"), 2),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), 4),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads", "attention_heads"), 4),
+    **dict.fromkeys(("num_encoder_attention_heads", "num_decoder_attention_heads"), 4),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2),
+    "head_dim": 8,
+    "global_head_dim": 8,
+    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner", "dff", "ffn_hidden_size"), 48),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 48),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), CONTEXT),
+    "max_target_positions": CONTEXT,
+    **dict.fromkeys(("sliding_window", "window_size", "attention_window_size"), WINDOW),
+    "attention_chunk_size": WINDOW,
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k"), 2),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 16),
+    "moe_shared_expert_intermediate_size": 16,
+    **dict.fromkeys(("n_group", "topk_group", "n_shared_experts", "first_k_dense_replace"), 1),
+    **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 16),
+    **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"), 8),
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0),
+    **dict.fromkeys(("mamba_n_heads", "mamba_num_heads"), 4),
+    **dict.fromkeys(("mamba_d_head", "mamba_head_dim"), 16),
+    **dict.fromkeys(("mamba_d_state", "ssm_state_size", "state_size"), 8),
+    "mamba_expand": 2,
+    "mamba_d_ssm": 64,
+    "mamba_chunk_size": 8,
+    "chunk_size": 8,
+    "n_mamba_heads": 2,
+    "mamba_dt_rank": 4,
+    **dict.fromkeys(("lru_width", "attention_hidden_size"), 32),
+    "rotary_dim": 4,
+    **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 2),
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8),
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": N_VOCAB,
+    "index_topk": 4,
+    "index_n_heads": 2,
+    "index_head_dim": 16,
+    "is_decoder": True,
+}
+# What a family needs besides.
+_OWN: dict[str, dict] = {}
+
+
+def tiny_config(family: str):
+    """A config of a family, as small as it can be."""
+    kind = CONFIG_MAPPING[family]
+    known = set()
+    for base in kind.__mro__:
+        known |= set(getattr(base, "__annotations__", {}))
+        if "__init__" in vars(base):
+            known |= set(inspect.signature(base.__init__).parameters)
+    asked = {name: value for name, value in _SIZES.items() if name in known}
+    return kind(**{**asked, **_OWN.get(family, {})})
+
+
+def tiny_network(family: str, *, seed: int = 0):
+    """A random network of a family, float32, its probabilities far from uniform."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        network = AutoModelForCausalLM.from_config(tiny_config(family)).float().eval()
+        with torch.no_grad():
+            for weight in network.parameters():
+                if weight.ndim > 1:
+                    weight.normal_(std=0.25)
+    return network
