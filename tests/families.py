@@ -31,6 +31,8 @@ _SIZES = {
     **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), CONTEXT),
     "max_target_positions": CONTEXT,
     **dict.fromkeys(("sliding_window", "window_size", "attention_window_size"), WINDOW),
+    "local_attention": 2 * WINDOW,
+    "sliding_window_size": WINDOW,
     "attention_chunk_size": WINDOW,
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k"), 2),
@@ -55,33 +57,52 @@ _SIZES = {
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8),
     "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": N_VOCAB,
-    "index_topk": 4,
+    # Of scores that are equal any may be among the first k: here all are.
+    "index_topk": CONTEXT,
     "index_n_heads": 2,
     "index_head_dim": 16,
     "is_decoder": True,
 }
 # What a family needs besides.
-_OWN: dict[str, dict] = {}
+_OWN: dict[str, dict] = {
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10_000.0}
+            for kind in ("sliding_attention", "full_attention")
+        },
+    },
+    "gemma3n_text": {"num_kv_shared_layers": 0},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "longcat_flash": {"ffn_hidden_size": 48, "expert_ffn_hidden_size": 16, "zero_expert_num": 1},
+    "mamba2": {"num_heads": 8},
+    "reformer": {"axial_pos_embds": False},
+    "nemotron_h": {"layers_block_type": ["mamba", "attention"], "n_groups": 1},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
+    "zaya": {"num_experts_per_tok": 1},
+}
 
 
-def tiny_config(family: str):
-    """A config of a family, as small as it can be."""
+def tiny_config(family: str, **settings):
+    """A config of a family, as small as it can be; `settings` of its own come last."""
     kind = CONFIG_MAPPING[family]
     known = set()
     for base in kind.__mro__:
         known |= set(getattr(base, "__annotations__", {}))
         if "__init__" in vars(base):
             known |= set(inspect.signature(base.__init__).parameters)
-    asked = {name: value for name, value in _SIZES.items() if name in known}
-    return kind(**{**asked, **_OWN.get(family, {})})
+    sizes = _SIZES | ({"num_key_value_heads": 4} if "kv_lora_rank" in known else {})
+    asked = {name: value for name, value in sizes.items() if name in known}
+    return kind(**{**asked, **_OWN.get(family, {}), **settings})
 
 
-def tiny_network(family: str, *, seed: int = 0):
+def tiny_network(family: str, *, seed: int = 0, **settings):
     """A random network of a family, float32, its probabilities far from uniform."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
-        network = AutoModelForCausalLM.from_config(tiny_config(family)).float().eval()
+        network = AutoModelForCausalLM.from_config(tiny_config(family, **settings)).float().eval()
         with torch.no_grad():
             for weight in network.parameters():
                 if weight.ndim > 1:

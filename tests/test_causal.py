@@ -213,30 +213,22 @@ def wrap(network):
     return LanguageModel(network, Ids(), name="odd", fingerprint="", dtype=torch.float32)
 
 
-def test_capped_logits_are_refused():
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    torch.manual_seed(0)
-    shape = {
-        "vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "pad_token_id": 0,
-    }  # fmt: skip
-    capped = Gemma2ForCausalLM(Gemma2Config(**shape, final_logit_softcapping=30.0))
-    with pytest.raises(ModelError, match=r"final_logit_softcapping = 30.0, as with capped"):
-        wrap(capped)
-
-
-def test_scaled_logits_are_refused_whatever_their_config_calls_it():
-    class Scaled(type(tiny_network())):
+def test_a_network_that_looks_ahead_is_refused():
+    class AheadLooking(type(tiny_network())):
         def forward(self, *args, **kwargs):
             out = super().forward(*args, **kwargs)
-            out.logits = out.logits * 0.5
+            out.logits = out.logits + out.logits.mean(dim=1, keepdim=True)
             return out
 
     network = tiny_network()
-    network.__class__ = Scaled
-    with pytest.raises(ModelError, match=r"they are off by .* nats, as with capped or scaled"):
+    network.__class__ = AheadLooking
+    with pytest.raises(ModelError, match="not a causal language model: what follows a token"):
         wrap(network)
+
+
+def test_a_context_of_one_token_is_refused():
+    with pytest.raises(ModelError, match=r"context of at least 2 .* its config\.json says 1\."):
+        tiny_model("gpt2", context=1)
 
 
 def test_a_model_of_no_numbers_is_refused_as_such():
@@ -247,33 +239,92 @@ def test_a_model_of_no_numbers_is_refused_as_such():
         wrap(network)
 
 
-def test_a_model_whose_cache_is_of_another_kind_is_refused_before_it_is_sampled():
-    """Bloom places tokens by a mask of its own kind; its given text can be judged all the same."""
+# ---------------------------------------------------------------- shortcuts that do not fit
+
+
+def scaled(network, by=0.5):
+    """The network with its logits scaled after the projection."""
+    plain = type(network)
+
+    class Scaled(plain):
+        def forward(self, *args, **kwargs):
+            out = super().forward(*args, **kwargs)
+            out.logits = out.logits * by
+            return out
+
+    network.__class__ = Scaled
+    return network
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_scaled_logits_are_seen_in_every_format_and_the_network_is_asked(dtype):
+    """By 1 %, some hundredths of a nat: less than bfloat16's own rounding of the logits."""
+    network = scaled(tiny_network(), by=1.01).to(dtype)
+    model = LanguageModel(network, Ids(), name="odd", fingerprint="", dtype=dtype)
+    assert "more than a projection" in model.slow_because["head"]
+    texts = texts_of(6)
+    if dtype == torch.float32:
+        check(model, model.token_stats(texts, moments=True), texts, [[0]] * 6)
+    assert "head" not in tiny_model("gpt2", dtype=dtype).slow_because
+
+
+def test_a_cache_of_another_kind_is_not_used():
+    """Bloom places tokens by a mask of its own kind."""
     from transformers import BloomConfig, BloomForCausalLM
+
+    from auditor.language_models.sessions import WholeTextSession
 
     torch.manual_seed(0)
     config = BloomConfig(vocab_size=50, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.3)
     model = wrap(BloomForCausalLM(config))
     check(model, model.token_stats([[1, 2, 3]]), [[1, 2, 3]], [[0]])
-    with pytest.raises(ModelError, match="odd cannot be sampled: its key-value cache"):
-        model.session(2, 8)
+    session = model.session(2, 8)
+    assert isinstance(session, WholeTextSession)
+    assert "its cache" in model.slow_because["steps"]
+    session.prefill([0, 1], [[0, 4], [0, 7, 8]])
+    stepped = session.step(torch.tensor([5, 9]))
+    for row, text in zip(stepped, ([0, 4, 5], [0, 7, 8, 9]), strict=True):
+        assert torch.allclose(row, model.hidden_states(torch.tensor([text]))[0, -1], atol=1e-5)
+    session.keep([1])
+    again = session.step(torch.tensor([2]))
+    alone = model.hidden_states(torch.tensor([[0, 7, 8, 9, 2]]))[0, -1]
+    assert torch.allclose(again[0], alone, atol=1e-5)
 
 
-def test_a_window_that_layers_look_back_on_is_the_context_so_that_all_is_in_sight():
+def windowed(kind):
     from transformers import GPTNeoConfig, GPTNeoForCausalLM, MistralConfig, MistralForCausalLM
 
     torch.manual_seed(0)
-    mistral = MistralConfig(
-        vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, sliding_window=9, max_position_embeddings=40,
-    )  # fmt: skip
-    neo = GPTNeoConfig(
+    if kind == "mistral":
+        config = MistralConfig(
+            vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1, sliding_window=9,
+            max_position_embeddings=40, initializer_range=0.3,
+        )  # fmt: skip
+        return wrap(MistralForCausalLM(config))
+    config = GPTNeoConfig(
         vocab_size=50, hidden_size=16, num_layers=2, num_heads=2, window_size=9,
         attention_types=[[["global", "local"], 1]], max_position_embeddings=40,
+        initializer_range=0.3,
     )  # fmt: skip
-    for network in (MistralForCausalLM(mistral), GPTNeoForCausalLM(neo)):
-        model = wrap(network.eval())
-        assert model.context == 9
-        text = [1, 2, 3, 4, 5, 6, 7, 8]
-        check(model, model.token_stats([text]), [text], [[0]])
-        model.session(2, 8)
+    return wrap(GPTNeoForCausalLM(config))
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gpt_neo"])
+def test_a_window_that_layers_look_back_on_masks_and_does_not_bound_a_text(kind):
+    model = windowed(kind)
+    assert (model.context, model.limits.windows) == (40, (9,))
+    texts = [[1 + i % 49 for i in range(n)] for n in (5, 38, 20)]
+    check(model, model.token_stats(texts), texts, [[0]] * 3)
+
+
+def test_steps_beyond_a_window_are_checked_before_they_are_trusted():
+    """GPT-Neo's local layers take the length of the cache for the place of the token."""
+    neo = windowed("gpt_neo")
+    neo.session(2, 8)
+    assert "steps" not in neo.slow_because
+    neo.session(2, 30)
+    assert "other numbers" in neo.slow_because["steps"]
+    mistral = windowed("mistral")
+    mistral.session(2, 30)
+    assert mistral.slow_because == {}

@@ -154,7 +154,8 @@ def test_a_config_that_is_no_json_is_refused(folder, text):
 @pytest.mark.parametrize("text", ["[]", "{}", '{"model_type": "no-such"}', '"text"'])
 def test_a_config_of_no_known_model_is_refused(folder, text):
     (folder / "config.json").write_text(text)
-    assert f"{folder}: its config or tokenizer cannot be read (" in sentence(folder)
+    said = sentence(folder)
+    assert "its config or tokenizer cannot be read (" in said or "is of a kind (no-such)" in said
 
 
 def test_a_tokenizer_that_numbers_a_token_beyond_all_vocabularies_is_refused(folder):
@@ -203,17 +204,105 @@ def test_weights_of_another_shape_are_refused(folder):
     assert f"{folder}: its weights cannot be read as a causal language model (" in sentence(folder)
 
 
-def test_a_model_that_continues_no_text_is_refused(folder):
-    from transformers import T5Config, T5ForConditionalGeneration
+def test_a_model_that_continues_no_text_is_refused_by_its_kind(folder):
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+        T5Config,
+        T5ForConditionalGeneration,
+        ViTConfig,
+        ViTForImageClassification,
+    )
 
     small = {"vocab_size": 270, "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     T5ForConditionalGeneration(T5Config(**small, d_kv=8)).save_pretrained(folder)
-    assert f"{folder}: its weights cannot be read as a causal language model (" in sentence(folder)
+    assert f"{folder} is an encoder-decoder (T5ForConditionalGeneration): it" in sentence(folder)
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    layers |= {"intermediate_size": 16}
+    BertForMaskedLM(BertConfig(vocab_size=270, **layers)).save_pretrained(folder)
+    assert "is a masked language model (BertForMaskedLM): it fills gaps" in sentence(folder)
+    DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=270, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    ).save_pretrained(folder)
+    assert "is a masked language model (DistilBertForSequenceCl" in sentence(folder)
+    ViTForImageClassification(ViTConfig(**layers, image_size=8, patch_size=4)).save_pretrained(
+        folder
+    )
+    assert "is not a language model that continues text (ViTForImageClas" in sentence(folder)
+
+
+def test_a_kind_that_transformers_does_not_know_is_named(folder):
+    (folder / "config.json").write_text('{"model_type": "gpt9"}')
+    assert f"{folder} is of a kind (gpt9) that the installed transformers (" in sentence(folder)
+
+
+def test_a_tokenizer_of_sentencepiece_names_what_to_install(folder, monkeypatch):
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink(missing_ok=True)
+    (folder / "tokenizer.model").write_bytes(b"\x0a\x00")
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]})
+    )
+    monkeypatch.setattr(loading, "_is_installed", lambda name: False)
+    said = sentence(folder)
+    assert "reading its tokenizer (tokenizer.model) needs sentencepiece and protobuf" in said
+    assert said.endswith("pip install 'memorization-auditor[sentencepiece]'.")
+
+
+def test_a_folder_of_gguf_files_names_them(tmp_path):
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    assert sentence(tmp_path) == (
+        f"{tmp_path} holds GGUF files and no config.json. Give the file itself: "
+        f"{tmp_path / 'x.gguf'}."
+    )
+
+
+@pytest.mark.parametrize("spec", ["http://localhost:8000/v1", "https://example.org/model"])
+def test_a_url_is_told_as_one(spec):
+    assert sentence(spec).startswith(f"{spec} is a URL: a model behind a server cannot be")
+
+
+def test_layers_that_the_config_does_not_name_are_not_left_out(tmp_path):
+    tokenizer = build_tokenizer(TEXTS, 270)
+    network = build_gpt2(n_vocab=270, n_layer=2, width=16, n_head=2, context=32, seed=0)
+    save_model(network, tokenizer, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "n_layer": 1}))
+    assert "weight files hold more layers than its config.json names (h" in sentence(
+        tmp_path
+    ) or "names (transformer.h.1" in sentence(tmp_path)
+
+
+def test_tensors_that_the_model_does_not_use_are_told(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {**weights, "vision.patch": torch.zeros(2)}, folder / "model.safetensors", {"format": "pt"}
+    )
+    (told,) = load_model(str(folder)).notes
+    assert told == f"{folder}: 1 tensors of its weight files are not used (vision.patch)."
+
+
+def test_a_quantised_model_that_cannot_be_read_names_its_method(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert f"{folder} is quantised (gptq), which cannot be read here (" in sentence(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bits_give_the_numbers_of_float32_but_for_rounding(made, dtype):
+    exact, few = (load_model(str(made), dtype=name) for name in ("float32", dtype))
+    assert few.dtype == getattr(torch, dtype)
+    ids = [few.vocabulary.encode("the cat sat on the mat")]
+    off = np.abs(exact.token_stats(ids).logprob - few.token_stats(ids).logprob).max()
+    assert off < {"float16": 0.005, "bfloat16": 0.05}[dtype]
 
 
 def test_an_unknown_dtype_or_device_is_refused(made):
-    assert sentence(made, ConfigError, dtype="float16") == (
-        "--dtype must be auto, float32 or bfloat16; got 'float16'. Choose one of them."
+    assert sentence(made, ConfigError, dtype="float8") == (
+        "--dtype must be auto, float32, bfloat16 or float16; got 'float8'. Choose one of them."
     )
     assert "--device abacus cannot be used here (" in sentence(made, device="abacus")
 
@@ -226,7 +315,9 @@ def test_a_device_that_is_too_small_ends_in_a_sentence(made, monkeypatch, kind, 
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(kind, name, too_small)
-    assert f"{made} does not fit into the memory of cpu. Use --dtype bfloat16" in sentence(made)
+    assert f"{made} does not fit into the memory of cpu in float32. Save its" in sentence(made)
+    said = sentence(made, dtype="bfloat16")
+    assert said.endswith("cpu in bfloat16. Use a smaller model, or a machine with more memory.")
 
 
 # ---------------------------------------------------------------- specs

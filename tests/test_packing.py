@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+import families
 import numpy as np
 import pytest
 import torch
-from planted import tiny_model
+from planted import Ids, tiny_model
 from tiny import save_tiny_model
 from torch import nn
 
 from auditor.finetuning.adapters import with_lora
+from auditor.language_models.causal import LanguageModel
 from auditor.language_models.loading import load_model
 from auditor.language_models.packing import InRows, PackedLinear, can_pack, pack_linears
 
@@ -80,7 +82,7 @@ def test_what_cannot_be_packed_is_left_alone():
     assert not can_pack(torch.zeros(3, 3))
     network = tiny_model("gpt2").network
     kinds = [type(module) for module in network.modules()]
-    pack_linears(network)
+    assert pack_linears(network, lambda: True) == []
     assert [type(module) for module in network.modules()] == kinds
 
     class Doubled(nn.Linear):
@@ -88,9 +90,63 @@ def test_what_cannot_be_packed_is_left_alone():
             return 2 * super().forward(x)
 
     own = nn.Sequential(Doubled(4, 4), nn.Linear(4, 4)).bfloat16()
-    pack_linears(own)
+    pack_linears(own, lambda: True)
     assert isinstance(own[0], Doubled)
     assert isinstance(own[1], PackedLinear)
+
+
+def test_a_kind_of_block_that_looks_at_its_weights_is_left_as_it_was():
+    """Mamba's mixers do; BLOOM's blocks are given what is added to their result."""
+
+    class Looking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return x @ self.inner.weight.t()
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.inner(x)
+
+    network = nn.Sequential(Looking(), Plain(), Looking(), Plain()).bfloat16()
+    x = made(3, 4)
+    with torch.inference_mode():
+        before = network(x)
+
+    def is_right():
+        try:
+            with torch.inference_mode():
+                return torch.allclose(network(x).float(), before.float(), atol=0.05)
+        except AttributeError:
+            return False
+
+    assert pack_linears(network, is_right) == ["Looking"]
+    assert [type(block.inner) for block in network] == [nn.Linear, PackedLinear] * 2
+    assert is_right()
+
+
+@pytest.mark.parametrize("family", ["bloom", "deepseek_v3", "jamba", "jetmoe", "mamba", "mpt"])
+@pytest.mark.filterwarnings("ignore")
+def test_odd_families_are_judged_in_bfloat16_as_in_float32(family):
+    wide = LanguageModel(
+        families.tiny_network(family), Ids(), name="", fingerprint="", dtype=torch.float32
+    )
+    texts = [list(range(3, 3 + n)) for n in (5, 40, 40, 40, 40, 40, 40, 40, 40, 40)]
+    exact = wide.token_stats(texts).logprob
+    few = LanguageModel(
+        families.tiny_network(family).bfloat16(),
+        Ids(),
+        name="",
+        fingerprint="",
+        dtype=torch.bfloat16,
+    )
+    assert np.abs(few.pack().token_stats(texts).logprob - exact).mean() < 0.1
 
 
 def test_a_loaded_model_is_packed_in_bfloat16_and_takes_an_adapter(tmp_path):

@@ -43,18 +43,21 @@ def check_network(model: LanguageModel) -> None:
     with in_float32(model.network) if is_exact and dtype != torch.float32 else nullcontext():
         model.dtype = torch.float32 if is_exact else dtype
         try:
-            _check_probabilities(model, dtype)
+            _check_probabilities(model)
             if why := _why_not_projected(model):
                 model.slow_because["head"] = why
             check_steps(model, length=5)
         finally:
             model.dtype = dtype
+    if is_exact and dtype != torch.float32:
+        _logits_of(model, probe_ids(model))  # the format that it will work in
 
 
 def probe_ids(model: LanguageModel) -> torch.Tensor:
-    """A few different tokens, (1, time)."""
+    """A few different tokens from the middle of the vocabulary, no special ones, (1, time)."""
     n = min(_TOKENS, model.context or _TOKENS)
-    return torch.arange(n, device=model.device)[None] % n_rows(model)
+    first = n_rows(model) // 2
+    return (torch.arange(n, device=model.device)[None] + first) % n_rows(model)
 
 
 def n_rows(model: LanguageModel) -> int:
@@ -74,7 +77,9 @@ def check_steps(model: LanguageModel, length: int) -> None:
         model.slow_because["steps"] = "its context is too short to check a key-value cache"
         return
     n = n_rows(model)
-    texts = [[(i + by) % n for i in range(size)] for by, size in ((5, length), (2, length - 2))]
+    texts = [
+        [(n // 2 + i + by) % n for i in range(size)] for by, size in ((3, length), (0, length - 2))
+    ]
     try:
         session = Session(model, 2, length)
         session.prefill([0, 1], [text[:-2] for text in texts])
@@ -108,14 +113,10 @@ def _runs_in_float32(model: LanguageModel) -> bool:
     return True
 
 
-def _check_probabilities(model: LanguageModel, dtype: torch.dtype) -> None:
-    ids = probe_ids(model)
-    other = ids.clone()
-    other[0, -1] = (ids[0, -1] + 1) % n_rows(model)
+def _logits_of(model: LanguageModel, ids: torch.Tensor) -> torch.Tensor:
+    """The network's own logits of a text (1, time): finite numbers, float64 (time, vocab)."""
     try:
-        first, second = (
-            model.network(input_ids=i, use_cache=False).logits[0].double() for i in (ids, other)
-        )
+        logits = model.network(input_ids=ids, use_cache=False).logits[0].double()
     except Exception as error:
         if out_of_memory(error):
             raise
@@ -123,14 +124,23 @@ def _check_probabilities(model: LanguageModel, dtype: torch.dtype) -> None:
             f"{model.name} ({model.config.model_type}) cannot be run on the ids of tokens alone "
             f"({in_short(error)}). Use a causal language model of text."
         ) from None
-    if not first.isfinite().all():
-        raise ModelError(not_finite(model.name, dtype))
-    off = _distance(model, first[:-1], second[:-1])
+    if not logits.isfinite().all():
+        raise ModelError(not_finite(model.name, model.dtype))
+    return logits
+
+
+def _check_probabilities(model: LanguageModel) -> None:
+    ids = probe_ids(model)
+    n_same = ids.shape[1] // 2
+    other = ids.clone()
+    other[:, n_same:] = (ids[:, n_same:] + 1) % n_rows(model)
+    first, second, alone = (_logits_of(model, i) for i in (ids, other, ids[:, :n_same]))
+    off = max(_distance(model, first[:n_same], later) for later in (second[:n_same], alone))
     if not off <= _allowed(model):
         raise ModelError(
-            f"{model.name} ({model.config.model_type}) is not a causal language model: a token "
-            f"changes the probabilities of the tokens before it, by {off:.3g} nats. Use a model "
-            "that reads from left to right, such as GPT-2, Llama or Pythia."
+            f"{model.name} ({model.config.model_type}) is not a causal language model: what "
+            f"follows a token changes its probability, by {off:.3g} nats. Use a model that reads "
+            "from left to right, such as GPT-2, Llama or Pythia."
         )
 
 

@@ -40,7 +40,8 @@ def limits_of(config: Any, network: nn.Module | None = None) -> Limits:
     """The limits that a text config names; with its network, also those of its position table."""
     limits = [value for name in _CONTEXT if (value := _positive(config, name)) is not None]
     if network is not None:
-        limits += _tables(network)
+        # ProphetNet looks up the position after a text too.
+        limits += [rows - (getattr(config, "ngram", 0) > 0) for rows in _tables(network)]
     windows = sorted({value for name in _WINDOWS if (value := _positive(config, name)) is not None})
     context = min(limits, default=None)
     return Limits(context, tuple(windows), _rope_switch(config, context))

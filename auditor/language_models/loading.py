@@ -90,15 +90,25 @@ def _load(
     digest = fingerprint(path)
     try:
         network = network.to(place)
-        if kept != wanted:
-            Float32Layers(network)
-        model = LanguageModel(network, vocabulary, name=spec, fingerprint=digest, dtype=wanted)
+        model = _model(network, vocabulary, spec, digest, wanted, kept)
         model.notes += [unused] if unused else []
         return model.pack() if packed and kept == wanted else model
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         raise _too_large(spec, str(place), wanted) from None
+
+
+def _model(network, vocabulary, spec: str, digest: str, wanted, kept) -> LanguageModel:
+    """A network whose weights are kept in one format as a model that computes in another."""
+    given = {"name": spec, "fingerprint": digest, "dtype": wanted}
+    if kept == wanted:
+        return LanguageModel(network, vocabulary, **given)
+    Float32Layers(network)
+    try:
+        return LanguageModel(network, vocabulary, **given)
+    except ModelError:  # a layer that looks at the format of another one's weights
+        raise _too_large(spec, str(network.device), wanted) from None
 
 
 def _kept_as(path: Path, wanted: torch.dtype, place: torch.device) -> torch.dtype:
