@@ -83,9 +83,12 @@ def test_answers_of_text_are_read_and_all_else_is_passed_over(tmp_path):
     [
         (
             record("conversion", b"too long", length=3),
-            "record 3 is longer than the 3 bytes it says",
+            "record 3 has another length than the 3 bytes it says. 1 of 4 records",
         ),
-        (record("conversion", b"x", length="many"), "record 3 has no length that can be (many)"),
+        (
+            record("conversion", b"x", length="many"),
+            "record 3 has no length that can be (many). 1 of 4",
+        ),
         (record("conversion", b"x", length=10**15), "record 3 has no length that can be (1000000"),
         (b"no record at all\r\nmore of it\r\n", "record 3 does not begin with WARC/"),
     ],

@@ -203,7 +203,7 @@ def test_empty_files_are_skipped_and_counted_but_stop_nothing(tmp_path):
 
 
 def test_formats_not_read_are_reported_within_a_folder_and_refused_by_name(tmp_path):
-    write(tmp_path, a__txt="text", b__zip=b"PK", c__json="{}")
+    write(tmp_path, a__txt="text", b__zip=b"PK", c__arrow="x")
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.txt"]
     assert corpus.problem_counts == {"unsupported": 2}
