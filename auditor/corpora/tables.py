@@ -212,9 +212,8 @@ class Rows:
 
     def choose(self, schema: pa.Schema) -> None:
         """Choose the columns that are read. Raises CorpusError if there is none of text."""
-        strings = [column.name for column in schema if is_text(column.type)]
         there = sample_row(schema)
-        self._fields = text_fields(there, self.text_field, strings)
+        self._fields = text_fields(there, self.text_field, text_columns(schema))
         if not self._fields:
             raise wrong_field(self.report, no_field(there, self.text_field, "column"))
         wanted = [field_of(there, path) for path in self._fields]
@@ -247,7 +246,12 @@ class Rows:
         return "" if value is None else value
 
 
-def is_text(kind: pa.DataType) -> bool:
+def text_columns(schema: pa.Schema) -> list[str]:
+    """The columns whose type is one of text, but for those of ids."""
+    return [c.name for c in schema if _is_text(c.type) and c.name not in ID_FIELDS]
+
+
+def _is_text(kind: pa.DataType) -> bool:
     """Whether a column's type is one of text, whatever way it is kept in memory."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -272,7 +276,7 @@ def _sample(kind: pa.DataType) -> Any:
         return {inner.name: _sample(inner.type) for inner in kind}
     if _is_list(kind):
         return [_sample(kind.value_type)]
-    return TEXT if is_text(kind) else _OTHER
+    return TEXT if _is_text(kind) else _OTHER
 
 
 def _values(column: pa.ChunkedArray) -> Iterable[Any]:
@@ -285,9 +289,9 @@ def _values(column: pa.ChunkedArray) -> Iterable[Any]:
     """
     kind = column.type
     column.validate()
-    if pa.types.is_dictionary(kind) and is_text(kind):
+    if pa.types.is_dictionary(kind) and _is_text(kind):
         column = _looked_up(column)
-    elif is_text(kind) or pa.types.is_nested(kind):
+    elif _is_text(kind) or pa.types.is_nested(kind):
         if _has_indices(kind):
             column.validate(full=True)
         column = column.cast(_as_bytes(kind))
@@ -297,7 +301,7 @@ def _values(column: pa.ChunkedArray) -> Iterable[Any]:
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
     """The same type with bytes in place of text, however deep it lies."""
-    if is_text(kind):
+    if _is_text(kind):
         return pa.large_binary()
     if pa.types.is_struct(kind):
         return pa.struct([inner.with_type(_as_bytes(inner.type)) for inner in kind])

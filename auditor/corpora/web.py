@@ -257,6 +257,8 @@ def _decode(body: bytes, content_type: str, place: str, report: FileReport) -> s
 
 def _encoding(label: str, report: FileReport) -> str | None:
     """Python's name of the encoding that a label means; None for UTF-8 and what is no label."""
+    if label.lower() in ("utf-8", "utf8"):
+        return None
     try:
         import webencodings
     except ImportError:
@@ -269,7 +271,7 @@ def _encoding(label: str, report: FileReport) -> str | None:
         return "gb18030" if found.name == "gbk" else found.codec_info.name
     try:
         # No label of the web, or one that browsers refuse for their safety, not ours.
-        b"".decode(label)
+        " ".encode(label)
     except (LookupError, ValueError):
         return None
     return codecs.lookup(label).name

@@ -19,7 +19,7 @@ from auditor.corpora.records import (
     values_at,
     with_text,
 )
-from auditor.corpora.tables import TEXT, is_text, sample_row
+from auditor.corpora.tables import TEXT, sample_row, text_columns
 from auditor.errors import CorpusError
 from auditor.finetuning.canaries import Canaries
 from auditor.finetuning.placing import Meter, Placement, place
@@ -88,8 +88,7 @@ def _empty(source: Path) -> CorpusError:
 def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
     schema = rows.features.arrow_schema
     there = sample_row(schema)
-    strings = [column.name for column in schema if is_text(column.type)]
-    fields = text_fields(there, text_field, strings)
+    fields = text_fields(there, text_field, text_columns(schema))
     # At the end of a path lies a sample of its type.
     is_all_text = all(values_at(there, path) == [TEXT] for path in fields)
     if not fields or not is_all_text:
