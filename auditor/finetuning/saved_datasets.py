@@ -60,8 +60,6 @@ def insert_rows(
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise CorpusError(f"{source} is not a dataset that can be read ({reason}).") from None
-        except IndexError:  # what `datasets` raises of a split without a shard
-            raise _empty(source) from None
         chosen = "train" if "train" in splits else next(iter(splits), "")
         rows = splits.get(chosen)
         if rows is None or not len(rows):
