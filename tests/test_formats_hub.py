@@ -259,6 +259,23 @@ def test_a_path_leads_to_nested_columns_of_datasets(tmp_path):
     assert read(saved, text_field="translation.en") == [("x", "one")]
 
 
+def test_a_path_leads_into_values_that_datasets_keeps_as_json(tmp_path):
+    """So it keeps what has one type here and another there."""
+    call = {"role": "bot", "content": None, "tools": [{"name": "x"}]}
+    rows = [
+        {"id": "x", "messages": [*CHAT, call]},
+        {"id": "y", "messages": [{"role": "user", "content": [{"text": "in"}, {"text": "parts"}]}]},
+        {"id": "z", "messages": [{"role": "user"}]},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = f"hf:{tmp_path}::train"
+    corpus = read_corpus([f"{spec}:messages[].content"])
+    assert [d.text for d in corpus] == ["Why?\nSo."]
+    assert corpus.problem_counts == {"field": 2}
+    assert "row 2: messages[].content is not text but list; it has" in corpus.problems[0].message
+    assert read(f"{spec}:messages[].content[].text") == [("y", "in\nparts")]
+
+
 def test_a_saved_dataset_within_a_folder_is_one_of_its_sources(saved):
     assert [text for _, text in read(saved)] == ["a", "b", "c", "z"]
 

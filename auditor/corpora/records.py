@@ -207,7 +207,11 @@ def joined_text(
     """
     parts = []
     for name in fields:
-        for found in values_at(row, name) or ():
+        values = values_at(row, name)
+        if values is None:
+            report.note("field", f"{place} {no_field(row, name)}", n_lines)
+            return None
+        for found in values:
             value = read(found, name)
             if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
                 value = " ".join(value)

@@ -1,9 +1,10 @@
 """Tables: CSV, TSV, Parquet and Arrow -> documents, one a row."""
 
 import csv
+import json
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -276,7 +277,37 @@ def _sample(kind: pa.DataType) -> Any:
         return {inner.name: _sample(inner.type) for inner in kind}
     if _is_list(kind):
         return [_sample(kind.value_type)]
+    if _is_json(kind):
+        return None
     return TEXT if _is_text(kind) else _OTHER
+
+
+def _is_json(kind: pa.DataType) -> bool:
+    """Whether values are JSON, as `datasets` keeps those of several types."""
+    return getattr(kind, "extension_name", "") == "arrow.json"
+
+
+def _inner(kind: pa.DataType) -> list[pa.DataType]:
+    is_nested = pa.types.is_nested(kind)
+    return [kind.field(i).type for i in range(kind.num_fields)] if is_nested else []
+
+
+def _has(kind: pa.DataType, is_one: Callable[[pa.DataType], bool]) -> bool:
+    return is_one(kind) or any(_has(inner, is_one) for inner in _inner(kind))
+
+
+def _parsed(kind: pa.DataType, value: Any) -> Any:
+    """A value whose JSON, wherever its type has some, is objects, lists and texts."""
+    if _is_json(kind) and isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    if pa.types.is_struct(kind) and isinstance(value, dict):
+        return {inner.name: _parsed(inner.type, value.get(inner.name)) for inner in kind}
+    if _is_list(kind) and isinstance(value, list):
+        return [_parsed(kind.value_type, item) for item in value]
+    return value
 
 
 def _values(column: pa.ChunkedArray) -> Iterable[Any]:
@@ -292,11 +323,12 @@ def _values(column: pa.ChunkedArray) -> Iterable[Any]:
     if pa.types.is_dictionary(kind) and _is_text(kind):
         column = _looked_up(column)
     elif _is_text(kind) or pa.types.is_nested(kind):
-        if _has_indices(kind):
+        if _has(kind, pa.types.is_dictionary):
             column.validate(full=True)
         column = column.cast(_as_bytes(kind))
     column.validate(full=True)
-    return column.to_pylist()
+    values = column.to_pylist()
+    return [_parsed(kind, value) for value in values] if _has(kind, _is_json) else values
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
@@ -311,13 +343,6 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
         make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
         return make(kind.value_field.with_type(_as_bytes(kind.value_type)))
     return kind
-
-
-def _has_indices(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return True
-    inner = [kind.field(i).type for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
-    return any(map(_has_indices, inner))
 
 
 def _looked_up(column: pa.ChunkedArray) -> pa.ChunkedArray:
