@@ -113,6 +113,12 @@ def test_a_row_over_several_lines_that_is_lost_counts_all_of_them(tmp_path):
     assert corpus.problems[0].message.endswith("3 of 7 lines skipped; strict stops instead.")
 
 
+def test_a_header_alone_is_said_to_have_no_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\n")
+    with pytest.raises(CorpusError, match=r"has no documents: .* the file has no rows"):
+        read(tmp_path / "a.csv")
+
+
 def test_bytes_that_are_not_utf8_are_replaced_and_located_in_csv(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"text\ncaf\xe9\n")

@@ -58,6 +58,7 @@ def read_csv(
             rows = csv.reader(lines, strict=True)
         names: list[str] = []
         fields: tuple[str, ...] = ()
+        has_rows = False
         while True:
             number = lines.begin_row()
             place = f"line {number:,}"
@@ -68,6 +69,7 @@ def read_csv(
                 why = "a CR in a field" if "new-line" in str(error) else error
                 report.note("csv", f"{place} is not CSV that can be read ({why})")
                 lines.put_back()
+                has_rows = True
                 continue
             if values is None:
                 break
@@ -81,6 +83,7 @@ def read_csv(
                 if not fields:
                     raise wrong_field(report, f"{place} {no_field(there, text_field, 'column')}")
                 continue
+            has_rows = True
             if len(values) != len(names):
                 wanted = f"where the first row has {len(names):,}"
                 what = f"{place} has {len(values):,} field(s) {wanted}"
@@ -93,6 +96,8 @@ def read_csv(
                 yield Document(doc_id, text, str(file.path))
     if report.n_lines == 0:
         report.note("empty", "the file is empty")
+    elif not has_rows:
+        report.note("empty", "the file has no rows", then="Nothing is read of it")
 
 
 class _Lines(Iterator[str]):
