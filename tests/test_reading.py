@@ -480,8 +480,12 @@ def test_formats_not_read_are_reported_within_a_folder_and_refused_by_name(tmp_p
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.txt"]
     assert corpus.problem_counts == {"unsupported": 2}
-    with pytest.raises(CorpusError, match=r"\.zip is not read; .*\.jsonl.* Convert it"):
+    with pytest.raises(
+        CorpusError, match=r"\.zip is not read; .*\.jsonl.*\.zst and \.xz\. Unpack it"
+    ):
         read_corpus([tmp_path / "b.zip"])
+    with pytest.raises(CorpusError, match=r"\.arrow is not read; .* Convert it to JSONL"):
+        read_corpus([tmp_path / "c.arrow"])
 
 
 def test_a_folder_of_mixed_formats_is_read_in_one_order(tmp_path):

@@ -61,7 +61,8 @@ _READERS: dict[str, _Reader] = {
 _TEXT_READERS = (read_text, read_jsonl, read_json, read_csv)
 
 # Formats that hold many documents or are packed: as plain text they would match wrongly.
-_NOT_READ = (".arrow", ".feather", ".bz2", ".zip", ".tar", ".tgz", ".7z")
+_TABLES_NOT_READ = (".arrow", ".feather")
+_NOT_READ = (*_TABLES_NOT_READ, ".bz2", ".zip", ".tar", ".tgz", ".7z")
 
 _N_PROBLEMS_KEPT = 20
 
@@ -301,9 +302,11 @@ def _reader(file: SourceFile) -> _Reader:
 
 
 def _unsupported(file: SourceFile) -> str:
+    is_table = ending(file.path) in _TABLES_NOT_READ
+    advice = "Convert it to JSONL, one object a line" if is_table else "Unpack it"
     return (
-        f"{ending(file.path)} is not read; {' '.join(sorted(_READERS))} and other UTF-8 text are. "
-        "Convert it to JSONL, one object a line"
+        f"{ending(file.path)} is not read; {' '.join(sorted(_READERS))} and other UTF-8 text are, "
+        f"also as .gz, .zst and .xz. {advice}"
     )
 
 
