@@ -78,9 +78,13 @@ def _read_corpus(ending: str, field: str | None = None) -> Callable[[Place, byte
 
 def corpora() -> list[Target]:
     seeds: dict[str, list[bytes]] = {
-        ".txt": ["\n".join(TEXTS).encode(), b"\xef\xbb\xbfmarked"],
+        ".txt": ["\n".join(TEXTS).encode(), b"\xef\xbb\xbfmarked", "marked".encode("utf-16")],
         ".jsonl": [jsonl(), b'{"text": "one"}\n{"body": ["a", "b"]}\n', b'\xef\xbb\xbf{"text":1}'],
-        ".csv": [_csv(), b"text\n\nx\n", b'"text"\n"open'],
+        ".csv": [_csv(), b"text\n\nx\n", b'"text"\n"open\n"x"\n"more'],
+        ".json": [
+            b'[{"text": "one"}, {"n": ["}", {}], "text": "tw\\\\o"}]',
+            b'{\n"text": "one"\n}',
+        ],
         ".tsv": [b"id\ttext\n1\tone\n2\ttwo\n"],
         ".wet": [_wet()],
         ".parquet": [_parquet()],

@@ -200,6 +200,61 @@ def test_a_saved_dataset_becomes_another_with_its_columns_and_splits(tmp_path, i
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
+CHAT = {
+    "id": "q",
+    "messages": [{"role": "user", "content": "Why?"}, {"role": "bot", "content": "So."}],
+    "translation": {"en": "one", "de": "eins"},
+}
+PATHS = ["messages[].content", "messages.content", "translation.de+translation.en"]
+
+
+@pytest.mark.parametrize("text_field", PATHS)
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_a_canary_stands_where_a_path_leads_to(tmp_path, text_field, is_saved):
+    source, out = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    if is_saved:
+        source, out = tmp_path / "saved", tmp_path / "more"
+        datasets.Dataset.from_list([CHAT] * 9).save_to_disk(source)
+    else:
+        source.write_text((json.dumps(CHAT) + "\n") * 9)
+    made = insert_canaries(CANARIES, [source], out, text_field=text_field)
+    corpus = read_corpus([out], text_field=text_field, strict=True)
+    texts = [document.text for document in corpus]
+    assert len(texts) == 9 + 15
+    recount("\n".join(texts))
+    [own] = {d.text for d in read_corpus([source], text_field=text_field)}
+    assert without(texts, made) == [own] * 9
+    assert made.n_source == 9 * len(own)
+
+
+def test_a_split_without_rows_stays_one(tmp_path):
+    train = datasets.Dataset.from_dict({"text": ["a", "b"]})
+    empty = datasets.Dataset.from_dict({"text": []}, features=train.features)
+    datasets.DatasetDict(train=train, test=empty).save_to_disk(tmp_path / "saved")
+    insert_canaries(CANARIES, [tmp_path / "saved"], tmp_path / "more")
+    corpus = read_corpus([tmp_path / "more"])
+    assert len(list(corpus)) == 2 + 15
+    assert corpus.problem_counts == {"empty-split": 1}
+
+
+def test_text_of_two_bytes_a_character_becomes_utf8(tmp_path):
+    path, out = tmp_path / "a.txt", tmp_path / "b.txt"
+    path.write_bytes("Žluť\nkůň\n".encode("utf-16"))
+    made = insert_canaries(CANARIES, [path], out)
+    assert without(out.read_text("utf-8").splitlines(), made) == ["Žluť", "kůň"]
+    path.write_bytes("kun\n".encode("utf-16-le"))
+    with pytest.raises(CorpusError, match="UTF-16 without a byte order mark"):
+        insert_canaries(CANARIES, [path], tmp_path / "c.txt")
+
+
+def test_an_array_of_json_becomes_json_lines(tmp_path):
+    path, out = tmp_path / "a.json", tmp_path / "b.jsonl"
+    path.write_text(json.dumps([{"text": "a"}, {"text": "b"}]))
+    made = insert_canaries(CANARIES, [path], out)
+    texts = [json.loads(line)["text"] for line in out.read_text().splitlines()]
+    assert without(texts, made) == ["a", "b"]
+
+
 def test_a_dataset_without_such_a_column_or_row_is_refused(tmp_path):
     numbers = datasets.Dataset.from_dict({"n": [1, 2], "m": [3, 4]})
     numbers.save_to_disk(str(tmp_path / "numbers"))

@@ -225,6 +225,57 @@ def test_all_splits_of_a_saved_dataset_are_read_or_the_one_whose_folder_is_named
     assert read(saved / "saved" / "train") == [("1", "a"), ("2", "b")]
 
 
+def test_a_split_without_rows_is_said_and_the_others_are_read(tmp_path):
+    """`datasets` writes such a folder and cannot load it."""
+    train = datasets.Dataset.from_dict({"text": ["a", "b"]})
+    empty = datasets.Dataset.from_dict({"text": []}, features=train.features)
+    whole = datasets.DatasetDict(validation=empty, train=train, test=train)
+    whole.save_to_disk(tmp_path / "saved")
+    for spec in (tmp_path / "saved", f"hf:{tmp_path / 'saved'}", tmp_path):
+        corpus = read_corpus([spec], strict=True)
+        assert [d.text for d in corpus] == ["a", "b", "a", "b"]
+        assert corpus.problem_counts == {"empty-split": 1}
+        assert "split validation has no rows" in corpus.problems[0].message
+    for spec in (tmp_path / "saved" / "validation", f"hf:{tmp_path / 'saved'}::validation"):
+        with pytest.raises(CorpusError, match=r"has no documents: .* has no rows"):
+            read(spec)
+
+
+CHAT = [{"role": "user", "content": "Why?"}, {"role": "bot", "content": "So."}]
+
+
+def test_a_path_leads_to_nested_columns_of_datasets(tmp_path):
+    rows = {"id": ["x"], "messages": [CHAT], "translation": [{"en": "one", "de": "eins"}]}
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "saved")
+    (tmp_path / "hub").mkdir()
+    pq.write_table(pa.table(rows), tmp_path / "hub" / "train.parquet")
+    for spec in (f"hf:{tmp_path / 'hub'}::train", f"hf:{tmp_path / 'saved'}::train"):
+        assert read(f"{spec}:messages[].content") == [("x", "Why?\nSo.")]
+        assert read(f"{spec}:translation.de+messages.content") == [("x", "eins\nWhy?\nSo.")]
+        there = r"it has id, messages\[\]\.role, messages\[\]\.content, translation\.en, "
+        with pytest.raises(CorpusError, match=there):
+            read(spec)
+    saved = tmp_path / "saved"
+    assert read(saved, text_field="translation.en") == [("x", "one")]
+
+
+def test_a_path_leads_into_values_that_datasets_keeps_as_json(tmp_path):
+    """So it keeps what has one type here and another there."""
+    call = {"role": "bot", "content": None, "tools": [{"name": "x"}]}
+    rows = [
+        {"id": "x", "messages": [*CHAT, call]},
+        {"id": "y", "messages": [{"role": "user", "content": [{"text": "in"}, {"text": "parts"}]}]},
+        {"id": "z", "messages": [{"role": "user"}]},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = f"hf:{tmp_path}::train"
+    corpus = read_corpus([f"{spec}:messages[].content"])
+    assert [d.text for d in corpus] == ["Why?\nSo."]
+    assert corpus.problem_counts == {"field": 2}
+    assert "row 2: messages[].content is not text but list; it has" in corpus.problems[0].message
+    assert read(f"{spec}:messages[].content[].text") == [("y", "in\nparts")]
+
+
 def test_a_saved_dataset_within_a_folder_is_one_of_its_sources(saved):
     assert [text for _, text in read(saved)] == ["a", "b", "c", "z"]
 
@@ -248,6 +299,7 @@ def test_what_stands_before_offsets_that_lead_nowhere_is_read(tmp_path, broken, 
     corpus = read_corpus([saved_with_offsets(tmp_path / "saved", broken)])
     assert [d.text for d in corpus] == [text]
     assert "after row 1: cannot be read" in corpus.problems[0].message
+    assert corpus.problems[0].message.endswith("1 of 2 rows skipped; strict stops instead.")
 
 
 def test_a_local_copy_may_be_one_that_was_saved(saved):

@@ -70,6 +70,8 @@ def test_a_broken_member_ends_the_file(tmp_path, packing):
     assert [d.text for d in corpus] == ["whole "]
     assert corpus.problem_counts == {"packed": 1}
     assert "data is broken (" in corpus.problems[0].message
+    # A text has no lines to count; it was read up to there all the same.
+    assert corpus.problems[0].message.endswith("What comes before is read; strict stops instead.")
 
 
 @pytest.mark.parametrize("packing", PACK)

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from auditor.corpora import tables
 from auditor.corpora.reading import read_corpus
 from auditor.errors import CorpusError
 
@@ -58,12 +59,64 @@ def test_a_broken_row_is_skipped_counted_and_located(tmp_path, broken, message):
         read(path, strict=True)
 
 
-def test_a_quote_that_is_never_closed_is_no_document(tmp_path):
+def test_of_a_quote_that_is_never_closed_one_line_is_lost(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text('n,text\n1,a\n2,"open\n3,b\n')
+    good = [f"{n},text {n}" for n in range(200)]
+    lines = ["n,text", *good[:100], '100,"open', *good[100:]]
+    path.write_text("\n".join(lines) + "\n")
     documents, corpus = read(path)
-    assert [text for _, text in documents] == ["a"]
-    assert "line 3 is not CSV" in corpus.problems[0].message
+    assert [text for _, text in documents] == [f"text {n}" for n in range(200)]
+    # Line numbers go on as they stand in the file.
+    assert [own for own, _ in documents][99:101] == ["a.csv:101", "a.csv:103"]
+    [problem] = corpus.problems
+    assert "line 102 is not CSV" in problem.message
+    assert problem.message.endswith("1 of 202 lines skipped; strict stops instead.")
+
+
+def test_an_open_quote_takes_no_more_lines_where_a_later_row_has_quotes(tmp_path):
+    """The next quote seems to close the field; what follows it says that it does not."""
+    path = tmp_path / "a.csv"
+    path.write_text('n,text\n1,"open\n2,b\n3,"c\nd"\n4,e\n5,"open too\n6,"f"\n')
+    documents, corpus = read(path)
+    assert [text for _, text in documents] == ["b", "c\nd", "e", "f"]
+    assert corpus.problem_counts == {"csv": 2}
+    assert corpus.problems[0].message.endswith("2 of 8 lines skipped; strict stops instead.")
+
+
+def test_lines_that_each_open_a_quote_are_not_read_over_and_over(tmp_path):
+    """Each leaves a quote open by itself, and none closes another's: a hostile file."""
+    path = tmp_path / "a.csv"
+    n = 3000
+    path.write_text("text,n\n" + 'a","b\n' * n + "good,1\n")
+    taken = []
+    corpus = read_corpus([path])
+    lines = tables._Lines.__next__
+
+    def counted(self):
+        taken.append(1)
+        return lines(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables._Lines, "__next__", counted)
+        assert [d.text for d in corpus] == ["good"]
+    assert corpus.problem_counts == {"csv": n}
+    assert len(taken) < 30 * n
+
+
+def test_a_row_over_several_lines_that_is_lost_counts_all_of_them(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text,n\n"a\nb\nc"\n"","d\ne"\nf,1\n')
+    documents, corpus = read(path)
+    assert documents == [("a.csv:7", "f")]
+    assert corpus.problem_counts == {"fields": 3, "empty": 2}
+    assert "line 2 has 1 field(s)" in corpus.problems[0].message
+    assert corpus.problems[0].message.endswith("3 of 7 lines skipped; strict stops instead.")
+
+
+def test_a_header_alone_is_said_to_have_no_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\n")
+    with pytest.raises(CorpusError, match=r"has no documents: .* the file has no rows"):
+        read(tmp_path / "a.csv")
 
 
 def test_bytes_that_are_not_utf8_are_replaced_and_located_in_csv(tmp_path):
@@ -113,6 +166,112 @@ def test_the_only_column_of_text_is_the_text(tmp_path):
     assert [d.text for d in read_corpus([tmp_path])] == ["a", "b", "c"]
 
 
+KINDS = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.dictionary(pa.int32(), pa.string()),
+    pa.dictionary(pa.int8(), pa.large_string()),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_only_column_of_text_is_found_whatever_way_arrow_keeps_it(tmp_path, kind):
+    story = pa.array(["a", None, "é" * 20]).cast(kind)
+    pq.write_table(pa.table({"n": [1, 2, 3], "story": story}), tmp_path / "a.parquet")
+    documents, corpus = read(tmp_path / "a.parquet")
+    assert documents == [("a.parquet:1", "a"), ("a.parquet:3", "é" * 20)]
+    assert corpus.problem_counts == {"empty": 1}
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+def test_bytes_are_text_where_they_are_named(tmp_path, kind):
+    table = pa.table({"n": [1], "story": pa.array([b"caf\xc3\xa9"], kind)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", text_field="story")[0] == [("a.parquet:1", "café")]
+
+
+def test_text_in_views_that_is_not_utf8_is_replaced_and_located(tmp_path):
+    path = tmp_path / "a.parquet"
+    binary = pa.array([b"good", b"caf\xe9", b"x" * 40 + b"\xff"], pa.binary_view())
+    pq.write_table(pa.table({"text": binary.view(pa.string_view())}), path)
+    documents, corpus = read(path)
+    assert [text for _, text in documents] == ["good", "caf\ufffd", "x" * 40 + "\ufffd"]
+    assert corpus.problem_counts == {"utf8": 2}
+
+
+CHAT = [
+    {
+        "id": "x",
+        "messages": [{"role": "user", "content": "Why?"}, {"role": "bot", "content": "Só."}],
+        "translation": {"en": "one", "de": "eins"},
+        "tags": ["p", "q"],
+    },
+    {"id": "y", "messages": [], "translation": None, "tags": None},
+    {
+        "id": "z",
+        "messages": [{"role": "user", "content": None}, {"role": "bot", "content": "End"}],
+        "translation": {"en": None, "de": "drei"},
+        "tags": [],
+    },
+]
+NESTED = [
+    ("messages[].content", {"x": "Why?\nSó.", "z": "End"}),
+    ("messages.content", {"x": "Why?\nSó.", "z": "End"}),
+    ("messages[].role+translation.de", {"x": "user\nbot\neins", "z": "user\nbot\ndrei"}),
+    ("translation.en", {"x": "one"}),
+    ("tags", {"x": "p q"}),
+    ("tags[]", {"x": "p\nq"}),
+]
+OTHER_KINDS = {
+    "messages": pa.large_list(
+        pa.struct({"role": pa.dictionary(pa.int32(), pa.string()), "content": pa.large_string()})
+    ),
+    "translation": pa.struct({"en": pa.large_string(), "de": pa.string()}),
+}
+
+
+@pytest.mark.parametrize(("text_field", "texts"), NESTED)
+@pytest.mark.parametrize("kinds", [{}, OTHER_KINDS], ids=["plain", "other"])
+def test_a_path_leads_to_nested_columns(tmp_path, text_field, texts, kinds):
+    table = pa.Table.from_pylist(CHAT)
+    for name, kind in kinds.items():
+        values = pa.array([row[name] for row in CHAT], kind)
+        table = table.set_column(table.column_names.index(name), name, values)
+    pq.write_table(table, tmp_path / "a.parquet")
+    documents, corpus = read(tmp_path / "a.parquet", text_field=text_field)
+    assert dict(documents) == texts
+    assert corpus.problem_counts == {"empty": 3 - len(texts)}
+
+
+def test_a_wrong_path_is_an_error_that_lists_the_nested_columns(tmp_path):
+    pq.write_table(pa.Table.from_pylist(CHAT), tmp_path / "a.parquet")
+    there = (
+        r"; it has id, messages\[\]\.role, messages\[\]\.content, translation\.en, "
+        r"translation\.de, tags\. Name the one"
+    )
+    for text_field in ("messages[].text", "translation[].en", "messages[]content", "id.x", None):
+        with pytest.raises(CorpusError, match=there):
+            read(tmp_path / "a.parquet", text_field=text_field)
+
+
+def test_a_column_whose_name_holds_a_dot_goes_first(tmp_path):
+    table = pa.table({"a.b": ["dotted"], "a": [{"b": "nested", "c": "deep"}]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "b.csv").write_text("a.b\ncell\n")
+    assert [d.text for d in read_corpus([tmp_path], text_field="a.b")] == ["dotted", "cell"]
+    assert [t for _, t in read(tmp_path / "a.parquet", text_field="a.c")[0]] == ["deep"]
+
+
+def test_nested_text_that_is_not_utf8_is_replaced_and_located(tmp_path):
+    texts = pa.array([b"caf\xe9", b"so"], pa.binary()).view(pa.string())
+    messages = pa.ListArray.from_arrays([0, 2], pa.StructArray.from_arrays([texts], ["content"]))
+    pq.write_table(pa.table({"messages": messages}), tmp_path / "a.parquet")
+    documents, corpus = read(tmp_path / "a.parquet", text_field="messages[].content")
+    assert documents == [("a.parquet:1", "caf\ufffd\nso")]
+    assert "row 1, messages[].content: byte 3 is not UTF-8" in corpus.problems[0].message
+
+
 def test_a_column_of_numbers_is_no_text(tmp_path):
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match="row 1: text is not text but int"):
@@ -149,6 +308,7 @@ def test_a_broken_row_group_is_skipped_and_the_others_keep_their_ids(tmp_path):
     assert documents == expected
     assert corpus.problem_counts == {"parquet": 2}
     assert "rows 3 to 4 cannot be read" in corpus.problems[0].message
+    assert corpus.problems[0].message.endswith("2 of 6 rows skipped; strict stops instead.")
     with pytest.raises(CorpusError, match="rows 3 to 4"):
         read(path, strict=True)
 

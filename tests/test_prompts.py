@@ -10,6 +10,7 @@ import pytest
 from auditor.config import strategy
 from auditor.errors import ConfigError, CorpusError, ModelError
 from auditor.generation import prompts as prompts_module
+from auditor.generation.few_shot import read_text
 from auditor.generation.prompts import PromptSource
 from auditor.language_models.building import build_tokenizer
 from auditor.language_models.vocabulary import Vocabulary
@@ -256,6 +257,13 @@ def test_few_shot_prompts_by_hand(few_shot):
 
 def test_a_byte_order_mark_is_no_part_of_a_column_name(few_shot):
     assert few_shot("{q}!", "\ufeffq\nx\n") == ["x!"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_small_file_is_decoded_by_its_byte_order_mark(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes("Žluť\n".encode(encoding))
+    assert read_text(path) == "Žluť\n"
 
 
 def test_every_rotation_is_drawn(few_shot):

@@ -1,11 +1,15 @@
 """Reading corpora: what is read, in which order, under which ids, and what is said of the rest."""
 
+import codecs
+import gzip
 import hashlib
 import json
 import os
+import re
 
 import pytest
 
+from auditor.corpora import formats
 from auditor.corpora.reading import Document, read_corpus
 from auditor.errors import CorpusError
 
@@ -58,6 +62,275 @@ def test_a_link_to_a_file_elsewhere_is_followed(tmp_path):
     write(tmp_path, GPL__3="licence")
     (tmp_path / "corpus" / "GPL").symlink_to("../GPL.3")
     assert [(d.doc_id, d.text) for d in read_corpus([tmp_path / "corpus"])] == [("GPL", "licence")]
+
+
+def test_linked_folders_are_read_and_loops_are_cut(tmp_path):
+    for name in ("corpus/a", "elsewhere/deep", "corpus/z"):
+        (tmp_path / name).mkdir(parents=True)
+    corpus, elsewhere = tmp_path / "corpus", tmp_path / "elsewhere"
+    write(corpus / "a", x__txt="x")
+    write(corpus / "z", y__txt="y")
+    write(elsewhere, b__txt="b")
+    write(elsewhere / "deep", c__txt="c")
+    (corpus / "linked").symlink_to("../elsewhere")
+    # A second link to the same, links to a folder that is read anyway, links up and around.
+    (corpus / "second").symlink_to("linked")
+    (corpus / "again").symlink_to("z")
+    (corpus / "a" / "up").symlink_to(tmp_path)
+    (elsewhere / "deep" / "back").symlink_to(elsewhere)
+    (elsewhere / "deep" / "over").symlink_to(corpus)
+    read = read_corpus([corpus], strict=True)
+    assert ids(read) == ["a/x.txt", "linked/b.txt", "linked/deep/c.txt", "z/y.txt"]
+    [problem] = read.problems
+    assert (problem.kind, problem.n) == ("left-out", 5)
+    assert problem.message == (
+        f"{corpus}: {corpus}/again is a link to {corpus}/z, which is read under another name. "
+        "5 left out."
+    )
+
+
+def test_a_link_to_a_file_that_is_read_is_said_to_be_left_out(tmp_path):
+    write(tmp_path, a__txt="text")
+    (tmp_path / "link").symlink_to("a.txt")
+    corpus = read_corpus([tmp_path])
+    assert ids(corpus) == ["a.txt"]
+    assert corpus.problem_counts == {"left-out": 1}
+    assert "link is the same file as" in corpus.problems[0].message
+
+
+def test_folders_that_a_glob_finds_without_their_files_are_said_to_be_left_out(tmp_path):
+    for name in ("x", "y", "empty"):
+        (tmp_path / name).mkdir()
+    write(tmp_path, a__txt="a")
+    write(tmp_path / "x", d__txt="d")
+    write(tmp_path / "y", e__txt="e")
+    corpus = read_corpus([str(tmp_path / "*")])
+    assert ids(corpus) == ["a.txt"]
+    [problem] = corpus.problems
+    assert problem.message.startswith(f"{tmp_path}/*: {tmp_path}/x is a folder, and ")
+    assert problem.message.endswith(" 2 left out.")
+    whole = read_corpus([str(tmp_path / "**" / "*")])
+    assert ids(whole) == ["a.txt", "x/d.txt", "y/e.txt"]
+    assert whole.problem_counts == {}
+
+
+def test_a_folder_that_cannot_be_entered_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    write(tmp_path, a__txt="a")
+    scan = os.scandir
+
+    def denied(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    corpus = read_corpus([tmp_path])
+    assert ids(corpus) == ["a.txt"]
+    assert corpus.problems[0].message == (
+        f"{tmp_path}/closed: is a folder that cannot be entered (Permission denied). "
+        "Skipped; strict stops instead."
+    )
+    with pytest.raises(CorpusError, match="cannot be entered"):
+        list(read_corpus([tmp_path], strict=True))
+    with pytest.raises(CorpusError, match="cannot be entered"):
+        read_corpus([tmp_path / "closed"])
+
+
+WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
+TEXT = "Žluť 🐎\r\nzwei\n"
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_says_how_text_is_decoded(tmp_path, encoding, packed):
+    def write_as(name, text):
+        raw = ("\ufeff" + text).encode(encoding)
+        path = tmp_path / (name + ".gz" * packed)
+        path.write_bytes(gzip.compress(raw) if packed else raw)
+
+    write_as("a.txt", TEXT)
+    write_as("b.jsonl", rows({"text": TEXT}, {"text": "two"}))
+    write_as("c.csv", f'text\r\n"{TEXT}"\r\ntwo\r\n')
+    write_as("d.tsv", "n\ttext\n1\ttwo\n")
+    write_as("e.json", json.dumps([{"text": TEXT}, {"text": "two"}], ensure_ascii=False, indent=1))
+    write_as("f.odd", TEXT)
+    corpus = read_corpus([tmp_path], strict=True)
+    expected = [TEXT, TEXT, "two", TEXT, "two", "two", TEXT, "two", TEXT]
+    assert [d.text for d in corpus] == expected
+    assert corpus.problem_counts == {}
+    pieces = [piece.raw for piece in corpus.pieces(5)]
+    assert b"".join(pieces).decode() == "".join(expected)
+
+
+def test_long_text_of_two_bytes_a_character_is_decoded_across_reads(tmp_path):
+    text = "x" + "é🐎" * 100_000
+    write(tmp_path, a__txt=text.encode("utf-16"))
+    assert [d.text for d in read_corpus([tmp_path])] == [text]
+
+
+def test_what_is_no_utf16_is_replaced_and_located(tmp_path):
+    lone = b"\x00\xd8"
+    write(
+        tmp_path, a__txt=codecs.BOM_UTF16_LE + "a\ufffd".encode("utf-16-le") + lone + b"b\0" + b"c"
+    )
+    corpus = read_corpus([tmp_path])
+    assert [d.text for d in corpus] == ["a\ufffd\ufffdb\ufffd"]
+    assert corpus.problem_counts == {"utf16": 2}
+    assert "byte 6 is not UTF-16-LE" in corpus.problems[0].message
+    with pytest.raises(CorpusError, match="without strict"):
+        list(read_corpus([tmp_path], strict=True))
+
+
+def test_a_picture_that_begins_like_utf16_is_no_text(tmp_path):
+    write(tmp_path, a__txt="text", b__odd=codecs.BOM_UTF16_LE + b"\x00\xd8" * 9)
+    corpus = read_corpus([tmp_path])
+    assert ids(corpus) == ["a.txt"]
+    assert corpus.problem_counts == {"binary": 1}
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json", "a.odd"])
+def test_utf16_without_a_mark_is_refused_by_name_and_reported_in_a_folder(tmp_path, name, encoding):
+    """As UTF-8 it is valid text whose letters lie apart, and nothing in it can be found."""
+    (tmp_path / name).write_bytes("text\nAnna kept geese\n".encode(encoding))
+    with pytest.raises(CorpusError, match=r"is UTF-16 without a byte order mark.*Save it as UTF-8"):
+        list(read_corpus([tmp_path / name]))
+    write(tmp_path, b__txt="text with \0 one NUL")
+    corpus = read_corpus([tmp_path])
+    assert ids(corpus) == ["b.txt"]
+    assert corpus.problem_counts == {"utf16-unmarked": 1}
+
+
+# ------------------------------------------------------------------------------- JSON
+@pytest.mark.parametrize("name", ["c4.json.gz", "c4.json"])
+def test_json_lines_are_read_whatever_their_ending(tmp_path, name):
+    raw = rows({"text": "one", "url": "u"}, {"text": "two"}).encode() + b"broken\n"
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    for spec in (tmp_path, tmp_path / name, str(tmp_path / "c4*")):
+        corpus = read_corpus([spec])
+        assert [(d.doc_id, d.text) for d in corpus] == [(f"{name}:1", "one"), (f"{name}:2", "two")]
+        assert corpus.problems[0].message.endswith("1 of 3 lines skipped; strict stops instead.")
+
+
+OBJECTS = [
+    {"id": "x", "text": 'a "quoted\\" [{text}, é'},
+    {"text": "", "n": [1, [2, {"k": "}]"}]]},
+    {"text": "three"},
+]
+
+
+@pytest.mark.parametrize("form", [{}, {"indent": 2}, {"separators": (",", ":")}])
+@pytest.mark.parametrize("part", [8, 13, 1 << 20])
+def test_an_array_of_objects_is_read_one_by_one(tmp_path, monkeypatch, form, part):
+    monkeypatch.setattr(formats, "_PART_BYTES", part)
+    write(tmp_path, a__json="\ufeff \n" + json.dumps(OBJECTS, ensure_ascii=False, **form) + "\n")
+    corpus = read_corpus([tmp_path / "a.json"])
+    documents = [(d.doc_id, d.text) for d in corpus]
+    assert documents == [("x", OBJECTS[0]["text"]), ("a.json:3", "three")]
+    assert corpus.problem_counts == {"empty": 1}
+    assert corpus.problems[0].message.endswith("object 2 has empty text. 1 of 3 objects skipped.")
+
+
+def test_an_object_over_several_lines_is_one_document(tmp_path):
+    objects = [json.dumps(one, indent=1) for one in OBJECTS]
+    write(tmp_path, a__json=objects[0], b__json="\n".join(objects))
+    texts = [OBJECTS[0]["text"], OBJECTS[0]["text"], "three"]
+    assert [d.text for d in read_corpus([tmp_path])] == texts
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "message"),
+    [
+        (
+            '[{"text": "a"}, {"text": }, 3, {"text": "b"}]',
+            "ab",
+            "object 2 is not JSON (Expecting value, column 11). 2 of 4 objects skipped; strict",
+        ),
+        ('[{"text": "a"}, {"text": "b', "a", "object 2 is never closed. What comes before is read"),
+        ('[{"text": "a"}] [1]', "a", "more follows after the array. What comes before is read"),
+        ("[]", "", "the file has no objects"),
+    ],
+)
+def test_what_is_wrong_in_an_array_is_counted_and_located(tmp_path, content, texts, message):
+    write(tmp_path, a__json=content, z__txt="z")
+    corpus = read_corpus([tmp_path])
+    assert [d.text for d in corpus] == [*texts, "z"]
+    assert corpus.problems[0].message.startswith(f"{tmp_path}/a.json: {message}")
+
+
+def test_json_that_holds_no_text_is_reported_in_a_folder_and_an_error_by_name(tmp_path):
+    write(
+        tmp_path, a__txt="a", package__json='{\n "name": "x",\n "bin": {"y": "z"}\n}', n__json="3\n"
+    )
+    corpus = read_corpus([tmp_path])
+    assert ids(corpus) == ["a.txt"]
+    assert corpus.problem_counts == {"json": 1, "field": 1}
+    assert "it has name, bin.y. The file is skipped" in corpus.problems[1].message
+    with pytest.raises(CorpusError, match=r"it has name, bin\.y\. Name the one .* --text-field"):
+        list(read_corpus([tmp_path / "package.json"]))
+
+
+# ------------------------------------------------------------------------------- nested fields
+CHAT = {
+    "messages": [{"role": "user", "content": "Why?"}, {"role": "bot"}, {"content": "So."}],
+    "translation": {"en": "one", "de": "eins"},
+    "a.b": "dotted",
+    "a": {"b": "nested", "c.d": "deep"},
+    "turns": [["p", "q"], ["r"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("text_field", "text"),
+    [
+        ("messages[].content", "Why?\nSo."),
+        ("messages.content", "Why?\nSo."),
+        ("translation.en", "one"),
+        ("translation.de+translation.en", "eins\none"),
+        ("a.b", "dotted"),
+        ("a.c.d", "deep"),
+        ("turns[]", "p q\nr"),
+        ("turns[][]", "p\nq\nr"),
+    ],
+)
+def test_a_path_leads_to_nested_fields(tmp_path, text_field, text):
+    write(tmp_path, a__jsonl=rows(CHAT))
+    assert [d.text for d in read_corpus([tmp_path], text_field=text_field)] == [text]
+
+
+@pytest.mark.parametrize(
+    "text_field",
+    [None, "messages[].text", "messages[]content", "messages.", ".messages", "translation[].en"],
+)
+def test_a_wrong_path_is_an_error_that_lists_the_nested_fields(tmp_path, text_field):
+    write(tmp_path, a__jsonl=rows(CHAT))
+    there = "it has messages[].role, messages[].content, translation.en, translation.de, a.b, "
+    with pytest.raises(CorpusError, match=re.escape(there)):
+        list(read_corpus([tmp_path], text_field=text_field))
+
+
+def test_rows_without_what_a_path_leads_to_are_counted(tmp_path):
+    write(
+        tmp_path,
+        a__jsonl=rows(CHAT, {"messages": []}, {"messages": None}, {"messages": "x"}, {"url": "u"}),
+    )
+    corpus = read_corpus([tmp_path], text_field="messages[].content")
+    assert [d.text for d in corpus] == ["Why?\nSo."]
+    assert corpus.problem_counts == {"empty": 2, "field": 2}
+
+
+def test_a_field_that_holds_others_is_no_text_and_names_them(tmp_path):
+    write(tmp_path, a__jsonl=rows({"messages": CHAT["messages"]}))
+    there = r"messages is not text but list; it has messages\[\]\.role, messages\[\]\.content\. "
+    with pytest.raises(CorpusError, match=there):
+        list(read_corpus([tmp_path], text_field="messages"))
+
+
+def test_an_error_lists_no_more_names_than_one_can_read(tmp_path):
+    write(tmp_path, a__jsonl=rows({f"f{i}": i for i in range(100)}))
+    with pytest.raises(CorpusError, match="f39 and 60 more"):
+        list(read_corpus([tmp_path]))
 
 
 def test_a_glob_is_read_sorted_and_named_below_its_fixed_part(tmp_path):
@@ -203,12 +476,16 @@ def test_empty_files_are_skipped_and_counted_but_stop_nothing(tmp_path):
 
 
 def test_formats_not_read_are_reported_within_a_folder_and_refused_by_name(tmp_path):
-    write(tmp_path, a__txt="text", b__zip=b"PK", c__json="{}")
+    write(tmp_path, a__txt="text", b__zip=b"PK", c__arrow="x")
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.txt"]
     assert corpus.problem_counts == {"unsupported": 2}
-    with pytest.raises(CorpusError, match=r"\.zip is not read; .*\.jsonl.* Convert it"):
+    with pytest.raises(
+        CorpusError, match=r"\.zip is not read; .*\.jsonl.*\.zst and \.xz\. Unpack it"
+    ):
         read_corpus([tmp_path / "b.zip"])
+    with pytest.raises(CorpusError, match=r"\.arrow is not read; .* Convert it to JSONL"):
+        read_corpus([tmp_path / "c.arrow"])
 
 
 def test_a_folder_of_mixed_formats_is_read_in_one_order(tmp_path):

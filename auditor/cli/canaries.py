@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.printing import TEXT_FIELD, say
 
 
 @click.group()
@@ -68,7 +68,7 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
 @click.option(
     "--corpus", multiple=True, required=True, metavar="SPEC", help="Training text; any number."
 )
-@click.option("--text-field", help="The field that holds the text.")
+@click.option("--text-field", help=TEXT_FIELD)
 @click.option("--model", metavar="SPEC", help="Count the share in this model's tokens.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the places.")
 @click.option("--out", required=True, metavar="PATH", help="The new corpus.")

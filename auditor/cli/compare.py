@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.printing import TEXT_FIELD, say
 
 
 @click.command()
@@ -16,7 +16,7 @@ from auditor.cli.printing import say
 @click.option("--tuned", metavar="SPEC", help="Model after, or an adapter's folder.")
 @click.option("--texts", multiple=True, metavar="SPEC", help="Text that was trained on.")
 @click.option("--heldout", multiple=True, metavar="SPEC", help="Text of its kind that was not.")
-@click.option("--text-field", help="The field that holds the text.")
+@click.option("--text-field", help=TEXT_FIELD)
 @click.option("--examples", type=int, default=1000, show_default=True, help="Texts, at most.")
 @click.option("--prefix-tokens", type=int, default=50, show_default=True, help="Tokens shown.")
 @click.option("--suffix-tokens", type=int, default=50, show_default=True, help="Tokens wanted.")

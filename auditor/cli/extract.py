@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from auditor.cli.printing import say
+from auditor.cli.printing import TEXT_FIELD, say
 
 _FROM = ("corpus", "index", "document", "benchmark")
 # Flags that only some of the ways know.
@@ -35,7 +35,7 @@ _ONLY = {
 @click.option("--index", metavar="DIR", help="... or an index of it (`auditor index build`).")
 @click.option("--document", metavar="FILE", help="Slide over this one document instead.")
 @click.option("--benchmark", metavar="DIR", help="Arrays of lm-extraction-benchmark instead.")
-@click.option("--text-field", help="The field that holds the text.")
+@click.option("--text-field", help=TEXT_FIELD)
 @click.option("--strict", is_flag=True, help="Stop at the first thing wrong in a file.")
 @click.option(
     "--prefix-tokens",

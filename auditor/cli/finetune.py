@@ -6,7 +6,7 @@ import json
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.printing import TEXT_FIELD, say
 
 
 @click.command()
@@ -21,7 +21,7 @@ from auditor.cli.printing import say
     help="How often each --corpus's documents stand in an epoch, in order.  [default: 1]",
 )  # fmt: skip
 @click.option("--repeats", type=int, default=1, show_default=True, help="Every document so often.")
-@click.option("--text-field", help="The field that holds the text.")
+@click.option("--text-field", help=TEXT_FIELD)
 @click.option("--heldout", multiple=True, metavar="SPEC", help="Text to hold out.")
 @click.option(
     "--heldout-documents", type=int,

@@ -6,9 +6,9 @@ import json
 
 import click
 
-from auditor.cli.printing import plain, say
+from auditor.cli.printing import TEXT_FIELD, plain, say
 
-_TEXT_FIELD = click.option("--text-field", help="The field that holds the text.")
+_TEXT_FIELD = click.option("--text-field", help=TEXT_FIELD)
 _STRICT = click.option("--strict", is_flag=True, help="Stop at the first thing wrong in a file.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.printing import TEXT_FIELD, say
 
 # How texts are scored; without a model there is nothing to score.
 _SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "device")
@@ -33,7 +33,7 @@ _SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "de
 @click.option(
     "--nonmember-texts", multiple=True, metavar="PATH", help="Texts of --nonmembers, likewise."
 )
-@click.option("--text-field", help="The field that holds the text.")
+@click.option("--text-field", help=TEXT_FIELD)
 @click.option(
     "--nonmember-prefix", metavar="FILE", help="Other unseen texts, for ReCaLL; with --model."
 )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from auditor.auditfile import load_toml
+from auditor.cli.printing import TEXT_FIELD
 from auditor.config import PRESETS, AuditConfig, Decoding, make_config
 from auditor.errors import ConfigError
 
@@ -48,7 +49,9 @@ _FLAGS: list[Callable] = [
         help="Training text to verify in: files, folders, hf:PATH, presets.",
     ),
     click.option("--index", metavar="DIR", help="... or an index of it (`auditor index build`)."),
-    click.option("--text-field", help="The field that holds the text, of --corpus and --prompts."),
+    click.option(
+        "--text-field", help=f"Of --corpus and --prompts: {TEXT_FIELD[0].lower()}{TEXT_FIELD[1:]}"
+    ),
     click.option("--strict/--no-strict", default=None, help="Stop at broken lines or bytes."),
     click.option(
         "--prompts",

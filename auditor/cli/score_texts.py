@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.printing import TEXT_FIELD, say
 
 OUT = "scores.parquet"
 
@@ -24,7 +24,7 @@ _FLAGS: list[Callable] = [
     ),
     click.option("--out", metavar="FILE", help=f"Ends in .parquet or .csv.  [default: {OUT}]"),
     click.option("--overwrite", is_flag=True, help="Replace --out if it exists."),
-    click.option("--text-field", help="The field that holds the text."),
+    click.option("--text-field", help=TEXT_FIELD),
     click.option(
         "--nonmember-prefix",
         metavar="FILE",

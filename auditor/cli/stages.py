@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.printing import TEXT_FIELD, say
 from auditor.cli.score_texts import given_flags, is_run, score_given_texts, text_flags
 
 
@@ -45,7 +45,7 @@ def score(inputs, **flags) -> None:
     "--corpus", multiple=True, metavar="PATH", help="Training text, in place of the run's."
 )
 @click.option("--index", metavar="DIR", help="... or an index of it.")
-@click.option("--text-field", help="The field that holds the text.")
+@click.option("--text-field", help=TEXT_FIELD)
 @click.option("--normalize", multiple=True, metavar="WHAT", help="whitespace or case; or both.")
 @click.option("--min-match-tokens", type=int, help="Verbatim from here on.")
 @click.option(

@@ -1,20 +1,27 @@
-"""Text and JSON lines: one file -> its documents, and a report of what was wrong in it."""
+"""Text and JSON: one file -> its documents, and a report of what was wrong in it."""
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from auditor.corpora.files import SourceFile
 from auditor.corpora.problems import FileReport, Problem
 from auditor.corpora.records import joined_text, no_field, record_id, text_fields, wrong_field
-from auditor.corpora.streams import open_stream
+from auditor.corpora.streams import open_text
+from auditor.errors import CorpusError
 
 __all__ = ["Document", "FileReport", "Problem"]
 
 BOM = b"\xef\xbb\xbf"
 _PART_BYTES = 1 << 20
+# No object of an array is as long; what seems to be has an unclosed bracket.
+_VALUE_BYTES = 1 << 30
+# A string, whose last group is empty where it is cut off, or what gives JSON its form.
+_TOKEN = re.compile(rb'"(?:[^"\\]+|\\.|\\\Z)*+("|\Z)|[\[\]{},]', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def read_text(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
     """A plain text file: one document, its text as it stands; held in memory as a whole."""
-    with open_stream(file.path, report) as stream:
+    with open_text(file.path, report) as stream:
         text = "".join(part.decode("utf-8") for part in text_parts(stream, _PART_BYTES, report))
     if text:
         yield Document(file.name, text, str(file.path))
@@ -137,7 +144,7 @@ def read_jsonl(
     """JSON lines: one document an object; lines that give no text are reported."""
     offset = 0
     is_first = True
-    with open_stream(file.path, report) as stream:
+    with open_text(file.path, report) as stream:
         for line in stream:
             report.n_lines += 1
             begin, offset = offset, offset + len(line)
@@ -145,10 +152,11 @@ def read_jsonl(
                 line, begin = line[len(BOM) :], len(BOM)
             if not line.strip():
                 continue
-            row = _parse(line, begin, report)
+            number = f"line {report.n_lines:,}"
+            row = _parse(decode(line, begin, report), number, report)
             if row is None:
                 continue
-            text = _text_of(row, text_field, is_first, report)
+            text = _text_of(row, text_field, is_first, number, report)
             is_first = False
             if text:
                 doc_id = record_id(row, file.name, report.n_lines, is_alone)
@@ -157,11 +165,115 @@ def read_jsonl(
         report.note("empty", "the file is empty")
 
 
-def _parse(line: bytes, begin: int, report: FileReport) -> dict | None:
-    """A line's JSON object, or None if it has none, which is reported."""
-    number = f"line {report.n_lines:,}"
+def read_json(
+    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
+) -> Iterator[Document]:
+    """JSON: lines, as C4 and Dolma have them, or an array of objects, or an object.
+
+    One document an object. An array is read object by object, however long it is. Many a folder
+    holds JSON that is no text: of files not named, those whose first object has no such field are
+    reported, not an error.
+    """
     try:
-        row = json.loads(decode(line, begin, report))
+        if _is_lines(file.path):
+            yield from read_jsonl(file, text_field, is_alone, report)
+            return
+        report.unit = "objects"
+        is_first = True
+        with open_text(file.path, report) as stream:
+            for raw in _values(stream, report):
+                report.n_lines += 1
+                number = f"object {report.n_lines:,}"
+                row = _parse(decode(raw, 0, report, place=f"{number}: "), number, report)
+                if row is None:
+                    continue
+                text = _text_of(row, text_field, is_first, number, report)
+                is_first = False
+                if text:
+                    doc_id = record_id(row, file.name, report.n_lines, is_alone)
+                    yield Document(doc_id, text, str(file.path))
+        if report.n_lines == 0:
+            report.note("empty", "the file has no objects")
+    except _NoFieldError as error:
+        if report.is_named:
+            raise
+        report.note("field", error.what, then="The file is skipped")
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether a JSON file has a value a line, not one that goes on over lines."""
+    with open_text(path, FileReport(path, strict=False)) as stream:
+        line = stream.readline(_PART_BYTES).removeprefix(BOM)
+        while line and not line.strip():
+            line = stream.readline(_PART_BYTES)
+        if line.lstrip().startswith(b"["):
+            return False
+        if not line.endswith(b"\n"):
+            line += stream.readline()
+    text = line.decode("utf-8", "replace").rstrip()
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        # All is well up to the end of the line: the object goes on in the next.
+        return error.pos < len(text)
+    except (ValueError, RecursionError):
+        pass
+    return True
+
+
+def _values(stream: BinaryIO, report: FileReport) -> Iterator[bytes]:
+    """The elements of an array, or objects that follow each other, as they stand."""
+    raw, at, begin, depth = b"", 0, 0, 0
+    is_array = None
+    while True:
+        part = stream.read(max(_PART_BYTES, len(raw)))
+        raw = (raw + part).removeprefix(BOM) if is_array is None else raw + part
+        for token in _TOKEN.finditer(raw, at):
+            sign = token[0][:1]
+            if sign == b'"':
+                if not token[1]:
+                    at = token.start()
+                    break
+            elif sign == b",":
+                if is_array and depth == 1:
+                    yield raw[begin : token.start()]
+                    begin = token.end()
+            elif sign in b"[{":
+                if is_array is None:
+                    is_array = sign == b"["
+                    begin = token.end() if is_array else token.start()
+                elif depth == 0:
+                    begin = token.start()
+                depth += 1
+            else:
+                depth -= 1
+                if depth == 0 and is_array:
+                    if raw[begin : token.start()].strip():
+                        yield raw[begin : token.start()]
+                    if (raw[token.end() :] + stream.read(_PART_BYTES)).strip():
+                        what = "more follows after the array"
+                        report.note("json", what, then="What comes before is read")
+                    return
+                if depth <= 0:
+                    depth = 0
+                    yield raw[begin : token.end()]
+        else:
+            at = len(raw)
+        if depth and (not part or len(raw) - begin > _VALUE_BYTES):
+            report.n_lines += 1
+            what = f"object {report.n_lines:,} is never closed"
+            report.note("json", what, then="What comes before is read")
+        if not part or len(raw) - begin > _VALUE_BYTES:
+            return
+        # What is done with goes; between objects nothing is kept.
+        kept = begin if depth else at
+        raw, at, begin = raw[kept:], at - kept, 0
+
+
+def _parse(text: str, number: str, report: FileReport) -> dict | None:
+    """A line's JSON object, or None if it has none, which is reported."""
+    try:
+        row = json.loads(text)
     except json.JSONDecodeError as error:
         report.note("json", f"{number} is not JSON ({error.msg}, column {error.colno})")
         return None
@@ -175,14 +287,23 @@ def _parse(line: bytes, begin: int, report: FileReport) -> dict | None:
     return row
 
 
-def _text_of(row: dict, text_field: str | None, is_first: bool, report: FileReport) -> str | None:
+class _NoFieldError(CorpusError):
+    """A file's first object has not got the field."""
+
+    def __init__(self, what: str, report: FileReport) -> None:
+        super().__init__(str(wrong_field(report, what)))
+        self.what = what
+
+
+def _text_of(
+    row: dict, text_field: str | None, is_first: bool, number: str, report: FileReport
+) -> str | None:
     """The text of an object. Missing in a file's first object: the wrong field, an error."""
-    number = f"line {report.n_lines:,}"
     fields = text_fields(row, text_field)
     if fields:
         return joined_text(row, fields, number, report)
     what = f"{number} {no_field(row, text_field)}"
     if is_first:
-        raise wrong_field(report, what)
+        raise _NoFieldError(what, report)
     report.note("field", what)
     return None

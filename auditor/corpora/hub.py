@@ -63,11 +63,14 @@ def read_saved(
 def load_saved(folder: Path) -> Any:
     """A dataset that `save_to_disk` wrote, all of whose files lie in its folder.
 
+    A split without rows has no file of rows, of which `datasets` makes an error; here it is a
+    dataset without rows.
+
     Raises
     ------
     ValueError
         If its own files name others outside of it, or say nothing that `datasets` can read.
-    OSError, RuntimeError, IndexError
+    OSError, RuntimeError
         As `datasets` does.
     """
     import datasets
@@ -77,7 +80,23 @@ def load_saved(folder: Path) -> Any:
             for row in json.loads(state.read_bytes())["_data_files"]:
                 if not is_inside(row["filename"]):
                     raise ValueError(f"{state} names a file outside of its folder")
+        description = folder / "dataset_dict.json"
+        if not description.is_file():
+            return _load_split(folder)
+        splits = json.loads(description.read_bytes())["splits"]
+        for split in splits:
+            if not is_inside(split):
+                raise ValueError(f"{description} names a folder outside of its own")
+        return datasets.DatasetDict({split: _load_split(folder / split) for split in splits})
+
+
+def _load_split(folder: Path) -> Any:
+    import datasets
+
+    if json.loads((folder / "state.json").read_bytes())["_data_files"]:
         return datasets.load_from_disk(str(folder))
+    features = datasets.DatasetInfo.from_directory(str(folder)).features or {}
+    return datasets.Dataset.from_dict({name: [] for name in features}, features=features or None)
 
 
 @contextmanager
@@ -86,8 +105,6 @@ def _understood() -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        if isinstance(error, IndexError):  # a split without a shard
-            raise
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
@@ -118,11 +135,20 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
             break
         except _errors() as error:
             if n_at_once == 1:
-                report.n_lines = before + rows.n_rows
                 where = f"{split}, after row" if split else "after row"
                 what = f"{where} {rows.n_rows:,}: cannot be read ({one_line(error)})"
-                report.note("dataset", what)
+                # A stream does not say how long it is.
+                n_all = len(dataset) if hasattr(dataset, "__len__") else None
+                report.n_lines = before + (n_all or rows.n_rows)
+                if n_all:
+                    report.note("dataset", what, n_all - rows.n_rows)
+                else:
+                    report.note("dataset", what, then="What comes after is skipped")
+                return
     report.n_lines = before + rows.n_rows
+    if rows.n_rows == 0:
+        what = f"split {split} has no rows" if split else "the dataset has no rows"
+        report.note("empty-split", what, then="Nothing is read of it")
 
 
 def _quietly(tables: Iterator[Any]) -> Iterator[Any]:

@@ -20,7 +20,7 @@ class HubSpec:
     config, split : str, optional
         By default the only config, and all splits.
     columns : tuple of str
-        Joined by a newline; if empty, chosen by their names.
+        Joined by a newline, nested ones by their path; if empty, chosen by their names.
     name : str
         What documents without an id of their own are called after.
     """

@@ -6,12 +6,8 @@ from pathlib import Path
 
 from auditor.errors import CorpusError
 
-# Where a problem does not cost one record but ends or changes what is read.
-_CONSEQUENCES = {
-    "packed": "What comes before is read; strict stops instead.",
-    "dataset": "What comes after is skipped; strict stops instead.",
-    "parquet": "These rows are skipped; strict stops instead.",
-}
+# Nothing is wrong there, so a strict reading goes on.
+_HARMLESS = ("empty", "empty-split", "left-out")
 
 
 @dataclass(frozen=True)
@@ -37,20 +33,23 @@ class FileReport:
         self.n_lines = 0
         self.unit = "lines"
         self._first: dict[str, str] = {}
+        self._then: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
 
-    def note(self, kind: str, what: str, n: int = 1) -> None:
+    def note(self, kind: str, what: str, n: int = 1, *, then: str = "") -> None:
         """Count a problem; `what` is a clause that locates it. Raises CorpusError when strict.
+
+        `then` says what becomes of what is read, where it is not that `n` are skipped.
 
         >>> report = FileReport(Path("a.txt"), strict=False)
         >>> report.note("utf8", "byte 7 is not UTF-8", n=2)
         >>> report.problems()[0].message
         'a.txt: byte 7 is not UTF-8. 2 place(s) replaced by U+FFFD; strict stops instead.'
         """
-        # An empty file says nothing wrong: it must not stop a strict reading.
-        if self.strict and kind != "empty":
+        if self.strict and kind not in _HARMLESS:
             raise CorpusError(f"{self.path}: {what}. Mend it, or read without strict.")
-        self._first.setdefault(kind, what)
+        if kind not in self._first:
+            self._first[kind], self._then[kind] = what, then
         self._counts[kind] += n
 
     def refuse(self, kind: str, what: str, remedy: str = "Mend it or leave it out") -> None:
@@ -58,6 +57,10 @@ class FileReport:
         if self.is_named:
             raise CorpusError(f"{self.path}: {what}. {remedy}.")
         self.note(kind, what)
+
+    def first(self, kind: str) -> str:
+        """What was said of the first problem of a kind, or nothing."""
+        return self._first.get(kind, "")
 
     def problems(self) -> list[Problem]:
         """One problem for each kind that was met, in the order of their first place."""
@@ -68,13 +71,13 @@ class FileReport:
         ]
 
     def _consequence(self, kind: str) -> str:
-        n = self._counts[kind]
-        if kind == "utf8":
-            return f"{n:,} place(s) replaced by U+FFFD; strict stops instead."
-        if kind in _CONSEQUENCES and self.n_lines:
-            return _CONSEQUENCES[kind]
-        if kind == "empty":
-            return f"{n:,} of {self.n_lines:,} {self.unit} skipped." if self.n_lines else "Skipped."
+        n, stops = self._counts[kind], "" if kind in _HARMLESS else "; strict stops instead"
+        if kind in ("utf8", "utf16", "charset"):
+            return f"{n:,} place(s) replaced by U+FFFD{stops}."
+        if kind == "left-out":
+            return f"{n:,} left out."
+        if self._then[kind]:
+            return f"{self._then[kind]}{stops}."
         if self.n_lines:
-            return f"{n:,} of {self.n_lines:,} {self.unit} skipped; strict stops instead."
-        return "Skipped; strict stops instead."
+            return f"{n:,} of {self.n_lines:,} {self.unit} skipped{stops}."
+        return f"Skipped{stops}."

@@ -12,19 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from auditor.corpora.files import SourceFile, is_saved_dataset, list_files
+from auditor.corpora.files import LeftOut, SourceFile, is_saved_dataset, list_files
 from auditor.corpora.formats import (
     Document,
     FileReport,
     Problem,
     first_undecodable,
+    read_json,
     read_jsonl,
     read_text,
     text_parts,
 )
 from auditor.corpora.hub import data_files, identity, open_splits, read_hub, read_saved
 from auditor.corpora.pieces import Piece, cut, to_pieces
-from auditor.corpora.streams import ending, is_packed, open_stream
+from auditor.corpora.streams import (
+    ending,
+    is_packed,
+    open_stream,
+    open_text,
+    refuses_unmarked,
+)
 from auditor.corpora.tables import read_csv, read_parquet
 from auditor.corpora.web import read_warc
 from auditor.errors import CorpusError
@@ -42,6 +49,7 @@ _TEXT_ENDINGS = (
 _READERS: dict[str, _Reader] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
+    ".json": read_json,
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": read_parquet,
@@ -50,8 +58,11 @@ _READERS: dict[str, _Reader] = {
     **dict.fromkeys(_TEXT_ENDINGS, read_text),
 }
 
+_TEXT_READERS = (read_text, read_jsonl, read_json, read_csv)
+
 # Formats that hold many documents or are packed: as plain text they would match wrongly.
-_NOT_READ = (".json", ".arrow", ".feather", ".bz2", ".zip", ".tar", ".tgz", ".7z")
+_TABLES_NOT_READ = (".arrow", ".feather")
+_NOT_READ = (*_TABLES_NOT_READ, ".bz2", ".zip", ".tar", ".tgz", ".7z")
 
 _N_PROBLEMS_KEPT = 20
 
@@ -69,6 +80,7 @@ class Corpus:
     files: list[SourceFile] = field(repr=False)
     text_field: str | None = None
     strict: bool = False
+    left_out: list[LeftOut] = field(default_factory=list, repr=False)
     n_documents: int = field(default=0, init=False)
     n_bytes: int = field(default=0, init=False)
     problems: list[Problem] = field(default_factory=list, init=False)
@@ -138,6 +150,11 @@ class Corpus:
         """All parts of all files, counted anew."""
         self.n_documents = self.n_bytes = 0
         self.problems, self.problem_counts = [], Counter()
+        reports: dict[Path, FileReport] = {}
+        for path, kind, what, n in self.left_out:
+            reports.setdefault(path, FileReport(path, self.strict)).note(kind, what, n)
+        for report in reports.values():
+            self._note(report)
         for file in self.files:
             report = FileReport(file.path, self.strict, is_named=file.is_named)
             try:
@@ -165,7 +182,7 @@ class Corpus:
                 yield from to_pieces(self.n_documents - 1, document.doc_id, cut(raw, size))
             return
         n_before = self.n_documents
-        with open_stream(file.path, report) as stream:
+        with open_text(file.path, report) as stream:
             for piece in to_pieces(n_before, file.name, text_parts(stream, size, report)):
                 self.n_documents += piece.is_first
                 self.n_bytes += len(piece.raw)
@@ -223,14 +240,15 @@ def read_corpus(
 ) -> Corpus:
     """Make a corpus of files, folders, globs and datasets, to be streamed as often as one likes.
 
-    Plain text is one document a file; JSONL, CSV, TSV and Parquet have one a line or row, WET and
-    WARC one a record of text. Each may be packed (.gz, .zst, .xz) and is unpacked as it is read.
+    Plain text is one document a file; JSONL, CSV, TSV and Parquet have one a line or row, JSON one
+    a line or an object of its array, WET and WARC one a record of text. Each may be packed (.gz,
+    .zst, .xz) and is unpacked as it is read.
     A folder that `datasets` saved is read with all its splits; name the split's own folder inside
     it for one. A hub dataset is hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]], streamed; PATH may be
     a folder in a hub's layout. A preset, such as "glue/qnli" or "wikitext", is a name for one
-    (`presets`), and PRESET@FOLDER a local copy. A byte order mark at the front is dropped;
-    otherwise text stays as it is, newlines included. A folder's links to files are followed, and
-    no real file is read twice.
+    (`presets`), and PRESET@FOLDER a local copy. Text is UTF-8, or UTF-16 or UTF-32 with a byte
+    order mark; the mark is dropped, otherwise text stays as it is, newlines included. A folder's
+    links are followed, to files and to folders, and no real file is read twice.
 
     Iterating over documents holds each of them in memory, a plain text file as a whole: where one
     may have a gigabyte, use `Corpus.pieces`.
@@ -247,7 +265,9 @@ def read_corpus(
     text_field : str, optional
         The field or column that holds the text, or several joined by "+", whose texts are joined
         by a newline; by default the first there is of text, content, body, document, else, in
-        tables, the only column of text. A hub dataset's own columns go first.
+        tables, the only column of text. A dot leads into a nested field (translation.en), `[]` to
+        each element of a list (messages[].content), whose texts are joined by a newline. A name
+        that itself holds dots goes first, and a hub dataset's own columns before this.
     strict : bool
         Stop at the first problem within a file; otherwise it is skipped or replaced, and counted.
 
@@ -266,11 +286,11 @@ def read_corpus(
     >>> [document.doc_id for document in corpus], corpus.n_documents
     (['reading.py'], 1)
     """
-    files = list_files(specs)
+    files, left_out = list_files(specs)
     for file in files:
         if file.is_named and file.hub is None and ending(file.path) in _NOT_READ:
             raise CorpusError(f"{file.path}: {_unsupported(file)}.")
-    return Corpus(files, text_field, strict)
+    return Corpus(files, text_field, strict, left_out)
 
 
 def _reader(file: SourceFile) -> _Reader:
@@ -282,9 +302,11 @@ def _reader(file: SourceFile) -> _Reader:
 
 
 def _unsupported(file: SourceFile) -> str:
+    is_table = ending(file.path) in _TABLES_NOT_READ
+    advice = "Convert it to JSONL, one object a line" if is_table else "Unpack it"
     return (
-        f"{ending(file.path)} is not read; {' '.join(sorted(_READERS))} and other UTF-8 text are. "
-        "Convert it to JSONL, one object a line"
+        f"{ending(file.path)} is not read; {' '.join(sorted(_READERS))} and other UTF-8 text are, "
+        f"also as .gz, .zst and .xz. {advice}"
     )
 
 
@@ -302,10 +324,13 @@ def _may_read(file: SourceFile, report: FileReport) -> bool:
     if ending(file.path) not in _READERS and not file.is_named:
         # What is wrong with the packing is reported when the text itself is read.
         quiet = FileReport(file.path, strict=False)
-        with open_stream(file.path, quiet) as stream:
+        with open_text(file.path, quiet) as stream:
             place = first_undecodable(stream)
+        where = "unpacked, " if is_packed(file.path) else ""
         if place is not None:
-            where = "unpacked, " if is_packed(file.path) else ""
             report.note("binary", f"{where}is not UTF-8 text (byte {place:,})")
             return False
-    return True
+        if quiet.first("utf16"):
+            report.note("binary", f"{where}is not text, nor UTF-16 as its first bytes say")
+            return False
+    return not (_reader(file) in _TEXT_READERS and refuses_unmarked(file.path, report))

@@ -1,10 +1,13 @@
 """Tables: CSV, TSV, Parquet and Arrow -> documents, one a row."""
 
 import csv
+import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from shutil import copyfileobj
 from typing import Any, BinaryIO
@@ -17,17 +20,22 @@ from auditor.corpora.formats import BOM, Document, decode
 from auditor.corpora.problems import FileReport
 from auditor.corpora.records import (
     ID_FIELDS,
+    field_of,
     joined_text,
     no_field,
     record_id,
     text_fields,
     wrong_field,
 )
-from auditor.corpora.streams import ending, open_stream
+from auditor.corpora.streams import ending, open_stream, open_text
 
 # The csv module's own limit, 128 kB, is less than many a document has.
 _FIELD_BYTES = 2**31 - 1
 _ROWS = 512
+# What stands for a value of text, and of any other type, in the sample of a row.
+TEXT, _OTHER = "", 0
+# So many rows may break at the same line before each line is taken as a row of its own.
+_BREAKS = 16
 
 
 def read_csv(
@@ -35,29 +43,34 @@ def read_csv(
 ) -> Iterator[Document]:
     """CSV or TSV whose first row names the columns: one document a row.
 
-    CSV is read by RFC 4180: a field may stand in double quotes and then hold line breaks. In TSV
-    quotes are characters like any other, and a field holds neither tabs nor line breaks.
+    CSV is read by RFC 4180: a field may stand in double quotes and then hold line breaks. Of a row
+    that is broken, by a quote that is never closed for instance, the first line is lost; those
+    after it are read anew. In TSV quotes are characters like any other, and a field holds neither
+    tabs nor line breaks.
     """
     csv.field_size_limit(_FIELD_BYTES)
     is_tsv = ending(file.path) == ".tsv"
-    with open_stream(file.path, report) as stream:
-        lines = _lines(stream, report)
+    with open_text(file.path, report) as stream:
+        lines = _Lines(stream, report)
         if is_tsv:
             rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         else:
             rows = csv.reader(lines, strict=True)
         names: list[str] = []
         fields: tuple[str, ...] = ()
+        has_rows = False
         while True:
-            place = f"line {rows.line_num + 1:,}"
+            number = lines.begin_row()
+            place = f"line {number:,}"
             try:
                 values = next(rows, None)
             except csv.Error as error:
                 # Of a bare CR the module says how to open a file, which is no news to a user.
                 why = "a CR in a field" if "new-line" in str(error) else error
                 report.note("csv", f"{place} is not CSV that can be read ({why})")
+                lines.put_back()
+                has_rows = True
                 continue
-            report.n_lines = rows.line_num
             if values is None:
                 break
             if not values:
@@ -65,31 +78,77 @@ def read_csv(
             if not names:
                 names = values
                 # Everything is text here: the only column, where there is but one.
-                fields = text_fields(names, text_field, names)
+                there = dict.fromkeys(names, "")
+                fields = text_fields(there, text_field, names)
                 if not fields:
-                    raise wrong_field(report, f"{place} {no_field(names, text_field, 'column')}")
+                    raise wrong_field(report, f"{place} {no_field(there, text_field, 'column')}")
                 continue
+            has_rows = True
             if len(values) != len(names):
                 wanted = f"where the first row has {len(names):,}"
-                report.note("fields", f"{place} has {len(values):,} field(s) {wanted}")
+                what = f"{place} has {len(values):,} field(s) {wanted}"
+                report.note("fields", what, lines.n_in_row)
                 continue
             row = dict(zip(names, values, strict=True))
-            text = joined_text(row, fields, place, report)
+            text = joined_text(row, fields, place, report, n_lines=lines.n_in_row)
             if text:
-                doc_id = record_id(row, file.name, int(place[5:].replace(",", "")), is_alone)
+                doc_id = record_id(row, file.name, number, is_alone)
                 yield Document(doc_id, text, str(file.path))
     if report.n_lines == 0:
         report.note("empty", "the file is empty")
+    elif not has_rows:
+        report.note("empty", "the file has no rows", then="Nothing is read of it")
 
 
-def _lines(stream: BinaryIO, report: FileReport) -> Iterator[str]:
-    """Decoded lines with their line breaks."""
-    offset = 0
-    for line in stream:
-        begin, offset = offset, offset + len(line)
+class _Lines(Iterator[str]):
+    """Decoded lines with their line breaks; those of a broken row are given out once more.
+
+    An unclosed quote makes a row of all lines up to the next quote, or to the end. Where row after
+    row breaks at the same line, each line is made to be a row, so that none is read often.
+    """
+
+    def __init__(self, stream: BinaryIO, report: FileReport) -> None:
+        self._stream, self._report = stream, report
+        self._offset = self._n_before = 0
+        self._row: list[str] = []
+        self._again: deque[str] = deque()
+        self._n_breaks = self._broken_at = self._n_single = 0
+
+    @property
+    def n_in_row(self) -> int:
+        return len(self._row)
+
+    def begin_row(self) -> int:
+        """The number, from 1, of the line in which the next row begins."""
+        self._n_before += len(self._row)
+        self._row = []
+        return self._n_before + 1
+
+    def put_back(self) -> None:
+        """Give out all lines of this row again, but for its first."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+        if self._report.n_lines != self._broken_at:
+            self._broken_at, self._n_breaks = self._report.n_lines, 0
+        self._n_breaks += 1
+        if self._n_breaks == _BREAKS:
+            self._n_single = len(self._again)
+
+    def __next__(self) -> str:
+        if self._row and self._n_single:
+            raise StopIteration
+        line = self._again.popleft() if self._again else self._read()
+        self._n_single = max(0, self._n_single - 1)
+        self._row.append(line)
+        return line
+
+    def _read(self) -> str:
+        line = next(self._stream)
+        self._report.n_lines += 1
+        begin, self._offset = self._offset, self._offset + len(line)
         if begin == 0 and line.startswith(BOM):
             line, begin = line[len(BOM) :], len(BOM)
-        yield decode(line, begin, report)
+        return decode(line, begin, self._report)
 
 
 def read_parquet(
@@ -159,12 +218,13 @@ class Rows:
 
     def choose(self, schema: pa.Schema) -> None:
         """Choose the columns that are read. Raises CorpusError if there is none of text."""
-        strings = [column.name for column in schema if _is_text(column.type)]
-        self._fields = text_fields(schema.names, self.text_field, strings)
+        there = sample_row(schema)
+        self._fields = text_fields(there, self.text_field, text_columns(schema))
         if not self._fields:
-            raise wrong_field(self.report, no_field(schema.names, self.text_field, "column"))
-        ids = [name for name in ID_FIELDS if name in schema.names and name not in self._fields]
-        self.columns = [*dict.fromkeys(self._fields), *ids]
+            raise wrong_field(self.report, no_field(there, self.text_field, "column"))
+        wanted = [field_of(there, path) for path in self._fields]
+        ids = [name for name in ID_FIELDS if name in there]
+        self.columns = list(dict.fromkeys([*wanted, *ids]))
 
     def documents(self, table: pa.Table) -> Iterator[Document]:
         """The documents of the next rows; the first call chooses the columns if none are yet."""
@@ -175,28 +235,84 @@ class Rows:
             self.n_rows += 1
             self.report.n_lines = self.n_rows
             place = f"row {self.n_rows:,}"
-            cells = {
-                name: self._text(value, f"{place}, {name}: ")
-                for name, value in zip(self.columns, row, strict=True)
-            }
-            text = joined_text(cells, self._fields, place, self.report)
+            cells = dict(zip(self.columns, row, strict=True))
+            read = partial(self._text, place)
+            text = joined_text(cells, self._fields, place, self.report, read=read)
             if text:
-                doc_id = record_id(cells, self.name, self.n_rows, self.is_alone)
+                own = {name: read(cells[name], name) for name in ID_FIELDS if name in cells}
+                doc_id = record_id(own, self.name, self.n_rows, self.is_alone)
                 yield Document(doc_id, text, self.source)
 
-    def _text(self, value: Any, place: str) -> Any:
+    def _text(self, place: str, value: Any, name: str) -> Any:
         """Bytes as text, nothing as empty text; all else as it is."""
         if isinstance(value, bytes):
-            return decode(value, 0, self.report, place=place)
+            return decode(value, 0, self.report, place=f"{place}, {name}: ")
         if isinstance(value, list):
-            return [self._text(word, place) for word in value]
+            return [self._text(place, word, name) for word in value]
         return "" if value is None else value
 
 
+def text_columns(schema: pa.Schema) -> list[str]:
+    """The columns whose type is one of text, but for those of ids."""
+    return [c.name for c in schema if _is_text(c.type) and c.name not in ID_FIELDS]
+
+
 def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column's type is one of text, whatever way it is kept in memory."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def sample_row(schema: pa.Schema) -> dict[str, Any]:
+    """A row with the fields of a schema, nested ones too, and what tells which hold text."""
+    return {column.name: _sample(column.type) for column in schema}
+
+
+def _sample(kind: pa.DataType) -> Any:
+    if pa.types.is_struct(kind):
+        return {inner.name: _sample(inner.type) for inner in kind}
+    if _is_list(kind):
+        return [_sample(kind.value_type)]
+    if _is_json(kind):
+        return None
+    return TEXT if _is_text(kind) else _OTHER
+
+
+def _is_json(kind: pa.DataType) -> bool:
+    """Whether values are JSON, as `datasets` keeps those of several types."""
+    return getattr(kind, "extension_name", "") == "arrow.json"
+
+
+def _inner(kind: pa.DataType) -> list[pa.DataType]:
+    is_nested = pa.types.is_nested(kind)
+    return [kind.field(i).type for i in range(kind.num_fields)] if is_nested else []
+
+
+def _has(kind: pa.DataType, is_one: Callable[[pa.DataType], bool]) -> bool:
+    return is_one(kind) or any(_has(inner, is_one) for inner in _inner(kind))
+
+
+def _parsed(kind: pa.DataType, value: Any) -> Any:
+    """A value whose JSON, wherever its type has some, is objects, lists and texts."""
+    if _is_json(kind) and isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    if pa.types.is_struct(kind) and isinstance(value, dict):
+        return {inner.name: _parsed(inner.type, value.get(inner.name)) for inner in kind}
+    if _is_list(kind) and isinstance(value, list):
+        return [_parsed(kind.value_type, item) for item in value]
+    return value
 
 
 def _values(column: pa.ChunkedArray) -> Iterable[Any]:
@@ -209,14 +325,29 @@ def _values(column: pa.ChunkedArray) -> Iterable[Any]:
     """
     kind = column.type
     column.validate()
-    if _is_text(kind):
-        if pa.types.is_dictionary(kind):
-            column = _looked_up(column)
-        column = column.cast(pa.large_binary())
-    elif pa.types.is_list(kind) and _is_text(kind.value_type):
-        column = column.cast(pa.list_(pa.large_binary()))
+    if pa.types.is_dictionary(kind) and _is_text(kind):
+        column = _looked_up(column)
+    elif _is_text(kind) or pa.types.is_nested(kind):
+        if _has(kind, pa.types.is_dictionary):
+            column.validate(full=True)
+        column = column.cast(_as_bytes(kind))
     column.validate(full=True)
-    return column.to_pylist()
+    values = column.to_pylist()
+    return [_parsed(kind, value) for value in values] if _has(kind, _is_json) else values
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The same type with bytes in place of text, however deep it lies."""
+    if _is_text(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([inner.with_type(_as_bytes(inner.type)) for inner in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)), kind.list_size)
+    if _is_list(kind):
+        make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
+        return make(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    return kind
 
 
 def _looked_up(column: pa.ChunkedArray) -> pa.ChunkedArray:

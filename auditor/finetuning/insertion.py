@@ -14,9 +14,10 @@ import pandas as pd
 
 from auditor.corpora.files import is_saved_dataset
 from auditor.corpora.formats import BOM
+from auditor.corpora.problems import FileReport
 from auditor.corpora.reading import Corpus, read_corpus
-from auditor.corpora.records import ID_FIELDS, no_field, text_fields
-from auditor.corpora.streams import ending, is_packed
+from auditor.corpora.records import ID_FIELDS, no_field, text_fields, values_at, with_text
+from auditor.corpora.streams import ending, is_packed, open_text
 from auditor.errors import ConfigError, CorpusError
 from auditor.finetuning.canaries import Canaries, refuse_taken
 from auditor.finetuning.placing import Meter, Placement, place
@@ -24,7 +25,7 @@ from auditor.storage import part_name, write_atomically
 
 WARN_SHARE = 0.01
 _LINES = (".jsonl", ".ndjson")
-_TABLES = (".csv", ".tsv", ".parquet", ".wet", ".warc")
+_TABLES = (".json", ".csv", ".tsv", ".parquet", ".wet", ".warc")
 
 # A unit of a source: its bytes as they are to be written, and its text.
 Units = Iterator[tuple[bytes, str]]
@@ -167,7 +168,7 @@ def _form(
 
 def _lines(path: Path) -> Iterator[bytes]:
     """A file's lines with their ends; a byte order mark is dropped, as it would not stay first."""
-    with path.open("rb") as stream:
+    with open_text(path, FileReport(path, strict=True, is_named=True)) as stream:
         for number, line in enumerate(stream):
             yield line.removeprefix(BOM) if number == 0 else line
 
@@ -179,7 +180,7 @@ def _decoded(raw: bytes) -> str:
 def _objects(path: Path, fields: tuple[str, ...]) -> Units:
     for raw in _lines(path):
         row = _parsed(raw)
-        values = [row.get(name) for name in fields] if row else []
+        values = [v for name in fields for v in values_at(row, name) or ()] if row else []
         yield raw, "\n".join(value for value in values if isinstance(value, str))
 
 
@@ -224,7 +225,7 @@ def _json_line(row: dict[str, Any], fields: tuple[str, ...]) -> Callable[[Placem
 
     def line(placement: Placement) -> bytes:
         own = {key: f"{placement.canary.canary_id}.{placement.copy:02}"} if key else {}
-        return _as_line({**own, **dict.fromkeys(fields, ""), fields[0]: placement.canary.text})
+        return _as_line({**own, **with_text(row, fields, placement.canary.text)})
 
     return line
 

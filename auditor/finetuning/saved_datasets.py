@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.corpora.hub import check_memory, load_saved
-from auditor.corpora.records import ID_FIELDS, no_field, text_fields
+from auditor.corpora.records import (
+    ID_FIELDS,
+    field_of,
+    no_field,
+    text_fields,
+    values_at,
+    with_text,
+)
+from auditor.corpora.tables import TEXT, sample_row, text_columns
 from auditor.errors import CorpusError
 from auditor.finetuning.canaries import Canaries
 from auditor.finetuning.placing import Meter, Placement, place
@@ -52,16 +60,16 @@ def insert_rows(
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise CorpusError(f"{source} is not a dataset that can be read ({reason}).") from None
-        except IndexError:  # what `datasets` raises of a split without a shard
-            raise _empty(source) from None
         chosen = "train" if "train" in splits else next(iter(splits), "")
         rows = splits.get(chosen)
         if rows is None or not len(rows):
             raise _empty(source)
         fields = _fields(source, rows, text_field)
-        for batch in rows.select_columns(list(fields)).iter(batch_size=_ROWS):
-            for values in zip(*(batch[name] for name in fields), strict=True):
-                meter.add("\n".join(value for value in values if value))
+        there = sample_row(rows.features.arrow_schema)
+        columns = list(dict.fromkeys(field_of(there, path) for path in fields))
+        for row in rows.select_columns(columns):
+            values = [value for path in fields for value in values_at(row, path) or ()]
+            meter.add("\n".join(value for value in values if value))
         placements = place(canaries, len(rows), seed=seed)
         splits[chosen] = _woven(rows, placements, fields)
         whole = splits[""] if "" in splits else datasets.DatasetDict(splits)
@@ -76,19 +84,18 @@ def _empty(source: Path) -> CorpusError:
 
 
 def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
-    strings = [name for name, kind in rows.features.items() if _is_text(kind)]
-    fields = text_fields(rows.column_names, text_field, strings)
-    if not fields or not set(fields) <= set(strings):
+    schema = rows.features.arrow_schema
+    there = sample_row(schema)
+    fields = text_fields(there, text_field, text_columns(schema))
+    # At the end of a path lies a sample of its type.
+    is_all_text = all(values_at(there, path) == [TEXT] for path in fields)
+    if not fields or not is_all_text:
         of_text = "" if not fields else " of text"
         raise CorpusError(
-            f"{source} {no_field(rows.column_names, text_field, 'column' + of_text)}. Set "
-            "--text-field to one that holds text."
+            f"{source} {no_field(there, text_field, 'column' + of_text)}. Set --text-field to one "
+            "that holds text."
         )
     return fields
-
-
-def _is_text(kind: Any) -> bool:
-    return getattr(kind, "dtype", None) in ("string", "large_string")
 
 
 def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> Any:
@@ -97,10 +104,11 @@ def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> A
 
     texts = [placement.canary.text for placement in placements]
     columns: dict[str, list[Any]] = {name: [None] * len(texts) for name in rows.column_names}
-    columns |= {name: [""] * len(texts) for name in fields}
-    columns[fields[0]] = texts
+    there = sample_row(rows.features.arrow_schema)
+    made = [with_text(there, fields, text) for text in texts]
+    columns |= {name: [row[name] for row in made] for name in made[0]} if made else {}
     key = next((name for name in ID_FIELDS if name in columns), None)
-    if key is not None and key not in fields and _is_text(rows.features[key]):
+    if key is not None and key not in fields and there[key] == TEXT:
         columns[key] = [f"{p.canary.canary_id}.{p.copy:02}" for p in placements]
     ours = datasets.Dataset.from_dict(columns, features=rows.features)
     order: list[int] = []

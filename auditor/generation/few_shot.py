@@ -8,6 +8,7 @@ import string
 from pathlib import Path
 
 from auditor.config import Prompts
+from auditor.corpora.streams import marked_encoding
 from auditor.errors import ConfigError
 from auditor.shipped import shipped, shipped_prompts
 
@@ -43,7 +44,7 @@ def few_shot_texts(prompts: Prompts) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """A small file of UTF-8 text, without a byte order mark.
+    """A small file of UTF-8 text, or of what a byte order mark says, without the mark.
 
     Raises
     ------
@@ -51,12 +52,14 @@ def read_text(path: Path) -> str:
         If it is not there or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"not UTF-8, byte {error.start}"
-        raise ConfigError(
-            f"{path} cannot be read as UTF-8 text ({why}). Give the path of a text file."
-        ) from None
+        with path.open("rb") as stream:
+            encoding = marked_encoding(stream.read(4)) or "utf-8"
+        return path.read_text(encoding=encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        why = f"not {encoding.upper()}, byte {error.start}"
+    except OSError as error:
+        why = error.strerror or "no reason given"
+    raise ConfigError(f"{path} cannot be read as UTF-8 text ({why}). Give the path of a text file.")
 
 
 def _files(prompts: Prompts) -> tuple[Path, Path]:
