@@ -90,7 +90,7 @@ def test_numbers_are_those_of_the_score_files(place):
     assert loss["auc"] == pytest.approx((pairs > 0).mean())
     assert (loss["n_members"], loss["n_nonmembers"]) == (60, 80)
     assert loss["tpr_at_0.01"] is None
-    assert loss["tpr_at_0.01_withheld"] == "needs 100 non-members, got 80"
+    assert loss["tpr_at_0.01_withheld"] == "needs 1,000 non-members, got 80"
     assert made["verdict"]["kind"] == "claim"
     assert made["correction"].startswith("Holm")
 
@@ -256,7 +256,7 @@ def test_the_page_holds_the_verdict_the_table_and_no_request(place):
     verdict = json.loads((place / "made" / "members.json").read_text())["verdict"]
     assert verdict["sentence"] in page
     assert "bag of words" in page
-    assert "TPR at 1 % FPR is withheld: needs 100 non-members, got 80." in page
+    assert "TPR at 1 % FPR is withheld: needs 1,000 non-members, got 80." in page
 
 
 def test_a_folder_is_not_written_over_unasked(place):
