@@ -206,8 +206,10 @@ def bootstrap_difference(
     >>> bootstrap_difference([3.0, 3.0], [1.0]).value
     2.0
     """
-    asked = {"confidence": confidence, "draws": draws, "seed": seed}
-    a, b = bootstrap_mean(members, **asked), bootstrap_mean(others, **asked)
+    a, b = (
+        bootstrap_mean(side, confidence=confidence, draws=draws, seed=seed)
+        for side in (members, others)
+    )
     return interval_difference(a, b)
 
 

@@ -97,8 +97,10 @@ class TprAtFpr:
     withheld: str = ""
 
     def __str__(self) -> str:
-        """The TPR in percent, or why it is withheld."""
-        return str(self.tpr) if self.tpr is not None else f"withheld: {self.withheld}"
+        """The TPR in percent and the FPR that was reached, or why it is withheld."""
+        if self.tpr is None:
+            return f"withheld: {self.withheld}"
+        return f"{self.tpr} at an FPR of {self.fpr}"
 
 
 @dataclass(frozen=True, eq=False)

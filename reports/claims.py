@@ -220,7 +220,7 @@ def _number(value: float) -> str:
 
 
 def _points(*shares: float) -> str:
-    value, low, high = (f"{100 * share:+.1f}" for share in shares)
+    value, low, high = (f"{100 * share + 0.0:+.1f}" for share in shares)  # no -0
     return f"{value} ({low} to {high})".replace("-", "−")
 
 

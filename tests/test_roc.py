@@ -311,6 +311,11 @@ def test_the_interval_holds_the_tpr_at_the_fpr_that_is_named(target, n, scores):
     assert held >= 0.93 * 200
 
 
+def test_a_tpr_is_told_with_the_fpr_that_was_reached():
+    (made,) = tpr_at_fpr(np.arange(20.0, 100), np.arange(100.0), targets=[0.1])
+    assert str(made).endswith("; 10 of 80) at an FPR of 10.0 % (4.9–17.6; 10 of 100)")
+
+
 def test_an_fpr_is_spent_exactly_whatever_its_last_bit():
     for n, target, expected in ((30, 0.1, 3), (100, 0.29, 29), (1000, 0.001, 1), (10, 0.3, 3)):
         assert allowed(target, n) == expected
