@@ -245,8 +245,8 @@ def difference_of(
     ------
     Newcombe 1998, "Interval estimation for the difference between independent proportions",
     method 10, for any figures: Zou and Donner 2008, "Construction of confidence limits about effect
-    measures", section 2; with a correlation Zou 2007, "Toward using confidence intervals to compare
-    correlations", section 2.
+    measures"; with a correlation Zou 2007, "Toward using confidence intervals to compare
+    correlations".
 
     Five less one, the first at least 2 and the second at most 5: the low end is 4 - 5.
 
@@ -290,7 +290,7 @@ def paired_proportions(
     Source
     ------
     Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design", section 3: the differences that the score test does not reject.
+    paired-sample design": the differences that the score test does not reject.
 
     Without any trial that differs the ends are those of z² / (n + z²), as of Wilson's for 0 of n:
 

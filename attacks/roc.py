@@ -190,7 +190,7 @@ def compare_aucs(
     differ (one separates the sides, the other reverses them), p is 2^-min(n_members,
     n_nonmembers), which bounds it. The interval is the wider, at either end, of theirs and of the
     one made of both AUCs' own intervals and their correlation (Zou 2007, "Toward using confidence
-    intervals to compare correlations", section 2).
+    intervals to compare correlations").
 
     >>> score = ([2.0, 4.0], [1.0, 3.0])
     >>> compare_aucs(score, score).value
