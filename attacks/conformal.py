@@ -28,7 +28,9 @@ class ShortList:
     fdr : float
         The share of the list that is false on average is at most this.
     estimated_false : float
-        How many of the list are false, estimated; at most fdr × n_chosen.
+        How many of the list are false, as the controls suggest: a low estimate, the lower the
+        shorter the list, since a list ends where few controls score as high. At most fdr ×
+        n_chosen, though a list may hold more: the rate is held on average over lists.
     n_candidates, n_controls : int
         With a defined score.
     n_undefined : int
@@ -113,7 +115,8 @@ def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 
     ------
     Benjamini and Hochberg 1995 on conformal p-values, which share their controls; that the rate
     holds nevertheless: Bates et al. 2023, section 2. The estimate of how many are false is
-    Storey's 2002, "A Direct Approach to False Discovery Rates", section 3, at lambda 1/2.
+    Storey's 2002, "A Direct Approach to False Discovery Rates", section 3, at lambda 1/2; it would
+    be right at a cut that was not chosen by the same controls.
 
     >>> made = calibrated_list([9.0, 8.0, 0.5], np.arange(0, 4, 0.1), fdr=0.05)
     >>> made.chosen, made.p_values.round(3)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from attacks.estimates import Proportion, clopper_pearson, proportion
+from attacks.paired import paired_proportions
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,7 @@ class ListDifference:
     """Precision of one list less that of another; made by `compare_lists`.
 
     value, low, high : float
-        Difference of the two precisions; the interval takes the number of differing verified
-        samples as given.
+        Difference of the two precisions, with Tango's interval.
     p_value : float
         Two-sided exact McNemar test of "both lists are as precise".
     n_first_only, n_second_only : int
@@ -127,7 +127,9 @@ def compare_lists(
     Source
     ------
     McNemar 1947, in its exact form: of the verified samples that one list alone holds, either list
-    would hold half. The interval is Clopper-Pearson's of that share, scaled.
+    would hold half. The interval is that of `paired.paired_proportions` (Tango 1998), of k trials.
+    It does not take the number of differing samples as given; that lists may overlap by less than
+    pairs do makes it too wide rather than too narrow.
 
     >>> made = compare_lists([True, True, True, False], [0, 1], [2, 3])
     >>> made.value, made.p_value
@@ -142,19 +144,9 @@ def compare_lists(
             f"got {k:,} and {len(lists[1]):,}. Cut the longer one."
         )
     only = [int(verified[np.setdiff1d(a, b)].sum()) for a, b in (lists, lists[::-1])]
-    differing = sum(only)
-    if not differing:
-        return ListDifference(0.0, 0.0, 0.0, 1.0, 0, 0)
-    low, high = clopper_pearson(only[0], differing, confidence=confidence)
-    scale = differing / k
-    return ListDifference(
-        (only[0] - only[1]) / k,
-        float(2 * low - 1) * scale,
-        float(2 * high - 1) * scale,
-        float(stats.binomtest(only[0], differing, 0.5).pvalue),
-        only[0],
-        only[1],
-    )
+    found = paired_proportions(only[0], only[1], k, confidence=confidence)
+    p = float(stats.binomtest(only[0], sum(only), 0.5).pvalue) if sum(only) else 1.0
+    return ListDifference(found.value, found.low, found.high, p, only[0], only[1])
 
 
 def cost_per_passage(

@@ -25,8 +25,9 @@ class HalfChecked:
     fdr : float
         The share of the list that is false on average, over coins, is at most this.
     estimated_false : float
-        One more than were not found among the checked, down to where the list ends: it ends
-        where these happen to be few. 0 of an empty list.
+        One more than were not found among the checked, down to where the list ends: a low
+        estimate, the lower the shorter the list, since it ends where these happen to be few. 0 of
+        an empty list.
     n_checked, n_unchecked : int
         In the whole ranking.
     withheld : str

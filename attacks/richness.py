@@ -13,7 +13,8 @@ from attacks.estimates import clopper_pearson
 
 ASSUMPTION = (
     "samples are independent and drawn alike; passages much rarer than those seen once are beyond "
-    "it, so the number of passages is a lower bound"
+    "it, so the number of passages is a lower bound, and the upper end of its interval bounds "
+    "nothing"
 )
 
 
@@ -29,7 +30,9 @@ class Richness:
         New passages that the next sample brings, expected (Good-Turing). Where a sample holds one
         passage at most, this is the missing mass: the chance that the next one is new.
     total, total_low, total_high : float
-        Distinct passages that this way of sampling would ever bring (Chao1); NaN if withheld.
+        A lower bound of the distinct passages that this way of sampling would ever bring (Chao),
+        and the interval of that bound: where passages differ in how often they come, there are
+        more than total_high. NaN if withheld.
     confidence : float
     withheld : str
         Why there is no total; empty if there is one.

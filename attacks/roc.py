@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from numpy.typing import ArrayLike
+from scipy import optimize, special, stats
 
 from attacks.estimates import Proportion, clopper_pearson, proportion
+from attacks.paired import difference_of
 from attacks.two_classes import Values, defined_in_all, two_classes
 
 TARGETS = (0.1, 0.01, 0.001)
+# False positives that a threshold must rest on: with k of them its FPR is Beta(k + 1, n - k)
+# distributed, and from 10 on, 95 % of that lies within a factor of two of k / n.
+_ENOUGH = 10
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,11 @@ class TprAtFpr:
         The FPR asked for.
     threshold : float
         Members are what scores above it; -inf where all may be. NaN if withheld.
-    tpr, fpr : Proportion or None
-        As realised on the same texts. The threshold counts as given in their intervals.
+    tpr : Proportion or None
+        Members called. Its interval is of the TPR at the FPR asked for, in the population: it
+        holds the error of the threshold, so it is wider than Clopper and Pearson's.
+    fpr : Proportion or None
+        Non-members called, as realised on the texts that chose the threshold.
     withheld : str
         Why there is none; empty if there is one.
     """
@@ -90,8 +97,10 @@ class TprAtFpr:
     withheld: str = ""
 
     def __str__(self) -> str:
-        """The TPR in percent, or why it is withheld."""
-        return str(self.tpr) if self.tpr is not None else f"withheld: {self.withheld}"
+        """The TPR in percent and the FPR that was reached, or why it is withheld."""
+        if self.tpr is None:
+            return f"withheld: {self.withheld}"
+        return f"{self.tpr} at an FPR of {self.fpr}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +119,12 @@ class RocCurve:
 def auc(members: ArrayLike, nonmembers: ArrayLike, *, confidence: float = 0.95) -> Auc:
     """Area under the ROC curve, with an interval.
 
-    The interval is DeLong's on the logit scale, which keeps it within [0, 1] and makes it mirror
-    when the sides are swapped. Where the score separates the sides completely, that variance is 0
-    and would claim certainty; there the interval is the exact one of min(n_members, n_nonmembers)
-    disjoint pairs that all agree.
+    The interval is the wider, at either end, of DeLong's on the logit scale and Newcombe's. With
+    20 texts on a side, or near an AUC of 1, DeLong's variance is often far too small; Newcombe's
+    is that of a model (exponential scores), which other scores may exceed. Both lie within [0, 1]
+    and mirror when the sides are swapped. Where the score separates the sides completely, DeLong's
+    variance is 0; there the exact interval of min(n_members, n_nonmembers) disjoint pairs that all
+    agree takes its place.
 
     Parameters
     ----------
@@ -133,7 +144,8 @@ def auc(members: ArrayLike, nonmembers: ArrayLike, *, confidence: float = 0.95) 
     Source
     ------
     DeLong, DeLong and Clarke-Pearson 1988; computed by midranks as in Sun and Xu 2014, "Fast
-    Implementation of DeLong's Algorithm", section II.
+    Implementation of DeLong's Algorithm", section II. Newcombe 2006, "Confidence intervals for an
+    effect size measure based on the Mann-Whitney statistic. Part 2", method 5.
 
     Of the four pairs (2, 1), (2, 3), (4, 1), (4, 3) three are in order:
 
@@ -144,7 +156,7 @@ def auc(members: ArrayLike, nonmembers: ArrayLike, *, confidence: float = 0.95) 
     m, n = len(sides.members), len(sides.nonmembers)
     over, under = _placements(sides.members, sides.nonmembers)
     value = float(over.mean())
-    low, high = _interval(value, _spread(over, over, under, under), min(m, n), confidence)
+    low, high = _interval(value, _spread(over, over, under, under), m, n, confidence)
     p = stats.mannwhitneyu(sides.members, sides.nonmembers, alternative="greater").pvalue
     return Auc(value, low, high, float(p), m, n, sides.n_undefined, confidence)
 
@@ -176,7 +188,9 @@ def compare_aucs(
     ------
     DeLong, DeLong and Clarke-Pearson 1988, the paired test. Where its variance is 0 and the two
     differ (one separates the sides, the other reverses them), p is 2^-min(n_members,
-    n_nonmembers), which bounds it.
+    n_nonmembers), which bounds it. The interval is the wider, at either end, of theirs and of the
+    one made of both AUCs' own intervals and their correlation (Zou 2007, "Toward using confidence
+    intervals to compare correlations").
 
     >>> score = ([2.0, 4.0], [1.0, 3.0])
     >>> compare_aucs(score, score).value
@@ -187,16 +201,27 @@ def compare_aucs(
         two_classes(*(np.asarray(v, np.float64)[k] for v, k in zip(score, kept, strict=True)))
         for score in (first, second)
     ]
-    (over_a, under_a), (over_b, under_b) = (_placements(s.members, s.nonmembers) for s in pairs)
-    value = float(over_a.mean() - over_b.mean())
+    placed = [_placements(s.members, s.nonmembers) for s in pairs]
     m, n = int(kept[0].sum()), int(kept[1].sum())
+    alone = []
+    for over, under in placed:
+        own = float(over.mean())
+        alone.append((own, *_interval(own, _spread(over, over, under, under), m, n, confidence)))
+    value = alone[0][0] - alone[1][0]
+    (over_a, under_a), (over_b, under_b) = placed
     over, under = over_a - over_b, under_a - under_b
-    deviation = math.sqrt(_spread(over, over, under, under))
-    if deviation == 0:
-        return _degenerate(value, m, n, confidence)
+    variances = [_spread(o, o, u, u) for o, u in ((over, under), *placed)]
+    together = math.sqrt(variances[1] * variances[2])
+    alike = _spread(over_a, over_b, under_a, under_b) / together if together > 0 else 0.0
+    low, high = difference_of(alone[0], alone[1], correlation=min(1.0, max(-1.0, alike)))
+    deviation = math.sqrt(variances[0])
     reach = _quantile(confidence) * deviation
-    low, high = max(-1.0, value - reach), min(1.0, value + reach)
-    return AucDifference(value, low, high, float(special.ndtr(-value / deviation)), m, n)
+    low, high = max(-1.0, min(low, value - reach)), min(1.0, max(high, value + reach))
+    if deviation > 0:
+        p = float(special.ndtr(-value / deviation))
+    else:
+        p = 0.5 ** min(m, n) if value > 0 else 1.0
+    return AucDifference(value, low, high, p, m, n)
 
 
 def tpr_at_fpr(
@@ -217,8 +242,8 @@ def tpr_at_fpr(
 
     Returns
     -------
-    tuple of TprAtFpr, one a target. Withheld where there are fewer than 1 / target non-members:
-    then the only FPR that does not exceed the target is 0, and its TPR is no answer.
+    tuple of TprAtFpr, one a target. Withheld where there are fewer than 10 / target non-members:
+    then the FPR at the threshold is not known within a factor of two.
 
     Raises
     ------
@@ -228,12 +253,16 @@ def tpr_at_fpr(
     Source
     ------
     Carlini et al. 2022, "Membership Inference Attacks From First Principles", section III: report
-    TPR at low FPR. Intervals are Clopper-Pearson's.
+    TPR at low FPR. The interval is ours: the threshold of the target FPR lies between two order
+    statistics of the non-members, by the binomial law of how many exceed it; Clopper and Pearson's
+    interval of the TPR is taken at either, its low end at the higher one, its high end at the lower
+    one. Half of what may be missed goes to each step (Bonferroni), so it holds for any scores.
 
-    One false positive in ten is allowed, so the threshold is the second highest non-member, 8:
+    Ten false positives in a hundred are allowed, so the threshold is the 11th highest, 89:
 
-    >>> print(tpr_at_fpr([8.5, 7.5], np.arange(10.0), targets=[0.1])[0].tpr)
-    50.0 % (1.3–98.7; 1 of 2)
+    >>> made = tpr_at_fpr([95.0, 85.0, 89.5], np.arange(100.0), targets=[0.1])[0]
+    >>> made.threshold, made.tpr.successes, made.fpr.successes
+    (89.0, 2, 10)
     """
     sides = two_classes(members, nonmembers)
     n = len(sides.nonmembers)
@@ -241,18 +270,55 @@ def tpr_at_fpr(
     results = []
     for target in targets:
         spent = allowed(target, n)
-        if spent < 1:
-            reason = f"needs {math.ceil(1 / target):,} non-members, got {n:,}"
-            results.append(TprAtFpr(target, math.nan, None, None, reason))
+        if not resolves(target, n):
+            results.append(TprAtFpr(target, math.nan, None, None, too_few(target, n)))
             continue
-        threshold = float(falling[spent]) if spent < n else -math.inf
-        called = [_n_above(side, threshold) for side in (sides.members, sides.nonmembers)]
-        if spent == n:
-            called = [len(sides.members), n]  # a score of -inf is called a member, too
-        tpr = proportion(called[0], len(sides.members), confidence=confidence)
+        called = [_n_called(side, falling, spent) for side in (sides.members, sides.nonmembers)]
+        low, high = _tpr_interval(sides.members, falling, target, confidence)
+        m = len(sides.members)
+        tpr = Proportion(called[0], m, called[0] / m, low, high, confidence)
         fpr = proportion(called[1], n, confidence=confidence)
+        threshold = float(falling[spent]) if spent < n else -math.inf
         results.append(TprAtFpr(target, threshold, tpr, fpr))
     return tuple(results)
+
+
+def too_few(target: float, n: int, *, halves: bool = False) -> str:
+    """Why so few non-members resolve no FPR of this size: they give less than 10 false positives.
+
+    >>> too_few(0.01, 100)
+    'needs 1,000 non-members, got 100'
+    """
+    needed = math.ceil(_ENOUGH / target * (1 - 1e-12))
+    if halves:
+        return f"needs {2 * needed:,} non-members, half to fit and half to try; got {n:,}"
+    return f"needs {needed:,} non-members, got {n:,}"
+
+
+def resolves(target: float, n: int) -> bool:
+    """Whether n non-members bound the FPR at a threshold within a factor of two of the target.
+
+    >>> resolves(0.01, 1_000), resolves(0.01, 999)
+    (True, False)
+    """
+    return allowed(target, n) >= _ENOUGH
+
+
+def _tpr_interval(
+    members: Values, falling: Values, target: float, confidence: float
+) -> tuple[float, float]:
+    """Of the TPR at the population's threshold; falling: non-members, the highest first."""
+    n, m = len(falling), len(members)
+    inner = (1 + confidence) / 2  # each of both steps, two-sided
+    tail = (1 - inner) / 2
+    # So few, or so many, non-members exceed the true threshold with a chance of `tail` at most.
+    fewest, most = (int(k) for k in stats.binom.ppf([tail, 1 - tail], n, target))
+    low = 0.0
+    if fewest > 0:
+        k = _n_called(members, falling, fewest - 1)
+        low = float(clopper_pearson(k, m, confidence=inner)[0])
+    high = clopper_pearson(_n_called(members, falling, most), m, confidence=inner)[1]
+    return low, float(high)
 
 
 def allowed(target: float, n: int) -> int:
@@ -319,23 +385,32 @@ def _spread(over_a: Values, over_b: Values, under_a: Values, under_b: Values) ->
     return mean_product(over_a, over_b) + mean_product(under_a, under_b)
 
 
-def _interval(value: float, variance: float, n_pairs: int, confidence: float) -> tuple:
+def _interval(value: float, variance: float, m: int, n: int, confidence: float) -> tuple:
+    """The wider, at either end, of DeLong's and Newcombe's."""
+    z = _quantile(confidence)
+    low, high = _newcombe(value, m, n, z), 1 - _newcombe(1 - value, m, n, z)
     if value in (0.0, 1.0):
-        # All n_pairs disjoint pairs agree, which has at most the chance AUC^n_pairs.
-        low, high = clopper_pearson(round(value * n_pairs), n_pairs, confidence=confidence)
-        return float(low), float(high)
-    reach = _quantile(confidence) * math.sqrt(variance) / (value * (1 - value))
-    middle = special.logit(value)
-    return float(special.expit(middle - reach)), float(special.expit(middle + reach))
+        # All disjoint pairs agree, which has at most the chance AUC^pairs.
+        pairs = min(m, n)
+        ends = clopper_pearson(round(value * pairs), pairs, confidence=confidence)
+    else:
+        reach = z * math.sqrt(variance) / (value * (1 - value))
+        ends = special.expit(special.logit(value) + np.array([-reach, reach]))
+    return min(low, float(ends[0])), max(high, float(ends[1]))
 
 
-def _degenerate(value: float, m: int, n: int, confidence: float) -> AucDifference:
+def _newcombe(value: float, m: int, n: int, z: float) -> float:
+    """The low end: the AUC of which `value` is z standard deviations above, by its own variance."""
     if value == 0:
-        return AucDifference(0.0, 0.0, 0.0, 1.0, m, n)
-    k = min(m, n)
-    low = 2 * float(clopper_pearson(k, k, confidence=confidence)[0]) - 1
-    ends = (low, 1.0) if value > 0 else (-1.0, -low)
-    return AucDifference(value, *ends, 0.5**k if value > 0 else 1.0, m, n)
+        return 0.0
+    side = (m + n) / 2 - 1
+
+    def excess(area: float) -> float:
+        spread = 1 + side * (1 - area) / (2 - area) + side * area / (1 + area)
+        return value - area - z * math.sqrt(area * (1 - area) * spread / (m * n))
+
+    # At 1 itself the variance is 0; the root wanted is the one below.
+    return float(optimize.brentq(excess, 0.0, min(value, 1 - 1e-12)))
 
 
 def _quantile(confidence: float) -> float:
@@ -344,5 +419,8 @@ def _quantile(confidence: float) -> float:
     return float(stats.norm.ppf((1 + confidence) / 2))
 
 
-def _n_above(values: NDArray[np.float64], threshold: float) -> int:
-    return int(np.count_nonzero(values > threshold))
+def _n_called(values: Values, falling: Values, allowed: int) -> int:
+    """How many are called members where at most so many non-members may be; all where all may."""
+    if allowed == len(falling):
+        return len(values)
+    return int(np.count_nonzero(values > falling[allowed]))

@@ -35,7 +35,8 @@ def surp(target: TokenStats, *, percent: float = 20, max_entropy: float = 2.0) -
     ------
     Zhang and Wu 2024, "Adaptive Pre-training Data Detection for Large Language Models via
     Surprising Tokens", the definition of surprising tokens. The paper tunes both thresholds
-    for each model; 20 % and 2 nats are those of public code that compares it with others. That
+    for each model; 20 % and 2 nats are those of public code that compares it with others. The
+    percentile is read by counting, as in Min-K% (see docs/conformance.md). That
     code gives a text with no surprising token -100, the mark of a sure non-member; we say NaN.
 
     >>> logprob, entropy = [-1.0, -5.0, -4.0], [3.0, 3.0, 1.0]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attacks.estimates import Proportion, proportion
-from attacks.roc import allowed
+from attacks.roc import allowed, resolves, too_few
 from attacks.two_classes import two_classes
 
 
@@ -63,25 +63,25 @@ def held_out_threshold(
 
     Returns
     -------
-    HeldOutThreshold; withheld where the fitted half has fewer than 1 / target non-members.
+    HeldOutThreshold; withheld where the fitted half has fewer than 10 / target non-members, as in
+    `roc.tpr_at_fpr`. The intervals are of this threshold, whose FPR is the one realised.
 
     Raises
     ------
     ValueError
         As `two_classes`; if the target lies outside (0, 1].
 
-    >>> made = held_out_threshold(np.arange(50, 60), np.arange(40), target=0.1)
+    >>> made = held_out_threshold(np.arange(250, 260), np.arange(200), target=0.1)
     >>> made.tpr.value, made.n_fitted
-    (1.0, 20)
+    (1.0, 100)
     """
     sides = two_classes(members, nonmembers)
     order = np.random.default_rng(seed).permutation(len(sides.nonmembers))
     n_fitted = len(order) // 2
     fitted, tried = sides.nonmembers[order[:n_fitted]], sides.nonmembers[order[n_fitted:]]
     spent = allowed(target, n_fitted)
-    if spent < 1:
-        need = 2 * math.ceil(1 / target)
-        reason = f"needs {need:,} non-members, half to fit and half to try; got {len(order):,}"
+    if not resolves(target, n_fitted):
+        reason = too_few(target, len(order), halves=True)
         return HeldOutThreshold(target, math.nan, None, None, n_fitted, reason)
     threshold = float(np.sort(fitted)[::-1][spent]) if spent < n_fitted else -math.inf
     above = [int(np.count_nonzero(side > threshold)) for side in (tried, sides.members)]

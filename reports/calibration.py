@@ -12,6 +12,10 @@ from attacks.multiplicity import benjamini_hochberg
 from attacks.roc import auc
 from reports.schema import CALIBRATION, HELD_OUT, score_names
 
+LOW_ESTIMATE = (
+    "How many of a list are false is a low estimate, the lower the shorter the list: a list ends "
+    "where few seem to be. What is held is the rate, on average over lists."
+)
 ASSUMES = (
     (
         "A sample that is not memorized scores like a control: the controls are held-out text of "
@@ -19,6 +23,7 @@ ASSUMES = (
     ),
     "One score was chosen before looking: the rate holds for each list alone, not for all at once.",
     "All samples of a strategy are tested, so that a candidate is not listed for being picked.",
+    LOW_ESTIMATE,
 )
 # So sure must we be that samples and controls differ before a list is withheld for it.
 _CONFIDENCE = 0.99

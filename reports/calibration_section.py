@@ -117,7 +117,7 @@ def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
     names = ["Strategy", "Score", "Samples", "Controls"]
     if _by_checks(calibration):
         names = ["Strategy", "Score", "Not checked", "Checked"]
-    names += ["Listed", "False, estimated", "Of those looked up, not found"]
+    names += ["Listed", "False, a low estimate", "Of those looked up, not found"]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from attacks.half_checked import coin, half_checked_list
-from reports.calibration import Calibration, typed
+from reports.calibration import LOW_ESTIMATE, Calibration, typed
 from reports.schema import CHECKED, score_names
 
 ASSUMES = (
@@ -25,6 +25,7 @@ ASSUMES = (
         "sooner. And it holds for each list alone: one score is to be chosen before looking."
     ),
     "How many of a list were not found was counted after the list was made.",
+    LOW_ESTIMATE,
 )
 _FOUND = "verbatim"
 _UNCHECKED = "not checked"

@@ -112,7 +112,8 @@ def shown_strategies(strategies: pd.DataFrame) -> pd.DataFrame:
                 withheld if math.isnan(total[0]) else _range(total),
             ]
         rows.append(cells)
-    names = ["Strategy", "Samples verbatim", "Distinct passages", "New a 1,000, at first", "Ever"]
+    names = ["Strategy", "Samples verbatim", "Distinct passages", "New a 1,000, at first"]
+    names.append("Ever (no upper bound)")
     return pd.DataFrame(rows, columns=names)
 
 
@@ -167,7 +168,7 @@ def shown_comparisons(comparisons: pd.DataFrame, summary: pd.DataFrame) -> pd.Da
                 [
                     strategy,
                     f"{best} beside {other}",
-                    _points(sign * row["difference"], *ends) if sum(only) else "no difference",
+                    _points(sign * row["difference"], *ends),
                     f"{only[0]:,} and {only[1]:,}",
                     _p(row["p_corrected"]),
                 ]
@@ -219,7 +220,7 @@ def _number(value: float) -> str:
 
 
 def _points(*shares: float) -> str:
-    value, low, high = (f"{100 * share:+.1f}" for share in shares)
+    value, low, high = (f"{100 * share + 0.0:+.1f}" for share in shares)  # no -0
     return f"{value} ({low} to {high})".replace("-", "−")
 
 

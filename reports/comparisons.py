@@ -27,7 +27,8 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
 
     Source
     ------
-    As `attacks.costs.compare_lists`; p-values are corrected by Holm for all rows.
+    As `attacks.costs.compare_lists`; p-values are corrected by Holm for all rows, intervals are
+    of each row alone.
 
     Three samples are listed by each; the verbatim "a" stands on both, "b" on one list alone:
 

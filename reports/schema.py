@@ -143,6 +143,8 @@ CANDIDATES = Table(
     row="every sample of the short lists",
 )
 
+_FALSE = "Of them false, a low estimate: a list ends where few seem so; NaN = withheld."
+
 SUMMARY = Table(
     "summary",
     (
@@ -168,7 +170,7 @@ SUMMARY = Table(
             "strategy_*", "float64", "", "Of the whole strategy: see the table `strategies`."
         ),
         _optional("n_listed", "Int64", "", "Samples listed at the run's FDR; NA = withheld."),
-        _optional("estimated_false", "float64", "", "Of them false, estimated; NaN = withheld."),
+        _optional("estimated_false", "float64", "", _FALSE),
         _optional(
             "n_passages", "Int64", "", "Distinct passages among the verbatim; NA = not checked."
         ),
@@ -216,9 +218,14 @@ STRATEGIES = Table(
         Column("new_rate", "float64", "passages", "New ones in the next sample (Good-Turing)."),
         Column("new_rate_low", "float64", "passages", _ENDS.format("lower")),
         Column("new_rate_high", "float64", "passages", _ENDS.format("upper")),
-        Column("total", "float64", "passages", "All that this sampling would ever bring (Chao)."),
+        Column("total", "float64", "passages", "Lower bound of all this sampling brings (Chao)."),
         Column("total_low", "float64", "passages", _ENDS.format("lower")),
-        Column("total_high", "float64", "passages", _ENDS.format("upper")),
+        Column(
+            "total_high",
+            "float64",
+            "passages",
+            "Upper end of that bound's interval: bounds nothing.",
+        ),
         Column("tokens_per_verbatim", "float64", "tokens", "Sampled for one verbatim sample."),
         Column("tokens_per_verbatim_low", "float64", "tokens", _ENDS.format("lower")),
         Column("tokens_per_verbatim_high", "float64", "tokens", _ENDS.format("upper")),
@@ -273,7 +280,7 @@ CALIBRATION = Table(
         Column("n_undefined", "int64", "", "Samples and controls without it, left out."),
         Column("n_listed", "Int64", "", "Samples on the list; NA = withheld."),
         Column("least_fdr", "float64", "share", "Least rate at which any sample is listed."),
-        Column("estimated_false", "float64", "", "Of them false, estimated; NaN = withheld."),
+        Column("estimated_false", "float64", "", _FALSE),
         Column("n_listed_looked_up", "Int64", "", "Of them looked up in the training text."),
         Column("n_listed_verbatim", "Int64", "", "Of those found verbatim."),
         Column("auc_not_found", "float64", "", "AUC of samples not found against controls."),

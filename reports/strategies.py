@@ -21,7 +21,8 @@ RESTS_ON = (
     ),
     (
         "Estimates take samples as drawn independently and alike. Passages much rarer than those "
-        "seen once are beyond them, so a total is rather too low than too high."
+        "seen once are beyond them: Chao's total is a lower bound, and the upper end of its "
+        "interval is no upper bound of what there is."
     ),
     "Only text that was given could be found: what the model learned elsewhere is not counted.",
 )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from attacks.paired import newcombe
+from attacks.paired import newcombe, paired_proportions
 from auditor.cli.command import VERBS
 from auditor.errors import AuditError, ConfigError, ModelError, RunError
 from auditor.finetuning.comparison import compare_models, figure_names
@@ -72,6 +72,24 @@ def test_known_members_gain_and_held_out_text_gains_less(found):
     assert rates.loc[("members", "base"), "n_extracted"] == 0
     assert rates.loc[("members", "tuned"), "n_extracted"] > 3
     assert rates.loc[("heldout", "tuned"), "n_extracted"] == 0
+
+
+def test_the_change_of_extraction_has_the_interval_of_paired_proportions(found):
+    row = found.tests.set_index("figure").loc["extracted"]
+    parts = []
+    for who, texts in (("members", found.texts["member"]), ("heldout", ~found.texts["member"])):
+        change = found.texts.loc[texts, "extracted_change"].dropna()
+        own = paired_proportions(int((change > 0).sum()), int((change < 0).sum()), len(change))
+        assert (row[who], row[f"{who}_low"], row[f"{who}_high"]) == pytest.approx(
+            (change.mean(), own.low, own.high)
+        )
+        parts.append(own)
+    a, b = parts
+    apart = a.value - b.value
+    assert row["difference_low"] == pytest.approx(
+        apart - np.hypot(a.value - a.low, b.high - b.value)
+    )
+    assert row["heldout_low"] < 0 < row["heldout_high"]  # none changed, which is no certainty
 
 
 def test_the_most_moved_come_first(found):

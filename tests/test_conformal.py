@@ -97,12 +97,22 @@ def test_at_5_percent_at_most_6_percent_of_lists_are_false_on_average():
     assert np.mean(listed) > 20
 
 
-def test_the_estimate_of_false_entries_is_right_on_average():
+def test_the_estimate_of_false_entries_is_near_what_long_lists_hold():
     made = [calibrated_list(*planted(seed), fdr=0.2) for seed in range(200)]
     false = np.mean([np.sum(m.chosen >= 40) for m in made])
     estimated = np.mean([m.estimated_false for m in made])
     assert estimated == pytest.approx(false, rel=0.25)
     assert all(m.estimated_false <= 0.2 * len(m.chosen) + 1e-9 for m in made)
+
+
+def test_the_estimate_of_false_entries_is_low_where_lists_are_short():
+    """Five members among 200: most lists are empty, and others end where few controls are above."""
+    rng, false, estimated = np.random.default_rng(3), 0, 0.0
+    for _ in range(400):
+        scores = np.concatenate([rng.normal(3, 1, 5), rng.normal(0, 1, 195)])
+        made = calibrated_list(scores, rng.normal(0, 1, 200), fdr=0.1)
+        false, estimated = false + np.sum(made.chosen >= 5), estimated + made.estimated_false
+    assert 0 < estimated < false
 
 
 def test_without_members_lists_are_almost_always_empty():

@@ -52,6 +52,10 @@ BY_HAND = [
     ("Min-K%++", "not clamped, at least one token", (-1.75, -1, NAN)),
     # Of a's -6 (entropy 4) and -4 (entropy 1.5) only the second is below 2 nats.
     ("SURP", "undefined", (-4, NAN, 0)),
+    ("SURP's percentile", "the max(1, floor(m / 5)) least likely tokens", (-4, NAN, 0)),
+    ("SURP's percentile", "the floor(m / 5) least likely tokens", (-4, NAN, NAN)),
+    # Two fifths of the way from the 20th to the 30th percentile, of ten numbers: -6 and -4 below.
+    ("SURP's percentile", "tokens below the interpolated percentile", (-4, NAN, NAN)),
     ("ReCaLL", "L(text after prefix) / L, over the tokens that both have", (1.4, 18 / 16, INF)),
     (
         "ReCaLL",
@@ -103,7 +107,8 @@ def test_what_we_follow_is_what_the_scores_give():
 
 def test_the_point_that_we_follow_is_that_of_our_curves():
     (ours,) = (r for r in READINGS["TPR at an FPR"].values() if r.is_followed)
-    points = tpr_at_fpr(inputs.MEMBERS, inputs.NONMEMBERS, targets=(0.125, 0.2))
+    # Ten times as many non-members, so that it is not withheld; the curve is the same.
+    points = tpr_at_fpr(inputs.MEMBERS, np.tile(inputs.NONMEMBERS, 10), targets=(0.125, 0.2))
     assert ours.values == tuple(point.tpr.value for point in points)
 
 

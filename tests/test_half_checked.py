@@ -82,6 +82,17 @@ def test_at_a_rate_no_more_of_a_list_is_false_on_average(fdr):
     assert np.mean(lengths) > 10  # the rate is not held by listing nothing
 
 
+def test_the_estimate_of_false_entries_is_low_since_a_list_ends_where_few_were_missed():
+    rng, false, estimated = np.random.default_rng(2), 0, 0.0
+    for _ in range(400):
+        scores = np.concatenate([rng.normal(2, 1, 30), rng.normal(0, 1, 270)])
+        is_true = (np.arange(300) < 30)[np.argsort(-scores)]
+        made = half_checked_list(rng.random(300) < 0.5, is_true, fdr=0.2)
+        false += np.count_nonzero(~is_true[made.chosen])
+        estimated += made.estimated_false
+    assert 0 < estimated < false
+
+
 def test_without_true_entries_a_list_is_seldom_made():
     tosses = [coin(map(str, range(200)), seed=seed) for seed in range(400)]
     made = [len(half_checked_list(c, np.zeros(200, bool), fdr=0.1).chosen) > 0 for c in tosses]

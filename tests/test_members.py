@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 from tiny import WORDS, command, save_tiny_model
 
+from attacks.membership import evaluate
+from attacks.roc import tpr_at_fpr
 from auditor.cli.command import VERBS
 from auditor.errors import ConfigError, CorpusError
 from auditor.members import audit_members
 from auditor.members.notes import notes_on_columns, notes_on_sides, notes_on_table
 from auditor.members.sides import Side, check_alike, scored_side
+from auditor.members.tables import score_table, shown_table
 
 VOCABULARY = WORDS.split() + [f"{word}s" for word in WORDS.split()]
 
@@ -90,7 +93,7 @@ def test_numbers_are_those_of_the_score_files(place):
     assert loss["auc"] == pytest.approx((pairs > 0).mean())
     assert (loss["n_members"], loss["n_nonmembers"]) == (60, 80)
     assert loss["tpr_at_0.01"] is None
-    assert loss["tpr_at_0.01_withheld"] == "needs 100 non-members, got 80"
+    assert loss["tpr_at_0.01_withheld"] == "needs 1,000 non-members, got 80"
     assert made["verdict"]["kind"] == "claim"
     assert made["correction"].startswith("Holm")
 
@@ -256,7 +259,7 @@ def test_the_page_holds_the_verdict_the_table_and_no_request(place):
     verdict = json.loads((place / "made" / "members.json").read_text())["verdict"]
     assert verdict["sentence"] in page
     assert "bag of words" in page
-    assert "TPR at 1 % FPR is withheld: needs 100 non-members, got 80." in page
+    assert "TPR at 1 % FPR is withheld: needs 1,000 non-members, got 80." in page
 
 
 def test_a_folder_is_not_written_over_unasked(place):
@@ -330,6 +333,23 @@ def test_a_tpr_that_is_withheld_has_its_reason_once():
         }
     )
     assert notes_on_table(table) == ["TPR at 1 % FPR is withheld: got 80; of surp: got 79."]
+
+
+def test_a_tpr_is_shown_with_its_own_interval_and_that_of_the_fpr_reached():
+    rng = np.random.default_rng(0)
+    sides = rng.normal(1, 1, 50), rng.normal(0, 1, 120)
+    table = score_table(evaluate({"loss": sides}), {}, {})
+    few, none, _ = tpr_at_fpr(*sides)
+    row = table.iloc[0]
+    assert row["tpr_at_0.1_fpr"] == few.fpr.value == 12 / 120
+    assert (row["tpr_at_0.1_fpr_low"], row["tpr_at_0.1_fpr_high"]) == (few.fpr.low, few.fpr.high)
+    assert (row["tpr_at_0.1_low"], row["tpr_at_0.1_high"]) == (few.tpr.low, few.tpr.high)
+    cells = shown_table(table).iloc[0]
+    low, high = 100 * few.tpr.low, 100 * few.tpr.high
+    # Clopper and Pearson's interval of 12 in 120: 5.3 to 16.8 %.
+    expected = f"{100 * few.tpr.value:.1f} % ({low:.1f}–{high:.1f}; FPR 5.3–17 %)"
+    assert cells["TPR at 10 % FPR"] == expected
+    assert (none.tpr, cells["TPR at 1 % FPR"]) == (None, "withheld")
 
 
 def test_what_cannot_be_compared_is_said_before_a_model_is_loaded(place):

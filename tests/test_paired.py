@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from attacks.paired import (
     bootstrap_difference,
     bootstrap_mean,
     label_permutation_p,
     newcombe,
+    paired_proportions,
     sign_flip_p,
 )
 
@@ -70,14 +72,14 @@ def test_p_values_of_nothing_are_uniform_enough():
 
 
 def test_a_difference_has_the_sign_of_members_minus_others():
-    found = bootstrap_difference([2.0, 3.0, 4.0], [0.0, 1.0])
-    assert found.value == 2.5
-    assert found.low < 2.5 < found.high
+    found = bootstrap_difference(np.arange(20.0) + 2, np.arange(30.0) / 2)
+    assert found.value == pytest.approx(11.5 - 7.25)
+    assert found.low < found.value < found.high
     assert label_permutation_p([2.0] * 9, [0.0] * 9, greater=True) < 0.01
     assert label_permutation_p([0.0] * 9, [2.0] * 9, greater=True) > 0.99
 
 
-def test_bootstrap_interval_is_near_the_normal_one_of_many_values():
+def test_the_interval_of_a_mean_is_near_the_normal_one_of_many_values():
     values = np.random.default_rng(1).normal(5, 2, 2_000)
     found = bootstrap_mean(values, draws=2_000)
     half = 1.959964 * values.std() / np.sqrt(2_000)
@@ -85,11 +87,108 @@ def test_bootstrap_interval_is_near_the_normal_one_of_many_values():
     assert found.high - found.low == pytest.approx(2 * half, rel=0.08)
 
 
+SKEWED = {
+    "normal": (lambda rng, n: rng.normal(0, 1, n), 0.0),
+    "exponential": (lambda rng, n: rng.exponential(1, n), 1.0),
+    "a fifth moved": (lambda rng, n: rng.normal(0, 0.3, n) + 3 * (rng.random(n) < 0.2), 0.6),
+}
+
+
+@pytest.mark.parametrize("law", SKEWED)
+@pytest.mark.parametrize("n", [20, 40])
+def test_intervals_of_a_mean_hold_it_as_often_as_they_say(law, n):
+    draw, truth = SKEWED[law]
+    rng, held, given = np.random.default_rng(4), 0, 0
+    for _ in range(300):
+        made = bootstrap_mean(draw(rng, n), draws=999)
+        given += not np.isnan(made.low)
+        held += made.low <= truth <= made.high
+    assert held >= 0.93 * given
+    assert given > 250
+
+
+@pytest.mark.parametrize("law", SKEWED)
+def test_intervals_of_a_difference_of_means_hold_it_as_often_as_they_say(law):
+    draw, truth = SKEWED[law]
+    rng, held, given = np.random.default_rng(7), 0, 0
+    for _ in range(200):
+        made = bootstrap_difference(draw(rng, 25), rng.exponential(1, 60), draws=999)
+        given += not np.isnan(made.low)
+        held += made.low <= truth - 1 <= made.high
+    assert held >= 0.93 * given
+    assert given > 150
+
+
+@pytest.mark.parametrize("values", [[1.0, 5.0] * 9, [2.0] * 50, [0.0] * 49 + [7.0]])
+def test_of_few_or_equal_values_there_is_a_mean_and_no_interval(values):
+    found = bootstrap_mean(values)
+    assert found.value == np.mean(values)
+    assert np.isnan([found.low, found.high]).all()
+    apart = bootstrap_difference(np.arange(30.0), values)
+    assert np.isnan([apart.low, apart.high]).all()
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_another():
-    values = [1.0, 2.0, 4.0, 8.0, 3.0]
-    assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)
-    many = np.random.default_rng(0).normal(size=50)
-    assert bootstrap_mean(many, seed=1).low != bootstrap_mean(many, seed=2).low
+    many = np.random.default_rng(0).exponential(size=50)
+    assert bootstrap_mean(many, seed=1) == bootstrap_mean(many, seed=1)
+    assert bootstrap_mean(many, seed=1).high != bootstrap_mean(many, seed=2).high
+
+
+# Tango 1998: the difference that the score test just does not reject, by a search on a fine grid.
+@pytest.mark.parametrize(("b", "c", "n"), [(10, 0, 20), (3, 5, 20), (0, 0, 9), (1, 0, 100)])
+def test_tangos_interval_is_what_his_test_does_not_reject(b, c, n):
+    d = np.linspace(-1, 1, 400_001)[1:-1]
+    linear = (2 * n - b + c) * d - b - c
+    q = (np.sqrt(linear**2 + 8 * n * c * d * (1 - d)) - linear) / (4 * n)
+    kept = d[(b - c - n * d) ** 2 <= 1.959963984540054**2 * n * (2 * q + d * (1 - d)) + 1e-12]
+    found = paired_proportions(b, c, n)
+    assert (found.low, found.high) == pytest.approx((kept.min(), kept.max()), abs=1e-5)
+    turned = paired_proportions(c, b, n)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+SHARES = (0.01, 0.03, 0.1, 0.3, 0.5)
+
+
+@pytest.fixture(scope="module", params=[20, 100])
+def tables(request):
+    """Every table of n pairs that differ b and c times, with its interval."""
+    n = request.param
+    b, c = (v.ravel() for v in np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij"))
+    # Beyond n in all there is too little chance, and in pairs none.
+    b, c = b[b + c <= n], c[b + c <= n]
+    ends = {}
+    for i, j in zip(b.tolist(), c.tolist(), strict=True):
+        if i >= j:
+            made = paired_proportions(i, j, n)
+            ends[i, j], ends[j, i] = (made.low, made.high), (-made.high, -made.low)
+    low, high = np.array([ends[pair] for pair in zip(b.tolist(), c.tolist(), strict=True)]).T
+    return n, b, c, low, high
+
+
+@pytest.mark.parametrize("together", [-1.0, -0.5, 0.0, 0.5, 1.0])
+def test_the_difference_of_paired_proportions_is_held_as_often_as_said(tables, together):
+    """Exactly, by summing over tables; both succeed from never to as often as they can."""
+    n, b, c, low, high = tables
+    for p, q in product(SHARES, SHARES):
+        apart, most = p * q, min(p, q)
+        both = apart + together * (most - apart if together > 0 else apart)
+        shares = np.array([p - both, q - both, 1 - p - q + 2 * both])
+        counts = np.stack([b, c, n - b - c])
+        chance = stats.multinomial.pmf(counts.T, n, np.maximum(shares, 0))
+        held = (low - 1e-12 <= p - q) & (p - q <= high + 1e-12)
+        assert chance.sum() == pytest.approx(1)
+        assert chance[held].sum() >= 0.93, (p, q)
+
+
+def test_lists_of_different_samples_are_held_as_often_as_said(tables):
+    """Both counts are binomial then, which pairs would make more variable."""
+    n, b, c, low, high = tables
+    for p, q in product(SHARES, SHARES):
+        chance = stats.binom.pmf(b, n, p) * stats.binom.pmf(c, n, q)
+        held = (low - 1e-12 <= p - q) & (p - q <= high + 1e-12)
+        if chance.sum() > 0.999:
+            assert chance[held].sum() >= 0.93, (p, q)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +223,9 @@ def test_of_nothing_there_is_no_answer():
     assert np.isnan(label_permutation_p([], [1.0]))
     assert np.isnan(bootstrap_mean([]).value)
     assert np.isnan(newcombe(0, 0, 1, 2).value)
+    assert np.isnan(paired_proportions(0, 0, 0).value)
+
+
+def test_counts_beyond_the_trials_are_refused():
+    with pytest.raises(ValueError, match="must lie between 0 and n; got 3 and 1 of 2"):
+        paired_proportions(3, 1, 2)

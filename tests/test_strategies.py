@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from attacks.estimates import clopper_pearson
+from attacks.paired import paired_proportions
 from reports.claims import (
     cost_table,
     shown_comparisons,
@@ -17,7 +18,7 @@ from reports.claims import (
 from reports.claims_section import claims_section
 from reports.comparisons import above_random, compare_scores
 from reports.schema import COMPARISONS, DISCOVERY, STRATEGIES, check
-from reports.strategies import judge_strategies, number_passages
+from reports.strategies import RESTS_ON, judge_strategies, number_passages
 from reports.tables import summarize
 
 
@@ -156,6 +157,8 @@ def test_lists_are_compared_at_one_length_by_what_one_alone_holds():
     row = pairs.loc[("zlib", "random")]
     assert (row["k"], row["n_first_only"], row["n_second_only"]) == (4, 3, 0)
     assert row["difference"] == 0.75
+    own = paired_proportions(3, 0, 4)
+    assert (row["low"], row["high"]) == pytest.approx((own.low, own.high))
     assert row["p_value"] == pytest.approx(2 * 0.5**3)
     assert row["p_corrected"] == pytest.approx(min(1, 3 * 2 * 0.5**3))
 
@@ -242,6 +245,14 @@ def test_the_best_list_is_shown_beside_each_other():
     assert shown["Percentage points"].iloc[1].startswith("+75.0 (")
 
 
+def test_lists_that_find_the_same_are_not_said_to_be_alike_for_sure():
+    same = CANDIDATES.assign(**{"rank:window": CANDIDATES["rank:zlib"]})
+    shown = shown_comparisons(compare_scores(same, COUNTS), summarize(same, COUNTS))
+    ends = paired_proportions(0, 0, 5)
+    cell = f"+0.0 (−{100 * ends.high:.1f} to +{100 * ends.high:.1f})"
+    assert shown["Percentage points"].iloc[0] == cell
+
+
 def test_the_section_has_a_curve_and_says_what_it_rests_on():
     judged = judge_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
     costs = cost_table(judged.table, {})
@@ -252,3 +263,12 @@ def test_the_section_has_a_curve_and_says_what_it_rests_on():
     assert "<svg" in made.discovery
     assert [row[0] for row in made.strategies[1]] == ["a", "b"]
     assert any("independent" in sentence for sentence in made.rests_on)
+
+
+def test_chaos_total_is_nowhere_taken_for_an_upper_bound():
+    judged = judge_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
+    assert shown_strategies(judged.table).columns[-1] == "Ever (no upper bound)"
+    assert any("is no upper bound" in sentence for sentence in RESTS_ON)
+    told = {column.name: column.meaning for column in STRATEGIES.columns}
+    assert "Lower bound" in told["total"]
+    assert "bounds nothing" in told["total_high"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def membership_questions() -> tuple[Question, ...]:
         _min_k(),
         _min_k_plus_plus(),
         _surp(),
+        _surp_percentile(),
         _recall(),
         _neighbourhood(),
         _dc_pdd(),
@@ -114,6 +116,42 @@ def _surp() -> Question:
         ),
         "The mean of nothing has no value; -100 would call the least surprising text the surest "
         "non-member. It is counted among the undefined.",
+    )
+
+
+def _surp_percentile() -> Question:
+    mean, _ = moments_of(given.TARGET, "SURP")
+    entropies = [-mean[a:b] for a, b in pairwise(given.TARGET.offsets)]
+    texts = [(-_nats(i), entropy) for i, entropy in enumerate(entropies)]
+    counted, interpolated = [], []
+    for x, entropy in texts:
+        rank = np.argsort(np.argsort(x, kind="stable"), kind="stable")
+        counted.append(_mean(x[(rank < int(len(x) * 0.2)) & (entropy < 2)]))
+        interpolated.append(_mean(x[(x < np.percentile(x, 20)) & (entropy < 2)]))
+    return Question(
+        "SURP's percentile: which tokens are the least likely 20 %",
+        given.NAMES,
+        (
+            ours(
+                "the max(1, floor(m / 5)) least likely tokens",
+                surp(given.TARGET),
+                "as Min-K%; with those as likely as the last of them",
+            ),
+            other(
+                "the floor(m / 5) least likely tokens",
+                counted,
+                "public code that compares attacks; of equals, any",
+            ),
+            other(
+                "tokens below the interpolated percentile",
+                interpolated,
+                "Zhang and Wu 2024, its words read by numpy.percentile",
+            ),
+        ),
+        "The paper asks for a probability below a percentile of the text's tokens, which m numbers "
+        "have in more than one way. Interpolated, up to ceil((m - 1) / 5) tokens lie below: of 12 "
+        "tokens three, where counting takes two. Counted, the set is that of Min-K%, and a text of "
+        "fewer than five tokens has one.",
     )
 
 
@@ -227,7 +265,8 @@ def _tpr() -> Question:
             ),
         ),
         "The promise is a false positive rate of at most the target: the threshold must keep it. "
-        "With 8 controls the points lie 12.5 % apart: at 20 % there is none.",
+        "With 8 controls the points lie 12.5 % apart: at 20 % there is none. So few leave a "
+        "threshold's FPR unknown: a report withholds a TPR below 10 false positives.",
     )
 
 

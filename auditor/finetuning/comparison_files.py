@@ -93,7 +93,7 @@ def save_models(found: Comparison, out: Path) -> Path:
     tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
     shown = [
         ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
-        ("Mean changes (percentile bootstrap, 95 %; p two-sided)", changes_shown(found.tests)),
+        ("Mean changes (95 %, of 20 texts or more; p two-sided)", changes_shown(found.tests)),
         (
             "Texts that moved most (log-likelihood, nats a token)",
             moved_shown(_masked(found.moved())),

@@ -106,9 +106,11 @@ def with_interval(row: pd.Series, name: str) -> str:
     >>> with_interval(pd.Series({"x": 1.234, "x_low": -0.5, "x_high": 2.0}), "x")
     '+1.23 (-0.5 to +2)'
     """
-    value = row[name]
+    value, low = row[name], row[f"{name}_low"]
     if value != value:
         return "–"
+    if low != low:
+        return f"{value:+.3g} (interval withheld)"
     return f"{value:+.3g} ({row[f'{name}_low']:+.3g} to {row[f'{name}_high']:+.3g})"
 
 

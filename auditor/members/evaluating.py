@@ -102,8 +102,8 @@ class MembersReport:
             )
         told = (
             f"{n:,} of {made.n_candidates:,} members are listed by {self.list_by} at a false "
-            f"discovery rate of {100 * made.fdr:g} %, of which about {made.estimated_false:.1f} "
-            "are false."
+            f"discovery rate of {100 * made.fdr:g} %: on average over lists at most that share is "
+            "false, and one list may hold more."
         )
         if not verdict.claim:
             told += " Being listed says that a text is unlike the non-members, no more than that."

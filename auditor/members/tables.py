@@ -54,7 +54,7 @@ def shown_table(table: pd.DataFrame) -> pd.DataFrame:
         cells["AUC (95 %)"] = _shown(row, "auc", 1, 3) or "withheld"
         for name in targets_of(table):
             why = not row["withheld"] and row[f"{name}_withheld"]
-            cells[shown_fpr(name)] = _shown(row, name, 100, 1) or ("withheld" if why else "")
+            cells[shown_fpr(name)] = _shown_tpr(row, name) or ("withheld" if why else "")
         cells["corrected p"] = _p(row["p_corrected"])
         cells["p of a claim"] = _p(row["p_claim"])
         cells["above blind"] = _shown(row, "above_blind", 1, 3)
@@ -80,6 +80,13 @@ def shown_fpr(name: str) -> str:
     'TPR at 1 % FPR'
     """
     return f"TPR at {100 * float(name.removeprefix('tpr_at_')):g} % FPR"
+
+
+def _shown_tpr(row: Mapping[str, Any], name: str) -> str:
+    """The TPR with its interval, and that of the FPR at its threshold."""
+    shown = _shown(row, name, 100, 1)
+    low, high = (100 * row.get(f"{name}_fpr{end}", math.nan) for end in ("_low", "_high"))
+    return f"{shown[:-1]}; FPR {low:.2g}–{high:.2g} %)" if shown else ""
 
 
 def _row(kind: str, result: ScoreResult) -> dict[str, Any]:
@@ -110,12 +117,15 @@ def _row(kind: str, result: ScoreResult) -> dict[str, Any]:
 
 
 def _tpr(made: TprAtFpr) -> dict[str, Any]:
-    name, share = f"tpr_at_{made.target:g}", made.tpr
+    name, share, spent = f"tpr_at_{made.target:g}", made.tpr, made.fpr
     return {
         name: share.value if share else math.nan,
         f"{name}_low": share.low if share else math.nan,
         f"{name}_high": share.high if share else math.nan,
         f"{name}_threshold": made.threshold,
+        f"{name}_fpr": spent.value if spent else math.nan,
+        f"{name}_fpr_low": spent.low if spent else math.nan,
+        f"{name}_fpr_high": spent.high if spent else math.nan,
         f"{name}_withheld": made.withheld,
     }
 
