@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import families
 import numpy as np
 import pytest
 import torch
-from planted import tiny_model
+from planted import Ids, tiny_model
 
 from auditor.config import Decoding
+from auditor.errors import ModelError
 from auditor.generation.beams import beam_search
+from auditor.language_models.causal import LanguageModel
 
 EOS = 7
 GPT2, LLAMA = (tiny_model(kind, eos_id=EOS, n_vocab=23) for kind in ("gpt2", "llama"))
@@ -39,6 +42,25 @@ def test_beams_find_what_the_definition_finds(model, n_beams):
     drawn = beam_search(model, PROMPTS, Decoding(max_new_tokens=6, beams=n_beams))
     assert tokens(drawn) == [search(model, p, n_beams, 6) for p in PROMPTS]
     assert not drawn.ended.any()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["doge", "jamba", "mamba", "rwkv", "bloom"])
+def test_models_of_other_caches_are_searched_without_one(family):
+    network = families.tiny_network(family)
+    model = LanguageModel(network, Ids(0, 7), name="", fingerprint="", dtype=torch.float32)
+    drawn = beam_search(model, PROMPTS, Decoding(max_new_tokens=4, beams=3))
+    assert tokens(drawn) == [search(model, p, 3, 4) for p in PROMPTS]
+
+
+def test_a_search_that_transformers_cannot_make_ends_in_a_sentence(monkeypatch):
+    def fail(**kwargs):
+        raise ValueError("cannot reorder")
+
+    model = tiny_model("gpt2")
+    monkeypatch.setattr(model.network, "generate", fail)
+    with pytest.raises(ModelError, match=r"\(ValueError: cannot reorder\)\. Leave out --beams\."):
+        beam_search(model, PROMPTS, Decoding(max_new_tokens=4, beams=3))
 
 
 @MODELS

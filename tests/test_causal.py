@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import families
 import numpy as np
 import pytest
 import torch
@@ -204,6 +205,18 @@ def test_memory_of_a_slot_by_hand():
     """
     assert GPT2.bytes_per_slot(10) == 2 * 2 * 32 * 10 * 4 + 61 * 5
     assert LLAMA.bytes_per_slot(10) == 2 * 2 * 16 * 10 * 4 + 61 * 5
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["gpt_bigcode", "gemma3_text", "deepseek_v3", "gemma4_text"])
+def test_memory_of_a_slot_is_that_of_a_real_cache(family):
+    """Of shared keys, of latent ones, of layers that share a cache: what transformers keeps."""
+    network = families.tiny_network(family)
+    model = wrap(network)
+    cache = network(input_ids=torch.tensor([[3, 4, 5, 6]]), use_cache=True).past_key_values
+    layers = [layer for layer in cache.layers if layer.is_initialized]
+    kept = sum(layer.keys.numel() + layer.values.numel() for layer in layers) * 4 / 4
+    assert model.bytes_per_slot(10) == int(kept * 10) + model.head.n_vocab * 5
 
 
 # ---------------------------------------------------------------- models that are refused

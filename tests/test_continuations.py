@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import families
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from auditor.finetuning.adapters import adapters_off, with_lora
 from auditor.finetuning.continuations import continuation_logprob
 from tests.planted import tiny_network
+from tests.test_families import LONGROPE
 
 PROMPT = [0, 17, 4, 9]
 RESTS = [[5], [6, 7, 8], [5, 5], [11, 3, 2, 40], [6, 7, 9]]
@@ -51,6 +53,32 @@ def test_a_model_that_keeps_nothing_of_a_prompt_is_fed_it_whole():
 
     assert judged(forward, PROMPT) == pytest.approx(one_at_a_time(network, PROMPT), abs=1e-4)
     assert fed == [3, 7]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["jamba", "lfm2", "mamba", "gemma3_text", "recurrent_gemma"])
+def test_states_that_are_not_keys_and_values_are_not_shared(family):
+    network = families.tiny_network(family)
+    for prompt in (PROMPT, list(range(3, 20))):
+        found = judged(network, prompt)
+        assert found == pytest.approx(one_at_a_time(network, prompt), abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_prompt_leaves_is_not_used_beyond_a_switch_of_rotary_factors():
+    network = families.tiny_network("phi3", **LONGROPE)
+    prompt = list(range(1, 23))  # 22 tokens, and up to 4 more: the switch is at 24
+    with torch.no_grad():
+        found = continuation_logprob(
+            network, prompt, RESTS, batch_tokens=1000, device=torch.device("cpu"), rope_switch=24
+        )
+    expected = []
+    for rest in RESTS:
+        ids = [*prompt, *rest][:-1]
+        with torch.no_grad():
+            logits = network(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+        expected.append(sum(float(logits[21 + i, t]) for i, t in enumerate(rest)))
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_adapters_are_on_unless_they_are_put_off():

@@ -32,19 +32,31 @@ class PackedLinear(nn.Module):
     weight : bfloat16 tensor (outputs, inputs) on the CPU
     bias : bfloat16 tensor (outputs,) or None
     activation : "none", or "tanh" for GPT-2's approximation of the Gaussian error unit
+
+    On a processor without such kernels the product is made in float32 and rounded once: the same
+    numbers, with nothing gained.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"):
         super().__init__()
+        weight = weight.detach().contiguous()
+        self._has_kernels = _has_kernels()
         with torch.inference_mode():
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(
-                weight.detach().contiguous(), _ROWS
+            self._packed = (
+                torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+                if self._has_kernels
+                else weight.float()
             )
         self._bias = None if bias is None else bias.detach()
         self._post = ("none", "") if activation == "none" else ("gelu", activation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kind, algorithm = self._post
+        if not self._has_kernels:
+            bias = None if self._bias is None else self._bias.float()
+            y = torch.nn.functional.linear(x.float(), self._packed, bias)
+            y = y if kind == "none" else torch.nn.functional.gelu(y, approximate=algorithm)
+            return y.to(x.dtype)
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, kind, [], algorithm)
 
 
@@ -66,12 +78,15 @@ class InRows(nn.Module):
 def can_pack(weight: torch.Tensor) -> bool:
     """Whether this machine runs a product with these weights from a layout of its own."""
     plain = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    return plain and torch.backends.mkldnn.is_available() and _bfloat16_supported()
+    return plain and _has_kernels()
 
 
-def _bfloat16_supported() -> bool:
+def _has_kernels() -> bool:
+    """Whether oneDNN has kernels for bfloat16 on this processor."""
     try:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return torch.backends.mkldnn.is_available() and bool(
+            torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
     except (AttributeError, RuntimeError):  # a build of torch without it
         return False
 
