@@ -27,7 +27,14 @@ _FILE = {
     "undefined?": {str: {str: int}},
     "looked_up?": {str: int},
 }
-_MODEL = {"sha256": str, "spec?": str, "parameters?": int, "dtype?": str, "vocabulary_sha256?": str}
+_MODEL = {
+    "sha256": str,
+    "spec?": str,
+    "parameters?": int,
+    "dtype?": str,
+    "vocabulary_sha256?": str,
+    "bos_id?": (int, None),
+}
 _CORPUS = {
     "documents": int,
     "bytes": int,

@@ -80,9 +80,14 @@ class TextScorer:
     def about(self) -> dict[str, Any]:
         """What made the scores, as plain data."""
 
-        def model(loaded) -> dict[str, str]:
-            dtype = str(loaded.dtype).removeprefix("torch.")
-            return {"spec": loaded.name, "sha256": loaded.fingerprint, "dtype": dtype}
+        def model(loaded) -> dict[str, Any]:
+            dtype, start = str(loaded.dtype).removeprefix("torch."), loaded.vocabulary.bos_id
+            return {
+                "spec": loaded.name,
+                "sha256": loaded.fingerprint,
+                "dtype": dtype,
+                "bos_id": start,
+            }
 
         about: dict[str, Any] = {
             "model": model(self.target),
@@ -102,6 +107,11 @@ class TextScorer:
     def notes(self) -> list[str]:
         """What a user should know of how it went."""
         told = []
+        has = {n: m.vocabulary.bos_id is not None for n, m in self.references.items()}
+        if self.target.vocabulary.bos_id is not None:
+            told += [no_start(name, "the target") for name in has if not has[name]]
+        elif starting := [name for name in has if has[name]]:
+            told.append(no_start("The target", ", ".join(starting)))
         if self.n_cut:
             told.append(
                 f"{self.n_cut:,} texts do not fit into the context after --nonmember-prefix: their "
@@ -139,6 +149,14 @@ class TextScorer:
             known = self.undefined.setdefault(score, {})
             for reason, n in reasons.items():
                 known[reason] = known.get(reason, 0) + n
+
+
+def no_start(lacks: str, others: str) -> str:
+    """What to know where some models judge a text's first token, and some have no BOS for it."""
+    return (
+        f"{lacks} has no BOS token, so the first token of a text counts for {others} alone. Name "
+        "one with --bos."
+    )
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,11 @@ def score_texts(
         Neighbours of each text, for `neighbourhood`; 0: none. Each is a pass of the model.
     masked_model : str, optional
         The masked model that makes them; without one, words are dropped and swapped.
-    dtype, device, bos : as `load_model` takes them
+    dtype, device : as `load_model` takes them
         float32 unless told otherwise: these numbers are reported, not only ranked by.
+    bos : str, optional
+        The token that starts a text: of the target in place of what its tokenizer names, of
+        references whose tokenizer names none.
     seed : int
         Decides the neighbours.
     progress : Quiet, optional
@@ -171,7 +174,9 @@ def _loaded(asked, prefix: str | None, n: int, masked_model: str | None, seed: i
 
         masked = load_masked_model(masked_model, device=asked.device)
     references = {
-        name: load_model(spec, dtype=asked.dtype, device=asked.device)
+        name: load_model(
+            spec, dtype=asked.dtype, device=asked.device, bos=asked.bos, is_reference=True
+        )
         for name, spec in asked.references.items()
     }
     perturbation = Perturbation(n, seed, masked) if n else None

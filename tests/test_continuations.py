@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from auditor.finetuning.adapters import adapters_off, with_lora
+from auditor.finetuning.adapters import with_lora
 from auditor.finetuning.continuations import continuation_logprob
 from tests.planted import tiny_network
 from tests.test_families import LONGROPE
@@ -91,5 +91,5 @@ def test_adapters_are_on_unless_they_are_put_off():
                 weight.normal_(generator=torch.Generator().manual_seed(len(name)))
     assert judged(tuned, PROMPT) == pytest.approx(one_at_a_time(tuned, PROMPT), abs=1e-4)
     assert judged(tuned, PROMPT) != pytest.approx(before, abs=0.1)
-    with adapters_off(tuned):
+    with tuned.disable_adapter():
         assert judged(tuned, PROMPT) == pytest.approx(before, abs=1e-4)

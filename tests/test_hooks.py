@@ -10,7 +10,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from auditor.errors import ConfigError, ModelError, RunError
-from auditor.finetuning.adapters import adapters_off, with_lora
+from auditor.finetuning.adapters import with_lora
 from auditor.finetuning.canaries import Canary, create_canaries
 from auditor.finetuning.hooks import MemorizationCallback, ProbeLog, read_probes
 from auditor.finetuning.leaving import left_as_found, own_randomness
@@ -307,6 +307,6 @@ def test_adapters_are_measured_on_and_their_base_off(tokenizer):
         for name, weight in tuned.named_parameters():
             if "lora_B" in name:
                 weight.fill_(0.5)
-    with adapters_off(tuned):
+    with tuned.disable_adapter():
         assert probe(tokenizer).measure(tuned, 0).member_nll == plain.member_nll
     assert probe(tokenizer).measure(tuned, 0).member_nll != plain.member_nll

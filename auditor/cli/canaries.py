@@ -106,10 +106,11 @@ def insert(manifest, corpus, text_field, model, seed, out) -> None:
 )
 @click.option("--controls", type=int, help="Use only so many controls.  [default: all]")
 @click.option("--beams", type=int, default=1, show_default=True, help="Above 1: beam search, too.")
+@click.option("--bos", metavar="TOKEN", help="Token that starts a text, in place of the model's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--out", metavar="FILE", help="A row a canary and control: .csv or .parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no secrets.")
-def measure(manifest, model, enumerate_up_to, controls, beams, device, out, as_json) -> None:
+def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out, as_json) -> None:
     """How exposed the canaries of MANIFEST are under a model, in bits.
 
     By rank among all secrets where they are few, else among the controls, and past those by a
@@ -127,7 +128,7 @@ def measure(manifest, model, enumerate_up_to, controls, beams, device, out, as_j
             raise click.UsageError(f"--out must end in .csv or .parquet; got {Path(out).name}.")
         refuse_taken(Path(out))
     frame = measure_canaries(
-        load_model(model, dtype="float32", device=device),
+        load_model(model, dtype="float32", device=device, bos=bos),
         known,
         enumerate_up_to=enumerate_up_to,
         controls=controls,

@@ -21,6 +21,7 @@ from auditor.cli.printing import TEXT_FIELD, say
 @click.option("--prefix-tokens", type=int, default=50, show_default=True, help="Tokens shown.")
 @click.option("--suffix-tokens", type=int, default=50, show_default=True, help="Tokens wanted.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides texts and draws.")
+@click.option("--bos", metavar="TOKEN", help="Token that starts a text, in place of the models'.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--out", metavar="DIR", help="Folder for tables and page.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no text.")

@@ -17,6 +17,7 @@ _ONLY = {
     "strict": ("corpus",),
     "prefix_tokens": ("corpus", "index", "document"),
     "with_bos": ("corpus", "index", "document"),
+    "bos": ("corpus", "index", "document"),
     "examples": ("corpus", "index"),
     "from_start": ("corpus", "index"),
     "samples_per_prefix": ("corpus", "index"),
@@ -51,6 +52,7 @@ _ONLY = {
 )
 @click.option("--from-start/--anywhere", default=True, help="Windows: documents' starts (default).")
 @click.option("--with-bos/--no-bos", default=None, help="BOS first.  [default: with --from-start]")
+@click.option("--bos", metavar="TOKEN", help="Token that is BOS, in place of the models'.")
 @click.option("--stride", type=int, default=10, show_default=True, help="Tokens, of --document.")
 @click.option("--preprefix", is_flag=True, help="Show the 100 tokens before, too, of --benchmark.")
 @click.option("--split", default="train", show_default=True, help="train, val or test.")
@@ -171,6 +173,7 @@ def _corpus(models, given, shared):
         samples_per_prefix=given["samples_per_prefix"],
         from_start=given["from_start"],
         with_bos=given["with_bos"],
+        bos=given["bos"],
         **shared,
     )
 
@@ -184,7 +187,8 @@ def _document(models, given, shared):
         prefix_tokens=_one_prefix(given),
         suffix_tokens=given["suffix_tokens"],
         stride=given["stride"],
-        with_bos=bool(given["with_bos"]),
+        with_bos=given["with_bos"],
+        bos=given["bos"],
         **shared,
     )
 

@@ -44,6 +44,9 @@ from auditor.cli.printing import TEXT_FIELD, say
 )
 @click.option("--stop-at-exposure", type=float, help="Stop above this mean exposure, in bits.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: a tenth]")
+@click.option(
+    "--bos", metavar="TOKEN", help="Special token that starts a text, in place of the model's."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides order and split.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--report-to", multiple=True, help="Trackers: tensorboard, trackio, wandb.")

@@ -55,7 +55,11 @@ _SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "de
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Decides folds, halves, permutations."
 )
-@click.option("--bos", help="Token that starts a text, where the model names none.")
+@click.option(
+    "--bos",
+    metavar="TOKEN",
+    help="Token that starts a text, in place of the model's; of references, if they name none.",
+)
 @click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: float32]")
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
 @click.option("--out", metavar="DIR", help="Write tables and the page there.")

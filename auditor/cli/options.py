@@ -109,7 +109,11 @@ _FLAGS: list[Callable] = [
     click.option("--truth", metavar="PATH", help="A testbed's truth.parquet."),
     click.option("--canaries", metavar="FILE", help="Measure these, of `auditor canaries create`."),
     click.option("--seed", type=int, help="Decides every sample.  [default: 0]"),
-    click.option("--bos", help="Token that starts a text, where the model names none."),
+    click.option(
+        "--bos",
+        metavar="TOKEN",
+        help="Token that starts a text, in place of the model's; of references, if they name none.",
+    ),
     click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: auto]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option(

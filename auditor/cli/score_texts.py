@@ -43,7 +43,11 @@ _FLAGS: list[Callable] = [
         help="Makes the neighbours; else words are dropped and swapped.",
     ),
     click.option("--seed", type=int, help="Decides the neighbours.  [default: 0]"),
-    click.option("--bos", help="Token that starts a text, where the model names none."),
+    click.option(
+        "--bos",
+        metavar="TOKEN",
+        help="Token that starts a text, in place of the model's; of references, if they name none.",
+    ),
     click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: float32]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON."),

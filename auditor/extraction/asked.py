@@ -26,7 +26,10 @@ class Asked:
     from_start : bool
         Windows are the documents' first tokens, as the model met them, not from a random place.
     with_bos : bool or None
-        Put the model's BOS before each prefix. None: with `from_start`, where the model has one.
+        Put the model's BOS before each prefix. None: with `from_start`, where the model has one,
+        and with `bos`.
+    bos : str or None
+        The token that is BOS, in place of what the models' tokenizers name.
     seed : int
 
     Raises
@@ -41,6 +44,7 @@ class Asked:
     decoding: Decoding = field(default_factory=Decoding)
     from_start: bool = True
     with_bos: bool | None = None
+    bos: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +55,11 @@ class Asked:
             ("--suffix-tokens", self.suffix_tokens),
         ):
             at_least(name, value, 1, "Usual is 50.")
+        if self.bos is not None and self.with_bos is False:
+            raise ConfigError(
+                f"--bos names the token before each prefix, and --no-bos rules it out; got --bos "
+                f"{self.bos} with it. Leave one out."
+            )
         for p in self.p:
             if not 0 < p < 1:
                 raise ConfigError(
@@ -67,8 +76,9 @@ class Asked:
             )
 
     def told(self) -> dict:
-        """The same as plain data, for a manifest."""
-        return {**asdict(self), "decoding": self.decoding.model_dump(mode="json")}
+        """The same as plain data, for a manifest; older ones say nothing of `bos`."""
+        told = {k: v for k, v in asdict(self).items() if k != "bos" or v is not None}
+        return {**told, "decoding": self.decoding.model_dump(mode="json")}
 
     @property
     def longest_prefix(self) -> int:
@@ -78,7 +88,7 @@ class Asked:
     def starts_with_bos(self, model) -> bool:
         """Whether this model's BOS goes before each prefix."""
         if self.with_bos is None:
-            return self.from_start and model.vocabulary.bos_id is not None
+            return (self.from_start or self.bos is not None) and model.vocabulary.bos_id is not None
         return self.with_bos
 
     def check(self, model, *, samples: bool = False) -> None:
@@ -89,8 +99,8 @@ class Asked:
         """
         if self.with_bos and model.vocabulary.bos_id is None:
             raise ModelError(
-                f"{model.name}'s tokenizer has no BOS token to put before each prefix. Leave out "
-                "--with-bos."
+                f"{model.name}'s tokenizer has no BOS token to put before each prefix. Name one "
+                "with --bos, or leave out --with-bos."
             )
         if model.context is None:
             return
@@ -116,6 +126,28 @@ class Asked:
             return prefixes
         bos = np.full((len(prefixes), 1), model.vocabulary.bos_id, dtype=prefixes.dtype)
         return np.concatenate([bos, prefixes], axis=1)
+
+
+def loaded(model, device: str, bos: str | None = None):
+    """The model of a spec in float32, which reported numbers need; what is loaded, as it is.
+
+    Raises
+    ------
+    ConfigError
+        If a BOS is named for a model that is loaded already.
+    ModelError
+        If it cannot be loaded.
+    """
+    if isinstance(model, str):
+        from auditor.language_models.loading import load_model
+
+        return load_model(model, dtype="float32", device=device, bos=bos)
+    if bos is not None:
+        raise ConfigError(
+            f"bos is for a model's spec, and {model.name} is loaded already; got {bos!r}. Give it "
+            "to load_model."
+        )
+    return model
 
 
 def at_least(name: str, value: int, least: int, remedy: str) -> None:

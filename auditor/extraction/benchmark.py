@@ -15,9 +15,8 @@ from attacks.estimates import proportion
 from attacks.extraction import recall_at_errors
 from auditor.config import Decoding
 from auditor.errors import CorpusError
-from auditor.extraction.asked import Asked
+from auditor.extraction.asked import Asked, loaded
 from auditor.extraction.benchmark_files import Examples, Guess, read_examples, write_guesses
-from auditor.extraction.documents import _loaded
 from auditor.extraction.folder import refuse_other, save
 from auditor.extraction.measuring import measure_suffixes
 from auditor.extraction.tables import example_rows, headline, storable, summarize
@@ -137,17 +136,17 @@ def attack_benchmark(
     }
     if out is not None:
         refuse_other(Path(out), told)
-    loaded = _loaded(model, device)
-    asked.check(loaded)
+    used = loaded(model, device)
+    asked.check(used)
     work = progress or Quiet()
-    notices = _check_tokens(loaded, arrays, folder, split)
+    notices = _check_tokens(used, arrays, folder, split)
     _told_all(work, notices)
-    guesses = _guesses(loaded, shown.astype(np.int64), m, work)
+    guesses = _guesses(used, shown.astype(np.int64), m, work)
     examples = summary = pd.DataFrame()
     if arrays.suffix is not None:
-        examples = _examples(loaded, shown, arrays.suffix, asked, work)
+        examples = _examples(used, shown, arrays.suffix, asked, work)
         summary = summarize(examples)
-    facts = _facts(loaded)
+    facts = _facts(used)
     scores = score_guesses(guesses, arrays.suffix, len(arrays))
     result = BenchmarkAttack(guesses, scores, examples, summary, notices, told, facts)
     if out is not None:

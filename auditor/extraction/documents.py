@@ -16,7 +16,7 @@ from attacks.extraction_coverage import best_log_p, coverage
 from auditor.config import Decoding
 from auditor.corpora.reading import Document, read_corpus
 from auditor.errors import CorpusError
-from auditor.extraction.asked import Asked, at_least
+from auditor.extraction.asked import Asked, at_least, loaded
 from auditor.extraction.folder import refuse_other, save
 from auditor.extraction.measuring import measure_suffixes
 from auditor.extraction.tables import example_rows, power
@@ -113,7 +113,8 @@ def scan_document(
     stride: int = 10,
     decoding: Decoding | None = None,
     p: Sequence[float] = (0.5,),
-    with_bos: bool = False,
+    with_bos: bool | None = None,
+    bos: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     progress: Quiet | None = None,
@@ -129,7 +130,7 @@ def scan_document(
         Tokens from one window to the next; the last window ends where the document does. The
         paper slides by characters and makes tokens of each window anew; here the document's
         tokens are made once.
-    decoding, p, with_bos, device, out, progress
+    decoding, p, with_bos, bos, device, out, progress
         As `auditor.extraction.extract`.
 
     Returns
@@ -154,7 +155,8 @@ def scan_document(
         p=tuple(p),
         decoding=decoding or Decoding(),
         from_start=False,
-        with_bos=with_bos,
+        with_bos=bool(with_bos) if bos is None else with_bos,
+        bos=bos,
     )
     own = document if isinstance(document, Document) else _read(document)
     told = {
@@ -165,17 +167,17 @@ def scan_document(
     }
     if out is not None:
         refuse_other(Path(out), told)
-    loaded = _loaded(model, device)
-    asked.check(loaded)
+    used = loaded(model, device, bos)
+    asked.check(used)
     windows = slide(
-        own, loaded.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
+        own, used.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
     )
-    _check_spelt(windows, own, loaded)
-    rows = _rows(loaded, windows, asked, progress or Quiet())
+    _check_spelt(windows, own, used)
+    rows = _rows(used, windows, asked, progress or Quiet())
     starts = (rows[name].to_numpy() for name in ("suffix_start", "prefix_start"))
     ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
     best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)
-    facts = {"name": loaded.name, "sha256": loaded.fingerprint, "parameters": loaded.n_parameters}
+    facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
     scan = DocumentScan(rows, _coverage(best, shown), own.text, best, told, facts)
     if out is not None:
         scan.save(out)
@@ -214,14 +216,6 @@ def _coverage(best: NDArray[np.float64], shown: NDArray[np.float64]) -> pd.DataF
         whole.pop("tau")
         rows.append({**asdict(coverage(best, tau)), **{f"window_{k}": v for k, v in whole.items()}})
     return pd.DataFrame(rows)
-
-
-def _loaded(model: Any, device: str) -> Any:
-    if not isinstance(model, str):
-        return model
-    from auditor.language_models.loading import load_model
-
-    return load_model(model, dtype="float32", device=device)
 
 
 def _read(path: str | Path) -> Document:

@@ -12,7 +12,7 @@ import pandas as pd
 from auditor.config import Decoding
 from auditor.corpora.reading import Corpus, Document, read_corpus
 from auditor.errors import ConfigError, CorpusError
-from auditor.extraction.asked import Asked, at_least, lengths
+from auditor.extraction.asked import Asked, at_least, lengths, loaded
 from auditor.extraction.folder import refuse_other, save
 from auditor.extraction.measuring import measure_suffixes
 from auditor.extraction.repeats import count_repeats
@@ -74,6 +74,7 @@ def extract(
     samples_per_prefix: int = 0,
     from_start: bool = True,
     with_bos: bool | None = None,
+    bos: str | None = None,
     device: str = "auto",
     count: Count | None = None,
     out: str | Path | None = None,
@@ -100,7 +101,10 @@ def extract(
     from_start : bool
         Take the first tokens of each document, as the model met them; else a random place in it.
     with_bos : bool or None
-        Put BOS before each prefix. None: with `from_start`, where the model has one.
+        Put BOS before each prefix. None: with `from_start`, where the model has one, and with
+        `bos`.
+    bos : str, optional
+        The token that is BOS, of every spec of `models`, in place of what its tokenizer names.
     device : "auto", "cpu", "cuda", ...
     count : callable(text) -> int, optional
         Counts repeats in an index; by default the corpus itself is searched.
@@ -133,6 +137,7 @@ def extract(
         decoding=decoding or Decoding(),
         from_start=from_start,
         with_bos=with_bos,
+        bos=bos,
         seed=seed,
     )
     specs = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
@@ -168,7 +173,7 @@ class _Work:
 
     def measure(self, spec) -> pd.DataFrame:
         """All rows of one model."""
-        model = self._model(spec)
+        model = loaded(spec, self.device, self.asked.bos)
         self.asked.check(model, samples=self.n_samples > 0)
         windows, repeats = self._drawn(model)
         self.models[model.name] = {
@@ -182,13 +187,6 @@ class _Work:
         frame.insert(0, "n_parameters", model.n_parameters)
         frame.insert(0, "model", pd.Series([storable(model.name)] * len(frame), dtype="str"))
         return frame
-
-    def _model(self, spec):
-        if not isinstance(spec, str):
-            return spec
-        from auditor.language_models.loading import load_model
-
-        return load_model(spec, dtype="float32", device=self.device)
 
     def _drawn(self, model) -> tuple[Windows, pd.Series]:
         key = model.vocabulary.fingerprint

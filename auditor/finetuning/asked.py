@@ -43,6 +43,9 @@ class FinetuneConfig:
     canaries : str or None, a manifest whose canaries are watched
     probe_every : int, steps; save_every : int or None, steps: a tenth of training, 500 at the most
     stop_at_exposure : float or None, bits
+    bos : str or None
+        A special token that starts a text, in training and in what is measured, in place of what
+        the tokenizer names; it is saved as the tokenizer's BOS.
     seed : int; device : str; report_to : tuple of str, trackers as `Trainer` names them
 
     Raises
@@ -71,6 +74,7 @@ class FinetuneConfig:
     probe_every: int = 200
     save_every: int | None = None
     stop_at_exposure: float | None = None
+    bos: str | None = None
     seed: int = 0
     device: str = "auto"
     report_to: tuple[str, ...] = ()

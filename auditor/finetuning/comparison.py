@@ -83,9 +83,13 @@ def compare_models(
     suffix_tokens: int = 50,
     seed: int = 0,
     device: str = "auto",
+    bos: str | None = None,
     progress: Quiet | None = None,
 ) -> Comparison:
     """Judge the same texts under a model before and after fine-tuning.
+
+    Each model reads them with its own tokenizer; where these differ, every text must be the same
+    tokens to both.
 
     Parameters
     ----------
@@ -98,6 +102,8 @@ def compare_models(
     prefix_tokens, suffix_tokens : int
     seed : int, of the choice and of the tests
     device : str
+    bos : str, optional
+        The token that starts a text, for both models, in place of what their tokenizers name.
     progress : what to tell progress to; nothing by default
 
     Returns
@@ -117,16 +123,16 @@ def compare_models(
             raise ConfigError(f"{name} must be 1 or more; got {n}. Raise it.")
     if not texts:
         raise ConfigError("--texts must name text that was trained on; got none. Give some.")
-    pair = Pair(base, tuned, device=device)
+    pair = Pair(base, tuned, device=device, bos=bos)
     asked = _Texts.read(texts, heldout, text_field, examples, seed)
+    pair.check_texts(asked.text)
     widths = prefix_tokens, suffix_tokens
     # By both models, as it is and lower-cased.
     with progress.stage("judging", 4 * len(asked.text), "texts") as bar:
-        with pair.base() as model:
-            before = _judge(model, asked, widths, bar.advance)
-        del model  # one in memory at a time
-        with pair.tuned() as model:
-            after = _judge(model, asked, widths, bar.advance)
+        # No name for a model, so that one is in memory at a time. An adapter that does not fit its
+        # base is told of before any work is done.
+        after = _judge(pair.tuned(), asked, widths, bar.advance)
+        before = _judge(pair.base(), asked, widths, bar.advance)
     frame = _frame(asked, before, after)
     return Comparison(
         texts=frame,
@@ -142,6 +148,7 @@ def compare_models(
             "seed": seed,
             "prefix_tokens": prefix_tokens,
             "suffix_tokens": suffix_tokens,
+            **({} if bos is None else {"bos": bos}),
         },
     )
 

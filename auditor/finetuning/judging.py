@@ -78,7 +78,7 @@ def judge(model, encoded: Encoded, name: str, *, progress=None, note=None) -> Op
     if not encoded.prompt:
         raise ConfigError(
             f"{name} must have text before its secret, as {model.name} has no BOS token; got none. "
-            "Add words to the template, or name a BOS token."
+            "Add words to the template, or name a BOS token with --bos."
         )
     prompts = [encoded.prompt] * len(encoded.rests)
     stats = model.token_stats(encoded.rests, prompts, progress=progress, note=note)

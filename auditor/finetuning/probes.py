@@ -91,6 +91,8 @@ class MemorizationProbe:
         More texts say more than longer ones, at the same cost.
     max_controls : int
         Controls that are judged, the first of them: every one is, after each canary's prefix.
+    bos : str, optional
+        The token that starts a text, in place of what the tokenizer names: as in training.
 
     Raises
     ------
@@ -114,6 +116,7 @@ class MemorizationProbe:
         suffix_tokens: int = 50,
         max_tokens: int = 100,
         max_controls: int = 128,
+        bos: str | None = None,
     ):
         if not members and not canaries:
             raise ConfigError("A probe must have members or canaries; got neither. Give some.")
@@ -131,13 +134,14 @@ class MemorizationProbe:
                 f"{len(self.canaries)} inserted and {len(controls)} controls. Give both."
             )
         self.n_controls = len(controls)
-        self.start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        vocabulary = Vocabulary(tokenizer, bos)
+        self.start = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
         member_ids, heldout_ids = _encode(tokenizer, members), _encode(tokenizer, heldout)
         self.prefix_tokens, self.width = prefix_tokens, prefix_tokens + suffix_tokens
         most = max(max_tokens, self.width)
         self._members = [_loss_row(self.start, t[:most]) for t in member_ids]
         self._heldout = [_loss_row(self.start, t[:most]) for t in heldout_ids]
-        self._secrets = _secrets(Vocabulary(tokenizer), self.canaries, controls)
+        self._secrets = _secrets(vocabulary, self.canaries, controls)
 
     @property
     def max_exposure(self) -> float:
@@ -268,7 +272,8 @@ def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list
         if not encoded.prompt:
             raise ConfigError(
                 f"Canary {canaries[own[0]].canary_id} must have text before its secret, as the "
-                "tokenizer has no BOS token; got none. Add words to the template."
+                "tokenizer has no BOS token; got none. Add words to the template, or name a BOS "
+                "token with --bos (bos= of a probe)."
             )
         groups.append(_Secrets(own, encoded))
     return groups

@@ -136,6 +136,8 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) ->
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     described, tokenizer = describe_model(config.model, path)
+    if config.bos is not None:
+        _start_with(tokenizer, config)
     context = limits_of(described.get_text_config()).context
     width = config.row_tokens or min(_MOST_ROW_TOKENS, context or _MOST_ROW_TOKENS)
     if width < 2 or (context is not None and width > context):
@@ -161,6 +163,22 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) ->
         network = with_lora(network, rank=config.lora_rank, seed=config.seed)
         network.peft_config["default"].base_model_name_or_path = config.model
     return _Work(config, out, network, tokenizer, text, hook, progress)
+
+
+def _start_with(tokenizer, config: FinetuneConfig) -> None:
+    """Make a special token the tokenizer's BOS, which is then saved with it.
+
+    An ordinary token would be a special one when the tokenizer is read again, and cut other text.
+    """
+    added = tokenizer.added_tokens_decoder.items()
+    known = {str(token): i for i, token in added if token.special}
+    known |= dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+    if config.bos not in known:
+        raise ConfigError(
+            f"--bos must be a special token of {config.model}'s tokenizer; got {config.bos!r}. "
+            f"Special tokens there are: {', '.join(known) or 'none'}."
+        )
+    tokenizer.bos_token = config.bos
 
 
 def _probe(tokenizer, text: Text, canaries: list[Canary], context: int | None) -> MemorizationProbe:

@@ -39,8 +39,9 @@ def check_folder(spec: str, path: Path) -> None:
     Raises
     ------
     ModelError
-        If config.json is missing or broken, code of the model's own is asked for, there are no
-        weights in safetensors, they lie elsewhere, or do not fit the config.
+        If config.json is missing or broken, code of the model's own is asked for, an adapter is
+        there too, there are no weights in safetensors, they lie elsewhere, or do not fit the
+        config.
     """
     if not (path / "config.json").is_file():
         if packed := sorted(path.glob("*.gguf")):
@@ -56,6 +57,12 @@ def check_folder(spec: str, path: Path) -> None:
         raise ModelError(
             f"{spec} wants to run code of its own (auto_map in config.json), which is never done. "
             "Use a model whose architecture transformers knows."
+        )
+    if (path / "adapter_config.json").is_file():
+        # transformers would put the adapter on another model, which that file names.
+        raise ModelError(
+            f"{spec} holds a model and an adapter (adapter_config.json), and one of them is meant. "
+            "Move the adapter's files into a folder of their own."
         )
     if not list(path.glob("*.safetensors")):
         pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))

@@ -7,6 +7,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,20 @@ _MOST_TOKENS = 10_000_000
 
 
 def load_model(
-    spec: str, *, dtype: str = "auto", device: str = "auto", bos: str | None = None
+    spec: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    bos: str | None = None,
+    is_reference: bool = False,
+    base: str | None = None,
 ) -> LanguageModel:
     """Load a causal language model.
 
     Parameters
     ----------
     spec : str
-        A local folder (of a model, or of a LoRA adapter that names its base), a `.gguf` file,
+        A local folder (of a model, or of an adapter that names its base), a `.gguf` file,
         `smollm2` (after `auditor models add smollm2`), `testbed:DIR/target`, or a hub id such as
         `gpt2-xl`.
     dtype : "auto", "float32", "bfloat16" or "float16"
@@ -52,7 +59,11 @@ def load_model(
         gain from it, else float32.
     device : "auto", "cpu", "cuda", ...
     bos : str, optional
-        The token that starts a text, where the tokenizer names none.
+        The token that starts a text, in place of what the tokenizer names.
+    is_reference : bool
+        Of a model that another is compared with: `bos` holds only where its tokenizer names none.
+    base : str, optional
+        Of an adapter: the model that it is put on, in place of what its folder names.
 
     Returns
     -------
@@ -64,21 +75,39 @@ def load_model(
         Unknown model, no weights in safetensors or GGUF, files that cannot be read, or a device
         that is not there or too small.
     ConfigError
-        An unknown dtype, or a `bos` that is no token.
+        An unknown dtype, or a `bos` that is no token of the vocabulary.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     path = resolve(spec)
-    if made_for := _base_of_adapter(spec, path):
-        base = _load(made_for, resolve(made_for), dtype, device, bos, packed=False)
-        return _load_adapter(spec, path, base)
-    return _load(spec, path, dtype, device, bos, packed=True)
+    start = _Start(bos, is_reference)
+    if found := _base_of_adapter(spec, path, base):
+        return _load_adapter(spec, path, _load(*found, dtype, device), start)
+    return _load(spec, path, dtype, device, start)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What starts a text, as `load_model` is told."""
+
+    bos: str | None
+    is_reference: bool
+
+    def vocabulary(self, spec: str, tokenizer) -> Vocabulary:
+        """The tokenizer with its BOS."""
+        if self.is_reference and tokenizer.bos_token_id is not None:
+            return Vocabulary(tokenizer)
+        try:
+            return Vocabulary(tokenizer, self.bos)
+        except ConfigError as error:
+            remedy = " Leave this reference out, as it names no BOS of its own."
+            raise ConfigError(f"{spec}: {error}{remedy * self.is_reference}") from None
 
 
 def _load(
-    spec: str, path: Path, dtype: str, device: str, bos: str | None, *, packed: bool
+    spec: str, path: Path, dtype: str, device: str, start: _Start | None = None
 ) -> LanguageModel:
-    """A model of its own; not packed where an adapter is still to be put into its layers."""
+    """A model of its own; without `start` its layers are as an adapter needs them, not packed."""
     place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
     wanted = _dtype(dtype, place, config)
@@ -86,13 +115,13 @@ def _load(
         check_sizes(spec, path, config)
     kept = _kept_as(path, wanted, place)
     network, unused = read_network(spec, path, kept, config)
-    vocabulary = Vocabulary(tokenizer, bos)
+    vocabulary = start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer)
     digest = fingerprint(path)
     try:
         network = network.to(place)
         model = _model(network, vocabulary, spec, digest, wanted, kept)
         model.notes += [unused] if unused else []
-        return model.pack() if packed and kept == wanted else model
+        return model.pack() if start and kept == wanted else model
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -151,43 +180,87 @@ def _too_large(spec: str, place: str, dtype: torch.dtype) -> TooLargeError:
     return TooLargeError(f"{spec} does not fit into the memory of {place} in {told}. {remedy}")
 
 
-def _base_of_adapter(spec: str, path: Path) -> str | None:
-    """The spec of the model that an adapter's folder was made for; None where it is no adapter."""
-    from auditor.finetuning.adapters import is_adapter, tuned_from
+def _base_of_adapter(spec: str, path: Path, base: str | None = None) -> tuple[str, Path] | None:
+    """Spec and path of the model that an adapter is for; None where the folder is no adapter's."""
+    from auditor.finetuning.adapters import CONFIG, is_adapter, tuned_from
 
     if not is_adapter(path):
         return None
-    if made_for := tuned_from(path).get("spec"):
-        if is_adapter(resolve(str(made_for))):
-            raise ModelError(
-                f"{spec} is an adapter for {made_for}, which is an adapter itself. Merge that one "
-                "into its model first."
-            )
-        return str(made_for)
-    raise ModelError(
-        f"{spec} is an adapter that does not name its base. Merge it into a model, or save it "
-        "again with base_model_name_or_path."
-    )
+    made_for = base or tuned_from(path).get("spec")
+    if not made_for:
+        raise ModelError(
+            f"{spec} is an adapter that does not name its base. Merge it into a model, or save it "
+            "again with base_model_name_or_path."
+        )
+    try:
+        found = resolve(made_for)
+    except ModelError as error:
+        if base:
+            raise
+        raise ModelError(
+            f"{spec} is an adapter, and its base is not found: {error} Where the base is in "
+            f"another folder, write that into {path / CONFIG} as base_model_name_or_path."
+        ) from None
+    if is_adapter(found):
+        raise ModelError(
+            f"{spec} is an adapter for {made_for}, which is an adapter itself. Merge that one "
+            "into its model first."
+        )
+    return made_for, found
 
 
-def _load_adapter(spec: str, path: Path, base: LanguageModel) -> LanguageModel:
+def _load_adapter(spec: str, path: Path, base: LanguageModel, start: _Start) -> LanguageModel:
+    """A base with an adapter on; text is made tokens by the adapter's own tokenizer, if any."""
     from auditor.finetuning.adapters import adapter_fingerprint, load_adapter
 
     load_adapter(base.network, path, base_fingerprint=base.fingerprint)
+    own = _tokenizer_of_adapter(spec, path, base.network.config)
+    rows = base.network.get_input_embeddings().weight.shape[0]
+    if own is not None and (last := max(own.get_vocab().values())) >= rows:
+        raise ModelError(
+            f"{spec}: the tokenizer beside the adapter numbers a token {last:,}, but there are "
+            f"{rows:,} embeddings. Put the tokenizer that it was trained with there, or delete the "
+            "tokenizer's files to use the base's."
+        )
+    vocabulary = start.vocabulary(spec, own or base.vocabulary.tokenizer)
     # The layers were replaced in place, so the base's own network now has the adapter.
     both = hashlib.sha256((base.fingerprint + adapter_fingerprint(path)).encode()).hexdigest()
-    return LanguageModel(
-        base.network, base.vocabulary, name=spec, fingerprint=both, dtype=base.dtype
-    )
+    model = LanguageModel(base.network, vocabulary, name=spec, fingerprint=both, dtype=base.dtype)
+    model.notes += base.notes
+    return model
 
 
-def load_vocabulary(spec: str, *, bos: str | None = None) -> Vocabulary:
-    """A model's vocabulary alone, without reading its weights."""
+def _tokenizer_of_adapter(spec: str, path: Path, config):
+    """The tokenizer in an adapter's folder; None where there is none."""
+    from auditor.finetuning.adapters import has_tokenizer
+
+    if not has_tokenizer(path):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tokenizer = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
+            tokenizer("a", add_special_tokens=False)
+    except Exception as error:
+        raise ModelError(
+            f"{spec}: the tokenizer beside the adapter cannot be read ({in_short(error)}). Save it "
+            "again, or delete its files to use the base's."
+        ) from None
+    _check_tokenizer(spec, tokenizer)
+    return tokenizer
+
+
+def load_vocabulary(
+    spec: str, *, bos: str | None = None, is_reference: bool = False, base: str | None = None
+) -> Vocabulary:
+    """A model's vocabulary alone, without reading its weights; arguments as of `load_model`."""
     transformers_logging.set_verbosity_error()
     path = resolve(spec)
-    if made_for := _base_of_adapter(spec, path):
-        return load_vocabulary(made_for, bos=bos)
-    return Vocabulary(describe_model(spec, path)[1], bos)
+    start = _Start(bos, is_reference)
+    if found := _base_of_adapter(spec, path, base):
+        config, tokenizer = describe_model(*found)
+        return start.vocabulary(spec, _tokenizer_of_adapter(spec, path, config) or tokenizer)
+    return start.vocabulary(spec, describe_model(spec, path)[1])
 
 
 def resolve(spec: str) -> Path:
@@ -274,6 +347,12 @@ def describe_model(spec: str, path: Path):
     except Exception as error:
         raise _undescribed(spec, folder, error) from None
     check_is_causal(spec, config)
+    _check_tokenizer(spec, tokenizer)
+    return config, tokenizer
+
+
+def _check_tokenizer(spec: str, tokenizer) -> None:
+    """Refuse a tokenizer that is none, or whose ids are past all reason."""
     # Where its files are missing, transformers makes a tokenizer of special tokens alone.
     if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
         raise ModelError(
@@ -285,7 +364,6 @@ def describe_model(spec: str, path: Path):
             f"{spec}: its tokenizer numbers a token {last:,}, but ids go up to "
             f"{_MOST_TOKENS - 1:,}. Its files may be damaged: download or save the model again."
         )
-    return config, tokenizer
 
 
 def _undescribed(spec: str, folder: Path, error: Exception) -> ModelError:

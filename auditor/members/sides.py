@@ -158,6 +158,18 @@ def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any], *names: str) 
                 f"{names[0]} and {names[1]} must be scored alike; their {key.replace('_', ' ')} "
                 f"differ: {a} and {b}. Score both with the same models and options."
             )
+    for a, b in zip(_made_by(one), _made_by(other), strict=True):
+        if "bos_id" in a and "bos_id" in b and a["bos_id"] != b["bos_id"]:
+            raise ConfigError(
+                f"{names[0]} and {names[1]} must be scored alike; {a['spec']} begins their texts "
+                f"with different tokens: ids {a['bos_id']} and {b['bos_id']}. Score both with the "
+                "same --bos."
+            )
+
+
+def _made_by(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The target, then the references by name."""
+    return [about["model"], *(of for _, of in sorted((about.get("references") or {}).items()))]
 
 
 def _identity(key: str, made: Any) -> Any:

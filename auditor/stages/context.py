@@ -49,8 +49,13 @@ class Context:
         key = (name, wanted)
         if key not in self._models:
             config = self.config
-            bos = config.bos if name == TARGET else None
-            model = load_model(self.spec(name), dtype=wanted, device=config.device, bos=bos)
+            model = load_model(
+                self.spec(name),
+                dtype=wanted,
+                device=config.device,
+                bos=config.bos,
+                is_reference=name != TARGET,
+            )
             self._register(name, model, is_rescoring=dtype is not None)
             self._models[key] = model
         return self._models[key]
@@ -60,8 +65,9 @@ class Context:
         from auditor.language_models.loading import load_vocabulary
 
         if name not in self._vocabularies:
-            bos = self.config.bos if name == TARGET else None
-            found = load_vocabulary(self.spec(name), bos=bos)
+            found = load_vocabulary(
+                self.spec(name), bos=self.config.bos, is_reference=name != TARGET
+            )
             self._refuse_other_tokenizer(name, found)
             self._vocabularies[name] = found
         return self._vocabularies[name]
@@ -75,6 +81,7 @@ class Context:
                 "--out, or bring the first weights back."
             )
         self._refuse_other_tokenizer(name, model.vocabulary)
+        self._refuse_other_start(name, model.vocabulary)
         self._vocabularies[name] = model.vocabulary
         entry = known.setdefault(name, {})
         # What was drawn in fewer bits stays so, whatever the machine that goes on with the run has.
@@ -85,6 +92,7 @@ class Context:
             "sha256": model.fingerprint,
             "parameters": model.n_parameters,
             "vocabulary_sha256": model.vocabulary.fingerprint,
+            "bos_id": model.vocabulary.bos_id,
         }
         self.run.save()
         for sentence in model.notes:
@@ -99,6 +107,20 @@ class Context:
                 f"{self.spec(name)} has another tokenizer now than when {self.run.path} was begun "
                 f"(sha256 {now[:12]}, then {then[:12]}). Choose another --out, or bring the first "
                 "tokenizer back."
+            )
+
+    def _refuse_other_start(self, name: str, vocabulary) -> None:
+        """Texts that begin otherwise have other figures, and would stand beside the first."""
+        known, now = self.run.manifest.get("models", {}).get(name), vocabulary.bos_id
+        if known is None:
+            return
+        # Older runs say nothing of it, and had --bos for the target alone.
+        unsaid = now if name == TARGET else vocabulary.tokenizer.bos_token_id
+        if (then := known.get("bos_id", unsaid)) != now:
+            raise RunError(
+                f"{self.spec(name)} begins a text with another BOS token now than when "
+                f"{self.run.path} was begun (id {now}, then {then}). Choose another --out, or "
+                "bring the first tokenizer back."
             )
 
     def release(self) -> None:

@@ -13,6 +13,7 @@ from attacks.scores import all_scores, undefined_reasons, zlib_bits
 from attacks.token_stats import TokenStats
 from auditor.stages.columns import lists_of, stats_of
 from auditor.stages.context import TARGET, Context
+from auditor.text_judging import no_start
 from auditor.workers.tasks import Task
 
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ def judge(
         references[name] = reference_stats(context, name, texts, progress, dtype)
         if not _same_vocabulary(context, name, dtype):
             others.add(name)
+            lacks = context.model(name, dtype=dtype).vocabulary.bos_id is None
+            if lacks and not all(texts.prompt):
+                context.note(no_start(name, "the target"))
     n_bytes = np.array([len(t.encode("utf-8", "surrogatepass")) for t in texts.text], np.int64)
     bits = zlib_bits(texts.text)
     scores = all_scores(
