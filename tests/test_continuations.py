@@ -22,7 +22,8 @@ def one_at_a_time(network, prompt):
     for rest in RESTS:
         ids = [*prompt, *rest]
         with torch.no_grad():
-            logits = network(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+            logits = network(torch.tensor([ids]), use_cache=False).logits[0].double()
+            logits = logits.log_softmax(-1)
         totals.append(sum(float(logits[t - 1, ids[t]]) for t in range(len(prompt), len(ids))))
     return totals
 

@@ -12,6 +12,7 @@ from torch.nn.functional import log_softmax
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from auditor.language_models.causal import buckets
+from auditor.language_models.machine import out_of_memory
 from auditor.language_models.sessions import padded
 
 
@@ -65,7 +66,12 @@ def _fed(forward: Callable, prompt: Sequence[int], device: torch.device):
     Other kinds of state (of recurrent or convolutional layers) are not shared between rows.
     """
     ids = torch.tensor([list(prompt)], device=device)
-    kept = getattr(forward(input_ids=ids, use_cache=True), "past_key_values", None)
+    try:
+        kept = getattr(forward(input_ids=ids, use_cache=True), "past_key_values", None)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        return None
     is_plain = type(kept) is DynamicCache and all(
         type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in kept.layers
     )
