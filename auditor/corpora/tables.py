@@ -17,9 +17,11 @@ from auditor.corpora.formats import BOM, Document, decode
 from auditor.corpora.problems import FileReport
 from auditor.corpora.records import (
     ID_FIELDS,
+    SAMPLE_FIELDS,
     joined_text,
     no_field,
     record_id,
+    record_tokens,
     text_fields,
     wrong_field,
 )
@@ -77,7 +79,7 @@ def read_csv(
             text = joined_text(row, fields, place, report)
             if text:
                 doc_id = record_id(row, file.name, int(place[5:].replace(",", "")), is_alone)
-                yield Document(doc_id, text, str(file.path))
+                yield Document(doc_id, text, str(file.path), record_tokens(row))
     if report.n_lines == 0:
         report.note("empty", "the file is empty")
 
@@ -163,8 +165,10 @@ class Rows:
         self._fields = text_fields(schema.names, self.text_field, strings)
         if not self._fields:
             raise wrong_field(self.report, no_field(schema.names, self.text_field, "column"))
-        ids = [name for name in ID_FIELDS if name in schema.names and name not in self._fields]
-        self.columns = [*dict.fromkeys(self._fields), *ids]
+        # Samples come with their tokens, or they are texts like any other.
+        more = SAMPLE_FIELDS if all(n in schema.names for n in SAMPLE_FIELDS) else ()
+        ids = [name for name in (*ID_FIELDS, *more) if name in schema.names]
+        self.columns = list(dict.fromkeys([*self._fields, *ids]))
 
     def documents(self, table: pa.Table) -> Iterator[Document]:
         """The documents of the next rows; the first call chooses the columns if none are yet."""
@@ -182,7 +186,7 @@ class Rows:
             text = joined_text(cells, self._fields, place, self.report)
             if text:
                 doc_id = record_id(cells, self.name, self.n_rows, self.is_alone)
-                yield Document(doc_id, text, self.source)
+                yield Document(doc_id, text, self.source, record_tokens(cells))
 
     def _text(self, value: Any, place: str) -> Any:
         """Bytes as text, nothing as empty text; all else as it is."""

@@ -170,6 +170,7 @@ def scan_document(
     windows = slide(
         own, loaded.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
     )
+    windows.check_rows(loaded)
     _check_spelt(windows, own, loaded)
     rows = _rows(loaded, windows, asked, progress or Quiet())
     starts = (rows[name].to_numpy() for name in ("suffix_start", "prefix_start"))

@@ -171,6 +171,7 @@ class _Work:
         model = self._model(spec)
         self.asked.check(model, samples=self.n_samples > 0)
         windows, repeats = self._drawn(model)
+        windows.check_rows(model)
         self.models[model.name] = {
             "sha256": model.fingerprint,
             "parameters": model.n_parameters,

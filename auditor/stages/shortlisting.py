@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from auditor.stages.columns import stats_columns
 from auditor.stages.context import TARGET, Context
-from auditor.stages.scoring import Texts, judge
+from auditor.stages.scoring import judge, texts_of
 from reports.schema import CONTROL
 from reports.shortlist import select_candidates
 
@@ -105,7 +105,7 @@ def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
 def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
     """Every model once more over the short list, in float32: what is reported is exact."""
     context.release()
-    texts = Texts.of(table)
+    texts = texts_of(context, table)
     n_models = 2 + len(context.config.references)
     with (
         context.timed("rescore"),
