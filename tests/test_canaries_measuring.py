@@ -32,6 +32,7 @@ class Characters(Ids):
     def decode(self, ids, after=()):
         return "".join(LETTERS[i] for i in ids)
 
+
 class Reciter(PlantedModel):
     """A planted model that also judges text, one token after the other."""
 

@@ -294,6 +294,11 @@ class Vocabulary:
         ends = np.append(0, self._piece_ends(pieces, before)).astype(np.int32)
         return ends[np.cumsum(writes)]
 
+    def writes(self, token_ids: Sequence[int]) -> np.ndarray:
+        """Which tokens write something, if only a part of a character: bool (n_tokens,)."""
+        table = self.token_bytes
+        return np.array([i < len(table) and bool(table[i]) for i in token_ids], dtype=bool)
+
     def ends_in(self, text: str, token_ids: Sequence[int], after: Sequence[int]) -> np.ndarray:
         """`token_ends` in a sample's text as its run has it.
 

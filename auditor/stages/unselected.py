@@ -45,11 +45,13 @@ def unselected(context: Context) -> dict[str, pa.Table]:
 def needles_of(context: Context, tables: dict[str, pa.Table]) -> list[Needle]:
     """The samples of these tables as what is looked for."""
     vocabulary = context.vocabulary(TARGET)
-    return [
-        Needle(row["sample_id"], row["text"], vocabulary.token_ends(row["token_ids"]))
-        for table in tables.values()
-        for row in table.to_pylist()
-    ]
+    needles = []
+    for table in tables.values():
+        for row in table.to_pylist():
+            ids = row["token_ids"]
+            ends = vocabulary.ends_in(row["text"], ids, row["prompt_token_ids"])
+            needles.append(Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)]))
+    return needles
 
 
 def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:
