@@ -31,11 +31,8 @@ def other_tokenizer():
             show_progress=False,
         ),
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        bos_token="<s>",
-        eos_token="</s>",  # noqa: S106
-    )
+    ends = {"bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, **ends)
 
 
 @pytest.fixture(scope="module")
