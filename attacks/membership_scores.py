@@ -22,7 +22,7 @@ from attacks.reference_difference import reference_difference, reference_differe
 from attacks.scores import check_other_tokenizers
 from attacks.surprise import surp
 from attacks.token_stats import TokenStats
-from attacks.undefined import count_reasons
+from attacks.undefined import NO_ROW, count_reasons, without_row
 
 Values = NDArray[np.float64]
 
@@ -163,6 +163,7 @@ def _causes(name, target, other, without_bytes, around) -> dict[str, NDArray[np.
         "not finite token log-probability": ~np.isfinite(nll),
     }
     if other is not None:
+        causes[NO_ROW] = without_row(other)
         causes["text to compare with has no scored token"] = other.n_scored() == 0
         causes["not finite log-probability in the text to compare with"] = ~np.isfinite(other.nll())
     if other is not None and not name.startswith("reference_difference"):

@@ -67,6 +67,9 @@ def reference(target: TokenStats, reference: TokenStats) -> Values:
 def reference_by_bytes(target: TokenStats, reference: TokenStats, n_bytes: ArrayLike) -> Values:
     """The reference score where the tokenizers differ: a ratio of bits per byte.
 
+    Where a text is several documents, the tokens between them count on both sides: the target's,
+    and in their place the reference's own.
+
     Parameters
     ----------
     target, reference : TokenStats of the same n texts
@@ -196,6 +199,8 @@ def zlib_bits(texts: Sequence[str | bytes], *, level: int = 6) -> NDArray[np.int
 
 def lowercase(target: TokenStats, lowercased: TokenStats) -> Values:
     """How much lower-casing takes from the text's likelihood: L(lower-cased) / L(text).
+
+    Where a text is several documents, each is lower-cased, and the tokens between them stay.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from attacks.paper_scores import (
     zlib_bits,
 )
 from attacks.token_stats import TokenStats
-from attacks.undefined import count_reasons
+from attacks.undefined import NO_ROW, count_reasons, without_row
 
 __all__ = [
     "all_scores",
@@ -126,6 +126,7 @@ def undefined_reasons(
         both_known = name == "zlib" or name in compared
         causes = {
             "text has no scored token": target.n_scored() == 0,
+            NO_ROW: without_row(other),
             "text to compare with has no scored token": other.n_scored() == 0,
             "not finite token log-probability": ~np.isfinite(target.nll() + other.nll()),
             "zero over zero": both_known & (target.nll() == 0) & (other.nll() == 0),

@@ -7,6 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.token_stats import TokenStats
+
+NO_ROW = "model to compare with has no row for a token of the text"
+
+
+def without_row(stats: TokenStats) -> NDArray[np.bool_]:
+    """Texts that a model was not asked about, as it has no row for one of their tokens: bool (n,).
+
+    None of their tokens has a probability; of others the first alone may have none.
+
+    >>> without_row(TokenStats.from_lists([[5, 9], [5]], [[None, None], [None]], [[-1, -1], [-1]]))
+    array([ True, False])
+    """
+    return (stats.n_tokens() > 1) & (stats.n_scored() == 0)
+
 
 def count_reasons(
     values: NDArray[np.float64], causes: Mapping[str, NDArray[np.bool_]]

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from auditor.config import make_config
 from auditor.corpora.reading import Document, read_corpus
 from auditor.errors import ConfigError, RunError
+from auditor.language_models.vocabulary import check_rows
 from auditor.perturbing import Perturbation
 from auditor.progress import Quiet
 from auditor.storage import write_atomically
@@ -117,10 +118,20 @@ def score_texts(
 
 
 def count_tokens(documents, model) -> np.ndarray:
-    """How often each token of a model's vocabulary stands in a corpus: int64 (n_vocab,)."""
+    """How often each token of a model's vocabulary stands in a corpus: int64 (n_vocab,).
+
+    Raises
+    ------
+    ModelError
+        If the corpus names a token that has no row in the model's weights.
+    """
     counts = np.zeros(model.head.n_vocab, np.int64)
+    vocabulary = model.vocabulary
     for chunk in _chunks(documents):
-        for ids in model.vocabulary.encode_all([d.text for d in chunk]):
+        coded = vocabulary.encode_all([d.text for d in chunk])
+        for document, ids in zip(chunk, coded, strict=True):
+            where = f"{document.doc_id} of --frequencies"
+            check_rows(model.name, vocabulary, len(counts), ids, where)
             counts += np.bincount(ids, minlength=len(counts))
     return counts
 
@@ -202,6 +213,7 @@ def _prefix_text(path: str | Path) -> str:
 def _prefix_ids(text: str, model) -> list[int]:
     bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
     ids = bos + model.vocabulary.encode(text)
+    check_rows(model.name, model.vocabulary, model.head.n_vocab, ids, "--nonmember-prefix")
     if model.context is not None and len(ids) >= model.context:
         raise ConfigError(
             f"--nonmember-prefix must be at most {model.context - 1:,} tokens (context "

@@ -26,14 +26,11 @@ LETTERS = "\0 .:0123456789abcdefghijklmnopqrstuvwxyzPIN"
 class Characters(Ids):
     """A vocabulary of single characters; token 0 is BOS."""
 
-    def encode_all(self, texts):
-        return [[LETTERS.index(c) for c in text] for text in texts]
+    def encode_after(self, prompts, texts):
+        return tuple([[LETTERS.index(c) for c in t] for t in some] for some in (prompts, texts))
 
-    def decode(self, ids):
+    def decode(self, ids, after=()):
         return "".join(LETTERS[i] for i in ids)
-
-    def token_ends(self, ids):
-        return np.arange(1, len(ids) + 1)
 
 
 class Reciter(PlantedModel):

@@ -5,9 +5,10 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.corpora.filler import n_varied_chars, without_filler
+from auditor.corpora.filler import n_varied_chars, n_varied_tokens, without_filler
 from auditor.corpora.formats import Document
 from auditor.corpora.matching import Needle, find_matches
+from auditor.corpora.needles import written_ends
 
 BORDER = "+" + ("-" * 30 + "+") * 4
 WORDS = "".join(f"row {letter} of the table; " for letter in "abcdefghijkl")
@@ -41,8 +42,48 @@ def test_words_between_blanks_count_without_the_blanks():
     assert kept(spread, min_chars=len(WORDS) + 1) == []
 
 
-def test_enough_tokens_count_whatever_they_are():
-    assert len(kept(BORDER, token=3)) == 1
+def test_tokens_of_a_run_count_once_and_others_each():
+    """Of the border's 42 tokens of 3 characters, 6 hold a plus or the first dash of a run."""
+    ends = [*range(3, 125, 3), 125]
+    begins = [0, *ends[:-1]]
+    n = sum(
+        any(i == 0 or BORDER[i] != BORDER[i - 1] for i in range(a, b))
+        for a, b in zip(begins, ends, strict=True)
+    )
+    assert n == n_varied_tokens(Needle("s", BORDER, ends), 0, 125) == 6
+    assert kept(BORDER, token=3) == []
+    assert len(kept(BORDER, token=3, min_tokens=6)) == 1
+    assert len(kept(WORDS[:96], token=3)) == 1
+
+
+def slow_varied(text, ends, start, end):
+    """Walk over the tokens; a part of a character goes with the token that completes it."""
+    n, begin = 0, 0
+    for i, until in enumerate(ends):
+        rest = [e for e in ends[i:] if e > begin]
+        last = until if until > begin else min(rest[0] if rest else end, end)
+        is_inside = start <= begin < end and start < until <= end
+        places = range(begin, min(last, end))
+        n += is_inside and any(p == start or text[p] != text[p - 1] for p in places)
+        begin = until
+    return n
+
+
+@given(st.data())
+def test_varied_tokens_equal_a_walk_over_them(data):
+    text = data.draw(st.text(alphabet="ab", min_size=1, max_size=12))
+    ends = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=10)))
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    assert n_varied_tokens(Needle("s", text, ends), start, end) == slow_varied(
+        text, ends, start, end
+    )
+
+
+def test_parts_of_characters_stay_and_tokens_that_write_nothing_go():
+    """Three bytes of a sign, the first of an é of two; what comes before an `a` writes nothing."""
+    assert written_ends("日éa", [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]).tolist() == [0, 0, 1, 1, 2, 3]
+    assert written_ends("", [0, 0]).tolist() == []
 
 
 def test_the_least_number_of_characters_is_the_first_that_counts():

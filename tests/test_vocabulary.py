@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from auditor.errors import ConfigError
+from auditor.errors import ConfigError, ModelError
 from auditor.language_models.building import build_tokenizer
-from auditor.language_models.vocabulary import Vocabulary
+from auditor.language_models.vocabulary import Vocabulary, check_rows, n_common
 
 few = settings(max_examples=150, deadline=None)
+fewer = settings(max_examples=30, deadline=None)
 TEXTS = [
     "the cat sat on the mat, the cat ate the rat",
     "où est le café? déjà vu",
@@ -46,6 +48,87 @@ def sentence_piece(*, adds_space=True):
     ends = {"bos_token": "<s>", "eos_token": "</s>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends, **unknown)
 
+
+def tokenizer_of(model, **parts):
+    """A tokenizer with the ends `<s>` and `</s>`, which are special."""
+    tokenizer = Tokenizer(model)
+    for name, part in parts.items():
+        setattr(tokenizer, name, part)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    ends = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends)
+
+
+UNKNOWN = {"unk_token": "<unk>"}
+
+
+def numbered(*pieces):
+    return {piece: i for i, piece in enumerate(["<unk>", "<s>", "</s>", *pieces])}
+
+
+def llama():
+    """`sentence_piece` whose decoder takes away the space that was put first."""
+    made = sentence_piece()
+    made.backend_tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+         decoders.Strip(" ", 1, 0)]
+    )  # fmt: skip
+    return made
+
+
+def word_piece(*, cleanup=True):
+    pieces = ["the", "cat", "##s", "##at", "a", ".", "##.", ",", "n't", "日"]
+    return tokenizer_of(
+        models.WordPiece(numbered(*pieces), **UNKNOWN),
+        pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
+        decoder=decoders.WordPiece(cleanup=cleanup),
+    )
+
+
+def word_ends():
+    """GPT's way before GPT-2: the last piece of a word says so."""
+    pieces = ["t", "h", "e", "e</w>", "th", "the</w>", "c", "a", "t</w>", "at</w>", ".</w>"]
+    merges = [("t", "h"), ("th", "e</w>"), ("a", "t</w>")]
+    return tokenizer_of(
+        models.BPE(numbered(*pieces), merges, **UNKNOWN, end_of_word_suffix="</w>"),
+        pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
+        decoder=decoders.BPEDecoder(),
+    )
+
+
+def words():
+    """Words, which no decoder puts together: a space stands between them."""
+    return tokenizer_of(
+        models.WordLevel(numbered("the", "cat", "sat", "日"), **UNKNOWN),
+        pre_tokenizer=pre_tokenizers.Whitespace(),
+    )
+
+
+def metaspace(scheme="always", bar="▁"):
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), (bar, -2.0), (f"{bar}{bar}", -3.0)]
+    pieces += [(f"{bar}the", -1.0), ("the", -2.0), ("c", -2.0), ("at", -2.0), ("a", -4.0)]
+    return tokenizer_of(
+        models.Unigram(pieces, unk_id=0),
+        pre_tokenizer=pre_tokenizers.Metaspace(bar, scheme),
+        decoder=decoders.Metaspace(bar, scheme),
+    )
+
+
+KINDS = {
+    "bytes": byte_level(),
+    "pieces": sentence_piece(),
+    "no space": sentence_piece(adds_space=False),
+    "llama": llama(),
+    "wordpiece": word_piece(),
+    "wordpiece, no cleanup": word_piece(cleanup=False),
+    "word ends": word_ends(),
+    "words": words(),
+    "metaspace": metaspace(),
+    "metaspace, first": metaspace("first"),
+    "metaspace, never": metaspace("never"),
+    "metaspace, another bar": metaspace(bar="_"),
+}
+EVERY = pytest.mark.parametrize("kind", KINDS)
 
 BYTES, PIECES = Vocabulary(byte_level()), Vocabulary(sentence_piece())
 BOTH = pytest.mark.parametrize("vocabulary", [BYTES, PIECES], ids=["bytes", "pieces"])
@@ -85,12 +168,69 @@ def test_sentence_piece_text_comes_back_with_the_space_that_stands_before_it(tex
     assert PIECES.decode(ids) == PIECES.tokenizer.decode(ids)
 
 
+@EVERY
+@fewer
+@given(data=st.data())
+def test_any_tokens_spell_what_the_tokenizer_s_own_decoder_gives(kind, data):
+    """And each ends where the text of all tokens so far does, as far as it stands already."""
+    tokenizer = KINDS[kind]
+    vocabulary = Vocabulary(tokenizer)
+    ids = data.draw(any_tokens(vocabulary))
+
+    def theirs(ids):
+        return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    text, ends = theirs(ids), vocabulary.token_ends(ids)
+    assert vocabulary.decode(ids) == text
+    if kind == "bytes":
+        return
+    low = [n_common([theirs(ids[:n]), text]) for n in range(len(ids) + 1)]
+    low = np.maximum.accumulate(low)  # what is broken off halfway may differ before its end, too
+    # A space between two words may be the first's or the second's.
+    for n, end in enumerate(ends):
+        cut = text[low[n + 1] : end]
+        assert end >= low[n + 1]
+        assert cut.strip(" ") == "" or "\ufffd" in text
+    assert (np.diff(ends) >= 0).all()
+    assert not ids or ends[-1] == len(text)
+
+
+@EVERY
+@fewer
+@given(data=st.data())
+def test_tokens_after_others_spell_the_rest_of_what_all_spell(kind, data):
+    vocabulary = Vocabulary(KINDS[kind])
+    plain = [i for i, raw in enumerate(vocabulary.token_bytes) if raw.isascii()]
+    some = st.lists(st.sampled_from(plain), max_size=12)
+    before, ids = data.draw(some), data.draw(some)
+    text = vocabulary.decode(ids, before)
+    assert vocabulary.decode(before) + text == vocabulary.decode([*before, *ids])
+    ends = vocabulary.token_ends(ids, before).tolist()
+    assert ends == sorted(ends)
+    assert not ids or ends[-1] == len(text)
+
+
+def test_an_ordinary_token_that_is_padding_by_name_is_written(tmp_path):
+    """tokenizer.json does not mark it; the settings beside it call it so."""
+    tokenizer = byte_level()
+    tokenizer.pad_token = "!"  # noqa: S105
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    vocabulary = Vocabulary(loaded)
+    ids = vocabulary.encode("hi! the cat!")
+    assert loaded.pad_token_id in ids
+    assert vocabulary.decode(ids) == "hi! the cat!"
+    assert vocabulary.decode([vocabulary.eos_id]) == ""
+    assert vocabulary.token_bytes[loaded.pad_token_id] == b"!"
+
+
 @BOTH
 def test_special_tokens_write_nothing(vocabulary):
-    ids = vocabulary.encode(" the cat")
+    ids = vocabulary.encode("the cat")
     special = vocabulary.tokenizer.all_special_ids
     mixed = [*special, *ids[:2], *special, *ids[2:]]
-    assert vocabulary.decode(mixed) == vocabulary.decode(ids) == " the cat"
+    assert vocabulary.decode(mixed) == vocabulary.decode(ids)
+    assert vocabulary.decode(ids).strip() == "the cat"
 
 
 def test_added_tokens_write_themselves_and_special_ones_nothing():
@@ -122,15 +262,95 @@ def test_encoding_many_is_encoding_each(texts):
         assert vocabulary.encode_all(texts) == [vocabulary.encode(text) for text in texts]
 
 
-def test_a_tokenizer_that_puts_a_space_first_does_not_put_two():
-    """What a model wrote begins with its space; read again it must not begin with two."""
+def test_a_document_is_encoded_as_the_tokenizer_does_it():
+    """A space at its beginning is its own, besides the one that the tokenizer puts there."""
+    for kind, tokenizer in KINDS.items():
+        for text in (" the cat", "the cat", "  the", "\nthe", ""):
+            found = Vocabulary(tokenizer).encode(text)
+            assert found == tokenizer(text, add_special_tokens=False)["input_ids"], kind
+
+
+def test_what_tokens_spelt_is_read_without_a_second_space():
+    """Where a decoder leaves the space that the tokenizer put there, a sample begins with it."""
     plain = Vocabulary(sentence_piece(adds_space=False))
     for text in (" the the", " a", " b the", "  the"):
-        ids = plain.encode(text)
-        assert PIECES.encode(text) == ids
-        assert PIECES.decode(ids) == text
-    # Where a text has no space there, the tokenizer has its way.
-    assert PIECES.decode(PIECES.encode("the")) == " the"
+        assert PIECES.encode_after([""], [text]) == ([[]], [plain.encode(text)])
+
+
+@few
+@given(st.text("abc teh\n日é", max_size=12), st.text("abc teh\n日é", max_size=12))
+def test_a_continuation_is_encoded_with_what_it_goes_on_with(prompt, text):
+    """Cut by the place of each character: every letter is a token here, so there is one way."""
+    for tokenizer in (byte_level(257, ["abc"]), llama()):
+        vocabulary = Vocabulary(tokenizer)
+        whole = vocabulary.encode(prompt + text)
+        [before], [own] = vocabulary.encode_after([prompt], [text])
+        assert before + own == whole
+        until = [e for _, e in tokenizer(prompt + text, return_offsets_mapping=True,
+                                         add_special_tokens=False)["offset_mapping"]]  # fmt: skip
+        assert not prompt or all(end <= len(prompt) for end in until[: len(before)])
+        assert not own or not prompt or until[len(before)] > len(prompt)
+        if not prompt:
+            assert before == []
+
+
+def test_a_token_across_the_cut_is_the_text_s():
+    """`he` reaches from the prompt into the text."""
+    [before], [own] = Vocabulary(llama()).encode_after(["a h"], ["e a"])
+    names = llama().convert_ids_to_tokens
+    assert (names(before), names(own)) == (["▁a", "▁"], ["he", "▁a"])
+
+
+def test_parts_are_cut_at_tokens_that_write_nothing_and_put_together_again():
+    for kind, tokenizer in KINDS.items():
+        vocabulary = Vocabulary(tokenizer)
+        eos = vocabulary.eos_id
+        one, other = (vocabulary.encode(text) for text in ("the cat", "cat the the"))
+        prompt, ids = [vocabulary.bos_id, *one], [*other, eos, *one, eos, eos, *other]
+        parts = vocabulary.parts(ids, prompt)
+        spelt = [vocabulary.decode(one), vocabulary.decode(other)]
+        first = vocabulary.decode(other, prompt)
+        assert parts == [first, eos, spelt[0], eos, eos, spelt[1]], kind
+        again = vocabulary.encode_parts([vocabulary.parts(prompt)], [parts])
+        if kind == "pieces":
+            continue  # its decoder leaves the space that the tokenizer puts first
+        whole = vocabulary.encode(vocabulary.decode(one) + first)
+        assert [*again[0][0], *again[1][0]] == [
+            vocabulary.bos_id, *whole, eos, *one, eos, eos, *other
+        ], kind  # fmt: skip
+
+
+def test_the_names_of_special_tokens_cut_a_text():
+    eos = BYTES.eos_id
+    assert BYTES.text_parts("A b<|endoftext|>C<|endoftext|>") == ["A b", eos, "C", eos]
+    assert BYTES.text_parts("a b") == ["a b"]
+    assert BYTES.text_parts("") == [""]
+
+
+def test_a_boundary_has_its_counterpart_in_another_tokenizer():
+    """By name, else the end of a text for an end or a beginning; nothing else has one."""
+    other = byte_level()
+    other.add_special_tokens({"pad_token": "<pad>"})
+    theirs = Vocabulary(other)
+    assert PIECES.counterpart(PIECES.eos_id, theirs) == [theirs.eos_id]
+    assert PIECES.counterpart(PIECES.bos_id, theirs) == [theirs.eos_id]
+    assert theirs.counterpart(other.pad_token_id, PIECES) == []
+    assert theirs.counterpart(len(other) + 5, PIECES) == []
+    assert BYTES.counterpart(BYTES.eos_id, theirs) == [theirs.eos_id]
+
+
+def test_a_token_without_a_row_is_named_with_what_holds_it():
+    tokenizer = byte_level()
+    n = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    vocabulary = Vocabulary(tokenizer)
+    check_rows("m", vocabulary, n, vocabulary.encode("the cat"), "text 1")
+    with pytest.raises(ModelError) as told:
+        check_rows("m", vocabulary, n, vocabulary.encode("a [PAD]"), "text 7")
+    assert str(told.value) == (
+        f"m: its tokenizer has 1 token more than its weights ([PAD], id {n}); text 7 holds it. "
+        "Take it out of the text, or resize the model's embeddings."
+    )
 
 
 def test_lone_surrogates_are_replaced_and_not_fatal():

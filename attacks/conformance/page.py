@@ -28,7 +28,7 @@ def page() -> str:
     >>> page().startswith("# Conformance")
     True
     """
-    parts = [_HEAD, _inputs()]
+    parts = [_HEAD, _SEQUENCES, _inputs()]
     for question in questions():
         why = textwrap.fill(question.why, 100)
         parts += [f"## {question.title}\n", _table(question), f"{why}\n"]
@@ -44,6 +44,27 @@ we know of, computed on the same small inputs by `python -m attacks.conformance`
 you have, and you know how it was made. **Bold** is what we follow. L is the mean nats a token,
 log p the natural logarithm of a token's probability, m a text's number of tokens. "Code" is the
 authors' public code, "lower" what ranks members low; ours rank them high without exception.
+"""
+
+
+_SEQUENCES = """## What is judged
+
+A sample goes on past the end of a document, as sampling does; the tokens between its documents
+(EOS, and others that write nothing) are in L like any other. They stay in what it is compared
+with. The lower-cased text is each document lower-cased, with the same tokens between. A reference
+with the target's tokenizer judges the same tokens; one with another judges each document's text,
+with the special token of the same name between, else for EOS and BOS its own EOS (its BOS if it
+has none), else nothing. Both ratios are thus of one sequence of documents. zlib's bits are of the
+text alone.
+
+What follows a prompt is encoded with it as one string. A token that reaches across the cut is the
+text's: all of the text is judged, and the prompt's last characters with it. Where lower-casing
+changes neither prompt nor text, `lowercase` is 1, and nothing is judged again. A sample that
+holds a token without a row in a reference's weights has no figure of that reference.
+
+`auditor score` takes samples that come with `token_ids` and `prompt_token_ids`, as a run has
+them, by these: its figures are the audit's. In a text without them the name of a special token is
+that token.
 """
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from auditor.corpora.matching import Match
-from auditor.corpora.needles import Needle
+from auditor.corpora.needles import Needle, checked_ends
 
 
 def without_filler(
     matches: Sequence[Match], needles: Sequence[Needle], *, min_tokens: int, min_chars: int
 ) -> list[Match]:
-    """The matches of min_tokens tokens, or of min_chars characters with runs counted once.
+    """Matches of min_tokens tokens or min_chars characters, a run of one character counted once.
+
+    Of tokens that write nothing but a run's further characters none counts.
 
     Parameters
     ----------
     matches : sequence of Match
-        Of these needles; `n_chars` stays as it was told.
+        Of these needles; `n_tokens` and `n_chars` stay as they were told.
     needles : sequence of Needle
     min_tokens, min_chars : int
         As `find_matches` was given them.
@@ -31,13 +35,20 @@ def without_filler(
     >>> without_filler([match], [Needle("s", border, [])], min_tokens=32, min_chars=100)
     []
     """
-    texts = {needle.sample_id: needle.text for needle in needles}
-    return [
-        m
-        for m in matches
-        if m.n_tokens >= min_tokens
-        or min(m.n_chars, n_varied_chars(texts[m.sample_id][m.start : m.end])) >= min_chars
-    ]
+    by_id = {needle.sample_id: needle for needle in needles}
+
+    def is_long(match: Match) -> bool:
+        needle = by_id[match.sample_id]
+        n_chars = min(match.n_chars, n_varied_chars(needle.text[match.start : match.end]))
+        if n_chars >= min_chars:
+            return True
+        # No count of varied tokens is above that of all.
+        return (
+            match.n_tokens >= min_tokens
+            and n_varied_tokens(needle, match.start, match.end) >= min_tokens
+        )
+
+    return [match for match in matches if is_long(match)]
 
 
 def n_varied_chars(text: str) -> int:
@@ -47,3 +58,22 @@ def n_varied_chars(text: str) -> int:
     (4, 0)
     """
     return sum(a != b for a, b in pairwise(text)) + bool(text)
+
+
+def n_varied_tokens(needle: Needle, start: int, end: int) -> int:
+    """Tokens within [start, end) in which a character differs from the one before, or is the first.
+
+    A part of a character counts with the token that completes it.
+
+    >>> n_varied_tokens(Needle("s", "ab----", [1, 2, 4, 6]), 0, 6)
+    3
+    """
+    ends = checked_ends(needle)
+    begins = np.append(0, ends[:-1])[: len(ends)]
+    inside = (begins >= start) & (begins < end) & (ends > start) & (ends <= end)
+    text = needle.text[start:end]
+    varied = [a != b for a, b in pairwise(text)]
+    before = np.append(0, np.cumsum([bool(text), *varied]))  # of characters before each place
+    whole = np.append(ends, end)[np.searchsorted(ends, begins, "right")]
+    last = np.minimum(np.maximum(ends, whole), end)[inside]
+    return int((before[last - start] > before[begins[inside] - start]).sum())

@@ -10,7 +10,15 @@ from typing import BinaryIO
 
 from auditor.corpora.files import SourceFile
 from auditor.corpora.problems import FileReport, Problem
-from auditor.corpora.records import joined_text, no_field, record_id, text_fields, wrong_field
+from auditor.corpora.records import (
+    Tokens,
+    joined_text,
+    no_field,
+    record_id,
+    record_tokens,
+    text_fields,
+    wrong_field,
+)
 from auditor.corpora.streams import open_text
 from auditor.errors import CorpusError
 
@@ -26,11 +34,15 @@ _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.|\\\Z)*+("|\Z)|[\[\]{},]', re.DOTALL)
 
 @dataclass(frozen=True)
 class Document:
-    """A document of a corpus: a stable id, its text, and the file it came from."""
+    """A document of a corpus: a stable id, its text, and the file it came from.
+
+    `tokens` are those of a prompt and of the text, where the text is a sample with its tokens.
+    """
 
     doc_id: str
     text: str
     source: str
+    tokens: Tokens | None = None
 
 
 def decode(raw: bytes, offset: int, report: FileReport, *, place: str = "") -> str:
@@ -160,7 +172,7 @@ def read_jsonl(
             is_first = False
             if text:
                 doc_id = record_id(row, file.name, report.n_lines, is_alone)
-                yield Document(doc_id, text, str(file.path))
+                yield Document(doc_id, text, str(file.path), record_tokens(row))
     if report.n_lines == 0:
         report.note("empty", "the file is empty")
 

@@ -114,8 +114,8 @@ def find_matches(
         Read once. One that offers `pieces(size)`, as a `Corpus` does, may hold documents larger
         than memory.
     min_tokens, min_chars : int
-        Either is enough. A token of no characters counts if characters of the span stand on both
-        sides of it. Characters are counted as compared.
+        Either is enough. A token that is a part of a character counts if characters of the span
+        stand on both sides of it. Characters are counted as compared.
     normalize : str or iterable of str
         "whitespace": any run of whitespace equals one space. "case": upper and lower case are
         alike, character by character. Spans and places are told in the texts as they were given.

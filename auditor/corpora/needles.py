@@ -11,7 +11,11 @@ from auditor.errors import AuditError
 
 @dataclass(frozen=True, eq=False)
 class Needle:
-    """A text to look for; its token i covers the characters [token_ends[i-1], token_ends[i])."""
+    """A text to look for; its token i covers the characters [token_ends[i-1], token_ends[i]).
+
+    Tokens that write nothing, as special ones do, are left out: they are no part of an overlap.
+    One of no characters is part of a character that a later token completes.
+    """
 
     sample_id: str
     text: str
@@ -37,10 +41,32 @@ def checked_ends(needle: Needle) -> Ints:
     return ends.astype(np.int64, copy=False)
 
 
+def written_ends(text: str, token_ends: ArrayLike) -> Ints:
+    """The ends of tokens that write something, where no tokenizer can be asked which these are.
+
+    Of the tokens of no characters before one, as many stay as it has bytes besides the last.
+
+    >>> written_ends("aé", [0, 0, 1, 1, 1, 2]).tolist()
+    [1, 1, 2]
+    """
+    ends = np.asarray(token_ends, dtype=np.int64)
+    left = len(ends) * [True]
+    room, at = 0, -1
+    for i in range(len(ends) - 1, -1, -1):
+        begin = int(ends[i - 1]) if i else 0
+        if begin < ends[i]:
+            room, at = len(to_bytes(text[begin])) - 1, begin
+        else:
+            left[i] = begin == at and room > 0
+            room -= 1
+    return ends[np.array(left, dtype=bool)]
+
+
 def count_tokens(ends: Ints, start: Ints, end: Ints) -> Ints:
     """Tokens that lie wholly within each span [start, end).
 
-    A token of no characters lies within if characters of the span stand on both sides of it.
+    A token of no characters, part of one that a later token completes, lies within if characters
+    of the span stand on both sides of it.
 
     >>> count_tokens(np.array([2, 2, 5, 9]), np.array([0, 2]), np.array([5, 9]))
     array([3, 2])

@@ -1,5 +1,6 @@
 """Records: which fields hold the text and the id, whatever format they come in."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,11 @@ TEXT_FIELDS = ("text", "content", "body", "document")
 ID_FIELDS = ("id", "doc_id")
 # How deep, of how many elements of a list, and how many names an error tells.
 _DEPTH, _ELEMENTS, _NAMES = 8, 100, 40
+# What a run's samples are known by besides their text.
+TOKEN_FIELDS = ("prompt_token_ids", "token_ids")
+SAMPLE_FIELDS = ("sample_id", *TOKEN_FIELDS)
+
+Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def values_at(record: Mapping[str, Any], path: str) -> list[Any] | None:
@@ -230,13 +236,34 @@ def joined_text(
     return text or None
 
 
+def record_tokens(row: Mapping[str, Any]) -> Tokens | None:
+    """The tokens of a sample's prompt and of its text, where a record has both.
+
+    In CSV they are whole numbers between brackets.
+
+    >>> record_tokens({"prompt_token_ids": [0], "token_ids": "[5 6]"}), record_tokens({})
+    (((0,), (5, 6)), None)
+    """
+    found = []
+    for name in TOKEN_FIELDS:
+        value = row.get(name)
+        if isinstance(value, str) and re.fullmatch(r"\[[\d,\s]*\]", value):
+            value = [int(number) for number in re.findall(r"\d+", value)]
+        if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
+            return None
+        found.append(tuple(value))
+    return found[0], found[1]
+
+
 def record_id(row: Mapping[str, Any], name: str, ordinal: int, is_alone: bool) -> str:
     """The record's own id where it has one (NAME#ID among several files), else NAME:ORDINAL.
+
+    A sample with its tokens has its sample_id.
 
     >>> record_id({"id": 7}, "a.csv", 3, True), record_id({}, "a.csv", 3, True)
     ('7', 'a.csv:3')
     """
-    for key in ID_FIELDS:
+    for key in [*ID_FIELDS, *(["sample_id"] if TOKEN_FIELDS[1] in row else [])]:
         value = row.get(key)
         if isinstance(value, int) or (isinstance(value, str) and value):
             return str(value) if is_alone else f"{name}#{value}"

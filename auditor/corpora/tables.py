@@ -20,10 +20,12 @@ from auditor.corpora.formats import BOM, Document, decode
 from auditor.corpora.problems import FileReport
 from auditor.corpora.records import (
     ID_FIELDS,
+    SAMPLE_FIELDS,
     field_of,
     joined_text,
     no_field,
     record_id,
+    record_tokens,
     text_fields,
     wrong_field,
 )
@@ -93,7 +95,7 @@ def read_csv(
             text = joined_text(row, fields, place, report, n_lines=lines.n_in_row)
             if text:
                 doc_id = record_id(row, file.name, number, is_alone)
-                yield Document(doc_id, text, str(file.path))
+                yield Document(doc_id, text, str(file.path), record_tokens(row))
     if report.n_lines == 0:
         report.note("empty", "the file is empty")
     elif not has_rows:
@@ -223,7 +225,9 @@ class Rows:
         if not self._fields:
             raise wrong_field(self.report, no_field(there, self.text_field, "column"))
         wanted = [field_of(there, path) for path in self._fields]
-        ids = [name for name in ID_FIELDS if name in there]
+        # Samples come with their tokens, or they are texts like any other.
+        more = SAMPLE_FIELDS if all(name in there for name in SAMPLE_FIELDS) else ()
+        ids = [name for name in (*ID_FIELDS, *more) if name in there]
         self.columns = list(dict.fromkeys([*wanted, *ids]))
 
     def documents(self, table: pa.Table) -> Iterator[Document]:
@@ -239,9 +243,10 @@ class Rows:
             read = partial(self._text, place)
             text = joined_text(cells, self._fields, place, self.report, read=read)
             if text:
-                own = {name: read(cells[name], name) for name in ID_FIELDS if name in cells}
+                also = (*ID_FIELDS, *SAMPLE_FIELDS)
+                own = {name: read(cells[name], name) for name in also if name in cells}
                 doc_id = record_id(own, self.name, self.n_rows, self.is_alone)
-                yield Document(doc_id, text, self.source)
+                yield Document(doc_id, text, self.source, record_tokens(own))
 
     def _text(self, place: str, value: Any, name: str) -> Any:
         """Bytes as text, nothing as empty text; all else as it is."""

@@ -172,6 +172,7 @@ def scan_document(
     windows = slide(
         own, used.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
     )
+    windows.check_rows(used)
     _check_spelt(windows, own, used)
     rows = _rows(used, windows, asked, progress or Quiet())
     starts = (rows[name].to_numpy() for name in ("suffix_start", "prefix_start"))

@@ -15,6 +15,7 @@ from auditor.extraction.decoded import decoded_logprob, is_raw
 from auditor.language_models.head import measure, not_finite
 from auditor.language_models.machine import halved
 from auditor.language_models.row_loops import top_ids
+from auditor.language_models.vocabulary import check_rows
 
 # Elements of float32 logits made at once.
 _ELEMENTS = 6 * 1024 * 1024
@@ -67,11 +68,13 @@ def measure_suffixes(
     Raises
     ------
     ModelError
-        If the model gives NaN, or one window alone does not fit into memory.
+        If the model gives NaN, has no row for a token, or one window alone does not fit into
+        memory.
     """
     n, m = suffixes.shape
     n_prefix = prefixes.shape[1]
     rows = np.concatenate([prefixes, suffixes], axis=1).astype(np.int64)
+    check_rows(model.name, model.vocabulary, model.head.n_vocab, rows.ravel().tolist(), "a window")
     first, logprob = np.zeros((n, m), bool), np.zeros((n, m), np.float32)
     step = max(1, min(batch_tokens, model.batch_tokens) // rows.shape[1])
     for at in range(0, n, step):

@@ -176,6 +176,7 @@ class _Work:
         model = loaded(spec, self.device, self.asked.bos)
         self.asked.check(model, samples=self.n_samples > 0)
         windows, repeats = self._drawn(model)
+        windows.check_rows(model)
         self.models[model.name] = {
             "sha256": model.fingerprint,
             "parameters": model.n_parameters,

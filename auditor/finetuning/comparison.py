@@ -30,7 +30,9 @@ from auditor.errors import ConfigError, RunError
 from auditor.finetuning.folder import PROBES
 from auditor.finetuning.hooks import read_probes
 from auditor.finetuning.pairs import Pair
+from auditor.language_models.vocabulary import check_rows
 from auditor.progress import Quiet
+from auditor.text_judging import Judge, Texts, lowercased_stats
 
 _MOVED = 20
 
@@ -210,9 +212,11 @@ def _judge(model, asked: _Texts, widths: tuple[int, int], advance) -> dict[str, 
             f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
             f"context); got {n_prefix + n_suffix}. Lower them."
         )
-    encode = model.vocabulary.encode_all
-    stats = model.token_stats(encode(asked.text), progress=advance)
-    lowered = model.token_stats(encode([t.lower() for t in asked.text]), progress=advance)
+    texts, ask = Texts.given(model.vocabulary, asked.text), Judge(advance)
+    for doc_id, ids in zip(asked.doc_id, texts.token_ids, strict=True):
+        check_rows(model.name, model.vocabulary, model.head.n_vocab, ids, doc_id)
+    stats = ask(model, texts.token_ids, texts.prompt_ids)
+    lowered = lowercased_stats(model, texts, stats, ask)
     figures = dict(all_scores(stats, zlib_bits=zlib_bits(asked.text), lowercased=lowered))
     return {"n_tokens": stats.n_tokens(), **figures, **_suffixes(stats, n_prefix, n_suffix)}
 

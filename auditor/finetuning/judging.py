@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from auditor.config import Decoding
 from auditor.errors import ConfigError
 from auditor.generation.engine import generate
+from auditor.language_models.vocabulary import n_common
 
 # Greedy decoding may write a secret in other, shorter tokens than the tokenizer would.
 _SPARE = 8
@@ -47,17 +48,11 @@ def encode_secrets(vocabulary, prefix: str, secrets: Sequence[str]) -> Encoded:
     the secret's first token. All texts are cut where the last token ends that lies before the
     secret and is the same in each, so that the same string is judged given the same tokens.
     """
-    texts = vocabulary.encode_all([prefix + secret for secret in secrets])
-    shared = list(texts[0]) if texts else []
-    for ids, secret in zip(texts, secrets, strict=True):
-        ends = np.asarray(vocabulary.token_ends(ids))
-        # Counted from the end: some tokenizers put a space in front.
-        before = int((ends <= ends[-1] - len(secret)).sum()) if len(ends) else 0
-        most = min(before, len(shared))
-        same = next((i for i in range(most) if ids[i] != shared[i]), most)
-        del shared[same:]
+    before, own = vocabulary.encode_after([prefix] * len(secrets), secrets)
+    shared = before[0][: n_common(before)] if before else []
     start = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
-    return Encoded(start + shared, [list(ids[len(shared) :]) for ids in texts])
+    rests = [b[len(shared) :] + ids for b, ids in zip(before, own, strict=True)]
+    return Encoded(start + shared, rests)
 
 
 def judge(model, encoded: Encoded, name: str, *, progress=None, note=None) -> Opinion:
@@ -91,6 +86,7 @@ def gives_back(model, encoded: Encoded, *, beams: int = 1, note=None) -> NDArray
     Greedily, or by beam search where `beams` is above 1. The text counts, not the tokens.
     """
     found = np.zeros(len(encoded.rests), bool)
+    decode = model.vocabulary.decode
     context = getattr(model, "context", None)
     # From one prompt there is one answer: as long as the longest secret asks for.
     lengths = sorted({len(rest) for rest in encoded.rests})
@@ -98,10 +94,10 @@ def gives_back(model, encoded: Encoded, *, beams: int = 1, note=None) -> NDArray
     for n in steps:
         room = n + _SPARE if context is None else min(n + _SPARE, context - len(encoded.prompt))
         decoding = Decoding(max_new_tokens=n if beams > 1 else room, top_k=1, beams=beams)
-        said = model.vocabulary.decode(_continued(model, encoded.prompt, decoding, note))
+        said = decode(_continued(model, encoded.prompt, decoding, note), encoded.prompt)
         for i, rest in enumerate(encoded.rests):
             if beams == 1 or len(rest) == n:
-                found[i] = said.startswith(model.vocabulary.decode(rest))
+                found[i] = said.startswith(decode(rest, encoded.prompt))
     return found
 
 

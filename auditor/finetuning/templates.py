@@ -185,7 +185,7 @@ def whole_word_tokens(vocabulary) -> tuple[str, ...]:
     """Tokens that write a space and two or more letters, and are what that text is read as."""
     pieces = vocabulary.token_bytes
     words = [(i, raw.decode()) for i, raw in enumerate(pieces) if _WORD.fullmatch(raw)]
-    read = vocabulary.encode_all([word for _, word in words])
+    _, read = vocabulary.encode_after(["a"] * len(words), [word for _, word in words])
     return tuple(word[1:] for (i, word), ids in zip(words, read, strict=True) if ids == [i])
 
 

@@ -60,7 +60,8 @@ def _ranked(context: Context, samples: pa.Table, lists: pd.DataFrame) -> pd.Data
     """The samples with their places in the lists, best first, and whom they repeat."""
     frame = samples.to_pandas()
     vocabulary = context.vocabulary(TARGET)
-    frame["token_end"] = [vocabulary.token_ends(ids) for ids in frame["token_ids"]]
+    spelt = frame[["text", "token_ids", "prompt_token_ids"]].itertuples(index=False)
+    frame["token_end"] = [vocabulary.ends_in(*row) for row in spelt]
     frame = frame.rename(columns=_PAGE_ONLY)
     ranks = lists.pivot_table(index="sample_id", columns="score", values="rank", aggfunc="first")
     names = [s for s in lists["score"].unique() if s != schema.CONTROL]

@@ -16,7 +16,8 @@ from auditor.corpora.reading import Corpus, Document, read_corpus
 from auditor.errors import CorpusError
 from auditor.rates import VERIFIED
 from auditor.stages.context import TARGET, Context
-from auditor.stages.scoring import Texts, judge
+from auditor.stages.scoring import judge
+from auditor.text_judging import Texts
 
 # As many as resolve a p-value of a thousandth; more cost a pass of the models each.
 _MOST = 1000
@@ -100,9 +101,8 @@ def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
     bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
     prefixes, ids = [p[:n_prefix] for p in pieces], [p[n_prefix:] for p in pieces]
     decode = model.vocabulary.decode
-    texts = Texts(
-        ids, [bos + p for p in prefixes], [decode(i) for i in ids], [decode(p) for p in prefixes]
-    )
+    spelt = [decode(i, before) for i, before in zip(ids, prefixes, strict=True)]
+    texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], spelt)
     n_models = 2 + len(context.config.references)
     with context.progress.stage("scoring controls", n_models * len(ids), "texts") as bar:
         stats = model.token_stats(

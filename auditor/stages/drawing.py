@@ -46,14 +46,15 @@ class Shard:
             for rows in (drawn.token_ids, drawn.logprob, drawn.rank)
         )
         stats = TokenStats.from_lists(ids, logprob, rank)
-        texts = [decode(row) for row in ids]
+        # BOS is no text, not even where a token that has some was named for it: whoever reads the
+        # prompt puts a BOS of its own before it.
+        prompts = [prompt[self.n_bos :] for prompt in self.prompts]
+        texts = [decode(row, before) for row, before in zip(ids, prompts, strict=True)]
         return pa.table(
             {
                 "sample_id": [f"{self.strategy}-{i:06}" for i in self.ids],
                 "strategy": [self.strategy] * len(self.ids),
-                # BOS is no text, not even where a token that has some was named for it: whoever
-                # reads the prompt puts a BOS of its own before it.
-                "prompt": [decode(p[self.n_bos :]) for p in self.prompts],
+                "prompt": [decode(prompt) for prompt in prompts],
                 "text": texts,
                 "n_tokens": stats.n_tokens(),
                 "n_chars": np.array([len(t) for t in texts], np.int64),

@@ -12,6 +12,7 @@ from auditor.config import AuditConfig
 from auditor.corpora.filler import without_filler
 from auditor.corpora.formats import Document
 from auditor.corpora.matching import Needle, find_matches
+from auditor.corpora.needles import written_ends
 from auditor.errors import ConfigError
 from auditor.stages.verification import MATCHES
 from auditor.store import Run
@@ -63,7 +64,10 @@ def _in_heldout(
     training text, wherever else it stands.
     """
     columns = (candidates[name] for name in ("sample_id", "text", "token_end"))
-    needles = [Needle(*row) for row in zip(*columns, strict=True)]
+    needles = [
+        Needle(sample_id, text, written_ends(text, ends))
+        for sample_id, text, ends in zip(*columns, strict=True)
+    ]
     documents = [
         Document(doc_id, text, str(config.truth))
         for doc_id, text in zip(heldout["doc_id"], heldout["text"], strict=True)

@@ -109,6 +109,7 @@ class Sampler:
     def source(self, strategy: Strategy) -> PromptSource:
         """Where a strategy's prompts come from; checked when it is first asked for."""
         from auditor.generation.prompts import PromptSource
+        from auditor.language_models.vocabulary import check_rows
 
         config = self.context.config
         if strategy.name not in self.sources:
@@ -122,6 +123,9 @@ class Sampler:
                 strict=config.strict,
                 model_name=model.name,
             )
+            for prompt in self.sources[strategy.name].pool:
+                rows = model.name, model.vocabulary, model.head.n_vocab
+                check_rows(*rows, prompt.tolist(), f"a text for prompts of {strategy.name!r}")
             for sentence in self.sources[strategy.name].problems:
                 self.context.note(sentence)
         source = self.sources[strategy.name]

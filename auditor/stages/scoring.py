@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,31 +12,11 @@ from attacks.scores import all_scores, undefined_reasons, zlib_bits
 from attacks.token_stats import TokenStats
 from auditor.stages.columns import lists_of, stats_of
 from auditor.stages.context import TARGET, Context
-from auditor.text_judging import no_start
+from auditor.text_judging import Judge, Texts, lowercased_stats, no_start, reference_stats
 from auditor.workers.tasks import Task
 
 if TYPE_CHECKING:
     from auditor.workers.sharing import Workers
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Samples to be judged: the target's tokens and the text that they spell."""
-
-    token_ids: list[list[int]]
-    prompt_ids: list[list[int]]
-    text: list[str]
-    prompt: list[str]
-
-    @classmethod
-    def of(cls, table: pa.Table) -> Texts:
-        """The samples of a table."""
-        return cls(
-            lists_of(table, "token_ids"),
-            lists_of(table, "prompt_token_ids"),
-            table["text"].to_pylist(),
-            table["prompt"].to_pylist(),
-        )
 
 
 def score(context: Context) -> None:
@@ -87,11 +66,21 @@ def score_shard(context: Context, stem: str, progress: Callable[[int], None] | N
     int, texts that were scored.
     """
     table = context.run.read(f"samples/{stem}.parquet")
-    columns, reasons = judge(context, Texts.of(table), stats_of(table), progress)
+    columns, reasons = judge(context, texts_of(context, table), stats_of(table), progress)
     keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
     counts = {name: {why: int(n) for why, n in r.items()} for name, r in reasons.items()}
     context.run.write(f"scores/{stem}.parquet", pa.table({**keep, **columns}), undefined=counts)
     return len(table)
+
+
+def texts_of(context: Context, table: pa.Table) -> Texts:
+    """The samples of a table, to be judged."""
+    return Texts.drawn(
+        context.vocabulary(TARGET),
+        lists_of(table, "token_ids"),
+        lists_of(table, "prompt_token_ids"),
+        table["text"].to_pylist(),
+    )
 
 
 def judge(
@@ -107,12 +96,14 @@ def judge(
     -------
     columns of the frame `scores`, and the reasons of what is undefined: {score: {reason: count}}.
     """
-    lowered = lowercase_stats(context, texts, progress, dtype)
+    model, ask = context.model(TARGET, dtype=dtype), Judge(progress, context.note)
+    lowered = lowercased_stats(model, texts, target, ask)
     references: dict[str, TokenStats] = {}
     others: set[str] = set()
     for name in context.config.references:
-        references[name] = reference_stats(context, name, texts, progress, dtype)
-        if not _same_vocabulary(context, name, dtype):
+        other = context.model(name, dtype=dtype)
+        references[name] = reference_stats(other, texts, model.vocabulary, ask)
+        if other.vocabulary.fingerprint != model.vocabulary.fingerprint:
             others.add(name)
             lacks = context.model(name, dtype=dtype).vocabulary.bos_id is None
             if lacks and not all(texts.prompt):
@@ -134,33 +125,3 @@ def judge(
     columns |= {f"nll_reference:{name}": stats.nll() for name, stats in references.items()}
     columns |= {"nll_lowercase": lowered.nll(), "zlib_bits": bits.astype(np.float64)}
     return {**columns, **scores}, reasons
-
-
-def lowercase_stats(context: Context, texts: Texts, progress=None, dtype=None) -> TokenStats:
-    """The target on the lower-cased samples, each after its lower-cased prompt."""
-    model = context.model(TARGET, dtype=dtype)
-    encode = model.vocabulary.encode_all
-    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
-    ids = encode([t.lower() for t in texts.text])
-    prompts = [bos + p for p in encode([p.lower() for p in texts.prompt])]
-    return model.token_stats(ids, prompts, progress=progress, note=context.note)
-
-
-def reference_stats(
-    context: Context, name: str, texts: Texts, progress=None, dtype=None
-) -> TokenStats:
-    """A reference on the samples: their tokens if it has the same vocabulary, else their text."""
-    model = context.model(name, dtype=dtype)
-    if _same_vocabulary(context, name, dtype):
-        return model.token_stats(
-            texts.token_ids, texts.prompt_ids, progress=progress, note=context.note
-        )
-    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
-    ids = model.vocabulary.encode_all(texts.text)
-    prompts = [bos + p for p in model.vocabulary.encode_all(texts.prompt)]
-    return model.token_stats(ids, prompts, progress=progress, note=context.note)
-
-
-def _same_vocabulary(context: Context, name: str, dtype: str | None) -> bool:
-    mine = context.model(TARGET, dtype=dtype).vocabulary.fingerprint
-    return context.model(name, dtype=dtype).vocabulary.fingerprint == mine

@@ -11,7 +11,7 @@ import pyarrow as pa
 from auditor.errors import ModelError, TooLargeError
 from auditor.stages.columns import stats_columns
 from auditor.stages.context import TARGET, Context
-from auditor.stages.scoring import Texts, judge
+from auditor.stages.scoring import judge, texts_of
 from reports.schema import CONTROL
 from reports.shortlist import select_candidates
 
@@ -137,7 +137,7 @@ def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame] |
 
 
 def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
-    texts = Texts.of(table)
+    texts = texts_of(context, table)
     n_models = 2 + len(context.config.references)
     with (
         context.timed("rescore"),

@@ -12,14 +12,15 @@ from auditor.corpora.needles import Needle
 from auditor.stages.context import TARGET, Context
 
 UNSELECTED = "matches/unselected.parquet"
+NEEDLE_COLUMNS = ["sample_id", "text", "token_ids", "prompt_token_ids"]
 
 # Text that is looked for at once; the matcher takes about 30 bytes of memory for each byte.
 _MOST_BYTES = 64 << 20
-_COLUMNS = ["sample_id", "text", "token_ids", "n_bytes"]
+_COLUMNS = [*NEEDLE_COLUMNS, "n_bytes"]
 
 
 def unselected(context: Context) -> dict[str, pa.Table]:
-    """The first samples of each strategy, all of them where they fit: sample_id, text, token_ids.
+    """The first samples of each strategy, all of them where they fit: what `needles_of` asks for.
 
     Every strategy gets the same share of the memory, and one sample at the least.
     """
@@ -44,11 +45,13 @@ def unselected(context: Context) -> dict[str, pa.Table]:
 def needles_of(context: Context, tables: dict[str, pa.Table]) -> list[Needle]:
     """The samples of these tables as what is looked for."""
     vocabulary = context.vocabulary(TARGET)
-    return [
-        Needle(row["sample_id"], row["text"], vocabulary.token_ends(row["token_ids"]))
-        for table in tables.values()
-        for row in table.to_pylist()
-    ]
+    needles = []
+    for table in tables.values():
+        for row in table.to_pylist():
+            ids = row["token_ids"]
+            ends = vocabulary.ends_in(row["text"], ids, row["prompt_token_ids"])
+            needles.append(Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)]))
+    return needles
 
 
 def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:

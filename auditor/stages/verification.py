@@ -17,7 +17,14 @@ from auditor.corpora.regions import NearMatch, Region, find_near
 from auditor.progress import steps
 from auditor.stages.context import TARGET, Context
 from auditor.stages.shortlisting import SAMPLES
-from auditor.stages.unselected import UNSELECTED, n_looked_up, needles_of, note_of, unselected
+from auditor.stages.unselected import (
+    NEEDLE_COLUMNS,
+    UNSELECTED,
+    n_looked_up,
+    needles_of,
+    note_of,
+    unselected,
+)
 
 MATCHES, FUZZY, NEAR = (f"matches/{name}.parquet" for name in ("matches", "fuzzy", "near"))
 
@@ -129,7 +136,7 @@ def _regions(
 
 
 def _needles(context: Context) -> list[Needle]:
-    table = context.run.read(SAMPLES, ["sample_id", "text", "token_ids"])
+    table = context.run.read(SAMPLES, NEEDLE_COLUMNS)
     return needles_of(context, {"": table})
 
 
