@@ -218,7 +218,7 @@ class _Projection(torch.nn.Linear):
     """A projection in float32 at the end of a network in any type."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
-        super().__init__(1, 1, bias=False, device="meta")
+        super().__init__(1, 1, bias=bias is not None, device="meta")
         self.out_features, self.in_features = weight.shape
         self.weight = torch.nn.Parameter(weight.detach(), requires_grad=False)
         if bias is not None:
