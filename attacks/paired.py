@@ -188,10 +188,10 @@ def bootstrap_difference(
 
 
 def newcombe(
-    successes: int,
-    trials: int,
-    other_successes: int,
-    other_trials: int,
+    successes: float,
+    trials: float,
+    other_successes: float,
+    other_trials: float,
     *,
     confidence: float = 0.95,
 ) -> Interval:
@@ -200,6 +200,7 @@ def newcombe(
     Parameters
     ----------
     successes, trials, other_successes, other_trials : int
+        Or effective numbers, as `attacks.estimates.effective_trials` has them.
     confidence : float, between 0 and 1
 
     Returns
@@ -241,7 +242,7 @@ def newcombe(
     )
 
 
-def _wilson(k: int, n: int, confidence: float) -> tuple[float, float]:
+def _wilson(k: float, n: float, confidence: float) -> tuple[float, float]:
     """Wilson's score interval: where |p - k/n| is z standard errors of p itself."""
     from statistics import NormalDist
 

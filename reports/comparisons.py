@@ -8,6 +8,7 @@ import pandas as pd
 from attacks.costs import compare_lists
 from attacks.multiplicity import holm
 from reports.schema import COMPARISONS, CONTROL
+from reports.strategies import clusters_of
 
 
 def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
@@ -27,7 +28,8 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
 
     Source
     ------
-    As `attacks.costs.compare_lists`; p-values are corrected by Holm for all rows.
+    As `attacks.costs.compare_lists`, candidates that show one passage as one cluster; p-values are
+    corrected by Holm for all rows.
 
     Three samples are listed by each; the verbatim "a" stands on both, "b" on one list alone:
 
@@ -39,6 +41,7 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
     array([['zlib', 'random', 1, 1.0]], dtype=object)
     """
     rows = []
+    clusters = clusters_of(candidates)
     for strategy, lists in counts.groupby("strategy", sort=False, observed=True):
         own = candidates[candidates["strategy"] == strategy]
         if (own["verdict"] == "not checked").any():
@@ -46,9 +49,11 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
         names = sorted(lists["score"], key=lambda score: score == CONTROL)
         ranked = {name: _in_order(own, name) for name in names}
         verified = (own["verdict"] == "verbatim").to_numpy()
+        alike = clusters[own.index].to_numpy()
         for first, second in combinations([n for n in names if len(ranked[n])], 2):
             k = min(len(ranked[first]), len(ranked[second]))
-            made = compare_lists(verified, ranked[first][:k], ranked[second][:k])
+            lists_of_k = ranked[first][:k], ranked[second][:k]
+            made = compare_lists(verified, *lists_of_k, clusters=alike)
             rows.append(
                 (
                     strategy,

@@ -28,7 +28,7 @@ _FILES = (MATCHES, FUZZY, NEAR, UNSELECTED)
 def is_due(context: Context) -> bool:
     """Whether there is training text that the candidates were not looked for in yet."""
     done = all(context.run.has(name) for name in _FILES)
-    return context.config.has_training_text and not done
+    return context.config.hastraining_text and not done
 
 
 def check_corpus(config: AuditConfig) -> None:
@@ -36,7 +36,7 @@ def check_corpus(config: AuditConfig) -> None:
 
     Only a strict check reads more than the beginning.
     """
-    corpus = _training_text(config)
+    corpus = training_text(config)
     if isinstance(corpus, Corpus):
         corpus.check()
         for _ in corpus.pieces(_PIECE_BYTES):
@@ -44,7 +44,8 @@ def check_corpus(config: AuditConfig) -> None:
                 break
 
 
-def _training_text(config: AuditConfig) -> Corpus | Index:
+def training_text(config: AuditConfig) -> Corpus | Index:
+    """What candidates are looked for in: files, or an index that stands in their place."""
     if config.index is not None:
         return open_index(config.index)
     return read_corpus(config.corpus, text_field=config.text_field, strict=config.strict)
@@ -59,7 +60,7 @@ def verify(context: Context) -> None:
     run = context.run
     if not is_due(context):
         return
-    corpus = _training_text(context.config)
+    corpus = training_text(context.config)
     needles = _needles(context)
     listed = {n.sample_id for n in needles}
     drawn = unselected(context)
