@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ClaimTables:
-    """`strategies()`, `discovery()`, `comparisons()`, `calibration()` and `known_truth()`, each as its
+    """`strategies()`, `discovery()`, `comparisons()`, `calibration()`, `known_truth()`: each as its
     schema says."""
 
     def strategies(self, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -41,7 +41,7 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
     array([['zlib', 'random', 1, 1.0]], dtype=object)
     """
     rows = []
-    clusters = clusters_of(candidates)
+    candidates = candidates.assign(cluster=clusters_of(candidates).to_numpy())
     for strategy, lists in counts.groupby("strategy", sort=False, observed=True):
         own = candidates[candidates["strategy"] == strategy]
         if (own["verdict"] == "not checked").any():
@@ -49,11 +49,10 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
         names = sorted(lists["score"], key=lambda score: score == CONTROL)
         ranked = {name: _in_order(own, name) for name in names}
         verified = (own["verdict"] == "verbatim").to_numpy()
-        alike = clusters[own.index].to_numpy()
         for first, second in combinations([n for n in names if len(ranked[n])], 2):
             k = min(len(ranked[first]), len(ranked[second]))
             lists_of_k = ranked[first][:k], ranked[second][:k]
-            made = compare_lists(verified, *lists_of_k, clusters=alike)
+            made = compare_lists(verified, *lists_of_k, clusters=own["cluster"])
             rows.append(
                 (
                     strategy,

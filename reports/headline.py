@@ -140,13 +140,13 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     )
     sentence = (
         f"Known truth, looked up in all {_count(int(texts['n_samples']), 'sample')}: of "
-        f"{_count(int(texts['n_documents']), 'document')} that stand {most:,} times in the training "
-        f"text, {texts['n_extracted']:,} were extracted{_alone(texts)}"
+        f"{_count(int(texts['n_documents']), 'document')} that stand {most:,} times in the "
+        f"training text, {texts['n_extracted']:,} were extracted{_alone(texts)}"
     )
     if canaries:
         n = int(canaries["n_documents"])
         sentence += (
-            f"; of {n:,} {'canary' if n == 1 else 'canaries'} that {'stands' if n == 1 else 'stand'} "
+            f"; of {n:,} {'canary' if n == 1 else 'canaries'} that stand "
             f"{most:,} times, {canaries['n_extracted']:,} by its secret{_alone(canaries)}"
         )
     if heldout:
@@ -232,8 +232,8 @@ def _found(checked: pd.DataFrame, n_verbatim: int, searched: str) -> str:
     worth = effective_trials(clusters_of(checked))[-1]
     low, high = clopper_pearson(n_verbatim, n, effective=worth)
     share = (
-        f"{percent(n_verbatim / n)} %, 95 % interval {percent(float(low))}–{percent(float(high))} by "
-        "Korn and Graubard, candidates of one passage as one cluster"
+        f"{percent(n_verbatim / n)} %, 95 % interval {percent(float(low))}–{percent(float(high))} "
+        "by Korn and Graubard, candidates of one passage as one cluster"
     )
     candidates = _count(n, "candidate")
     return f"Of {candidates} checked against {searched}, {found} verbatim{passages} ({share})."
@@ -273,8 +273,8 @@ def _best_list(summary: pd.DataFrame) -> list[str]:
     of = f", as the highest of {len(real):,} lists" if len(real) > 1 else ""
     sentence = (
         f"The most precise list is {best['score']} on {best['strategy']}: "
-        f"{best['n_verbatim']:,} of {best['n_chosen']:,} verbatim{_passages(best)} (95 % interval{of}: "
-        f"{percent(interval.low, 0)}–{percent(interval.high, 0)} %)"
+        f"{best['n_verbatim']:,} of {best['n_chosen']:,} verbatim{_passages(best)} "
+        f"(95 % interval{of}: {percent(interval.low, 0)}–{percent(interval.high, 0)} %)"
     )
     if control.empty or np.isnan(control["precision"].iloc[0]):
         return [sentence + "."]

@@ -30,8 +30,8 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
 
     Source
     ------
-    Carlini et al. 2021, section 6.2, "precision"; the intervals are Korn and Graubard's, 95 %, as in
-    `tables.summarize`.
+    Carlini et al. 2021, section 6.2, "precision"; the intervals are Korn and Graubard's, 95 %,
+    as in `tables.summarize`.
 
     >>> frame = pd.DataFrame({"strategy": "top-n", "verdict": ["verbatim", "not found"],
     ...     "rank:zlib": [2, 1]})
@@ -40,7 +40,7 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
     """
     columns = ["strategy", "score", "rank", "n_verbatim", "precision", "low", "high"]
     parts = []
-    clusters = clusters_of(candidates)
+    candidates = candidates.assign(cluster=clusters_of(candidates).to_numpy())
     ranked = [str(name) for name in candidates.columns if str(name).startswith("rank:")]
     for strategy in dict.fromkeys(candidates["strategy"]):
         own = candidates[candidates["strategy"] == strategy]
@@ -50,7 +50,7 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
                 continue
             k = np.arange(1, len(rows) + 1)
             n_verbatim = (rows["verdict"] == "verbatim").to_numpy().cumsum()
-            worth = effective_trials(clusters[rows.index])
+            worth = effective_trials(rows["cluster"])
             low, high = clopper_pearson(n_verbatim, k, effective=worth)
             parts.append(
                 pd.DataFrame(

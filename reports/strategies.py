@@ -15,10 +15,10 @@ from attacks.estimates import proportion
 from reports.schema import DISCOVERY, STRATEGIES
 
 INTERVALS = (
-    "Intervals, 95 %: of samples verbatim, and of what one costs, Clopper–Pearson, since each sample "
-    "is a draw of its own even where it repeats a passage; of times the cheapest, that of the ratio "
-    "of two Poisson rates (Przyborowski and Wilenski); of new passages and their total, those of "
-    "Good–Turing and of Chao; of the curve, that of rarefaction (Colwell)."
+    "Intervals, 95 %: of samples verbatim, and of what one costs, Clopper–Pearson, since each "
+    "sample is a draw of its own even where it repeats a passage; of times the cheapest, that of "
+    "the ratio of two Poisson rates (Przyborowski and Wilenski); of new passages and their total, "
+    "those of Good–Turing and of Chao; of the curve, that of rarefaction (Colwell)."
 )
 RESTS_ON = (
     (
@@ -96,9 +96,11 @@ def clusters_of(candidates: pd.DataFrame) -> pd.Series:
     ...     "doc_offset": [0, None, 50], "match_n_chars": [100, None, 100]})).tolist()
     [0, -2, 0]
     """
-    alone = pd.Series(-1 - np.arange(len(candidates)), candidates.index)
-    passages = passages_of(candidates).reindex(candidates.index)
-    return passages.fillna(alone).astype("int64")
+    clusters = -1 - np.arange(len(candidates))
+    is_verbatim = (candidates["verdict"] == "verbatim").to_numpy()
+    passages = passages_of(candidates)
+    clusters[is_verbatim] = passages.fillna(pd.Series(clusters[is_verbatim], passages.index))
+    return pd.Series(clusters, candidates.index, dtype=np.int64)
 
 
 def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:

@@ -47,8 +47,8 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     Source
     ------
     Carlini et al. 2021, Table 2; the intervals are Korn and Graubard's, 95 %: candidates that show
-    one passage are one cluster (see `attacks.estimates.effective_trials`). Beside a random list: see
-    `comparisons.compare_scores`.
+    one passage are one cluster (see `attacks.estimates.effective_trials`). Beside a random list:
+    see `comparisons.compare_scores`.
 
     >>> counts = pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"], "n_samples": [9],
     ...     "n_undefined": [0], "n_chosen": [2], "n_duplicates_skipped": [0]})
@@ -252,6 +252,6 @@ def truth_caption(table: pd.DataFrame) -> str:
     """
     n = int(table["n_samples"].max()) if len(table) else 0
     return (
-        f"Known truth: documents extracted by any of {n:,} samples, by repeats in the training text "
-        "(95 % intervals: Clopper–Pearson, of documents)"
+        f"Known truth: documents extracted by any of {n:,} samples, by repeats in the training "
+        "text (95 % intervals: Clopper–Pearson, of documents)"
     )

@@ -116,8 +116,8 @@ def sentences(trend: Trend) -> list[str]:
     list of str
 
     >>> runs = pd.DataFrame({"when": pd.to_datetime(["2026-11-24"], utc=True), "run": ["r"],
-    ...     "verified": [0], "checked": [4], "low": [0.0], "high": [2.41], "new": [None], "gone": [None],
-    ...     "unchanged": [None], "gate": [""], "weights": ["a"], "seed": [0]})
+    ...     "verified": [0], "checked": [4], "low": [0.0], "high": [2.41], "new": [None],
+    ...     "gone": [None], "unchanged": [None], "gate": [""], "weights": ["a"], "seed": [0]})
     >>> for sentence in sentences(Trend("gpt2", "", runs, pd.DataFrame())):
     ...     print(sentence)
     1 run, on 2026-11-24.

@@ -31,7 +31,8 @@ class RunComparison:
         two runs: if both were checked against the same text).
     differences : DataFrame, a row a list that both runs have, and one for all candidates
         Precision (found verbatim of checked) in A and in B, and B minus A with Newcombe's
-        interval (95 %), candidates of one passage as one cluster. The list of the control `random` is what sampling alone extracts.
+        interval (95 %), candidates of one passage as one cluster. The list of the control `random`
+        is what sampling alone extracts.
     notes : list of str
     facts : dict, the runs' folders, models and digests
     """

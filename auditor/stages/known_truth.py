@@ -124,7 +124,10 @@ def _overlapping(
     heldout: Sequence[Document],
 ) -> list[tuple[str, str]]:
     """Which samples overlap verbatim with which documents: sample_id and doc_id."""
-    least = {"min_tokens": config.min_match_tokens, "min_chars": config.min_match_chars}
+    least: dict[str, Any] = {
+        "min_tokens": config.min_match_tokens,
+        "min_chars": config.min_match_chars,
+    }
 
     def matches(documents: Sequence[Document]) -> list[Match]:
         found = find_matches(needles, documents, normalize=config.normalize, n_threads=1, **least)

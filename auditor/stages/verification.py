@@ -28,7 +28,7 @@ _FILES = (MATCHES, FUZZY, NEAR, UNSELECTED)
 def is_due(context: Context) -> bool:
     """Whether there is training text that the candidates were not looked for in yet."""
     done = all(context.run.has(name) for name in _FILES)
-    return context.config.hastraining_text and not done
+    return context.config.has_training_text and not done
 
 
 def check_corpus(config: AuditConfig) -> None:
