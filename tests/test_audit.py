@@ -12,6 +12,7 @@ from tiny import command
 
 from attacks.estimates import clopper_pearson
 from auditor.audit import run_audit, verify_again
+from auditor.cli.show import summary_json
 from auditor.corpora.index import build_index
 from auditor.corpora.reading import read_corpus
 from auditor.errors import ConfigError, ModelError, RunError
@@ -169,24 +170,18 @@ def test_what_a_prompt_shows_is_the_beginning_of_a_canary_and_never_its_secret()
     assert given("The Code of  Vault 3", "  IS\n7319", ("whitespace", "case"))
 
 
-def test_a_run_keeps_its_known_truth_and_shows_it(run, bed, tmp_path):
-    copy = copied(run, tmp_path)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    assert "known_truth.parquet" not in manifest["shards"]  # no truth was given
-    manifest["config"]["truth"] = str(bed.truth_file)
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    opened = command("report", copy)
-    assert opened.returncode == 0, opened.stderr
-    again = load_run(copy)
-    table = again.known_truth()
+def test_a_run_keeps_its_known_truth_and_shows_it_on_every_page(run):
+    table = run.known_truth()
     schema.check(table, schema.KNOWN_TRUTH)
     most = table[(table["kind"] == "text") & (table["repeats"] == 16)].iloc[0]
     assert most["n_extracted"] == most["n_documents"]
     n = len(run.samples())
-    assert f"any of {n:,} samples" in (copy / "report.html").read_text()
-    assert f"any of {n:,} samples" in (copy / "report.md").read_text()
-    assert f"looked up in all {n:,} samples" in (copy / "report.html").read_text()
-    told = json.loads(command("report", copy, "--json").stdout)["known_truth"]
+    assert (table["n_samples"] == n).all()
+    page, markdown = ((run.path / f"report.{kind}").read_text() for kind in ("html", "md"))
+    for text in (page, markdown):
+        assert f"extracted by any of {n:,} samples" in text
+        assert f"looked up in all {n:,} samples" in text
+    told = summary_json(run)["known_truth"]
     assert [row["n_extracted"] for row in told] == table["n_extracted"].tolist()
 
 
