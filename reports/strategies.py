@@ -79,7 +79,7 @@ def passages_of(candidates: pd.DataFrame) -> pd.Series:
     Series of Int64, by the rows of the verbatim ones; NA where places are not known.
     """
     verbatim = candidates[candidates["verdict"] == "verbatim"]
-    if not {"doc_offset", "match_n_chars"} <= set(verbatim.columns):
+    if not {"doc_id", "doc_offset", "match_n_chars"} <= set(verbatim.columns):
         return pd.Series(pd.NA, verbatim.index, dtype="Int64")
     places = verbatim[["doc_id", "doc_offset", "match_n_chars"]]
     return number_passages(places.rename(columns={"match_n_chars": "n_chars"})).astype("Int64")
@@ -113,6 +113,8 @@ def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
     passages = passages_of(candidates)
     if passages.isna().any():
         return None
+    if passages.empty:
+        return 0, 0
     return int(passages.nunique()), int(candidates.loc[passages.index, "doc_id"].nunique())
 
 
