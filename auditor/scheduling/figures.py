@@ -146,6 +146,6 @@ def has_personal_data(run: Run) -> bool:
 
 
 def listed(run: Run, columns: list[str]) -> pd.DataFrame:
-    """Some columns, where they are there, of the candidates that scores chose: not the control's."""
+    """Some columns, where there are any, of the candidates that scores chose: not the control's."""
     frame = run.candidates()
     return frame.loc[frame["best_rank"].notna(), [name for name in columns if name in frame]]
