@@ -178,15 +178,19 @@ def _differences(one: Run, other: Run, frames: tuple[pd.DataFrame, pd.DataFrame]
     rows = [named | _difference(*(_verbatim(frame) for frame in frames))]
     a, b = (run.summary().set_index(["strategy", "score"]) for run in (one, other))
     for key in [key for key in a.index if key in b.index]:
-        strategy, score = key
-        lists = [_on_list(frame, strategy, score) for frame in frames]
-        rows.append({"strategy": strategy, "score": score} | _difference(*map(_verbatim, lists)))
+        lists = [_of_list(f, side.loc[key], *key) for f, side in zip(frames, (a, b), strict=True)]
+        rows.append({"strategy": key[0], "score": key[1]} | _difference(*lists))
     return pd.DataFrame(rows)
 
 
-def _on_list(frame: pd.DataFrame, strategy: str, score: str) -> pd.DataFrame:
-    ranks = frame.get(f"rank:{score}", pd.Series(pd.NA, frame.index))
-    return frame[(frame["strategy"] == strategy) & ranks.notna()]
+def _of_list(
+    frame: pd.DataFrame, counts: pd.Series, strategy: str, score: str
+) -> tuple[int, int, float]:
+    """As `_verbatim`, of one list; by its counts alone where its places are not known."""
+    if (rank := f"rank:{score}") not in frame:
+        n = int(counts["n_chosen"])
+        return int(counts["n_verbatim"]), n, float(n)
+    return _verbatim(frame[(frame["strategy"] == strategy) & frame[rank].notna()])
 
 
 def _verbatim(frame: pd.DataFrame) -> tuple[int, int, float]:
