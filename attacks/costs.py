@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
-from attacks.estimates import Proportion, clopper_pearson, proportion
+from attacks.estimates import Proportion, clopper_pearson, effective_trials, proportion
 from attacks.paired import paired_proportions
 
 
@@ -70,7 +70,11 @@ class CostRatio:
 
 
 def precision_at_k(
-    is_verified: ArrayLike, ks: Sequence[int] = (10, 100), *, confidence: float = 0.95
+    is_verified: ArrayLike,
+    ks: Sequence[int] = (10, 100),
+    *,
+    confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> dict[int, Proportion]:
     """The verified share of the first k of a list, for each k that the list is long enough for.
 
@@ -80,6 +84,8 @@ def precision_at_k(
         In rank order, the most suspicious first.
     ks : sequence of int, from 1 on
     confidence : float, between 0 and 1
+    clusters : int array (n_listed,), optional
+        One number for all that repeat one passage, as in `effective_trials`: the intervals know it.
 
     Returns
     -------
@@ -97,13 +103,21 @@ def precision_at_k(
     if any(k < 1 for k in ks):
         raise ValueError(f"k must be 1 or more; got {min(ks)}. Pass lengths of lists.")
     found = np.cumsum(np.asarray(is_verified, dtype=bool))
+    worth = effective_trials(np.arange(len(found)) if clusters is None else clusters)
     return {
-        k: proportion(int(found[k - 1]), k, confidence=confidence) for k in ks if k <= len(found)
+        k: proportion(int(found[k - 1]), k, confidence=confidence, effective=float(worth[k - 1]))
+        for k in ks
+        if k <= len(found)
     }
 
 
 def compare_lists(
-    is_verified: ArrayLike, first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95
+    is_verified: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> ListDifference:
     """Which of two lists of one length, made of the same samples, is the more precise.
 
@@ -114,6 +128,9 @@ def compare_lists(
     first, second : int arrays (k,)
         Places of the samples that each list holds, none twice.
     confidence : float, between 0 and 1
+    clusters : int array (n_samples,), optional
+        One number for all samples that repeat one passage: the samples that one list alone holds
+        then count as `effective_trials` has it, in the interval and in the p-value.
 
     Returns
     -------
@@ -129,7 +146,8 @@ def compare_lists(
     McNemar 1947, in its exact form: of the verified samples that one list alone holds, either list
     would hold half. The interval is that of `paired.paired_proportions` (Tango 1998), of k trials.
     It does not take the number of differing samples as given; that lists may overlap by less than
-    pairs do makes it too wide rather than too narrow.
+    pairs do makes it too wide rather than too narrow. With `clusters`, both are of the effective
+    number of the samples that differ, and the interval of as much less than k.
 
     >>> made = compare_lists([True, True, True, False], [0, 1], [2, 3])
     >>> made.value, made.p_value
@@ -143,10 +161,25 @@ def compare_lists(
             "lists must be of one length, 1 or more, and hold no sample twice; "
             f"got {k:,} and {len(lists[1]):,}. Cut the longer one."
         )
-    only = [int(verified[np.setdiff1d(a, b)].sum()) for a, b in (lists, lists[::-1])]
-    found = paired_proportions(only[0], only[1], k, confidence=confidence)
-    p = float(stats.binomtest(only[0], sum(only), 0.5).pvalue) if sum(only) else 1.0
-    return ListDifference(found.value, found.low, found.high, p, only[0], only[1])
+    apart = [np.setdiff1d(a, b) for a, b in (lists, lists[::-1])]
+    apart = [places[verified[places]] for places in apart]
+    only = [len(places) for places in apart]
+    differing = sum(only)
+    places = np.concatenate(apart)
+    effective = effective_trials(places if clusters is None else np.asarray(clusters)[places])
+    worth = float(effective[-1]) if differing else 0.0
+    share = worth / differing if differing else 1.0
+    found = paired_proportions(only[0] * share, only[1] * share, k * share, confidence=confidence)
+    p = _even_odds(share * max(only), worth) if differing else 1.0
+    return ListDifference((only[0] - only[1]) / k, found.low, found.high, p, only[0], only[1])
+
+
+def _even_odds(more: float, trials: float) -> float:
+    """Two-sided p-value of so many of the trials, at least half, where half are expected.
+
+    Of whole numbers it is the exact binomial test; the beta form goes on between them.
+    """
+    return min(1.0, 2 * float(special.betainc(more, trials - more + 1, 0.5)))
 
 
 def cost_per_passage(

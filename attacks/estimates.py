@@ -44,13 +44,17 @@ class Proportion:
         return f"{_percent(self.value)} % ({low}–{high}; {counts})"
 
 
-def proportion(successes: int, trials: int, *, confidence: float = 0.95) -> Proportion:
+def proportion(
+    successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
+) -> Proportion:
     """The rate of successes in trials, with its Clopper-Pearson interval.
 
     Parameters
     ----------
     successes, trials : int
     confidence : float, between 0 and 1
+    effective : float, optional
+        As in `clopper_pearson`.
 
     Returns
     -------
@@ -74,13 +78,17 @@ def proportion(successes: int, trials: int, *, confidence: float = 0.95) -> Prop
     >>> print(proportion(0, 0))
     no trials
     """
-    low, high = clopper_pearson(successes, trials, confidence=confidence)
+    low, high = clopper_pearson(successes, trials, confidence=confidence, effective=effective)
     value = successes / trials if trials else math.nan
     return Proportion(int(successes), int(trials), value, float(low), float(high), confidence)
 
 
 def clopper_pearson(
-    successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95
+    successes: ArrayLike,
+    trials: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    effective: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Exact intervals for binomial rates: the lowest and highest rate that each count leaves open.
 
@@ -89,6 +97,9 @@ def clopper_pearson(
     successes, trials : int arrays, broadcast against each other
     confidence : float, between 0 and 1
         (1 - confidence) / 2 is left to either tail.
+    effective : float array, optional
+        How many independent trials these are worth, from `effective_trials`, where some repeat
+        others; by default all of them.
 
     Returns
     -------
@@ -104,12 +115,19 @@ def clopper_pearson(
     Source
     ------
     Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case
-    of the binomial", in its beta-quantile form.
+    of the binomial", in its beta-quantile form; with `effective`, Korn and Graubard 1998,
+    "Confidence intervals for proportions with small expected number of positive counts estimated
+    from survey data": the same rate, of the effective number of trials.
 
     Three of three, at confidence 0.75, so 1/8 in each tail: the low end has p^3 = 1/8.
 
     >>> clopper_pearson([3, 0], [3, 0], confidence=0.75)
     (array([0.5, 0. ]), array([1., 1.]))
+
+    Three hundred of three hundred that are worth three say no more than three of three:
+
+    >>> float(clopper_pearson(300, 300, confidence=0.75, effective=3.0)[0])
+    0.5
     """
     if not 0 < confidence < 1:
         raise ValueError(
@@ -123,11 +141,45 @@ def clopper_pearson(
             f"successes must lie between 0 and trials; "
             f"got {k.flat[wrong[0]]:,} of {n.flat[wrong[0]]:,}. Check the order of the two."
         )
+    none, every = k == 0, k == n
+    if effective is not None:
+        worth = np.asarray(effective, dtype=np.float64)
+        k, n = np.where(every, worth, k * worth / np.maximum(n, 1)), np.where(n > 0, worth, 0.0)
     tail = (1 - confidence) / 2
     # A beta distribution has no parameter 0, which is just where the ends are 0 and 1 exactly.
-    low = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
-    high = np.where(k == n, 1.0, special.betainccinv(k + 1, np.maximum(n - k, 1), tail))
+    low = np.where(none, 0.0, special.betaincinv(np.where(none, 1, k), n - k + 1, tail))
+    high = np.where(every, 1.0, special.betainccinv(k + 1, np.where(every, 1, n - k), tail))
     return low, high
+
+
+def effective_trials(clusters: ArrayLike) -> NDArray[np.float64]:
+    """How many independent trials the first 1, 2, ... of a list are worth, given what repeats what.
+
+    Parameters
+    ----------
+    clusters : int array (n,)
+        One number for all trials that are alike; a trial that is like no other has its own.
+
+    Returns
+    -------
+    float64 array (n,), from 1 to n; the last entry is that of all trials.
+
+    Source
+    ------
+    Kish 1965, "Survey Sampling", section 5.4: n / (1 + (b - 1) rho), b the mean size of a trial's
+    cluster. Trials of a cluster are taken to be wholly alike (rho = 1), so this is n^2 / sum of
+    squared sizes: the number of clusters if all are of one size, fewer otherwise.
+
+    >>> effective_trials([7, 8, 9]).tolist(), effective_trials([7, 7, 8, 8]).tolist()
+    ([1.0, 2.0, 3.0], [1.0, 1.0, 1.8, 2.0])
+    """
+    ids = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    order = np.argsort(ids, kind="stable")
+    first = np.searchsorted(ids[order], ids[order])
+    before = np.empty(len(ids), dtype=np.int64)  # trials of the same cluster that come earlier
+    before[order] = np.arange(len(ids)) - first
+    # (c + 1)^2 - c^2: what one more of a cluster of c adds to the squares.
+    return np.arange(1, len(ids) + 1) ** 2 / np.cumsum(2 * before + 1)
 
 
 def _counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:

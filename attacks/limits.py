@@ -45,13 +45,17 @@ def is_past(figure: Interval, limit: float, *, strict: bool = False) -> bool:
     return (figure.value if strict else figure.low) > limit
 
 
-def count_interval(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
+def count_interval(
+    successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
+) -> Interval:
     """A count of trials with the counts that as many trials of the same rate would leave open.
 
     Parameters
     ----------
     successes, trials : int
     confidence : float, between 0 and 1
+    effective : float, optional
+        As in `clopper_pearson`.
 
     Returns
     -------
@@ -67,12 +71,17 @@ def count_interval(successes: int, trials: int, *, confidence: float = 0.95) -> 
     >>> count_interval(3, 3, confidence=0.75)
     Interval(value=3.0, low=1.5, high=3.0)
     """
-    low, high = clopper_pearson(successes, trials, confidence=confidence)
+    low, high = clopper_pearson(successes, trials, confidence=confidence, effective=effective)
     return Interval(float(successes), trials * float(low), trials * float(high))
 
 
 def highest_rate(
-    successes: ArrayLike, trials: ArrayLike, *, strict: bool = False, confidence: float = 0.95
+    successes: ArrayLike,
+    trials: ArrayLike,
+    *,
+    strict: bool = False,
+    confidence: float = 0.95,
+    effective: ArrayLike | None = None,
 ) -> tuple[int, Interval]:
     """The highest of several rates, with an interval that holds for having looked at them all.
 
@@ -85,6 +94,8 @@ def highest_rate(
     strict : bool
         The highest value; otherwise that of the highest low end, which is surest to be high.
     confidence : float, between 0 and 1
+    effective : float array (m,), optional
+        As in `clopper_pearson`.
 
     Returns
     -------
@@ -104,7 +115,8 @@ def highest_rate(
     known = n > 0
     if not known.any():
         raise ValueError("trials must hold a number above 0; got none. Leave the question out.")
-    low, high = clopper_pearson(k, n, confidence=1 - (1 - confidence) / int(known.sum()))
+    each = 1 - (1 - confidence) / int(known.sum())
+    low, high = clopper_pearson(k, n, confidence=each, effective=effective)
     rate = np.divide(k, n, out=np.full(n.shape, -1.0), where=known)
     at = int(np.argmax(rate if strict else np.where(known, low, -1.0)))
     return at, Interval(float(rate[at]), float(low[at]), float(high[at]))

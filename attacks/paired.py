@@ -263,7 +263,7 @@ def difference_of(
 
 
 def paired_proportions(
-    first_only: int, second_only: int, n: int, *, confidence: float = 0.95
+    first_only: float, second_only: float, n: float, *, confidence: float = 0.95
 ) -> Interval:
     """Difference of two proportions of the same n trials, first minus second: Tango's interval.
 
@@ -275,7 +275,7 @@ def paired_proportions(
     first_only, second_only : int
         Trials where the first alone succeeded, or the second alone.
     n : int
-        All trials.
+        All trials; all three may be effective numbers, as `estimates.effective_trials` has them.
     confidence : float, between 0 and 1
 
     Returns
@@ -312,10 +312,10 @@ def paired_proportions(
 
 
 def newcombe(
-    successes: int,
-    trials: int,
-    other_successes: int,
-    other_trials: int,
+    successes: float,
+    trials: float,
+    other_successes: float,
+    other_trials: float,
     *,
     confidence: float = 0.95,
 ) -> Interval:
@@ -324,6 +324,7 @@ def newcombe(
     Parameters
     ----------
     successes, trials, other_successes, other_trials : int
+        Or effective numbers, as `attacks.estimates.effective_trials` has them.
     confidence : float, between 0 and 1
 
     Returns
@@ -361,7 +362,7 @@ def newcombe(
     return Interval(p - q, low, high, confidence)
 
 
-def _tango(b: int, c: int, n: int, confidence: float) -> float:
+def _tango(b: float, c: float, n: float, confidence: float) -> float:
     """The high end: the largest difference that is z standard deviations above (b - c) / n."""
     z = float(stats.norm.ppf((1 + confidence) / 2))
     value = (b - c) / n
@@ -377,7 +378,7 @@ def _tango(b: int, c: int, n: int, confidence: float) -> float:
     return float(optimize.brentq(excess, start, 1.0)) if excess(start) < 0 < excess(1.0) else 1.0
 
 
-def _wilson(k: int, n: int, confidence: float) -> tuple[float, float]:
+def _wilson(k: float, n: float, confidence: float) -> tuple[float, float]:
     """Wilson's score interval: where |p - k/n| is z standard errors of p itself."""
     z = float(stats.norm.ppf((1 + confidence) / 2))
     share = k / n

@@ -113,7 +113,7 @@ def _change(path: str | Path, config: AuditConfig, stage: str, *files: str) -> N
 
     with open_for_writing(path, load_run(path).config) as run:
         run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
-        run.forget(*files, "candidates", "summary", "report", "figures/", *TABLES)
+        run.forget(*files, "candidates", "summary", "known_truth", "report", "figures/", *TABLES)
         # What was said of it goes with it.
         notes = run.manifest.get("notes", [])
         run.manifest["notes"] = [note for note in notes if note["stage"] != stage]

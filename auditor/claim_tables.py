@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class ClaimTables:
-    """`strategies()`, `discovery()`, `comparisons()`, `calibration()`, each as its schema says."""
+    """`strategies()`, `discovery()`, `comparisons()`, `calibration()`, `known_truth()`: each as its
+    schema says."""
 
     def strategies(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Each strategy as a whole: precision, distinct passages, what is left, cost in tokens."""
@@ -32,3 +33,7 @@ class ClaimTables:
     def calibration(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Samples listed against held-out controls, for each score; empty without controls."""
         return read_frame(cast("Run", self), schema.CALIBRATION, columns)
+
+    def known_truth(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """How many documents came out, by repeats; only of a run that was given a truth."""
+        return read_frame(cast("Run", self), schema.KNOWN_TRUTH, columns)

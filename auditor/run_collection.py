@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from attacks.estimates import clopper_pearson
 from auditor.errors import AuditError, RunError
+from auditor.scheduling.figures import verified
 from auditor.store import Run, load_run
 
 
@@ -76,15 +76,16 @@ class Runs(Sequence[Run]):
         DataFrame
             run, model, begun (datetime, UTC; NaT = unknown), seed, complete, n_samples,
             n_candidates (checked, on a score's list), n_verbatim, share of them and its
-            Clopper-Pearson interval (low, high, 95 %). Counts are <NA> and shares NaN where
-            nothing was checked.
+            interval (low, high, 95 %; Korn and Graubard's, candidates of one passage as one
+            cluster), n_passages (distinct ones that the verbatim show) and n_documents (in which
+            these stand first). Counts are <NA> and shares NaN where nothing was checked.
         """
         rows = [
             {"run": name, **_line(run)} for name, run in zip(self.names, self._runs, strict=True)
         ]
         frame = pd.DataFrame(rows, columns=["run", *_LINE])
         frame["begun"] = pd.to_datetime(frame["begun"], utc=True, errors="coerce")
-        counts = ("n_samples", "n_candidates", "n_verbatim")
+        counts = ("n_samples", "n_candidates", "n_verbatim", "n_passages", "n_documents")
         return frame.astype(dict.fromkeys(counts, "Int64") | dict.fromkeys(_SHARE, "float64"))
 
     def _stack(self, read: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
@@ -151,7 +152,10 @@ def _begun(run: Run) -> float:
 
 
 _SHARE = ("share", "low", "high")
-_LINE = ("model", "begun", "seed", "complete", "n_samples", "n_candidates", "n_verbatim", *_SHARE)
+_LINE = (
+    *("model", "begun", "seed", "complete", "n_samples", "n_candidates", "n_verbatim", *_SHARE),
+    *("n_passages", "n_documents"),
+)
 
 
 def _line(run: Run) -> dict:
@@ -166,14 +170,19 @@ def _line(run: Run) -> dict:
     }
     if "candidates.parquet" not in shards:
         return line
-    frame = run.candidates(["best_rank", "verdict"])
-    checked = frame[frame["best_rank"].notna() & (frame["verdict"] != "not checked")]
-    n, found = len(checked), int((checked["verdict"] == "verbatim").sum())
-    if not n:
+    found = verified(run)
+    if not found.n:
         return line
-    low, high = clopper_pearson(found, n)
-    share = dict(zip(_SHARE, (found / n, float(low), float(high)), strict=True))
-    return {**line, "n_candidates": n, "n_verbatim": found, **share}
+    shares = [end / found.n for end in vars(found.interval).values()]
+    n_passages, n_documents = found.passages or (None, None)
+    return {
+        **line,
+        "n_candidates": found.n,
+        "n_verbatim": int(found.interval.value),
+        **dict(zip(_SHARE, shares, strict=True)),
+        "n_passages": n_passages,
+        "n_documents": n_documents,
+    }
 
 
 def _one_category(frames, first: str, names: list[str]) -> list[pd.DataFrame]:

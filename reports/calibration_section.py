@@ -14,6 +14,10 @@ from reports.schema import CHECKED
 
 _WORTH_TELLING = 0.5  # a list that is rather false than true is none
 _WHICH = "A sample is listed where its q_value:SCORE, in candidates.csv, is at most the rate."
+INTERVALS = (
+    "In brackets, 95 % intervals (Clopper–Pearson). They describe these lists alone: samples that "
+    "repeat a passage are not independent."
+)
 _REMEDY = (
     "There is training text, so half of each list can be checked instead, which asks nothing of "
     "held-out text: auditor report RUN --controls verified."
@@ -58,7 +62,8 @@ def calibration_section(calibration: pd.DataFrame) -> CalibrationSection | None:
 
 def assumptions(calibration: pd.DataFrame) -> tuple[str, ...]:
     """What the lists rest on, a sentence each."""
-    return checked_lists.ASSUMES if _by_checks(calibration) else held_out.ASSUMES
+    rests_on = checked_lists.ASSUMES if _by_checks(calibration) else held_out.ASSUMES
+    return (*rests_on, INTERVALS)
 
 
 def calibration_caption(calibration: pd.DataFrame) -> str:

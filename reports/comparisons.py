@@ -8,6 +8,7 @@ import pandas as pd
 from attacks.costs import compare_lists
 from attacks.multiplicity import holm
 from reports.schema import COMPARISONS, CONTROL
+from reports.strategies import clusters_of
 
 
 def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
@@ -27,8 +28,8 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
 
     Source
     ------
-    As `attacks.costs.compare_lists`; p-values are corrected by Holm for all rows, intervals are
-    of each row alone.
+    As `attacks.costs.compare_lists`, candidates that show one passage as one cluster; p-values are
+    corrected by Holm for all rows, intervals are of each row alone.
 
     Three samples are listed by each; the verbatim "a" stands on both, "b" on one list alone:
 
@@ -40,6 +41,7 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
     array([['zlib', 'random', 1, 1.0]], dtype=object)
     """
     rows = []
+    candidates = candidates.assign(cluster=clusters_of(candidates).to_numpy())
     for strategy, lists in counts.groupby("strategy", sort=False, observed=True):
         own = candidates[candidates["strategy"] == strategy]
         if (own["verdict"] == "not checked").any():
@@ -49,7 +51,8 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
         verified = (own["verdict"] == "verbatim").to_numpy()
         for first, second in combinations([n for n in names if len(ranked[n])], 2):
             k = min(len(ranked[first]), len(ranked[second]))
-            made = compare_lists(verified, ranked[first][:k], ranked[second][:k])
+            lists_of_k = ranked[first][:k], ranked[second][:k]
+            made = compare_lists(verified, *lists_of_k, clusters=own["cluster"])
             rows.append(
                 (
                     strategy,

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from attacks.estimates import clopper_pearson
+from attacks.estimates import clopper_pearson, effective_trials
 from attacks.limits import highest_rate
 from reports.schema import CONTROL
+from reports.strategies import clusters_of, count_passages, passage_words
 
 _FEW = 3  # documents: what stands in so few is learned from them, not common knowledge
 
@@ -62,7 +63,7 @@ def headline(
             *personal_sentence(listed, "the candidates"),
         ]
     verbatim = checked[checked["verdict"] == "verbatim"]
-    sentences = [_found(len(checked), len(verbatim), _searched(corpus_bytes, n_documents))]
+    sentences = [_found(checked, len(verbatim), _searched(corpus_bytes, n_documents))]
     n_fuzzy = int((checked["verdict"] == "fuzzy").sum())
     if n_fuzzy:
         alike = "resembles" if n_fuzzy == 1 else "resemble"
@@ -122,28 +123,43 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     table : DataFrame
         From `tables.by_repeats`.
 
-    >>> known_truth(pd.DataFrame({"kind": "text", "repeats": [0, 16], "n_documents": [240, 7],
-    ...     "n_extracted": [0, 7]}))
-    ['Known truth: of 7 documents that stand 16 times in the training text, 7 were extracted; of
-     240 held-out documents, searched for in the same way, 0 (passages that training text holds as
-     well left out).']
+    >>> known_truth(pd.DataFrame({"kind": ["canary", "text", "text"], "repeats": [16, 0, 16],
+    ...     "n_documents": [2, 240, 7], "n_extracted": [1, 0, 7], "n_by_candidates": [0, 0, 5],
+    ...     "n_samples": 960}))
+    ['Known truth, looked up in all 960 samples: of 7 documents that stand 16 times in the training
+     text, 7 were extracted (5 by the candidates alone); of 2 canaries that stand 16 times, 1 by its
+     secret (0 by the candidates alone); of 240 held-out documents, searched for in the same way, 0
+     (passages that training text holds as well left out).']
     """
-    texts = table[table["kind"] == "text"].set_index("repeats")
-    if not len(texts) or not texts.index.max():
+    rows = table.set_index(["kind", "repeats"]).to_dict("index")
+    most = max((repeats for kind, repeats in rows if kind == "text"), default=0)
+    if not most:
         return []
-    most = texts.loc[texts.index.max()]
-    sentence = (
-        f"Known truth: of {_count(int(most['n_documents']), 'document')} that stand "
-        f"{texts.index.max():,} times in the training text, {most['n_extracted']:,} were extracted"
+    texts, canaries, heldout = (
+        rows.get(key) for key in (("text", most), ("canary", most), ("text", 0))
     )
-    if 0 in texts.index:
-        held_out = texts.loc[0]
+    sentence = (
+        f"Known truth, looked up in all {_count(int(texts['n_samples']), 'sample')}: of "
+        f"{_count(int(texts['n_documents']), 'document')} that stand {most:,} times in the "
+        f"training text, {texts['n_extracted']:,} were extracted{_alone(texts)}"
+    )
+    if canaries:
+        n = int(canaries["n_documents"])
         sentence += (
-            f"; of {_count(int(held_out['n_documents']), 'held-out document')}, searched for in "
-            f"the same way, {held_out['n_extracted']:,} (passages that training text holds as well "
+            f"; of {n:,} {'canary' if n == 1 else 'canaries'} that stand "
+            f"{most:,} times, {canaries['n_extracted']:,} by its secret{_alone(canaries)}"
+        )
+    if heldout:
+        sentence += (
+            f"; of {_count(int(heldout['n_documents']), 'held-out document')}, searched for in "
+            f"the same way, {heldout['n_extracted']:,} (passages that training text holds as well "
             "left out)"
         )
     return [sentence + "."]
+
+
+def _alone(row: dict) -> str:
+    return f" ({row['n_by_candidates']:,} by the candidates alone)"
 
 
 def not_claimed(candidates: pd.DataFrame) -> list[str]:
@@ -208,16 +224,19 @@ def _searched(corpus_bytes: int | None, n_documents: int | None) -> str:
     return size if n_documents is None else f"{size} in {_count(n_documents, 'document')}"
 
 
-def _share(n: int, of: int) -> str:
-    low, high = clopper_pearson(n, of)
-    return f"{percent(n / of)} %, 95 % interval {percent(float(low))}–{percent(float(high))}"
-
-
-def _found(n_checked: int, n_verbatim: int, searched: str) -> str:
-    candidates = _count(n_checked, "candidate")
-    share = _share(n_verbatim, n_checked)
-    found = "none is" if not n_verbatim else f"{n_verbatim:,} {_is(n_verbatim)}"
-    return f"Of {candidates} checked against {searched}, {found} verbatim ({share})."
+def _found(checked: pd.DataFrame, n_verbatim: int, searched: str) -> str:
+    n, found = len(checked), "none is"
+    if n_verbatim:
+        found = f"{n_verbatim:,} {_is(n_verbatim)}"
+    passages = passage_words(count_passages(checked))
+    worth = effective_trials(clusters_of(checked))[-1]
+    low, high = clopper_pearson(n_verbatim, n, effective=worth)
+    share = (
+        f"{percent(n_verbatim / n)} %, 95 % interval {percent(float(low))}–{percent(float(high))} "
+        "by Korn and Graubard, candidates of one passage as one cluster"
+    )
+    candidates = _count(n, "candidate")
+    return f"Of {candidates} checked against {searched}, {found} verbatim{passages} ({share})."
 
 
 def _details(verbatim: pd.DataFrame) -> list[str]:
@@ -247,14 +266,15 @@ def _best_list(summary: pd.DataFrame) -> list[str]:
     real = summary[(summary["score"] != CONTROL) & summary["precision"].notna()]
     if real.empty or not real["n_verbatim"].any():
         return []
-    at, interval = highest_rate(real["n_verbatim"], real["n_chosen"], strict=True)
+    worth = real.get("n_effective")  # a run of before has none
+    at, interval = highest_rate(real["n_verbatim"], real["n_chosen"], strict=True, effective=worth)
     best = real.iloc[at]
     control = summary[(summary["score"] == CONTROL) & (summary["strategy"] == best["strategy"])]
     of = f", as the highest of {len(real):,} lists" if len(real) > 1 else ""
     sentence = (
         f"The most precise list is {best['score']} on {best['strategy']}: "
-        f"{best['n_verbatim']:,} of {best['n_chosen']:,} verbatim (95 % interval{of}: "
-        f"{percent(interval.low, 0)}–{percent(interval.high, 0)} %)"
+        f"{best['n_verbatim']:,} of {best['n_chosen']:,} verbatim{_passages(best)} "
+        f"(95 % interval{of}: {percent(interval.low, 0)}–{percent(interval.high, 0)} %)"
     )
     if control.empty or np.isnan(control["precision"].iloc[0]):
         return [sentence + "."]
@@ -263,4 +283,12 @@ def _best_list(summary: pd.DataFrame) -> list[str]:
 
 def _share_of_list(row: pd.Series) -> str:
     interval = f"{percent(row['precision_low'], 0)}–{percent(row['precision_high'], 0)} %"
-    return f"{row['n_verbatim']:,} of {row['n_chosen']:,} ({interval})"
+    return f"{row['n_verbatim']:,} of {row['n_chosen']:,}{_passages(row)} ({interval})"
+
+
+def _passages(row: pd.Series) -> str:
+    """Passages and documents of a list, where its summary knows them."""
+    n = row.get("n_passages")
+    return (
+        "" if n is None or pd.isna(n) else passage_words((int(n), int(row["n_distinct_documents"])))
+    )

@@ -14,7 +14,7 @@ from reports.payload import candidates_json
 from reports.privacy.candidates import personal_table
 from reports.report_page import ReportPage, masked, with_personal
 from reports.svg import to_svg
-from reports.tables import percent, table2
+from reports.tables import list_intervals, shown_truth, table2, truth_caption
 
 __all__ = ["ReportPage", "render_report"]
 
@@ -55,7 +55,9 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         definitions=[(s, definition(s)) for s in dict.fromkeys(report.summary["score"])],
         figures=_figures(draw_figures(report) if drawings is None else drawings),
         summary=rows_of(_of_lists(report.summary)),
-        truth=None if report.truth_table is None else _truth_rows(report.truth_table),
+        truth=None if report.truth_table is None else rows_of(shown_truth(report.truth_table)),
+        truth_caption=None if report.truth_table is None else truth_caption(report.truth_table),
+        list_intervals=list_intervals(report.summary),
         extracted=None if report.extracted is None else rows_of(report.extracted),
         claims=report.claims,
         calibration=report.calibration,
@@ -93,18 +95,6 @@ def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
     """The summary without whole strategies and kinds of personal data: they have their sections."""
     elsewhere = ("strategy_", "with_personal:")
     return summary[[n for n in summary.columns if not str(n).startswith(elsewhere)]]
-
-
-def _truth_rows(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    return [
-        (
-            str(row["kind"]),
-            f"{row['repeats']:,}",
-            f"{row['n_extracted']:,} of {row['n_documents']:,}",
-            f"{percent(row['share'])} % ({percent(row['low'])}–{percent(row['high'])})",
-        )
-        for row in table.to_dict("records")
-    ]
 
 
 def _static_rows(candidates: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:

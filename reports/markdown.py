@@ -4,12 +4,14 @@ import re
 
 import pandas as pd
 
+from reports.calibration_section import INTERVALS as OF_LISTED
 from reports.content import content_table
 from reports.escaping import visible
 from reports.outcome import ShownOutcome
 from reports.privacy.candidates import personal_table
 from reports.report_page import ReportPage, masked, with_personal
-from reports.tables import table2
+from reports.strategies import INTERVALS
+from reports.tables import list_intervals, shown_truth, table2, truth_caption
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
@@ -37,16 +39,24 @@ def render_markdown(report: ReportPage) -> str:
     parts += _outcome(report.outcome)
     parts += [escape(sentence) for sentence in report.headline]
     parts.append(_table("Found verbatim, of chosen", table2(report.summary).reset_index()))
-    for title, section in (
-        ("Samples as drawn, and what is left", report.claims and report.claims.strategies),
+    parts.append(escape(f"In brackets, {list_intervals(report.summary)}."))
+    claims, calibration = report.claims, report.calibration
+    for title, section, intervals in (
         (
-            report.calibration.title if report.calibration else "",
-            report.calibration and report.calibration.table,
+            "Samples as drawn, and what is left",
+            claims and claims.strategies,
+            [INTERVALS],
+        ),
+        (
+            calibration.title if calibration else "",
+            calibration and calibration.table,
+            [OF_LISTED],
         ),
     ):
         if section:
             header, rows, _ = section
             parts.append(_table(title, pd.DataFrame(rows, columns=header)))
+            parts += [escape(sentence) for sentence in intervals]
     if "content_kinds" in candidates:
         parts.append(_table("Kinds of text, by rules", content_table(candidates)))
     if "n_personal" in candidates:
@@ -54,8 +64,7 @@ def render_markdown(report: ReportPage) -> str:
         if (found["n_items"] > 0).any():
             parts.append(_table("Personal data, by its form", found[found["n_items"] > 0]))
     if report.truth_table is not None and len(report.truth_table):
-        columns = ["kind", "repeats", "n_documents", "n_extracted"]
-        parts.append(_table("Against known truth", report.truth_table[columns]))
+        parts.append(_table(truth_caption(report.truth_table), shown_truth(report.truth_table)))
     parts += _listed("What is not claimed", report.not_claimed)
     parts += _listed("Notes", report.notices)
     parts += _listed("What was audited", [f"{label}: {value}" for label, value in report.about])

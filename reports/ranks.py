@@ -5,9 +5,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attacks.estimates import clopper_pearson
+from attacks.estimates import clopper_pearson, effective_trials
 from reports.panels import bare, new_figure
 from reports.schema import CONTROL
+from reports.strategies import clusters_of
 from reports.svg import COLOURS
 
 _MOST_POINTS = 60  # of a line; more cannot be told apart in a small panel
@@ -29,7 +30,8 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
 
     Source
     ------
-    Carlini et al. 2021, section 6.2, "precision"; the intervals are Clopper-Pearson's, 95 %.
+    Carlini et al. 2021, section 6.2, "precision"; the intervals are Korn and Graubard's, 95 %,
+    as in `tables.summarize`.
 
     >>> frame = pd.DataFrame({"strategy": "top-n", "verdict": ["verbatim", "not found"],
     ...     "rank:zlib": [2, 1]})
@@ -38,6 +40,7 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
     """
     columns = ["strategy", "score", "rank", "n_verbatim", "precision", "low", "high"]
     parts = []
+    candidates = candidates.assign(cluster=clusters_of(candidates).to_numpy())
     ranked = [str(name) for name in candidates.columns if str(name).startswith("rank:")]
     for strategy in dict.fromkeys(candidates["strategy"]):
         own = candidates[candidates["strategy"] == strategy]
@@ -47,7 +50,8 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
                 continue
             k = np.arange(1, len(rows) + 1)
             n_verbatim = (rows["verdict"] == "verbatim").to_numpy().cumsum()
-            low, high = clopper_pearson(n_verbatim, k)
+            worth = effective_trials(rows["cluster"])
+            low, high = clopper_pearson(n_verbatim, k, effective=worth)
             parts.append(
                 pd.DataFrame(
                     {"strategy": strategy, "score": name.removeprefix("rank:"), "rank": k}

@@ -156,9 +156,10 @@ SUMMARY = Table(
         Column("n_duplicates_skipped", "int64", "", "Duplicates passed over on the way."),
         Column("n_verbatim", "int64", "", "Candidates found verbatim in the training text."),
         Column("n_fuzzy", "int64", "", "Candidates found nearly so."),
+        _optional("n_effective", "float64", "", "n_chosen, repeats of a passage discounted."),
         Column("precision", "float64", "share", "n_verbatim / n_chosen; NaN = not checked."),
-        Column("precision_low", "float64", "share", "Clopper-Pearson, 95 %, lower end."),
-        Column("precision_high", "float64", "share", "Clopper-Pearson, 95 %, upper end."),
+        Column("precision_low", "float64", "share", "Korn-Graubard, of n_effective, 95 %, lower."),
+        Column("precision_high", "float64", "share", "Korn-Graubard, of n_effective, 95 %, upper."),
         _optional("precision_at_*", "float64", "share", "Of the first so many; ends _low, _high."),
         _optional(
             "above_random", "float64", "share", "Precision less that of as long a random list."
@@ -291,9 +292,25 @@ CALIBRATION = Table(
     row="every strategy and score, where lists are held at a false discovery rate",
 )
 
+KNOWN_TRUTH = Table(
+    "known_truth",
+    (
+        Column("kind", "str", "", "text, or canary: a document with a secret."),
+        Column("repeats", "int64", "", "Times in the training text; 0 = held out."),
+        Column("n_documents", "int64", "documents", "Documents of this kind and repeats."),
+        Column("n_extracted", "int64", "documents", "Of them, given away by any sample."),
+        Column("n_by_candidates", "int64", "documents", "Of them, given away by a candidate."),
+        Column("share", "float64", "share", "n_extracted / n_documents."),
+        Column("low", "float64", "share", "Clopper-Pearson, of documents, 95 %, lower end."),
+        Column("high", "float64", "share", "Clopper-Pearson, of documents, 95 %, upper end."),
+        Column("n_samples", "int64", "", "Samples that were looked up: all of the run."),
+    ),
+    row="every kind of document and number of repeats, where the truth is known",
+)
+
 TABLES = (
     *(SAMPLES, SCORES, CANDIDATES, SUMMARY, MATCHES),
-    *(STRATEGIES, COMPARISONS, DISCOVERY, CALIBRATION),
+    *(STRATEGIES, COMPARISONS, DISCOVERY, CALIBRATION, KNOWN_TRUTH),
 )
 
 

@@ -14,6 +14,12 @@ from attacks.discovery import DiscoveryCurve, discovery_curve, distinct_passages
 from attacks.estimates import proportion
 from reports.schema import DISCOVERY, STRATEGIES
 
+INTERVALS = (
+    "Intervals, 95 %: of samples verbatim, and of what one costs, Clopper–Pearson, since each "
+    "sample is a draw of its own even where it repeats a passage; of times the cheapest, that of "
+    "the ratio of two Poisson rates (Przyborowski and Wilenski); of new passages and their total, "
+    "those of Good–Turing and of Chao; of the curve, that of rarefaction (Colwell)."
+)
 RESTS_ON = (
     (
         "A passage is a stretch of the training text at the first place where it stands; those "
@@ -24,6 +30,7 @@ RESTS_ON = (
         "seen once are beyond them: Chao's total is a lower bound, and the upper end of its "
         "interval is no upper bound of what there is."
     ),
+    INTERVALS,
     "Only text that was given could be found: what the model learned elsewhere is not counted.",
 )
 
@@ -63,6 +70,67 @@ def number_passages(matches: pd.DataFrame) -> pd.Series:
     starts = matches["doc_offset"].to_numpy(np.int64)
     ends = starts + matches["n_chars"].to_numpy(np.int64)
     return pd.Series(distinct_passages(documents, starts, ends), matches.index, dtype=np.int64)
+
+
+def passages_of(candidates: pd.DataFrame) -> pd.Series:
+    """The passage that each verbatim candidate shows by its longest overlap, numbered as above.
+
+    Returns
+    -------
+    Series of Int64, by the rows of the verbatim ones; NA where places are not known.
+    """
+    verbatim = candidates[candidates["verdict"] == "verbatim"]
+    if not {"doc_id", "doc_offset", "match_n_chars"} <= set(verbatim.columns):
+        return pd.Series(pd.NA, verbatim.index, dtype="Int64")
+    places = verbatim[["doc_id", "doc_offset", "match_n_chars"]]
+    return number_passages(places.rename(columns={"match_n_chars": "n_chars"})).astype("Int64")
+
+
+def clusters_of(candidates: pd.DataFrame) -> pd.Series:
+    """One number for all candidates that show one passage; any other candidate has its own.
+
+    Returns
+    -------
+    Series of int64, by the frame's index: what `attacks.estimates.effective_trials` takes.
+
+    >>> clusters_of(pd.DataFrame({"verdict": ["verbatim", "not found", "verbatim"], "doc_id": "d",
+    ...     "doc_offset": [0, None, 50], "match_n_chars": [100, None, 100]})).tolist()
+    [0, -2, 0]
+    """
+    clusters = -1 - np.arange(len(candidates))
+    is_verbatim = (candidates["verdict"] == "verbatim").to_numpy()
+    passages = passages_of(candidates)
+    clusters[is_verbatim] = passages.fillna(pd.Series(clusters[is_verbatim], passages.index))
+    return pd.Series(clusters, candidates.index, dtype=np.int64)
+
+
+def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
+    """Distinct passages that the verbatim show, and the documents in which these stand first.
+
+    Returns
+    -------
+    (n_passages, n_documents); None where places are not known.
+    """
+    passages = passages_of(candidates)
+    if passages.isna().any():
+        return None
+    if passages.empty:
+        return 0, 0
+    return int(passages.nunique()), int(candidates.loc[passages.index, "doc_id"].nunique())
+
+
+def passage_words(counts: tuple[int, int] | None) -> str:
+    """Passages and documents after a number of candidates; "" where there are none.
+
+    >>> passage_words((9, 6)), passage_words((1, 1)), passage_words((0, 0)), passage_words(None)
+    (': 9 passages from 6 documents', ': 1 passage from 1 document', '', '')
+    """
+    if counts is None or not counts[0]:
+        return ""
+    n_passages, n_documents = counts
+    passages = "1 passage" if n_passages == 1 else f"{n_passages:,} passages"
+    documents = "1 document" if n_documents == 1 else f"{n_documents:,} documents"
+    return f": {passages} from {documents}"
 
 
 def judge_strategies(

@@ -4,23 +4,26 @@ import numpy as np
 import pandas as pd
 
 from attacks.costs import precision_at_k
-from attacks.estimates import clopper_pearson
+from attacks.estimates import clopper_pearson, effective_trials
 from reports.comparisons import above_random, compare_scores
 from reports.csvfile import write_csv
 from reports.headline import headline, known_truth, not_claimed, percent
 from reports.schema import CONTROL
 from reports.shortlist import Shortlist, select_candidates
-from reports.strategies import number_passages
+from reports.strategies import clusters_of, passages_of
 
 __all__ = [
     "Shortlist",
     "by_repeats",
     "headline",
     "known_truth",
+    "list_intervals",
     "not_claimed",
     "select_candidates",
+    "shown_truth",
     "summarize",
     "table2",
+    "truth_caption",
     "write_csv",
 ]
 
@@ -43,7 +46,8 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
 
     Source
     ------
-    Carlini et al. 2021, Table 2; the intervals are Clopper-Pearson's, 95 %. Beside a random list:
+    Carlini et al. 2021, Table 2; the intervals are Korn and Graubard's, 95 %: candidates that show
+    one passage are one cluster (see `attacks.estimates.effective_trials`). Beside a random list:
     see `comparisons.compare_scores`.
 
     >>> counts = pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"], "n_samples": [9],
@@ -55,20 +59,23 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     [[1.0, 0.5]]
     """
     rows = []
-    passages = _passages(candidates)
+    passages, clusters = passages_of(candidates), clusters_of(candidates)
     for count in counts.to_dict("records"):
         ranks = candidates.get(f"rank:{count['score']}", pd.Series(pd.NA, candidates.index))
         on_list = candidates[(candidates["strategy"] == count["strategy"]) & ranks.notna()]
         verbatim = on_list[on_list["verdict"] == "verbatim"]
         longest = verbatim["match_n_tokens"].max() if len(verbatim) else pd.NA
         n_checked = int((on_list["verdict"] != "not checked").sum())
+        on_list = on_list.assign(rank=ranks, cluster=clusters)
+        worth = effective_trials(on_list["cluster"])[-1] if n_checked else np.nan
         rows.append(
             {
                 **count,
                 "n_verbatim": len(verbatim),
                 "n_fuzzy": int((on_list["verdict"] == "fuzzy").sum()),
-                **_precision(len(verbatim), int(count["n_chosen"]), n_checked),
-                **_first(on_list.assign(rank=ranks), n_checked),
+                "n_effective": worth,
+                **_precision(len(verbatim), int(count["n_chosen"]), worth),
+                **_first(on_list, n_checked),
                 "n_passages": passages.loc[verbatim.index].nunique() if n_checked else pd.NA,
                 "n_distinct_documents": verbatim["doc_id"].nunique(),
                 "longest_match_tokens": longest,
@@ -78,7 +85,7 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     personal = list(_with_personal(candidates))
     frame = pd.DataFrame(rows, columns=[*counts.columns, *_MEASURED, *personal])
     whole = dict.fromkeys(("longest_match_tokens", "n_passages"), "Int64")
-    frame = frame.astype(whole | dict.fromkeys((*_SHARES, *_AT_K), "float64"))
+    frame = frame.astype(whole | dict.fromkeys(("n_effective", *_SHARES, *_AT_K), "float64"))
     if not {"sample_id", "strategy", "verdict"} <= set(candidates.columns):
         return frame
     beside = above_random(compare_scores(candidates, counts))
@@ -89,7 +96,7 @@ _KS = (10, 50)
 _SHARES = ("precision", "precision_low", "precision_high")
 _AT_K = tuple(f"precision_at_{k}{end}" for k in _KS for end in ("", "_low", "_high"))
 _MEASURED = (
-    *("n_verbatim", "n_fuzzy", *_SHARES, *_AT_K),
+    *("n_verbatim", "n_fuzzy", "n_effective", *_SHARES, *_AT_K),
     *("n_passages", "n_distinct_documents", "longest_match_tokens"),
 )
 
@@ -103,31 +110,23 @@ def _with_personal(rows: pd.DataFrame) -> dict[str, int]:
     return told
 
 
-def _passages(candidates: pd.DataFrame) -> pd.Series:
-    """The passage that each verbatim candidate shows by its longest overlap."""
-    verbatim = candidates[candidates["verdict"] == "verbatim"]
-    if not {"doc_offset", "match_n_chars"} <= set(verbatim.columns):
-        return pd.Series(pd.NA, verbatim.index, dtype="Int64")
-    places = verbatim[["doc_id", "doc_offset", "match_n_chars"]]
-    return number_passages(places.rename(columns={"match_n_chars": "n_chars"}))
-
-
 def _first(on_list: pd.DataFrame, n_checked: int) -> dict[str, float]:
     """Precision of the first 10 and 50 of a list, where it is that long."""
     row = dict.fromkeys(_AT_K, np.nan)
     if not n_checked:
         return row
-    verified = on_list.sort_values("rank")["verdict"] == "verbatim"
-    for k, share in precision_at_k(verified.to_numpy(), _KS).items():
+    ranked = on_list.sort_values("rank")
+    verified = (ranked["verdict"] == "verbatim").to_numpy()
+    for k, share in precision_at_k(verified, _KS, clusters=ranked["cluster"]).items():
         name = f"precision_at_{k}"
         row |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
     return row
 
 
-def _precision(n_verbatim: int, n_chosen: int, n_checked: int) -> dict[str, float]:
-    if not n_checked:
+def _precision(n_verbatim: int, n_chosen: int, worth: float) -> dict[str, float]:
+    if np.isnan(worth):
         return dict.fromkeys(_SHARES, np.nan)
-    low, high = clopper_pearson(n_verbatim, n_chosen)
+    low, high = clopper_pearson(n_verbatim, n_chosen, effective=worth)
     return dict(zip(_SHARES, (n_verbatim / n_chosen, float(low), float(high)), strict=True))
 
 
@@ -164,6 +163,17 @@ def table2(summary: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(index=scores, columns=strategies).fillna("–").astype("str")
 
 
+def list_intervals(summary: pd.DataFrame) -> str:
+    """Which intervals the precision of lists has; a run of before has others.
+
+    >>> list_intervals(pd.DataFrame(columns=["precision_low"]))
+    '95 % intervals: Clopper–Pearson, as if repeats of a passage were independent'
+    """
+    if "n_effective" in summary:
+        return "95 % intervals: Korn–Graubard, candidates of one passage as one cluster"
+    return "95 % intervals: Clopper–Pearson, as if repeats of a passage were independent"
+
+
 def _cell(row: dict) -> str:
     if not row["n_chosen"]:
         return "none chosen"
@@ -174,59 +184,74 @@ def _cell(row: dict) -> str:
     return f"{counts}, {percent(row['precision'])} % ({interval})"
 
 
-def by_repeats(candidates: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def by_repeats(truth: pd.DataFrame, n_samples: int) -> pd.DataFrame:
     """Of documents whose number of repeats is known, how many came out.
 
     Parameters
     ----------
-    candidates : DataFrame
-        A row a candidate, or a row an overlap. Needs doc_id; with a column verdict, only "verbatim"
-        rows count. Held-out documents come out only if they were searched as well.
-    truth : DataFrame
-        doc_id, member, repeats, kind, secret. A match's doc_id is the document's own, or that and
-        a dot and the number of the copy ("doc-0017.03").
+    truth : DataFrame, a row a document
+        kind, member, repeats, and whether it came out: of any sample (extracted), of a candidate
+        (by_candidates).
+    n_samples : int
+        How many samples were looked up.
 
     Returns
     -------
-    DataFrame: kind, repeats, n_documents, n_extracted, share, low, high
-        Held-out documents have 0 repeats, whatever `truth` says. A document is extracted if a
-        candidate matches it. One with a secret (a canary) is extracted only if a matching
-        candidate's text also holds the secret: a canary's frame alone gives nothing away.
+    DataFrame: the frame `known_truth`
+        Held-out documents have 0 repeats, whatever `truth` says.
 
     Source
     ------
-    Carlini et al. 2021, section 7 (insertion frequency); intervals are Clopper-Pearson's, 95 %.
+    Carlini et al. 2021, section 7 (insertion frequency); intervals are Clopper-Pearson's, 95 %, of
+    documents.
 
-    >>> truth = pd.DataFrame({"doc_id": ["a", "b"], "member": True, "repeats": [4, 4],
-    ...     "kind": "text", "secret": None})
-    >>> by_repeats(pd.DataFrame({"doc_id": ["a.02", "a.03"]}), truth).loc[0, "share"].item()
-    0.5
+    >>> truth = pd.DataFrame({"kind": "text", "member": True, "repeats": [4, 4],
+    ...     "extracted": [True, False], "by_candidates": False})
+    >>> by_repeats(truth, 9)[["n_documents", "n_extracted", "n_by_candidates", "share"]].values
+    array([[2. , 1. , 0. , 0.5]])
     """
     known = truth.assign(repeats=truth["repeats"].where(truth["member"].astype(bool), 0))
-    known["extracted"] = _extracted(candidates, truth)
     table = known.groupby(["kind", "repeats"], as_index=False, observed=True).agg(
-        n_documents=("doc_id", "size"), n_extracted=("extracted", "sum")
+        n_documents=("member", "size"),
+        n_extracted=("extracted", "sum"),
+        n_by_candidates=("by_candidates", "sum"),
     )
-    table["share"] = table["n_extracted"] / table["n_documents"]
     low, high = clopper_pearson(table["n_extracted"].to_numpy(), table["n_documents"].to_numpy())
-    return table.assign(low=low, high=high)
+    share = table["n_extracted"] / table["n_documents"]
+    return table.assign(share=share, low=low, high=high, n_samples=n_samples)
 
 
-def _extracted(candidates: pd.DataFrame, truth: pd.DataFrame) -> list[bool]:
-    """For each row of `truth`, whether a candidate gives it (and its secret, if any) away."""
-    rows = candidates[candidates["doc_id"].notna()]
-    if "verdict" in rows:
-        rows = rows[rows["verdict"] == "verbatim"]
-    own = rows["doc_id"].astype("str")
-    known = own.isin(truth["doc_id"])
-    documents = own.where(known, own.str.replace(r"\.\d+$", "", regex=True))
-    texts: dict[str, list[str]] = {}
-    for doc_id, text in zip(documents, rows.get("text", pd.Series("", rows.index)), strict=True):
-        texts.setdefault(doc_id, []).append(text)
-    secrets = truth.get("secret", pd.Series(None, truth.index, dtype=object))
-    return [
-        any(not has_secret or secret in text for text in texts.get(doc_id, []))
-        for doc_id, secret, has_secret in zip(
-            truth["doc_id"], secrets, secrets.notna(), strict=True
+def shown_truth(table: pd.DataFrame) -> pd.DataFrame:
+    """Known truth as a person reads it; cells are text.
+
+    >>> shown_truth(pd.DataFrame({"kind": ["text"], "repeats": [16], "n_documents": [2],
+    ...     "n_extracted": [1], "n_by_candidates": [0], "share": [0.5], "low": [0.0126],
+    ...     "high": [0.9874]})).iloc[0].tolist()
+    ['text', '16', '1 of 2', '50.0 % (1.3–98.7)', '0 of 2']
+    """
+    rows = [
+        (
+            str(row["kind"]),
+            f"{row['repeats']:,}",
+            f"{row['n_extracted']:,} of {row['n_documents']:,}",
+            f"{percent(row['share'])} % ({percent(row['low'])}–{percent(row['high'])})",
+            f"{row['n_by_candidates']:,} of {row['n_documents']:,}",
         )
+        for row in table.to_dict("records")
     ]
+    names = ["Kind", "Repeats", "Extracted", "Share", "By candidates alone"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def truth_caption(table: pd.DataFrame) -> str:
+    """What that table holds, and by which interval.
+
+    >>> truth_caption(pd.DataFrame({"n_samples": [960]}))
+    'Known truth: documents extracted by any of 960 samples, by repeats in the training text (95 %
+     intervals: Clopper–Pearson, of documents)'
+    """
+    n = int(table["n_samples"].max()) if len(table) else 0
+    return (
+        f"Known truth: documents extracted by any of {n:,} samples, by repeats in the training "
+        "text (95 % intervals: Clopper–Pearson, of documents)"
+    )

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 from markupsafe import Markup
 
-from attacks.estimates import clopper_pearson
 from reports.headline import percent
 from reports.pages import render, trusted
+from reports.strategies import passage_words
 from reports.svg import to_svg
 from reports.trend_figures import passages_figure, precision_trend_figure, trend_figure
 
@@ -16,6 +16,8 @@ _COLUMNS = {
     "run": "run",
     "verified": "verbatim",
     "checked": "of checked",
+    "passages": "passages",
+    "documents": "documents",
     "new": "new",
     "gone": "gone",
     "unchanged": "unchanged",
@@ -32,8 +34,9 @@ class Trend:
     title, about : str
         Its model, and how it samples.
     runs : DataFrame
-        when (datetime64, UTC), run, seed, weights, verified, checked, new, gone, unchanged, gate;
-        a row a run, the earliest first. Missing where a run has no such figure.
+        when (datetime64, UTC), run, seed, weights, verified (with low and high, all three counts),
+        checked, passages, documents, new, gone, unchanged, gate; a row a run, the earliest first.
+        Missing where a run has no such figure.
     figures : DataFrame
         when, figure ("verified", "precision", "exposure", "personal_data", "new" or "gone"), of,
         value, low, high; counts, fractions or bits.
@@ -97,6 +100,7 @@ def _lead(trend: Trend) -> str:
         return f"{begin}, was not checked against training text."
     gate = f"; it {_gate_words(last['gate'])}" if last["gate"] else ""
     found = f"{int(last['verified']):,} of {int(last['checked']):,} candidates verbatim"
+    found += _passages(last)
     return f"{begin}, found {found}{gate}."
 
 
@@ -112,12 +116,13 @@ def sentences(trend: Trend) -> list[str]:
     list of str
 
     >>> runs = pd.DataFrame({"when": pd.to_datetime(["2026-11-24"], utc=True), "run": ["r"],
-    ...     "verified": [0], "checked": [4], "new": [None], "gone": [None],
-    ...     "unchanged": [None], "gate": [""], "weights": ["a"], "seed": [0]})
+    ...     "verified": [0], "checked": [4], "low": [0.0], "high": [2.41], "new": [None],
+    ...     "gone": [None], "unchanged": [None], "gate": [""], "weights": ["a"], "seed": [0]})
     >>> for sentence in sentences(Trend("gpt2", "", runs, pd.DataFrame())):
     ...     print(sentence)
     1 run, on 2026-11-24.
-    In the last, 0 of 4 candidates are verbatim (0.0 %, 95 % interval 0.0–60.2).
+    In the last, 0 of 4 candidates are verbatim (0.0 %, 95 % interval 0.0–60.2, by Korn and
+    Graubard).
     """
     runs = trend.runs
     first, last = runs.iloc[0], runs.iloc[-1]
@@ -128,10 +133,11 @@ def sentences(trend: Trend) -> list[str]:
     ]
     if last["checked"]:
         k, n = int(last["verified"]), int(last["checked"])
-        low, high = (float(end) for end in clopper_pearson(k, n))
+        low, high = (float(last[end]) / n for end in ("low", "high"))
         told.append(
-            f"In the last, {k:,} of {n:,} candidates are verbatim ({percent(k / n)} %, 95 % "
-            f"interval {percent(low)}–{percent(high)})."
+            f"In the last, {k:,} of {n:,} candidates are verbatim{_passages(last)} "
+            f"({percent(k / n)} %, 95 % interval {percent(low)}–{percent(high)}, by Korn and "
+            "Graubard)."
         )
     if pd.notna(last["new"]):
         new, gone, same = (int(last[name]) for name in ("new", "gone", "unchanged"))
@@ -146,6 +152,12 @@ def sentences(trend: Trend) -> list[str]:
     return told
 
 
+def _passages(row: pd.Series) -> str:
+    """Passages and documents of a run, where they are known."""
+    counts = [row.get(name) for name in ("passages", "documents")]
+    return "" if pd.isna(counts).any() else passage_words((int(counts[0]), int(counts[1])))
+
+
 def _gate_words(gate: str) -> str:
     """ "failed max_verified", "passed all", or that none was asked."""
     if gate.startswith("failed: "):
@@ -155,9 +167,17 @@ def _gate_words(gate: str) -> str:
 
 # figure: caption, label of the axis, name of its gate
 _KINDS = {
-    "verified": ("Candidates found verbatim", "candidates", "max_verified"),
+    "verified": (
+        "Candidates found verbatim, with 95 % intervals (Korn–Graubard, a passage one cluster)",
+        "candidates",
+        "max_verified",
+    ),
     "exposure": ("Exposure of the most exposed canary", "bits", "max_exposure_bits"),
-    "personal_data": ("Candidates that hold personal data", "candidates", "max_personal_data"),
+    "personal_data": (
+        "Candidates that hold personal data, with 95 % intervals of the same kind",
+        "candidates",
+        "max_personal_data",
+    ),
 }
 
 
@@ -177,7 +197,12 @@ def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
     if len(rows):
         limit = trend.limits.get("max_precision")
         drawing = precision_trend_figure(rows, limit=limit, runs=trend.runs)
-        drawn.append(("Share of each list found verbatim, %, with its 95 % interval", drawing))
+        drawn.append(
+            (
+                "Share of each list found verbatim, %, with its 95 % interval (Korn–Graubard)",
+                drawing,
+            )
+        )
     return [
         (caption, trusted(to_svg(figure, name=f"{name}f{i}", label=f"{caption}, over the runs.")))
         for i, (caption, figure) in enumerate(drawn)

@@ -12,12 +12,13 @@ from tiny import command
 
 from attacks.estimates import clopper_pearson
 from auditor.audit import run_audit, verify_again
+from auditor.cli.show import summary_json
 from auditor.corpora.index import build_index
 from auditor.corpora.reading import read_corpus
-from auditor.errors import ModelError, RunError
+from auditor.errors import ConfigError, ModelError, RunError
 from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
 from auditor.language_models.loading import load_model, load_vocabulary
-from auditor.stages.known_truth import truth_table
+from auditor.stages.known_truth import _giving_secrets, _pieces, truth_table
 from auditor.store import Run, load_run
 from reports import schema
 
@@ -47,8 +48,10 @@ def known_truth(run, truth, path):
     """The table of known truth of a run, had it been given this truth."""
     truth.to_parquet(path)
     manifest = {**run.manifest, "config": {**run.manifest["config"], "truth": str(path)}}
-    table = truth_table(Run(run.path, manifest), run.candidates())
-    return table.set_index(["kind", "repeats"])[["n_documents", "n_extracted"]]
+    vocabulary = load_vocabulary(run.config.model)
+    table = truth_table(Run(run.path, manifest), run.candidates(), vocabulary)
+    assert (table["n_samples"] == len(run.samples())).all()
+    return table.set_index(["kind", "repeats"])[["n_documents", "n_extracted", "n_by_candidates"]]
 
 
 def test_often_repeated_documents_are_extracted_and_heldout_ones_never(run, bed, tmp_path):
@@ -69,7 +72,7 @@ def test_heldout_documents_are_looked_for_by_the_rule_of_members(run, bed, tmp_p
     planted = pd.DataFrame({"doc_id": [f"unseen-{i}" for i in range(3)], "text": texts})
     planted = planted.assign(member=False, repeats=0, kind="text", secret=None)
     table = known_truth(run, pd.concat([bed.truth(), planted]), tmp_path / "truth.parquet")
-    assert table.loc[("text", 0)].tolist() == [48 + 3, 3]
+    assert table.loc[("text", 0)].tolist() == [48 + 3, 3, 3]
 
 
 def test_what_members_and_heldout_documents_share_came_out_of_the_members(run, bed, tmp_path):
@@ -78,14 +81,122 @@ def test_what_members_and_heldout_documents_share_came_out_of_the_members(run, b
     known = truth[(truth["repeats"] == 16) & (truth["kind"] == "text")]
     shared = known.assign(doc_id="unseen-" + known["doc_id"], member=False, repeats=0)
     table = known_truth(run, pd.concat([truth, shared]), tmp_path / "truth.parquet")
-    assert table.loc[("text", 0)].tolist() == [48 + len(shared), 0]
+    assert table.loc[("text", 0)].tolist() == [48 + len(shared), 0, 0]
     assert table.loc[("text", 16), "n_extracted"] == len(known)
+
+
+def test_every_sample_counts_for_known_truth_and_candidates_are_told_apart(run, bed, tmp_path):
+    """Documents made of samples outside of the short lists, and of a candidate, each by hand."""
+    listed = set(run.candidates().query("best_rank.notna()")["sample_id"])
+    samples = run.samples()
+    samples = samples[samples["text"].str.len() > 200]
+    rest = samples[~samples["sample_id"].isin(listed)].iloc[::7].head(4)
+    own = samples[samples["sample_id"].isin(listed)].head(1)
+    texts = [f"{i} {text[:160]} {i}" for i, text in enumerate(pd.concat([rest, own])["text"])]
+    planted = pd.DataFrame({"doc_id": [f"planted-{i}" for i in range(5)], "text": texts})
+    planted = planted.assign(member=True, repeats=99, kind="text", secret=None)
+    table = known_truth(run, pd.concat([bed.truth(), planted]), tmp_path / "truth.parquet")
+    assert table.loc[("text", 99)].tolist() == [5, 5, 1]
+
+
+def test_documents_that_came_out_are_those_that_a_search_window_by_window_finds(run, bed, tmp_path):
+    """A window that stands in one document alone gives it away; no document comes out without one.
+
+    Windows are of 32 tokens, or of 100 characters that each differ from the one before.
+    """
+    truth = bed.truth().query("member and kind == 'text'")
+    texts = dict(zip(truth["doc_id"], truth["text"], strict=True))
+    vocabulary = load_vocabulary(run.config.model)
+    shared, alone = set(), set()
+    for row in run.samples().itertuples():
+        at = [0, *vocabulary.token_ends(row.token_ids).tolist()]
+        spans = [(a, b) for a, b in zip(at, at[32:], strict=False) if b > a]
+        new = [i for i, char in enumerate(row.text) if row.text[i - 1 : i] != char]
+        spans += [(a, b + 1) for a, b in zip(new, new[99:], strict=False)]
+        for window in {row.text[a:b] for a, b in spans}:
+            held = [doc_id for doc_id, text in texts.items() if window in text]
+            shared.update(held)
+            alone.update(held if len(held) == 1 else ())
+    table = known_truth(run, bed.truth(), tmp_path / "truth.parquet")
+    for repeats, own in truth.groupby("repeats"):
+        n = table.loc[("text", repeats), "n_extracted"]
+        assert len(alone & set(own["doc_id"])) <= n <= len(shared & set(own["doc_id"]))
+    assert len(alone) > 4
+
+
+def test_a_canary_is_out_by_its_secret_with_what_stands_beside_it(run, bed, tmp_path):
+    """Secrets taken from what the model wrote, short ones among them, in texts of their own."""
+    listed = set(run.candidates()["sample_id"])
+    samples = run.samples().set_index("sample_id")
+    long = samples[(samples["text"].str.len() > 120) & ~samples.index.isin(listed)]
+    text = long["text"].iloc[0]
+    digits, before, after = text[60:64], text[40:60], text[64:90]
+    rows = [
+        ("in its place", digits, before + digits + after),
+        ("cut short behind it", digits, before + digits + "#"),
+        ("in another place", digits, "#" * 20 + digits + after),
+        ("long enough by itself", text[30:46], f"# {text[30:46]} #"),
+        ("another secret", digits[::-1] + "#", before + digits[::-1] + "#"),
+        ("at the beginning", digits, digits + after),
+        ("nothing before or behind", digits, digits),
+    ]
+    planted = pd.DataFrame(rows, columns=["doc_id", "secret", "text"])
+    planted = planted.assign(member=True, kind="canary", repeats=range(100, 100 + len(rows)))
+    table = known_truth(run, pd.concat([bed.truth(), planted]), tmp_path / "truth.parquet")
+    out = [table.loc[("canary", 100 + i), "n_extracted"] for i in range(len(rows))]
+    assert out[:6] == [1, 1, 0, 1, 0, 1]
+    assert out[6] == 1  # the whole canary is no more than its secret
+    assert table.loc[("canary", 100), "n_by_candidates"] == 0
+
+
+def test_what_a_prompt_shows_is_the_beginning_of_a_canary_and_never_its_secret():
+    pieces = _pieces(
+        pd.DataFrame(
+            {"doc_id": ["c"], "secret": ["7319"], "text": ["the code of vault 3 is 7319"]}
+        ),
+        (),
+    )
+    assert pieces == {"c": ("f vault 3 is 7319"[-16:], 12)}
+
+    def given(prompt, text, normalize=()):
+        rows = [{"sample_id": "s", "prompt": prompt, "text": text}]
+        return bool(_giving_secrets(rows, pieces, normalize))
+
+    assert given("the code of vault 3 is ", "7319.")
+    assert given("", "the code of vault 3 is 7319.")
+    assert not given("the code of vault 3 is 7319", " and so on")
+    assert not given("the code of vault 3 is 73", "19")
+    assert not given("the code of vault 4 is ", "7319")
+    assert given("The Code of  Vault 3", "  IS\n7319", ("whitespace", "case"))
+
+
+def test_a_run_keeps_its_known_truth_and_shows_it_on_every_page(run):
+    table = run.known_truth()
+    schema.check(table, schema.KNOWN_TRUTH)
+    most = table[(table["kind"] == "text") & (table["repeats"] == 16)].iloc[0]
+    assert most["n_extracted"] == most["n_documents"]
+    n = len(run.samples())
+    assert (table["n_samples"] == n).all()
+    page, markdown = ((run.path / f"report.{kind}").read_text() for kind in ("html", "md"))
+    for text in (page, markdown):
+        assert f"extracted by any of {n:,} samples" in text
+        assert f"looked up in all {n:,} samples" in text
+    told = summary_json(run)["known_truth"]
+    assert [row["n_extracted"] for row in told] == table["n_extracted"].tolist()
 
 
 def test_without_their_texts_nothing_is_said_of_heldout_documents(run, bed, tmp_path):
     table = known_truth(run, bed.truth().drop(columns="text"), tmp_path / "truth.parquet")
-    assert 0 not in table.index.get_level_values("repeats")
-    assert table.loc[("text", 16), "n_extracted"] > 1
+    assert ("text", 0) not in table.index
+    # Members' texts are read from the training text, so of them all is as it was.
+    whole = known_truth(run, bed.truth(), tmp_path / "truth.parquet")
+    members = whole[whole.index.get_level_values("repeats") > 0]
+    pd.testing.assert_frame_equal(table.loc[members.index], members)
+
+
+def test_a_truth_whose_columns_hold_no_text_is_refused(run, bed, tmp_path):
+    with pytest.raises(ConfigError, match="its column 'secret' must hold text"):
+        known_truth(run, bed.truth().assign(secret=1234), tmp_path / "truth.parquet")
 
 
 def test_every_reported_overlap_stands_in_the_training_text(run, training):
@@ -157,7 +268,23 @@ def test_precision_is_the_share_of_verbatim_candidates_with_its_interval(run):
         own = found[(found["strategy"] == row.strategy) & found[f"rank:{row.score}"].notna()]
         hits = int((own["verdict"] == "verbatim").sum())
         assert (row.n_chosen, row.n_verbatim) == (len(own), hits)
-        low, high = clopper_pearson(hits, len(own))
+        # Of one passage: verbatim at overlapping places of one document. All others stand alone.
+        held = own[own["verdict"] == "verbatim"].sort_values(["doc_id", "doc_offset"])
+        sizes, last = [], ("", 0)
+        for doc_id, at, n in held[["doc_id", "doc_offset", "match_n_chars"]].itertuples(
+            index=False
+        ):
+            if doc_id == last[0] and at < last[1]:
+                sizes[-1] += 1
+                last = doc_id, max(last[1], at + n)
+            else:
+                sizes.append(1)
+                last = doc_id, at + n
+        assert row.n_passages == len(sizes)
+        squares = sum(n * n for n in sizes) + len(own) - hits
+        worth = len(own) ** 2 / squares
+        low, high = clopper_pearson(hits, len(own), effective=worth)
+        assert row.n_effective == pytest.approx(worth)
         assert np.allclose(
             [row.precision, row.precision_low, row.precision_high], [hits / len(own), low, high]
         )

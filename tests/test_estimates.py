@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from attacks.estimates import Proportion, clopper_pearson, proportion
+from attacks.estimates import Proportion, clopper_pearson, effective_trials, proportion
 
 GRID = [(k, n) for n in (1, 2, 7, 30) for k in range(n + 1)]
 LARGE = [(0, 10**6), (1, 10**6), (214, 600), (999_999, 10**6)]
@@ -92,6 +92,46 @@ def test_counts_are_broadcast():
 def test_counts_that_cannot_be_are_refused(successes, trials, confidence, message):
     with pytest.raises(ValueError, match=message):
         clopper_pearson(successes, trials, confidence=confidence)
+
+
+def test_effective_trials_are_the_square_of_all_over_the_squares_of_the_clusters():
+    rng = np.random.default_rng(0)
+    clusters = rng.integers(-4, 5, 60).tolist()
+    found = effective_trials(clusters)
+    for k in range(1, 61):
+        squares = sum(clusters[:k].count(c) ** 2 for c in set(clusters[:k]))
+        assert found[k - 1] == pytest.approx(k * k / squares)
+    assert effective_trials([]).tolist() == []
+
+
+def test_trials_that_come_in_clusters_of_one_size_say_no_more_than_their_clusters():
+    """25 clusters of 4, 10 of them successes, are 10 of 25; trials of their own are all of them."""
+    worth = effective_trials(np.repeat(np.arange(25), 4))[-1]
+    ends = clopper_pearson([40, 0, 100], 100, effective=worth)
+    np.testing.assert_allclose(ends, clopper_pearson([10, 0, 25], 25))
+    alone = effective_trials(np.arange(7))[-1]
+    np.testing.assert_array_equal(
+        clopper_pearson(range(8), 7, effective=alone), clopper_pearson(range(8), 7)
+    )
+    assert str(proportion(4, 4, effective=2.0)).startswith("100.0 % (15.8–100.0")  # 0.025 ** 0.5
+    low, high = clopper_pearson(0, 0, effective=0.0)
+    assert (float(low), float(high)) == (0, 1)
+
+
+def test_the_interval_holds_the_rate_of_lists_in_which_successes_repeat_each_other():
+    """One text in five is memorized, and stands six times on a list: 6 of 10 entries."""
+    rng = np.random.default_rng(7)
+    held, naive = [], []
+    for _ in range(400):
+        found = rng.random(60) < 0.2
+        sizes = np.where(found, 6, 1)
+        clusters, hits = (np.repeat(v, sizes)[:60] for v in (np.arange(60), found))
+        k = int(hits.sum())
+        for ends, worth in ((held, effective_trials(clusters)[-1]), (naive, 60.0)):
+            low, high = clopper_pearson(k, 60, effective=worth)
+            ends.append(low <= 0.6 <= high)
+    assert np.mean(held) >= 0.95
+    assert np.mean(naive) < 0.85
 
 
 def test_a_proportion_carries_its_counts_and_its_interval():

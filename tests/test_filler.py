@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from auditor.corpora.filler import n_varied_chars, n_varied_tokens, without_filler
 from auditor.corpora.formats import Document
 from auditor.corpora.matching import Needle, find_matches
-from auditor.corpora.needles import written_ends
 
 BORDER = "+" + ("-" * 30 + "+") * 4
 WORDS = "".join(f"row {letter} of the table; " for letter in "abcdefghijkl")
@@ -78,12 +77,6 @@ def test_varied_tokens_equal_a_walk_over_them(data):
     assert n_varied_tokens(Needle("s", text, ends), start, end) == slow_varied(
         text, ends, start, end
     )
-
-
-def test_parts_of_characters_stay_and_tokens_that_write_nothing_go():
-    """Three bytes of a sign, the first of an é of two; what comes before an `a` writes nothing."""
-    assert written_ends("日éa", [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]).tolist() == [0, 0, 1, 1, 2, 3]
-    assert written_ends("", [0, 0]).tolist() == []
 
 
 def test_the_least_number_of_characters_is_the_first_that_counts():

@@ -193,3 +193,16 @@ def test_personal_data_is_counted_by_candidates(tmp_path):
     assert (decision.passed, decision.value) == (False, 2)
     assert "2 of 4 candidates hold personal data" in decision.sentence
     assert decided(run, max_personal_data=1).passed
+
+
+def test_candidates_of_one_passage_count_as_one_cluster_and_are_told_as_such(tmp_path):
+    """40 of 40 verbatim, by one passage: worth one candidate, so 1 (40 times 0.025) to 40."""
+    rows = [{**passage(1), "match_n_chars": 60} for _ in range(40)]
+    run = planted_run(tmp_path / "run", rows, lists(("top-n", "zlib", 40, 40)))
+    (decision,) = judge(run, Gates(max_verified=3), None)
+    assert decision.sentence.startswith(
+        "40 of 40 candidates are verbatim: 1 passage from 1 document (95 % interval 1.0–40.0)"
+    )
+    assert decision.passed  # by its interval alone; strictly it is not
+    (decision,) = judge(run, Gates(max_verified=3, strict=True), None)
+    assert not decision.passed

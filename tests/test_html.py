@@ -219,11 +219,13 @@ def test_optional_parts_come_and_go():
     assert 'id="extraction"' not in bare
     truth = pd.DataFrame(
         {"kind": ["text"], "repeats": [8], "n_documents": [4], "n_extracted": [1],
-         "share": [0.25], "low": [0.006], "high": [0.806]}
+         "n_by_candidates": [0], "n_samples": 64, "share": [0.25], "low": [0.006], "high": [0.806]}
     )  # fmt: skip
     extracted = pd.DataFrame({"prefix": ["<b>"] * 120, "p_z": 1e-40, "tokens": [[1, 2]] * 120})
     full = render_report(report_of(["x"], truth_table=truth, extracted=extracted))
     assert "25.0 % (0.6–80.6)" in full
+    assert "extracted by any of 64 samples" in full
+    assert "<td>0 of 4</td>" in full
     assert "The first 100 of 120 rows." in full
     assert '<td class="name">&lt;b&gt;</td><td>1e-40</td><td>2 values</td>' in full
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from attacks.estimates import clopper_pearson
 from attacks.paired import paired_proportions
@@ -17,9 +18,10 @@ from reports.claims import (
 )
 from reports.claims_section import claims_section
 from reports.comparisons import above_random, compare_scores
-from reports.schema import COMPARISONS, DISCOVERY, STRATEGIES, check
+from reports.ranks import precision_at_rank
+from reports.schema import COMPARISONS, DISCOVERY, STRATEGIES, SUMMARY, check
 from reports.strategies import RESTS_ON, judge_strategies, number_passages
-from reports.tables import summarize
+from reports.tables import headline, summarize
 
 
 def samples_of(**numbers):
@@ -149,7 +151,11 @@ COUNTS = pd.DataFrame(
 
 
 def test_lists_are_compared_at_one_length_by_what_one_alone_holds():
-    """zlib holds s-0 to s-3, random s-3 of the verbatim: cut to 4, three are on zlib's alone."""
+    """zlib holds s-0 to s-3, random s-3 of the verbatim: cut to 4, three are on zlib's alone.
+
+    Two of the three show one passage, so they are worth 3² / (2² + 1²) = 1.8; at even odds all of
+    them fall to zlib with a chance of 0.5^1.8.
+    """
     found = compare_scores(CANDIDATES, COUNTS)
     check(found, COMPARISONS)
     pairs = found.set_index(["first", "second"])
@@ -157,16 +163,20 @@ def test_lists_are_compared_at_one_length_by_what_one_alone_holds():
     row = pairs.loc[("zlib", "random")]
     assert (row["k"], row["n_first_only"], row["n_second_only"]) == (4, 3, 0)
     assert row["difference"] == 0.75
-    own = paired_proportions(3, 0, 4)
+    own = paired_proportions(1.8, 0, 4 * 1.8 / 3)
     assert (row["low"], row["high"]) == pytest.approx((own.low, own.high))
-    assert row["p_value"] == pytest.approx(2 * 0.5**3)
-    assert row["p_corrected"] == pytest.approx(min(1, 3 * 2 * 0.5**3))
+    assert row["p_value"] == pytest.approx(2 * 0.5**1.8)
+    assert row["p_corrected"] == 1
+    apart = CANDIDATES.assign(doc_offset=CANDIDATES["doc_offset"] * 100 + CANDIDATES.index * 500)
+    alone = compare_scores(apart, COUNTS).set_index(["first", "second"]).loc[("zlib", "random")]
+    assert alone["p_value"] == pytest.approx(2 * 0.5**3)
+    assert alone["p_corrected"] == pytest.approx(3 * 2 * 0.5**3)
 
 
 def test_a_list_beside_a_random_one_is_corrected_for_all_lists():
     beside = above_random(compare_scores(CANDIDATES, COUNTS)).set_index("score")
     assert beside.loc["zlib", "above_random"] == 0.75
-    assert beside.loc["zlib", "p_above_random"] == pytest.approx(2 * 2 * 0.5**3)
+    assert beside.loc["zlib", "p_above_random"] == pytest.approx(min(1, 2 * 2 * 0.5**1.8))
     assert set(beside.index) == {"zlib", "window"}
 
 
@@ -183,6 +193,47 @@ def test_the_summary_has_passages_and_the_lead_over_random():
     assert summary.loc["zlib", "above_random"] == 0.75
     assert math.isnan(summary.loc["random", "above_random"])
     assert summary["precision_at_10"].isna().all()
+
+
+def test_the_interval_of_a_list_counts_candidates_of_one_passage_as_one_cluster():
+    """zlib: two passages of two candidates each and one that was not found: 5² / (4 + 4 + 1).
+
+    So 4 of 5 are worth 20/9 of 25/9 candidates; at its lower end, by the definition of the
+    interval in its beta form, the tail is 2.5 %.
+    """
+    zlib = summarize(CANDIDATES, COUNTS).set_index("score").loc["zlib"]
+    assert zlib["n_effective"] == pytest.approx(25 / 9)
+    assert zlib["precision"] == 0.8
+    assert stats.beta.cdf(zlib["precision_low"], 20 / 9, 5 / 9 + 1) == pytest.approx(0.025)
+    assert stats.beta.sf(zlib["precision_high"], 20 / 9 + 1, 5 / 9) == pytest.approx(0.025)
+    ranks = precision_at_rank(CANDIDATES)
+    last = ranks[(ranks["score"] == "zlib") & (ranks["rank"] == 5)].iloc[0]
+    assert (last["low"], last["high"]) == (zlib["precision_low"], zlib["precision_high"])
+    # The first two show one passage: no more than one candidate's worth, 0.025 to 1.
+    first = ranks[(ranks["score"] == "zlib") & (ranks["rank"] == 2)].iloc[0]
+    assert (first["low"], first["high"]) == pytest.approx((0.025, 1))
+
+
+def test_a_hundred_verbatim_of_one_passage_are_worth_one():
+    frame = pd.DataFrame(
+        {"sample_id": [f"s-{i}" for i in range(100)], "strategy": "s", "verdict": "verbatim",
+         "rank:zlib": range(1, 101), "best_rank": range(1, 101), "doc_id": "d", "doc_offset": 7,
+         "match_n_chars": 200, "match_n_tokens": 50, "n_documents": 1}
+    )  # fmt: skip
+    counts = COUNTS.iloc[:1].assign(n_chosen=100)
+    summary = summarize(frame, counts)
+    check(summary, SUMMARY)
+    row = summary.iloc[0]
+    assert (row["n_effective"], row["n_passages"], row["n_distinct_documents"]) == (1, 1, 1)
+    assert (row["precision_low"], row["precision_high"]) == pytest.approx((0.025, 1))
+    assert (row["precision_at_50_low"], row["precision_at_10_low"]) == pytest.approx((0.025, 0.025))
+    told = headline(frame, summary)
+    assert (
+        "100 are verbatim: 1 passage from 1 document (100.0 %, 95 % interval 2.5–100.0 by"
+        in (told[0])
+    )
+    assert any("100 of 100 verbatim: 1 passage from 1 document (95 % interval: 3–100 %)" in s
+               for s in told)  # fmt: skip
 
 
 def test_precision_at_10_is_that_of_the_first_ten_alone():

@@ -9,14 +9,16 @@ import pytest
 
 from attacks.estimates import clopper_pearson
 from reports.escaping import restore
-from reports.schema import SUMMARY, check
+from reports.schema import KNOWN_TRUTH, SUMMARY, check
 from reports.tables import (
     by_repeats,
     headline,
     not_claimed,
     select_candidates,
+    shown_truth,
     summarize,
     table2,
+    truth_caption,
     write_csv,
 )
 
@@ -194,7 +196,7 @@ def test_headline_counts_the_lists_without_the_control(candidates):
     )
     assert sentences[0].startswith(
         "Of 3 candidates checked against 12.3 MB of text in 1,204 documents, 1 is verbatim "
-        "(33.3 %, 95 % interval 0.8–90.6)"
+        "(33.3 %, 95 % interval 0.8–90.6 by Korn and Graubard, candidates of one passage"
     )
     assert "1 more resembles a passage of it without matching verbatim." in sentences
     assert (
@@ -239,7 +241,8 @@ def test_headline_of_nothing_found_gives_the_interval_all_the_same(candidates):
     # 1 - 0.025 ** (1 / 3) = 0.708
     expected = (
         "Of 3 candidates checked against 999 bytes of text, none is verbatim "
-        "(0.0 %, 95 % interval 0.0–70.8)."
+        "(0.0 %, 95 % interval 0.0–70.8 by Korn and Graubard, candidates of one passage as one "
+        "cluster)."
     )
     assert sentences == [expected]
 
@@ -264,26 +267,24 @@ def truth():
     )
 
 
-def test_by_repeats_counts_documents_by_their_copies(candidates, truth):
-    table = by_repeats(candidates, truth).set_index(["kind", "repeats"])
-    assert table.loc[("canary", 8), ["n_documents", "n_extracted"]].tolist() == [1, 1]
-    # "d-2.1" is a document of its own here, not copy 1 of "d-2".
-    assert table.loc[("text", 8), ["n_documents", "n_extracted"]].tolist() == [2, 1]
-    assert table.loc[("text", 0), ["n_documents", "n_extracted"]].tolist() == [1, 0]
-    assert table.loc[("text", 8), "share"] == 0.5
-    assert table.loc[("text", 8), ["low", "high"]].tolist() == list(
-        map(float, clopper_pearson(1, 2))
+def test_by_repeats_counts_what_came_out_of_all_samples_and_of_candidates(truth):
+    """Held-out documents have no repeats, whatever the truth says of d-9."""
+    known = truth.assign(
+        extracted=[True, True, False, True], by_candidates=[False, True, False, False]
     )
-
-
-def test_a_canary_is_out_only_with_its_secret(candidates, truth):
-    candidates.loc[0, "text"] = "the frame without the secret"
-    table = by_repeats(candidates, truth).set_index(["kind", "repeats"])
-    assert table.loc[("canary", 8), "n_extracted"] == 0
-
-
-def test_only_verbatim_candidates_extract(candidates, truth):
-    assert by_repeats(candidates.assign(verdict="fuzzy"), truth)["n_extracted"].sum() == 0
+    table = by_repeats(known, 9)
+    check(table, KNOWN_TRUTH)
+    got = table.set_index(["kind", "repeats"])
+    counts = got[["n_documents", "n_extracted", "n_by_candidates"]]
+    assert counts.loc[("canary", 8)].tolist() == [1, 1, 0]
+    assert counts.loc[("text", 8)].tolist() == [2, 1, 1]
+    assert counts.loc[("text", 0)].tolist() == [1, 1, 0]
+    assert got.loc[("text", 8), ["share", "low", "high"]].tolist() == [
+        0.5,
+        *map(float, clopper_pearson(1, 2)),
+    ]
+    assert shown_truth(table).iloc[-1].tolist()[2:] == ["1 of 2", "50.0 % (1.3–98.7)", "1 of 2"]
+    assert "by any of 9 samples" in truth_caption(table)
 
 
 def written(frame):

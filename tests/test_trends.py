@@ -78,7 +78,7 @@ def test_the_page_is_one_file_that_draws_and_tells_them(runs):
     # Verified, passages, lists of the first audit; the other was never checked.
     assert html.count("<svg") == 3
     assert "3 runs, 2026-11-10 to 2026-11-24." in html
-    assert "In the last, 4 of 10 candidates are verbatim (40.0 %, 95 % interval 12.2–73.8)." in html
+    assert "4 of 10 candidates are verbatim (40.0 %, 95 % interval 12.2–73.8, by Korn and" in html
     assert "1 of 3 runs failed a gate; the last failed max_verified." in html
     assert "halved is left out: it is not complete." in html
     assert not re.search(r"<script|(src|href)=\"(?!#)|url\((?!#)|@import", html)
@@ -94,6 +94,8 @@ def test_a_model_with_a_hostile_name_stays_text():
             "run": "<script>x</script>",
             "verified": 1,
             "checked": 2,
+            "low": 0.1,
+            "high": 1.9,
             "new": None,
             "gone": None,
             "unchanged": None,
@@ -145,6 +147,8 @@ def test_changed_weights_are_said():
             "run": ["a", "b"],
             "verified": 1,
             "checked": 2,
+            "low": 0.1,
+            "high": 1.9,
             "new": [None, 1],
             "gone": [None, 0],
             "unchanged": [None, 3],

@@ -17,8 +17,8 @@ from auditor.cli.printing import say
 def runs(folder, as_json, as_page) -> None:
     """The runs in FOLDER (default: runs), a line each, the earliest first.
 
-    Folder, state, model, strategies, when, how many candidates are verbatim, and what its gates
-    said.
+    Folder, state, model, strategies, when, how many candidates are verbatim and how many passages
+    they show, and what its gates said.
     """
     from auditor.errors import RunError
     from auditor.scheduling.history import read_history
@@ -59,7 +59,8 @@ def _row(entry) -> dict:
 
 
 def _counts(entry) -> dict:
-    """Candidates found verbatim, and how many were looked for; nothing where a file is damaged."""
+    """Candidates found verbatim, how many were looked for, and the distinct passages they show;
+    nothing where a file is damaged."""
     from auditor.errors import AuditError
     from auditor.scheduling.figures import verified
     from auditor.store import load_run
@@ -68,16 +69,25 @@ def _counts(entry) -> dict:
         found = verified(load_run(entry.path))
     except AuditError as error:
         return {"why": str(error)}
-    return {"verified": int(found.interval.value), "checked": found.n}
+    n_passages, n_documents = found.passages or (None, None)
+    return {
+        "verified": int(found.interval.value),
+        "checked": found.n,
+        "passages": n_passages,
+        "documents": n_documents,
+    }
 
 
 def _words(row: dict) -> list[str]:
     """A row as words for a terminal."""
+    from reports.strategies import passage_words
+
     if "model" not in row:
         return [row["run"], row["state"], row["why"]]
     words = [row["run"], row["state"], row["model"], ",".join(row["strategies"]), row["when"]]
     if row.get("checked"):
-        words.append(f"{row['verified']:,} of {row['checked']:,} verbatim")
+        passages = row["passages"] and passage_words((row["passages"], row["documents"]))
+        words.append(f"{row['verified']:,} of {row['checked']:,} verbatim{passages or ''}")
     elif row["state"] == "complete":
         words.append(row.get("why", "not checked"))
     if row.get("gate"):

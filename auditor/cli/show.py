@@ -12,12 +12,13 @@ import pandas as pd
 from auditor.cli.printing import say
 from auditor.scheduling.figures import exposure
 from auditor.scheduling.judged import Judged
+from auditor.stages.known_truth import TRUTH
 from auditor.stages.standing import standing
 from auditor.store import Run
 from reports.calibration_section import assumptions, calibration_caption, shown_calibration
 from reports.claims import shown_costs, shown_strategies
 from reports.escaping import visible
-from reports.tables import headline, not_claimed, table2
+from reports.tables import headline, list_intervals, not_claimed, shown_truth, table2, truth_caption
 
 
 def show_run(run: Run, *, as_json: bool = False) -> None:
@@ -36,12 +37,10 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
     ):
         say(sentence)
     click.echo()
-    print_frame(table2(summary), "Verbatim of chosen, precision (95 % interval)")
+    print_frame(table2(summary), f"Verbatim of chosen, precision ({list_intervals(summary)})")
     _show_claims(run)
     _show_lists(run)
-    if (truth := _truth(run, candidates)) is not None:
-        click.echo()
-        print_frame(truth, "Known truth: documents extracted, by repeats in the training text")
+    _show_truth(run)
     for sentence in [*not_claimed(candidates), *standing(run).sentences(run.path)]:
         say(sentence, err=True)
     if run.manifest.get("revealed"):
@@ -85,9 +84,15 @@ def _show_claims(run: Run) -> None:
     if not (strategies["n_looked_up"] > 0).any():
         return
     click.echo()
-    print_frame(shown_strategies(strategies), "Samples as drawn, and what is left (95 % interval)")
+    print_frame(
+        shown_strategies(strategies),
+        "Samples as drawn, and what is left (95 % intervals: Clopper–Pearson; Good–Turing; Chao)",
+    )
     click.echo()
-    print_frame(shown_costs(costs_of(run, strategies)), "What a find costs in sampling")
+    print_frame(
+        shown_costs(costs_of(run, strategies)),
+        "What a find costs in sampling (95 % intervals: Clopper–Pearson)",
+    )
 
 
 def _show_lists(run: Run) -> None:
@@ -97,22 +102,20 @@ def _show_lists(run: Run) -> None:
         return
     click.echo()
     print_frame(shown_calibration(calibration), calibration_caption(calibration))
+    say(assumptions(calibration)[-1], err=True)
     say(f"This rests on: {assumptions(calibration)[0]}", err=True)
 
 
-def _truth(run: Run, candidates: pd.DataFrame) -> pd.DataFrame | None:
-    from auditor.stages.known_truth import truth_table
-
-    table = truth_table(run, candidates)
-    if table is None:
-        return None
-    share = [
-        f"{100 * r.share:.1f} % ({100 * r.low:.1f}–{100 * r.high:.1f})" for r in table.itertuples()
-    ]
-    shown = table[["kind", "repeats", "n_documents", "n_extracted"]]
-    return shown.rename(columns={"n_documents": "documents", "n_extracted": "extracted"}).assign(
-        share=share
-    )
+def _show_truth(run: Run) -> None:
+    """Documents extracted, where it is known what there was to extract."""
+    if not run.has(TRUTH):
+        if run.config.truth is not None and run.config.has_training_text and run.complete:
+            # What earlier versions counted rests on the candidates alone.
+            say(f"To count known truth over all samples: auditor report {run.path}", err=True)
+        return
+    table = run.known_truth()
+    click.echo()
+    print_frame(shown_truth(table), truth_caption(table))
 
 
 def summary_json(run: Run) -> dict:
@@ -130,6 +133,7 @@ def summary_json(run: Run) -> dict:
         "strategies": _records(strategies),
         "costs": _records(costs_of(run, strategies)),
         "calibration": _records(run.calibration()),
+        "known_truth": _records(run.known_truth()) if run.has(TRUTH) else None,
     }
 
 

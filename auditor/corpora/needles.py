@@ -41,27 +41,6 @@ def checked_ends(needle: Needle) -> Ints:
     return ends.astype(np.int64, copy=False)
 
 
-def written_ends(text: str, token_ends: ArrayLike) -> Ints:
-    """The ends of tokens that write something, where no tokenizer can be asked which these are.
-
-    Of the tokens of no characters before one, as many stay as it has bytes besides the last.
-
-    >>> written_ends("aé", [0, 0, 1, 1, 1, 2]).tolist()
-    [1, 1, 2]
-    """
-    ends = np.asarray(token_ends, dtype=np.int64)
-    left = len(ends) * [True]
-    room, at = 0, -1
-    for i in range(len(ends) - 1, -1, -1):
-        begin = int(ends[i - 1]) if i else 0
-        if begin < ends[i]:
-            room, at = len(to_bytes(text[begin])) - 1, begin
-        else:
-            left[i] = begin == at and room > 0
-            room -= 1
-    return ends[np.array(left, dtype=bool)]
-
-
 def count_tokens(ends: Ints, start: Ints, end: Ints) -> Ints:
     """Tokens that lie wholly within each span [start, end).
 

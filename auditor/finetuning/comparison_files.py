@@ -80,7 +80,8 @@ def run_headline(found: RunComparison) -> list[str]:
     )
     precision = (
         f"Of all candidates, {shares[0]} are verbatim in A and {shares[1]} in B: B minus A is "
-        f"{difference:+.1f} percentage points ({low:+.1f} to {high:+.1f}; Newcombe, 95 %)."
+        f"{difference:+.1f} percentage points ({low:+.1f} to {high:+.1f}; Newcombe, 95 %, "
+        "candidates of one passage as one cluster)."
     )
     return [passages, precision]
 
@@ -133,7 +134,10 @@ def save_runs(found: RunComparison, out: Path) -> Path:
         headline=run_headline(found),
         about=[("A", f"{a['run']} ({a['model']})"), ("B", f"{b['run']} ({b['model']})")],
         tables=[
-            ("Precision in A and B (Newcombe, 95 %)", differences_shown(found.differences)),
+            (
+                "Precision in A and B (Newcombe, 95 %, a passage one cluster)",
+                differences_shown(found.differences),
+            ),
             ("Passages extracted", passages_shown(_masked(found.passages))),
         ],
         notices=found.notes,

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from attacks.estimates import effective_trials
 from attacks.paired import newcombe
 from auditor.errors import ConfigError
 from auditor.manifest import differences
 from auditor.store import Run, load_run
+from reports.strategies import clusters_of
 
 WHERE = ("only A", "only B", "both")
 # Told of runs in words of their own.
@@ -29,7 +31,8 @@ class RunComparison:
         two runs: if both were checked against the same text).
     differences : DataFrame, a row a list that both runs have, and one for all candidates
         Precision (found verbatim of checked) in A and in B, and B minus A with Newcombe's
-        interval (95 %). The list of the control `random` is what sampling alone extracts.
+        interval (95 %), candidates of one passage as one cluster. The list of the control `random`
+        is what sampling alone extracts.
     notes : list of str
     facts : dict, the runs' folders, models and digests
     """
@@ -175,19 +178,30 @@ def _differences(one: Run, other: Run, frames: tuple[pd.DataFrame, pd.DataFrame]
     rows = [named | _difference(*(_verbatim(frame) for frame in frames))]
     a, b = (run.summary().set_index(["strategy", "score"]) for run in (one, other))
     for key in [key for key in a.index if key in b.index]:
-        counts = [
-            (int(side.loc[key, "n_verbatim"]), int(side.loc[key, "n_chosen"])) for side in (a, b)
-        ]
-        rows.append({"strategy": key[0], "score": key[1]} | _difference(*counts))
+        lists = [_of_list(f, side.loc[key], *key) for f, side in zip(frames, (a, b), strict=True)]
+        rows.append({"strategy": key[0], "score": key[1]} | _difference(*lists))
     return pd.DataFrame(rows)
 
 
-def _verbatim(frame: pd.DataFrame) -> tuple[int, int]:
-    return int((frame["verdict"] == "verbatim").sum()), len(frame)
+def _of_list(
+    frame: pd.DataFrame, counts: pd.Series, strategy: str, score: str
+) -> tuple[int, int, float]:
+    """As `_verbatim`, of one list; by its counts alone where its places are not known."""
+    if (rank := f"rank:{score}") not in frame:
+        n = int(counts["n_chosen"])
+        return int(counts["n_verbatim"]), n, float(n)
+    return _verbatim(frame[(frame["strategy"] == strategy) & frame[rank].notna()])
 
 
-def _difference(a: tuple[int, int], b: tuple[int, int]) -> dict[str, Any]:
-    found = newcombe(*b, *a)
+def _verbatim(frame: pd.DataFrame) -> tuple[int, int, float]:
+    """Verbatim candidates, all of them, and how many independent ones these are worth."""
+    worth = effective_trials(clusters_of(frame))
+    return int((frame["verdict"] == "verbatim").sum()), len(frame), worth[-1] if len(worth) else 0.0
+
+
+def _difference(a: tuple[int, int, float], b: tuple[int, int, float]) -> dict[str, Any]:
+    (k_b, n_b), (k_a, n_a) = ((worth if k == n else k * worth / n, worth) for k, n, worth in (b, a))
+    found = newcombe(k_b, n_b, k_a, n_a)
     return {
         "n_verbatim_a": a[0],
         "n_a": a[1],

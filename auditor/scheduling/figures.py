@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from attacks.estimates import effective_trials
 from attacks.limits import Interval, count_interval, exposure_interval, highest_rate
 from auditor.errors import RunError
 from auditor.store import Run
 from reports.schema import CONTROL
+from reports.strategies import clusters_of, count_passages
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class Found:
     interval : Interval, in counts, shares or bits
     of : what it is the figure of: a list, a canary; "" = the whole run
     n : of how many candidates, lists or canaries
+    passages : distinct passages, and their documents, that verbatim candidates show; None = unknown
     """
 
     interval: Interval
     of: str
     n: int
+    passages: tuple[int, int] | None = None
 
 
 def verified(run: Run) -> Found:
@@ -32,12 +36,16 @@ def verified(run: Run) -> Found:
 
     Returns
     -------
-    Found, in counts; the interval is of as many candidates at the same rate.
+    Found, in counts; the interval is of as many candidates at the same rate, those of one passage
+    as one cluster.
     """
-    verdicts = listed(run, ["verdict"])["verdict"]
-    checked = verdicts[verdicts != "not checked"]
-    n = len(checked)
-    return Found(count_interval(int((checked == "verbatim").sum()), n), "", n)
+    rows = listed(run, ["verdict", *PLACES])
+    checked = rows[rows["verdict"] != "not checked"]
+    n, worth = len(checked), effective_trials(clusters_of(checked))
+    found = count_interval(
+        int((checked["verdict"] == "verbatim").sum()), n, effective=worth[-1] if n else None
+    )
+    return Found(found, "", n, count_passages(checked))
 
 
 def precision(run: Run, *, strict: bool = False) -> Found | None:
@@ -56,9 +64,14 @@ def precision(run: Run, *, strict: bool = False) -> Found | None:
     rows = rows[(rows["score"] != CONTROL) & rows["precision"].notna() & (rows["n_chosen"] > 0)]
     if rows.empty:
         return None
-    at, interval = highest_rate(rows["n_verbatim"], rows["n_chosen"], strict=strict)
+    at, interval = highest_rate(
+        rows["n_verbatim"], rows["n_chosen"], strict=strict, effective=rows.get("n_effective")
+    )
     row = rows.iloc[at]
-    return Found(interval, f"{row['score']} on {row['strategy']}", len(rows))
+    passages = None
+    if pd.notna(row.get("n_passages")):
+        passages = int(row["n_passages"]), int(row["n_distinct_documents"])
+    return Found(interval, f"{row['score']} on {row['strategy']}", len(rows), passages)
 
 
 def exposure(run: Run, *, strict: bool = False) -> Found | None:
@@ -103,7 +116,8 @@ def personal_data(run: Run) -> Found:
 
     Returns
     -------
-    Found, in counts; the interval is of as many candidates at the same rate.
+    Found, in counts; the interval is of as many candidates at the same rate, those of one passage
+    as one cluster.
 
     Raises
     ------
@@ -116,11 +130,14 @@ def personal_data(run: Run) -> Found:
             "was not looked through for it. Make its report again with: auditor report RUN; or "
             "leave that gate out."
         )
-    counts = listed(run, [PERSONAL])[PERSONAL]
-    return Found(count_interval(int((counts > 0).sum()), len(counts)), "", len(counts))
+    rows = listed(run, [PERSONAL, "verdict", *PLACES])
+    n, worth = len(rows), effective_trials(clusters_of(rows))
+    found = count_interval(int((rows[PERSONAL] > 0).sum()), n, effective=worth[-1] if n else None)
+    return Found(found, "", n)
 
 
 PERSONAL = "n_personal"
+PLACES = ("doc_id", "doc_offset", "match_n_chars")  # what tells which passage a candidate shows
 
 
 def has_personal_data(run: Run) -> bool:
@@ -129,6 +146,6 @@ def has_personal_data(run: Run) -> bool:
 
 
 def listed(run: Run, columns: list[str]) -> pd.DataFrame:
-    """Some columns of the candidates that scores chose; the control's random draw is left out."""
+    """Some columns, where there are any, of the candidates that scores chose: not the control's."""
     frame = run.candidates()
-    return frame.loc[frame["best_rank"].notna(), columns]
+    return frame.loc[frame["best_rank"].notna(), [name for name in columns if name in frame]]

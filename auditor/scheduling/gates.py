@@ -12,6 +12,7 @@ from auditor.scheduling.asked import Gates
 from auditor.scheduling.figures import Found, exposure, personal_data, precision, verified
 from auditor.scheduling.history import last_before
 from auditor.store import Run
+from reports.strategies import passage_words
 
 
 def compare_with_last(run: Run) -> Since | None:
@@ -106,11 +107,13 @@ def _range(i: Interval, factor: float = 1.0) -> str:
 
 def _verified_words(found: Found) -> str:
     counts = f"{found.interval.value:,.0f} of {found.n:,} candidates are verbatim"
+    counts += passage_words(found.passages)
     return f"{counts} (95 % interval {_range(found.interval)})"
 
 
 def _precision_words(found: Found) -> str:
     share = f"{100 * found.interval.value:.1f} % of the list {found.of} is verbatim"
+    share += passage_words(found.passages)
     among = "" if found.n == 1 else f" for {found.n} lists"
     return f"{share} (95 % interval{among} {_range(found.interval, 100)} %)"
 

@@ -16,6 +16,7 @@ from auditor.store import Run, load_run
 from reports.trend_page import Trend, TrendPage, render_trends
 
 PAGE = "trend.html"
+_PASSAGES = ("passages", "documents")
 
 
 def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
@@ -116,6 +117,7 @@ def _line(entry: Entry, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "weights": entry.weights[:12],
         "verified": None if found is None else int(found["value"]),
         "checked": None if found is None else found["n"],
+        **{end: None if found is None else found[end] for end in ("low", "high", *_PASSAGES)},
         "new": since.get("new"),
         "gone": since.get("gone"),
         "unchanged": since.get("unchanged"),
@@ -134,6 +136,7 @@ def _figures(run: Run, entry: Entry) -> list[dict[str, Any]]:
     if run.config.has_training_text:
         found = verified(run)
         rows.append(row("verified", found.interval, n=found.n))
+        rows[-1] |= dict(zip(_PASSAGES, found.passages or (None, None), strict=True))
         for line in run.summary().to_dict("records"):
             share = (line["precision"], line["precision_low"], line["precision_high"])
             if line["precision"] == line["precision"]:

@@ -14,8 +14,8 @@ from auditor.personal_names import finders
 from auditor.stages.about import about
 from auditor.stages.assembling import assemble
 from auditor.stages.claims import Claims, make_claims, with_claims, with_p_values, write_claims
-from auditor.stages.context import Context
-from auditor.stages.known_truth import truth_table
+from auditor.stages.context import TARGET, Context
+from auditor.stages.known_truth import TRUTH, truth_table
 from auditor.stages.standing import standing
 from auditor.store import Run
 from reports.calibration_section import calibration_section
@@ -54,6 +54,9 @@ def report(context: Context) -> None:
         run.write_bytes("candidates.csv", as_csv(shown))
         run.write_bytes("summary.csv", as_csv(summary))
         write_claims(run, claims)
+        truth = _known_truth(context, candidates)
+        if truth is not None:
+            run.write(TRUTH, truth)
         run.manifest["revealed"] = config.reveal
         if context.judge is not None:
             context.judge(run)
@@ -62,6 +65,7 @@ def report(context: Context) -> None:
             candidates,
             summary,
             claims,
+            truth,
             personal=made.personal,
             reveal=config.reveal,
             more=more,
@@ -82,14 +86,14 @@ def make_page(
     candidates: pd.DataFrame,
     summary: pd.DataFrame,
     claims: Claims,
+    truth: pd.DataFrame | None,
     *,
     personal: Sequence[Sequence[Item]],
     reveal: bool,
     more: Sequence[Finder] = (),
 ) -> ReportPage:
-    """All that the page shows, from the run's folder alone."""
+    """All that the page shows, from the run's folder and what was made of it."""
     config, corpus = run.config, run.manifest.get("corpus", {})
-    truth = truth_table(run, candidates)
     stands = standing(run)
     return ReportPage(
         title=f"Memorization audit of {config.model}",
@@ -125,6 +129,16 @@ def make_page(
         ),
         calibration=calibration_section(claims.calibration),
     )
+
+
+def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | None:
+    """The table of known truth of all samples; None where no truth was given."""
+    if context.config.truth is None:
+        return None
+    n = sum(len(ids) for s in context.config.strategies for _, ids in context.shards(s))
+    vocabulary = context.vocabulary(TARGET)
+    with context.progress.stage("known truth", n, "samples") as bar:
+        return truth_table(context.run, candidates, vocabulary, progress=bar.advance)
 
 
 def _shown(outcome: Outcome) -> ShownOutcome:

@@ -6,10 +6,15 @@ alone. How many are taken depends on their size alone, so that the same config t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pyarrow as pa
 
 from auditor.corpora.needles import Needle
 from auditor.stages.context import TARGET, Context
+
+if TYPE_CHECKING:
+    from auditor.language_models.vocabulary import Vocabulary
 
 UNSELECTED = "matches/unselected.parquet"
 NEEDLE_COLUMNS = ["sample_id", "text", "token_ids", "prompt_token_ids"]
@@ -45,13 +50,14 @@ def unselected(context: Context) -> dict[str, pa.Table]:
 def needles_of(context: Context, tables: dict[str, pa.Table]) -> list[Needle]:
     """The samples of these tables as what is looked for."""
     vocabulary = context.vocabulary(TARGET)
-    needles = []
-    for table in tables.values():
-        for row in table.to_pylist():
-            ids = row["token_ids"]
-            ends = vocabulary.ends_in(row["text"], ids, row["prompt_token_ids"])
-            needles.append(Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)]))
-    return needles
+    return [needle_of(vocabulary, row) for table in tables.values() for row in table.to_pylist()]
+
+
+def needle_of(vocabulary: Vocabulary, row: dict[str, Any]) -> Needle:
+    """A sample, by its NEEDLE_COLUMNS, as what is looked for."""
+    ids = row["token_ids"]
+    ends = vocabulary.ends_in(row["text"], ids, row["prompt_token_ids"])
+    return Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)])
 
 
 def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:

@@ -43,7 +43,7 @@ def check_corpus(config: AuditConfig) -> None:
 
     Only a strict check reads more than the beginning.
     """
-    corpus = _training_text(config)
+    corpus = training_text(config)
     if isinstance(corpus, Corpus):
         corpus.check()
         for _ in corpus.pieces(_PIECE_BYTES):
@@ -51,7 +51,8 @@ def check_corpus(config: AuditConfig) -> None:
                 break
 
 
-def _training_text(config: AuditConfig) -> Corpus | Index:
+def training_text(config: AuditConfig) -> Corpus | Index:
+    """What candidates are looked for in: files, or an index that stands in their place."""
     if config.index is not None:
         return open_index(config.index)
     return read_corpus(config.corpus, text_field=config.text_field, strict=config.strict)
@@ -66,7 +67,7 @@ def verify(context: Context) -> None:
     run = context.run
     if not is_due(context):
         return
-    corpus = _training_text(context.config)
+    corpus = training_text(context.config)
     needles = _needles(context)
     listed = {n.sample_id for n in needles}
     drawn = unselected(context)
