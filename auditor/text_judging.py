@@ -265,7 +265,7 @@ class TextScorer:
 
     def notes(self) -> list[str]:
         """What a user should know of how it went."""
-        told = []
+        told = [s for m in (self.target, *self.references.values()) for s in m.notes]
         has = {n: m.vocabulary.bos_id is not None for n, m in self.references.items()}
         if self.target.vocabulary.bos_id is not None:
             told += [no_start(name, "the target") for name in has if not has[name]]

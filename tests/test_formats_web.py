@@ -160,7 +160,7 @@ def chunked(raw):
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-@pytest.mark.parametrize(("coding", "body"), PACKED)
+@pytest.mark.parametrize(("coding", "body"), PACKED, ids=range(len(PACKED)))
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_content_codings_are_taken_off(tmp_path, coding, body, is_chunked):
     extra = f"Content-Encoding: {coding}\r\n" + "Transfer-Encoding: chunked\r\n" * is_chunked

@@ -167,14 +167,16 @@ def scan_document(
     }
     if out is not None:
         refuse_other(Path(out), told)
-    used = loaded(model, device, bos)
+    used, progress = loaded(model, device, bos), progress or Quiet()
+    for sentence in used.notes:
+        progress.note(sentence)
     asked.check(used)
     windows = slide(
         own, used.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
     )
     windows.check_rows(used)
     _check_spelt(windows, own, used)
-    rows = _rows(used, windows, asked, progress or Quiet())
+    rows = _rows(used, windows, asked, progress)
     starts = (rows[name].to_numpy() for name in ("suffix_start", "prefix_start"))
     ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
     best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)

@@ -174,6 +174,8 @@ class _Work:
     def measure(self, spec) -> pd.DataFrame:
         """All rows of one model."""
         model = loaded(spec, self.device, self.asked.bos)
+        for sentence in model.notes:
+            self._tell(sentence)
         self.asked.check(model, samples=self.n_samples > 0)
         windows, repeats = self._drawn(model)
         windows.check_rows(model)

@@ -133,8 +133,8 @@ def compare_models(
     with progress.stage("judging", 4 * len(asked.text), "texts") as bar:
         # No name for a model, so that one is in memory at a time. An adapter that does not fit its
         # base is told of before any work is done.
-        after = _judge(pair.tuned(), asked, widths, bar.advance)
-        before = _judge(pair.base(), asked, widths, bar.advance)
+        after = _judge(pair.tuned(), asked, widths, bar.advance, progress.note)
+        before = _judge(pair.base(), asked, widths, bar.advance, progress.note)
     frame = _frame(asked, before, after)
     return Comparison(
         texts=frame,
@@ -202,8 +202,10 @@ def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
     return {text: doc_id for _, _, text, doc_id in sorted(heap, key=lambda item: -item[1])}
 
 
-def _judge(model, asked: _Texts, widths: tuple[int, int], advance) -> dict[str, NDArray]:
+def _judge(model, asked: _Texts, widths: tuple[int, int], advance, note) -> dict[str, NDArray]:
     """Every figure of every text under one model."""
+    for sentence in model.notes:
+        note(sentence)
     n_prefix, n_suffix = widths
     n_start = 0 if model.vocabulary.bos_id is None else 1
     most = (model.context or 1 << 30) + 1

@@ -106,6 +106,8 @@ def measure_canaries(
         from auditor.language_models.loading import load_model
 
         model = load_model(model, dtype="float32")
+    for sentence in model.notes:
+        progress.note(sentence)
     some = canaries.controls[:controls]
     space = _space(model, canaries, enumerate_up_to)
     groups: dict[str, list[Canary]] = {}
