@@ -13,7 +13,7 @@ from tiny import save_tiny_model
 from torch import nn
 
 from auditor.finetuning.adapters import with_lora
-from auditor.language_models import head, packing
+from auditor.language_models import attention, head, packing
 from auditor.language_models.causal import LanguageModel
 from auditor.language_models.loading import load_model
 from auditor.language_models.packing import InRows, PackedLinear, can_pack, pack_linears
@@ -143,9 +143,13 @@ def test_a_kind_of_block_that_looks_at_its_weights_is_left_as_it_was():
     assert is_right()
 
 
-@pytest.mark.parametrize("family", ["bloom", "deepseek_v3", "jamba", "jetmoe", "mamba", "mpt"])
+@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize(
+    "family", ["bloom", "deepseek_v3", "jamba", "jetmoe", "mamba", "moshi", "mpt"]
+)
 @pytest.mark.filterwarnings("ignore")
-def test_odd_families_are_judged_in_bfloat16_as_in_float32(family):
+def test_odd_families_are_judged_in_bfloat16_as_in_float32(family, tiles, monkeypatch):
+    monkeypatch.setattr(attention, "has_tiles", lambda: tiles)
     wide = LanguageModel(
         families.tiny_network(family), Ids(), name="", fingerprint="", dtype=torch.float32
     )

@@ -134,7 +134,7 @@ def tiled_attention(query, key, value, scaling: float | None = None) -> torch.Te
     if time % _TILE:
         query, key, value = (_whole_tiles(x) for x in (query, key, value))
     out = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    return out[:, :, :time].transpose(1, 2)
+    return out[:, :, :time].transpose(1, 2).contiguous()
 
 
 def _whole_tiles(x: torch.Tensor) -> torch.Tensor:
