@@ -100,19 +100,13 @@ def test_every_sample_counts_for_known_truth_and_candidates_are_told_apart(run, 
 
 
 def test_documents_that_came_out_are_those_that_a_search_window_by_window_finds(run, bed, tmp_path):
-    """A window that stands in one document alone gives it away; no document comes out without one.
-
-    Windows are of 32 tokens, or of 100 characters that each differ from the one before.
-    """
+    """A window that stands in one document alone gives it away; none comes out without one."""
     truth = bed.truth().query("member and kind == 'text'")
     texts = dict(zip(truth["doc_id"], truth["text"], strict=True))
     vocabulary = load_vocabulary(run.config.model)
     shared, alone = set(), set()
     for row in run.samples().itertuples():
-        at = [0, *vocabulary.token_ends(row.token_ids).tolist()]
-        spans = [(a, b) for a, b in zip(at, at[32:], strict=False) if b > a]
-        new = [i for i, char in enumerate(row.text) if row.text[i - 1 : i] != char]
-        spans += [(a, b + 1) for a, b in zip(new, new[99:], strict=False)]
+        spans = long_spans(vocabulary, row)
         for window in {row.text[a:b] for a, b in spans}:
             held = [doc_id for doc_id, text in texts.items() if window in text]
             shared.update(held)
@@ -291,18 +285,14 @@ def test_precision_is_the_share_of_verbatim_candidates_with_its_interval(run):
 
 
 def test_whole_strategies_are_judged_by_all_of_their_samples(run, training):
-    """Each sample searched the slow way: windows of 32 tokens, and of 100 characters that each
-    differ from the one before."""
+    """Each sample searched the slow way: every window that `long_spans` makes."""
     everything = "\x00".join(training.values())
     vocabulary = load_vocabulary(run.config.model)
     samples, table = run.samples(), run.strategies().set_index("strategy")
     for strategy, own in samples.groupby("strategy"):
         n = 0
         for row in own.itertuples():
-            at = [0, *vocabulary.token_ends(row.token_ids).tolist()]
-            spans = [(a, b) for a, b in zip(at, at[32:], strict=False) if b > a]
-            new = [i for i, char in enumerate(row.text) if row.text[i - 1 : i] != char]
-            spans += [(a, b + 1) for a, b in zip(new, new[99:], strict=False)]
+            spans = long_spans(vocabulary, row)
             n += any(row.text[a:b] in everything for a, b in spans)
         assert table.loc[strategy, "n_verbatim"] == n
         assert table.loc[strategy, "n_looked_up"] == len(own)
@@ -348,11 +338,9 @@ def test_reported_figures_equal_a_slow_float64_computation(run, bed):
         sample = rows.loc[row.sample_id]
         prompt, ids = list(sample["prompt_token_ids"]), list(sample["token_ids"])
         nats = [_nats(m, prompt, ids) for m in (target, small)]
-        low = [m.lower() for m in (sample["prompt"], sample["text"])]
-        bos = [target.vocabulary.bos_id]
-        lowered = _nats(
-            target, bos + target.vocabulary.encode(low[0]), target.vocabulary.encode(low[1])
-        )
+        low = [text.lower() for text in parts_of(target.vocabulary, ids)]
+        before, lowered = rejoined(target.vocabulary, low, sample["prompt"].lower())
+        lowered = _nats(target, [target.vocabulary.bos_id, *before], lowered)
         assert np.isclose(row.nll, nats[0].mean(), atol=1e-5)
         record = row._asdict()
         values = run.candidates().set_index("sample_id").loc[row.sample_id]
@@ -360,6 +348,48 @@ def test_reported_figures_equal_a_slow_float64_computation(run, bed):
         assert np.isclose(values["lowercase"], lowered.mean() / nats[0].mean(), rtol=1e-4)
         best = min(nats[0][i : i + 50].mean() for i in range(max(1, len(ids) - 49)))
         assert np.isclose(record["window"], -best, atol=1e-5)
+
+
+def long_spans(vocabulary, row):
+    """The shortest spans of a sample of 32 tokens, or of 100 characters, that count.
+
+    A token counts if it writes something and is no more than the going on of one character; a
+    character counts if it differs from the one before.
+    """
+    ends = vocabulary.token_ends(row.token_ids).tolist()
+    tokens = [(a, b) for a, b in zip([0, *ends], ends, strict=False) if b > a]
+    spans = []
+    for first, (start, _) in enumerate(tokens):
+        n = 0
+        for a, b in tokens[first:]:
+            n += any(i == start or row.text[i] != row.text[i - 1] for i in range(a, b))
+            if n == 32:
+                spans.append((start, b))
+                break
+    new = [i for i, char in enumerate(row.text) if row.text[i - 1 : i] != char]
+    return spans + [(a, b + 1) for a, b in zip(new, new[99:], strict=False)]
+
+
+def parts_of(vocabulary, ids):
+    """The texts of a sample between the ends of documents."""
+    parts = [[]]
+    for i in ids:
+        if i == vocabulary.eos_id:
+            parts.append([])
+        else:
+            parts[-1].append(i)
+    return [vocabulary.decode(part) for part in parts]
+
+
+def rejoined(vocabulary, texts, before=""):
+    """Texts as tokens, an EOS between two; the first is encoded with what stands before it."""
+    whole = vocabulary.tokenizer(before + texts[0], return_offsets_mapping=True)
+    ends = [end for _, end in whole["offset_mapping"]]
+    n = sum(end <= len(before) for end in ends)
+    ids = whole["input_ids"][n:]
+    for text in texts[1:]:
+        ids += [vocabulary.eos_id, *vocabulary.encode(text)]
+    return whole["input_ids"][:n], ids
 
 
 def _nats(model, prompt, ids):
@@ -464,11 +494,11 @@ def test_a_reference_with_another_tokenizer_is_compared_in_bits_per_byte(bed, tm
     save_model(network, tokenizer, tmp_path / "other")
     given = settings(bed, tmp_path / "run", samples=6, top=3, strategies=["top-n"], prompts={})
     run = run_audit(**{**given, "references": {"other": str(tmp_path / "other")}})
-    other = load_model(str(tmp_path / "other"))
+    other, own = load_model(str(tmp_path / "other")), load_vocabulary(bed.target)
     rows = run.samples().merge(run.scores(), on="sample_id")
     for row in rows.itertuples():
         n_bytes = len(row.text.encode())
-        ids = other.vocabulary.encode(row.text)
+        _, ids = rejoined(other.vocabulary, parts_of(own, row.token_ids))
         mine = -np.sum(np.asarray(row.logprob, np.float64)) / n_bytes
         theirs = _nats(other, [other.vocabulary.bos_id], ids).sum() / n_bytes
         got = run.scores().set_index("sample_id").loc[row.sample_id, "reference:other"]

@@ -30,7 +30,8 @@ def search(model, prompt, n_beams, steps):
         longer = []
         for total, said in beams:
             with torch.inference_mode():
-                logp = model.network(torch.tensor([said])).logits[0, -1].double().log_softmax(0)
+                out = model.network(torch.tensor([said]), use_cache=False)
+                logp = out.logits[0, -1].double().log_softmax(0)
             longer += [(total + logp[i].item(), [*said, i]) for i in range(len(logp))]
         beams = sorted(longer, reverse=True)[:n_beams]
     return beams[0][1][len(prompt) :]
@@ -45,7 +46,7 @@ def test_beams_find_what_the_definition_finds(model, n_beams):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", ["doge", "jamba", "mamba", "rwkv", "bloom"])
+@pytest.mark.parametrize("family", ["jamba", "mamba", "rwkv", "bloom"])
 def test_models_of_other_caches_are_searched_without_one(family):
     network = families.tiny_network(family)
     model = LanguageModel(network, Ids(0, 7), name="", fingerprint="", dtype=torch.float32)

@@ -36,6 +36,8 @@ class Characters(Ids):
 class Reciter(PlantedModel):
     """A planted model that also judges text, one token after the other."""
 
+    notes = ()
+
     def __init__(self, rule, *, context=None, bos_id=0):
         super().__init__(rule, len(LETTERS), context=context)
         self.vocabulary = Characters(bos_id)

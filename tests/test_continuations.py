@@ -75,7 +75,7 @@ def test_what_a_prompt_leaves_is_not_used_beyond_a_switch_of_rotary_factors():
         )
     expected = []
     for rest in RESTS:
-        ids = [*prompt, *rest][:-1]
+        ids = [*prompt, *rest]
         with torch.no_grad():
             logits = network(torch.tensor([ids])).logits[0].double().log_softmax(-1)
         expected.append(sum(float(logits[21 + i, t]) for i, t in enumerate(rest)))

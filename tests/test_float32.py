@@ -9,12 +9,13 @@ import torch
 from planted import Ids, tiny_network
 from tiny import save_tiny_model
 
-from auditor.errors import TooLargeError
+from auditor.errors import ModelError, TooLargeError
 from auditor.language_models import loading
+from auditor.language_models.building import build_tokenizer
 from auditor.language_models.causal import LanguageModel
 from auditor.language_models.float32 import Float32Layers, in_float32
 from auditor.language_models.folders import StoredWeights, stored_weights
-from auditor.language_models.loading import can_be_exact, load_model
+from auditor.language_models.loading import load_model, ways_to_float32
 
 TEXTS = [[5, 9, 7, 8, 3, 2], [11, 4, 19]]
 
@@ -42,13 +43,32 @@ def test_a_network_in_16_bits_computes_as_if_it_were_loaded_in_float32(kind, dty
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", ["gemma3_text", "jamba", "mixtral"])
-def test_layers_that_look_at_each_others_weights_are_widened_together(family):
-    few = families.tiny_network(family).bfloat16()
-    wide = families.tiny_network(family).bfloat16().float()
-    Float32Layers(few)
-    found, expected = (wrap(network).token_stats(TEXTS).logprob for network in (few, wide))
+@pytest.mark.parametrize(
+    ("family", "width"),
+    [("gemma3_text", 40), ("gemma2", 40), ("jamba", 32), ("mixtral", 32), ("mamba", 32)],
+)
+def test_a_folder_of_16_bits_gives_the_numbers_of_its_weights_in_float32(family, width, tmp_path):
+    """A scale that Gemma makes of its width has no bfloat16 number; Mamba looks at its head."""
+    network = families.tiny_network(family, hidden_size=width).bfloat16()
+    network.save_pretrained(tmp_path)
+    build_tokenizer(["a small text"], 270).save_pretrained(tmp_path)
+    whole, by_layers = (
+        load_model(str(tmp_path), dtype="float32", by_layers=way) for way in (False, True)
+    )
+    formats = [{p.dtype for p in model.network.parameters()} for model in (whole, by_layers)]
+    assert formats == [{torch.float32}, {torch.bfloat16}]
+    found, expected = (model.token_stats(TEXTS).logprob for model in (by_layers, whole))
     assert np.allclose(found, expected, atol=1e-4)
+    assert by_layers.slow_because == whole.slow_because
+
+
+def test_damaged_weights_are_not_told_as_too_large(folder):
+    network = load_model(str(folder)).network
+    with torch.no_grad():
+        network.transformer.ln_f.weight.fill_(float("nan"))
+    network.bfloat16().save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"not numbers \(NaN\) in float32"):
+        load_model(str(folder), dtype="float32", by_layers=True)
 
 
 def test_a_layer_that_fails_has_its_weights_back():
@@ -91,15 +111,12 @@ def test_float32_that_does_not_fit_is_computed_a_layer_at_a_time(folder, monkeyp
     assert by_layers.fingerprint == whole.fingerprint
 
 
-def test_whether_models_can_be_exact_side_by_side_is_known_before(folder, monkeypatch):
+def test_how_models_fit_side_by_side_is_known_before(folder, monkeypatch):
+    """Two models of n bytes in 16 bits: whole 4 n, by layers 2 n, with a tenth left."""
     n = stored_weights(folder).n_bytes(torch.bfloat16)
-    specs = [str(folder), str(folder)]
-    # One in float32 and one in 16 bits; both in 16 bits; no room for the second.
-    for free, expected in ((3.2 * n, True), (2.15 * n, True), (1.8 * n, False)):
-        monkeypatch.setattr(loading, "free_memory", lambda place, free=free: int(free))
-        assert can_be_exact(specs, "cpu") is expected, free
-    monkeypatch.setattr(loading, "free_memory", lambda place: int(1.8 * n))
-    assert can_be_exact(specs[:1], "cpu")
+    for free, ways in ((4.5, [False, True]), (4.4, [True]), (2.3, [True]), (2.2, [])):
+        monkeypatch.setattr(loading, "free_memory", lambda place, free=free: int(free * n))
+        assert ways_to_float32([str(folder)] * 2, "cpu") == ways, free
 
 
 def test_an_audit_that_cannot_be_exact_says_so_before_and_ends_in_its_own_format(

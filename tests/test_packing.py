@@ -13,7 +13,7 @@ from tiny import save_tiny_model
 from torch import nn
 
 from auditor.finetuning.adapters import with_lora
-from auditor.language_models import attention, head, packing
+from auditor.language_models import attention, causal, head, packing
 from auditor.language_models.causal import LanguageModel
 from auditor.language_models.loading import load_model
 from auditor.language_models.packing import InRows, PackedLinear, can_pack, pack_linears
@@ -30,6 +30,7 @@ def packs(monkeypatch):
 
     monkeypatch.setattr(packing, "can_pack", is_plain)
     monkeypatch.setattr(head, "can_pack", is_plain)
+    monkeypatch.setattr(causal, "can_pack", is_plain)
 
 
 def made(*shape, seed=0):

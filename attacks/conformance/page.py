@@ -62,9 +62,9 @@ text's: all of the text is judged, and the prompt's last characters with it. Whe
 changes neither prompt nor text, `lowercase` is 1, and nothing is judged again. A sample that
 holds a token without a row in a reference's weights has no figure of that reference.
 
-`auditor score` takes samples that come with `token_ids` and `prompt_token_ids`, as a run has
-them, by these: its figures are the audit's. In a text without them the name of a special token is
-that token.
+`auditor score SAMPLES` takes samples that come with `token_ids` and `prompt_token_ids`, as a run
+has them, by these: its figures are the audit's. In a text without them the name of a special token
+is that token.
 """
 
 

@@ -45,7 +45,7 @@ def continuation_logprob(
     lead = list(prompt if kept is None else prompt[-1:])
     lengths = np.array([len(lead) + len(rest) for rest in rests])
     out = np.zeros(len(rests))
-    for batch in buckets(lengths - 1, batch_tokens, rope_switch if kept is None else None):
+    for batch in buckets(lengths, batch_tokens, rope_switch if kept is None else None):
         rows = [lead + list(rests[i]) for i in batch]
         ids = padded(rows).to(device)
         given = {"use_cache": False}
@@ -53,7 +53,9 @@ def continuation_logprob(
             cache = copy.deepcopy(kept)
             cache.batch_repeat_interleave(len(rows))
             given = {"use_cache": True, "past_key_values": cache}
-        logits = forward(input_ids=ids[:, :-1], **given).logits[:, len(lead) - 1 :].float()
+        # The last token is judged and not needed, unless rotary factors go by the whole length.
+        fed = ids[:, :-1] if rope_switch is None else ids
+        logits = forward(input_ids=fed, **given).logits[:, len(lead) - 1 : ids.shape[1] - 1].float()
         nats = log_softmax(logits, dim=-1).gather(2, ids[:, len(lead) :, None])[:, :, 0]
         for i, row, own in zip(batch, rows, nats.double(), strict=True):
             out[i] = own[: len(row) - len(lead)].sum().item()

@@ -299,12 +299,11 @@ def _judge(model, rows: list[_Row], step: int) -> list[_Judged]:
     device = next(model.parameters()).device
     out = [_Judged(np.zeros(0, bool), np.zeros(0))] * len(rows)
     asked = [i for i, row in enumerate(rows) if row.judged]
-    # A row's last token is judged, not fed.
-    lengths = np.array([rows[i].length - 1 for i in asked], dtype=int)
+    lengths = np.array([rows[i].length for i in asked], dtype=int)
     switch = limits_of(model.config.get_text_config()).rope_switch
     for batch in buckets(lengths, _batch_tokens(model), switch):
         chosen = [asked[i] for i in batch]
-        measured = _pass(_forward(model), [rows[i] for i in chosen], device)
+        measured = _pass(_forward(model), [rows[i] for i in chosen], device, switch)
         for i, judged in zip(chosen, measured, strict=True):
             _check_numbers(judged.logprob, step)
             out[i] = judged
@@ -331,10 +330,12 @@ def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
         )
 
 
-def _pass(forward, rows: list[_Row], device) -> list[_Judged]:
+def _pass(forward, rows: list[_Row], device, rope_switch: int | None) -> list[_Judged]:
     whole = [r.prefix + r.judged for r in rows]
     ids = padded(whole).to(device)
-    logits = forward(input_ids=ids[:, :-1], use_cache=False).logits  # (rows, time - 1, vocab)
+    # The last token is judged and not needed, unless rotary factors go by the whole length.
+    fed = ids[:, :-1] if rope_switch is None else ids
+    logits = forward(input_ids=fed, use_cache=False).logits  # (rows, time, vocab)
     out = []
     for i, row in enumerate(rows):
         begin = len(row.prefix)

@@ -81,7 +81,7 @@ def _beams(model, prompts, decoding: Decoding, eos: int | None) -> list[list[int
                 repetition_penalty=decoding.repetition_penalty,
                 eos_token_id=eos,
                 pad_token_id=pad,
-                # A state that is not of keys and values cannot change places with another's.
+                # A state that is not of keys and values cannot change places with another beam's.
                 use_cache="steps" not in model.slow_because,
             )
         except Exception as error:

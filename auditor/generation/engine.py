@@ -229,6 +229,8 @@ def generate(
         that the model lacks, or one sequence alone does not fit into memory.
     """
     check_prompts(model, prompts, decoding)
+    if hasattr(model, "check_capacity"):  # a planted model of the tests has none
+        model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
     kind: type[Generation] = Generation
     if getattr(model, "runs_ahead", False):
         from auditor.generation.ahead import Ahead

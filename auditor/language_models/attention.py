@@ -34,10 +34,8 @@ def use_slot_attention(network) -> None:
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     try:
         network.set_attn_implementation(_NAME)
-    except (
-        ValueError,
-        AttributeError,
-    ):  # a network that looks its attention up in a list of its own
+    except (ValueError, AttributeError):
+        # A network that looks its attention up in a list of its own.
         network.set_attn_implementation("sdpa")
 
 

@@ -16,15 +16,18 @@ from auditor.language_models.checks import check_network, check_steps, n_rows, p
 from auditor.language_models.head import Head, NetworkHead, not_finite, unknown_token
 from auditor.language_models.limits import limits_of
 from auditor.language_models.machine import halved, out_of_memory
-from auditor.language_models.packing import pack_linears
+from auditor.language_models.packing import can_pack, pack_linears
 from auditor.language_models.pieces import Piece, cut_to_context
-from auditor.language_models.sessions import Session, WholeTextSession, padded
+from auditor.language_models.sessions import (
+    TOKENS_AT_ONCE,
+    Session,
+    WholeTextSession,
+    padded,
+)
 from auditor.language_models.vocabulary import Vocabulary
 
 # Elements of logits that a pass of a network's own head may make at once.
 _LOGITS_AT_ONCE = 1 << 26
-# Tokens of a pass over prompts, or over sequences that are fed anew.
-_TOKENS_AT_ONCE = 16_384
 
 
 class LanguageModel:
@@ -68,6 +71,8 @@ class LanguageModel:
         check_network(self)
         self.head = self._head()
         self._longest_checked = 0
+        # On a GPU the host would be waited for at every step; see generation/ahead.py.
+        self.runs_ahead = self.device.type == "cuda" and self.takes_positions
 
     def _head(self) -> Head:
         if "head" in self.slow_because:
@@ -78,18 +83,11 @@ class LanguageModel:
         return Head(outer.weight, getattr(outer, "bias", None), self.dtype)
 
     @property
-    def runs_ahead(self) -> bool:
-        """Whether a GPU runs ahead of the host, which would be waited for at every step."""
-        return (
-            self.device.type == "cuda" and self.takes_positions and "steps" not in self.slow_because
-        )
-
-    @property
     def batch_tokens(self) -> int:
         """The most tokens of one pass, so that memory stays flat."""
         if "head" in self.slow_because:
             return max(1, _LOGITS_AT_ONCE // n_rows(self))
-        return _TOKENS_AT_ONCE
+        return TOKENS_AT_ONCE
 
     def hidden_states(self, ids: torch.Tensor, **kwargs) -> torch.Tensor:
         """What the head is given for each token of a batch: (n, time) to (n, time, width)."""
@@ -98,11 +96,17 @@ class LanguageModel:
             return self.network(input_ids=ids, use_cache=use_cache, **kwargs).logits
         return self._trunk(input_ids=ids, use_cache=use_cache, **kwargs)[0]
 
+    def fill(self, ids: torch.Tensor, cache) -> None:
+        """Put the keys and values of a batch (n, time) into a cache, and make no logits."""
+        self._trunk(input_ids=ids, use_cache=True, past_key_values=cache)
+
     def pack(self) -> LanguageModel:
         """Lay out the weights for speed where this machine and format can; it no longer trains.
 
         Layers that do not give the same numbers packed are left as they are.
         """
+        if not any(can_pack(weight) for weight in self._trunk.parameters()):
+            return self
         with torch.inference_mode():
             before = self.hidden_states(probe_ids(self)).float()
         left = pack_linears(self._trunk, lambda: self._still_gives(before))
@@ -131,15 +135,24 @@ class LanguageModel:
         size = torch.finfo(self.dtype).bits // 8
         return int(self.cache_numbers * length * size) + self.head.n_vocab * (size + 1)
 
+    def check_capacity(self, capacity: int) -> None:
+        """Find out whether sequences of so many tokens can keep their keys and values in slots."""
+        if "steps" not in self.slow_because:
+            own = self.limits.own_window
+            outgrown = max((w for w in self.limits.windows if w < capacity), default=0)
+            if own is not None and own < capacity:
+                self.slow_because["steps"] = f"its layers cut the cache to {own} tokens themselves"
+            elif outgrown > self._longest_checked:
+                # Sequences that outgrow a layer's window are checked on texts that do so too.
+                check_steps(self, length=outgrown + 40)
+                self._longest_checked = outgrown
+        self.runs_ahead = self.runs_ahead and "steps" not in self.slow_because
+
     def session(self, n_slots: int, capacity: int) -> Session | WholeTextSession:
         """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together."""
-        outgrown = [window for window in self.limits.windows if window < capacity]
-        if "steps" not in self.slow_because and max(outgrown, default=0) > self._longest_checked:
-            # Sequences that outgrow a layer's window are checked on texts that do so too.
-            self._longest_checked = max(outgrown)
-            check_steps(self, length=self._longest_checked + 5)
+        self.check_capacity(capacity)
         if "steps" in self.slow_because:
-            return WholeTextSession(self, n_slots, capacity)
+            return WholeTextSession(self, n_slots)
         return Session(self, n_slots, capacity)
 
     # ------------------------------------------------------------------ statistics of given text
@@ -229,9 +242,15 @@ class LanguageModel:
 
 
 def _trunk(network):
-    """The network without its projection."""
-    found = network.get_decoder() if hasattr(network, "get_decoder") else None
-    return network.base_model if found is None or found is network else found
+    """The network without its projection: a part of it that the token embeddings belong to."""
+    embeddings = network.get_input_embeddings()
+    decoder = network.get_decoder() if hasattr(network, "get_decoder") else None
+    for part in (decoder, network.base_model, getattr(network, "model", None)):
+        if not isinstance(part, torch.nn.Module) or part is network:
+            continue
+        if any(module is embeddings for module in part.modules()):
+            return part
+    return network
 
 
 def buckets(

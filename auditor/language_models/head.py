@@ -45,7 +45,7 @@ class Head:
     ----------
     weight : tensor (vocab, width)
     bias : tensor (vocab,) or None
-    dtype : torch.float32 or torch.bfloat16
+    dtype : torch.float32, torch.bfloat16 or torch.float16
         What the matrix product runs in. float32 leaves the weights as they are.
     """
 
@@ -145,12 +145,13 @@ class NetworkHead(Head):
         return logits.gather(1, ids).float()
 
 
-def projected(hidden: torch.Tensor, projection) -> torch.Tensor:
-    """hidden (n, width) times a projection's weight plus its bias, in float32: (n, vocab)."""
+def projected(hidden: torch.Tensor, projection, rows: torch.Tensor | None = None) -> torch.Tensor:
+    """hidden (n, width) times rows of a projection's weight, and its bias: float32 (n, n_rows)."""
+    chosen = slice(None) if rows is None else rows
     bias = getattr(projection, "bias", None)
-    weight = projection.weight.detach().float()
+    weight = projection.weight.detach()[chosen].float()
     return torch.nn.functional.linear(
-        hidden.float(), weight, None if bias is None else bias.detach().float()
+        hidden.float(), weight, None if bias is None else bias.detach()[chosen].float()
     )
 
 

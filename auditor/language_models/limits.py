@@ -10,13 +10,9 @@ from torch import nn
 # Settings that name the most tokens of a sequence.
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
 # Settings that name how far a layer looks back. They mask; they do not bound a sequence.
-_WINDOWS = (
-    "sliding_window",
-    "window_size",
-    "attention_window_size",
-    "attention_chunk_size",
-    "local_attention",
-)
+_WINDOWS = ("sliding_window", "attention_chunk_size")
+# The same, of layers that count positions from the end of the cache by themselves.
+_OWN_WINDOWS = ("window_size", "attention_window_size")
 
 
 @dataclass(frozen=True)
@@ -27,12 +23,15 @@ class Limits:
         The most tokens that can be fed at once; None without a limit.
     windows : tuple of int
         How far the layers with sliding windows or chunks look back.
+    own_window : int or None
+        The shortest window of layers that no mask reaches: within it their cache can be kept here.
     rope_switch : int or None
         Sequences longer than this get other rotary factors in every position (LongRoPE).
     """
 
     context: int | None
     windows: tuple[int, ...] = ()
+    own_window: int | None = None
     rope_switch: int | None = None
 
 
@@ -42,9 +41,15 @@ def limits_of(config: Any, network: nn.Module | None = None) -> Limits:
     if network is not None:
         # ProphetNet looks up the position after a text too.
         limits += [rows - (getattr(config, "ngram", 0) > 0) for rows in _tables(network)]
-    windows = sorted({value for name in _WINDOWS if (value := _positive(config, name)) is not None})
+    own = [value for name in _OWN_WINDOWS if (value := _positive(config, name)) is not None]
+    masked = {value for name in _WINDOWS if (value := _positive(config, name)) is not None}
     context = min(limits, default=None)
-    return Limits(context, tuple(windows), _rope_switch(config, context))
+    return Limits(
+        context=context,
+        windows=tuple(sorted(masked)),
+        own_window=min(own, default=None),
+        rope_switch=_rope_switch(config, context),
+    )
 
 
 def _positive(config: Any, name: str) -> int | None:

@@ -20,7 +20,8 @@ from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.language_models.causal import LanguageModel
-from auditor.language_models.float32 import Float32Layers
+from auditor.language_models.checks import CannotRunError
+from auditor.language_models.float32 import Float32Layers, restore_buffers
 from auditor.language_models.folders import check_folder, check_sizes, read_settings, stored_weights
 from auditor.language_models.kinds import check_all_is_read, check_is_causal, quantisation_of
 from auditor.language_models.machine import free_memory, native_bfloat16, out_of_memory
@@ -45,6 +46,7 @@ def load_model(
     bos: str | None = None,
     is_reference: bool = False,
     base: str | None = None,
+    by_layers: bool | None = None,
 ) -> LanguageModel:
     """Load a causal language model.
 
@@ -64,6 +66,10 @@ def load_model(
         Of a model that another is compared with: `bos` holds only where its tokenizer names none.
     base : str, optional
         Of an adapter: the model that it is put on, in place of what its folder names.
+    by_layers : bool, optional
+        In float32, of files that hold 16 bits: whether the weights stay in 16 bits and one layer at
+        a time is widened, which gives the same numbers in half the memory. Unsaid: where float32
+        weights do not fit.
 
     Returns
     -------
@@ -81,9 +87,16 @@ def load_model(
     transformers_logging.disable_progress_bar()
     path = resolve(spec)
     start = _Start(bos, is_reference)
-    if found := _base_of_adapter(spec, path, base):
-        return _load_adapter(spec, path, _load(*found, dtype, device), start)
-    return _load(spec, path, dtype, device, start)
+    found = _base_of_adapter(spec, path, base)
+    if found is None:
+        return _load(spec, path, dtype, device, start, by_layers)
+    below = _load(*found, dtype, device, by_layers=by_layers)
+    try:
+        return _load_adapter(spec, path, below, start)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(spec, str(below.device), below.dtype) from None
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,12 @@ class _Start:
 
 
 def _load(
-    spec: str, path: Path, dtype: str, device: str, start: _Start | None = None
+    spec: str,
+    path: Path,
+    dtype: str,
+    device: str,
+    start: _Start | None = None,
+    by_layers: bool | None = None,
 ) -> LanguageModel:
     """A model of its own; without `start` its layers are as an adapter needs them, not packed."""
     place = torch.device(usable_device(device))
@@ -113,7 +131,7 @@ def _load(
     wanted = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
-    kept = _kept_as(path, wanted, place)
+    kept = _kept_as(path, wanted, place, by_layers)
     network, unused = read_network(spec, path, kept, config)
     vocabulary = start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer)
     digest = fingerprint(path)
@@ -125,7 +143,7 @@ def _load(
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        raise _too_large(spec, str(place), wanted) from None
+        raise _too_large(spec, str(place), wanted, kept) from None
 
 
 def _model(network, vocabulary, spec: str, digest: str, wanted, kept) -> LanguageModel:
@@ -133,46 +151,54 @@ def _model(network, vocabulary, spec: str, digest: str, wanted, kept) -> Languag
     given = {"name": spec, "fingerprint": digest, "dtype": wanted}
     if kept == wanted:
         return LanguageModel(network, vocabulary, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        restore_buffers(
+            network,
+            lambda: AutoModelForCausalLM.from_config(network.config, dtype=torch.float32),
+        )
     Float32Layers(network)
     try:
         return LanguageModel(network, vocabulary, **given)
-    except ModelError:  # a layer that looks at the format of another one's weights
-        raise _too_large(spec, str(network.device), wanted) from None
+    except CannotRunError:  # a layer that looks at the format of another one's weights
+        raise _too_large(spec, str(network.device), wanted, kept) from None
 
 
-def _kept_as(path: Path, wanted: torch.dtype, place: torch.device) -> torch.dtype:
-    """The format that weights are kept in while a model computes in `wanted`.
-
-    Where float32 weights do not fit into memory and the files hold fewer bits, as they are there:
-    the layers are then widened one after the other, which gives the same numbers.
-    """
-    if wanted != torch.float32:
-        return wanted
-    stored = stored_weights(path)
+def _kept_as(
+    path: Path, wanted: torch.dtype, place: torch.device, by_layers: bool | None
+) -> torch.dtype:
+    """The format that weights are kept in while a model computes in `wanted`."""
+    stored = stored_weights(path) if wanted == torch.float32 else None
     if stored is None or stored.dtype == torch.float32:
         return wanted
-    return wanted if stored.fits(torch.float32, free_memory(place)) else stored.dtype
+    if by_layers is None:
+        by_layers = not stored.fits(torch.float32, free_memory(place))
+    return stored.dtype if by_layers else wanted
 
 
-def can_be_exact(specs: Sequence[str], device: str) -> bool:
-    """Whether models fit into memory side by side in float32, or a layer at a time in float32."""
+def ways_to_float32(specs: Sequence[str], device: str) -> list[bool]:
+    """How models fit into memory side by side in float32, as `by_layers` of `load_model`.
+
+    Returns
+    -------
+    list of bool: the way that fits, faster ways first; empty if none does.
+    """
     place = torch.device(usable_device(device))
-    free = free_memory(place)
-    for spec in specs:
-        stored = stored_weights(resolve(spec))
-        if stored is None:
-            continue
-        kept = torch.float32 if stored.fits(torch.float32, free) else stored.dtype
-        if not stored.fits(kept, free):
-            return False
-        free -= stored.n_bytes(kept)
-    return True
+    found = [(spec, resolve(spec)) for spec in specs]
+    paths = [(_base_of_adapter(*pair) or pair)[1] for pair in found]
+    stored = [weights for path in paths if (weights := stored_weights(path)) is not None]
+    room = 0.9 * free_memory(place)
+    whole = sum(weights.n_bytes(torch.float32) for weights in stored)
+    by_layers = sum(weights.n_bytes(weights.dtype) for weights in stored)
+    return [way for way, n_bytes in ((False, whole), (True, by_layers)) if n_bytes <= room]
 
 
-def _too_large(spec: str, place: str, dtype: torch.dtype) -> TooLargeError:
+def _too_large(
+    spec: str, place: str, dtype: torch.dtype, stored: torch.dtype = torch.float32
+) -> TooLargeError:
     told = str(dtype).removeprefix("torch.")
     remedy = "Use a smaller model, or a machine with more memory."
-    if dtype == torch.float32:
+    if dtype == stored == torch.float32:
         remedy = (
             "Save its weights in bfloat16, which takes half the memory, or use a smaller model or "
             "a machine with more memory."
@@ -346,7 +372,6 @@ def describe_model(spec: str, path: Path):
             tokenizer("a", add_special_tokens=False)  # some settings are looked at only in use
     except Exception as error:
         raise _undescribed(spec, folder, error) from None
-    check_is_causal(spec, config)
     _check_tokenizer(spec, tokenizer)
     return config, tokenizer
 
@@ -400,8 +425,10 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
     """A causal model's network on the CPU, and what to say of tensors that it does not use.
 
     `path` and `config` are as `describe_model` has them. Raises ModelError where the weights cannot
-    be read, tensors of the model are missing, or whole layers are left over.
+    be read, tensors of the model are missing, whole layers are left over, or the model is not a
+    causal one.
     """
+    check_is_causal(spec, config)
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     # The GGUF reader draws a progress bar of its own, whatever transformers was told.

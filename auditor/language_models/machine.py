@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from auditor.errors import ModelError
+from auditor.errors import TooLargeError
 from auditor.memory import free_ram
 
 Item = TypeVar("Item")
@@ -77,7 +77,7 @@ def halved(
 
     Raises
     ------
-    ModelError
+    TooLargeError
         If one item alone does not fit.
 
     >>> halved(lambda batch: [2 * i for i in batch], [1, 2, 3], too_large="")
@@ -89,7 +89,7 @@ def halved(
         if not out_of_memory(error):
             raise
         if len(batch) == 1:
-            raise ModelError(too_large) from None
+            raise TooLargeError(too_large) from None
     # Past the except clause, so that the failed attempt's tensors are let go of first.
     forget_freed_memory()
     half = len(batch) // 2

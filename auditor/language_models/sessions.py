@@ -18,6 +18,8 @@ from auditor.language_models.slots import SlotCache
 if TYPE_CHECKING:
     from auditor.language_models.causal import LanguageModel
 
+# Tokens of a pass over prompts, or over sequences that are fed anew.
+TOKENS_AT_ONCE = 16_384
 # What config.layer_types calls layers that attend to a window, or to a chunk, of the sequence.
 _SLIDING, _CHUNKED = "sliding_attention", "chunked_attention"
 
@@ -25,8 +27,7 @@ _SLIDING, _CHUNKED = "sliding_attention", "chunked_attention"
 class Session:
     """Sequences whose keys and values are kept, each in a slot of its own.
 
-    `hidden` states go to `model.head`; the session itself never makes logits of a whole batch of
-    prompts, only of their last tokens.
+    The hidden states of a step go to `model.head`. A prompt fills the cache and gives nothing.
     """
 
     def __init__(self, model: LanguageModel, n_slots: int, capacity: int):
@@ -36,19 +37,14 @@ class Session:
         self._is_windowed = any(window < capacity for window in model.limits.windows)
 
     @torch.inference_mode()
-    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Write prompts into slots; the hidden state (m, width) at each prompt's last token."""
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Write prompts into slots."""
         device = self._model.device
-        lengths = [len(p) for p in prompts]
-        parts = []
-        for at, ids in _batches(prompts, self._model.batch_tokens):
+        for at, ids in _batches(prompts, TOKENS_AT_ONCE):
             rows = slice(at, at + len(ids))
             self._cache.at_start(torch.as_tensor(slots[rows], device=device))
-            hidden = self._model.hidden_states(ids.to(device), past_key_values=self._cache)
-            last = torch.tensor(lengths[rows], device=device) - 1
-            parts.append(hidden[torch.arange(len(ids), device=device), last])
-        self._positions[list(slots)] = lengths
-        return torch.cat(parts)
+            self._model.fill(ids.to(device), self._cache)
+        self._positions[list(slots)] = [len(p) for p in prompts]
 
     @torch.inference_mode()
     def step(self, token_ids: torch.Tensor) -> torch.Tensor:
@@ -128,8 +124,8 @@ class Session:
 class WholeTextSession:
     """Sequences fed anew at each step: for models whose cache is not of the plain kind."""
 
-    def __init__(self, model: LanguageModel, n_slots: int, capacity: int):
-        self._model, self._capacity = model, capacity
+    def __init__(self, model: LanguageModel, n_slots: int):
+        self._model = model
         self._rows: list[list[int]] = [[] for _ in range(n_slots)]
 
     def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:

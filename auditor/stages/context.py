@@ -33,6 +33,7 @@ class Context:
     progress: Quiet
     workers: Workers | None = None
     judge: Callable[[RunWriter], None] | None = None
+    by_layers: bool | None = None  # how models are loaded in float32; see `load_model`
     _models: dict = field(default_factory=dict)
     _vocabularies: dict = field(default_factory=dict)
     _stage: str = ""
@@ -55,6 +56,7 @@ class Context:
                 device=config.device,
                 bos=config.bos,
                 is_reference=name != TARGET,
+                by_layers=self.by_layers,
             )
             self._register(name, model, is_rescoring=dtype is not None)
             self._models[key] = model

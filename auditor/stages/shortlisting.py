@@ -112,14 +112,18 @@ def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
 
 def tell_precision(context: Context) -> None:
     """Say before the run if its figures cannot be computed again in float32."""
-    from auditor.language_models.loading import can_be_exact
-
     if context.config.dtype == "float32" or context.run.has(SAMPLES):
         return
-    specs = [context.config.model, *context.config.references.values()]
     with contextlib.suppress(ModelError):  # what is wrong with a model is said when it is loaded
-        if not can_be_exact(specs, context.config.device):
+        if not _ways(context):
             context.note(INEXACT)
+
+
+def _ways(context: Context) -> list[bool]:
+    from auditor.language_models.loading import ways_to_float32
+
+    specs = [context.config.model, *context.config.references.values()]
+    return ways_to_float32(specs, context.config.device)
 
 
 def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame] | None:
@@ -128,12 +132,14 @@ def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame] |
     None where that does not fit into memory: the figures are then those that the lists rest on.
     """
     context.release()
-    try:
-        return _exact(context, table)
-    except TooLargeError:
-        context.release()
-        context.note(INEXACT)
-        return None
+    if ways := _ways(context):
+        context.by_layers = ways[0]
+        try:
+            return _exact(context, table)
+        except TooLargeError:
+            context.release()
+    context.note(INEXACT)
+    return None
 
 
 def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
