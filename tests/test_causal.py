@@ -275,6 +275,9 @@ def test_scaled_logits_are_seen_in_every_format_and_the_network_is_asked(dtype):
     network = scaled(tiny_network(), by=1.01).to(dtype)
     model = LanguageModel(network, Ids(), name="odd", fingerprint="", dtype=dtype)
     assert "more than a projection" in model.slow_because["head"]
+    assert model.notes == [
+        f"odd is asked for its own logits, which is slower: {model.slow_because['head']}."
+    ]
     texts = texts_of(6)
     if dtype == torch.float32:
         check(model, model.token_stats(texts, moments=True), texts, [[0]] * 6)

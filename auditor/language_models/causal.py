@@ -75,7 +75,8 @@ class LanguageModel:
         self.runs_ahead = self.device.type == "cuda" and self.takes_positions
 
     def _head(self) -> Head:
-        if "head" in self.slow_because:
+        if why := self.slow_because.get("head"):
+            self.notes.append(f"{self.name} is asked for its own logits, which is slower: {why}.")
             with torch.inference_mode():
                 logits = self.network(input_ids=probe_ids(self), use_cache=False).logits
             return NetworkHead(logits.shape[-1])

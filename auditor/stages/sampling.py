@@ -150,10 +150,10 @@ class Sampler:
             drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
         else:
             drawn = _draw(self.context, model, prompts, strategy, ids, progress)
-            if why := model.slow_because.get("steps"):
-                self.context.note(
-                    f"{model.name} was sampled without a key-value cache, which is slower: {why}."
-                )
+        if why := model.slow_because.get("steps"):
+            self.context.note(
+                f"{model.name} was sampled without a key-value cache, which is slower: {why}."
+            )
         return Shard(strategy.name, ids, prompts, len(source.bos), drawn, model.vocabulary)
 
 
