@@ -50,8 +50,7 @@ class Texts:
         text: list[str],
     ) -> Texts:
         """Samples, known by their tokens."""
-        bos = vocabulary.bos_id
-        before = [p[1:] if p and p[0] == bos else p for p in prompt_ids]
+        before = [vocabulary.without_bos(p) for p in prompt_ids]
         parts = [vocabulary.parts(*row) for row in zip(token_ids, before, strict=True)]
         return cls(token_ids, prompt_ids, text, parts, [vocabulary.parts(p) for p in before])
 
