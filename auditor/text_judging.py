@@ -327,9 +327,8 @@ class TextScorer:
         """The texts, or as many of their tokens as fit, after the prefix of non-members."""
         if self.prefix is None:
             return None
-        bos = self.target.vocabulary.bos_id
-        prompts = [p[1:] if p and p[0] == bos else p for p in texts.prompt_ids]
-        prefixes = [self.prefix + prompt for prompt in prompts]
+        prompts = [self.target.vocabulary.without_bos(p) for p in texts.prompt_ids]
+        prefixes = [[*self.prefix, *prompt] for prompt in prompts]
         context = self.target.context
         rooms = [None if context is None else max(context - len(p), 0) for p in prefixes]
         rows = list(zip(texts.token_ids, rooms, strict=True))
