@@ -59,7 +59,8 @@ def count_interval(
 
     Returns
     -------
-    Interval, in counts: `trials` times the Clopper-Pearson interval of the rate.
+    Interval, in counts: `trials` times the Clopper-Pearson interval of the rate; with `effective`,
+    that of Korn and Graubard.
 
     Raises
     ------

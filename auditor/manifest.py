@@ -26,6 +26,7 @@ _FILE = {
     "rows?": int,
     "undefined?": {str: {str: int}},
     "looked_up?": {str: int},
+    "origin?": str,
 }
 _MODEL = {
     "sha256": str,

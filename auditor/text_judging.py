@@ -50,8 +50,7 @@ class Texts:
         text: list[str],
     ) -> Texts:
         """Samples, known by their tokens."""
-        bos = vocabulary.bos_id
-        before = [p[1:] if p and p[0] == bos else p for p in prompt_ids]
+        before = [vocabulary.without_bos(p) for p in prompt_ids]
         parts = [vocabulary.parts(*row) for row in zip(token_ids, before, strict=True)]
         return cls(token_ids, prompt_ids, text, parts, [vocabulary.parts(p) for p in before])
 
@@ -328,9 +327,8 @@ class TextScorer:
         """The texts, or as many of their tokens as fit, after the prefix of non-members."""
         if self.prefix is None:
             return None
-        bos = self.target.vocabulary.bos_id
-        prompts = [p[1:] if p and p[0] == bos else p for p in texts.prompt_ids]
-        prefixes = [self.prefix + prompt for prompt in prompts]
+        prompts = [self.target.vocabulary.without_bos(p) for p in texts.prompt_ids]
+        prefixes = [[*self.prefix, *prompt] for prompt in prompts]
         context = self.target.context
         rooms = [None if context is None else max(context - len(p), 0) for p in prefixes]
         rows = list(zip(texts.token_ids, rooms, strict=True))

@@ -6,7 +6,13 @@ import pandas as pd
 from attacks.estimates import clopper_pearson, effective_trials
 from attacks.limits import highest_rate
 from reports.schema import CONTROL
-from reports.strategies import clusters_of, count_passages, passage_words
+from reports.strategies import (
+    clusters_of,
+    count_passages,
+    effective_of,
+    interval_words,
+    passage_words,
+)
 
 _FEW = 3  # documents: what stands in so few is learned from them, not common knowledge
 
@@ -127,9 +133,9 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     ...     "n_documents": [2, 240, 7], "n_extracted": [1, 0, 7], "n_by_candidates": [0, 0, 5],
     ...     "n_samples": 960}))
     ['Known truth, looked up in all 960 samples: of 7 documents that stand 16 times in the training
-     text, 7 were extracted (5 by the candidates alone); of 2 canaries that stand 16 times, 1 by its
-     secret (0 by the candidates alone); of 240 held-out documents, searched for in the same way, 0
-     (passages that training text holds as well left out).']
+     text, 7 were extracted (5 by the candidates alone); of 2 canaries that stand 16 times, 1 by
+     their secrets (0 by the candidates alone); of 240 held-out documents, searched for in the same
+     way, 0 (passages that training text holds as well left out).']
     """
     rows = table.set_index(["kind", "repeats"]).to_dict("index")
     most = max((repeats for kind, repeats in rows if kind == "text"), default=0)
@@ -145,9 +151,12 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     )
     if canaries:
         n = int(canaries["n_documents"])
+        who, stand, whose = ("canary", "stands", "its secret")
+        if n != 1:
+            who, stand, whose = ("canaries", "stand", "their secrets")
         sentence += (
-            f"; of {n:,} {'canary' if n == 1 else 'canaries'} that stand "
-            f"{most:,} times, {canaries['n_extracted']:,} by its secret{_alone(canaries)}"
+            f"; of {n:,} {who} that {stand} {most:,} times, {canaries['n_extracted']:,} by "
+            f"{whose}{_alone(canaries)}"
         )
     if heldout:
         sentence += (
@@ -228,15 +237,15 @@ def _found(checked: pd.DataFrame, n_verbatim: int, searched: str) -> str:
     n, found = len(checked), "none is"
     if n_verbatim:
         found = f"{n_verbatim:,} {_is(n_verbatim)}"
-    passages = passage_words(count_passages(checked))
+    passages = count_passages(checked)
     worth = effective_trials(clusters_of(checked))[-1]
     low, high = clopper_pearson(n_verbatim, n, effective=worth)
     share = (
         f"{percent(n_verbatim / n)} %, 95 % interval {percent(float(low))}–{percent(float(high))} "
-        "by Korn and Graubard, candidates of one passage as one cluster"
+        f"{interval_words(knows_passages=passages is not None)}"
     )
-    candidates = _count(n, "candidate")
-    return f"Of {candidates} checked against {searched}, {found} verbatim{passages} ({share})."
+    candidates, found = _count(n, "candidate"), f"{found} verbatim{passage_words(passages)}"
+    return f"Of {candidates} checked against {searched}, {found} ({share})."
 
 
 def _details(verbatim: pd.DataFrame) -> list[str]:
@@ -266,8 +275,9 @@ def _best_list(summary: pd.DataFrame) -> list[str]:
     real = summary[(summary["score"] != CONTROL) & summary["precision"].notna()]
     if real.empty or not real["n_verbatim"].any():
         return []
-    worth = real.get("n_effective")  # a run of before has none
-    at, interval = highest_rate(real["n_verbatim"], real["n_chosen"], strict=True, effective=worth)
+    at, interval = highest_rate(
+        real["n_verbatim"], real["n_chosen"], strict=True, effective=effective_of(real)
+    )
     best = real.iloc[at]
     control = summary[(summary["score"] == CONTROL) & (summary["strategy"] == best["strategy"])]
     of = f", as the highest of {len(real):,} lists" if len(real) > 1 else ""

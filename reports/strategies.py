@@ -80,9 +80,9 @@ def passages_of(candidates: pd.DataFrame) -> pd.Series:
     Series of Int64, by the rows of the verbatim ones; NA where places are not known.
     """
     verbatim = candidates[candidates["verdict"] == "verbatim"]
-    if not {"doc_id", "doc_offset", "match_n_chars"} <= set(verbatim.columns):
+    places = verbatim.reindex(columns=["doc_id", "doc_offset", "match_n_chars"])
+    if places.isna().any(axis=None):
         return pd.Series(pd.NA, verbatim.index, dtype="Int64")
-    places = verbatim[["doc_id", "doc_offset", "match_n_chars"]]
     return number_passages(places.rename(columns={"match_n_chars": "n_chars"})).astype("Int64")
 
 
@@ -117,6 +117,23 @@ def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
     if passages.empty:
         return 0, 0
     return int(passages.nunique()), int(candidates.loc[passages.index, "doc_id"].nunique())
+
+
+def interval_words(*, knows_passages: bool) -> str:
+    """By which interval a precision is told: where passages are not known, repeats count.
+
+    >>> interval_words(knows_passages=True)
+    'by Korn and Graubard, candidates of one passage as one cluster'
+    """
+    if knows_passages:
+        return "by Korn and Graubard, candidates of one passage as one cluster"
+    return "by Clopper and Pearson, as if repeats of a passage were independent"
+
+
+def effective_of(summary: pd.DataFrame) -> pd.Series:
+    """How many independent trials each list is worth: all it holds, where that is not known."""
+    n = summary["n_chosen"].astype("float64")
+    return summary["n_effective"].fillna(n) if "n_effective" in summary else n
 
 
 def passage_words(counts: tuple[int, int] | None) -> str:

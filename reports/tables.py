@@ -42,7 +42,8 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         The frame `summary`. Precision is NaN for a list of which nothing was checked, and at 10 or
-        50 for a shorter list.
+        50 for a shorter list. Where the places of what is verbatim are not known, `n_passages` is
+        NA and `n_effective` NaN, and the intervals are Clopper and Pearson's.
 
     Source
     ------
@@ -67,16 +68,18 @@ def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
         longest = verbatim["match_n_tokens"].max() if len(verbatim) else pd.NA
         n_checked = int((on_list["verdict"] != "not checked").sum())
         on_list = on_list.assign(rank=ranks, cluster=clusters)
-        worth = effective_trials(on_list["cluster"])[-1] if n_checked else np.nan
+        shown = passages.loc[verbatim.index]
+        is_known = n_checked > 0 and not shown.isna().any()
+        worth = effective_trials(on_list["cluster"])[-1] if is_known else np.nan
         rows.append(
             {
                 **count,
                 "n_verbatim": len(verbatim),
                 "n_fuzzy": int((on_list["verdict"] == "fuzzy").sum()),
                 "n_effective": worth,
-                **_precision(len(verbatim), int(count["n_chosen"]), worth),
+                **_precision(len(verbatim), int(count["n_chosen"]), n_checked, worth),
                 **_first(on_list, n_checked),
-                "n_passages": passages.loc[verbatim.index].nunique() if n_checked else pd.NA,
+                "n_passages": shown.nunique() if is_known else pd.NA,
                 "n_distinct_documents": verbatim["doc_id"].nunique(),
                 "longest_match_tokens": longest,
                 **_with_personal(on_list),
@@ -123,10 +126,11 @@ def _first(on_list: pd.DataFrame, n_checked: int) -> dict[str, float]:
     return row
 
 
-def _precision(n_verbatim: int, n_chosen: int, worth: float) -> dict[str, float]:
-    if np.isnan(worth):
+def _precision(n_verbatim: int, n_chosen: int, n_checked: int, worth: float) -> dict[str, float]:
+    if not n_checked:
         return dict.fromkeys(_SHARES, np.nan)
-    low, high = clopper_pearson(n_verbatim, n_chosen, effective=worth)
+    effective = None if np.isnan(worth) else worth
+    low, high = clopper_pearson(n_verbatim, n_chosen, effective=effective)
     return dict(zip(_SHARES, (n_verbatim / n_chosen, float(low), float(high)), strict=True))
 
 
@@ -164,12 +168,15 @@ def table2(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def list_intervals(summary: pd.DataFrame) -> str:
-    """Which intervals the precision of lists has; a run of before has others.
+    """Which intervals the precision of lists has; where passages are not known, it has others.
 
     >>> list_intervals(pd.DataFrame(columns=["precision_low"]))
     '95 % intervals: Clopper–Pearson, as if repeats of a passage were independent'
     """
-    if "n_effective" in summary:
+    knows_worth = "n_effective" in summary
+    if knows_worth and "precision" in summary:
+        knows_worth = not summary["n_effective"][summary["precision"].notna()].isna().any()
+    if knows_worth:
         return "95 % intervals: Korn–Graubard, candidates of one passage as one cluster"
     return "95 % intervals: Clopper–Pearson, as if repeats of a passage were independent"
 

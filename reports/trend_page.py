@@ -134,10 +134,11 @@ def sentences(trend: Trend) -> list[str]:
     if last["checked"]:
         k, n = int(last["verified"]), int(last["checked"])
         low, high = (float(last[end]) / n for end in ("low", "high"))
+        is_known = not k or pd.notna(last.get("passages"))
         told.append(
             f"In the last, {k:,} of {n:,} candidates are verbatim{_passages(last)} "
-            f"({percent(k / n)} %, 95 % interval {percent(low)}–{percent(high)}, by Korn and "
-            "Graubard)."
+            f"({percent(k / n)} %, 95 % interval {percent(low)}–{percent(high)}, by "
+            f"{'Korn and Graubard' if is_known else 'Clopper and Pearson'})."
         )
     if pd.notna(last["new"]):
         new, gone, same = (int(last[name]) for name in ("new", "gone", "unchanged"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,15 +12,23 @@ from audits import settings
 from tiny import command
 
 from attacks.estimates import clopper_pearson
-from auditor.audit import run_audit, verify_again
+from auditor.audit import report_again, run_audit, verify_again
 from auditor.cli.show import summary_json
+from auditor.corpora.formats import Document
 from auditor.corpora.index import build_index
+from auditor.corpora.needles import Needle
 from auditor.corpora.reading import read_corpus
 from auditor.errors import ConfigError, ModelError, RunError
 from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
 from auditor.language_models.loading import load_model, load_vocabulary
-from auditor.stages.known_truth import _giving_secrets, _pieces, truth_table
-from auditor.store import Run, load_run
+from auditor.stages.known_truth import (
+    _giving_secrets,
+    _overlapping,
+    _pieces,
+    read_or_make,
+    truth_table,
+)
+from auditor.store import Run, RunWriter, load_run
 from reports import schema
 
 SCORES = ["perplexity", "reference:small", "reference:medium", "zlib", "lowercase", "window"]
@@ -118,6 +127,123 @@ def test_documents_that_came_out_are_those_that_a_search_window_by_window_finds(
     assert len(alone) > 4
 
 
+def ends_of_words(text):
+    return [i for i in range(1, len(text) + 1) if i == len(text) or text[i] == " "]
+
+
+def came_out(text, members, heldout, *, normalize=(), min_tokens=99, min_chars=20):
+    """Which documents a sample of words shows; their names are m0, m1 and h0, h1."""
+    config = SimpleNamespace(
+        normalize=normalize, min_match_tokens=min_tokens, min_match_chars=min_chars
+    )
+    sides = [
+        [Document(f"{side}{i}", t, "") for i, t in enumerate(texts)]
+        for side, texts in (("m", members), ("h", heldout))
+    ]
+    found = _overlapping(config, [Needle("s", text, ends_of_words(text))], *sides)
+    return sorted(doc_id for _, doc_id in found)
+
+
+def test_a_passage_of_members_that_goes_on_by_chance_is_not_held_against_a_heldout_document():
+    """The shared passage has 33 characters; what follows counts from 20 characters of its own."""
+    shared = "permission is hereby granted to b"
+    member, heldout = f"{shared}ears in caves", f"{shared}adgers who dig their tunnels"
+    assert came_out(f"{shared}ats", [member], [heldout]) == ["m0"]
+    # "adgers who dig their" has 20 characters, "adgers who dig thei" 19.
+    assert came_out(f"{shared}adgers who dig their#", [member], [heldout]) == ["h0", "m0"]
+    assert came_out(f"{shared}adgers who dig thei#", [member], [heldout]) == ["m0"]
+    # By words: "adgers" is a part of one, "who dig their" are three.
+    words = {"min_chars": 99, "min_tokens": 3}
+    assert came_out(f"{shared}adgers who dig their#", [member], [heldout], **words) == ["m0"]
+    assert came_out(f"{shared}adgers who dig their", [member], [heldout], **words) == ["h0", "m0"]
+
+
+def test_what_several_members_hold_is_taken_out_of_a_heldout_overlap_together():
+    one, two = "the first half of a licence ", "and then its second half"
+    both, own = one + two, "a stretch of twenty-seven c"
+    assert came_out(both, [one + "#", "#" + two], [both]) == ["m0", "m1"]
+    assert came_out(one + own + two, [one + "#", "#" + two], [one + own + two]) == [
+        "h0",
+        "m0",
+        "m1",
+    ]
+    # Ten characters on either side are not twenty together.
+    parted = "ten of one" + one + "ten of two"
+    assert came_out(parted, [one], [parted]) == ["m0"]
+    # Blanks count once where whitespace is normalized.
+    spaced = one + "ten" + " " * 30 + "of one"
+    assert came_out(spaced, [one], [spaced]) == ["m0"]  # a run of blanks is no evidence at all
+    assert came_out(spaced, [one], [spaced], normalize=("whitespace",)) == ["m0"]
+
+
+def test_samples_looked_up_in_batches_are_looked_up_all_the_same(run, bed, tmp_path, monkeypatch):
+    whole = known_truth(run, bed.truth(), tmp_path / "truth.parquet")
+    for most in (10_000, 30_000):
+        monkeypatch.setattr("auditor.stages.known_truth.MOST_BYTES", most)
+        pd.testing.assert_frame_equal(
+            known_truth(run, bed.truth(), tmp_path / "truth.parquet"), whole
+        )
+
+
+def test_the_table_is_kept_while_all_that_it_rests_on_stays(run, bed, tmp_path, monkeypatch):
+    looked_up = []
+
+    def counted(*args, **more):
+        looked_up.append(1)
+        return truth_table(*args, **more)
+
+    monkeypatch.setattr("auditor.stages.known_truth.truth_table", counted)
+    before, path, file = run.known_truth(), copied(run, tmp_path), tmp_path / "truth.parquet"
+    pd.testing.assert_frame_equal(report_again(path, reveal=True).known_truth(), before)
+    assert not looked_up
+    assert "looked up in all" in (path / "report.md").read_text()
+
+    writer = RunWriter(path, load_run(path).manifest)
+    found, vocabulary = run.candidates(), load_vocabulary(run.config.model)
+
+    def is_made(n_documents):
+        """Whether the table is made anew; asked for once more, it never is."""
+        looked_up.clear()
+        for _ in range(2):
+            table = read_or_make(writer, found, vocabulary)
+            assert table["n_documents"].sum() == n_documents
+        assert len(looked_up) < 2
+        return bool(looked_up)
+
+    every = before["n_documents"].sum()
+    assert not is_made(every)
+    bed.truth().to_parquet(file)
+    for name, value in {"truth": str(file), "min_match_chars": 60, "normalize": ["case"]}.items():
+        writer.manifest["config"][name] = value
+        assert is_made(every)
+    bed.truth().iloc[1:].to_parquet(file)
+    fewer = every - 1
+    assert is_made(fewer)
+    found = found.iloc[1:]
+    assert is_made(fewer)
+    # A table of a version that did not say what it rests on.
+    del writer.manifest["shards"]["known_truth.parquet"]["origin"]
+    assert is_made(fewer)
+
+
+def test_a_canary_that_chance_can_write_is_left_out():
+    """16 characters are asked for: 15 are too few, and a secret of none is no secret."""
+    rows = [
+        ("whole of 15", "1234", "The code is1234"),
+        ("whole of 16", "1234", "The code is 1234"),
+        ("empty", "", "a text of more than 16 characters"),
+        ("empty, no text", "", None),
+        ("bare of 15", "123456789012345", None),
+        ("bare of 16", "1234567890123456", None),
+        ("short at the front", "77", "77"),
+    ]
+    pieces = _pieces(pd.DataFrame(rows, columns=["doc_id", "secret", "text"]), ())
+    assert pieces == {
+        "whole of 16": ("The code is 1234", 12),
+        "bare of 16": ("1234567890123456", 0),
+    }
+
+
 def test_a_canary_is_out_by_its_secret_with_what_stands_beside_it(run, bed, tmp_path):
     """Secrets taken from what the model wrote, short ones among them, in texts of their own."""
     listed = set(run.candidates()["sample_id"])
@@ -132,14 +258,12 @@ def test_a_canary_is_out_by_its_secret_with_what_stands_beside_it(run, bed, tmp_
         ("long enough by itself", text[30:46], f"# {text[30:46]} #"),
         ("another secret", digits[::-1] + "#", before + digits[::-1] + "#"),
         ("at the beginning", digits, digits + after),
-        ("nothing before or behind", digits, digits),
     ]
     planted = pd.DataFrame(rows, columns=["doc_id", "secret", "text"])
     planted = planted.assign(member=True, kind="canary", repeats=range(100, 100 + len(rows)))
     table = known_truth(run, pd.concat([bed.truth(), planted]), tmp_path / "truth.parquet")
     out = [table.loc[("canary", 100 + i), "n_extracted"] for i in range(len(rows))]
-    assert out[:6] == [1, 1, 0, 1, 0, 1]
-    assert out[6] == 1  # the whole canary is no more than its secret
+    assert out == [1, 1, 0, 1, 0, 1]
     assert table.loc[("canary", 100), "n_by_candidates"] == 0
 
 
@@ -308,7 +432,7 @@ def test_of_more_text_than_memory_is_meant_for_the_first_samples_are_looked_up(
     run, tmp_path, monkeypatch
 ):
     whole = run.strategies().set_index("strategy")
-    monkeypatch.setattr("auditor.stages.unselected._MOST_BYTES", 3 * 5_000)
+    monkeypatch.setattr("auditor.stages.unselected.MOST_BYTES", 3 * 5_000)
     again = verify_again(copied(run, tmp_path), {"min_match_chars": 100})
     table = again.strategies().set_index("strategy")
     for strategy, own in again.samples().groupby("strategy"):

@@ -2,12 +2,15 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from auditor.config import Decoding
 from auditor.corpora.reading import Document
@@ -94,6 +97,47 @@ def test_a_long_document_gives_a_window_with_its_true_place(vocabulary, monkeypa
     found = draw_windows(documents([text]), vocabulary, n_prefix=4, n_suffix=4, examples=1, seed=3)
     assert found.char_ends[0, 0] > 60
     assert text[found.char_ends[0, 0] : found.char_ends[0, -1]] == found.text[0]
+
+
+@pytest.fixture(scope="module", params=["metaspace", "bar and strip"])
+def no_first_space(request):
+    """Tokenizers that spell no space at a text's begin, not even one that stands there."""
+    bar, scheme = "▁", "always" if request.param == "metaspace" else "first"
+    pieces = [("<unk>", 0.0), (bar, -2.0), (f"{bar}the", -1.0), ("c", -2.0), ("at", -2.0)]
+    pieces += [(letter, -9.0) for letter in "athe"]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(bar, scheme, split=False)
+    tokenizer.decoder = decoders.Metaspace(bar, scheme)
+    if scheme == "first":
+        steps = [decoders.Replace(bar, " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        tokenizer.decoder = decoders.Sequence(steps)
+    return Vocabulary(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+
+
+def test_the_first_token_has_the_space_that_its_document_begins_with(no_first_space):
+    """▁the, c, at, ▁the: with the space 4, 1, 2 and 4 characters."""
+    found = slide(documents([" thecat the"])[0], no_first_space, n_prefix=2, n_suffix=2, stride=1)
+    assert found.char_ends.tolist() == [[0, 4, 5, 7, 11]]
+    assert found.text == [" thecat the"]
+    found = slide(documents(["thecat the"])[0], no_first_space, n_prefix=2, n_suffix=2, stride=1)
+    assert found.char_ends.tolist() == [[0, 3, 4, 6, 10]]
+    assert found.text == ["thecat the"]
+    # Of two spaces the second is spelt.
+    found = slide(documents(["  the"])[0], no_first_space, n_prefix=1, n_suffix=1, stride=1)
+    assert (found.char_ends.tolist(), found.text) == ([[0, 1, 5]], ["  the"])
+
+
+def test_a_stretch_that_begins_with_a_space_keeps_its_places(no_first_space, monkeypatch):
+    monkeypatch.setattr("auditor.extraction.windows._CHARS", 60)
+    text = "the cat the thecat " * 30
+    for seed in range(20):
+        found = draw_windows(
+            documents([text]), no_first_space, n_prefix=2, n_suffix=3, examples=1, seed=seed
+        )
+        [window], [ends] = found.text, found.char_ends.tolist()
+        assert window == text[ends[0] : ends[-1]]
+        pieces = [no_first_space.name_of(i).replace("▁", " ") for i in found.token_ids[0]]
+        assert [text[a:b] for a, b in pairwise(ends)] == pieces
 
 
 def test_prefixes_of_a_sweep_end_at_one_suffix_or_begin_with_their_document(vocabulary):

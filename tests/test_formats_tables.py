@@ -1,7 +1,9 @@
 """Tables: a document a row, the column that holds the text, and rows that are broken."""
 
 import gzip
+import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -101,6 +103,82 @@ def test_lines_that_each_open_a_quote_are_not_read_over_and_over(tmp_path):
         assert [d.text for d in corpus] == ["good"]
     assert corpus.problem_counts == {"csv": n}
     assert len(taken) < 30 * n
+
+
+def test_an_open_quote_holds_no_more_than_a_row_may_have(tmp_path, monkeypatch):
+    """No later row has quotes at its begin: without a bound, the rest would be held in memory."""
+    monkeypatch.setattr(tables, "_ROW_CHARS", 1000)
+    path, held = tmp_path / "a.csv", []
+    good = [f"{n},text {n}" for n in range(2000)]
+    good[1000:1000] = ['x,"two\nlines"']
+    path.write_text("\n".join(["n,text", *good[:50], '100,"open', *good[50:]]) + "\n")
+    lines = tables._Lines.__next__
+
+    def counted(self):
+        held.append(len(self._row) + len(self._again))
+        return lines(self)
+
+    monkeypatch.setattr(tables._Lines, "__next__", counted)
+    documents, corpus = read(path)
+    texts = [f"text {n}" for n in range(2000)]
+    assert [text for _, text in documents] == [*texts[:1000], "two\nlines", *texts[1000:]]
+    [problem] = corpus.problems
+    assert "line 52 is not CSV that can be read (a quote is open for more than 1,000" in (
+        problem.message
+    )
+    assert problem.message.endswith("1 of 2,004 lines skipped; strict stops instead.")
+    assert max(held) < 1000 / 8 + 3  # a line here has 8 characters and more
+
+
+def test_rows_that_are_each_too_long_are_not_read_over_and_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROW_CHARS", 1000)
+    path, taken, n = tmp_path / "a.csv", [], 3000
+    path.write_text("text,n\n" + 'a","b\n' * n + "good,1\n")
+    lines = tables._Lines.__next__
+
+    def counted(self):
+        taken.append(1)
+        return lines(self)
+
+    monkeypatch.setattr(tables._Lines, "__next__", counted)
+    documents, corpus = read(path)
+    assert [text for _, text in documents] == ["good"]
+    assert corpus.problem_counts == {"csv": n}
+    assert len(taken) < 4 * n
+
+
+def test_a_long_row_of_one_line_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROW_CHARS", 1000)
+    path = tmp_path / "a.csv"
+    path.write_text("text,n\n" + f'"{"x" * 3000}",1\nb,2\n')
+    documents, corpus = read(path)
+    assert [len(text) for _, text in documents] == [3000, 1]
+    assert not corpus.problems
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_samples_keep_their_tokens_in_every_format(tmp_path, kind):
+    rows = [
+        {"sample_id": "x-1", "text": "hello", "prompt_token_ids": [0], "token_ids": [5, 6]},
+        {"sample_id": "x-2", "text": "there", "prompt_token_ids": [], "token_ids": [7]},
+    ]
+    path = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        lines = [json.dumps(row) for row in rows]
+        path.write_text("\n".join(lines) if kind == "jsonl" else f"[{','.join(lines)}]")
+    found = [(d.doc_id, d.text, d.tokens) for d in read_corpus([path])]
+    assert found == [("x-1", "hello", ((0,), (5, 6))), ("x-2", "there", ((), (7,)))]
+
+
+@pytest.mark.parametrize("ids", ["[" + "9" * 5000 + "]", "[1 " + "9" * 19 + "]", "[\u0663]"])
+def test_numbers_that_are_no_token_ids_are_none(tmp_path, ids):
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,prompt_token_ids,token_ids\nhello,[],{ids}\n")
+    assert [(d.text, d.tokens) for d in read_corpus([path])] == [("hello", None)]
 
 
 def test_a_row_over_several_lines_that_is_lost_counts_all_of_them(tmp_path):

@@ -193,6 +193,27 @@ def test_what_stays_packed_is_no_text_and_is_named(tmp_path, coding, body, why):
     assert corpus.problems[0].message.endswith("1 of 3 records skipped; strict stops instead.")
 
 
+@pytest.mark.parametrize("coding", ["deflate", "br", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        '["house all one news house four is", "the of"]',
+        "{news a words of all all three all}",
+        "Kwith cat with cat with",
+        "Kwith dog the three words dog four",
+        "# Café",
+    ],
+)
+def test_a_page_that_the_crawler_unpacked_is_text_as_it_stands(tmp_path, coding, page):
+    """Raw deflate and Brotli have no mark at the front, and unpack the begin of many a text."""
+    path = tmp_path / "a.warc"
+    extra = f"Content-Encoding: {coding}\r\n".encode()
+    path.write_bytes(answer(page.encode(), "text/plain", extra=extra))
+    [(_, text)], corpus = read(path)
+    assert text == page
+    assert corpus.problem_counts == {}
+
+
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip"])
 def test_a_page_that_is_cut_short_is_read_up_to_there(tmp_path, coding):
     words = " ".join(str(n * n) for n in range(200_000))

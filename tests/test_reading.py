@@ -203,6 +203,21 @@ def test_utf16_without_a_mark_is_refused_by_name_and_reported_in_a_folder(tmp_pa
 
 
 # ------------------------------------------------------------------------------- JSON
+def test_two_objects_in_the_first_line_are_both_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"text":"a"}{"text":"b"} {"text":"c"}\n{"text":"d"}')
+    corpus = read_corpus([path])
+    assert [(d.doc_id, d.text) for d in corpus] == [
+        (f"a.json:{n}", t) for n, t in enumerate("abcd", 1)
+    ]
+    assert not corpus.problems
+    # What is no second object stays a line that is not JSON.
+    path.write_text('{"text":"a"} and more\n{"text":"b"}\n')
+    corpus = read_corpus([path])
+    assert [d.text for d in corpus] == ["b"]
+    assert corpus.problem_counts == {"json": 1}
+
+
 @pytest.mark.parametrize("name", ["c4.json.gz", "c4.json"])
 def test_json_lines_are_read_whatever_their_ending(tmp_path, name):
     raw = rows({"text": "one", "url": "u"}, {"text": "two"}).encode() + b"broken\n"

@@ -13,6 +13,7 @@ from reports.schema import KNOWN_TRUTH, SUMMARY, check
 from reports.tables import (
     by_repeats,
     headline,
+    list_intervals,
     not_claimed,
     select_candidates,
     shown_truth,
@@ -132,6 +133,8 @@ def candidates():
             "verdict": ["verbatim", "fuzzy", "not found", "verbatim"],
             "match_n_tokens": pd.array([60, None, None, 40], dtype="Int64"),
             "n_documents": pd.array([1, None, None, 3], dtype="Int64"),
+            "match_n_chars": pd.array([200, None, None, 150], dtype="Int64"),
+            "doc_offset": pd.array([0, None, None, 10], dtype="Int64"),
             "doc_id": ["d-1.02", None, None, "d-2"],
         }
     )
@@ -190,13 +193,43 @@ def test_table2_has_scores_down_strategies_across_and_the_control_last(candidate
     assert table.loc["random", "t"] == "–"
 
 
+@pytest.mark.parametrize("missing", ["doc_offset", "match_n_chars"])
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_where_places_are_not_known_no_passages_are_counted(candidates, missing, is_gone):
+    """A run of before: repeats of a passage count, and the sentence says so.
+
+    Two of two, 1/40 in each tail: the low end is 0.025 ** (1 / 2) = 0.158.
+    """
+    two = candidates[candidates["verdict"] == "verbatim"].assign(best_rank=[1, 2])
+    two["rank:zlib"] = pd.array([1, 2], dtype="Int64")
+    old = two.drop(columns=missing) if is_gone else two.assign(**{missing: pd.NA})
+    counts = COUNTS.iloc[:1].assign(n_chosen=2)
+    summary = summarize(old, counts)
+    check(summary, SUMMARY)
+    [row] = summary.to_dict("records")
+    assert pd.isna(row["n_passages"])
+    assert np.isnan(row["n_effective"])
+    assert row["precision_low"] == pytest.approx(0.025**0.5)
+    told = headline(old, summary)
+    assert told[0] == (
+        "Of 2 candidates checked against the training text given, 2 are verbatim (100.0 %, 95 % "
+        "interval 15.8–100.0 by Clopper and Pearson, as if repeats of a passage were independent)."
+    )
+    assert any("2 of 2 verbatim (95 % interval: 16–100 %)" in sentence for sentence in told)
+    assert list_intervals(summary).startswith("95 % intervals: Clopper–Pearson, as if")
+    assert list_intervals(summarize(two, counts)).startswith("95 % intervals: Korn–Graubard")
+    unchecked = summarize(two.assign(verdict="not checked"), counts)
+    assert list_intervals(unchecked).startswith("95 % intervals: Korn–Graubard")
+
+
 def test_headline_counts_the_lists_without_the_control(candidates):
     sentences = headline(
         candidates, summarize(candidates, COUNTS), corpus_bytes=12_345_678, n_documents=1204
     )
     assert sentences[0].startswith(
-        "Of 3 candidates checked against 12.3 MB of text in 1,204 documents, 1 is verbatim "
-        "(33.3 %, 95 % interval 0.8–90.6 by Korn and Graubard, candidates of one passage"
+        "Of 3 candidates checked against 12.3 MB of text in 1,204 documents, 1 is verbatim: "
+        "1 passage from 1 document (33.3 %, 95 % interval 0.8–90.6 by Korn and Graubard, "
+        "candidates of one passage"
     )
     assert "1 more resembles a passage of it without matching verbatim." in sentences
     assert (

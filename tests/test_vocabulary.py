@@ -415,7 +415,57 @@ def test_a_character_of_three_tokens_belongs_to_the_last():
     assert vocabulary.token_ends(ids[:3]).tolist() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("kind", ["pieces", "llama", "no space"])
+def test_tokens_that_complete_a_character_of_the_prompt_end_where_its_bytes_do(kind):
+    """Cut anywhere, within 😀 (4 bytes) and é (2) too: places are those of the bytes so far."""
+    vocabulary = Vocabulary(KINDS[kind])
+    ids = vocabulary.encode("the 😀 é the日")
+    whole, raw = vocabulary.decode(ids), [len(vocabulary.token_bytes[i]) for i in ids]
+    extra = sum(raw) - len(whole.encode())  # the space that the decoder takes away
+    done = [max(0, sum(raw[:n]) - extra) for n in range(len(ids) + 1)]
+    chars = [len(whole.encode()[:n].decode("utf-8", "ignore")) for n in done]
+    for cut in range(len(ids)):
+        assert vocabulary.decode(ids[cut:], ids[:cut]) == whole[chars[cut] :]
+        ends = vocabulary.token_ends(ids[cut:], ids[:cut])
+        assert ends.tolist() == [n - chars[cut] for n in chars[cut + 1 :]]
+
+
+def test_after_half_a_character_the_decoder_is_not_asked_token_by_token():
+    asked = []
+
+    class Counting(Vocabulary):
+        def _put_together(self, pieces):
+            asked.append(len(pieces))
+            return super()._put_together(pieces)
+
+    vocabulary = Counting(llama())
+    smile = vocabulary.encode("😀")
+    for n_words in (10, 100):
+        ids = smile[-2:] + vocabulary.encode("the the" * n_words)
+        vocabulary.token_ends(ids, smile[:-2])  # each piece's own text is known after this
+        asked.clear()
+        vocabulary.token_ends(ids, smile[:-2])
+        assert len(asked) < 6
+
+
 # ---------------------------------------------------------------- BOS and fingerprint
+
+
+def test_a_bos_that_is_an_ordinary_token_is_no_text_before_a_sample():
+    """Llama's decoder takes the first space of a text: " the" after BOS is "the", of 3 characters.
+
+    After another token the space is written, and the text has 4.
+    """
+    vocabulary = Vocabulary(llama(), "c")
+    the, bos = vocabulary.encode("the"), vocabulary.bos_id
+    assert vocabulary.name_of(bos) == "c"
+    assert len(the) == 1
+    assert vocabulary.decode(the) == "the"
+    assert vocabulary.ends_in("the", the, [bos]).tolist() == [3]
+    assert vocabulary.ends_in("the", the, np.array([bos])).tolist() == [3]
+    assert vocabulary.ends_in(" the", the, [bos, bos]).tolist() == [4]
+    two = vocabulary.encode("the the")
+    assert vocabulary.ends_in("the the", two, [bos]).tolist() == [3, 7]
 
 
 def test_bos_is_the_tokenizer_own_or_the_one_that_was_named():

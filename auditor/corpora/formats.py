@@ -154,25 +154,8 @@ def read_jsonl(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
     """JSON lines: one document an object; lines that give no text are reported."""
-    offset = 0
-    is_first = True
     with open_text(file.path, report) as stream:
-        for line in stream:
-            report.n_lines += 1
-            begin, offset = offset, offset + len(line)
-            if begin == 0 and line.startswith(BOM):
-                line, begin = line[len(BOM) :], len(BOM)
-            if not line.strip():
-                continue
-            number = f"line {report.n_lines:,}"
-            row = _parse(decode(line, begin, report), number, report)
-            if row is None:
-                continue
-            text = _text_of(row, text_field, is_first, number, report)
-            is_first = False
-            if text:
-                doc_id = record_id(row, file.name, report.n_lines, is_alone)
-                yield Document(doc_id, text, str(file.path), record_tokens(row))
+        yield from _documents(_lines(stream, report), file, text_field, is_alone, report)
     if report.n_lines == 0:
         report.note("empty", "the file is empty")
 
@@ -191,19 +174,8 @@ def read_json(
             yield from read_jsonl(file, text_field, is_alone, report)
             return
         report.unit = "objects"
-        is_first = True
         with open_text(file.path, report) as stream:
-            for raw in _values(stream, report):
-                report.n_lines += 1
-                number = f"object {report.n_lines:,}"
-                row = _parse(decode(raw, 0, report, place=f"{number}: "), number, report)
-                if row is None:
-                    continue
-                text = _text_of(row, text_field, is_first, number, report)
-                is_first = False
-                if text:
-                    doc_id = record_id(row, file.name, report.n_lines, is_alone)
-                    yield Document(doc_id, text, str(file.path))
+            yield from _documents(_objects(stream, report), file, text_field, is_alone, report)
         if report.n_lines == 0:
             report.note("empty", "the file has no objects")
     except _NoFieldError as error:
@@ -212,8 +184,51 @@ def read_json(
         report.note("field", error.what, then="The file is skipped")
 
 
+def _documents(
+    rows: Iterator[tuple[str, dict]],
+    file: SourceFile,
+    text_field: str | None,
+    is_alone: bool,
+    report: FileReport,
+) -> Iterator[Document]:
+    """The documents of rows, each of which comes with the name of its place."""
+    is_first = True
+    for place, row in rows:
+        text = _text_of(row, text_field, is_first, place, report)
+        is_first = False
+        if text:
+            doc_id = record_id(row, file.name, report.n_lines, is_alone)
+            yield Document(doc_id, text, str(file.path), record_tokens(row))
+
+
+def _lines(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]:
+    """The objects of JSON lines, with their places."""
+    offset = 0
+    for line in stream:
+        report.n_lines += 1
+        begin, offset = offset, offset + len(line)
+        if begin == 0 and line.startswith(BOM):
+            line, begin = line[len(BOM) :], len(BOM)
+        if not line.strip():
+            continue
+        place = f"line {report.n_lines:,}"
+        row = _parse(decode(line, begin, report), place, report)
+        if row is not None:
+            yield place, row
+
+
+def _objects(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]:
+    """The objects of an array, or those that follow each other, with their places."""
+    for raw in _values(stream, report):
+        report.n_lines += 1
+        place = f"object {report.n_lines:,}"
+        row = _parse(decode(raw, 0, report, place=f"{place}: "), place, report)
+        if row is not None:
+            yield place, row
+
+
 def _is_lines(path: Path) -> bool:
-    """Whether a JSON file has a value a line, not one that goes on over lines."""
+    """Whether a JSON file has a value a line: none that goes on over lines, no two in one."""
     with open_text(path, FileReport(path, strict=False)) as stream:
         line = stream.readline(_PART_BYTES).removeprefix(BOM)
         while line and not line.strip():
@@ -226,8 +241,9 @@ def _is_lines(path: Path) -> bool:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        # All is well up to the end of the line: the object goes on in the next.
-        return error.pos < len(text)
+        # Where all is well up to the end of the line, the object goes on in the next.
+        is_followed = text.startswith("{") and text.startswith("{", error.pos)
+        return error.pos < len(text) and not is_followed
     except (ValueError, RecursionError):
         pass
     return True

@@ -15,6 +15,9 @@ _DEPTH, _ELEMENTS, _NAMES = 8, 100, 40
 TOKEN_FIELDS = ("prompt_token_ids", "token_ids")
 SAMPLE_FIELDS = ("sample_id", *TOKEN_FIELDS)
 
+# Token ids between brackets, as CSV has them; a number of more digits is no id.
+_TOKEN_LIST = re.compile(r"\[\s*(?:[0-9]{1,18}(?:[,\s]+[0-9]{1,18})*)?[,\s]*\]")
+
 Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -247,8 +250,8 @@ def record_tokens(row: Mapping[str, Any]) -> Tokens | None:
     found = []
     for name in TOKEN_FIELDS:
         value = row.get(name)
-        if isinstance(value, str) and re.fullmatch(r"\[[\d,\s]*\]", value):
-            value = [int(number) for number in re.findall(r"\d+", value)]
+        if isinstance(value, str) and _TOKEN_LIST.fullmatch(value):
+            value = [int(number) for number in re.findall("[0-9]+", value)]
         if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
             return None
         found.append(tuple(value))

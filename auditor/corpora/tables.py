@@ -36,6 +36,8 @@ _FIELD_BYTES = 2**31 - 1
 _ROWS = 512
 # What stands for a value of text, and of any other type, in the sample of a row.
 TEXT, _OTHER = "", 0
+# A row of more characters is broken: a quote was left open. The module takes 4 bytes for each.
+_ROW_CHARS = 64 << 20
 # So many rows may break at the same line before each line is taken as a row of its own.
 _BREAKS = 16
 
@@ -47,7 +49,8 @@ def read_csv(
 
     CSV is read by RFC 4180: a field may stand in double quotes and then hold line breaks. Of a row
     that is broken, by a quote that is never closed for instance, the first line is lost; those
-    after it are read anew. In TSV quotes are characters like any other, and a field holds neither
+    after it are read anew. A row that goes on after 64 Mi characters is broken, so that memory
+    stays bounded. In TSV quotes are characters like any other, and a field holds neither
     tabs nor line breaks.
     """
     csv.field_size_limit(_FIELD_BYTES)
@@ -68,7 +71,9 @@ def read_csv(
                 values = next(rows, None)
             except csv.Error as error:
                 # Of a bare CR the module says how to open a file, which is no news to a user.
-                why = "a CR in a field" if "new-line" in str(error) else error
+                why = "a CR in a field" if "new-line" in str(error) else str(error)
+                if lines.is_too_long:
+                    why = f"a quote is open for more than {_ROW_CHARS:,} characters"
                 report.note("csv", f"{place} is not CSV that can be read ({why})")
                 lines.put_back()
                 has_rows = True
@@ -105,8 +110,9 @@ def read_csv(
 class _Lines(Iterator[str]):
     """Decoded lines with their line breaks; those of a broken row are given out once more.
 
-    An unclosed quote makes a row of all lines up to the next quote, or to the end. Where row after
-    row breaks at the same line, each line is made to be a row, so that none is read often.
+    An unclosed quote makes a row of all lines up to the next quote, or to the end, or until the
+    row is too long. Where row after row breaks at the same line, or one was too long, each line is
+    made to be a row, so that none is read often.
     """
 
     def __init__(self, stream: BinaryIO, report: FileReport) -> None:
@@ -114,7 +120,8 @@ class _Lines(Iterator[str]):
         self._offset = self._n_before = 0
         self._row: list[str] = []
         self._again: deque[str] = deque()
-        self._n_breaks = self._broken_at = self._n_single = 0
+        self._n_breaks = self._broken_at = self._n_single = self._n_chars = 0
+        self.is_too_long = False
 
     @property
     def n_in_row(self) -> int:
@@ -123,7 +130,7 @@ class _Lines(Iterator[str]):
     def begin_row(self) -> int:
         """The number, from 1, of the line in which the next row begins."""
         self._n_before += len(self._row)
-        self._row = []
+        self._row, self._n_chars, self.is_too_long = [], 0, False
         return self._n_before + 1
 
     def put_back(self) -> None:
@@ -133,15 +140,19 @@ class _Lines(Iterator[str]):
         if self._report.n_lines != self._broken_at:
             self._broken_at, self._n_breaks = self._report.n_lines, 0
         self._n_breaks += 1
-        if self._n_breaks == _BREAKS:
+        if self._n_breaks == _BREAKS or self.is_too_long:
             self._n_single = len(self._again)
 
     def __next__(self) -> str:
         if self._row and self._n_single:
             raise StopIteration
+        if self._row and self._n_chars > _ROW_CHARS:
+            self.is_too_long = True
+            raise StopIteration
         line = self._again.popleft() if self._again else self._read()
         self._n_single = max(0, self._n_single - 1)
         self._row.append(line)
+        self._n_chars += len(line)
         return line
 
     def _read(self) -> str:

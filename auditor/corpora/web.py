@@ -206,9 +206,9 @@ def _without(coding: str, body: bytes, place: str, report: FileReport) -> bytes 
         install = "pip install 'memorization-auditor[corpora]'"
         report.note("coding", f"{what}, which needs {error.name}: {install}")
         return None
+    if wrong and _is_text(body):  # plain text may begin as what is packed does
+        return body
     if wrong and not text:
-        if _is_text(body):
-            return body
         report.note("coding", f"{what}, but {wrong}")
         return None
     if wrong:

@@ -185,6 +185,8 @@ def _spelt(text: str, vocabulary: Vocabulary) -> _Spelt:
     clean = text.encode("utf-8", "replace").decode("utf-8")
     if said == f" {clean}":  # some tokenizers put a space before every text
         said, ends = said[1:], np.maximum(ends - 1, 0)
+    elif clean == f" {said}":  # others leave out the one that it begins with: the first token's
+        said, ends = clean, np.append(0, ends[1:] + 1)
     return _Spelt(ids, ends, said == clean)
 
 

@@ -300,15 +300,19 @@ class Vocabulary:
         return np.array([i < len(table) and bool(table[i]) for i in token_ids], dtype=bool)
 
     def ends_in(self, text: str, token_ids: Sequence[int], after: Sequence[int]) -> np.ndarray:
-        """`token_ends` in a sample's text as its run has it.
+        """`token_ends` in a sample's text as its run has it; `after` is its prompt, BOS and all.
 
         A run of a version that wrote the space before a first word, or spelt in another way, has a
         text that is no longer what its tokens spell: ends then keep within it.
         """
-        ends = self.token_ends(token_ids, after)
+        ends = self.token_ends(token_ids, self.without_bos(after))
         if len(ends) and ends[-1] == len(text) - 1 and text.startswith(" "):
             ends = ends + 1
         return np.minimum(ends, len(text)).astype(np.int32)
+
+    def without_bos(self, token_ids: Sequence[int]) -> Sequence[int]:
+        """Tokens without the BOS that they begin with: no text, even where it has a name's own."""
+        return token_ids[1:] if len(token_ids) and token_ids[0] == self.bos_id else token_ids
 
     def parts(self, token_ids: Sequence[int], after: Sequence[int] = ()) -> Parts:
         """What tokens spell, cut at those that write nothing: texts, and the ids between them.
@@ -399,8 +403,7 @@ class Vocabulary:
         """What a piece writes in the middle of a text."""
         if piece not in self._chunks:
             whole = self._put_together([_NEIGHBOUR, piece, _NEIGHBOUR])
-            begin = len(self._put_together([_NEIGHBOUR]))
-            tail = len(self._put_together([_NEIGHBOUR, _NEIGHBOUR])) - begin
+            begin, tail = self._neighbour_sizes
             self._chunks[piece] = whole[begin : len(whole) - tail]
         return self._chunks[piece]
 
@@ -408,12 +411,20 @@ class Vocabulary:
     def _chunks(self) -> dict[str, str]:
         return {}
 
+    @cached_property
+    def _neighbour_sizes(self) -> tuple[int, int]:
+        """Characters that a neighbour writes before a piece, and behind one."""
+        begin = len(self._put_together([_NEIGHBOUR]))
+        return begin, len(self._put_together([_NEIGHBOUR, _NEIGHBOUR])) - begin
+
     def _piece_ends(self, pieces: list[str], before: list[str]) -> np.ndarray:
         """Where each piece ends in what they write after those before, in characters."""
         if not pieces:
             return np.zeros(0, dtype=np.int64)
         text = self._follows(before, pieces)
-        chunks = self._middle_chunks(pieces)
+        # Bytes at the end of what comes before may begin the first piece's character.
+        n_open = self._n_open_bytes(before)
+        chunks = self._middle_chunks([*before[len(before) - n_open :], *pieces])[n_open:]
         last = self._put_together([_NEIGHBOUR, pieces[-1]])[len(_NEIGHBOUR) :]
         for ending in (chunks[-1], last):
             # The first piece is spelt in its own way where nothing comes before it.
@@ -425,6 +436,12 @@ class Vocabulary:
         grown = [self._follows(before, pieces[: n + 1]) for n in range(len(pieces))]
         ends = [n_common([text, so_far]) for so_far in grown]
         return np.maximum.accumulate(ends)
+
+    def _n_open_bytes(self, pieces: list[str]) -> int:
+        """How many pieces at the end are bytes."""
+        if not self._has_byte_pieces:
+            return 0
+        return sum(1 for _ in takewhile(_BYTE_PIECE.fullmatch, reversed(pieces)))
 
     def _middle_chunks(self, pieces: list[str]) -> list[str]:
         """What each piece writes; a run of bytes is its characters, or U+FFFD for each byte."""

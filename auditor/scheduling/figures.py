@@ -12,7 +12,7 @@ from attacks.limits import Interval, count_interval, exposure_interval, highest_
 from auditor.errors import RunError
 from auditor.store import Run
 from reports.schema import CONTROL
-from reports.strategies import clusters_of, count_passages
+from reports.strategies import clusters_of, count_passages, effective_of
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def precision(run: Run, *, strict: bool = False) -> Found | None:
     if rows.empty:
         return None
     at, interval = highest_rate(
-        rows["n_verbatim"], rows["n_chosen"], strict=strict, effective=rows.get("n_effective")
+        rows["n_verbatim"], rows["n_chosen"], strict=strict, effective=effective_of(rows)
     )
     row = rows.iloc[at]
     passages = None

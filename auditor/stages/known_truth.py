@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from auditor.config import AuditConfig
 from auditor.corpora.filler import without_filler
 from auditor.corpora.formats import Document
 from auditor.corpora.matching import Match, Needle, find_matches
+from auditor.corpora.needles import checked_ends, count_tokens
 from auditor.corpora.normalizing import fold_text, folding
 from auditor.errors import ConfigError
-from auditor.stages.unselected import NEEDLE_COLUMNS, needle_of
+from auditor.stages.unselected import MOST_BYTES, NEEDLE_COLUMNS, needle_of
 from auditor.stages.verification import MATCHES, training_text
-from auditor.store import Run
+from auditor.store import Run, RunWriter
 from reports.tables import by_repeats
 
 if TYPE_CHECKING:
@@ -27,9 +33,50 @@ if TYPE_CHECKING:
 TRUTH = "known_truth.parquet"
 
 _NEEDED = ["doc_id", "member", "repeats", "kind", "secret"]
-_COLUMNS = [*NEEDLE_COLUMNS, "prompt"]
-_BATCH = 512  # samples that are looked up at once
+_COLUMNS = [*NEEDLE_COLUMNS, "prompt", "n_bytes"]
 _LEAST_CHARS = 16  # of a secret with what stands beside it
+_RULE = 2  # the number of the rule by which documents count as extracted
+
+
+def read_or_make(
+    run: RunWriter,
+    candidates: pd.DataFrame,
+    vocabulary: Vocabulary,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> pd.DataFrame | None:
+    """The run's own table where all that it rests on is as it was, else `truth_table`, kept."""
+    if run.config.truth is None or not run.has(MATCHES):
+        return None
+    origin = _origin(run, candidates)
+    if run.has(TRUTH) and run.manifest["shards"][TRUTH].get("origin") == origin:
+        return run.read(TRUTH).to_pandas()
+    table = truth_table(run, candidates, vocabulary, progress=progress)
+    if table is not None:
+        run.write(TRUTH, table, origin=origin)
+    return table
+
+
+def _origin(run: Run, candidates: pd.DataFrame) -> str:
+    """sha256 of all that the table rests on: truth, samples, lists, text and how it is matched."""
+    config, shards = run.config, run.manifest["shards"]
+    try:
+        truth = hashlib.sha256(Path(str(config.truth)).read_bytes()).hexdigest()
+    except OSError:
+        truth = ""  # `read_truth` tells of it
+    parts = [
+        _RULE,
+        truth,
+        sorted((n, f["sha256"]) for n, f in shards.items() if n.startswith("samples/")),
+        sorted(_listed(candidates)),
+        run.manifest.get("corpus"),
+        [config.min_match_tokens, config.min_match_chars, sorted(config.normalize)],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _listed(candidates: pd.DataFrame) -> set[str]:
+    return set(candidates.loc[candidates["best_rank"].notna(), "sample_id"])
 
 
 def truth_table(
@@ -41,11 +88,13 @@ def truth_table(
 ) -> pd.DataFrame | None:
     """How many documents of each number of repeats came out; None before anything was verified.
 
-    Every sample of the run is looked up, batch by batch, in the truth's own texts, where each
-    document stands once. A document came out if a verbatim overlap with a sample stands in it (one
-    of the first five documents that hold the overlap). Held-out documents are looked for by the
-    same rule; a passage that members share with them came out of the members and is not counted
-    against the held-out ones.
+    Every sample of the run is looked up, as many at once as memory allows, in the truth's own
+    texts, where each document stands once. A document came out if a verbatim overlap with a sample
+    stands in it (one of the first five documents that hold the overlap). Held-out documents are
+    looked for by the same rule; what a sample shares with members came out of the members. It is
+    taken out of the overlap with a held-out document, which came out only if a stretch that is left
+    is long enough by itself: a shared passage that goes on by chance for a character or two with
+    the held-out document's own is no evidence against that document.
 
     A document with a secret (a canary) came out if a sample holds the secret as the canary writes
     it, together with as many of the characters before it as make 16 in all (or behind it, where
@@ -53,7 +102,8 @@ def truth_table(
     characters before it may stand in the prompt; the secret must be generated.
 
     Where the truth has no texts, those of members are read from the training text. Without a text,
-    a document is left out, and so is a secret of fewer than 16 characters.
+    a document is left out, and so is a secret of fewer than 16 characters. A canary is left out if
+    its secret is empty, or its whole text has fewer than 16 characters.
 
     Parameters
     ----------
@@ -77,14 +127,13 @@ def truth_table(
     pieces = _pieces(canaries, config.normalize)
     texts = truth[truth["text"].notna()]
     sides = [_documents(texts[texts["member"].astype(bool) == side]) for side in (True, False)]
-    listed = set(candidates.loc[candidates["best_rank"].notna(), "sample_id"])
+    listed = _listed(candidates)
     # A canary's frame gives nothing away: of canaries only secrets count.
     framed = set(canaries["doc_id"])
     by_all: set[str] = set()
     by_listed: set[str] = set()
     n_samples = 0
-    for rows in _samples(run):
-        needles = [needle_of(vocabulary, row) for row in rows]
+    for needles, rows in _batches(run, vocabulary):
         overlapping = _overlapping(config, needles, *sides)
         found = [pair for pair in overlapping if pair[1] not in framed]
         found += _giving_secrets(rows, pieces, config.normalize)
@@ -99,13 +148,34 @@ def truth_table(
     return by_repeats(truth[known], n_samples)
 
 
-def _samples(run: Run) -> Iterator[list[dict[str, Any]]]:
-    """Every sample that was drawn so far, some at a time."""
+_Rows = list[dict[str, Any]]
+
+
+def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _Rows]]:
+    """Every sample that was drawn so far, as many at once as are looked up together.
+
+    Each as what is looked for, and with its text and the end of its prompt.
+    """
+    needles: list[Needle] = []
+    rows: _Rows = []
+    n_bytes = 0
+    for table in _shards(run):
+        for row in table.to_pylist():
+            if rows and n_bytes + row["n_bytes"] > MOST_BYTES:
+                yield needles, rows
+                needles, rows, n_bytes = [], [], 0
+            needles.append(needle_of(vocabulary, row))
+            shown = row["prompt"][-_LEAST_CHARS:]
+            rows.append({"sample_id": row["sample_id"], "text": row["text"], "prompt": shown})
+            n_bytes += row["n_bytes"]
+    if rows:
+        yield needles, rows
+
+
+def _shards(run: Run) -> Iterator[pa.Table]:
     for name in sorted(n for n in run.manifest["shards"] if n.startswith("samples/")):
         if run.has(name):
-            table = run.read(name, _COLUMNS)
-            for at in range(0, len(table), _BATCH):
-                yield table.slice(at, _BATCH).to_pylist()
+            yield run.read(name, _COLUMNS)
 
 
 def _documents(truth: pd.DataFrame) -> list[Document]:
@@ -125,19 +195,47 @@ def _overlapping(
     }
 
     def matches(documents: Sequence[Document]) -> list[Match]:
-        found = find_matches(needles, documents, normalize=config.normalize, n_threads=1, **least)
+        found = find_matches(needles, documents, normalize=config.normalize, **least)
         return without_filler(found, needles, **least)
 
+    of_members = matches(members)
     learned: dict[str, list[Match]] = defaultdict(list)
-    for match in matches(members):
+    for match in of_members:
         learned[match.sample_id].append(match)
-    unseen = [
-        m
-        for m in matches(heldout)
-        if not any(known.start <= m.start and m.end <= known.end for known in learned[m.sample_id])
+    by_id = {needle.sample_id: needle for needle in needles}
+    unseen = []
+    for match in matches(heldout):
+        needle = by_id[match.sample_id]
+        parts = _without(match, learned[match.sample_id], needle, config.normalize)
+        if without_filler(parts, [needle], **least):
+            unseen.append(match)
+    return [(m.sample_id, doc_id) for m in [*unseen, *of_members] for doc_id, _ in m.places]
+
+
+def _without(
+    match: Match, known: Sequence[Match], needle: Needle, normalize: Sequence[str]
+) -> list[Match]:
+    """The stretches of an overlap that are in no other overlap of the same sample."""
+    at, left = match.start, []
+    for other in sorted(known, key=lambda m: m.start):
+        if other.start > at:
+            left.append((at, min(other.start, match.end)))
+        at = max(at, other.end)
+        if at >= match.end:
+            break
+    left.append((at, match.end))
+    ends, change = checked_ends(needle), folding(normalize)
+    return [
+        replace(
+            match,
+            start=start,
+            end=end,
+            n_tokens=int(count_tokens(ends, np.array([start]), np.array([end]))[0]),
+            n_chars=len(fold_text(needle.text[start:end], change)[0]),
+        )
+        for start, end in left
+        if start < end
     ]
-    every = [*unseen, *(m for own in learned.values() for m in own)]
-    return [(m.sample_id, doc_id) for m in every for doc_id, _ in m.places]
 
 
 def _pieces(canaries: pd.DataFrame, normalize: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -150,10 +248,13 @@ def _pieces(canaries: pd.DataFrame, normalize: Sequence[str]) -> dict[str, tuple
         secret = fold_text(secret, change)[0]
         text = fold_text(text, change)[0] if isinstance(text, str) else ""
         at, more = text.find(secret), max(0, _LEAST_CHARS - len(secret))
+        if not secret:
+            continue
         if at >= 0:
             begin = max(0, at - more)
-            end = at + len(secret) + more - (at - begin)
-            pieces[doc_id] = (text[begin:end], at - begin)
+            piece = text[begin : at + len(secret) + more - (at - begin)]
+            if len(piece) >= _LEAST_CHARS:
+                pieces[doc_id] = (piece, at - begin)
         elif not more:
             pieces[doc_id] = (secret, 0)
     return pieces

@@ -15,7 +15,7 @@ from auditor.stages.about import about
 from auditor.stages.assembling import assemble
 from auditor.stages.claims import Claims, make_claims, with_claims, with_p_values, write_claims
 from auditor.stages.context import TARGET, Context
-from auditor.stages.known_truth import TRUTH, truth_table
+from auditor.stages.known_truth import read_or_make
 from auditor.stages.standing import standing
 from auditor.store import Run
 from reports.calibration_section import calibration_section
@@ -55,8 +55,6 @@ def report(context: Context) -> None:
         run.write_bytes("summary.csv", as_csv(summary))
         write_claims(run, claims)
         truth = _known_truth(context, candidates)
-        if truth is not None:
-            run.write(TRUTH, truth)
         run.manifest["revealed"] = config.reveal
         if context.judge is not None:
             context.judge(run)
@@ -138,7 +136,7 @@ def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | N
     n = sum(len(ids) for s in context.config.strategies for _, ids in context.shards(s))
     vocabulary = context.vocabulary(TARGET)
     with context.progress.stage("known truth", n, "samples") as bar:
-        return truth_table(context.run, candidates, vocabulary, progress=bar.advance)
+        return read_or_make(context.run, candidates, vocabulary, progress=bar.advance)
 
 
 def _shown(outcome: Outcome) -> ShownOutcome:

@@ -20,7 +20,7 @@ UNSELECTED = "matches/unselected.parquet"
 NEEDLE_COLUMNS = ["sample_id", "text", "token_ids", "prompt_token_ids"]
 
 # Text that is looked for at once; the matcher takes about 30 bytes of memory for each byte.
-_MOST_BYTES = 64 << 20
+MOST_BYTES = 64 << 20
 _COLUMNS = [*NEEDLE_COLUMNS, "n_bytes"]
 
 
@@ -29,7 +29,7 @@ def unselected(context: Context) -> dict[str, pa.Table]:
 
     Every strategy gets the same share of the memory, and one sample at the least.
     """
-    budget = _MOST_BYTES // len(context.config.strategies)
+    budget = MOST_BYTES // len(context.config.strategies)
     found = {}
     for strategy in context.config.strategies:
         parts: list[pa.Table] = []
