@@ -144,10 +144,12 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     texts, canaries, heldout = (
         rows.get(key) for key in (("text", most), ("canary", most), ("text", 0))
     )
+    stand = "stands" if texts["n_documents"] == 1 else "stand"
+    were = "was" if texts["n_extracted"] == 1 else "were"
     sentence = (
         f"Known truth, looked up in all {_count(int(texts['n_samples']), 'sample')}: of "
-        f"{_count(int(texts['n_documents']), 'document')} that stand {most:,} times in the "
-        f"training text, {texts['n_extracted']:,} were extracted{_alone(texts)}"
+        f"{_count(int(texts['n_documents']), 'document')} that {stand} {_times(most)} in the "
+        f"training text, {texts['n_extracted']:,} {were} extracted{_alone(texts)}"
     )
     if canaries:
         n = int(canaries["n_documents"])
@@ -155,7 +157,7 @@ def known_truth(table: pd.DataFrame) -> list[str]:
         if n != 1:
             who, stand, whose = ("canaries", "stand", "their secrets")
         sentence += (
-            f"; of {n:,} {who} that {stand} {most:,} times, {canaries['n_extracted']:,} by "
+            f"; of {n:,} {who} that {stand} {_times(most)}, {canaries['n_extracted']:,} by "
             f"{whose}{_alone(canaries)}"
         )
     if heldout:
@@ -165,6 +167,10 @@ def known_truth(table: pd.DataFrame) -> list[str]:
             "left out)"
         )
     return [sentence + "."]
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n:,} times"
 
 
 def _alone(row: dict) -> str:

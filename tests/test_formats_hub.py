@@ -110,8 +110,8 @@ def test_a_dataset_that_breaks_is_read_up_to_there(tmp_path):
     corpus = read_corpus([f"hf:{tmp_path}::train"])
     assert [d.text for d in corpus] == ["good"] * 10
     assert corpus.problem_counts == {"dataset": 1}
-    assert "train, after row 10: cannot be read (" in corpus.problems[0].message
-    with pytest.raises(CorpusError, match=r"after row 10.*without strict"):
+    assert "what follows row 10 of split train cannot be read (" in corpus.problems[0].message
+    with pytest.raises(CorpusError, match=r"follows row 10 .*without strict"):
         list(read_corpus([f"hf:{tmp_path}::train"], strict=True))
 
 
@@ -120,7 +120,7 @@ def test_of_a_file_that_breaks_one_sentence_is_told(tmp_path, caplog, monkeypatc
     (tmp_path / "a.csv").write_bytes(b"text\ngood\n\xff\xfe\n")
     library = logging.getLogger("datasets")
     monkeypatch.setattr(library, "handlers", [*library.handlers, caplog.handler])
-    with pytest.raises(CorpusError, match=r"after row 0: cannot be read .*0xff"):
+    with pytest.raises(CorpusError, match=r"what follows row 0 cannot be read .*0xff"):
         read(f"hf:{tmp_path}::train")
     assert caplog.messages == []
     with pytest.raises(UnicodeDecodeError):
@@ -298,7 +298,7 @@ def test_offsets_that_lead_out_of_the_file_are_refused_not_followed(tmp_path, br
 def test_what_stands_before_offsets_that_lead_nowhere_is_read(tmp_path, broken, text):
     corpus = read_corpus([saved_with_offsets(tmp_path / "saved", broken)])
     assert [d.text for d in corpus] == [text]
-    assert "after row 1: cannot be read" in corpus.problems[0].message
+    assert "what follows row 1 cannot be read" in corpus.problems[0].message
     assert corpus.problems[0].message.endswith("1 of 2 rows skipped; strict stops instead.")
 
 

@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_entered_is_reported(tmp_path, monkeypatch):
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.txt"]
     assert corpus.problems[0].message == (
-        f"{tmp_path}/closed: is a folder that cannot be entered (Permission denied). "
+        f"{tmp_path}/closed: the folder cannot be entered (Permission denied). "
         "Skipped; strict stops instead."
     )
     with pytest.raises(CorpusError, match="cannot be entered"):
@@ -194,7 +194,9 @@ def test_a_picture_that_begins_like_utf16_is_no_text(tmp_path):
 def test_utf16_without_a_mark_is_refused_by_name_and_reported_in_a_folder(tmp_path, name, encoding):
     """As UTF-8 it is valid text whose letters lie apart, and nothing in it can be found."""
     (tmp_path / name).write_bytes("text\nAnna kept geese\n".encode(encoding))
-    with pytest.raises(CorpusError, match=r"is UTF-16 without a byte order mark.*Save it as UTF-8"):
+    with pytest.raises(
+        CorpusError, match=r"the file is UTF-16 without a byte order mark.*Save it as UTF-8"
+    ):
         list(read_corpus([tmp_path / name]))
     write(tmp_path, b__txt="text with \0 one NUL")
     corpus = read_corpus([tmp_path])
@@ -444,7 +446,7 @@ WRONG = [
     ),
     (
         *("a.bin", b"\x00\xff", "binary"),
-        "is not UTF-8 text (byte 1). Skipped; strict stops instead.",
+        "the file is not UTF-8 text (byte 1). Skipped; strict stops instead.",
     ),
 ]
 
@@ -472,7 +474,9 @@ def test_a_character_cut_by_the_reader_is_no_sign_of_a_binary_file(tmp_path):
     write(tmp_path, a__odd="x" + "é" * (1 << 19) + "é", b__odd=b"x" * (1 << 20) + b"\xc3")
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.odd"]
-    assert corpus.problems[0].message.startswith(f"{tmp_path}/b.odd: is not UTF-8 text (byte 1,048")
+    assert corpus.problems[0].message.startswith(
+        f"{tmp_path}/b.odd: the file is not UTF-8 text (byte 1,048"
+    )
 
 
 def test_json_nested_or_numbered_beyond_reading_is_skipped(tmp_path):

@@ -13,6 +13,7 @@ from reports.schema import KNOWN_TRUTH, SUMMARY, check
 from reports.tables import (
     by_repeats,
     headline,
+    known_truth,
     list_intervals,
     not_claimed,
     select_candidates,
@@ -284,6 +285,18 @@ def test_headline_of_no_candidates(candidates):
     none = candidates.iloc[:0]
     assert headline(none, summarize(none, COUNTS.assign(n_chosen=0))) == [
         "No candidate was chosen: no sample has a score."
+    ]
+
+
+def test_known_truth_of_one_document_and_one_canary_is_told_in_the_singular():
+    table = pd.DataFrame(
+        {"kind": ["text", "canary"], "repeats": 1, "n_documents": 1, "n_extracted": 1,
+         "n_by_candidates": 0, "n_samples": 1}
+    )  # fmt: skip
+    assert known_truth(table) == [
+        "Known truth, looked up in all 1 sample: of 1 document that stands once in the training "
+        "text, 1 was extracted (0 by the candidates alone); of 1 canary that stands once, 1 by its "
+        "secret (0 by the candidates alone)."
     ]
 
 

@@ -79,7 +79,7 @@ def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[Left
         except OSError as error:
             # A folder that may not be entered, or a name longer than any can be.
             raise CorpusError(
-                f"{spec}: cannot be looked up ({error.strerror}). Check the path and who may read."
+                f"{spec} cannot be looked up ({error.strerror}). Check the path and who may read."
             ) from None
         twice = []
         for file in found:
@@ -171,7 +171,7 @@ def _below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def _closed(error: OSError) -> str:
-    return f"is a folder that cannot be entered ({error.strerror})"
+    return f"the folder cannot be entered ({error.strerror})"
 
 
 def _walk(

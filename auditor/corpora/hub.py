@@ -50,7 +50,8 @@ def read_saved(
     try:
         loaded = load_saved(file.path)
     except _errors() as error:
-        report.refuse("dataset", f"is not a dataset that can be read ({one_line(error)})")
+        what = f"the folder is not a dataset that can be read ({one_line(error)})"
+        report.refuse("dataset", what)
         return
     splits = loaded if isinstance(loaded, dict) else {"": loaded}
     for split, dataset in splits.items():
@@ -135,8 +136,8 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
             break
         except _errors() as error:
             if n_at_once == 1:
-                where = f"{split}, after row" if split else "after row"
-                what = f"{where} {rows.n_rows:,}: cannot be read ({one_line(error)})"
+                row = f"row {rows.n_rows:,}" + (f" of split {split}" if split else "")
+                what = f"what follows {row} cannot be read ({one_line(error)})"
                 # A stream does not say how long it is.
                 n_all = len(dataset) if hasattr(dataset, "__len__") else None
                 report.n_lines = before + (n_all or rows.n_rows)

@@ -161,7 +161,7 @@ class Corpus:
                 if _may_read(file, report):
                     yield from read(file, report)
             except OSError as error:
-                what = f"cannot be read ({error.strerror})"
+                what = f"the file cannot be read ({error.strerror})"
                 report.refuse("unreadable", what, "Check its permissions or leave it out")
             self._note(report)
         if self.n_documents == 0:
@@ -315,7 +315,7 @@ def _may_read(file: SourceFile, report: FileReport) -> bool:
     if file.hub is not None or is_saved_dataset(file.path):
         return True
     if not file.path.is_file():
-        what = "is no file, or a link to nothing"
+        what = "it is no regular file, or a link to nothing"
         report.refuse("unreadable", what, "Check its permissions or leave it out")
         return False
     if ending(file.path) in _NOT_READ:
@@ -326,11 +326,11 @@ def _may_read(file: SourceFile, report: FileReport) -> bool:
         quiet = FileReport(file.path, strict=False)
         with open_text(file.path, quiet) as stream:
             place = first_undecodable(stream)
-        where = "unpacked, " if is_packed(file.path) else ""
+        it = "the unpacked file" if is_packed(file.path) else "the file"
         if place is not None:
-            report.note("binary", f"{where}is not UTF-8 text (byte {place:,})")
+            report.note("binary", f"{it} is not UTF-8 text (byte {place:,})")
             return False
         if quiet.first("utf16"):
-            report.note("binary", f"{where}is not text, nor UTF-16 as its first bytes say")
+            report.note("binary", f"{it} is not text: it begins as UTF-16 does, but is not UTF-16")
             return False
     return not (_reader(file) in _TEXT_READERS and refuses_unmarked(file.path, report))

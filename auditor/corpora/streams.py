@@ -175,7 +175,7 @@ def _is_unmarked(head: bytes) -> bool:
 
 
 def _refuse_unmarked(report: FileReport) -> None:
-    what = "is UTF-16 without a byte order mark, NUL in every other byte"
+    what = "the file is UTF-16 without a byte order mark (every other byte is NUL)"
     report.refuse("utf16-unmarked", what, "Save it as UTF-8, or with the mark")
 
 

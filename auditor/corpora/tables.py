@@ -173,7 +173,9 @@ def read_parquet(
         try:
             table = pq.ParquetFile(source)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            report.refuse("parquet", f"is not Parquet that can be read ({one_line(error)})")
+            report.refuse(
+                "parquet", f"the file is not Parquet that can be read ({one_line(error)})"
+            )
             return
         rows = Rows(file.name, str(file.path), text_field, is_alone, report)
         rows.choose(table.schema_arrow)
