@@ -293,11 +293,12 @@ def test_known_truth_of_one_document_and_one_canary_is_told_in_the_singular():
         {"kind": ["text", "canary"], "repeats": 1, "n_documents": 1, "n_extracted": 1,
          "n_by_candidates": 0, "n_samples": 1}
     )  # fmt: skip
-    assert known_truth(table) == [
+    (said,) = known_truth(table)
+    assert said == (
         "Known truth, looked up in all 1 sample: of 1 document that stands once in the training "
         "text, 1 was extracted (0 by the candidates alone); of 1 canary that stands once, 1 by its "
         "secret (0 by the candidates alone)."
-    ]
+    )
 
 
 @pytest.fixture
