@@ -120,7 +120,9 @@ def test_of_a_file_that_breaks_one_sentence_is_told(tmp_path, caplog, monkeypatc
     (tmp_path / "a.csv").write_bytes(b"text\ngood\n\xff\xfe\n")
     library = logging.getLogger("datasets")
     monkeypatch.setattr(library, "handlers", [*library.handlers, caplog.handler])
-    with pytest.raises(CorpusError, match=r"what follows row 0 of split train cannot be read .*0xff"):
+    with pytest.raises(
+        CorpusError, match=r"what follows row 0 of split train cannot be read .*0xff"
+    ):
         read(f"hf:{tmp_path}::train")
     assert caplog.messages == []
     with pytest.raises(UnicodeDecodeError):

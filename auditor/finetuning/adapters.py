@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import json
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 
 from auditor.errors import ModelError, in_short
 from auditor.finetuning.leaving import own_randomness
+from auditor.language_models.folders import read_settings
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Any of them makes a tokenizer; without one, an adapter's text is made tokens by its base's.
@@ -293,20 +292,12 @@ def tuned_from(folder: Path) -> dict[str, str]:
     -------
     dict: `spec`, and `fingerprint` where it is known; {} if neither is.
     """
-    said = _json(folder / "finetune.json").get("base")
+    said = read_settings(folder / "finetune.json").get("base")
     said = said if isinstance(said, dict) else {}
     # An adapter's own settings come first: there one says where its base is now.
-    spec = _json(folder / CONFIG).get("base_model_name_or_path") or said.get("spec")
+    spec = read_settings(folder / CONFIG).get("base_model_name_or_path") or said.get("spec")
     known = (("spec", spec), ("fingerprint", said.get("fingerprint")))
     return {name: value for name, value in known if isinstance(value, str) and value}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return read if isinstance(read, dict) else {}
 
 
 def adapter_fingerprint(folder: Path) -> str:
