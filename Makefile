@@ -24,9 +24,9 @@ unit: $(VENV)/.ready-dev
 
 docs: $(VENV)/.ready-dev ## the pages that are generated
 	$(BIN)/python -m auditor.cli.reference > docs/cli.md
-	$(BIN)/python -m attacks.conformance > docs/conformance.md
+	$(BIN)/python -m benchmarks.conformance > docs/conformance.md
 	$(BIN)/python -m benchmarks.scale > docs/scale.md
-	$(BIN)/python -m reports.columns > docs/columns.md
+	$(BIN)/python -m reports.analysis.columns_page > docs/columns.md
 
 notebooks: $(VENV)/.ready ## the notebooks, executed: notebooks/pages/*.html
 	$(INSTALL) '.[gguf,corpora,index,finetune,notebooks]'

@@ -12,17 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from auditor.errors import AuditError, ConfigError, CorpusError, GateError, ModelError, RunError
+from auditor.version import __version__
 
 if TYPE_CHECKING:
-    from auditor.audit import run_audit
-    from auditor.config import AuditConfig, Decoding, Strategy
-    from auditor.language_models.loading import load_model
-    from auditor.run_collection import Runs, load_runs
-    from auditor.scheduling.judged import audit_and_judge
-    from auditor.store import Run, load_run
-    from auditor.testbed import build_testbed
-
-__version__ = "0.1.0"
+    from auditor.audit.pipeline import run_audit
+    from auditor.config.audit import AuditConfig, Decoding, Strategy
+    from auditor.gates.gated_audit import audit_and_judge
+    from auditor.models.loading import load_model
+    from auditor.runs.collection import Runs, load_runs
+    from auditor.runs.run import Run, load_run
+    from auditor.testbed.testbed import build_testbed
 
 __all__ = [
     "AuditConfig",
@@ -46,17 +45,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AuditConfig": "auditor.config",
-    "Decoding": "auditor.config",
-    "Strategy": "auditor.config",
-    "Run": "auditor.store",
-    "audit_and_judge": "auditor.scheduling.judged",
-    "Runs": "auditor.run_collection",
-    "build_testbed": "auditor.testbed",
-    "load_model": "auditor.language_models.loading",
-    "load_run": "auditor.store",
-    "load_runs": "auditor.run_collection",
-    "run_audit": "auditor.audit",
+    "AuditConfig": "auditor.config.audit",
+    "Decoding": "auditor.config.audit",
+    "Strategy": "auditor.config.audit",
+    "Run": "auditor.runs.run",
+    "audit_and_judge": "auditor.gates.gated_audit",
+    "Runs": "auditor.runs.collection",
+    "build_testbed": "auditor.testbed.testbed",
+    "load_model": "auditor.models.loading",
+    "load_run": "auditor.runs.run",
+    "load_runs": "auditor.runs.collection",
+    "run_audit": "auditor.audit.pipeline",
 }
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reports.dedup import Trigrams, mark_duplicates, select
+from reports.analysis.duplicates import Trigrams, mark_duplicates, select
 
 N_WORDS = 180
 VOCABULARY = 50_000

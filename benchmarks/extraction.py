@@ -20,8 +20,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import numpy as np
 import torch
 
-from auditor.config import Decoding
-from auditor.extraction.measuring import measure_suffixes
+from auditor.config.audit import Decoding
+from auditor.scoring.suffixes import measure_suffixes
 from benchmarks.machine import describe, print_table, seconds
 from benchmarks.made import as_model, made_network, made_tokenizer
 

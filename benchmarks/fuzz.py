@@ -159,10 +159,10 @@ def _child(name: str, n_inputs: int, keep: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["auditor"]):
-        import auditor.config
-        import auditor.corpora.reading
+        import auditor.config.audit
+        import auditor.corpus.reading
         import auditor.extraction.benchmark_files
-        import auditor.generation.few_shot  # noqa: F401
+        import auditor.sampling.few_shot  # noqa: F401
     scratch = tempfile.TemporaryDirectory(dir=_memory())
     place, target = Place(Path(scratch.name)), targets()[name]
     corpus = place.folder / "corpus"

@@ -58,7 +58,7 @@ def _zstd(raw: bytes) -> bytes:
 
 def _read_corpus(ending: str, field: str | None = None) -> Callable[[Place, bytes], None]:
     def read(place: Place, raw: bytes) -> None:
-        from auditor.corpora.reading import read_corpus
+        from auditor.corpus.reading import read_corpus
 
         path = place.file(f"in{ending}", raw)
         with suppress(AuditError):
@@ -108,7 +108,7 @@ def corpora() -> list[Target]:
 
 def _read_saved(name: str) -> Callable[[Place, bytes], None]:
     def read(place: Place, raw: bytes) -> None:
-        from auditor.corpora.reading import read_corpus
+        from auditor.corpus.reading import read_corpus
 
         with place.spoiled(place.saved, {name: raw}) as path:
             corpus = read_corpus([path])
@@ -124,8 +124,8 @@ def _saved_json(name: str) -> Callable[[Place], st.SearchStrategy[bytes]]:
 
 def _insert(place: Place, raw: bytes) -> None:
     """Canaries into a saved dataset whose Arrow file is broken."""
-    from auditor.finetuning.canaries import load_canaries
-    from auditor.finetuning.insertion import insert_canaries
+    from auditor.canaries.canaries import load_canaries
+    from auditor.canaries.insertion import insert_canaries
 
     out = place.folder / "with-canaries"
     with place.spoiled(place.saved, {_ARROW: raw}) as path:
@@ -139,7 +139,7 @@ def _insert(place: Place, raw: bytes) -> None:
 
 def _read_streamed(place: Place, raw: bytes) -> None:
     """An Arrow file in a folder that is laid out as a hub's dataset."""
-    from auditor.corpora.reading import read_corpus
+    from auditor.corpus.reading import read_corpus
 
     (place.folder / "hub").mkdir(exist_ok=True)
     place.file("hub/train.arrow", raw)

@@ -36,7 +36,7 @@ class Place:
     @cached_property
     def model(self) -> Path:
         """A random GPT-2 of one layer, 300 tokens, context 64."""
-        from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
+        from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer, save_model
 
         network = build_gpt2(n_vocab=300, n_layer=1, width=8, n_head=2, context=64, seed=0)
         save_model(network, build_tokenizer(TEXTS, 300), self.folder / "model")
@@ -45,7 +45,7 @@ class Place:
     @cached_property
     def run(self) -> Path:
         """A finished audit of the model."""
-        from auditor.audit import run_audit
+        from auditor.audit.pipeline import run_audit
 
         path = self.file("training.jsonl", jsonl())
         done = run_audit(
@@ -62,8 +62,8 @@ class Place:
     @cached_property
     def index(self) -> Path:
         """An index of a few texts."""
-        from auditor.corpora.index import build_index
-        from auditor.corpora.reading import read_corpus
+        from auditor.corpus.reading import read_corpus
+        from auditor.matching.index import build_index
 
         path = self.file("indexed.jsonl", jsonl())
         return build_index(read_corpus([path]), self.folder / "index").path
@@ -80,7 +80,7 @@ class Place:
     @cached_property
     def canaries(self) -> Path:
         """A manifest of two canaries."""
-        from auditor.finetuning.canaries import create_canaries
+        from auditor.canaries.canaries import create_canaries
 
         made = create_canaries("The PIN of {n} is {pin}.", count=2, controls=2)
         return made.save(self.folder / "canaries.json")

@@ -45,9 +45,9 @@ _AUDIT: dict[str, Any] = {
 def _read_audit(place: Place, raw: bytes) -> None:
     import tomllib
 
-    from auditor.auditfile import to_toml
     from auditor.cli.options import config_from
-    from auditor.config import make_config
+    from auditor.config.audit import make_config
+    from auditor.config.audit_file import to_toml
 
     config = config_from(str(place.file("audit.toml", raw)), {})
     if make_config(tomllib.loads(to_toml(config))).digest != config.digest:
@@ -55,7 +55,7 @@ def _read_audit(place: Place, raw: bytes) -> None:
 
 
 def _read_keywords(place: Place, raw: bytes) -> None:
-    from auditor.config import make_config
+    from auditor.config.audit import make_config
 
     try:
         given = json.loads(raw)
@@ -65,8 +65,8 @@ def _read_keywords(place: Place, raw: bytes) -> None:
 
 
 def _read_few_shot(place: Place, raw: bytes) -> None:
-    from auditor.config import Prompts
-    from auditor.generation.few_shot import few_shot_texts
+    from auditor.config.audit import Prompts
+    from auditor.sampling.few_shot import few_shot_texts
 
     table = place.file("table.csv", b"name,mail\na,b\nc,d\n")
     template = place.file("template.txt", b"{name}: {mail}\n")
@@ -111,7 +111,7 @@ _GUESSES = [b'Example ID,Suffix Guess\n8,"[3,6,9]"\n1,"[]"\n']
 # ------------------------------------------------------------------------------ folders of ours
 def _frames(path: Path) -> None:
     """All that a reader can ask of a run."""
-    from auditor.store import load_run
+    from auditor.runs.run import load_run
 
     run = load_run(path)
     asked = (run.samples, run.scores, run.candidates, run.summary, run.matches, run.notes)
@@ -122,7 +122,7 @@ def _frames(path: Path) -> None:
 
 def _read_run(place: Place, raw: bytes) -> None:
     from auditor.cli.runs import _row
-    from auditor.scheduling.history import read_history
+    from auditor.gates.history import read_history
 
     with place.spoiled(place.run, {"manifest.json": raw}) as path:
         for entry in read_history(path.parent):
@@ -131,8 +131,8 @@ def _read_run(place: Place, raw: bytes) -> None:
 
 
 def _report_run(place: Place, raw: bytes) -> None:
-    from auditor.audit import run_audit
-    from auditor.store import load_run
+    from auditor.audit.pipeline import run_audit
+    from auditor.runs.run import load_run
 
     path = place.copy(place.run)
     (path / "manifest.json").write_bytes(raw)
@@ -161,7 +161,7 @@ _manifest = _json_of(lambda place: place.run / "manifest.json")
 
 
 def _read_canaries(place: Place, raw: bytes) -> None:
-    from auditor.finetuning.canaries import load_canaries
+    from auditor.canaries.canaries import load_canaries
 
     some = load_canaries(place.file("some-canaries.json", raw))
     some.frame()
@@ -178,7 +178,7 @@ def _seal_canaries(tree: Any) -> Any:
 
 
 def _ask_index(path: Path) -> None:
-    from auditor.corpora.index import open_index
+    from auditor.matching.index import open_index
 
     index = open_index(path)
     for ask in (
@@ -199,7 +199,7 @@ def _read_index(place: Place, raw: bytes) -> None:
 
 
 def _seal_index(tree: Any) -> Any:
-    from auditor.corpora.index.layout import _seal
+    from auditor.matching.index.format import _seal
 
     rest = {k: v for k, v in tree.items() if k != "seal"}
     return {**rest, "seal": _seal(rest)}
@@ -217,9 +217,9 @@ def _read_index_shard(place: Place, raw: bytes) -> None:
 
 def _read_other_manifests(place: Place, raw: bytes) -> None:
     """The manifests of the other folders that a verb may be told to go on with."""
-    from auditor.extraction import folder as extraction
-    from auditor.finetuning import folder as finetuning
-    from auditor.finetuning.adapters import tuned_from
+    from auditor.finetuning import checkpoints as finetuning
+    from auditor.models.adapters import tuned_from
+    from auditor.runs import result_folder as extraction
 
     path = place.folder / "other"
     path.mkdir(exist_ok=True)
@@ -240,7 +240,7 @@ _OTHER = {"format": 1, "asked": {"model": "gpt2"}, "base": {"spec": "x", "finger
 # ------------------------------------------------------------------------------ models
 def _read_parted(place: Place, raw: bytes) -> None:
     """A model whose weights are where its index says."""
-    from auditor.language_models.loading import load_model
+    from auditor.models.loading import load_model
 
     path = place.copy(place.model)
     (path / "model.safetensors").rename(path / "part.safetensors")
@@ -250,7 +250,7 @@ def _read_parted(place: Place, raw: bytes) -> None:
 
 def _read_model(name: str, *, vocabulary_only: bool = False) -> Callable[[Place, bytes], None]:
     def read(place: Place, raw: bytes) -> None:
-        from auditor.language_models.loading import load_model, load_vocabulary
+        from auditor.models.loading import load_model, load_vocabulary
 
         with place.spoiled(place.model, {name: raw}) as path, warnings.catch_warnings():
             warnings.simplefilter("ignore")

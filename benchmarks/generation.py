@@ -18,9 +18,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import torch
 from transformers.utils import logging as transformers_logging
 
-from auditor.config import Decoding
-from auditor.generation.engine import generate
-from auditor.language_models.causal import LanguageModel
+from auditor.config.audit import Decoding
+from auditor.models.language_model import LanguageModel
+from auditor.sampling.generate import generate
 from benchmarks.machine import describe, print_table, seconds
 from benchmarks.made import as_model, made_network, made_tokenizer
 

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from auditor.finetuning.canaries import create_canaries
-from auditor.finetuning.examples import N_PROBED, Rows, encode_rows
-from auditor.finetuning.hooks import MemorizationCallback
-from auditor.finetuning.leaving import own_randomness
+from auditor.canaries.canaries import create_canaries
+from auditor.finetuning.callback import MemorizationCallback
 from auditor.finetuning.probes import MemorizationProbe
+from auditor.finetuning.rows import N_PROBED, Rows, encode_rows
 from auditor.finetuning.training import Recipe, make_trainer, run
-from auditor.language_models.building import build_gpt2, build_tokenizer
-from auditor.testbed import cut
+from auditor.models.preserve_state import own_randomness
+from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer
+from auditor.testbed.testbed import cut
 
 _EVERY = 200  # the callback's default
 

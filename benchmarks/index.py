@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.corpora.index import find_matches_in_index, open_index
-from auditor.corpora.matching import Needle, find_matches
-from auditor.corpora.reading import read_corpus
+from auditor.corpus.reading import read_corpus
+from auditor.matching.index import find_matches_in_index, open_index
+from auditor.matching.verbatim import Needle, find_matches
 from benchmarks.machine import print_table
 
 _WORDS = 50_000
@@ -82,8 +82,8 @@ def build_apart(path: Path, out: Path, shard_bytes: int) -> tuple[float, float, 
     """Build in a process of its own: seconds, MiB before, MiB at most."""
     code = (
         "import resource, sys, time, pydivsufsort\n"
-        "from auditor.corpora.index import build_index\n"
-        "from auditor.corpora.reading import read_corpus\n"
+        "from auditor.matching.index import build_index\n"
+        "from auditor.corpus.reading import read_corpus\n"
         "mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "before, begun = mib(), time.perf_counter()\n"
         "build_index(read_corpus([sys.argv[1]]), sys.argv[2], shard_bytes=int(sys.argv[3]))\n"

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.progress import Quiet
+from auditor.system.progress import Quiet
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
 _POLL = 0.0005
@@ -87,7 +87,7 @@ class Tally:
 
 def settings(folder: Path) -> dict[str, Any]:
     """A small audit with every stage in it: two strategies, a reference, training text."""
-    from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
+    from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer, save_model
 
     tokenizer = build_tokenizer([WORDS] * 4, 300)
     for name, seed in (("target", 0), ("other", 1)):
@@ -112,15 +112,15 @@ def import_all() -> None:
     """All that a run imports, and what it compiles: a process that is forked has it at once."""
     import torch
 
-    import auditor.corpora
-    import auditor.generation
-    import auditor.stages
+    import auditor.audit
+    import auditor.corpus
+    import auditor.sampling
     import reports
-    from auditor.corpora.matching import Needle, find_matches
-    from auditor.corpora.reading import read_corpus
-    from auditor.language_models.row_loops import row_sums, top_ids
+    from auditor.corpus.reading import read_corpus
+    from auditor.matching.verbatim import Needle, find_matches
+    from auditor.models.kernels.logit_rows import row_sums, top_ids
 
-    for room in (auditor.corpora, auditor.generation, auditor.stages, reports):
+    for room in (auditor.corpus, auditor.sampling, auditor.audit, reports):
         for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
             importlib.import_module(found.name)
     needle = Needle("a", WORDS, np.arange(1, len(WORDS) + 1))
@@ -139,7 +139,7 @@ def _work(given: dict[str, Any], out: Path, watched: Watched, until: str = "repo
     if child:
         return child
     try:
-        from auditor.audit import run_audit
+        from auditor.audit.pipeline import run_audit
 
         run_audit(**given, out=str(out), progress=watched, until=until)
     except BaseException:
@@ -155,7 +155,7 @@ def _wait(child: int) -> int:
 
 def undisturbed(given: dict[str, Any], folder: Path) -> Whole:
     """The run that nothing stops, made of training text that holds some of its samples."""
-    from auditor.store import load_run
+    from auditor.runs.run import load_run
 
     watched = Watched()
     corpus = Path(given["corpus"][0])

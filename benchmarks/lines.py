@@ -115,7 +115,7 @@ def scoring(size: str) -> list[Row]:
 
 def pipeline(size: str) -> list[Row]:
     """Sampling and all scores of an audit beside the public code's way of working."""
-    from auditor.language_models.building import save_model
+    from auditor.models.tiny_gpt2 import save_model
     from benchmarks.baseline import largest_difference
     from benchmarks.generation import engine
     from benchmarks.roofline import products
@@ -160,7 +160,7 @@ def pipeline(size: str) -> list[Row]:
 
 def _audited(folder: Path, n: int, tokens: int, workers: int) -> float:
     """Samples/s of an audit up to its scores, loading models and starting workers included."""
-    from auditor.audit import run_audit
+    from auditor.audit.pipeline import run_audit
 
     begun = time.perf_counter()
     run_audit(
@@ -191,7 +191,7 @@ def _public(target, reference, tokenizer, n: int, tokens: int) -> tuple[list, fl
 def dedup(size: str) -> list[Row]:
     """Coding trigrams of samples, and six short lists."""
     from benchmarks.dedup import N_ORDERS, TOP, _samples
-    from reports.dedup import Trigrams, select
+    from reports.analysis.duplicates import Trigrams, select
 
     n = 200_000 if size == "full" else 2_000
     texts = list(_samples(n, n_families=20, copies=0.1, seed=0))
@@ -228,8 +228,8 @@ def matching(size: str) -> list[Row]:
 
 def growing(size: str, n_samples: int) -> list[Row]:
     """A whole audit of that many samples of a tiny model, made on the spot."""
-    from auditor.audit import run_audit
-    from auditor.language_models.building import build_gpt2, save_model
+    from auditor.audit.pipeline import run_audit
+    from auditor.models.tiny_gpt2 import build_gpt2, save_model
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -42,7 +42,7 @@ def number_format(name: str):
     """What `load_model` takes for a model of that size on this machine."""
     import torch
 
-    from auditor.language_models.machine import native_bfloat16
+    from auditor.models.device import native_bfloat16
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     large = name.startswith("gpt2")
@@ -51,8 +51,8 @@ def number_format(name: str):
 
 def as_model(network, tokenizer):
     """A copy of the network as a LanguageModel, ready as `load_model` makes it."""
-    from auditor.language_models.causal import LanguageModel
-    from auditor.language_models.vocabulary import Vocabulary
+    from auditor.models.language_model import LanguageModel
+    from auditor.models.tokenizer import Vocabulary
 
     dtype = next(network.parameters()).dtype
     return LanguageModel(
@@ -65,7 +65,7 @@ def made_tokenizer(n_vocab: int):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from auditor.language_models.building import END_OF_TEXT
+    from auditor.models.tiny_gpt2 import END_OF_TEXT
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [(a, b) for a in alphabet for b in alphabet][: n_vocab - len(alphabet) - 1]
@@ -84,7 +84,7 @@ def learnt_tokenizer(n_vocab: int):
     Like those of known models it has words with and without capitals, so that lower-cased text
     takes somewhat more tokens than the text, and not twice as many as with pairs of bytes.
     """
-    from auditor.language_models.building import build_tokenizer
+    from auditor.models.tiny_gpt2 import build_tokenizer
 
     root = Path(sysconfig.get_path("stdlib"))
     files = sorted(p for p in root.rglob("*.py") if "site-packages" not in p.parts)

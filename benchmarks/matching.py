@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.corpora.index import build_index, find_matches_in_index, open_index
-from auditor.corpora.matching import Needle, find_matches
-from auditor.corpora.reading import read_corpus
+from auditor.corpus.reading import read_corpus
+from auditor.matching.index import build_index, find_matches_in_index, open_index
+from auditor.matching.verbatim import Needle, find_matches
 from benchmarks.machine import print_table
 
 NEEDLE_CHARS = 1000

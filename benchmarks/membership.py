@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attacks.conformal import calibrated_list
-from attacks.confounds import blind_scores
-from attacks.discovery import discovery_curve
-from attacks.roc import auc, compare_aucs, tpr_at_fpr
-from attacks.set_level import set_test
+from attacks.statistics.blind_baselines import blind_scores
+from attacks.statistics.discovery_curve import discovery_curve
+from attacks.statistics.false_discovery import calibrated_list
+from attacks.statistics.roc import auc, compare_aucs, tpr_at_fpr
+from attacks.statistics.set_test import set_test
 from benchmarks.machine import describe, print_table, seconds
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.machine import describe
-from reports.drawings import draw_figures, figure_files
-from reports.html import ReportPage, render_report
-from reports.markdown import render_markdown
+from reports.analysis.schema import CONTROL
+from reports.analysis.summary import summarize
+from reports.figures.figure_files import figure_files
+from reports.pages.audit_page import ReportPage, render_report
+from reports.pages.markdown import render_markdown
+from reports.pages.page_content import draw_figures
 from reports.privacy.candidates import count_personal, find_in_candidates, kinds_looked_for
-from reports.schema import CONTROL
-from reports.tables import summarize
 
 _N_TOKENS, _SCORES = 256, ("perplexity", "zlib", "window")
 _WORDS = ("the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as")

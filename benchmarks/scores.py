@@ -17,14 +17,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attacks.frequency import dc_pdd
-from attacks.min_k import min_k, min_k_plus_plus
-from attacks.neighbourhood import neighbourhood
-from attacks.paper_scores import lowercase, perplexity, reference, window, zlib, zlib_bits
-from attacks.recall import recall
-from attacks.reference_difference import reference_difference
-from attacks.surprise import surp
-from attacks.token_stats import TokenStats
+from attacks.scores.dc_pdd import dc_pdd
+from attacks.scores.min_k import min_k, min_k_plus_plus, surp
+from attacks.scores.neighbourhood import neighbourhood
+from attacks.scores.paper import lowercase, perplexity, reference, window, zlib, zlib_bits
+from attacks.scores.recall import recall
+from attacks.scores.reference_difference import reference_difference
+from attacks.scores.token_stats import TokenStats
 
 N_VOCAB = 50_257
 N_NEIGHBOURS = 2

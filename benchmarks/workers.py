@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from auditor.config import AuditConfig, make_config
-from auditor.language_models.building import save_model
-from auditor.store import RunWriter, open_for_writing
-from auditor.workers.process import ProcessTeam, ProcessWorker
-from auditor.workers.tasks import Settings, Task
+from auditor.audit.workers.processes import ProcessTeam, ProcessWorker
+from auditor.audit.workers.tasks import Settings, Task
+from auditor.config.audit import AuditConfig, make_config
+from auditor.models.tiny_gpt2 import save_model
+from auditor.runs.writer import RunWriter, open_for_writing
 from benchmarks.machine import describe, print_table
 from benchmarks.made import GEOMETRIES, learnt_tokenizer, made_network
 

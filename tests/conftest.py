@@ -46,7 +46,7 @@ def no_waiting_for_the_disk():
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory):
     """The tiny testbed, trained once a session."""
-    from auditor.testbed import build_testbed
+    from auditor.testbed.testbed import build_testbed
 
     return build_testbed(tmp_path_factory.mktemp("bed") / "tiny", size="tiny")
 
@@ -71,7 +71,7 @@ def texts(tmp_path_factory):
 @pytest.fixture
 def made(tmp_path):
     """A run's folder with one shard in it."""
-    from auditor.store import open_for_writing
+    from auditor.runs.writer import open_for_writing
     from tests.histories import TABLE, asked
 
     path = tmp_path / "run"

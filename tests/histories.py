@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from auditor.config import make_config
-from auditor.store import load_run, open_for_writing
+from auditor.config.audit import make_config
+from auditor.runs.run import load_run
+from auditor.runs.writer import open_for_writing
 
 TABLE = pa.table({"sample_id": ["a", "b"], "n_tokens": [1, 2]})
 WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
@@ -69,7 +70,7 @@ def small_audit(folder, *, gates="", **settings):
 
     The first `n_known` samples of a run stand in texts.txt once `know` has put them there.
     """
-    from tiny import save_tiny_model
+    from tests.tiny import save_tiny_model
 
     if not (folder / "model").exists():
         save_tiny_model(folder / "model")

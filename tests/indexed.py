@@ -1,7 +1,7 @@
 """What tests of the corpus index share: small corpora, the folder's bytes, a count of shards."""
 
-from auditor.corpora.formats import Document
-from auditor.corpora.index.shards import write_shard
+from auditor.corpus.text_files import Document
+from auditor.matching.index.shard import write_shard
 
 
 def documents(*texts):
@@ -25,5 +25,5 @@ def count_shards_made(monkeypatch):
         made.append(path.name)
         return write_shard(path, draft)
 
-    monkeypatch.setattr("auditor.corpora.index.building.write_shard", counted)
+    monkeypatch.setattr("auditor.matching.index.build.write_shard", counted)
     return made

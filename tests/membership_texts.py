@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from attacks.membership_scores import membership_scores
-from attacks.token_stats import TokenStats
+from attacks.scores.all_scores import membership_scores
+from attacks.scores.token_stats import TokenStats
 
 N_VOCAB = 40
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from auditor.language_models.head import Head
+from auditor.models.lm_head import Head
 
 Rule = Callable[[tuple[int, ...]], np.ndarray]
 
@@ -116,7 +116,7 @@ def tiny_network(kind: str = "gpt2", *, n_vocab: int = 61, context: int = 64, se
     """A random network of transformers, far from uniform: `gpt2`, or `llama` with shared keys."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from auditor.language_models.building import build_gpt2
+    from auditor.models.tiny_gpt2 import build_gpt2
 
     if kind == "llama":
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -152,7 +152,7 @@ def tiny_model(
     **shape,
 ):
     """A `tiny_network` as a LanguageModel; BOS and EOS are token 0 unless told otherwise."""
-    from auditor.language_models.causal import LanguageModel
+    from auditor.models.language_model import LanguageModel
 
     network = tiny_network(kind, **shape).to(dtype)
     return LanguageModel(network, Ids(bos_id, eos_id), name=kind, fingerprint="", dtype=dtype)

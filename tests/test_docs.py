@@ -14,8 +14,8 @@ import pytest
 import auditor
 from auditor.cli.command import VERBS, cli
 from auditor.cli.reference import reference
-from auditor.config import make_config
-from auditor.store import Run
+from auditor.config.audit import make_config
+from auditor.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

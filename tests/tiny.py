@@ -15,7 +15,7 @@ WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of t
 
 def save_tiny_model(folder: Path, *, seed: int = 0) -> Path:
     """A random GPT-2 of one layer with a byte-level vocabulary of 300 tokens and context 64."""
-    from auditor.language_models.building import build_gpt2, build_tokenizer, save_model
+    from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer, save_model
 
     network = build_gpt2(n_vocab=300, n_layer=1, width=16, n_head=2, context=64, seed=seed)
     save_model(network, build_tokenizer([WORDS] * 4, 300), folder)

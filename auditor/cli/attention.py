@@ -24,6 +24,6 @@ def attention(run, sample_id, tokens, reveal) -> None:
     Needs the extra `attention`. The page is RUN/attention/ID.html; it grows with the square of
     --tokens.
     """
-    from auditor.audit import attention_again
+    from auditor.audit.pipeline import attention_again
 
     say(attention_again(run, sample_id, n_tokens=tokens, reveal=reveal))

@@ -28,9 +28,9 @@ def audit(file, as_json, resume, **flags) -> None:
     auditor audit audit.toml --samples 50000
     """
     from auditor.cli.show import show_judged
-    from auditor.progress import for_terminal
-    from auditor.scheduling.judged import audit_and_judge
-    from auditor.scheduling.signals import interruptible
+    from auditor.gates.gated_audit import audit_and_judge
+    from auditor.scheduling.loop import interruptible
+    from auditor.system.progress import for_terminal
 
     config = _config(file, flags, resume)
     with interruptible():
@@ -47,8 +47,8 @@ def sample(file, resume, **flags) -> None:
 
     Go on with `auditor score RUN`, or with `auditor audit --resume RUN` for all the rest.
     """
-    from auditor.audit import run_audit
-    from auditor.progress import for_terminal
+    from auditor.audit.pipeline import run_audit
+    from auditor.system.progress import for_terminal
 
     config = _config(file, flags, resume)
     say(run_audit(config, until="sample", progress=for_terminal()).path)
@@ -60,8 +60,8 @@ def _config(file, flags, resume):
 
 def _resumed(file, flags, resume):
     """The config of a run that is there; flags that would make it another run are refused."""
-    from auditor.config import make_config
-    from auditor.store import load_run
+    from auditor.config.audit import make_config
+    from auditor.runs.run import load_run
 
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     named = {p.name: p.opts[0] for p in click.get_current_context().command.params}

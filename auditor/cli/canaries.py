@@ -42,8 +42,8 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
     {n} is the canary's number. The secret reaches from the first field to the end of the last.
     Give each canary its own number where several should be given back greedily.
     """
-    from auditor.finetuning.canaries import create_canaries
-    from auditor.finetuning.templates import template_of
+    from auditor.canaries.canaries import create_canaries
+    from auditor.canaries.templates import template_of
 
     if (template is None) == (kind is None):
         raise click.UsageError("Give one of --template and --format.")
@@ -78,8 +78,8 @@ def insert(manifest, corpus, text_field, model, seed, out) -> None:
     One file of text or JSON lines, or a folder that `datasets` saved, keeps its form; anything
     else becomes JSON lines. OUT.insertions.json says where each copy stands.
     """
-    from auditor.finetuning.canaries import load_canaries
-    from auditor.finetuning.insertion import insert_canaries
+    from auditor.canaries.canaries import load_canaries
+    from auditor.canaries.insertion import insert_canaries
 
     made = insert_canaries(
         load_canaries(manifest), corpus, out, text_field=text_field, model=model, seed=seed
@@ -116,11 +116,11 @@ def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out,
     By rank among all secrets where they are few, else among the controls, and past those by a
     skew-normal law of the controls. A secret that was never trained on has 1.44 bits on average.
     """
+    from auditor.canaries.canaries import load_canaries, refuse_taken
+    from auditor.canaries.exposure import exposure_by_repeats, measure_canaries
     from auditor.cli.show import print_frame
-    from auditor.finetuning.canaries import load_canaries, refuse_taken
-    from auditor.finetuning.measuring import exposure_by_repeats, measure_canaries
-    from auditor.language_models.loading import load_model
-    from auditor.progress import for_terminal
+    from auditor.models.loading import load_model
+    from auditor.system.progress import for_terminal
 
     known = load_canaries(manifest)
     if out is not None:
@@ -172,7 +172,7 @@ def _cell(value: object) -> str:
 
 def _sentences(frame) -> list[str]:
     """What the controls say of the figures."""
-    from attacks.exposure import expected_exposure
+    from attacks.statistics.exposure import expected_exposure
 
     controls = frame[frame["role"] == "control"]
     said = []
@@ -200,7 +200,7 @@ def _sentences(frame) -> list[str]:
 
 
 def _as_json(known, frame, by_repeats) -> dict:
-    from attacks.exposure import expected_exposure
+    from attacks.statistics.exposure import expected_exposure
 
     bare = frame[frame["role"] == "canary"].drop(columns=["prefix", "secret"])
     return {
@@ -216,8 +216,8 @@ def _save(frame, path: Path) -> None:
     """The table, for its owner alone: it holds the secrets."""
     import io
 
-    from auditor.storage import write_atomically
-    from reports.csvfile import write_csv
+    from auditor.system.atomic_files import write_atomically
+    from reports.csv_files import write_csv
 
     if path.suffix == ".csv":
         text = io.StringIO()

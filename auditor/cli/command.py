@@ -145,6 +145,6 @@ def run(args: list[str] | None = None) -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    from auditor.language_models.machine import out_of_memory
+    from auditor.models.device import out_of_memory
 
     return out_of_memory(error)

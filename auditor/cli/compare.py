@@ -47,8 +47,8 @@ def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
 
 
 def _runs(runs, out, as_json) -> None:
-    from auditor.finetuning.comparison_files import run_headline, save_runs
-    from auditor.finetuning.run_comparison import compare_runs
+    from auditor.comparison.output import run_headline, save_runs
+    from auditor.comparison.runs import compare_runs
 
     found = compare_runs(*runs)
     page = save_runs(found, Path(out)) if out else None
@@ -57,9 +57,9 @@ def _runs(runs, out, as_json) -> None:
 
 
 def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
-    from auditor.finetuning.comparison import compare_models
-    from auditor.finetuning.comparison_files import model_headline, save_models
-    from auditor.progress import for_terminal
+    from auditor.comparison.models import compare_models
+    from auditor.comparison.output import model_headline, save_models
+    from auditor.system.progress import for_terminal
 
     found = compare_models(
         base, tuned, texts=texts, heldout=heldout, progress=for_terminal(), **options

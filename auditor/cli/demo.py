@@ -25,8 +25,8 @@ def testbed(folder, size, seed) -> None:
     A target whose training text is known to the letter, two references that never saw it, the
     training text, held-out text, and truth.parquet.
     """
-    from auditor.progress import for_terminal
-    from auditor.testbed import build_with_progress
+    from auditor.system.progress import for_terminal
+    from auditor.testbed.testbed import build_with_progress
 
     made = build_with_progress(folder, size=size, seed=seed, progress=for_terminal())
     say(f"model      {made.target}")
@@ -50,7 +50,7 @@ def demo(folder, size, samples) -> None:
     scores of the paper, verifies every candidate against the training text, and writes FOLDER/run.
     """
     from auditor.cli.show import show_run
-    from auditor.demo import run_demo
-    from auditor.progress import for_terminal
+    from auditor.system.progress import for_terminal
+    from auditor.testbed.demo import run_demo
 
     show_run(run_demo(folder, size=size, samples=samples, progress=for_terminal()))

@@ -83,7 +83,7 @@ def extract(models, as_json, **given) -> None:
     auditor extract --model gpt2-xl --document book.txt --stride 10 --out book
     auditor extract --model EleutherAI/gpt-neo-1.3B --benchmark datasets/
     """
-    from auditor.progress import for_terminal
+    from auditor.system.progress import for_terminal
 
     kind = _kind(given)
     if not models:
@@ -132,7 +132,7 @@ def _check_used(way: str) -> None:
 
 def _decoding(given: dict[str, Any]):
     """The decoding of the flags, checked as an audit's is."""
-    from auditor.config import make_config
+    from auditor.config.audit import make_config
 
     wanted = {name: given[name] for name in ("temperature", "top_k", "top_p")}
     table = {name: value for name, value in wanted.items() if value is not None}
@@ -156,9 +156,9 @@ def _one_prefix(given: dict[str, Any]) -> int:
 
 
 def _corpus(models, given, shared):
-    from auditor.corpora.index import open_index
-    from auditor.corpora.reading import read_corpus
-    from auditor.extraction.runs import extract as run
+    from auditor.corpus.reading import read_corpus
+    from auditor.extraction.extract import extract as run
+    from auditor.matching.index import open_index
 
     index = open_index(given["index"]) if given["index"] else None
     fields = {name: given[name] for name in ("text_field", "strict")}
@@ -179,7 +179,7 @@ def _corpus(models, given, shared):
 
 
 def _document(models, given, shared):
-    from auditor.extraction.documents import scan_document
+    from auditor.extraction.document_scan import scan_document
 
     return scan_document(
         _one(models, "document"),
@@ -248,7 +248,7 @@ def _outcomes(frame):
     """
     from pandas import DataFrame
 
-    from attacks.estimates import proportion
+    from attacks.statistics.intervals import proportion
 
     whole = frame["repeats_from"].isna()
     rows = []
@@ -286,7 +286,7 @@ def _guesses(frame):
     """Precision and recall of a benchmark's guesses, each with its interval."""
     from pandas import DataFrame
 
-    from attacks.estimates import proportion
+    from attacks.statistics.intervals import proportion
 
     [row] = frame.to_dict("records")
     cells = {

@@ -63,8 +63,8 @@ def finetune(model, corpora, out, canaries, as_json, **options) -> None:
     auditor finetune --model gpt2 --corpus a.jsonl --weight 2 --corpus b.jsonl --weight 1 --out c
     auditor finetune --model gpt2 --corpus notes.jsonl --lora --canaries canaries.json --out d
     """
-    from auditor.finetuning.trainer import finetune as run
-    from auditor.progress import for_terminal
+    from auditor.finetuning.finetune import finetune as run
+    from auditor.system.progress import for_terminal
 
     done = run(model, corpora, out=out, canaries=canaries, progress=for_terminal(), **options)
     if as_json:
@@ -90,9 +90,9 @@ def finetune(model, corpora, out, canaries, as_json, **options) -> None:
 def _print_exposures(folder) -> None:
     """Exposure through the steps, a column a number of repeats."""
     from auditor.cli.show import print_frame
-    from auditor.finetuning.folder import PROBES
-    from auditor.finetuning.hooks import read_probes
-    from reports.comparison_figures import exposure_by_step
+    from auditor.finetuning.callback import read_probes
+    from auditor.finetuning.checkpoints import PROBES
+    from reports.figures.comparison import exposure_by_step
 
     table = exposure_by_step(read_probes(folder / PROBES))
     shown = table.map(lambda value: f"{value:.2f}" if isinstance(value, float) else f"{value:,}")

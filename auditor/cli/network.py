@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from auditor.offline import offline
+from auditor.system.offline import offline
 
 
 def can_be_offline(command: click.Command) -> click.Command:

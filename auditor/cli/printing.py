@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from reports.escaping import visible
+from reports.safe_text import visible
 
 # The help of --text-field, which many verbs have.
 TEXT_FIELD = (

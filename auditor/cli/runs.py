@@ -21,13 +21,13 @@ def runs(folder, as_json, as_page) -> None:
     they show, and what its gates said.
     """
     from auditor.errors import RunError
-    from auditor.scheduling.history import read_history
+    from auditor.gates.history import read_history
 
     if not Path(folder).is_dir():
         raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
     entries = read_history(folder)
     if as_page:
-        from auditor.scheduling.trends import write_trends
+        from auditor.gates.trends import write_trends
 
         say(write_trends(folder, entries))
         return
@@ -62,8 +62,8 @@ def _counts(entry) -> dict:
     """Candidates found verbatim, how many were looked for, and the distinct passages they show;
     nothing where a file is damaged."""
     from auditor.errors import AuditError
-    from auditor.scheduling.figures import verified
-    from auditor.store import load_run
+    from auditor.runs.figures import verified
+    from auditor.runs.run import load_run
 
     try:
         found = verified(load_run(entry.path))
@@ -80,7 +80,7 @@ def _counts(entry) -> dict:
 
 def _words(row: dict) -> list[str]:
     """A row as words for a terminal."""
-    from reports.strategies import passage_words
+    from reports.analysis.strategy_estimates import passage_words
 
     if "model" not in row:
         return [row["run"], row["state"], row["why"]]

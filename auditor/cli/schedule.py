@@ -37,9 +37,9 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
     auditor schedule audit.toml --cron "0 3 * * 1" --once
     auditor schedule audit.toml --cron "0 3 * * 1" --print systemd
     """
+    from auditor.gates.notify import check_hooks
     from auditor.scheduling.cron import check_installed, parse_cron
-    from auditor.scheduling.hooks import check_hooks
-    from auditor.scheduling.occasions import Plan
+    from auditor.scheduling.plan import Plan
 
     check_installed()
     config = _config(file, {"cron": cron, "timezone": timezone, "seed": seed}, out)
@@ -51,7 +51,7 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
             "[schedule]; or run what is due now with --once."
         )
     if kind and line is not None:
-        from auditor.scheduling.units import unit
+        from auditor.scheduling.unit_files import unit
 
         words = (("--seed", seed) if seed else ()) + (("--out", out) if out else ())
         say(unit(kind, file, line, folder=Path.cwd(), words=words).rstrip("\n"))
@@ -67,8 +67,8 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
 
 def _config(file, flags, out):
     """The audit file's config, with what the flags say of the schedule."""
-    from auditor.auditfile import load_toml
-    from auditor.config import make_config
+    from auditor.config.audit import make_config
+    from auditor.config.audit_file import load_toml
 
     given = load_toml(file)
     table = given.get("schedule", {})
@@ -80,8 +80,8 @@ def _config(file, flags, out):
 
 def _foreground(plan):
     from auditor.cli.show import show_judged
-    from auditor.progress import for_terminal
-    from auditor.scheduling.foreground import Foreground
+    from auditor.scheduling.loop import Foreground
+    from auditor.system.progress import for_terminal
 
     def tell(line: str) -> None:
         say(line, err=True)
@@ -91,8 +91,8 @@ def _foreground(plan):
 
 def _once(plan) -> None:
     """What is due; where nothing is, what the last run's gates said stands."""
-    from auditor.outcomes import check
-    from auditor.scheduling.signals import interruptible
+    from auditor.runs.gate_results import check
+    from auditor.scheduling.loop import interruptible
 
     work = _foreground(plan)
     with interruptible():

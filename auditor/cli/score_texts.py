@@ -74,8 +74,8 @@ def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
 def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
     """Score the texts and write them; print where, or what was made as JSON."""
     from auditor.errors import RunError
-    from auditor.progress import for_terminal
-    from auditor.text_scoring import check_out, score_texts, write_scores
+    from auditor.scoring.score_texts import check_out, score_texts, write_scores
+    from auditor.system.progress import for_terminal
 
     said = given_flags(flags)
     as_json, overwrite = said.pop("as_json", False), said.pop("overwrite", False)

@@ -9,16 +9,17 @@ from dataclasses import asdict
 import click
 import pandas as pd
 
+from auditor.audit.ground_truth import TRUTH
+from auditor.audit.status import standing
 from auditor.cli.printing import say
-from auditor.scheduling.figures import exposure
-from auditor.scheduling.judged import Judged
-from auditor.stages.known_truth import TRUTH
-from auditor.stages.standing import standing
-from auditor.store import Run
-from reports.calibration_section import assumptions, calibration_caption, shown_calibration
-from reports.claims import shown_costs, shown_strategies
-from reports.escaping import visible
-from reports.tables import headline, list_intervals, not_claimed, shown_truth, table2, truth_caption
+from auditor.gates.gated_audit import Judged
+from auditor.runs.figures import exposure
+from auditor.runs.run import Run
+from reports.analysis.summary import list_intervals, shown_truth, table2, truth_caption
+from reports.pages.calibration_section import assumptions, calibration_caption, shown_calibration
+from reports.pages.sentences import headline, not_claimed
+from reports.pages.tables import shown_costs, shown_strategies
+from reports.safe_text import visible
 
 
 def show_run(run: Run, *, as_json: bool = False) -> None:
@@ -78,7 +79,7 @@ def show_judged(judged: Judged, *, as_json: bool = False) -> None:
 
 def _show_claims(run: Run) -> None:
     """What the sampling as a whole gives away and costs, where samples were looked up."""
-    from auditor.stages.claims import costs_of
+    from auditor.audit.estimates import costs_of
 
     strategies = run.strategies()
     if not (strategies["n_looked_up"] > 0).any():
@@ -120,7 +121,7 @@ def _show_truth(run: Run) -> None:
 
 def summary_json(run: Run) -> dict:
     """Counts only, no text: what a script would want."""
-    from auditor.stages.claims import costs_of
+    from auditor.audit.estimates import costs_of
 
     rows, strategies = _records(run.summary()), run.strategies()
     verdicts = run.candidates()["verdict"].value_counts()

@@ -33,7 +33,7 @@ def score(inputs, **flags) -> None:
             f"{inputs[0]} is a run, which is scored as its config asks; got "
             f"{', '.join(named[name] for name in given)}. Leave that out, or give texts."
         )
-    from auditor.audit import run_audit
+    from auditor.audit.pipeline import run_audit
 
     config, bar = _config(inputs[0]), _progress()
     say(run_audit(config, until="score", progress=bar).path / "scores")
@@ -57,7 +57,7 @@ def verify(run, as_json, **given) -> None:
 
     With other training text, or other least lengths, than before: the old matches are replaced.
     """
-    from auditor.audit import verify_again
+    from auditor.audit.pipeline import verify_again
     from auditor.cli.show import show_run
 
     changes = {name: value for name, value in given.items() if value not in (None, ())}
@@ -92,7 +92,7 @@ def report(run, reveal, as_json, **given) -> None:
     Personal data is masked in the page and in candidates.csv, unless --reveal is given; the next
     report masks it again. Of an audit that was cut short, the report shows what there is so far.
     """
-    from auditor.audit import report_again
+    from auditor.audit.pipeline import report_again
     from auditor.cli.show import show_run
 
     changes = {name: value for name, value in given.items() if value not in (None, ())}
@@ -101,12 +101,12 @@ def report(run, reveal, as_json, **given) -> None:
 
 
 def _config(run):
-    from auditor.store import load_run
+    from auditor.runs.run import load_run
 
     return load_run(run).config.model_copy(update={"out": str(run)})
 
 
 def _progress():
-    from auditor.progress import for_terminal
+    from auditor.system.progress import for_terminal
 
     return for_terminal()

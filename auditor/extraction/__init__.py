@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from auditor.extraction.benchmark import attack_benchmark
-    from auditor.extraction.documents import scan_document
-    from auditor.extraction.runs import extract
+    from auditor.extraction.document_scan import scan_document
+    from auditor.extraction.extract import extract
 
 __all__ = ["attack_benchmark", "extract", "scan_document"]
 
 _HOMES = {
     "attack_benchmark": "auditor.extraction.benchmark",
-    "extract": "auditor.extraction.runs",
-    "scan_document": "auditor.extraction.documents",
+    "extract": "auditor.extraction.extract",
+    "scan_document": "auditor.extraction.document_scan",
 }
 
 

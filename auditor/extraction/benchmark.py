@@ -11,18 +11,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attacks.estimates import proportion
-from attacks.extraction import recall_at_errors
-from auditor.config import Decoding
+from attacks.statistics.extraction import recall_at_errors
+from attacks.statistics.intervals import proportion
+from auditor.config.audit import Decoding
+from auditor.config.extraction import Asked
 from auditor.errors import CorpusError
-from auditor.extraction.asked import Asked, loaded
 from auditor.extraction.benchmark_files import Examples, Guess, read_examples, write_guesses
-from auditor.extraction.folder import refuse_other, save
-from auditor.extraction.measuring import measure_suffixes
 from auditor.extraction.tables import example_rows, headline, storable, summarize
 from auditor.extraction.windows import Windows
-from auditor.generation.engine import generate
-from auditor.progress import Quiet
+from auditor.models.loading import loaded
+from auditor.runs.result_folder import refuse_other, save
+from auditor.sampling.generate import generate
+from auditor.scoring.suffixes import measure_suffixes
+from auditor.system.progress import Quiet
 
 # Tokens of the tokenizer that the benchmark's arrays were made with (GPT-2's, GPT-Neo's). Arrays
 # whose largest id is near that are taken for its own.

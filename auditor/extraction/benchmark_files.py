@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import CorpusError
-from auditor.storage import write_atomically
+from auditor.system.atomic_files import write_atomically
 
 HEADER = ("Example ID", "Suffix Guess")
 _DTYPE = np.dtype(np.uint16)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from auditor.corpora.matching import Needle, find_matches
-from auditor.corpora.reading import Document
+from auditor.corpus.reading import Document
+from auditor.matching.verbatim import Needle, find_matches
 
 # More tokens than any text has: only whole windows are wanted, and those by their characters.
 _NO_TOKENS = 1 << 30

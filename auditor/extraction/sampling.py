@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from auditor.config import Decoding
-from auditor.generation.engine import generate
-from auditor.language_models.machine import free_memory
+from auditor.config.audit import Decoding
+from auditor.models.device import free_memory
+from auditor.sampling.generate import generate
 
 NEAR = 0.1  # edits, as a share of the suffix, up to which a sample is near-verbatim
 _MOST_SLOTS = 128

@@ -8,8 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from attacks.estimates import clopper_pearson, proportion
-from attacks.extraction import (
+from attacks.statistics.extraction import (
     exact_memorization,
     extraction_strength,
     greedy,
@@ -17,10 +16,11 @@ from attacks.extraction import (
     log_p_z,
     n_samples,
 )
-from attacks.extraction_fits import fit_log_linear
-from auditor.extraction.measuring import Measured
+from attacks.statistics.extraction_laws import fit_log_linear
+from attacks.statistics.intervals import clopper_pearson, proportion
 from auditor.extraction.sampling import Sampled
 from auditor.extraction.windows import Windows
+from auditor.scoring.suffixes import Measured
 
 QUERIES = (1, 100, 10_000)  # samples that an attacker may draw, in the summary
 _EXACT_REPEATS = 12  # different numbers of repeats above which they are taken together

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.corpora.reading import Document
+from auditor.corpus.reading import Document
 from auditor.errors import CorpusError
-from auditor.language_models.vocabulary import Vocabulary, check_rows
+from auditor.models.tokenizer import Vocabulary, check_rows
 
 # Characters of a document that are turned into tokens, from a random place in a longer one.
 _CHARS = 200_000

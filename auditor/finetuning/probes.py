@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.nn.functional import log_softmax
 
-from attacks.exposure import exposure_by_interpolation
-from attacks.extraction import greedy
+from attacks.statistics.exposure import exposure_by_interpolation
+from attacks.statistics.extraction import greedy
+from auditor.canaries.canaries import Canary
+from auditor.canaries.secrets import Encoded, encode_secrets
 from auditor.errors import ConfigError, ModelError
-from auditor.finetuning.canaries import Canary
-from auditor.finetuning.continuations import continuation_logprob
-from auditor.finetuning.judging import Encoded, encode_secrets
-from auditor.finetuning.leaving import left_as_found
-from auditor.language_models.causal import buckets
-from auditor.language_models.limits import limits_of
-from auditor.language_models.sessions import padded
-from auditor.language_models.vocabulary import Vocabulary
+from auditor.models.language_model import buckets
+from auditor.models.limits import limits_of
+from auditor.models.preserve_state import left_as_found
+from auditor.models.sessions import padded
+from auditor.models.teacher_forcing import continuation_logprob
+from auditor.models.tokenizer import Vocabulary
 
 # No figures of a step: which step it is, one value a canary, and what does not change.
 _NOT_LOGGED = ("step", "epoch", "exposure", "exposure_most", "repeats")

@@ -18,9 +18,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ModelError
-from auditor.finetuning.examples import IGNORED, Rows, pad
-from auditor.finetuning.leaving import left_as_found, own_randomness
-from auditor.language_models.machine import native_bfloat16
+from auditor.finetuning.rows import IGNORED, Rows, pad
+from auditor.models.device import native_bfloat16
+from auditor.models.preserve_state import left_as_found, own_randomness
 
 _FAST_FROM = 1_000_000  # parameters from which bfloat16 gains more than its conversions cost
 _SHORT_ROWS = 320  # tokens up to which plain attention trains faster than fused

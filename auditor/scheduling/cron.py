@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from auditor.config.sampling import cut
 from auditor.errors import ConfigError
-from auditor.strategies import cut
 
 NICKNAMES = {
     "@hourly": "0 * * * *",

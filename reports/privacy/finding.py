@@ -36,7 +36,7 @@ def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
     ----------
     text : str
     more : iterable of finders
-        Of names, for one: `auditor.personal_names`.
+        Of names, for one: `reports.privacy.names`.
 
     Returns
     -------

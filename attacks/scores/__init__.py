@@ -1,0 +1,1 @@
+"""Scores of texts and samples: higher means more likely memorized."""

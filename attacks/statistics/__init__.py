@@ -1,0 +1,1 @@
+"""Statistics of extraction, membership and exposure: estimates, intervals and tests."""

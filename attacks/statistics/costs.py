@@ -1,0 +1,254 @@
+"""What a list is worth and what a verified passage costs, so that strategies can be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from attacks.statistics.intervals import Proportion, clopper_pearson, effective_trials, proportion
+from attacks.statistics.resampling import paired_proportions
+
+
+@dataclass(frozen=True)
+class ListDifference:
+    """Precision of one list less that of another; made by `compare_lists`.
+
+    value, low, high : float
+        Difference of the two precisions, with Tango's interval.
+    p_value : float
+        Two-sided exact McNemar test of "both lists are as precise".
+    n_first_only, n_second_only : int
+        Verified samples that one list alone holds.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    n_first_only: int
+    n_second_only: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one verified passage costs; made by `cost_per_passage`.
+
+    value, low, high : float
+        In the unit of the effort: tokens, seconds, money. Infinite where none was verified.
+    n_passages, n_samples : int
+    effort : float
+        Spent in all.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_passages: int
+    n_samples: int
+    effort: float
+
+
+@dataclass(frozen=True)
+class CostRatio:
+    """A strategy's cost of a verified passage, in multiples of another's; made by `cost_ratio`.
+
+    value, low, high : float
+        Below 1 the first is cheaper. NaN if withheld.
+    withheld : str
+        Why there is none; empty if there is one.
+    """
+
+    value: float
+    low: float
+    high: float
+    withheld: str = ""
+
+
+def precision_at_k(
+    is_verified: ArrayLike,
+    ks: Sequence[int] = (10, 100),
+    *,
+    confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
+) -> dict[int, Proportion]:
+    """The verified share of the first k of a list, for each k that the list is long enough for.
+
+    Parameters
+    ----------
+    is_verified : bool array (n_listed,)
+        In rank order, the most suspicious first.
+    ks : sequence of int, from 1 on
+    confidence : float, between 0 and 1
+    clusters : int array (n_listed,), optional
+        One number for all that repeat one passage, as in `effective_trials`: the intervals know it.
+
+    Returns
+    -------
+    dict of k to Proportion; a k beyond the list is left out, since the rest is not known.
+
+    Raises
+    ------
+    ValueError
+        If a k is below 1.
+
+    >>> made = precision_at_k([True, True, False, False], [1, 4, 100])
+    >>> [(k, p.value) for k, p in made.items()]
+    [(1, 1.0), (4, 0.5)]
+    """
+    if any(k < 1 for k in ks):
+        raise ValueError(f"k must be 1 or more; got {min(ks)}. Pass lengths of lists.")
+    found = np.cumsum(np.asarray(is_verified, dtype=bool))
+    worth = effective_trials(np.arange(len(found)) if clusters is None else clusters)
+    return {
+        k: proportion(int(found[k - 1]), k, confidence=confidence, effective=float(worth[k - 1]))
+        for k in ks
+        if k <= len(found)
+    }
+
+
+def compare_lists(
+    is_verified: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
+) -> ListDifference:
+    """Which of two lists of one length, made of the same samples, is the more precise.
+
+    Parameters
+    ----------
+    is_verified : bool array (n_samples,)
+        Of all samples; only listed ones are looked at.
+    first, second : int arrays (k,)
+        Places of the samples that each list holds, none twice.
+    confidence : float, between 0 and 1
+    clusters : int array (n_samples,), optional
+        One number for all samples that repeat one passage: the samples that one list alone holds
+        then count as `effective_trials` has it, in the interval and in the p-value.
+
+    Returns
+    -------
+    ListDifference
+
+    Raises
+    ------
+    ValueError
+        If the lists are empty, differ in length, or hold a sample twice.
+
+    Source
+    ------
+    McNemar 1947, in its exact form: of the verified samples that one list alone holds, either list
+    would hold half. The interval is that of `paired.paired_proportions` (Tango 1998), of k trials.
+    It does not take the number of differing samples as given; that lists may overlap by less than
+    pairs do makes it too wide rather than too narrow. With `clusters`, both are of the effective
+    number of the samples that differ, and the interval of as much less than k.
+
+    >>> made = compare_lists([True, True, True, False], [0, 1], [2, 3])
+    >>> made.value, made.p_value
+    (0.5, 1.0)
+    """
+    verified = np.asarray(is_verified, dtype=bool)
+    lists = [np.asarray(places, dtype=np.int64) for places in (first, second)]
+    k = len(lists[0])
+    if not k or len(lists[1]) != k or any(len(np.unique(places)) < k for places in lists):
+        raise ValueError(
+            "lists must be of one length, 1 or more, and hold no sample twice; "
+            f"got {k:,} and {len(lists[1]):,}. Cut the longer one."
+        )
+    apart = [np.setdiff1d(a, b) for a, b in (lists, lists[::-1])]
+    apart = [places[verified[places]] for places in apart]
+    only = [len(places) for places in apart]
+    differing = sum(only)
+    places = np.concatenate(apart)
+    effective = effective_trials(places if clusters is None else np.asarray(clusters)[places])
+    worth = float(effective[-1]) if differing else 0.0
+    share = worth / differing if differing else 1.0
+    found = paired_proportions(only[0] * share, only[1] * share, k * share, confidence=confidence)
+    p = _even_odds(share * max(only), worth) if differing else 1.0
+    return ListDifference((only[0] - only[1]) / k, found.low, found.high, p, only[0], only[1])
+
+
+def _even_odds(more: float, trials: float) -> float:
+    """Two-sided p-value of so many of the trials, at least half, where half are expected.
+
+    Of whole numbers it is the exact binomial test; the beta form goes on between them.
+    """
+    return min(1.0, 2 * float(special.betainc(more, trials - more + 1, 0.5)))
+
+
+def cost_per_passage(
+    n_passages: int, n_samples: int, effort: float, *, confidence: float = 0.95
+) -> Cost:
+    """Effort for one verified passage: tokens, seconds, or tokens times a price.
+
+    Parameters
+    ----------
+    n_passages : int
+        Samples that brought a verified passage.
+    n_samples : int
+        Samples drawn for them.
+    effort : float
+        Spent on all samples.
+    confidence : float, between 0 and 1
+
+    Returns
+    -------
+    Cost; its interval is the Clopper-Pearson one of n_passages in n_samples, turned over.
+
+    Raises
+    ------
+    ValueError
+        As `clopper_pearson`; if effort is below 0.
+
+    >>> cost_per_passage(4, 100, 20_000.0).value
+    5000.0
+    """
+    if not effort >= 0:
+        raise ValueError(f"effort must be 0 or more; got {effort}. Pass tokens, seconds or money.")
+    low, high = (
+        float(end) for end in clopper_pearson(n_passages, n_samples, confidence=confidence)
+    )
+    rates = [n_passages, high * n_samples, low * n_samples]
+    value, least, most = (effort / rate if rate else math.inf for rate in rates)
+    return Cost(value, least, most, n_passages, n_samples, effort)
+
+
+def cost_ratio(first: Cost, second: Cost, *, confidence: float = 0.95) -> CostRatio:
+    """How many times as much a passage costs by the first strategy as by the second.
+
+    Parameters
+    ----------
+    first, second : Cost, in the same unit
+    confidence : float, between 0 and 1
+
+    Returns
+    -------
+    CostRatio; withheld where neither found anything, or nothing was spent.
+
+    Source
+    ------
+    The exact interval of the ratio of two Poisson rates: given all passages, those of the first
+    are binomial (Przyborowski and Wilenski 1940).
+
+    >>> many, few = cost_per_passage(40, 100, 1000.0), cost_per_passage(10, 100, 1000.0)
+    >>> round(cost_ratio(many, few).value, 9)
+    0.25
+    """
+    found = first.n_passages + second.n_passages
+    if not found:
+        return CostRatio(math.nan, math.nan, math.nan, "neither strategy found a passage")
+    if not (first.effort > 0 and second.effort > 0):
+        return CostRatio(math.nan, math.nan, math.nan, "a strategy cost nothing")
+    low, high = clopper_pearson(first.n_passages, found, confidence=confidence)
+    spent = first.effort / second.effort
+
+    def ratio(share_of_first: float) -> float:
+        return spent * (1 - share_of_first) / share_of_first if share_of_first else math.inf
+
+    return CostRatio(ratio(first.n_passages / found), ratio(float(high)), ratio(float(low)))

@@ -1,0 +1,268 @@
+"""A short list whose share of false entries is held: conformal p-values and Benjamini-Hochberg."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attacks.statistics.multiplicity import benjamini_hochberg
+
+ASSUMPTION = (
+    "a candidate that is no member scores like a control: same kind of text, and the score was "
+    "chosen without looking at these candidates"
+)
+_LAMBDA = 0.5  # p-values above are taken to be those of non-members (Storey)
+
+
+@dataclass(frozen=True, eq=False)
+class ShortList:
+    """Candidates called members at a chosen false discovery rate; made by `calibrated_list`.
+
+    chosen : int array (n_chosen,)
+        Which candidates, the highest score first.
+    p_values : float64 array (n_candidates,)
+        Conformal; NaN where the score is.
+    fdr : float
+        The share of the list that is false on average is at most this.
+    estimated_false : float
+        How many of the list are false, as the controls suggest: a low estimate, the lower the
+        shorter the list, since a list ends where few controls score as high. At most fdr ×
+        n_chosen, though a list may hold more: the rate is held on average over lists.
+    n_candidates, n_controls : int
+        With a defined score.
+    n_undefined : int
+        NaN left out, candidates and controls together.
+    withheld : str
+        Why no list could be made, whatever the scores; empty if one could.
+    assumption : str
+        What the rate rests on.
+    """
+
+    chosen: NDArray[np.int64]
+    p_values: NDArray[np.float64]
+    fdr: float
+    estimated_false: float
+    n_candidates: int
+    n_controls: int
+    n_undefined: int
+    withheld: str = ""
+    assumption: str = ASSUMPTION
+
+
+def conformal_p_values(candidates: ArrayLike, controls: ArrayLike) -> NDArray[np.float64]:
+    """The share of controls that score at least as high, the candidate counted among them.
+
+    Parameters
+    ----------
+    candidates : float array (n_candidates,)
+        Higher = more likely a member.
+    controls : float array (n_controls,)
+        Known non-members; NaN is left out.
+
+    Returns
+    -------
+    float64 array (n_candidates,): (1 + number of controls >= score) / (n_controls + 1); NaN where
+    the score is.
+
+    Raises
+    ------
+    ValueError
+        If there is no control.
+
+    Source
+    ------
+    Vovk et al. 2005, "Algorithmic Learning in a Random World", section 2.2; as p-values of
+    outliers, Bates et al. 2023, "Testing for Outliers with Conformal p-values", section 2.
+
+    >>> conformal_p_values([9.0, 2.0, 0.0], [1.0, 2.0, 3.0])
+    array([0.25, 0.75, 1.  ])
+    """
+    scores = np.asarray(candidates, dtype=np.float64)
+    known = np.asarray(controls, dtype=np.float64)
+    known = np.sort(known[~np.isnan(known)])
+    if not len(known):
+        raise ValueError(
+            "there must be 1 or more controls with a defined score; got none. "
+            "Score texts that are known not to be members."
+        )
+    above = len(known) - np.searchsorted(known, scores, side="left")
+    return np.where(np.isnan(scores), np.nan, (1 + above) / (len(known) + 1))
+
+
+def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 0.05) -> ShortList:
+    """The candidates that can be called members with a share of at most `fdr` false on average.
+
+    Parameters
+    ----------
+    candidates, controls : float arrays (n_candidates,), (n_controls,)
+        Higher = more likely a member; controls are known non-members.
+    fdr : float, between 0 and 1
+
+    Returns
+    -------
+    ShortList; empty and withheld where even a candidate above all controls could not be listed,
+    since there are fewer than 1 / fdr - 1 of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no candidate or control with a defined score, or fdr lies outside (0, 1).
+
+    Source
+    ------
+    Benjamini and Hochberg 1995 on conformal p-values, which share their controls; that the rate
+    holds nevertheless: Bates et al. 2023, section 2. The estimate of how many are false is
+    Storey's 2002, "A Direct Approach to False Discovery Rates", section 3, at lambda 1/2; it would
+    be right at a cut that was not chosen by the same controls.
+
+    >>> made = calibrated_list([9.0, 8.0, 0.5], np.arange(0, 4, 0.1), fdr=0.05)
+    >>> made.chosen, made.p_values.round(3)
+    (array([0, 1]), array([0.024, 0.024, 0.878]))
+    """
+    if not 0 < fdr < 1:
+        raise ValueError(f"fdr must lie between 0 and 1; got {fdr}. Pass a share such as 0.05.")
+    scores = np.asarray(candidates, dtype=np.float64)
+    p = conformal_p_values(scores, controls)
+    defined = ~np.isnan(p)
+    n_candidates, n_controls = int(defined.sum()), int((~np.isnan(np.asarray(controls))).sum())
+    n_undefined = len(p) + np.size(controls) - n_candidates - n_controls
+    if not n_candidates:
+        raise ValueError(
+            f"there must be 1 or more candidates with a defined score; got none of {len(p):,}. "
+            "Leave this score out."
+        )
+    counts = (n_candidates, n_controls, n_undefined)
+    # The least p-value must not exceed the rate, even if every candidate had it.
+    if 1 / (n_controls + 1) > fdr:
+        reason = f"needs {math.ceil(1 / fdr - 1):,} controls, got {n_controls:,}"
+        return ShortList(np.array([], np.int64), p, fdr, 0.0, *counts, reason)
+    # A p-value of exactly the rate counts, whatever its last bit.
+    listed = np.flatnonzero(defined & (benjamini_hochberg(p) <= fdr * (1 + 1e-12)))
+    chosen = listed[np.argsort(-scores[listed], kind="stable")]
+    return ShortList(chosen, p, fdr, _n_false(p[defined], p[listed], fdr), *counts)
+
+
+def _n_false(p: NDArray[np.float64], listed: NDArray[np.float64], fdr: float) -> float:
+    """Non-members, as the high p-values show them, times the share of them that is listed."""
+    if not len(listed):
+        return 0.0
+    n_non = min(len(p), (1 + np.count_nonzero(p > _LAMBDA)) / (1 - _LAMBDA))
+    return float(min(n_non * listed.max(), fdr * len(listed)))
+
+
+@dataclass(frozen=True, eq=False)
+class HalfChecked:
+    """The unchecked entries that can be listed; made by `half_checked_list`.
+
+    chosen : int array (n_chosen,)
+        Places in the ranking, from 0 on.
+    q_values : float64 array (n,)
+        The least rate at which an entry is listed; NaN where it was checked.
+    fdr : float
+        The share of the list that is false on average, over coins, is at most this.
+    estimated_false : float
+        One more than were not found among the checked, down to where the list ends: a low
+        estimate, the lower the shorter the list, since it ends where these happen to be few. 0 of
+        an empty list.
+    n_checked, n_unchecked : int
+        In the whole ranking.
+    withheld : str
+        Why no list could be made, whatever the checks say; empty if one could.
+    """
+
+    chosen: NDArray[np.int64]
+    q_values: NDArray[np.float64]
+    fdr: float
+    estimated_false: float
+    n_checked: int
+    n_unchecked: int
+    withheld: str = ""
+
+
+def half_checked_list(
+    is_checked: ArrayLike, is_found: ArrayLike, *, fdr: float = 0.05
+) -> HalfChecked:
+    """The top of a ranking, less what was checked, with a share of at most `fdr` false on average.
+
+    A false entry is checked or not by the toss of a fair coin, so down to any place about as many
+    false ones are unchecked as were not found among the checked. The list goes down to the last
+    place where (1 + these) / unchecked is at most `fdr`.
+
+    Parameters
+    ----------
+    is_checked : bool array (n,)
+        In rank order, the most suspicious first: by a fair coin a place, thrown after the ranking
+        and its passing over of duplicates; see `coin`.
+    is_found : bool array (n,)
+        Whether a checked entry is what it is suspected to be; not looked at elsewhere.
+    fdr : float, between 0 and 1
+
+    Returns
+    -------
+    HalfChecked; withheld where fewer than 1 / fdr entries are unchecked.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in length, or fdr lies outside (0, 1).
+
+    Source
+    ------
+    Barber and Candès 2015, "Controlling the false discovery rate via knockoffs", section 3.1,
+    Selective SeqStep+ at c = 1/2. That some of the checked are known to be true only shortens the
+    count: the bound E[false unchecked / (1 + false checked)] <= 1 stays. Nothing is asked of the
+    scores, and the true entries may be checked as they like.
+
+    Of two checked entries one was not found, at the end: above it, 1 / 3 is at most 0.4.
+
+    >>> made = half_checked_list([0, 1, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0], fdr=0.4)
+    >>> made.chosen, made.q_values.round(2)
+    (array([0, 2, 3]), array([0.33,  nan, 0.33, 0.33,  nan, 0.5 ]))
+    """
+    checked, found = (np.asarray(v, dtype=bool) for v in (is_checked, is_found))
+    if checked.ndim != 1 or checked.shape != found.shape:
+        raise ValueError(
+            "is_checked and is_found must be one value an entry; got shapes "
+            f"{checked.shape} and {found.shape}. Pass both in rank order."
+        )
+    if not 0 < fdr < 1:
+        raise ValueError(f"fdr must lie between 0 and 1; got {fdr}. Pass a share such as 0.05.")
+    n_missed, n_open = np.cumsum(checked & ~found), np.cumsum(~checked)
+    rates = (1 + n_missed) / np.maximum(1, n_open)
+    # An entry is listed at a rate if any place from its own on is.
+    least = np.minimum(1.0, np.minimum.accumulate(rates[::-1])[::-1])
+    q_values = np.where(checked, np.nan, least)
+    # A share of exactly the rate counts, whatever its last bit.
+    chosen = np.flatnonzero(q_values <= fdr * (1 + 1e-12))
+    estimated = float(1 + n_missed[chosen[-1]]) if len(chosen) else 0.0
+    counts = (int(checked.sum()), int((~checked).sum()))
+    needed = math.ceil(1 / fdr * (1 - 1e-12))
+    why = ""
+    if counts[1] < needed:
+        why = f"needs {needed:,} entries that are not checked, got {counts[1]:,}"
+    return HalfChecked(chosen, q_values, fdr, estimated, *counts, why)
+
+
+def coin(names: Iterable[str], *, seed: int = 0) -> NDArray[np.bool_]:
+    """A fair coin for each name, the same in every list that it stands on.
+
+    Parameters
+    ----------
+    names : iterable of str
+    seed : int
+
+    Returns
+    -------
+    bool array (n,)
+
+    >>> tosses = coin([f"top-n-{i:06}" for i in range(1000)])
+    >>> bool(450 < tosses.sum() < 550)
+    True
+    """
+    keys = (f"checked {seed} {name}".encode("utf-8", "surrogatepass") for name in names)
+    return np.array([hashlib.blake2b(k, digest_size=1).digest()[0] & 1 for k in keys], dtype=bool)

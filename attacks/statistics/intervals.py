@@ -1,0 +1,357 @@
+"""What a count says about a rate, and how surely: no proportion without its interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A rate with its Clopper-Pearson interval and the counts behind it; made by `proportion`.
+
+    Parameters
+    ----------
+    successes, trials : int
+    value : float
+        successes / trials, a fraction; NaN if there were no trials.
+    low, high : float
+        The interval, fractions.
+    confidence : float
+        How often at the least such an interval holds the true rate.
+
+    >>> print(Proportion(1, 2, 0.5, 0.2, 0.8, 0.28))
+    50.0 % (20.0–80.0; 1 of 2)
+    """
+
+    successes: int
+    trials: int
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+    def __str__(self) -> str:
+        """Percentages as a reader wants them: "35.7 % (31.8–39.6; 214 of 600)"."""
+        if self.trials == 0:
+            return "no trials"
+        low, high = _percent(self.low), _percent(self.high)
+        counts = f"{self.successes:,} of {self.trials:,}"
+        return f"{_percent(self.value)} % ({low}–{high}; {counts})"
+
+
+def proportion(
+    successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
+) -> Proportion:
+    """The rate of successes in trials, with its Clopper-Pearson interval.
+
+    Parameters
+    ----------
+    successes, trials : int
+    confidence : float, between 0 and 1
+    effective : float, optional
+        As in `clopper_pearson`.
+
+    Returns
+    -------
+    Proportion; of no trials: NaN, with the interval from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        As `clopper_pearson`.
+
+    Source
+    ------
+    As `clopper_pearson`.
+
+    One success in two trials, at confidence 0.28, so 0.36 in each tail: the low end p has
+    P(X >= 1) = 1 - (1 - p)^2 = 0.36, so p = 0.2; the high end has P(X <= 1) = 1 - p^2 = 0.36,
+    so p = 0.8.
+
+    >>> print(proportion(1, 2, confidence=0.28))
+    50.0 % (20.0–80.0; 1 of 2)
+    >>> print(proportion(0, 0))
+    no trials
+    """
+    low, high = clopper_pearson(successes, trials, confidence=confidence, effective=effective)
+    value = successes / trials if trials else math.nan
+    return Proportion(int(successes), int(trials), value, float(low), float(high), confidence)
+
+
+def clopper_pearson(
+    successes: ArrayLike,
+    trials: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    effective: ArrayLike | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Exact intervals for binomial rates: the lowest and highest rate that each count leaves open.
+
+    Parameters
+    ----------
+    successes, trials : int arrays, broadcast against each other
+    confidence : float, between 0 and 1
+        (1 - confidence) / 2 is left to either tail.
+    effective : float array, optional
+        How many independent trials these are worth, from `effective_trials`, where some repeat
+        others; by default all of them.
+
+    Returns
+    -------
+    (low, high) : float64 arrays, fractions. No trials: 0 and 1. No success: low is exactly 0.
+    All successes: high is exactly 1.
+
+    Raises
+    ------
+    ValueError
+        If a count is not a whole number, successes lie outside [0, trials], or the confidence
+        outside (0, 1).
+
+    Source
+    ------
+    Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case
+    of the binomial", in its beta-quantile form; with `effective`, Korn and Graubard 1998,
+    "Confidence intervals for proportions with small expected number of positive counts estimated
+    from survey data": the same rate, of the effective number of trials.
+
+    Three of three, at confidence 0.75, so 1/8 in each tail: the low end has p^3 = 1/8.
+
+    >>> clopper_pearson([3, 0], [3, 0], confidence=0.75)
+    (array([0.5, 0. ]), array([1., 1.]))
+
+    Three hundred of three hundred that are worth three say no more than three of three:
+
+    >>> float(clopper_pearson(300, 300, confidence=0.75, effective=3.0)[0])
+    0.5
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"confidence must lie between 0 and 1, both excluded; got {confidence}. "
+            "Pass a fraction such as 0.95."
+        )
+    k, n = np.broadcast_arrays(_counts("successes", successes), _counts("trials", trials))
+    wrong = np.flatnonzero((k < 0) | (k > n))
+    if len(wrong):
+        raise ValueError(
+            f"successes must lie between 0 and trials; "
+            f"got {k.flat[wrong[0]]:,} of {n.flat[wrong[0]]:,}. Check the order of the two."
+        )
+    none, every = k == 0, k == n
+    if effective is not None:
+        worth = np.asarray(effective, dtype=np.float64)
+        k, n = np.where(every, worth, k * worth / np.maximum(n, 1)), np.where(n > 0, worth, 0.0)
+    tail = (1 - confidence) / 2
+    # A beta distribution has no parameter 0, which is just where the ends are 0 and 1 exactly.
+    low = np.where(none, 0.0, special.betaincinv(np.where(none, 1, k), n - k + 1, tail))
+    high = np.where(every, 1.0, special.betainccinv(k + 1, np.where(every, 1, n - k), tail))
+    return low, high
+
+
+def effective_trials(clusters: ArrayLike) -> NDArray[np.float64]:
+    """How many independent trials the first 1, 2, ... of a list are worth, given what repeats what.
+
+    Parameters
+    ----------
+    clusters : int array (n,)
+        One number for all trials that are alike; a trial that is like no other has its own.
+
+    Returns
+    -------
+    float64 array (n,), from 1 to n; the last entry is that of all trials.
+
+    Source
+    ------
+    Kish 1965, "Survey Sampling", section 5.4: n / (1 + (b - 1) rho), b the mean size of a trial's
+    cluster. Trials of a cluster are taken to be wholly alike (rho = 1), so this is n^2 / sum of
+    squared sizes: the number of clusters if all are of one size, fewer otherwise.
+
+    >>> effective_trials([7, 8, 9]).tolist(), effective_trials([7, 7, 8, 8]).tolist()
+    ([1.0, 2.0, 3.0], [1.0, 1.0, 1.8, 2.0])
+    """
+    ids = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    order = np.argsort(ids, kind="stable")
+    first = np.searchsorted(ids[order], ids[order])
+    before = np.empty(len(ids), dtype=np.int64)  # trials of the same cluster that come earlier
+    before[order] = np.arange(len(ids)) - first
+    # (c + 1)^2 - c^2: what one more of a cluster of c adds to the squares.
+    return np.arange(1, len(ids) + 1) ** 2 / np.cumsum(2 * before + 1)
+
+
+def _counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(counts)
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be whole numbers; got {array.dtype}. Pass counts, not rates."
+        )
+    return array.astype(np.int64)
+
+
+def _percent(fraction: float) -> str:
+    """A percentage with 1 decimal; with 2 digits that count where that would show 0 or 100."""
+    percent = 100 * fraction
+    from_edge = min(percent, 100 - percent)
+    if not 0 < from_edge < 0.1:
+        return f"{percent:.1f}"
+    # Past 12 decimals there is nothing but rounding next to 100.
+    return f"{percent:.{min(12, 1 - math.floor(math.log10(from_edge)))}f}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with the lowest and the highest value that the data leave open.
+
+    Parameters
+    ----------
+    value, low, high : float, all in the figure's own unit
+
+    >>> Interval(3.0, 1.0, 5.0)
+    Interval(value=3.0, low=1.0, high=5.0)
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def is_past(figure: Interval, limit: float, *, strict: bool = False) -> bool:
+    """Whether a figure is above a limit beyond doubt: its interval's low end is.
+
+    Parameters
+    ----------
+    figure : Interval
+    limit : float, in the figure's unit
+    strict : bool
+        Decide by the value alone.
+
+    >>> three = Interval(3.0, 1.0, 5.0)
+    >>> is_past(three, 2.0), is_past(three, 2.0, strict=True), is_past(three, 0.5)
+    (False, True, True)
+    """
+    return (figure.value if strict else figure.low) > limit
+
+
+def count_interval(
+    successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
+) -> Interval:
+    """A count of trials with the counts that as many trials of the same rate would leave open.
+
+    Parameters
+    ----------
+    successes, trials : int
+    confidence : float, between 0 and 1
+    effective : float, optional
+        As in `clopper_pearson`.
+
+    Returns
+    -------
+    Interval, in counts: `trials` times the Clopper-Pearson interval of the rate; with `effective`,
+    that of Korn and Graubard.
+
+    Raises
+    ------
+    ValueError
+        As `clopper_pearson`.
+
+    Three of three at confidence 0.75, 1/8 in each tail: the low end has p^3 = 1/8, so 3 times 1/2.
+
+    >>> count_interval(3, 3, confidence=0.75)
+    Interval(value=3.0, low=1.5, high=3.0)
+    """
+    low, high = clopper_pearson(successes, trials, confidence=confidence, effective=effective)
+    return Interval(float(successes), trials * float(low), trials * float(high))
+
+
+def highest_rate(
+    successes: ArrayLike,
+    trials: ArrayLike,
+    *,
+    strict: bool = False,
+    confidence: float = 0.95,
+    effective: ArrayLike | None = None,
+) -> tuple[int, Interval]:
+    """The highest of several rates, with an interval that holds for having looked at them all.
+
+    Picking the highest of m rates favours luck, so each interval is made at 1 - (1 - confidence)
+    / m (Bonferroni): all of them together hold their true rates at that confidence.
+
+    Parameters
+    ----------
+    successes, trials : int arrays (m,), at least one with trials
+    strict : bool
+        The highest value; otherwise that of the highest low end, which is surest to be high.
+    confidence : float, between 0 and 1
+    effective : float array (m,), optional
+        As in `clopper_pearson`.
+
+    Returns
+    -------
+    (index, Interval) : which one, and its rate as a fraction. Rates of no trials are left out.
+
+    Raises
+    ------
+    ValueError
+        If there are no trials at all, or as `clopper_pearson`.
+
+    One of one has the higher rate, 9 of 10 the higher low end:
+
+    >>> highest_rate([1, 9], [1, 10], strict=True)[0], highest_rate([1, 9], [1, 10])[0]
+    (0, 1)
+    """
+    k, n = np.asarray(successes), np.asarray(trials)
+    known = n > 0
+    if not known.any():
+        raise ValueError("trials must hold a number above 0; got none. Leave the question out.")
+    each = 1 - (1 - confidence) / int(known.sum())
+    low, high = clopper_pearson(k, n, confidence=each, effective=effective)
+    rate = np.divide(k, n, out=np.full(n.shape, -1.0), where=known)
+    at = int(np.argmax(rate if strict else np.where(known, low, -1.0)))
+    return at, Interval(float(rate[at]), float(low[at]), float(high[at]))
+
+
+def exposure_interval(
+    n_as_likely: int, n_controls: int, space_bits: float, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Which exposures a canary may have, given how many random controls are as likely as it.
+
+    It assumes no law: the share of secrets that are as likely is a proportion, of which the
+    controls are a random sample.
+
+    Parameters
+    ----------
+    n_as_likely, n_controls : int
+    space_bits : float
+        log2 of the number of secrets there might have been: no exposure is above it.
+    confidence : float, between 0 and 1
+
+    Returns
+    -------
+    (low, high) : float, bits
+
+    Raises
+    ------
+    ValueError
+        As `clopper_pearson`.
+
+    Source
+    ------
+    Carlini et al. 2019, "The Secret Sharer", section 4.3 (exposure is -log2 of that share); the
+    interval of the share is Clopper and Pearson's.
+
+    None of 3, at confidence 0.75, 1/8 in each tail: the share is at most 1/2, as (1/2)^3 = 1/8, so
+    the exposure at least 1 bit.
+
+    >>> exposure_interval(0, 3, 20.0, confidence=0.75)
+    (1.0, 20.0)
+    """
+    least, most = clopper_pearson(n_as_likely, n_controls, confidence=confidence)
+    low, high = (_bits(float(share), space_bits) for share in (most, least))
+    return low, high
+
+
+def _bits(share: float, space_bits: float) -> float:
+    return min(space_bits, -math.log2(share)) + 0.0 if share > 0 else space_bits

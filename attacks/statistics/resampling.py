@@ -1,0 +1,435 @@
+"""Before and after: is a mean change more than chance, how large is it, and is one group's larger?
+
+Everything here is about n texts of which each has one value: its change. Drawing is by a seed; the
+same values and seed give the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+# Below, no interval of a mean is right for values that are as skewed as these often are.
+_LEAST = 20
+# Signs of so many values are tried in every combination; beyond, they are drawn.
+_EXACT_UP_TO = 14
+# Values drawn at once, so that memory stays flat.
+_ELEMENTS = 4_000_000
+# Two sums of the same values in another order may differ by rounding alone.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its interval: value, low, high, and the confidence of the two ends.
+
+    Both ends are NaN where the values are too few, or too alike, for an interval.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+def sign_flip_p(
+    changes: ArrayLike, *, greater: bool = False, draws: int = 9_999, seed: int = 0
+) -> float:
+    """p-value of a paired permutation test: could the mean change be 0, either sign as likely?
+
+    Up to 14 values every combination of signs is tried and the value is exact; with more, `draws`
+    are drawn and the observed one is counted among them, so it is never 0.
+
+    Parameters
+    ----------
+    changes : float array (n,)
+        After minus before, one a text.
+    greater : bool
+        One-sided, for a mean above 0; else two-sided.
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    float in (0, 1]; NaN of no values.
+
+    Raises
+    ------
+    ValueError
+        If a change is not finite, or draws is below 1.
+
+    Source
+    ------
+    Fisher's randomization test for pairs; with drawn signs as Phipson and Smyth 2010,
+    "Permutation p-values should never be zero".
+
+    All three signs as observed are one of eight, and all three the other way round another:
+
+    >>> sign_flip_p([1.0, 2.0, 3.0]), sign_flip_p([1.0, 2.0, 3.0], greater=True)
+    (0.25, 0.125)
+    """
+    values = _finite("changes", changes)
+    _check_draws(draws)
+    n = len(values)
+    if n == 0:
+        return math.nan
+    observed = _sided(values.sum(), greater)
+    least = observed - _slack(values)
+    if n <= _EXACT_UP_TO:
+        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+        return float((_sided((1 - 2 * bits) @ values, greater) >= least).mean())
+    rng, hits = np.random.default_rng(seed), 0
+    for size in _blocks(draws, n):
+        signs = 1 - 2 * rng.integers(0, 2, (size, n), dtype=np.int8)
+        hits += int((_sided(signs @ values, greater) >= least).sum())
+    return (hits + 1) / (draws + 1)
+
+
+def label_permutation_p(
+    members: ArrayLike,
+    others: ArrayLike,
+    *,
+    greater: bool = False,
+    draws: int = 9_999,
+    seed: int = 0,
+) -> float:
+    """p-value of a permutation test: could members and others have the same mean?
+
+    Parameters
+    ----------
+    members, others : float arrays (n,), (m,)
+    greater : bool
+        One-sided, for members above others; else two-sided.
+    draws : int
+        Ways of dealing out the labels anew; the observed one is counted among them.
+    seed : int
+
+    Returns
+    -------
+    float in (0, 1]; NaN where a group is empty.
+
+    Raises
+    ------
+    ValueError
+        As `sign_flip_p`.
+
+    Source
+    ------
+    Pitman's two-sample permutation test, drawn; counting as Phipson and Smyth 2010.
+
+    >>> label_permutation_p([5.0, 5.0], [5.0])
+    1.0
+    """
+    a, b = _finite("members", members), _finite("others", others)
+    _check_draws(draws)
+    if len(a) == 0 or len(b) == 0:
+        return math.nan
+    pooled = np.concatenate([a, b])
+    # Of a pool that stays the same, the members' sum says all about the difference of means.
+    centred = pooled - pooled.mean()
+    least = _sided(centred[: len(a)].sum(), greater) - _slack(centred)
+    rng, hits = np.random.default_rng(seed), 0
+    for size in _blocks(draws, len(pooled)):
+        dealt = rng.permuted(np.broadcast_to(centred, (size, len(pooled))), axis=1)
+        hits += int((_sided(dealt[:, : len(a)].sum(axis=1), greater) >= least).sum())
+    return (hits + 1) / (draws + 1)
+
+
+def bootstrap_mean(
+    values: ArrayLike, *, confidence: float = 0.95, draws: int = 9_999, seed: int = 0
+) -> Interval:
+    """The mean with an interval that skewed values do not mislead; NaN throughout of no values.
+
+    The interval is the wider, at either end, of Student's and the studentized bootstrap's. It is
+    withheld (NaN) where there are fewer than 20 values, or so many are equal that redrawn ones
+    often show no spread.
+
+    Parameters
+    ----------
+    values : float array (n,)
+    confidence : float, between 0 and 1
+    draws : int
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, draws is below 1, or the confidence outside (0, 1).
+
+    Source
+    ------
+    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 12.5 (bootstrap-t). Of
+    20 values of an exponential law percentile intervals of 95 % hold the mean 89 times in 100.
+
+    >>> bootstrap_mean([2.0, 4.0])
+    Interval(value=3.0, low=nan, high=nan, confidence=0.95)
+    """
+    array = _finite("values", values)
+    _check_draws(draws)
+    _check_confidence(confidence)
+    n = len(array)
+    value = float(array.mean()) if n else math.nan
+    if n < _LEAST or array.min() == array.max():
+        return Interval(value, math.nan, math.nan, confidence)
+    rng, tail = np.random.default_rng(seed), (1 - confidence) / 2
+    error = float(array.std(ddof=1)) / math.sqrt(n)
+    drawn = np.concatenate([_studentized(array, size, rng) for size in _blocks(draws, n)])
+    low, high = np.quantile(drawn, [tail, 1 - tail], method="closest_observation")
+    if not np.isfinite([low, high]).all():
+        return Interval(value, math.nan, math.nan, confidence)
+    student = float(stats.t.ppf(1 - tail, n - 1))
+    reach = error * max(student, float(high)), error * max(student, -float(low))
+    return Interval(value, value - reach[0], value + reach[1], confidence)
+
+
+def bootstrap_difference(
+    members: ArrayLike,
+    others: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    draws: int = 9_999,
+    seed: int = 0,
+) -> Interval:
+    """Members' mean minus others', with an interval made of both means' own.
+
+    Parameters and Raises as `bootstrap_mean`; NaN throughout where a group is empty, and ends of
+    NaN where a group's own are.
+
+    Source
+    ------
+    As `bootstrap_mean` and `difference_of`.
+
+    >>> bootstrap_difference([3.0, 3.0], [1.0]).value
+    2.0
+    """
+    a, b = (
+        bootstrap_mean(side, confidence=confidence, draws=draws, seed=seed)
+        for side in (members, others)
+    )
+    return interval_difference(a, b)
+
+
+def interval_difference(first: Interval, second: Interval) -> Interval:
+    """The first of two independent figures less the second, with the interval made of theirs.
+
+    >>> interval_difference(Interval(5.0, 2.0, 13.0, 0.95), Interval(1.0, 1.0, 5.0, 0.95))
+    Interval(value=4.0, low=-1.0, high=12.0, confidence=0.95)
+    """
+    ends = difference_of(*((i.value, i.low, i.high) for i in (first, second)))
+    return Interval(first.value - second.value, *ends, first.confidence)
+
+
+def difference_of(
+    first: tuple[float, float, float],
+    second: tuple[float, float, float],
+    *,
+    correlation: float = 0.0,
+) -> tuple[float, float]:
+    """The interval of a difference, from the intervals of both figures.
+
+    Parameters
+    ----------
+    first, second : (value, low, high)
+    correlation : float, from -1 to 1
+        Of the two figures' errors.
+
+    Returns
+    -------
+    (low, high) : float
+
+    Source
+    ------
+    Newcombe 1998, "Interval estimation for the difference between independent proportions",
+    method 10, for any figures: Zou and Donner 2008, "Construction of confidence limits about effect
+    measures"; with a correlation Zou 2007, "Toward using confidence intervals to compare
+    correlations".
+
+    Five less one, the first at least 2 and the second at most 5: the low end is 4 - 5.
+
+    >>> difference_of((5.0, 2.0, 9.0), (1.0, -3.0, 5.0))[0]
+    -1.0
+    """
+    (a, low_a, high_a), (b, low_b, high_b) = first, second
+
+    def reach(own: float, other: float) -> float:
+        square = own**2 + other**2 - 2 * correlation * own * other
+        return 0.0 if square < 0 else math.sqrt(square)  # NaN stays NaN
+
+    return a - b - reach(a - low_a, high_b - b), a - b + reach(high_a - a, b - low_b)
+
+
+def paired_proportions(
+    first_only: float, second_only: float, n: float, *, confidence: float = 0.95
+) -> Interval:
+    """Difference of two proportions of the same n trials, first minus second: Tango's interval.
+
+    It does not take the number of trials that differ as given, so its ends can lie beyond
+    (first_only + second_only) / n.
+
+    Parameters
+    ----------
+    first_only, second_only : int
+        Trials where the first alone succeeded, or the second alone.
+    n : int
+        All trials; all three may be effective numbers, as `estimates.effective_trials` has them.
+    confidence : float, between 0 and 1
+
+    Returns
+    -------
+    Interval; without trials the value is NaN and the interval from -1 to 1.
+
+    Raises
+    ------
+    ValueError
+        If a count lies outside [0, n], or the confidence outside (0, 1).
+
+    Source
+    ------
+    Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the
+    paired-sample design": the differences that the score test does not reject.
+
+    Without any trial that differs the ends are those of z² / (n + z²), as of Wilson's for 0 of n:
+
+    >>> found = paired_proportions(0, 0, 20)
+    >>> round(found.low, 4), round(found.high, 4)
+    (-0.1611, 0.1611)
+    """
+    _check_confidence(confidence)
+    if not (0 <= first_only <= n and 0 <= second_only <= n):
+        raise ValueError(
+            "trials where one alone succeeded must lie between 0 and n; "
+            f"got {first_only:,} and {second_only:,} of {n:,}. Check the order."
+        )
+    if n == 0:
+        return Interval(math.nan, -1.0, 1.0, confidence)
+    value = (first_only - second_only) / n
+    high = _tango(first_only, second_only, n, confidence)
+    return Interval(value, -_tango(second_only, first_only, n, confidence), high, confidence)
+
+
+def newcombe(
+    successes: float,
+    trials: float,
+    other_successes: float,
+    other_trials: float,
+    *,
+    confidence: float = 0.95,
+) -> Interval:
+    """Difference of two independent proportions, first minus second, with Newcombe's interval.
+
+    Parameters
+    ----------
+    successes, trials, other_successes, other_trials : int
+        Or effective numbers, as `attacks.statistics.intervals.effective_trials` has them.
+    confidence : float, between 0 and 1
+
+    Returns
+    -------
+    Interval; without trials on a side the value is NaN and the interval from -1 to 1.
+
+    Raises
+    ------
+    ValueError
+        If successes lie outside [0, trials], or the confidence outside (0, 1).
+
+    Source
+    ------
+    Newcombe 1998, "Interval estimation for the difference between independent proportions",
+    method 10: Wilson's intervals, squared and added.
+
+    The paper's first example, 56 of 70 against 48 of 80, is 0.0524 to 0.3339:
+
+    >>> found = newcombe(56, 70, 48, 80)
+    >>> round(found.low, 4), round(found.high, 4)
+    (0.0524, 0.3339)
+    """
+    _check_confidence(confidence)
+    for k, n in ((successes, trials), (other_successes, other_trials)):
+        if not 0 <= k <= n:
+            raise ValueError(
+                f"successes must lie between 0 and trials; got {k:,} of {n:,}. Check the order."
+            )
+    if trials == 0 or other_trials == 0:
+        return Interval(math.nan, -1.0, 1.0, confidence)
+    p, q = successes / trials, other_successes / other_trials
+    low_p, high_p = _wilson(successes, trials, confidence)
+    low_q, high_q = _wilson(other_successes, other_trials, confidence)
+    low, high = difference_of((p, low_p, high_p), (q, low_q, high_q))
+    return Interval(p - q, low, high, confidence)
+
+
+def _tango(b: float, c: float, n: float, confidence: float) -> float:
+    """The high end: the largest difference that is z standard deviations above (b - c) / n."""
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    value = (b - c) / n
+
+    def excess(d: float) -> float:
+        # The likeliest share of trials where the second alone succeeds, given the difference.
+        linear = (2 * n - b + c) * d - b - c
+        root = math.sqrt(max(0.0, linear**2 + 8 * n * c * d * (1 - d)))
+        share = (root - linear) / (4 * n)
+        return d - value - z * math.sqrt(max(0.0, 2 * share + d * (1 - d)) / n)
+
+    start = value + 1e-12  # at the value itself there may be no spread either
+    return float(optimize.brentq(excess, start, 1.0)) if excess(start) < 0 < excess(1.0) else 1.0
+
+
+def _wilson(k: float, n: float, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval: where |p - k/n| is z standard errors of p itself."""
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    share = k / n
+    middle = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def _studentized(values: NDArray, size: int, rng: np.random.Generator) -> NDArray:
+    """How many of its own standard errors each redrawn mean is off, float64 (size,)."""
+    n = len(values)
+    drawn = values[rng.integers(0, n, (size, n))]
+    off, error = drawn.mean(axis=1) - values.mean(), drawn.std(axis=1, ddof=1) / math.sqrt(n)
+    # A redrawn sample without any spread is infinitely many off, or exactly right.
+    endless = np.where(off > 0, np.inf, np.where(off < 0, -np.inf, 0.0))
+    spread = error > _ROUNDING * np.abs(values).max()
+    return np.divide(off, error, out=endless, where=spread)
+
+
+def _sided(sums, greater: bool):
+    return sums if greater else np.abs(sums)
+
+
+def _slack(values: NDArray) -> float:
+    return _ROUNDING * float(np.abs(values).sum())
+
+
+def _blocks(draws: int, n: int) -> list[int]:
+    """Draws in blocks that fit the memory meant for them."""
+    size = max(1, _ELEMENTS // max(1, n))
+    return [min(size, draws - at) for at in range(0, draws, size)]
+
+
+def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise ValueError(
+            f"{name} must be one finite number a text; got shape {array.shape} with "
+            f"{int((~np.isfinite(array)).sum())} that are not finite. Leave those out and say so."
+        )
+    return array
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 1:
+        raise ValueError(f"draws must be 1 or more; got {draws}. Usual is 9,999.")
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"confidence must lie between 0 and 1, both excluded; got {confidence}. Usual is 0.95."
+        )

@@ -1,0 +1,41 @@
+"""How exposed the audit's canaries are under the model, where it has any."""
+
+from __future__ import annotations
+
+from auditor.audit.context import TARGET, Context
+from auditor.audit.shortlist import INEXACT
+from auditor.canaries.canaries import Canaries, load_canaries
+from auditor.config.audit import AuditConfig
+from auditor.errors import TooLargeError
+
+EXPOSURE = "exposure.parquet"
+
+
+def check_canaries(config: AuditConfig) -> Canaries | None:
+    """The canaries of an audit; a manifest that cannot be used is said before anything is sampled.
+
+    Raises
+    ------
+    RunError
+        As `load_canaries`.
+    """
+    return None if config.canaries is None else load_canaries(config.canaries)
+
+
+def expose(context: Context) -> None:
+    """Write exposure.parquet: a row a canary and control, in float32; see `measure_canaries`."""
+    run = context.run
+    canaries = check_canaries(context.config)
+    if canaries is None or run.has(EXPOSURE):
+        return
+    from auditor.canaries.exposure import measure_canaries
+
+    with context.timed("canaries"):
+        try:
+            model = context.model(TARGET, dtype="float32")
+        except TooLargeError:
+            context.note(INEXACT)
+            model = context.model(TARGET)
+        # Secrets stay in the manifest of the canaries: nothing here has need of them.
+        frame = measure_canaries(model, canaries, progress=context.progress)
+        run.write(EXPOSURE, frame.drop(columns=["prefix", "secret"]))

@@ -1,0 +1,184 @@
+"""What the stages of one run share: config, folder, progress, and models loaded once."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from auditor.audit.workers.tasks import SharesTasks
+from auditor.config.audit import AuditConfig, Strategy
+from auditor.errors import ConfigError, RunError
+from auditor.runs.writer import RunWriter
+from auditor.system.progress import Quiet
+from reports.privacy.finding import Finder
+from reports.privacy.names import finders
+
+TARGET = "target"
+
+
+@dataclass
+class Context:
+    """One run at work. `model(TARGET)` or `model(NAME)` loads a model when it is first needed.
+
+    With `workers`, shards are made by them, and models are loaded there. `judge` is called between
+    the tables and the pages, which show what it puts into the manifest.
+    """
+
+    config: AuditConfig
+    run: RunWriter
+    progress: Quiet
+    workers: SharesTasks | None = None
+    judge: Callable[[RunWriter], None] | None = None
+    by_layers: bool | None = None  # how models are loaded in float32; see `load_model`
+    _models: dict = field(default_factory=dict)
+    _vocabularies: dict = field(default_factory=dict)
+    _stage: str = ""
+
+    def spec(self, name: str) -> str:
+        """The spec of the target or of a reference."""
+        return self.config.model if name == TARGET else self.config.references[name]
+
+    def model(self, name: str = TARGET, *, dtype: str | None = None):
+        """The target, or the reference of that name; its fingerprint must be the run's."""
+        from auditor.models.loading import load_model
+
+        wanted = dtype or self.config.dtype
+        key = (name, wanted)
+        if key not in self._models:
+            config = self.config
+            model = load_model(
+                self.spec(name),
+                dtype=wanted,
+                device=config.device,
+                bos=config.bos,
+                is_reference=name != TARGET,
+                by_layers=self.by_layers,
+            )
+            self._register(name, model, is_rescoring=dtype is not None)
+            self._models[key] = model
+        return self._models[key]
+
+    def vocabulary(self, name: str = TARGET):
+        """A model's vocabulary, without its weights; it must be the run's."""
+        from auditor.models.loading import load_vocabulary
+
+        if name not in self._vocabularies:
+            found = load_vocabulary(
+                self.spec(name), bos=self.config.bos, is_reference=name != TARGET
+            )
+            self._refuse_other_tokenizer(name, found)
+            self._vocabularies[name] = found
+        return self._vocabularies[name]
+
+    def _register(self, name: str, model, *, is_rescoring: bool) -> None:
+        known = self.run.manifest.setdefault("models", {})
+        if name in known and known[name]["sha256"] != model.fingerprint:
+            raise RunError(
+                f"{model.name} has other weights now than when {self.run.path} was begun (sha256 "
+                f"{model.fingerprint[:12]}, then {known[name]['sha256'][:12]}). Choose another "
+                "--out, or bring the first weights back."
+            )
+        self._refuse_other_tokenizer(name, model.vocabulary)
+        self._refuse_other_start(name, model.vocabulary)
+        self._vocabularies[name] = model.vocabulary
+        entry = known.setdefault(name, {})
+        # What was drawn in fewer bits stays so, whatever the machine that goes on with the run has.
+        if "dtype" not in entry or (not is_rescoring and entry["dtype"] == "float32"):
+            entry["dtype"] = str(model.dtype).removeprefix("torch.")
+        entry |= {
+            "spec": self.spec(name),
+            "sha256": model.fingerprint,
+            "parameters": model.n_parameters,
+            "vocabulary_sha256": model.vocabulary.fingerprint,
+            "bos_id": model.vocabulary.bos_id,
+        }
+        self.run.save()
+        for sentence in model.notes:
+            self.note(sentence)
+
+    def _refuse_other_tokenizer(self, name: str, vocabulary) -> None:
+        """Token ids that mean something else would be read as other text."""
+        known = self.run.manifest.get("models", {}).get(name, {})
+        then, now = known.get("vocabulary_sha256"), vocabulary.fingerprint
+        if then not in (None, now):
+            raise RunError(
+                f"{self.spec(name)} has another tokenizer now than when {self.run.path} was begun "
+                f"(sha256 {now[:12]}, then {then[:12]}). Choose another --out, or bring the first "
+                "tokenizer back."
+            )
+
+    def _refuse_other_start(self, name: str, vocabulary) -> None:
+        """Texts that begin otherwise have other figures, and would stand beside the first."""
+        known, now = self.run.manifest.get("models", {}).get(name), vocabulary.bos_id
+        if known is None:
+            return
+        # Older runs say nothing of it, and had --bos for the target alone.
+        unsaid = now if name == TARGET else vocabulary.tokenizer.bos_token_id
+        if (then := known.get("bos_id", unsaid)) != now:
+            raise RunError(
+                f"{self.spec(name)} begins a text with another BOS token now than when "
+                f"{self.run.path} was begun (id {now}, then {then}). Choose another --out, or "
+                "bring the first tokenizer back."
+            )
+
+    def release(self) -> None:
+        """Let go of all loaded models, and of the workers with theirs."""
+        self.dismiss()
+        self._models.clear()
+        gc.collect()
+
+    def dismiss(self) -> None:
+        """Let the workers go; what follows is done here."""
+        if self.workers is not None:
+            self.workers.close()
+            self.workers = None
+
+    def shards(self, strategy: Strategy) -> list[tuple[str, range]]:
+        """File stem and sample numbers of each shard of a strategy."""
+        n, step = self.config.samples, self.config.shard_size
+        return [
+            (f"{strategy.name}-{i:05}", range(start, min(n, start + step)))
+            for i, start in enumerate(range(0, n, step))
+        ]
+
+    def note(self, sentence: str) -> None:
+        """Tell the user, and keep it in the manifest for the report."""
+        notes = self.run.manifest.setdefault("notes", [])
+        entry = {"stage": self._stage, "sentence": sentence}
+        if entry not in notes:
+            self.progress.note(sentence)
+            notes.append(entry)
+        self.run.save()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[dict]:
+        """A stage's entry in the manifest; its seconds add up over restarts."""
+        entry = self.run.manifest["stages"].setdefault(stage, {"seconds": 0.0})
+        self._stage = stage
+        begun = time.monotonic()
+        try:
+            yield entry
+        finally:
+            entry["seconds"] = round(entry["seconds"] + time.monotonic() - begun, 3)
+        self.run.save()
+
+
+def name_finders(config: AuditConfig) -> tuple[Finder, ...]:
+    """What looks for personal data besides the rules, as the config asks.
+
+    Raises
+    ------
+    ConfigError
+        If the extra or the pipeline is not installed.
+
+    >>> from auditor.config.audit import make_config
+    >>> name_finders(make_config({"model": "gpt2"}))
+    ()
+    """
+    try:
+        return finders(config.names)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

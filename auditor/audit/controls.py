@@ -1,0 +1,143 @@
+"""Controls: text that the model was not trained on, judged as samples are.
+
+A control is as long as a sample and stands where a sample stands: after BOS, or after as many
+tokens of its own text as a prefix has. It begins where a text or a line begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from auditor.audit.context import TARGET, Context
+from auditor.audit.scoring import judge
+from auditor.config.audit import VERIFIED, AuditConfig, Strategy
+from auditor.corpus.reading import Corpus, Document, read_corpus
+from auditor.errors import CorpusError
+from auditor.scoring.text_scorer import Texts
+
+# As many as resolve a p-value of a thousandth; more cost a pass of the models each.
+_MOST = 1000
+
+
+def controls_file(strategy: str) -> str:
+    """The file of a strategy's controls and their scores."""
+    return f"controls/{strategy}.parquet"
+
+
+def controls_due(context: Context) -> bool:
+    """Whether held-out text is asked for and was not all scored yet."""
+    return _is_text(context.config) and not all(
+        context.run.has(controls_file(s.name)) for s in _with_controls(context.config)
+    )
+
+
+def check_controls(config: AuditConfig) -> None:
+    """Refuse held-out text that is missing or empty; only the beginning is read."""
+    if not _is_text(config):
+        return
+    corpus = _corpus(config)
+    corpus.check()
+    if next(iter(corpus), None) is None:
+        raise CorpusError(
+            f"--controls {config.controls[0]} holds no text. Give text that the model was not "
+            "trained on."
+        )
+
+
+def score_controls(context: Context) -> None:
+    """Write controls/STRATEGY.parquet for every strategy that controls can stand for."""
+    if not controls_due(context):
+        return
+    made: dict[tuple, pa.Table] = {}
+    with context.timed("controls"):
+        for strategy in _with_controls(context.config):
+            shape = (_prefix(strategy), strategy.decoding.max_new_tokens)
+            if shape not in made:
+                made[shape] = _scored(context, *shape)
+            context.run.write(controls_file(strategy.name), made[shape])
+
+
+def no_controls(strategy: Strategy) -> str:
+    """Why no text can stand in the place of a strategy's samples; empty if it can."""
+    if strategy.prompts.kind in ("bos", "corpus"):
+        return ""
+    return f"no held-out text stands after a prompt of the kind {strategy.prompts.kind!r}"
+
+
+def _with_controls(config: AuditConfig) -> list[Strategy]:
+    return [s for s in config.strategies if not no_controls(s)]
+
+
+def _is_text(config: AuditConfig) -> bool:
+    return bool(config.controls) and config.controls != VERIFIED
+
+
+def _corpus(config: AuditConfig) -> Corpus:
+    return read_corpus(config.controls, text_field=config.text_field, strict=config.strict)
+
+
+def _prefix(strategy: Strategy) -> int:
+    """Tokens of a control that stand for the prompt."""
+    prompts = strategy.prompts
+    return 0 if prompts.kind == "bos" else (prompts.min_tokens + prompts.max_tokens) // 2
+
+
+def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
+    """Controls of one shape and their scores, a row each."""
+    model = context.model(TARGET)
+    corpus, n_tokens = _corpus(context.config), n_prefix + n_new
+    pieces = list(control_pieces(corpus, model.vocabulary, n_tokens=n_tokens, most=_MOST))
+    for problem in corpus.problems:  # of the files that were read to their end
+        context.note(problem.message)
+    if not pieces:
+        raise CorpusError(
+            f"--controls must hold {n_tokens:,} tokens or more, as many as a sample and "
+            "its prefix; got fewer. Give more text, or lower --max-new-tokens."
+        )
+    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
+    prefixes, ids = [p[:n_prefix] for p in pieces], [p[n_prefix:] for p in pieces]
+    decode = model.vocabulary.decode
+    spelt = [decode(i, before) for i, before in zip(ids, prefixes, strict=True)]
+    texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], spelt)
+    n_models = 2 + len(context.config.references)
+    with context.progress.stage("scoring controls", n_models * len(ids), "texts") as bar:
+        stats = model.token_stats(
+            texts.token_ids, texts.prompt_ids, progress=bar.advance, note=context.note
+        )
+        columns, _ = judge(context, texts, stats, bar.advance)
+    return pa.table({"text": texts.text, "n_tokens": np.array([len(i) for i in ids]), **columns})
+
+
+def control_pieces(
+    documents: Iterable[Document], vocabulary, *, n_tokens: int, most: int
+) -> Iterator[list[int]]:
+    """Pieces of so many tokens, none overlapping, each from the beginning of a text or a line.
+
+    A piece goes on into the next text if one is too short, EOS between them, as samples do.
+    """
+    gap = [vocabulary.eos_id] if vocabulary.eos_id is not None else vocabulary.encode("\n\n")
+    piece: list[int] = []
+    n = 0
+    for document in documents:
+        ids, at = vocabulary.encode(document.text), 0
+        while at < len(ids) and n < most:
+            taken = ids[at : at + n_tokens - len(piece)]
+            piece, at = piece + taken, at + len(taken)
+            if len(piece) == n_tokens:
+                yield piece
+                piece, n = [], n + 1
+                at = _next_line(ids, at, vocabulary.token_bytes)
+        if n >= most:
+            return
+        if piece:
+            piece = (piece + gap)[:n_tokens]
+
+
+def _next_line(ids: list[int], at: int, token_bytes: list[bytes]) -> int:
+    """Where the next line begins, from `at` on; the end if there is none."""
+    while 0 < at < len(ids) and b"\n" not in token_bytes[ids[at - 1]]:
+        at += 1
+    return at

@@ -1,0 +1,134 @@
+"""What is claimed of a run beyond its lists: whole strategies, pairs of scores, costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from auditor.audit.controls import controls_file, no_controls
+from auditor.audit.unselected import UNSELECTED
+from auditor.config.audit import VERIFIED, AuditConfig
+from auditor.runs.run import Run
+from auditor.runs.writer import RunWriter
+from reports.analysis.calibration import Calibration, calibrate, no_calibration
+from reports.analysis.checked_lists import calibrate_by_checks
+from reports.analysis.schema import CANDIDATES, conform
+from reports.analysis.score_comparisons import compare_scores
+from reports.analysis.strategy_estimates import judge_strategies
+from reports.csv_files import as_csv
+from reports.pages.tables import cost_table
+
+# Files of these names, .parquet and .csv; the same config gives the same bytes.
+TABLES = ("strategies", "discovery", "comparisons", "calibration")
+
+
+@dataclass(frozen=True, eq=False)
+class Claims:
+    """The frames `strategies`, `discovery`, `comparisons` and `calibration`; and costs.
+
+    Costs tell of seconds and are in no file of the run but its page: a clock does not show the
+    same twice. `p_values`: p_value:NAME and q_value:NAME of samples; None without controls.
+    """
+
+    strategies: pd.DataFrame
+    discovery: pd.DataFrame
+    comparisons: pd.DataFrame
+    calibration: pd.DataFrame
+    costs: pd.DataFrame
+    p_values: pd.DataFrame | None
+
+
+def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Claims:
+    """All of it, from the run's folder.
+
+    Parameters
+    ----------
+    run : Run
+    candidates, counts : DataFrame
+        The candidates, and the counts of their lists.
+    """
+    samples = run.samples(["sample_id", "strategy", "n_tokens"])
+    matches, looked_up = None, {}
+    if run.has(UNSELECTED):
+        matches = run.read(UNSELECTED).to_pandas().drop(columns="places")
+        looked_up = run.manifest["shards"][UNSELECTED].get("looked_up", {})
+    judged = judge_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
+    calibration = _calibration(run, candidates, samples, matches, looked_up)
+    return Claims(
+        judged.table,
+        judged.discovery,
+        compare_scores(candidates, counts),
+        no_calibration() if calibration is None else calibration.table,
+        costs_of(run, judged.table),
+        None if calibration is None else calibration.samples,
+    )
+
+
+def _calibration(run: Run, candidates, samples, matches, looked_up) -> Calibration | None:
+    """Short lists by their checked half, or all samples against held-out text; None unasked."""
+    config = run.config
+    if not config.controls or config.fdr is None:
+        return None
+    if config.controls == VERIFIED:
+        return calibrate_by_checks(candidates, fdr=config.fdr, seed=config.seed)
+    names = [s.name for s in config.strategies if run.has(controls_file(s.name))]
+    controls = {name: run.read(controls_file(name)).to_pandas() for name in names}
+    checked: dict[str, set[str]] = {}
+    if matches is not None:
+        groups = samples.groupby("strategy", observed=True)["sample_id"]
+        ids = [list(own)[: looked_up.get(str(name), 0)] for name, own in groups]
+        checked = {"verbatim": set(matches["sample_id"]), "looked_up": set().union(*ids)}
+    reasons = {s.name: no_controls(s) or "no control was scored yet" for s in config.strategies}
+    return calibrate(run.scores(), controls, fdr=config.fdr, reasons=reasons, **checked)
+
+
+_OF_STRATEGY = (
+    *("precision", "precision_low", "precision_high", "n_passages"),
+    *("new_rate", "new_rate_low", "new_rate_high", "total", "total_low", "total_high"),
+    *("tokens_per_verbatim", "tokens_per_verbatim_low", "tokens_per_verbatim_high"),
+)
+
+
+def with_claims(summary: pd.DataFrame, claims: Claims) -> pd.DataFrame:
+    """The summary with what its strategy is as a whole, and how long the calibrated lists are."""
+    whole = claims.strategies.set_index("strategy")[list(_OF_STRATEGY)].add_prefix("strategy_")
+    summary = summary.join(whole.astype("float64"), on="strategy")
+    if claims.p_values is None:
+        return summary
+    columns = ["strategy", "score", "n_listed", "estimated_false"]
+    return summary.merge(claims.calibration[columns], on=["strategy", "score"], how="left")
+
+
+def with_p_values(candidates: pd.DataFrame, claims: Claims) -> pd.DataFrame:
+    """The candidates with the p-values and q-values of their scores."""
+    if claims.p_values is None:
+        return candidates
+    return conform(candidates.merge(claims.p_values, on="sample_id", how="left"), CANDIDATES)
+
+
+def costs_of(run: Run, strategies: pd.DataFrame) -> pd.DataFrame:
+    """What a find cost: tokens, the seconds that the manifest has, and money at the run's price."""
+    timed = run.manifest["stages"].get("sample", {}).get("strategies", {})
+    seconds = {name: entry["seconds"] for name, entry in timed.items()}
+    return cost_table(strategies, seconds, run.manifest.get("price_per_hour"))
+
+
+def write_claims(run: RunWriter, claims: Claims) -> None:
+    """The tables as Parquet and CSV."""
+    for name in TABLES:
+        frame = getattr(claims, name)
+        run.write(f"{name}.parquet", frame)
+        run.write_bytes(f"{name}.csv", as_csv(frame))
+
+
+def why_dependent(config: AuditConfig) -> dict[str, str]:
+    """Strategies whose samples are not independent of each other, and why."""
+    why = {}
+    for strategy in config.strategies:
+        prompts = strategy.prompts
+        if strategy.decoding.beams > 1:
+            why[strategy.name] = "beam search draws no independent samples"
+        elif prompts.kind != "bos" and prompts.samples_per_prompt > 1:
+            why[strategy.name] = "samples of one prompt are not independent"
+    return why

@@ -1,0 +1,346 @@
+"""Where the truth is known: what came out of members, and of what no model was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from auditor.audit.unselected import MOST_BYTES, NEEDLE_COLUMNS, needle_of
+from auditor.audit.verification import MATCHES, training_text
+from auditor.config.audit import AuditConfig
+from auditor.corpus.text_files import Document
+from auditor.errors import ConfigError
+from auditor.matching.boilerplate import without_filler
+from auditor.matching.normalization import fold_text, folding
+from auditor.matching.queries import checked_ends, count_tokens
+from auditor.matching.verbatim import Match, Needle, find_matches
+from auditor.runs.run import Run
+from auditor.runs.writer import RunWriter
+from reports.analysis.summary import by_repeats
+
+if TYPE_CHECKING:
+    from auditor.models.tokenizer import Vocabulary
+
+TRUTH = "known_truth.parquet"
+
+_NEEDED = ["doc_id", "member", "repeats", "kind", "secret"]
+_COLUMNS = [*NEEDLE_COLUMNS, "prompt", "n_bytes"]
+_LEAST_CHARS = 16  # of a secret with what stands beside it
+_RULE = 2  # the number of the rule by which documents count as extracted
+
+
+def read_or_make(
+    run: RunWriter,
+    candidates: pd.DataFrame,
+    vocabulary: Vocabulary,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> pd.DataFrame | None:
+    """The run's own table where all that it rests on is as it was, else `truth_table`, kept."""
+    if run.config.truth is None or not run.has(MATCHES):
+        return None
+    origin = _origin(run, candidates)
+    if run.has(TRUTH) and run.manifest["shards"][TRUTH].get("origin") == origin:
+        return run.read(TRUTH).to_pandas()
+    table = truth_table(run, candidates, vocabulary, progress=progress)
+    if table is not None:
+        run.write(TRUTH, table, origin=origin)
+    return table
+
+
+def _origin(run: Run, candidates: pd.DataFrame) -> str:
+    """sha256 of all that the table rests on: truth, samples, lists, text and how it is matched."""
+    config, shards = run.config, run.manifest["shards"]
+    try:
+        truth = hashlib.sha256(Path(str(config.truth)).read_bytes()).hexdigest()
+    except OSError:
+        truth = ""  # `read_truth` tells of it
+    parts = [
+        _RULE,
+        truth,
+        sorted((n, f["sha256"]) for n, f in shards.items() if n.startswith("samples/")),
+        sorted(_listed(candidates)),
+        run.manifest.get("corpus"),
+        [config.min_match_tokens, config.min_match_chars, sorted(config.normalize)],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _listed(candidates: pd.DataFrame) -> set[str]:
+    return set(candidates.loc[candidates["best_rank"].notna(), "sample_id"])
+
+
+def truth_table(
+    run: Run,
+    candidates: pd.DataFrame,
+    vocabulary: Vocabulary,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> pd.DataFrame | None:
+    """How many documents of each number of repeats came out; None before anything was verified.
+
+    Every sample of the run is looked up, as many at once as memory allows, in the truth's own
+    texts, where each document stands once. A document came out if a verbatim overlap with a sample
+    stands in it (one of the first five documents that hold the overlap). Held-out documents are
+    looked for by the same rule; what a sample shares with members came out of the members. It is
+    taken out of the overlap with a held-out document, which came out only if a stretch that is left
+    is long enough by itself: a shared passage that goes on by chance for a character or two with
+    the held-out document's own is no evidence against that document.
+
+    A document with a secret (a canary) came out if a sample holds the secret as the canary writes
+    it, together with as many of the characters before it as make 16 in all (or behind it, where
+    there are too few): chance writes a short secret sooner or later, but not in its own place. The
+    characters before it may stand in the prompt; the secret must be generated.
+
+    Where the truth has no texts, those of members are read from the training text. Without a text,
+    a document is left out, and so is a secret of fewer than 16 characters. A canary is left out if
+    its secret is empty, or its whole text has fewer than 16 characters.
+
+    Parameters
+    ----------
+    run : Run
+    candidates : DataFrame
+        The frame `candidates`; those of the random draw alone count as samples only.
+    vocabulary : Vocabulary
+        The target's: it tells how many tokens an overlap has.
+    progress : callable, optional
+        Called with the samples looked up since the last call.
+
+    Returns
+    -------
+    DataFrame, as `reports.analysis.summary.by_repeats` gives it; None where the config names no
+    truth, too.
+    """
+    config = run.config
+    if config.truth is None or not run.has(MATCHES):
+        return None
+    truth = _with_texts(config, read_truth(config))
+    canaries = truth[truth["secret"].notna()]
+    pieces = _pieces(canaries, config.normalize)
+    texts = truth[truth["text"].notna()]
+    sides = [_documents(texts[texts["member"].astype(bool) == side]) for side in (True, False)]
+    listed = _listed(candidates)
+    # A canary's frame gives nothing away: of canaries only secrets count.
+    framed = set(canaries["doc_id"])
+    by_all: set[str] = set()
+    by_listed: set[str] = set()
+    n_samples = 0
+    for needles, rows in _batches(run, vocabulary):
+        overlapping = _overlapping(config, needles, *sides)
+        found = [pair for pair in overlapping if pair[1] not in framed]
+        found += _giving_secrets(rows, pieces, config.normalize)
+        by_all |= {doc_id for _, doc_id in found}
+        by_listed |= {doc_id for sample_id, doc_id in found if sample_id in listed}
+        n_samples += len(rows)
+        if progress:
+            progress(len(rows))
+    ids = truth["doc_id"]
+    known = truth["text"].notna() & truth["secret"].isna() | ids.isin(pieces)
+    truth = truth.assign(extracted=ids.isin(by_all), by_candidates=ids.isin(by_listed))
+    return by_repeats(truth[known], n_samples)
+
+
+_Rows = list[dict[str, Any]]
+
+
+def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _Rows]]:
+    """Every sample that was drawn so far, as many at once as are looked up together.
+
+    Each as what is looked for, and with its text and the end of its prompt.
+    """
+    needles: list[Needle] = []
+    rows: _Rows = []
+    n_bytes = 0
+    for table in _shards(run):
+        for row in table.to_pylist():
+            if rows and n_bytes + row["n_bytes"] > MOST_BYTES:
+                yield needles, rows
+                needles, rows, n_bytes = [], [], 0
+            needles.append(needle_of(vocabulary, row))
+            shown = row["prompt"][-_LEAST_CHARS:]
+            rows.append({"sample_id": row["sample_id"], "text": row["text"], "prompt": shown})
+            n_bytes += row["n_bytes"]
+    if rows:
+        yield needles, rows
+
+
+def _shards(run: Run) -> Iterator[pa.Table]:
+    for name in sorted(n for n in run.manifest["shards"] if n.startswith("samples/")):
+        if run.has(name):
+            yield run.read(name, _COLUMNS)
+
+
+def _documents(truth: pd.DataFrame) -> list[Document]:
+    return [Document(*row, "") for row in zip(truth["doc_id"], truth["text"], strict=True)]
+
+
+def _overlapping(
+    config: AuditConfig,
+    needles: Sequence[Needle],
+    members: Sequence[Document],
+    heldout: Sequence[Document],
+) -> list[tuple[str, str]]:
+    """Which samples overlap verbatim with which documents: sample_id and doc_id."""
+    least: dict[str, Any] = {
+        "min_tokens": config.min_match_tokens,
+        "min_chars": config.min_match_chars,
+    }
+
+    def matches(documents: Sequence[Document]) -> list[Match]:
+        found = find_matches(needles, documents, normalize=config.normalize, **least)
+        return without_filler(found, needles, **least)
+
+    of_members = matches(members)
+    learned: dict[str, list[Match]] = defaultdict(list)
+    for match in of_members:
+        learned[match.sample_id].append(match)
+    by_id = {needle.sample_id: needle for needle in needles}
+    unseen = []
+    for match in matches(heldout):
+        needle = by_id[match.sample_id]
+        parts = _without(match, learned[match.sample_id], needle, config.normalize)
+        if without_filler(parts, [needle], **least):
+            unseen.append(match)
+    return [(m.sample_id, doc_id) for m in [*unseen, *of_members] for doc_id, _ in m.places]
+
+
+def _without(
+    match: Match, known: Sequence[Match], needle: Needle, normalize: Sequence[str]
+) -> list[Match]:
+    """The stretches of an overlap that are in no other overlap of the same sample."""
+    at, left = match.start, []
+    for other in sorted(known, key=lambda m: m.start):
+        if other.start > at:
+            left.append((at, min(other.start, match.end)))
+        at = max(at, other.end)
+        if at >= match.end:
+            break
+    left.append((at, match.end))
+    ends, change = checked_ends(needle), folding(normalize)
+    return [
+        replace(
+            match,
+            start=start,
+            end=end,
+            n_tokens=int(count_tokens(ends, np.array([start]), np.array([end]))[0]),
+            n_chars=len(fold_text(needle.text[start:end], change)[0]),
+        )
+        for start, end in left
+        if start < end
+    ]
+
+
+def _pieces(canaries: pd.DataFrame, normalize: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """What a sample must hold of each canary, and how many characters stand before the secret."""
+    change = folding(normalize)
+    pieces = {}
+    for doc_id, secret, text in zip(
+        canaries["doc_id"], canaries["secret"], canaries["text"], strict=True
+    ):
+        secret = fold_text(secret, change)[0]
+        text = fold_text(text, change)[0] if isinstance(text, str) else ""
+        at, more = text.find(secret), max(0, _LEAST_CHARS - len(secret))
+        if not secret:
+            continue
+        if at >= 0:
+            begin = max(0, at - more)
+            piece = text[begin : at + len(secret) + more - (at - begin)]
+            if len(piece) >= _LEAST_CHARS:
+                pieces[doc_id] = (piece, at - begin)
+        elif not more:
+            pieces[doc_id] = (secret, 0)
+    return pieces
+
+
+def _giving_secrets(
+    rows: list[dict[str, Any]], pieces: Mapping[str, tuple[str, int]], normalize: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Which samples give which canaries' secrets away: sample_id and doc_id."""
+    if not pieces:
+        return []
+    change = folding(normalize)
+    texts = []
+    for row in rows:
+        shown = row["prompt"][-_LEAST_CHARS:]
+        n_shown = len(fold_text(shown, change)[0])
+        texts.append((row["sample_id"], n_shown, fold_text(shown + row["text"], change)[0]))
+    everything = "\0".join(text for _, _, text in texts)
+    return [
+        (sample_id, doc_id)
+        for doc_id, (piece, n_before) in pieces.items()
+        if piece in everything
+        for sample_id, n_shown, text in texts
+        if text.find(piece, max(0, n_shown - n_before)) >= 0
+    ]
+
+
+def _with_texts(config: AuditConfig, truth: pd.DataFrame) -> pd.DataFrame:
+    """The truth with a column `text`: what it lacks of members is read from the training text.
+
+    There a document's id is its own, or that and a dot and the number of the copy (doc-0017.03).
+    """
+    texts = truth.get("text", pd.Series(None, truth.index, dtype=object)).astype(object)
+    wanted = set(truth.loc[texts.isna() & truth["member"].astype(bool), "doc_id"])
+    found: dict[str, str] = {}
+    for document in training_text(config) if wanted else ():
+        own = document.doc_id
+        own = own if own in wanted else re.sub(r"\.\d+$", "", own)
+        if own in wanted:
+            found.setdefault(own, document.text)
+    return truth.assign(text=texts.where(texts.notna(), truth["doc_id"].map(found)))
+
+
+def check_truth(config: AuditConfig) -> None:
+    """Refuse a truth that cannot be used before anything is sampled; raises as `read_truth`."""
+    if config.truth is not None:
+        read_truth(config)
+
+
+def read_truth(config: AuditConfig) -> pd.DataFrame:
+    """The file of `truth`: a row a document, as `reports.analysis.summary.by_repeats` wants it;
+    with text where the file has it.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, cannot be read or lacks a column, or there is no training text.
+    """
+    if not Path(str(config.truth)).is_file():
+        raise ConfigError(
+            f"--truth {config.truth}: no such file. Give the truth.parquet of a testbed."
+        )
+    if not config.has_training_text:
+        raise ConfigError(
+            "--truth says what is known of the training text, and none was given. Add --corpus "
+            "with the testbed's corpus.jsonl, or leave --truth out."
+        )
+    try:
+        truth = pd.read_parquet(config.truth)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--truth {config.truth} cannot be read as Parquet ({error}). Give the truth.parquet "
+            "of a testbed."
+        ) from None
+    missing = [c for c in _NEEDED if c not in truth.columns]
+    if missing:
+        raise ConfigError(
+            f"--truth {config.truth} has no column {missing[0]!r}; it needs {', '.join(_NEEDED)}."
+        )
+    known = [*_NEEDED, *(["text"] if "text" in truth else [])]
+    for name in ("doc_id", "secret", "text"):
+        if name in known and not truth[name].dropna().map(lambda v: isinstance(v, str)).all():
+            raise ConfigError(
+                f"--truth {config.truth}: its column {name!r} must hold text. Give the "
+                "truth.parquet of a testbed."
+            )
+    return truth[known]

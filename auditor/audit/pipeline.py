@@ -1,0 +1,295 @@
+"""An audit from model to report: the stages in order, as Figure 2 of the paper has them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditor.config.audit import AuditConfig, changed, make_config
+from auditor.errors import AuditError, ConfigError, RunError
+from auditor.runs.run import Run, load_run
+from auditor.runs.writer import RunWriter, open_for_writing
+from auditor.system.offline import offline
+from auditor.system.progress import Quiet
+
+if TYPE_CHECKING:
+    from auditor.audit.context import Context
+
+STAGES = ("sample", "score", "controls", "shortlist", "verify", "canaries", "report")
+SHARED = ("sample", "score")  # stages that workers share; the others are one pass over the run
+
+
+def run_audit(
+    config: AuditConfig | None = None,
+    *,
+    until: str = "report",
+    progress: Quiet | None = None,
+    occasion: str | None = None,
+    judge: Callable[[RunWriter], None] | None = None,
+    **settings: Any,
+) -> Run:
+    """Sample, score, rank, verify and report.
+
+    Started again with the same config and folder, it does what is missing and ends in the same
+    bytes.
+
+    Parameters
+    ----------
+    config : AuditConfig, or None to give its fields as keywords
+    until : the last stage to run: sample, score, controls, shortlist, verify, canaries or report
+    progress : what to tell progress to; nothing by default
+    occasion : when a schedule asked for it, in ISO 8601; kept in the manifest
+    judge : called once the tables are written; what it puts into manifest["judged"] is on the pages
+    **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
+
+    Returns
+    -------
+    Run, complete if `until` was "report".
+
+    Raises
+    ------
+    AuditError
+        One sentence on what is wrong and what to do; what was finished before is kept.
+
+    Example::
+
+        run = run_audit(model="gpt2", samples=200, corpus=["texts/"])
+        run.summary()
+    """
+    if until not in STAGES:
+        raise ConfigError(f"until must be one of {', '.join(STAGES)}; got {until!r}. Choose one.")
+    if config is None:
+        config = make_config(settings)
+    elif settings:
+        config = changed(config, settings)
+    from auditor.audit.context import Context
+
+    path = config.out or default_folder(config)
+    network = offline() if config.offline else nullcontext()
+    with network, open_for_writing(path, config) as run:
+        if occasion is not None:
+            run.manifest.setdefault("occasion", occasion)
+        _stages(Context(config, run, progress or Quiet(), judge=judge), until)
+    return load_run(path)
+
+
+def verify_again(
+    path: str | Path, changes: dict[str, Any], *, progress: Quiet | None = None
+) -> Run:
+    """Look for a run's candidates in other training text, or with other least lengths.
+
+    Parameters
+    ----------
+    path : the run's folder, or its URL
+    changes : new values of corpus, index, text_field, normalize, min_match_tokens, min_match_chars
+
+    Returns
+    -------
+    Run, with matches, tables and page made anew.
+    """
+    from auditor.audit.verification import check_corpus
+
+    config = load_run(path).config
+    old = config.model_dump()
+    # New training text takes the place of the old, whichever way either was given.
+    if changes.keys() & {"corpus", "index"}:
+        old |= {"corpus": (), "index": None}
+    config = make_config({**old, **changes, "out": str(path)})
+    if not config.has_training_text:
+        raise ConfigError(
+            f"{path} has no training text to look in. Give it with --corpus PATH or --index DIR."
+        )
+    check_corpus(config)  # before the old matches are forgotten
+    _change(path, config, "verify", "matches/")
+    return run_audit(config, progress=progress)
+
+
+def _change(path: str | Path, config: AuditConfig, stage: str, *files: str) -> None:
+    """Make a run one of this config: what another config made of it is forgotten."""
+    from auditor.audit.estimates import TABLES
+
+    with open_for_writing(path, load_run(path).config) as run:
+        run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
+        run.forget(*files, "candidates", "summary", "known_truth", "report", "figures/", *TABLES)
+        # What was said of it goes with it.
+        notes = run.manifest.get("notes", [])
+        run.manifest["notes"] = [note for note in notes if note["stage"] != stage]
+        for name in ("judged", *(["corpus"] if stage == "verify" else [])):
+            run.manifest.pop(name, None)
+        run.save()
+
+
+def report_again(
+    path: str | Path,
+    changes: dict[str, Any] | None = None,
+    *,
+    reveal: bool = False,
+    progress: Quiet | None = None,
+) -> Run:
+    """Write a run's tables and page again; of an audit that was cut short, what there is so far.
+
+    No sample is drawn for it. Where all samples are scored, what is missing after that is done
+    first: controls, short list, verification.
+
+    Parameters
+    ----------
+    path : the run's folder, or its URL
+    changes : new values of controls, fdr, names, price_per_hour
+    reveal : show personal data in the page and the CSV, and mark them as sensitive
+
+    Returns
+    -------
+    Run, as complete as it was.
+
+    Raises
+    ------
+    RunError
+        If nothing is scored yet, or a file is not what the run wrote.
+    """
+    from auditor.audit.context import Context, name_finders
+    from auditor.audit.controls import check_controls
+    from auditor.audit.reporting import report
+    from auditor.audit.status import standing
+    from auditor.runs.manifest import check_sizes
+
+    run, changes = load_run(path), changes or {}
+    run.fetch()
+    check_sizes(run.path, run.manifest["shards"])
+    config = make_config({**run.config.model_dump(), **changes})
+    if config.identity() != run.config.identity():
+        if config.controls:
+            check_controls(config)  # before the old lists are forgotten
+        name_finders(config)
+        _change(path, config, "controls", *(["controls/"] if "controls" in changes else []))
+        run = load_run(path)
+    config = config.model_copy(update={"out": str(path), "reveal": reveal})
+    if standing(run).is_scored:
+        return run_audit(config, progress=progress)
+    with open_for_writing(path, run.config) as writer:
+        report(Context(config, writer, progress or Quiet()))
+    return load_run(path)
+
+
+def attention_again(
+    path: str | Path, sample_id: str, *, n_tokens: int = 64, reveal: bool = False
+) -> Path:
+    """Write a candidate's attention as a page, and the report anew with a link to it.
+
+    Parameters
+    ----------
+    path : the run's folder, or its URL
+    sample_id : a candidate
+    n_tokens : tokens to show; the page grows with their square
+    reveal : show personal data in that page
+
+    Returns
+    -------
+    The page.
+
+    Raises
+    ------
+    AuditError
+        If the extra `attention` is missing, the run has no such candidate, or the model cannot be
+        asked.
+    """
+    from auditor.audit.attention import attention_of, attention_page, check_installed
+
+    check_installed()
+    run = load_run(path)
+    weights = attention_of(run, sample_id, n_tokens=n_tokens, reveal=reveal)
+    title = f"Attention over {sample_id}"
+    page = attention_page(weights, title=title, is_sensitive=reveal)
+    name = f"attention/{sample_id}.html"
+    with open_for_writing(path, run.config) as writer:
+        writer.write_bytes(name, page.encode("utf-8", "backslashreplace"))
+    report_again(path, reveal=bool(run.manifest.get("revealed")))
+    return run.path / name
+
+
+def default_folder(config: AuditConfig) -> Path:
+    """runs/MODEL-DIGEST: the same audit asked for again finds what it did before."""
+    name = "".join(c if c.isalnum() or c in "-." else "-" for c in Path(config.model).name)
+    return Path("runs") / f"{name.strip('-.') or 'model'}-{config.digest}"
+
+
+def _check(context: Context) -> None:
+    """What is wrong with what was given is said before hours of sampling."""
+    from auditor.audit.canaries import check_canaries
+    from auditor.audit.context import name_finders
+    from auditor.audit.controls import check_controls, controls_due
+    from auditor.audit.ground_truth import check_truth
+    from auditor.audit.shortlist import tell_precision
+    from auditor.audit.verification import check_corpus, is_due
+
+    config = context.config
+    if is_due(context):
+        check_corpus(config)
+    if controls_due(context):
+        check_controls(config)
+    check_truth(config)
+    name_finders(config)
+    check_canaries(config)
+    tell_precision(context)
+
+
+def _stages(context: Context, until: str) -> None:
+    from auditor.audit.canaries import expose
+    from auditor.audit.controls import score_controls
+    from auditor.audit.provenance import command_line, now, software
+    from auditor.audit.reporting import report
+    from auditor.audit.sampling import sample
+    from auditor.audit.scoring import score
+    from auditor.audit.shortlist import shortlist
+    from auditor.audit.verification import verify
+
+    config, run = context.config, context.run
+    if "begun" not in run.manifest:
+        run.manifest |= {"begun": now(), "command": command_line()}
+    run.manifest["versions"] = software()
+    if config.gates.asked():  # who goes on with the run alone, and not with its file, is held too
+        run.manifest["gates"] = config.gates.model_dump(exclude_none=True)
+    steps = {
+        "sample": sample,
+        "score": score,
+        "controls": score_controls,
+        "shortlist": shortlist,
+        "verify": verify,
+        "canaries": expose,
+        "report": report,
+    }
+    _check(context)
+    if config.ray is not None or (config.workers or 1) > 1:
+        from auditor.audit.workers.pool import Workers
+
+        context.workers = Workers(config, run)
+    try:
+        for name, step in steps.items():
+            if name not in SHARED:
+                context.dismiss()
+            step(context)
+            if name == until:
+                break
+    except OSError as error:
+        raise _disk(error, run.path) from None
+    finally:
+        context.dismiss()
+    if until == "report":
+        run.manifest["complete"] = True
+        run.save()
+
+
+def _disk(error: OSError, path: Path) -> AuditError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(
+            f"The disk is full. What {path} holds is whole; free some space and start the same "
+            "command again to go on."
+        )
+    name = os.fspath(error.filename) if error.filename else "a file"
+    return RunError(
+        f"{name} cannot be read or written ({error.strerror or error}). Check it, and start the "
+        "same command again to go on."
+    )

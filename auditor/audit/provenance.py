@@ -1,0 +1,97 @@
+"""What was audited, with what and when: the rows at the top of the page."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from auditor.audit.context import TARGET
+from auditor.config.audit import Decoding, Strategy
+from auditor.runs.run import Run
+from auditor.version import __version__
+from reports.privacy.names import describe_names
+
+
+def about(run: Run) -> list[tuple[str, str]]:
+    """Label and value of what was audited, with what, when."""
+    m, config = run.manifest, run.config
+    target = m.get("models", {}).get(TARGET, {})
+    rows = [
+        ("Begun", m.get("begun", "unknown")),
+        ("Model", f"{config.model}, {target.get('parameters', 0):,} parameters"),
+        ("Weights", f"sha256 {target.get('sha256', '?')[:16]}…, sampled in {target.get('dtype')}"),
+    ]
+    for name, spec in config.references.items():
+        known = m.get("models", {}).get(name, {})
+        rows.append((f"Reference {name}", f"{spec}, {known.get('parameters', 0):,} parameters"))
+    for s in config.strategies:
+        rows.append((f"Strategy {s.name}", _strategy_words(s, config.samples)))
+    if m.get("corpus"):
+        files = m["corpus"]["files"]
+        named = ", ".join(f["path"] for f in files[:5]) + (" …" if len(files) > 5 else "")
+        size = f"{m['corpus']['documents']:,} documents, {m['corpus']['bytes']:,} bytes"
+        held = f" (index {m['corpus']['index']})" if "index" in m["corpus"] else ""
+        rows.append(("Training text", f"{size}: {named}{held}"))
+        least = f"{config.min_match_tokens} tokens or {config.min_match_chars} characters"
+        but = f", but for {' and '.join(config.normalize)}" if config.normalize else ""
+        once = ", a run of one character counted once"
+        rows.append(("Counts as verbatim", f"an exact overlap of at least {least}{once}{but}"))
+    if (names := describe_names(config.names)) is not None:
+        rows.append(("Names", names))
+    rows.append(("Seed", str(config.seed)))
+    rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.get("versions", {}).items())))
+    spent = {k: v["seconds"] for k, v in m["stages"].items() if k != "report"}
+    rows.append(("Time", ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())))
+    if m.get("rescored_in_float32"):
+        rows.append(("Precision", "the candidates' figures were computed again in float32"))
+    elif formats := sorted({d for x in m.get("models", {}).values() if (d := x.get("dtype"))}):
+        rows.append(("Precision", f"the candidates' figures were computed in {', '.join(formats)}"))
+    return rows
+
+
+def _strategy_words(strategy: Strategy, samples: int) -> str:
+    d, p = strategy.decoding, strategy.prompts
+    how = [f"the best of {d.beams} beams"] if d.beams > 1 else _draw_words(d)
+    if d.repetition_penalty != 1:
+        how.append(f"repetition penalty {d.repetition_penalty:g}")
+    starts = {
+        "bos": "from BOS",
+        "corpus": f"after {p.min_tokens} to {p.max_tokens} tokens of {', '.join(p.corpus)}",
+        "few-shot": f"after {p.shots} examples",
+        "repeat": f"after a word said {p.repeats} times",
+    }[p.kind]
+    length = f"{'at most ' if d.stop_at_eos else ''}{d.max_new_tokens} tokens"
+    return f"{samples:,} samples of {length} {starts}, {', '.join(how)}"
+
+
+def _draw_words(d: Decoding) -> list[str]:
+    """Temperature and cuts; beam search, which draws nothing, has neither."""
+    heat = f"temperature {d.temperature:g}"
+    if d.temperature_start is not None:
+        heat = f"temperature {d.temperature_start:g} → {d.temperature:g} over the first "
+        heat += f"{d.temperature_steps} tokens"
+    cuts = ("top_k", "top_p", "min_p", "typical_p")
+    return [heat, *(f"{name} {getattr(d, name):g}" for name in cuts if getattr(d, name))]
+
+
+def software() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    names = ("torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow")
+    found = {"auditor": __version__, "python": platform.python_version()}
+    return found | {name: version(name) for name in names}
+
+
+def command_line() -> str | None:
+    """The command that this process is, if it is ours: what a report says it was made by."""
+    program = Path(sys.argv[0])
+    is_ours = program.name == "auditor" or program.parts[-2:] == ("auditor", "__main__.py")
+    return shlex.join(["auditor", *sys.argv[1:]]) if is_ours else None
+
+
+def now() -> str:
+    """The time, to the second, with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,148 @@
+"""Stage 5: candidates, summary and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from auditor.audit.candidates import assemble
+from auditor.audit.context import TARGET, Context, name_finders
+from auditor.audit.estimates import Claims, make_claims, with_claims, with_p_values, write_claims
+from auditor.audit.ground_truth import read_or_make
+from auditor.audit.provenance import about
+from auditor.audit.status import standing
+from auditor.config.audit_file import to_toml
+from auditor.runs.gate_results import Outcome, read_outcome
+from auditor.runs.run import Run
+from reports.analysis.summary import summarize
+from reports.csv_files import as_csv
+from reports.figures.figure_files import figure_files
+from reports.pages.audit_page import ReportPage, render_report
+from reports.pages.calibration_section import calibration_section
+from reports.pages.estimates_section import claims_section
+from reports.pages.gates_section import ShownGate, ShownOutcome
+from reports.pages.markdown import render_markdown
+from reports.pages.page_content import draw_figures
+from reports.pages.sentences import headline, known_truth, not_claimed
+from reports.privacy import Item
+from reports.privacy.candidates import mask_candidates
+from reports.privacy.finding import Finder
+
+
+def report(context: Context) -> None:
+    """Write candidates and summary (Parquet and CSV), report.html, report.md and figures/.
+
+    Personal data is masked in all but the Parquet files, unless the config says `reveal`.
+    """
+    run, config = context.run, context.config
+    with context.timed("report"), context.progress.stage("reporting", 1, "pages") as bar:
+        more = name_finders(config)
+        made = assemble(context, more)
+        summary = summarize(made.candidates, made.counts)
+        if config.price_per_hour is not None:
+            run.manifest["price_per_hour"] = config.price_per_hour
+        claims = make_claims(run, made.candidates, made.counts)
+        candidates = with_p_values(made.candidates, claims)
+        summary = with_claims(summary, claims)
+        run.write("candidates.parquet", candidates)
+        run.write("summary.parquet", summary)
+        shown = candidates
+        if not config.reveal:
+            shown, _ = mask_candidates(shown, made.personal, more=more)
+        run.write_bytes("candidates.csv", as_csv(shown))
+        run.write_bytes("summary.csv", as_csv(summary))
+        write_claims(run, claims)
+        truth = _known_truth(context, candidates)
+        run.manifest["revealed"] = config.reveal
+        if context.judge is not None:
+            context.judge(run)
+        page = make_page(
+            run,
+            candidates,
+            summary,
+            claims,
+            truth,
+            personal=made.personal,
+            reveal=config.reveal,
+            more=more,
+        )
+        drawings = draw_figures(page)
+        for name, text in (
+            ("report.html", render_report(page, drawings)),
+            ("report.md", render_markdown(page)),
+        ):
+            run.write_bytes(name, text.encode("utf-8", "backslashreplace"))
+        for name, raw in figure_files(drawings).items():
+            run.write_bytes(f"figures/{name}", raw)
+        bar.advance(1)
+
+
+def make_page(
+    run: Run,
+    candidates: pd.DataFrame,
+    summary: pd.DataFrame,
+    claims: Claims,
+    truth: pd.DataFrame | None,
+    *,
+    personal: Sequence[Sequence[Item]],
+    reveal: bool,
+    more: Sequence[Finder] = (),
+) -> ReportPage:
+    """All that the page shows, from the run's folder and what was made of it."""
+    config, corpus = run.config, run.manifest.get("corpus", {})
+    stands = standing(run)
+    return ReportPage(
+        title=f"Memorization audit of {config.model}",
+        headline=[
+            *headline(
+                candidates,
+                summary,
+                corpus_bytes=corpus.get("bytes"),
+                n_documents=corpus.get("documents"),
+                is_pending=config.has_training_text,
+            ),
+            *([] if truth is None else known_truth(truth)),
+        ],
+        not_claimed=not_claimed(candidates),
+        notices=run.notes(),
+        outcome=_shown(read_outcome(run.manifest.get("judged"))),
+        about=about(run),
+        command=run.manifest.get("command") or "run_audit(...), called from Python",
+        incomplete=stands.sentences(run.path),
+        personal=personal,
+        finders=more,
+        reveal=reveal,
+        attention={
+            Path(name).stem for name in run.manifest["shards"] if name.startswith("attention/")
+        },
+        config_toml=to_toml(config),
+        summary=summary,
+        scores=run.scores(),
+        candidates=candidates,
+        truth_table=truth,
+        claims=claims_section(
+            summary, claims.strategies, claims.discovery, claims.comparisons, claims.costs
+        ),
+        calibration=calibration_section(claims.calibration),
+    )
+
+
+def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | None:
+    """The table of known truth of all samples; None where no truth was given."""
+    if context.config.truth is None:
+        return None
+    n = sum(len(ids) for s in context.config.strategies for _, ids in context.shards(s))
+    vocabulary = context.vocabulary(TARGET)
+    with context.progress.stage("known truth", n, "samples") as bar:
+        return read_or_make(context.run, candidates, vocabulary, progress=bar.advance)
+
+
+def _shown(outcome: Outcome) -> ShownOutcome:
+    """Gates and comparison as the page has them: sentences."""
+    return ShownOutcome(
+        gates=[ShownGate(d.gate, d.passed, d.word, f"{d.sentence}.") for d in outcome.decisions],
+        since="" if outcome.since is None else str(outcome.since),
+        why=outcome.why,
+    )

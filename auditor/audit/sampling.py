@@ -1,0 +1,201 @@
+"""Stage 1: sample large volumes of text, a shard at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from auditor.audit.context import Context
+from auditor.audit.shard_writer import Shard, WritingBehind
+from auditor.audit.workers.tasks import Task
+from auditor.config.audit import Strategy
+from auditor.errors import RunError
+
+if TYPE_CHECKING:
+    from auditor.audit.workers.tasks import SharesTasks
+    from auditor.sampling.prompts import PromptSource
+
+# Sequences in flight at the most. More gives no more speed: the products are large enough by then.
+_MOST_SLOTS = {"cpu": 256, "cuda": 2048}
+# Of the free memory, what the caches of the sequences in flight may take.
+_SHARE = 0.5
+
+
+def sample(context: Context) -> None:
+    """Write samples/STRATEGY-NNNNN.parquet for every shard that is not there yet."""
+    missing = [
+        (strategy, stem, ids)
+        for strategy in context.config.strategies
+        for stem, ids in context.shards(strategy)
+        if not context.run.has(f"samples/{stem}.parquet")
+    ]
+    if not missing:
+        return
+    tokens = sum(len(ids) * s.decoding.max_new_tokens for s, _, ids in missing)
+    if context.workers is None:
+        sampler = Sampler(context)
+        for strategy, _, _ in missing:  # what cannot work is said before anything is sampled
+            sampler.source(strategy)
+    with (
+        context.timed("sample") as entry,
+        context.progress.stage("sampling", tokens, "tokens") as bar,
+    ):
+        each = entry.setdefault("strategies", {})
+
+        def count(strategy: str, n_tokens: int, seconds: float) -> None:
+            entry["tokens"] = entry.get("tokens", 0) + n_tokens
+            spent = each.setdefault(strategy, {"seconds": 0.0, "tokens": 0})
+            spent["seconds"] = round(spent["seconds"] + seconds, 3)
+            spent["tokens"] += n_tokens
+
+        if context.workers is not None:
+            _share(context, context.workers, missing, bar, count)
+        else:
+            _alone(sampler, missing, bar, count)
+
+
+Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, seconds that it took
+
+
+def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
+    def counted(shard: Shard, seconds: float) -> None:
+        count(shard.strategy, shard.n_tokens, seconds)
+
+    with WritingBehind(sampler.context.run, counted) as behind:
+        for strategy, stem, ids in missing:
+            begun = time.monotonic()
+            shard = sampler.draw(strategy, ids, bar.advance)
+            behind.write(f"samples/{stem}.parquet", shard, time.monotonic() - begun)
+
+
+def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Count) -> None:
+    """Have workers make the shards; their seconds are added up."""
+    sizes = context.run.manifest.setdefault("batch_size", {})
+    first = {s.name: Task("plan", s.name, stem, ids.start, ids.stop) for s, stem, ids in missing}
+    # Every shard of a strategy has as many sequences in flight: in bfloat16 the last bits depend
+    # on that, and a run must not depend on which worker made what.
+    plans = [task for name, task in first.items() if name not in sizes]
+    if context.config.batch_size is None:
+        for _ in workers.share(plans):
+            pass
+    width = {s.name: s.decoding.max_new_tokens for s, _, _ in missing}
+    tasks = [
+        Task(
+            "sample", s.name, stem, ids.start, ids.stop,
+            batch_size=sizes.get(s.name) or context.config.batch_size,
+        )
+        for s, stem, ids in missing
+    ]  # fmt: skip
+    for outcome in workers.share(tasks):
+        for sentence in outcome.notes:
+            context.note(sentence)
+        bar.advance((outcome.task.last - outcome.task.first) * width[outcome.task.strategy])
+        count(outcome.task.strategy, outcome.counts["tokens"], outcome.seconds)
+
+
+class Sampler:
+    """Makes shards of samples, with the model and each strategy's prompts loaded once.
+
+    `sources` keeps the prompts from one sampler to the next; `sharing` is how many of its kind
+    have the machine's memory between them.
+    """
+
+    def __init__(self, context: Context, sources: dict | None = None, *, sharing: int = 1):
+        self.context = context
+        self.sources: dict[str, PromptSource] = {} if sources is None else sources
+        self.sharing = sharing
+
+    def source(self, strategy: Strategy) -> PromptSource:
+        """Where a strategy's prompts come from; checked when it is first asked for."""
+        from auditor.models.tokenizer import check_rows
+        from auditor.sampling.prompts import PromptSource
+
+        config = self.context.config
+        if strategy.name not in self.sources:
+            model = self.context.model()
+            self.sources[strategy.name] = PromptSource(
+                strategy,
+                model.vocabulary,
+                seed=config.seed,
+                context=model.context,
+                text_field=config.text_field,
+                strict=config.strict,
+                model_name=model.name,
+            )
+            for prompt in self.sources[strategy.name].pool:
+                rows = model.name, model.vocabulary, model.head.n_vocab
+                check_rows(*rows, prompt.tolist(), f"a text for prompts of {strategy.name!r}")
+            for sentence in self.sources[strategy.name].problems:
+                self.context.note(sentence)
+        source = self.sources[strategy.name]
+        _register(self.context, strategy.name, source.fingerprint)
+        return source
+
+    def plan(self, strategy: Strategy, ids: range) -> None:
+        """Note how many sequences of a strategy fit into memory, as its first shard has them."""
+        prompts = self.source(strategy).prompts(ids)
+        sizes = self.context.run.manifest.setdefault("batch_size", {})
+        sizes[strategy.name] = _slots(self.context.model(), prompts, strategy, self.sharing)
+
+    def draw(
+        self, strategy: Strategy, ids: range, progress: Callable[[int], None] = lambda _: None
+    ) -> Shard:
+        """A shard of samples."""
+        source, model = self.source(strategy), self.context.model()
+        prompts = source.prompts(ids)
+        if strategy.decoding.beams > 1:
+            from auditor.sampling.beam_search import beam_search
+
+            drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
+        else:
+            drawn = _draw(self.context, model, prompts, strategy, ids, progress)
+        if why := model.slow_because.get("steps"):
+            self.context.note(
+                f"{model.name} was sampled without a key-value cache, which is slower: {why}."
+            )
+        return Shard(strategy.name, ids, prompts, len(source.bos), drawn, model.vocabulary)
+
+
+def _register(context: Context, strategy: str, sha256: str) -> None:
+    """Note what prompts are taken from; a run that goes on must take them from the same."""
+    known = context.run.manifest.setdefault("prompts", {})
+    if known.setdefault(strategy, sha256) != sha256:
+        raise RunError(
+            f"The texts that strategy {strategy!r} takes its prompts from are others than when "
+            f"{context.run.path} was begun. Choose another --out, or bring the first texts back."
+        )
+    context.run.save()
+
+
+def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, progress):
+    from auditor.sampling.generate import generate
+
+    sizes = context.run.manifest.setdefault("batch_size", {})
+    # A resumed run keeps the batch it began with, as in bfloat16 the last bits depend on it; but
+    # a smaller one that is asked for is what a machine that runs out of memory needs.
+    known = [n for n in (sizes.get(strategy.name), context.config.batch_size) if n]
+    slots = min(known, default=0) or _slots(model, prompts, strategy)
+    drawn, fitted = generate(
+        model,
+        prompts,
+        list(ids),
+        seed=context.config.seed,
+        stream=strategy.name,
+        decoding=strategy.decoding,
+        n_slots=slots,
+        progress=progress,
+        note=context.note,
+    )
+    sizes[strategy.name] = min(slots, fitted)
+    return drawn
+
+
+def _slots(model, prompts, strategy: Strategy, sharing: int = 1) -> int:
+    """As many sequences as this worker's share of the free memory holds, within what is useful."""
+    from auditor.models.device import free_memory
+
+    length = max(map(len, prompts)) + strategy.decoding.max_new_tokens
+    free = free_memory(model.device) / (sharing if model.device.type == "cpu" else 1)
+    room = int(_SHARE * free // model.bytes_per_slot(length))
+    return max(1, min(room, _MOST_SLOTS.get(model.device.type, 256)))

@@ -1,0 +1,127 @@
+"""Stage 2: what each model thinks of each sample, and the scores made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from attacks.scores.all_scores import all_scores, undefined_reasons, zlib_bits
+from attacks.scores.token_stats import TokenStats
+from auditor.audit.context import TARGET, Context
+from auditor.audit.shard_table import lists_of, stats_of
+from auditor.audit.workers.tasks import Task
+from auditor.scoring.text_scorer import Judge, Texts, lowercased_stats, no_start, reference_stats
+
+if TYPE_CHECKING:
+    from auditor.audit.workers.tasks import SharesTasks
+
+
+def score(context: Context) -> None:
+    """Write scores/STRATEGY-NNNNN.parquet for every shard that is not there yet."""
+    missing = [
+        stem
+        for strategy in context.config.strategies
+        for stem, _ in context.shards(strategy)
+        if not context.run.has(f"scores/{stem}.parquet")
+    ]
+    if not missing:
+        return
+    files = {stem: f"samples/{stem}.parquet" for stem in missing}
+    n_models = 1 + len(context.config.references)
+    rows = sum(context.run.manifest["shards"][name].get("rows", 0) for name in files.values())
+    with (
+        context.timed("score") as entry,
+        context.progress.stage("scoring", n_models * rows, "texts") as bar,
+    ):
+        if context.workers is not None:
+            made = _share(context, context.workers, files, bar)
+        else:
+            made = (score_shard(context, stem, bar.advance) for stem in missing)
+        for n in made:
+            entry["texts"] = entry.get("texts", 0) + n
+
+
+def _share(context: Context, workers: SharesTasks, files: dict[str, str], bar) -> Iterator[int]:
+    """Have workers score the shards; yields the texts of each."""
+    known = context.run.manifest["shards"]
+    tasks = [
+        Task("score", stem.rpartition("-")[0], stem, 0, 0, needs={name: known[name]})
+        for stem, name in files.items()
+    ]
+    for outcome in workers.share(tasks):
+        for sentence in outcome.notes:
+            context.note(sentence)
+        bar.advance(outcome.counts["texts"] * (1 + len(context.config.references)))
+        yield outcome.counts["texts"]
+
+
+def score_shard(context: Context, stem: str, progress: Callable[[int], None] | None = None) -> int:
+    """Score a shard of samples and write scores/STEM.parquet.
+
+    Returns
+    -------
+    int, texts that were scored.
+    """
+    table = context.run.read(f"samples/{stem}.parquet")
+    columns, reasons = judge(context, texts_of(context, table), stats_of(table), progress)
+    keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
+    counts = {name: {why: int(n) for why, n in r.items()} for name, r in reasons.items()}
+    context.run.write(f"scores/{stem}.parquet", pa.table({**keep, **columns}), undefined=counts)
+    return len(table)
+
+
+def texts_of(context: Context, table: pa.Table) -> Texts:
+    """The samples of a table, to be judged."""
+    return Texts.drawn(
+        context.vocabulary(TARGET),
+        lists_of(table, "token_ids"),
+        lists_of(table, "prompt_token_ids"),
+        table["text"].to_pylist(),
+    )
+
+
+def judge(
+    context: Context,
+    texts: Texts,
+    target: TokenStats,
+    progress: Callable[[int], None] | None = None,
+    dtype: str | None = None,
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Raw figures and scores of samples whose TokenStats under the target are known.
+
+    Returns
+    -------
+    columns of the frame `scores`, and the reasons of what is undefined: {score: {reason: count}}.
+    """
+    model, ask = context.model(TARGET, dtype=dtype), Judge(progress, context.note)
+    lowered = lowercased_stats(model, texts, target, ask)
+    references: dict[str, TokenStats] = {}
+    others: set[str] = set()
+    for name in context.config.references:
+        other = context.model(name, dtype=dtype)
+        references[name] = reference_stats(other, texts, model.vocabulary, ask)
+        if other.vocabulary.fingerprint != model.vocabulary.fingerprint:
+            others.add(name)
+            lacks = context.model(name, dtype=dtype).vocabulary.bos_id is None
+            if lacks and not all(texts.prompt):
+                context.note(no_start(name, "the target"))
+    n_bytes = np.array([len(t.encode("utf-8", "surrogatepass")) for t in texts.text], np.int64)
+    bits = zlib_bits(texts.text)
+    scores = all_scores(
+        target,
+        zlib_bits=bits,
+        references=references,
+        lowercased=lowered,
+        n_bytes=n_bytes,
+        other_tokenizer=others,
+    )
+    reasons = undefined_reasons(
+        scores, target, references=references, lowercased=lowered, n_bytes=n_bytes
+    )
+    columns = {"nll": target.nll()}
+    columns |= {f"nll_reference:{name}": stats.nll() for name, stats in references.items()}
+    columns |= {"nll_lowercase": lowered.nll(), "zlib_bits": bits.astype(np.float64)}
+    return {**columns, **scores}, reasons

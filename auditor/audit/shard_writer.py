@@ -1,0 +1,102 @@
+"""A shard as it was drawn, and the writing of it beside the drawing of the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from attacks.scores.token_stats import TokenStats
+from auditor.audit.shard_table import stats_columns
+from auditor.runs.writer import RunWriter
+
+if TYPE_CHECKING:
+    from auditor.models.tokenizer import Vocabulary
+    from auditor.sampling.engine import Drawn
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Samples `ids` of a strategy: their prompts, and what the model drew after each.
+
+    `n_bos` is how many tokens before a prompt's own are the start of a text.
+    """
+
+    strategy: str
+    ids: range
+    prompts: list[list[int]]
+    n_bos: int
+    drawn: Drawn
+    vocabulary: Vocabulary
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that were drawn."""
+        return int(self.drawn.length.sum())
+
+    def table(self) -> pa.Table:
+        """The rows of samples/STRATEGY-NNNNN.parquet. Any thread may ask for them."""
+        drawn, decode = self.drawn, self.vocabulary.decode
+        ids, logprob, rank = (
+            [row[:n] for row, n in zip(rows, drawn.length, strict=True)]
+            for rows in (drawn.token_ids, drawn.logprob, drawn.rank)
+        )
+        stats = TokenStats.from_lists(ids, logprob, rank)
+        # BOS is no text, not even where a token that has some was named for it: whoever reads the
+        # prompt puts a BOS of its own before it.
+        prompts = [prompt[self.n_bos :] for prompt in self.prompts]
+        texts = [decode(row, before) for row, before in zip(ids, prompts, strict=True)]
+        return pa.table(
+            {
+                "sample_id": [f"{self.strategy}-{i:06}" for i in self.ids],
+                "strategy": [self.strategy] * len(self.ids),
+                "prompt": [decode(prompt) for prompt in prompts],
+                "text": texts,
+                "n_tokens": stats.n_tokens(),
+                "n_chars": np.array([len(t) for t in texts], np.int64),
+                "n_bytes": np.array([len(t.encode()) for t in texts], np.int64),
+                "finish": ["eos" if e else "length" for e in drawn.ended],
+                "prompt_token_ids": pa.array(self.prompts, pa.list_(pa.int32())),
+                **stats_columns(stats),
+            }
+        )
+
+
+class WritingBehind:
+    """Writes one shard while the next is drawn; at the end of the `with`, all that was drawn.
+
+    `count(shard, seconds)` is called when the shard's file is whole, just before the manifest
+    learns of it: file and count enter the manifest together.
+    """
+
+    def __init__(self, run: RunWriter, count: Callable[[Shard, float], None]):
+        self.run, self.count = run, count
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="writing")
+        self.open: tuple[str, Shard, float, Future[dict[str, Any]]] | None = None
+
+    def __enter__(self) -> WritingBehind:
+        return self
+
+    def write(self, name: str, shard: Shard, seconds: float) -> None:
+        """Begin to write a shard that took so long to draw; the one before is in its place."""
+        self.finish()
+        laid = self.thread.submit(lambda: self.run.lay(name, shard.table()))
+        self.open = name, shard, seconds, laid
+
+    def finish(self) -> None:
+        """Wait for the shard that is being written, and enter it into the manifest."""
+        if self.open is not None:
+            (name, shard, seconds, laid), self.open = self.open, None
+            facts = laid.result()
+            self.count(shard, seconds)
+            self.run.enter({name: facts})
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.finish()
+        finally:
+            self.thread.shutdown()

@@ -1,0 +1,182 @@
+"""Stage 3: rank, skip duplicates, and judge the short list again in float32."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from auditor.audit.context import TARGET, Context
+from auditor.audit.scoring import judge, texts_of
+from auditor.audit.shard_table import stats_columns
+from auditor.errors import ModelError, TooLargeError
+from reports.analysis.schema import CONTROL
+from reports.analysis.shortlist import select_candidates
+
+LISTS = "shortlist/lists.parquet"
+COUNTS = "shortlist/counts.parquet"
+INEXACT = (
+    "The models do not fit into memory in float32: the reported figures are those of the format "
+    "that was sampled in."
+)
+SAMPLES = "shortlist/samples.parquet"
+
+
+def shortlist(context: Context) -> None:
+    """Write shortlist/: the lists, how they came about, and their samples with exact figures."""
+    if all(context.run.has(name) for name in (LISTS, COUNTS, SAMPLES)):
+        return
+    with context.timed("shortlist"), context.progress.stage("ranking", 1, "lists") as bar:
+        scores = context.run.scores()
+        chosen = select_candidates(
+            scores,
+            lambda ids: _texts(context, ids),
+            top=context.config.top,
+            seed=context.config.seed,
+        )
+        bar.advance(1)
+    wanted = set(chosen.chosen["sample_id"])
+    table = _rows(context, wanted)
+    is_fast = any(
+        m.get("dtype") != "float32" for m in context.run.manifest.get("models", {}).values()
+    )
+    lists = chosen.chosen
+    figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
+    exact = _again(context, table) if is_fast else None
+    if exact is not None:
+        table, figures = exact
+        lists = _rank_again(lists, figures)
+    context.run.manifest["rescored_in_float32"] = exact is not None
+    context.run.write(COUNTS, chosen.counts)
+    context.run.write(LISTS, lists)
+    context.run.write(SAMPLES, _joined(table, figures))
+
+
+def provisional_shortlist(context: Context) -> tuple[pd.DataFrame, pd.DataFrame, pa.Table]:
+    """Lists, counts and samples of what is scored so far, with the figures as they stand.
+
+    Nothing is written, and no model is asked: a look at an audit that has not come to its end.
+
+    Raises
+    ------
+    RunError
+        If nothing is scored yet.
+    """
+    scores = context.run.scores()
+    chosen = select_candidates(
+        scores,
+        lambda ids: _texts(context, ids),
+        top=context.config.top,
+        seed=context.config.seed,
+    )
+    wanted = set(chosen.chosen["sample_id"])
+    figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
+    return chosen.chosen, chosen.counts, _joined(_rows(context, wanted), figures)
+
+
+def _shards(context: Context):
+    for strategy in context.config.strategies:
+        for stem, ids in context.shards(strategy):
+            yield strategy, f"samples/{stem}.parquet", ids
+
+
+def _texts(context: Context, sample_ids: list[str]) -> list[str]:
+    """Texts of samples, from just the shards that hold them."""
+    wanted = set(sample_ids)
+    found: dict[str, str] = {}
+    for name in _files_of(context, wanted):
+        table = context.run.read(name, ["sample_id", "text"])
+        rows = zip(table["sample_id"].to_pylist(), table["text"].to_pylist(), strict=True)
+        found |= {key: text for key, text in rows if key in wanted}
+    return [found[key] for key in sample_ids]
+
+
+def _files_of(context: Context, sample_ids: set[str]) -> list[str]:
+    step = context.config.shard_size
+    places = {key.rpartition("-")[::2] for key in sample_ids}
+    return sorted({f"samples/{strategy}-{int(n) // step:05}.parquet" for strategy, n in places})
+
+
+def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
+    """The sample rows of the short list, in the order of strategies and sample numbers."""
+    files = set(_files_of(context, sample_ids))
+    parts = []
+    for _, name, _ in _shards(context):
+        if name in files:
+            table = context.run.read(name)
+            parts.append(table.filter(pa.compute.is_in(table["sample_id"], pa.array(sample_ids))))
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def tell_precision(context: Context) -> None:
+    """Say before the run if its figures cannot be computed again in float32."""
+    if context.config.dtype == "float32" or context.run.has(SAMPLES):
+        return
+    with contextlib.suppress(ModelError):  # what is wrong with a model is said when it is loaded
+        if not _ways(context):
+            context.note(INEXACT)
+
+
+def _ways(context: Context) -> list[bool]:
+    from auditor.models.loading import ways_to_float32
+
+    specs = [context.config.model, *context.config.references.values()]
+    return ways_to_float32(specs, context.config.device)
+
+
+def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame] | None:
+    """Every model once more over the short list, in float32: what is reported is exact.
+
+    None where that does not fit into memory: the figures are then those that the lists rest on.
+    """
+    context.release()
+    if ways := _ways(context):
+        context.by_layers = ways[0]
+        try:
+            return _exact(context, table)
+        except TooLargeError:
+            context.release()
+    context.note(INEXACT)
+    return None
+
+
+def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
+    texts = texts_of(context, table)
+    n_models = 2 + len(context.config.references)
+    with (
+        context.timed("rescore"),
+        context.progress.stage("scoring in float32", n_models * len(table), "texts") as bar,
+    ):
+        model = context.model(TARGET, dtype="float32")
+        stats = model.token_stats(
+            texts.token_ids, texts.prompt_ids, progress=bar.advance, note=context.note
+        )
+        columns, _ = judge(context, texts, stats, bar.advance, dtype="float32")
+    for name, column in stats_columns(stats).items():
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table, pd.DataFrame({"sample_id": table["sample_id"].to_pandas(), **columns})
+
+
+def _rank_again(lists: pd.DataFrame, figures: pd.DataFrame) -> pd.DataFrame:
+    """The same members in each list, in the order of the exact scores."""
+    values = figures.set_index("sample_id")
+    parts = []
+    for (_, score), rows in lists.groupby(["strategy", "score"], sort=False):
+        if score != CONTROL:
+            exact = values.loc[rows["sample_id"], score].to_numpy()
+            # Stable and by sample_id first, so that equal scores keep one order; NaN goes last.
+            rows = rows.assign(exact=exact).sort_values("sample_id", kind="stable")
+            rows = rows.iloc[np.argsort(-rows["exact"].to_numpy(), kind="stable")]
+            rows = rows.assign(rank=np.arange(1, len(rows) + 1)).drop(columns="exact")
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _joined(table: pa.Table, figures: pd.DataFrame) -> pa.Table:
+    """Sample rows and their figures side by side."""
+    ordered = figures.set_index("sample_id").loc[table["sample_id"].to_pylist()]
+    for name in ordered.columns:
+        table = table.append_column(name, pa.array(ordered[name].to_numpy(dtype=np.float64)))
+    return table

@@ -1,0 +1,74 @@
+"""How far an audit has come: what of it is drawn, scored, short-listed and verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.audit.shortlist import COUNTS, LISTS, SAMPLES
+from auditor.audit.verification import MATCHES
+from auditor.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Samples asked for, drawn and scored, and which of the later stages are done."""
+
+    n_wanted: int
+    n_drawn: int
+    n_scored: int
+    is_listed: bool
+    is_verified: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a report has everything that was asked for."""
+        return self.is_scored and self.is_listed and self.is_verified
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether every sample is drawn and scored."""
+        return min(self.n_drawn, self.n_scored) >= self.n_wanted
+
+    def sentences(self, path: Path) -> list[str]:
+        """What is missing, for the first screen of a report; nothing if nothing is.
+
+        >>> for sentence in Standing(96, 80, 40, False, False).sentences(Path("runs/x")):
+        ...     print(sentence)
+        This audit is not complete: of 96 samples asked for, 80 are drawn and 40 scored; the short
+        lists are provisional; nothing was looked for in the training text.
+        Every figure here stands for that part alone. Finish it with: auditor audit --resume runs/x
+        """
+        if self.is_whole:
+            return []
+        missing, resume = [], f"auditor audit --resume {path}"
+        if not self.is_scored:
+            missing.append(
+                f"of {self.n_wanted:,} samples asked for, {self.n_drawn:,} are drawn and "
+                f"{self.n_scored:,} scored"
+            )
+        if not self.is_listed:
+            missing.append("the short lists are provisional")
+        if not self.is_verified:
+            missing.append("nothing was looked for in the training text")
+        return [
+            f"This audit is not complete: {'; '.join(missing)}.",
+            f"Every figure here stands for that part alone. Finish it with: {resume}",
+        ]
+
+
+def standing(run: Run) -> Standing:
+    """How far a run has come, by the files that its manifest knows and that are whole."""
+    config, shards = run.config, run.manifest["shards"]
+
+    def rows(stage: str) -> int:
+        names = [name for name in shards if name.startswith(stage) and run.has(name)]
+        return sum(shards[name].get("rows", 0) for name in names)
+
+    return Standing(
+        n_wanted=config.samples * len(config.strategies),
+        n_drawn=rows("samples/"),
+        n_scored=rows("scores/"),
+        is_listed=all(run.has(name) for name in (LISTS, COUNTS, SAMPLES)),
+        is_verified=run.has(MATCHES) or not config.has_training_text,
+    )

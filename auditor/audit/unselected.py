@@ -1,0 +1,77 @@
+"""Samples as they were drawn, chosen by nothing: what is said of a whole strategy rests on them.
+
+The first samples of a strategy are as good as any: each depends on its own number and the seed
+alone. How many are taken depends on their size alone, so that the same config takes the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from auditor.audit.context import TARGET, Context
+from auditor.matching.queries import Needle
+
+if TYPE_CHECKING:
+    from auditor.models.tokenizer import Vocabulary
+
+UNSELECTED = "matches/unselected.parquet"
+NEEDLE_COLUMNS = ["sample_id", "text", "token_ids", "prompt_token_ids"]
+
+# Text that is looked for at once; the matcher takes about 30 bytes of memory for each byte.
+MOST_BYTES = 64 << 20
+_COLUMNS = [*NEEDLE_COLUMNS, "n_bytes"]
+
+
+def unselected(context: Context) -> dict[str, pa.Table]:
+    """The first samples of each strategy, all of them where they fit: what `needles_of` asks for.
+
+    Every strategy gets the same share of the memory, and one sample at the least.
+    """
+    budget = MOST_BYTES // len(context.config.strategies)
+    found = {}
+    for strategy in context.config.strategies:
+        parts: list[pa.Table] = []
+        left = budget
+        for stem, _ in context.shards(strategy):
+            table = context.run.read(f"samples/{stem}.parquet", _COLUMNS)
+            so_far = pa.compute.cumulative_sum(table["n_bytes"]).to_numpy()
+            n = int((so_far <= left).sum())
+            if n < len(table):
+                parts.append(table.slice(0, n if parts else max(1, n)))
+                break
+            parts.append(table)
+            left -= int(so_far[-1])
+        found[strategy.name] = pa.concat_tables(parts).drop_columns("n_bytes")
+    return found
+
+
+def needles_of(context: Context, tables: dict[str, pa.Table]) -> list[Needle]:
+    """The samples of these tables as what is looked for."""
+    vocabulary = context.vocabulary(TARGET)
+    return [needle_of(vocabulary, row) for table in tables.values() for row in table.to_pylist()]
+
+
+def needle_of(vocabulary: Vocabulary, row: dict[str, Any]) -> Needle:
+    """A sample, by its NEEDLE_COLUMNS, as what is looked for."""
+    ids = row["token_ids"]
+    ends = vocabulary.ends_in(row["text"], ids, row["prompt_token_ids"])
+    return Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)])
+
+
+def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:
+    """How many samples of each strategy these are."""
+    return {name: len(table) for name, table in tables.items()}
+
+
+def note_of(context: Context, tables: dict[str, pa.Table]) -> None:
+    """Tell which strategies are judged by their first samples alone."""
+    n = context.config.samples
+    for name, table in tables.items():
+        if len(table) < n:
+            context.note(
+                f"Of {name}, the first {len(table):,} of {n:,} samples were looked up in the "
+                "training text besides the candidates: what is said of the whole strategy rests "
+                "on them."
+            )

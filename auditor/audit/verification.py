@@ -1,0 +1,180 @@
+"""Stage 4: find the candidates, and the samples as they were drawn, in the training text."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pyarrow as pa
+
+from auditor.audit.context import TARGET, Context
+from auditor.audit.shortlist import SAMPLES
+from auditor.audit.unselected import (
+    NEEDLE_COLUMNS,
+    UNSELECTED,
+    n_looked_up,
+    needles_of,
+    note_of,
+    unselected,
+)
+from auditor.config.audit import AuditConfig
+from auditor.corpus.reading import Corpus, n_utf8_bytes, read_corpus
+from auditor.matching.boilerplate import without_filler
+from auditor.matching.edit_distance import NearMatch, Region, find_near
+from auditor.matching.fuzzy import FuzzyMatch, find_fuzzy
+from auditor.matching.index import Index, find_matches_in_index, open_index
+from auditor.matching.verbatim import Match, Needle, find_matches
+from auditor.system.progress import steps
+
+MATCHES, FUZZY, NEAR = (f"matches/{name}.parquet" for name in ("matches", "fuzzy", "near"))
+
+_PIECE_BYTES = 1 << 20
+_FILES = (MATCHES, FUZZY, NEAR, UNSELECTED)
+
+
+def is_due(context: Context) -> bool:
+    """Whether there is training text that the candidates were not looked for in yet."""
+    done = all(context.run.has(name) for name in _FILES)
+    return context.config.has_training_text and not done
+
+
+def check_corpus(config: AuditConfig) -> None:
+    """Refuse training text that is missing, holds nothing or, if strict, has anything wrong.
+
+    Only a strict check reads more than the beginning.
+    """
+    corpus = training_text(config)
+    if isinstance(corpus, Corpus):
+        corpus.check()
+        for _ in corpus.pieces(_PIECE_BYTES):
+            if not config.strict:
+                break
+
+
+def training_text(config: AuditConfig) -> Corpus | Index:
+    """What candidates are looked for in: files, or an index that stands in their place."""
+    if config.index is not None:
+        return open_index(config.index)
+    return read_corpus(config.corpus, text_field=config.text_field, strict=config.strict)
+
+
+def verify(context: Context) -> None:
+    """Write matches/: every verbatim overlap, and the nearest passage of a candidate without one.
+
+    All samples, as far as memory allows, are looked for in the same pass: what is said of a whole
+    strategy must not rest on candidates, which were chosen for being suspicious.
+    """
+    run = context.run
+    if not is_due(context):
+        return
+    corpus = training_text(context.config)
+    needles = _needles(context)
+    listed = {n.sample_id for n in needles}
+    drawn = unselected(context)
+    with context.timed("verify"):
+        others = [n for n in needles_of(context, drawn) if n.sample_id not in listed]
+        overlaps = _matches(context, [*needles, *others], corpus)
+        matches = [m for m in overlaps if m.sample_id in listed]
+        found = {m.sample_id for m in matches}
+        rest = [n for n in needles if n.sample_id not in found]
+        with context.progress.stage("fuzzy matching", _size_of(corpus), "bytes") as bar:
+            fuzzy = find_fuzzy(rest, corpus, progress=steps(bar))
+        regions = _regions(needles, matches, fuzzy)
+        with context.progress.stage("edit distances", _size_of(corpus), "bytes") as bar:
+            encode = context.vocabulary(TARGET).encode
+            near = find_near(regions, corpus, encode=encode, progress=steps(bar))
+        _describe(context, corpus)
+        note_of(context, drawn)
+    run.write(UNSELECTED, _table(_of(overlaps, drawn), Match), looked_up=n_looked_up(drawn))
+    run.write(MATCHES, _table(matches, Match))
+    run.write(FUZZY, _table(list(fuzzy.values()), FuzzyMatch))
+    run.write(NEAR, _table(near, NearMatch))
+
+
+def _of(overlaps: list[Match], drawn: dict[str, pa.Table]) -> list[Match]:
+    """Overlaps of the samples as they were drawn, candidates among them or not."""
+    ids = {key for table in drawn.values() for key in table["sample_id"].to_pylist()}
+    return [m for m in overlaps if m.sample_id in ids]
+
+
+def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) -> list[Match]:
+    config = context.config
+    least = {"min_tokens": config.min_match_tokens, "min_chars": config.min_match_chars}
+    if isinstance(corpus, Index):
+        size = sum(n_utf8_bytes(n.text) for n in needles)
+        with context.progress.stage("matching", size, "bytes") as bar:
+            found = find_matches_in_index(needles, corpus, progress=steps(bar), **least)
+    else:
+        with context.progress.stage("matching", _size_of(corpus), "bytes") as bar:
+            found = find_matches(
+                needles, corpus, normalize=config.normalize, progress=steps(bar), **least
+            )
+    kept = without_filler(found, needles, **least)
+    if n := len(found) - len(kept):
+        context.note(
+            f"{n:,} overlaps of samples with the training text are long only by runs of one "
+            "character, such as a table's border, and do not count as verbatim."
+        )
+    return kept
+
+
+def _size_of(corpus: Corpus | Index) -> int | None:
+    return corpus.n_bytes if isinstance(corpus, Index) else corpus.size()
+
+
+def _regions(
+    needles: list[Needle], matches: list[Match], fuzzy: dict[str, FuzzyMatch]
+) -> list[Region]:
+    """Where each sample comes nearest: its longest overlap, else its fuzzy match."""
+    best: dict[str, Match | FuzzyMatch] = dict(fuzzy)
+    for match in sorted(matches, key=lambda m: (m.n_tokens, m.n_chars, -m.start)):
+        best[match.sample_id] = match
+    return [
+        Region(n, m.start, m.end, m.doc_id, m.doc_offset)
+        for n in needles
+        if (m := best.get(n.sample_id)) is not None
+    ]
+
+
+def _needles(context: Context) -> list[Needle]:
+    table = context.run.read(SAMPLES, NEEDLE_COLUMNS)
+    return needles_of(context, {"": table})
+
+
+_PLACES = pa.list_(pa.struct({"doc_id": pa.string(), "offset": pa.int64()}))
+_TYPES: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+
+
+def _table(rows: list, kind: type) -> pa.Table:
+    """Dataclasses as a table, with columns and types even where there are no rows."""
+    schema = pa.schema([(f.name, _TYPES.get(f.type, _PLACES)) for f in fields(kind)])
+    return pa.Table.from_pylist(
+        [{name: _plain(getattr(row, name)) for name in schema.names} for row in rows], schema
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Ids may hold lone surrogates (from JSON, or file names that are not UTF-8); files may not."""
+    if isinstance(value, tuple):
+        return [{"doc_id": _plain(doc_id), "offset": offset} for doc_id, offset in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def _describe(context: Context, corpus: Corpus | Index) -> None:
+    """What was searched, and what of it could not be read."""
+    found = context.run.manifest["corpus"] = {
+        "documents": corpus.n_documents,
+        "bytes": corpus.n_bytes,
+        "files": [
+            {"path": path, "bytes": size, "sha256": digest}
+            for path, size, digest in corpus.fingerprint()
+        ],
+    }
+    if isinstance(corpus, Index):
+        found["index"] = str(corpus.path)
+        return
+    found["problems"] = dict(corpus.problem_counts)
+    for problem in corpus.problems:
+        context.note(problem.message)

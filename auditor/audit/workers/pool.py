@@ -1,0 +1,177 @@
+"""Shards shared out among workers; a worker that dies costs the shard that it was at, no more."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from auditor import errors
+from auditor.audit.workers.tasks import SCRATCH, Outcome, Settings, Task, WorkerDiedError
+from auditor.config.audit import AuditConfig
+from auditor.errors import RunError
+from auditor.runs.writer import RunWriter
+from auditor.system.offline import is_offline
+
+_TRIES = 3
+
+
+class Worker(Protocol):
+    """A worker's handle, wherever it runs."""
+
+    task: Task | None
+
+    def give(self, task: Task) -> None:
+        """Begin a task."""
+
+    def receive(self) -> Outcome | None:
+        """What it has to say; None when it is ready for its first task."""
+
+    def stop(self) -> None:
+        """End it at once."""
+
+
+class Team(Protocol):
+    """Where workers come from. `replaces`: whether one that died is replaced at once."""
+
+    size: int
+    replaces: bool
+
+    def sharing(self) -> int:
+        """How many workers share a machine's memory."""
+
+    def threads(self) -> int | None:
+        """Threads of each worker."""
+
+    def start(self, settings: Settings) -> Any:
+        """One more worker."""
+
+    def ready(self, workers: Sequence[Any]) -> list[Any]:
+        """Those that have something to say; waits until there is one."""
+
+    def close(self) -> None:
+        """Let go of what the team holds."""
+
+
+class Workers:
+    """The workers of one run. They start when the first tasks come and stay until `close`."""
+
+    def __init__(self, config: AuditConfig, run: RunWriter, team: Team | None = None):
+        self.config, self.run = config, run
+        self.team = team or team_for(config)
+        self.workers: list[Worker] = []
+        self.idle: list[Worker] = []  # ready, and without a task
+        self.n_started = 0
+        for stage in ("samples", "scores"):  # what workers that were killed left half written
+            for scratch in (run.path / stage).glob(f".*{SCRATCH}*"):
+                scratch.unlink(missing_ok=True)
+
+    def share(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Have tasks done, in any order; each outcome as it comes, entered into the manifest.
+
+        Raises
+        ------
+        AuditError
+            What a worker ran into; or a RunError if a shard was lost three times.
+        """
+        todo, lost = deque(tasks), Counter[str]()
+        while len(self.workers) < min(self.team.size, len(tasks)):
+            self._start()
+        n_open = len(tasks)
+        while n_open:
+            while todo and self.idle:
+                self.idle.pop().give(todo.popleft())
+            for worker in self.team.ready([w for w in self.workers if w not in self.idle]):
+                task = worker.task
+                try:
+                    outcome = worker.receive()
+                except WorkerDiedError as died:
+                    self._bury(worker, task, died, lost)
+                    if task is not None:
+                        todo.appendleft(task)
+                    continue
+                self.idle.append(worker)
+                if outcome is not None:
+                    n_open -= 1
+                    self._accept(outcome)
+                    yield outcome
+                    # What the caller counted meanwhile enters the manifest with the files.
+                    self.run.enter(outcome.files)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            worker.stop()
+        self.workers.clear()
+        self.idle.clear()
+        self.team.close()
+
+    def _start(self) -> None:
+        plain = {**self.config.model_dump(mode="json"), "workers": None, "ray": None}
+        plain["offline"] = self.config.offline or is_offline()
+        settings = Settings(
+            path=self.run.elsewhere.url if self.run.elsewhere else str(self.run.path.resolve()),
+            config=plain,
+            models=self.run.manifest.get("models", {}),
+            index=self.n_started % self.team.size,
+            sharing=self.team.sharing(),
+            threads=self.team.threads(),
+        )
+        self.n_started += 1
+        self.workers.append(self.team.start(settings))
+
+    def _bury(self, worker: Worker, task: Task | None, died: Exception, lost: Counter) -> None:
+        """Take a worker off the list; its shard is tried again, three times at the most."""
+        with suppress(Exception):  # it is gone; what is left of it does not matter
+            worker.stop()
+        self.workers.remove(worker)
+        what = "a worker's start" if task is None else f"{task.stage} of {task.stem}"
+        lost[what] += 1
+        if lost[what] >= _TRIES:
+            raise RunError(
+                f"{what} failed {_TRIES} times, each time with its worker ({died}). If memory ran "
+                "out, lower --workers or --batch-size; what was finished before is kept."
+            )
+        if self.team.replaces or not self.workers:
+            self._start()
+
+    def _accept(self, outcome: Outcome) -> None:
+        """Raise what a worker ran into; note what it loaded, which must be the same for all."""
+        if outcome.error is not None:
+            kind, sentence = outcome.error
+            raise getattr(errors, kind)(sentence)
+        manifest, strategy = self.run.manifest, outcome.task.strategy
+        known = manifest.setdefault("models", {})
+        for name, facts in outcome.models.items():
+            entry = known.setdefault(name, facts)
+            _same(entry["sha256"], facts["sha256"], f"model {name!r}")
+            then, now = (known_of.get("vocabulary_sha256", "") for known_of in (entry, facts))
+            _same(then, now, f"tokenizer of model {name!r}")
+            if facts.get("dtype", "float32") != "float32":  # one worker in fewer bits is enough
+                entry["dtype"] = facts["dtype"]
+        prompts = manifest.setdefault("prompts", {})
+        for name, digest in outcome.prompts.items():
+            _same(prompts.setdefault(name, digest), digest, f"prompts of {name!r}")
+        if outcome.batch_size is not None:
+            sizes = manifest.setdefault("batch_size", {})
+            sizes[strategy] = min(outcome.batch_size, sizes.get(strategy, outcome.batch_size))
+
+
+def team_for(config: AuditConfig) -> Team:
+    """The workers that a config asks for: processes of this machine, or actors of a cluster."""
+    if config.ray is not None:
+        from auditor.audit.workers.ray_cluster import RayTeam
+
+        return RayTeam(config.ray, config.workers)
+    from auditor.audit.workers.processes import ProcessTeam
+
+    return ProcessTeam(config.workers or 1)
+
+
+def _same(first: str, now: str, what: str) -> None:
+    if first != now:
+        raise RunError(
+            f"The {what} has other content on one worker than on another (sha256 {first[:12]} and "
+            f"{now[:12]}). Give every machine the same files."
+        )

@@ -1,0 +1,128 @@
+"""A worker as a local process, started as `python -m auditor.audit.workers.processes FD`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+
+from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ProcessWorker:
+    """The handle of a worker process.
+
+    It is started by name, not forked: a fork would share the caller's threads and GPUs, and the
+    caller's own script must not run again.
+    """
+
+    def __init__(self, settings: Settings):
+        self.pipe, inner = Pipe()
+        environment = dict(os.environ)
+        if settings.threads is not None:
+            environment.setdefault("OMP_NUM_THREADS", str(settings.threads))
+        root = str(Path(__file__).parents[3])
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [root, *filter(None, [environment.get("PYTHONPATH")])]
+        )
+        command = [sys.executable, "-m", "auditor.audit.workers.processes", str(inner.fileno())]
+        self.process = subprocess.Popen(  # noqa: S603
+            command,
+            pass_fds=[inner.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for the process that started it
+        )
+        inner.close()
+        self.task: Task | None = None
+        self._send(settings)
+
+    def give(self, task: Task) -> None:
+        """Begin a task."""
+        self.task = task
+        self._send(task)
+
+    def receive(self) -> Outcome | None:
+        """What it has to say: an outcome, or None when it is ready for its first task.
+
+        Raises
+        ------
+        WorkerDiedError
+        """
+        try:
+            told = self.pipe.recv()
+        except (EOFError, OSError):
+            code = self.process.wait()
+            name = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise WorkerDiedError(f"its process ended with {name}") from None
+        self.task = None
+        return told
+
+    def stop(self) -> None:
+        """End it at once, in the middle of a shard too."""
+        with suppress(OSError):
+            self.process.kill()
+        self.process.wait()
+        self.pipe.close()
+
+    def _send(self, what: object) -> None:
+        with suppress(OSError):  # it is gone already: receive() will say so
+            self.pipe.send(what)
+
+
+class ProcessTeam:
+    """Workers of this machine, `size` of them; one that dies is replaced."""
+
+    replaces = True
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def sharing(self) -> int:
+        """How many workers share a machine's memory."""
+        return self.size
+
+    def threads(self) -> int | None:
+        """Threads of each, so that together they have the machine's cores; None: as told."""
+        if os.environ.get("OMP_NUM_THREADS"):
+            return None
+        return max(1, len(os.sched_getaffinity(0)) // self.size)
+
+    def start(self, settings: Settings) -> ProcessWorker:
+        """One more worker."""
+        return ProcessWorker(settings)
+
+    def ready(self, workers: Sequence[ProcessWorker]) -> list[ProcessWorker]:
+        """Those that have something to say; waits until there is one."""
+        pipes = {worker.pipe: worker for worker in workers}
+        return [pipes[pipe] for pipe in wait(list(pipes))]  # type: ignore[index]
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def main(descriptor: int) -> None:
+    """The inside of a worker: settings, then task after task, until the other side is gone."""
+    with suppress(OSError, AttributeError):  # Linux: if that process is killed, so is this one
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    pipe = Connection(descriptor)
+    with suppress(EOFError, OSError):
+        settings = pipe.recv()
+        from auditor.audit.workers.shard_worker import ShardWorker
+
+        worker = ShardWorker(settings)
+        pipe.send(None)
+        while True:
+            pipe.send(worker.do(pipe.recv()))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

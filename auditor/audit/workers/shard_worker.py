@@ -1,0 +1,114 @@
+"""A worker: models loaded once, shards made one after the other, each file written whole."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import uuid
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from auditor.audit.workers.tasks import SCRATCH, Outcome, Settings, Task
+from auditor.config.audit import make_config
+from auditor.errors import AuditError
+from auditor.runs.remote import is_url, open_elsewhere
+from auditor.runs.writer import RunWriter
+from auditor.system.atomic_files import write_atomically
+from auditor.system.offline import offline
+from auditor.system.progress import Quiet
+
+
+class ShardFolder(RunWriter):
+    """A run's folder as a worker sees it: it writes shards, and the manifest is another's."""
+
+    def put(self, path: Path, raw: bytes) -> None:
+        """A file under a name that no other worker uses, then under its own.
+
+        A worker that was given up for dead may still be writing the same shard.
+        """
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}{SCRATCH}")
+        write_atomically(scratch, raw)
+        os.replace(scratch, path)
+        self.send(path)
+
+    def save(self) -> None:
+        """Nothing: the manifest is written by the process that started the run."""
+
+
+class ShardWorker:
+    """Makes shards of one run. `do(task)` never raises for what a user can cause."""
+
+    def __init__(self, settings: Settings):
+        from auditor.audit.context import Context
+
+        if settings.threads is not None:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+        config = make_config({**settings.config, "device": _device(settings)})
+        self.sharing = settings.sharing
+        self.models: dict[str, Any] = copy.deepcopy(settings.models)
+        there = open_elsewhere(settings.path) if is_url(settings.path) else None
+        folder = Path(settings.path) if there is None else there.here
+        self.context = Context(config, ShardFolder(folder, {}, there), Quiet())
+        self.sources: dict[str, Any] = {}
+
+    def do(self, task: Task) -> Outcome:
+        """One task; what went wrong is in the outcome's `error`."""
+        manifest = self.context.run.manifest = {
+            "config": self.context.config.identity(),
+            "shards": dict(task.needs),
+            "stages": {},
+            "models": self.models,
+            "batch_size": {task.strategy: task.batch_size} if task.batch_size else {},
+            "prompts": {},
+            "notes": [],
+        }
+        begun = time.monotonic()
+        try:
+            with offline() if self.context.config.offline else nullcontext():
+                counts = self._work(task)
+        except AuditError as error:
+            return Outcome(task, error=(type(error).__name__, str(error)))
+        except OSError as error:
+            told = f"{error.filename or 'A file'} cannot be read or written ({error.strerror}). "
+            told += "Check it, and start the same command again to go on."
+            return Outcome(task, error=("RunError", told))
+        return Outcome(
+            task,
+            files={k: v for k, v in manifest["shards"].items() if k not in task.needs},
+            counts=counts,
+            seconds=time.monotonic() - begun,
+            batch_size=manifest["batch_size"].get(task.strategy),
+            models=copy.deepcopy(self.models),
+            prompts=manifest["prompts"],
+            notes=[note["sentence"] for note in manifest["notes"]],
+        )
+
+    def _work(self, task: Task) -> dict[str, int]:
+        from auditor.audit.sampling import Sampler
+        from auditor.audit.scoring import score_shard
+
+        if task.stage == "score":
+            return {"texts": score_shard(self.context, task.stem)}
+        strategy = next(s for s in self.context.config.strategies if s.name == task.strategy)
+        sampler = Sampler(self.context, self.sources, sharing=self.sharing)
+        if task.stage == "plan":
+            sampler.plan(strategy, range(task.first, task.last))
+            return {}
+        shard = sampler.draw(strategy, range(task.first, task.last))
+        self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
+        return {"tokens": shard.n_tokens}
+
+
+def _device(settings: Settings) -> str:
+    """Its own GPU where the machine has several and none was named."""
+    device = str(settings.config.get("device", "auto"))
+    if device not in ("auto", "cuda") or settings.sharing < 2:
+        return device
+    import torch
+
+    n = torch.cuda.device_count()
+    return f"cuda:{settings.index % n}" if n > 1 else device

@@ -1,0 +1,1 @@
+"""Canaries: made, inserted into training text, and measured by their exposure."""

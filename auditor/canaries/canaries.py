@@ -1,0 +1,331 @@
+"""Canaries: random secrets to be put into training text, and controls that never are.
+
+A manifest names them all. It is readable by its owner alone: whoever knows the secrets before
+training can make a model look as if it had memorized them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auditor.canaries.templates import Template, parse_template
+from auditor.errors import ConfigError, RunError, in_short
+from auditor.system.atomic_files import misfit, write_atomically
+
+VERSION = 1
+CONTROLS = 512
+_ROW = {"canary_id": str, "prefix": str, "secret": str, "suffix": str, "repeats": int}
+_FORM = {
+    **dict.fromkeys(("template", "fields", "space_size"), str),
+    "seed": int,
+    "model": (str, None),
+    "canaries": [_ROW],
+    "controls": [_ROW],
+}
+# Spaces up to here are shuffled whole; larger ones are drawn from until all secrets differ.
+_SHUFFLED = 1 << 20
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A secret in its sentence, and how often that is to be in the training text (control: 0)."""
+
+    canary_id: str
+    prefix: str
+    secret: str
+    suffix: str
+    repeats: int
+
+    @property
+    def text(self) -> str:
+        """What stands in the training text."""
+        return self.prefix + self.secret + self.suffix
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """Canaries of one template, with controls of the same space; made by `create_canaries`.
+
+    Parameters
+    ----------
+    template : str
+    fields : str
+        The template's random fields, "word digits:6".
+    space_size : int
+        How many different secrets there are, exactly.
+    seed : int
+    model : str or None
+        Spec of the model whose vocabulary `{tokens}` draws from.
+    canaries, controls : tuples of Canary
+        All secrets differ; a control is never inserted.
+    """
+
+    template: str
+    fields: str
+    space_size: int
+    seed: int
+    model: str | None
+    canaries: tuple[Canary, ...]
+    controls: tuple[Canary, ...]
+
+    @property
+    def space_bits(self) -> float:
+        """log2 of the space: the most that an exposure can be, in bits."""
+        return math.log2(self.space_size)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that the manifest says."""
+        return hashlib.sha256(_canonical(self._content())).hexdigest()
+
+    def frame(self) -> pd.DataFrame:
+        """A row a canary and control: canary_id, role, repeats, prefix, secret, suffix."""
+        rows = [
+            {**asdict(canary), "role": role}
+            for role, some in (("canary", self.canaries), ("control", self.controls))
+            for canary in some
+        ]
+        return pd.DataFrame(rows)[["canary_id", "role", "repeats", "prefix", "secret", "suffix"]]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the manifest: JSON, for its owner alone.
+
+        Raises
+        ------
+        RunError
+            If there is something at that path already, or it cannot be written.
+        """
+        path = Path(path)
+        refuse_taken(path)
+        whole = {**self._content(), "space_bits": self.space_bits, "sha256": self.digest}
+        write_atomically(path, (json.dumps(whole, indent=1, ensure_ascii=True) + "\n").encode())
+        return path
+
+    def _content(self) -> dict[str, Any]:
+        content = {**asdict(self), "version": VERSION}
+        # Written as text: other readers of JSON would round what needs more than 53 bits.
+        return {**content, "space_size": str(self.space_size)}
+
+
+def create_canaries(
+    template: str,
+    *,
+    count: int = 10,
+    repeats: Sequence[int] = (1,),
+    controls: int | None = None,
+    seed: int = 0,
+    model: str | None = None,
+) -> Canaries:
+    """Draw canaries and controls from a template's space; the same for the same seed.
+
+    Parameters
+    ----------
+    template : str
+        As `parse_template` takes it.
+    count : int
+        Canaries.
+    repeats : sequence of int
+        How often each is to be inserted; dealt out in turn.
+    controls : int, optional
+        Secrets that are never inserted, at least `count`; by default 512, or what is left of a
+        smaller space, or `count` if that is more. Among n controls an exposure of log2(n + 1) bits
+        can be seen.
+    seed : int
+    model : str, optional
+        Spec of the model whose vocabulary `{tokens}` draws from.
+
+    Returns
+    -------
+    Canaries
+
+    Raises
+    ------
+    ConfigError
+        If the template is wrong, a number out of range, or the space too small.
+    ModelError
+        If the model cannot be found.
+
+    >>> some = create_canaries("The PIN of {n} is {pin}.", count=2, repeats=[1, 8], controls=3)
+    >>> [c.repeats for c in some.canaries], some.space_size, some.controls[0].prefix
+    ([1, 8], 10000, 'The PIN of 3 is ')
+    """
+    _check(count, repeats, max(CONTROLS, count) if controls is None else controls, seed)
+    drawn = parse_template(template, _vocabulary(model))
+    size = drawn.space_size
+    n_controls = max(min(CONTROLS, size - count), count) if controls is None else controls
+    if count + n_controls > size:
+        raise ConfigError(
+            f"The space of {template!r} has {size:,} secrets; {count:,} canaries and "
+            f"{n_controls:,} controls need {count + n_controls:,} that differ. Add a field, or "
+            "lower --count or --controls."
+        )
+    indices = _distinct(size, count + n_controls, np.random.default_rng([seed, 7]))
+    made = [
+        _canary(drawn, number, index, repeats[number % len(repeats)] if number < count else 0)
+        for number, index in enumerate(indices)
+    ]
+    return Canaries(
+        template, drawn.fields, size, seed, model, tuple(made[:count]), tuple(made[count:])
+    )
+
+
+def load_canaries(path: str | Path) -> Canaries:
+    """Read a manifest that `Canaries.save` wrote.
+
+    Raises
+    ------
+    RunError
+        If there is none, it is of another version, or it is not what was written.
+    """
+    path = Path(path)
+    try:
+        whole = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be read ({error.strerror}); a manifest of canaries is wanted. Make one "
+            "with: auditor canaries create."
+        ) from None
+    except (ValueError, RecursionError):
+        raise _damaged(path, "it is not JSON") from None
+    version = whole.get("version") if isinstance(whole, dict) else None
+    if version != VERSION:
+        raise RunError(
+            f"{path} must be a manifest of canaries of version {VERSION}; got "
+            f"{'none' if version is None else repr(version)[:40]}. Use the auditor that wrote it, "
+            "or make new canaries."
+        )
+    told = whole.pop("sha256", None)
+    whole.pop("space_bits", None)
+    if hashlib.sha256(_canonical(whole)).hexdigest() != told:
+        raise _damaged(path, "its sha256 differs")
+    del whole["version"]
+    if wrong := misfit(whole, _FORM) or _over(whole):
+        raise _damaged(path, wrong)
+    for role in ("canaries", "controls"):
+        whole[role] = tuple(Canary(**row) for row in whole[role])
+    return Canaries(**{**whole, "space_size": int(whole["space_size"])})
+
+
+def _over(whole: dict[str, Any]) -> str | None:
+    """What a manifest of the right form says beyond what it can."""
+    over = {*whole} - {*_FORM}
+    for row in (*whole["canaries"], *whole["controls"]):
+        over |= {*row} - {*_ROW}
+    if over:
+        return f"{min(over)!r} is nothing that it says"
+    if not re.fullmatch(r"[1-9][0-9]{0,999}", whole["space_size"]):
+        return f"space_size is {whole['space_size'][:40]!r}"
+    return None
+
+
+def refuse_taken(path: Path) -> None:
+    """An error if there is something at a path that is to be written."""
+    if path.exists() or path.is_symlink():
+        raise RunError(f"--out {path} exists already. Choose another --out, or delete it.")
+
+
+def _check(count: int, repeats: Sequence[int], controls: int, seed: int) -> None:
+    if count < 1:
+        raise ConfigError(f"--count must be 1 or more; got {count}. Raise --count.")
+    if not repeats or min(repeats) < 1:
+        got = ", ".join(map(str, repeats)) or "none"
+        raise ConfigError(
+            f"--repeats must be 1 or more each; got {got}. Controls are what stands 0 times."
+        )
+    if controls < count:
+        raise ConfigError(
+            f"--controls must be at least --count ({count:,}); got {controls:,}. Raise --controls."
+        )
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}.")
+
+
+def _vocabulary(model: str | None):
+    if model is None:
+        return None
+    from auditor.models.loading import load_vocabulary
+
+    return load_vocabulary(model)
+
+
+def _canary(template: Template, at: int, index: int, repeats: int) -> Canary:
+    name = "canary" if repeats else "control"
+    prefix, suffix = template.prefix(at + 1), template.suffix(at + 1)
+    return Canary(f"{name}-{at + 1:04}", prefix, template.secret(index), suffix, repeats)
+
+
+def _distinct(size: int, n: int, rng: np.random.Generator) -> list[int]:
+    """n different whole numbers below size, uniform, in random order."""
+    if size <= _SHUFFLED:
+        return rng.permutation(size)[:n].tolist()
+    found: dict[int, None] = {}
+    # As many bits as the size has, drawn again where they make too large a number.
+    bits = (size - 1).bit_length()
+    n_bytes = (bits + 7) // 8
+    while len(found) < n:
+        index = int.from_bytes(rng.bytes(n_bytes), "big") >> (8 * n_bytes - bits)
+        if index < size:
+            found[index] = None
+    return list(found)
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=True).encode()
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(
+        f"{path} is not a manifest as it was written ({why}). Name the file that `auditor canaries "
+        "create` wrote; if this is it, restore it from a copy: it alone names the secrets."
+    )
+
+
+def read_watched(path: str | Path) -> list[Canary]:
+    """Canaries, and controls with 0 repeats, of a manifest or of a testbed's truth.parquet.
+
+    Raises
+    ------
+    ConfigError, RunError
+        If there is no such file, it has no canaries, or it is not what was written.
+    """
+    path = Path(path)
+    if path.suffix == ".parquet":
+        found = _of_testbed(path)
+    else:
+        manifest = load_canaries(path)
+        found = [*manifest.canaries, *manifest.controls]
+    if not found:
+        raise ConfigError(f"--canaries {path} has no canaries. Give a manifest that names some.")
+    return found
+
+
+def _of_testbed(path: Path) -> list[Canary]:
+    import pandas as pd
+
+    try:
+        truth = pd.read_parquet(path)
+        rows = truth[truth["kind"] == "canary"]
+        return [
+            Canary(r.doc_id, r.text[: r.text.index(r.secret)], r.secret, "", r.repeats)
+            for r in rows.itertuples()
+        ]
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--canaries {path} is not there. Give a testbed's truth.parquet, or a canary manifest."
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        lacks = f"no column {error}" if isinstance(error, KeyError) else in_short(error)
+        raise ConfigError(
+            f"--canaries {path} is not a testbed's truth ({lacks}). Give its truth.parquet, or a "
+            "canary manifest."
+        ) from None

@@ -1,0 +1,298 @@
+"""How exposed canaries are under a model: each secret's rank among those it might have been."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attacks.statistics.exposure import (
+    SkewNormal,
+    exposure,
+    exposure_by_extrapolation,
+    exposure_by_interpolation,
+    ranks_among_all,
+)
+from attacks.statistics.intervals import proportion
+from auditor.canaries.canaries import Canaries, Canary
+from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, judge
+from auditor.canaries.templates import parse_template
+from auditor.errors import ConfigError
+from auditor.system.progress import Quiet
+
+if TYPE_CHECKING:
+    from auditor.models.language_model import LanguageModel
+
+ENUMERATED = 10_000
+# A law that its own controls reject at this level is not relied on.
+_LEAST_P = 0.05
+COLUMNS = (
+    *("canary_id", "role", "repeats", "prefix", "secret", "n_tokens", "logprob", "space_bits"),
+    *("exposure", "method", "rank", "exact", "interpolated", "interpolated_most", "extrapolated"),
+    *("n_controls", "ks_statistic", "ks_p", "withheld", "greedy", "beam"),
+)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one prefix gave: arrays over its canaries (own) and over the controls (ctl)."""
+
+    own: dict[str, NDArray]
+    ctl: dict[str, NDArray]
+    law: SkewNormal | None
+    withheld: str
+
+
+def measure_canaries(
+    model: LanguageModel | str,
+    canaries: Canaries,
+    *,
+    enumerate_up_to: int = ENUMERATED,
+    controls: int | None = None,
+    beams: int = 1,
+    progress: Quiet | None = None,
+) -> pd.DataFrame:
+    """Exposure of every canary, in bits, and whether the model gives its secret back.
+
+    Secrets are ranked by their total log-probability given the canary's own prefix, after BOS
+    where the model has one; equals count against the canary. Secrets may have different numbers
+    of tokens: the total, not the mean, is the probability of the text.
+
+    Parameters
+    ----------
+    model : LanguageModel, or the spec of one, which is then loaded in float32
+    canaries : Canaries
+    enumerate_up_to : int
+        Spaces of so many secrets at most are scored whole, after each prefix; 0 = none.
+    controls : int, optional
+        Use only so many of the controls; by default all.
+    beams : int
+        Above 1: also whether beam search gives the secret back.
+    progress : optional
+        Told how far it is, and when memory runs out.
+
+    Returns
+    -------
+    DataFrame, a row a canary and control: canary_id, role, repeats, prefix, secret, n_tokens;
+    logprob (nats); space_bits, the most there can be; `exposure` (bits), the best of what follows,
+    and `method`, which one that is; rank and exact (where the space was scored whole, else
+    missing); interpolated (among the controls), at most interpolated_most; extrapolated (by a
+    skew-normal law of the controls, at most space_bits) with the law's n_controls, ks_statistic
+    and ks_p, or in `withheld` why there is no law; greedy and beam: given back from the prefix.
+
+    method is "enumerated"; or "interpolated", where a control is as likely as the canary; or, where
+    none is, "extrapolated" if the controls do not reject the law (ks_p of 0.05 or more), else
+    "at least". A control's figures are means over the prefixes; its exposure is exact, else
+    extrapolated, as by interpolation controls have the exposure of theory whatever the model.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range, or a canary does not fit into the model's context.
+    ModelError
+        If the model cannot be loaded or run.
+
+    Source
+    ------
+    Carlini et al. 2019, "The Secret Sharer", sections 4.2 and 4.3.
+    """
+    _check(canaries, enumerate_up_to, controls, beams)
+    progress = progress or Quiet()
+    if isinstance(model, str):
+        from auditor.models.loading import load_model
+
+        model = load_model(model, dtype="float32")
+    for sentence in model.notes:
+        progress.note(sentence)
+    some = canaries.controls[:controls]
+    space = _space(model, canaries, enumerate_up_to)
+    groups: dict[str, list[Canary]] = {}
+    for canary in canaries.canaries:
+        groups.setdefault(canary.prefix, []).append(canary)
+    n_secrets = len(groups) * len(space or some) + (0 if space else len(canaries.canaries))
+    with progress.stage("measuring canaries", n_secrets, "secrets") as stage:
+        measured = [
+            _measure(model, group, some, space, canaries, beams, stage.advance, progress.note)
+            for group in groups.values()
+        ]
+    rows = _canary_rows(list(groups.values()), measured, canaries)
+    frame = pd.DataFrame(rows + _control_rows(some, measured, canaries), columns=list(COLUMNS))
+    order = {canary.canary_id: i for i, canary in enumerate((*canaries.canaries, *some))}
+    frame = frame.sort_values("canary_id", key=lambda ids: ids.map(order), ignore_index=True)
+    return frame.astype({"rank": "Int64", "greedy": "boolean", "beam": "boolean"})
+
+
+def exposure_by_repeats(frame: pd.DataFrame) -> pd.DataFrame:
+    """What `measure_canaries` found, a row for each number of repeats (controls: 0).
+
+    Returns
+    -------
+    DataFrame: role, repeats, n, exposure (mean, bits), lowest, highest, greedy (given back, with
+    its Clopper-Pearson interval; empty for controls), beam likewise.
+    """
+    rows = []
+    for (role, repeats), some in frame.groupby(["role", "repeats"], sort=True):
+        bits = some["exposure"]
+        rows.append(
+            {
+                "role": role,
+                "repeats": repeats,
+                "n": len(some),
+                "exposure": bits.mean(),
+                "lowest": bits.min(),
+                "highest": bits.max(),
+                "greedy": _given_back(some["greedy"]),
+                "beam": _given_back(some["beam"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _given_back(column: pd.Series) -> str:
+    known = column.dropna()
+    return str(proportion(int(known.sum()), len(known))) if len(known) else ""
+
+
+def _check(canaries: Canaries, enumerate_up_to: int, controls: int | None, beams: int) -> None:
+    if enumerate_up_to < 0:
+        raise ConfigError(f"--enumerate-up-to must be 0 or more; got {enumerate_up_to}.")
+    if beams < 1:
+        raise ConfigError(f"--beams must be 1 or more; got {beams}.")
+    there = len(canaries.controls)
+    if controls is not None and not 1 <= controls <= there:
+        raise ConfigError(
+            f"--controls must be between 1 and {there:,}, as many as the manifest has; got "
+            f"{controls}."
+        )
+
+
+def _space(model, canaries: Canaries, enumerate_up_to: int) -> list[str] | None:
+    """All secrets there might have been, or None if they are too many."""
+    if canaries.space_size > enumerate_up_to:
+        return None
+    vocabulary = model.vocabulary if canaries.model is not None else None
+    template = parse_template(canaries.template, vocabulary)
+    if template.space_size != canaries.space_size:
+        return None  # another model's tokens: its space is not the one that was drawn from
+    secrets = [template.secret(i) for i in range(template.space_size)]
+    drawn = {canary.secret for canary in (*canaries.canaries, *canaries.controls)}
+    return secrets if drawn <= set(secrets) else None
+
+
+def _measure(
+    model,
+    group: list[Canary],
+    some: tuple[Canary, ...],
+    space: list[str] | None,
+    canaries: Canaries,
+    beams: int,
+    advance,
+    note,
+) -> _Measured:
+    """All that there is to know after one prefix."""
+    secrets = space or [canary.secret for canary in (*group, *some)]
+    place = {secret: i for i, secret in enumerate(secrets)}
+    own, ctl = ([place[canary.secret] for canary in part] for part in (group, some))
+    encoded = encode_secrets(model.vocabulary, group[0].prefix, secrets)
+    opinion = judge(model, encoded, group[0].canary_id, progress=advance, note=note)
+    logprob = opinion.logprob
+    out: list[dict[str, NDArray]] = [
+        {"logprob": logprob[part], "n_tokens": opinion.n_tokens[part]} for part in (own, ctl)
+    ]
+    if space is not None:
+        rank = ranks_among_all(logprob)
+        for found, part in zip(out, (own, ctl), strict=True):
+            found["rank"], found["exact"] = rank[part], exposure(rank[part], len(space))
+    out[0]["interpolated"] = exposure_by_interpolation(logprob[own], logprob[ctl])
+    out[1]["interpolated"] = exposure(ranks_among_all(logprob[ctl]), len(ctl))
+    law, withheld = None, ""
+    try:
+        beyond = exposure_by_extrapolation(
+            logprob[own + ctl], logprob[ctl], n_candidates=canaries.space_size
+        )
+        out[0]["extrapolated"], out[1]["extrapolated"] = np.split(beyond.exposure, [len(own)])
+        law = beyond.law
+    except ValueError as error:
+        withheld = str(error)
+    asked = Encoded(encoded.prompt, [encoded.rests[i] for i in own])
+    out[0]["greedy"] = gives_back(model, asked, note=note)
+    if beams > 1:
+        out[0]["beam"] = gives_back(model, asked, beams=beams, note=note)
+    return _Measured(out[0], out[1], law, withheld)
+
+
+def _canary_rows(groups, measured: list[_Measured], canaries: Canaries) -> list[dict]:
+    rows = []
+    for group, found in zip(groups, measured, strict=True):
+        n = len(found.ctl["logprob"])
+        most = math.log2(n + 1)
+        for i, canary in enumerate(group):
+            values = {name: column[i].item() for name, column in found.own.items()}
+            is_beyond = values["interpolated"] >= most - 1e-9
+            if "exact" in values:
+                method, best = "enumerated", values["exact"]
+            elif not is_beyond:
+                method, best = "interpolated", values["interpolated"]
+            elif found.law is not None and found.law.ks_p >= _LEAST_P:
+                # No control is as likely, so the law may not say less than they show.
+                method, best = "extrapolated", max(values["extrapolated"], most)
+            else:
+                method, best = "at least", most
+            rows.append(
+                {
+                    **_who(canary, "canary", canaries, found.law, n),
+                    **values,
+                    "interpolated_most": most,
+                    "exposure": best,
+                    "method": method,
+                    "withheld": found.withheld,
+                }
+            )
+    return rows
+
+
+def _control_rows(some, measured: list[_Measured], canaries: Canaries) -> list[dict]:
+    """Controls, each with its means over the prefixes that gave a figure."""
+    n = len(some)
+    laws = [found.law for found in measured if found.law is not None]
+    law = laws[0] if len(laws) == 1 == len(measured) else None
+    means = {}
+    for name in ("logprob", "n_tokens", "exact", "interpolated", "extrapolated"):
+        columns = [found.ctl[name] for found in measured if name in found.ctl]
+        if columns:
+            means[name] = np.mean(columns, axis=0)
+    kind = next(name for name in ("exact", "extrapolated", "interpolated") if name in means)
+    rank = measured[0].ctl.get("rank") if len(measured) == 1 else None
+    rows = []
+    for i, control in enumerate(some):
+        rows.append(
+            {
+                **_who(control, "control", canaries, law, n),
+                **{name: float(column[i]) for name, column in means.items()},
+                "rank": None if rank is None else int(rank[i]),
+                "interpolated_most": math.log2(n),
+                "exposure": float(means[kind][i]),
+                "method": "enumerated" if kind == "exact" else kind,
+                "withheld": "; ".join(sorted({found.withheld for found in measured} - {""})),
+            }
+        )
+    return rows
+
+
+def _who(canary: Canary, role: str, canaries: Canaries, law: SkewNormal | None, n: int) -> dict:
+    """What a row says of its canary and of the law behind it."""
+    return {
+        "canary_id": canary.canary_id,
+        "role": role,
+        "repeats": canary.repeats,
+        "prefix": canary.prefix,
+        "secret": canary.secret,
+        "space_bits": canaries.space_bits,
+        "n_controls": n,
+        "ks_statistic": math.nan if law is None else law.ks_statistic,
+        "ks_p": math.nan if law is None else law.ks_p,
+    }

@@ -1,0 +1,282 @@
+"""Canaries into training text: a new corpus beside the old one, and a record of what went where."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from auditor.canaries.canaries import Canaries, refuse_taken
+from auditor.canaries.placement import WARN_SHARE, Insertion, Meter, Placement, place
+from auditor.corpus.compression import ending, is_packed, open_text
+from auditor.corpus.fields import ID_FIELDS, no_field, text_fields, values_at, with_text
+from auditor.corpus.files import is_saved_dataset
+from auditor.corpus.problems import FileReport
+from auditor.corpus.reading import Corpus, read_corpus
+from auditor.corpus.text_files import BOM
+from auditor.errors import ConfigError, CorpusError
+from auditor.system.atomic_files import part_name, write_atomically
+
+_LINES = (".jsonl", ".ndjson")
+_TABLES = (".json", ".csv", ".tsv", ".parquet", ".wet", ".warc")
+
+# A unit of a source: its bytes as they are to be written, and its text.
+Units = Iterator[tuple[bytes, str]]
+
+
+def insert_canaries(
+    canaries: Canaries,
+    specs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    text_field: str | None = None,
+    model: str | None = None,
+    seed: int = 0,
+) -> Insertion:
+    """Write a corpus anew with every canary in it as often as its `repeats` say.
+
+    One file of text stays text and gets canaries as lines; one of JSON lines keeps its lines and
+    gets objects; a folder that `datasets` saved becomes another (canaries go into the split
+    "train", else the first). Anything else becomes JSON lines with id and text, a document each.
+    The source stays as it is; the new corpus is there whole or not at all.
+
+    Parameters
+    ----------
+    canaries : Canaries
+    specs : corpus specs, as `read_corpus` takes them
+    out : path that does not exist yet
+    text_field : str, optional
+        As `read_corpus` takes it.
+    model : str, optional
+        Spec of the model whose tokens the share is counted in; by default characters are.
+    seed : int
+        Decides the places.
+
+    Returns
+    -------
+    Insertion
+
+    Raises
+    ------
+    CorpusError
+        If the corpus is missing, empty or has no such field.
+    ConfigError
+        If out's ending says another format than what is written.
+    RunError
+        If out or its record exists.
+    """
+    out = Path(out)
+    record = out.with_name(out.name + ".insertions.json")
+    refuse_taken(out)
+    refuse_taken(record)
+    corpus = read_corpus(specs, text_field=text_field)
+    source, own = Meter(_vocabulary(model)), Meter(_vocabulary(model))
+    for canary in canaries.canaries:
+        for _ in range(canary.repeats):
+            own.add(canary.text)
+
+    def finish(unit: str, placements: list[Placement]) -> Insertion:
+        """The record, written just before the corpus gets its name."""
+        made = _insertion(out, record, unit, placements, source, own)
+        _write_record(made, canaries, corpus, seed)
+        return made
+
+    only = corpus.files[0] if len(corpus.files) == 1 else None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if only is not None and only.hub is None and is_saved_dataset(only.path):
+        from auditor.canaries.saved_datasets import insert_rows
+
+        return insert_rows(canaries, only.path, out, text_field, source, seed, finish)
+    read, line, unit = _form(corpus, text_field)
+    _check_ending(out, wants_lines=unit != "line" or line is not _text_line)
+    n_units = 0
+    for _, text in read():
+        n_units += 1
+        source.add(text)
+    if not n_units:
+        raise CorpusError(
+            f"{corpus.files[0].path} is empty: there is no text to put canaries into. Name one "
+            "that holds text."
+        )
+    placements = place(canaries, n_units, seed=seed)
+    return _written(out, _woven(read(), placements, line), lambda: finish(unit, placements))
+
+
+def _vocabulary(model: str | None):
+    if model is None:
+        return None
+    from auditor.models.loading import load_vocabulary
+
+    return load_vocabulary(model)
+
+
+def _form(
+    corpus: Corpus, text_field: str | None
+) -> tuple[Callable[[], Units], Callable[[Placement], bytes], str]:
+    """How a source is read, how a canary is written, and what a unit of it is called."""
+    only = corpus.files[0]
+    if len(corpus.files) > 1 or only.hub or not only.is_named or is_packed(only.path):
+        return lambda: _documents(corpus), _json_line({"id": "", "text": ""}, ("text",)), "document"
+    if ending(only.path) in _LINES:
+        row, fields = _first_row(only.path, text_field)
+        return lambda: _objects(only.path, fields), _json_line(row, fields), "line"
+    if ending(only.path) in _TABLES:
+        return lambda: _documents(corpus), _json_line({"id": "", "text": ""}, ("text",)), "document"
+    return lambda: ((raw, _decoded(raw)) for raw in _lines(only.path)), _text_line, "line"
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """A file's lines with their ends; a byte order mark is dropped, as it would not stay first."""
+    with open_text(path, FileReport(path, strict=True, is_named=True)) as stream:
+        for number, line in enumerate(stream):
+            yield line.removeprefix(BOM) if number == 0 else line
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _objects(path: Path, fields: tuple[str, ...]) -> Units:
+    for raw in _lines(path):
+        row = _parsed(raw)
+        values = [v for name in fields for v in values_at(row, name) or ()] if row else []
+        yield raw, "\n".join(value for value in values if isinstance(value, str))
+
+
+def _documents(corpus: Corpus) -> Units:
+    for document in corpus:
+        row = {"id": document.doc_id, "text": document.text}
+        yield _as_line(row), document.text
+
+
+def _first_row(path: Path, text_field: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The first object of JSON lines, and its fields of text."""
+    row = next((row for raw in _lines(path) if (row := _parsed(raw)) is not None), None)
+    if row is None:
+        raise CorpusError(
+            f"{path} is empty: it holds no JSON object to put canaries beside. Name one that holds "
+            "text."
+        )
+    fields = text_fields(row, text_field)
+    if not fields:
+        raise CorpusError(
+            f"{path}: its first object {no_field(row, text_field)}. Set --text-field to the one "
+            "that holds text."
+        )
+    return row, fields
+
+
+def _parsed(raw: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(raw)
+    except (ValueError, RecursionError):  # read as the corpus reader reads it: not at all
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _text_line(placement: Placement) -> bytes:
+    return placement.canary.text.encode() + b"\n"
+
+
+def _json_line(row: dict[str, Any], fields: tuple[str, ...]) -> Callable[[Placement], bytes]:
+    """Canaries as objects like the source's, with an id where those have one."""
+    key = next((name for name in ID_FIELDS if name in row), None)
+
+    def line(placement: Placement) -> bytes:
+        own = {key: f"{placement.canary.canary_id}.{placement.copy:02}"} if key else {}
+        return _as_line({**own, **with_text(row, fields, placement.canary.text)})
+
+    return line
+
+
+def _as_line(row: dict[str, Any]) -> bytes:
+    # A lone surrogate of the source has no UTF-8: it stays as its JSON escape.
+    text = json.dumps(row, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _woven(
+    units: Units, placements: list[Placement], line: Callable[[Placement], bytes]
+) -> Iterator[bytes]:
+    """The source's units with canaries between them; no canary shares a line with another text."""
+    waiting = iter([*placements, None])
+    following = next(waiting)
+    last, n = b"\n", 0
+    for raw, _ in units:
+        while following is not None and following.source_position == n:
+            yield line(following)
+            following = next(waiting)
+        yield raw
+        last, n = raw, n + 1
+    if following is not None and not last.endswith(b"\n"):
+        yield b"\n"
+    while following is not None:
+        yield line(following)
+        following = next(waiting)
+
+
+def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion]) -> Insertion:
+    """The parts as one file, whole or not at all, for its owner alone."""
+    scratch = part_name(out)
+    made = None
+    try:
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as sink:
+            for part in parts:
+                sink.write(part)
+            sink.flush()
+            os.fsync(sink.fileno())
+        made = finish()
+        os.replace(scratch, out)
+    except BaseException:
+        for path in [scratch] if made is None else [scratch, made.record]:
+            with suppress(OSError):  # what went wrong first is what is told
+                path.unlink()
+        raise
+    return made
+
+
+def _check_ending(out: Path, *, wants_lines: bool) -> None:
+    if wants_lines and out.suffix not in _LINES:
+        raise ConfigError(
+            f"--out must end in .jsonl, as JSON lines are written of this corpus; got {out.name}."
+        )
+    if not wants_lines and (is_packed(out) or ending(out) in (*_LINES, *_TABLES)):
+        raise ConfigError(
+            f"--out must end as plain text does, .txt say, as this corpus is; got {out.name}."
+        )
+
+
+def _insertion(out, record, unit, placements, source: Meter, own: Meter) -> Insertion:
+    rows = [(p.canary.canary_id, p.copy, p.source_position, p.position) for p in placements]
+    frame = pd.DataFrame(rows, columns=["canary_id", "copy", "source_position", "position"])
+    made = Insertion(out, record, unit, frame, source.measure, source.total(), own.total(), [])
+    if made.share > WARN_SHARE:
+        made.notices.append(
+            f"Canaries are {100 * made.share:.2g} % of the {made.measure}, more than "
+            f"{100 * WARN_SHARE:.0f} %: the model may learn them as it would no rare text. Use "
+            "fewer, fewer repeats, or a larger corpus."
+        )
+    return made
+
+
+def _write_record(made: Insertion, canaries: Canaries, corpus: Corpus, seed: int) -> None:
+    told = {
+        "version": 1,
+        "manifest_sha256": canaries.digest,
+        "source": corpus.fingerprint(),
+        "out": str(made.out),
+        "unit": made.unit,
+        "seed": seed,
+        "measure": made.measure,
+        "n_source": made.n_source,
+        "n_canaries": made.n_canaries,
+        "share": made.share,
+        "placements": made.placements.to_dict("records"),
+    }
+    write_atomically(made.record, (json.dumps(told, indent=1) + "\n").encode())

@@ -1,0 +1,151 @@
+"""Canaries into a folder that `datasets` saved: the same columns and splits, with rows between."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from auditor.canaries.canaries import Canaries
+from auditor.canaries.placement import Insertion, Meter, Placement, place
+from auditor.corpus.fields import (
+    ID_FIELDS,
+    field_of,
+    no_field,
+    text_fields,
+    values_at,
+    with_text,
+)
+from auditor.corpus.hub import check_memory, load_saved
+from auditor.corpus.tables import TEXT, sample_row, text_columns
+from auditor.errors import CorpusError
+
+_ROWS = 512
+
+
+def insert_rows(
+    canaries: Canaries,
+    source: Path,
+    out: Path,
+    text_field: str | None,
+    meter: Meter,
+    seed: int,
+    finish: Callable[[str, list[Placement]], Insertion],
+) -> Insertion:
+    """Write a saved dataset anew with canaries as rows of its split "train", else its first.
+
+    A canary's other columns are null, but for an id of text. `meter` is told the source's text;
+    `finish` is called just before the new folder gets its name.
+
+    Raises
+    ------
+    CorpusError
+        If the dataset cannot be read, is empty, or has no such column of text.
+    """
+    import datasets
+
+    with _quiet():
+        try:
+            loaded = load_saved(source)
+            splits = dict(loaded) if isinstance(loaded, dict) else {"": loaded}
+            for split in splits.values():
+                check_memory(split)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise CorpusError(f"{source} is not a dataset that can be read ({reason}).") from None
+        chosen = "train" if "train" in splits else next(iter(splits), "")
+        rows = splits.get(chosen)
+        if rows is None or not len(rows):
+            raise _empty(source)
+        fields = _fields(source, rows, text_field)
+        there = sample_row(rows.features.arrow_schema)
+        columns = list(dict.fromkeys(field_of(there, path) for path in fields))
+        for row in rows.select_columns(columns):
+            values = [value for path in fields for value in values_at(row, path) or ()]
+            meter.add("\n".join(value for value in values if value))
+        placements = place(canaries, len(rows), seed=seed)
+        splits[chosen] = _woven(rows, placements, fields)
+        whole = splits[""] if "" in splits else datasets.DatasetDict(splits)
+        return _written(whole, out, lambda: finish("row", placements))
+
+
+def _empty(source: Path) -> CorpusError:
+    return CorpusError(
+        f"{source} is empty: there is no row to put canaries beside. Name a dataset that holds "
+        "text."
+    )
+
+
+def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
+    schema = rows.features.arrow_schema
+    there = sample_row(schema)
+    fields = text_fields(there, text_field, text_columns(schema))
+    # At the end of a path lies a sample of its type.
+    is_all_text = all(values_at(there, path) == [TEXT] for path in fields)
+    if not fields or not is_all_text:
+        of_text = "" if not fields else " of text"
+        raise CorpusError(
+            f"{source} {no_field(there, text_field, 'column' + of_text)}. Set --text-field to one "
+            "that holds text."
+        )
+    return fields
+
+
+def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> Any:
+    """The rows with canaries between them."""
+    import datasets
+
+    texts = [placement.canary.text for placement in placements]
+    columns: dict[str, list[Any]] = {name: [None] * len(texts) for name in rows.column_names}
+    there = sample_row(rows.features.arrow_schema)
+    made = [with_text(there, fields, text) for text in texts]
+    columns |= {name: [row[name] for row in made] for name in made[0]} if made else {}
+    key = next((name for name in ID_FIELDS if name in columns), None)
+    if key is not None and key not in fields and there[key] == TEXT:
+        columns[key] = [f"{p.canary.canary_id}.{p.copy:02}" for p in placements]
+    ours = datasets.Dataset.from_dict(columns, features=rows.features)
+    order: list[int] = []
+    at = 0
+    for number, placement in enumerate(placements):
+        order += range(at, placement.source_position)
+        at = placement.source_position
+        order.append(len(rows) + number)
+    order += range(at, len(rows))
+    return datasets.concatenate_datasets([rows, ours]).select(order)
+
+
+def _written(whole: Any, out: Path, finish: Callable[[], Insertion]) -> Insertion:
+    """The folder, whole or not at all, for its owner alone."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    made = None
+    try:
+        whole.save_to_disk(str(scratch / "dataset"))
+        (scratch / "dataset").chmod(0o700)
+        made = finish()
+        os.replace(scratch / "dataset", out)
+    except BaseException:
+        if made is not None:
+            with suppress(OSError):
+                made.record.unlink()
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return made
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars of `datasets`, which would stand among ours."""
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()

@@ -1,0 +1,259 @@
+"""Canary templates: text with fields whose random values are counted exactly.
+
+A template is read by its own few rules and never evaluated: `{digits:6}` is a field, `{n}` the
+canary's number, `{{` a brace; anything else in braces is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+import re
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from auditor.errors import ConfigError
+from auditor.system.package_data import shipped
+
+# What one place of a secret may hold; a place with one choice is fixed.
+Places = tuple[tuple[str, ...], ...]
+
+NUMBER = "n"
+_MOST_PLACES = 64
+_TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
+_WORD = re.compile(rb" [A-Za-z]{2,}")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of secret: what it is called in a sentence, its places, and the count it has."""
+
+    noun: str
+    places: Callable[[int, object], Places]
+    count: int | None
+
+
+def _spelled(pattern: str) -> Places:
+    """`#` a digit, `h` a hexadecimal digit, `v` one of the four that mark a UUID's variant."""
+    kinds = {"#": string.digits, "h": string.hexdigits[:16], "v": "89ab"}
+    return tuple(tuple(kinds.get(c, c)) for c in pattern)
+
+
+def _words(count: int, vocabulary: object) -> Places:
+    # All have five letters, so words that follow each other come apart in one way only.
+    words = tuple(shipped("canaries/words.txt").read_text(encoding="utf-8").split())
+    return _between_spaces(words, count)
+
+
+def _tokens(count: int, vocabulary: object) -> Places:
+    if vocabulary is None:
+        raise ConfigError(
+            "{tokens} needs a model whose vocabulary the tokens are of; got none. Name it with "
+            "--model SPEC."
+        )
+    return _between_spaces(whole_word_tokens(vocabulary), count)
+
+
+def _between_spaces(choices: tuple[str, ...], count: int) -> Places:
+    return ((choices, (" ",)) * count)[:-1]
+
+
+FORMATS = {
+    "digits": Format("code", lambda n, _: _spelled("#" * n), 6),
+    "pin": Format("PIN", lambda n, _: _spelled("####"), None),
+    # No issuer's numbers begin with 0, and 555-01xx is kept free for fiction: nobody's.
+    "card": Format("card number", lambda n, _: _spelled("0### #### #### ####"), None),
+    "phone": Format("telephone number", lambda n, _: _spelled("###-555-01##"), None),
+    "hex": Format("key", lambda n, _: _spelled("h" * n), 16),
+    "uuid": Format("id", lambda n, _: _spelled("hhhhhhhh-hhhh-4hhh-vhhh-hhhhhhhhhhhh"), None),
+    "word": Format("password", _words, 1),
+    "words": Format("passphrase", _words, 4),
+    "tokens": Format("passphrase", _tokens, 4),
+}
+
+
+@dataclass(frozen=True)
+class Template:
+    """A canary's text with its fields; made by `parse_template`.
+
+    Parameters
+    ----------
+    text : str
+        As it was given.
+    before, after : str
+        What stands before and behind the secret; `\\0` stands for the canary's number.
+    places : the secret's places and what each may hold
+    fields : names of the fields with their counts, "word digits:6"
+    """
+
+    text: str
+    before: str
+    places: Places
+    after: str
+    fields: str
+
+    @property
+    def space_size(self) -> int:
+        """How many different secrets there are, exactly."""
+        return math.prod(map(len, self.places))
+
+    def secret(self, index: int) -> str:
+        """The secret of a number below `space_size`; no two numbers have the same.
+
+        >>> parse_template("PIN {digits:2}!").secret(7)
+        '07'
+        """
+        chosen = []
+        for place in reversed(self.places):
+            index, at = divmod(index, len(place))
+            chosen.append(place[at])
+        return "".join(reversed(chosen))
+
+    def prefix(self, number: int) -> str:
+        """What stands before the secret of the canary of that number."""
+        return self.before.replace("\0", str(number))
+
+    def suffix(self, number: int) -> str:
+        """What stands behind it."""
+        return self.after.replace("\0", str(number))
+
+
+def parse_template(text: str, vocabulary: object = None) -> Template:
+    """A template such as "My password is {word} {digits:6}".
+
+    Parameters
+    ----------
+    text : str
+        `{FORMAT}` or `{FORMAT:COUNT}`, one or more, is random: digits, pin, card, phone, hex,
+        uuid, word, words, tokens. `{n}` is the canary's number; `{{` and `}}` are braces. The
+        secret reaches from the first field to the end of the last.
+    vocabulary : Vocabulary, optional
+        Whose tokens `{tokens}` draws.
+
+    Returns
+    -------
+    Template
+
+    Raises
+    ------
+    ConfigError
+        If there is no field, a format is unknown, a count out of range, or a brace open.
+
+    >>> parse_template("My password is {word} {digits:6}").space_size
+    256000000
+    """
+    pieces = [_read(token, vocabulary) for token in _TOKEN.findall(_plain(text))]
+    random = [i for i, (_, name) in enumerate(pieces) if name not in ("", NUMBER)]
+    if not random:
+        raise ConfigError(
+            f"A template must have a secret, one of {_known()}; got {text!r}. Write it as in "
+            '"My password is {word} {digits:6}".'
+        )
+    first, last = random[0], random[-1]
+    inside = pieces[first : last + 1]
+    if any(name == NUMBER for _, name in inside):
+        raise ConfigError(
+            f"{{n}} must stand before or behind the secret fields; got it between them in {text!r}."
+            " Move it, so that every canary has the same space."
+        )
+    _check_ends(text, inside)
+    before, after = (
+        "".join(place[0] for places, _ in part for place in places)
+        for part in (pieces[:first], pieces[last + 1 :])
+    )
+    places = tuple(place for part, _ in inside for place in part)
+    return Template(text, before, places, after, " ".join(n for _, n in inside if n))
+
+
+def template_of(name: str) -> str:
+    """The template of a format alone: "digits:9", "uuid".
+
+    Raises
+    ------
+    ConfigError
+        If the format is unknown.
+
+    >>> template_of("pin")
+    'The PIN of account {n} is {pin}.'
+    """
+    return f"The {_format(name)[0].noun} of account {{n}} is {{{name}}}."
+
+
+def whole_word_tokens(vocabulary) -> tuple[str, ...]:
+    """Tokens that write a space and two or more letters, and are what that text is read as."""
+    pieces = vocabulary.token_bytes
+    words = [(i, raw.decode()) for i, raw in enumerate(pieces) if _WORD.fullmatch(raw)]
+    _, read = vocabulary.encode_after(["a"] * len(words), [word for _, word in words])
+    return tuple(word[1:] for (i, word), ids in zip(words, read, strict=True) if ids == [i])
+
+
+def _read(token: str, vocabulary: object) -> tuple[Places, str]:
+    """A piece of a template: its places, and a field's name."""
+    if token in ("{{", "}}"):
+        return ((token[0],),), ""
+    if token in ("{", "}"):
+        raise ConfigError(
+            f"A template's braces must come in pairs; got a lone {token!r}. Double it where a "
+            "brace is meant."
+        )
+    if not token.startswith("{"):
+        return ((token,),), ""
+    if token == f"{{{NUMBER}}}":
+        return (("\0",),), NUMBER
+    form, count = _format(token[1:-1])
+    places = form.places(count, vocabulary)
+    if math.prod(map(len, places)) < 2:
+        raise ConfigError(
+            f"{token} must leave 2 or more secrets to choose from; this vocabulary has "
+            f"{len(places[0]):,}. Use another format or model."
+        )
+    return places, token[1:-1]
+
+
+def _format(name: str) -> tuple[Format, int]:
+    """The format of "digits:6", and its count."""
+    kind, colon, given = name.partition(":")
+    form = FORMATS.get(kind)
+    if form is None:
+        near = difflib.get_close_matches(kind, FORMATS, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"A canary's format must be one of {_known()}; got {name[:60]!r}.{meant} Double a "
+            "brace that is meant as one."
+        )
+    if not colon:
+        return form, form.count or 1
+    takes = form.count is not None and kind != "word"
+    is_number = given.isascii() and given.isdigit() and len(given) < 4
+    if not takes or not is_number or not 1 <= int(given) <= _MOST_PLACES:
+        allowed = f"a count from 1 to {_MOST_PLACES}" if takes else "no count"
+        raise ConfigError(
+            f"{{{kind}}} takes {allowed}; got {given[:20]!r}. Write {{{kind}}}"
+            + (f" or {{{kind}:{form.count}}}." if takes else ".")
+        )
+    return form, int(given)
+
+
+def _check_ends(text: str, inside: list[tuple[Places, str]]) -> None:
+    """Tokens differ in length: were letters to follow, two choices might write one secret."""
+    for (_, name), (following, _) in itertools.pairwise(inside):
+        if name.startswith("tokens") and any(choice[0].isalpha() for choice in following[0]):
+            raise ConfigError(
+                f"{{{name}}} must be followed by what is no letter; got letters in {text!r}. Put a "
+                "space between."
+            )
+
+
+def _plain(text: str) -> str:
+    """The text, if it can be written to a file and NUL is free to stand for the number."""
+    if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise ConfigError(
+            f"A template must be text without NUL and lone surrogates; got {text!r}. Take them out."
+        )
+    return text
+
+
+def _known() -> str:
+    return ", ".join(f"{{{name}}}" for name in FORMATS)

@@ -1,0 +1,325 @@
+"""What fine-tuning changed: every score and p_z of every text, before and after."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attacks.scores.all_scores import all_scores, zlib_bits
+from attacks.scores.token_stats import TokenStats
+from attacks.statistics.extraction import greedy, log_p_z
+from attacks.statistics.intervals import proportion
+from attacks.statistics.resampling import (
+    Interval,
+    bootstrap_mean,
+    interval_difference,
+    label_permutation_p,
+    paired_proportions,
+    sign_flip_p,
+)
+from auditor.comparison.model_pair import Pair
+from auditor.corpus.reading import read_corpus
+from auditor.errors import ConfigError, RunError
+from auditor.finetuning.callback import read_probes
+from auditor.finetuning.checkpoints import PROBES
+from auditor.models.tokenizer import check_rows
+from auditor.scoring.text_scorer import Judge, Texts, lowercased_stats
+from auditor.system.progress import Quiet
+
+_MOVED = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A model before and after; frames to work with.
+
+    texts : DataFrame, a row a text
+        doc_id, member, n_tokens, text, and of each figure NAME (every score, `log_p_z` in nats,
+        `extracted`) the columns NAME_base, NAME_tuned and NAME_change; higher = more likely
+        memorized, so a rise is a change above 0.
+    tests : DataFrame, a row a figure
+        Mean change of members and of held-out text, and their difference, with intervals (95 %;
+        studentized bootstrap, of `extracted` Tango's; NaN of fewer than 20 texts, or where most
+        changes are equal), and p-values: `p_members` (signs flipped) that members did not change,
+        `p_difference` (labels dealt anew) that they changed as held-out text did; two-sided.
+        n_undefined texts had no finite change and are left out.
+    extraction : DataFrame, a row a group
+        Texts whose 50-token suffix greedy decoding gives after 50 tokens of prefix, before and
+        after, with Clopper-Pearson intervals (95 %).
+    probes : DataFrame or None, what was measured through training
+    notes : list of str
+    facts : dict, specs and fingerprints
+    """
+
+    texts: pd.DataFrame
+    tests: pd.DataFrame
+    extraction: pd.DataFrame
+    probes: pd.DataFrame | None
+    notes: list[str]
+    facts: dict[str, Any]
+
+    def moved(self, n: int = _MOVED, *, by: str = "perplexity") -> pd.DataFrame:
+        """The texts whose figure rose most, the most first."""
+        named = [c for c in self.texts if c.startswith((f"{by}_", "extracted_", "log_p_z_"))]
+        rows = self.texts.sort_values(f"{by}_change", ascending=False, kind="stable")
+        return rows[["doc_id", "member", "n_tokens", *named, "text"]].head(n)
+
+
+def compare_models(
+    base: str | None,
+    tuned: str,
+    *,
+    texts: Sequence[str],
+    heldout: Sequence[str] = (),
+    text_field: str | None = None,
+    examples: int = 1_000,
+    prefix_tokens: int = 50,
+    suffix_tokens: int = 50,
+    seed: int = 0,
+    device: str = "auto",
+    bos: str | None = None,
+    progress: Quiet | None = None,
+) -> Comparison:
+    """Judge the same texts under a model before and after fine-tuning.
+
+    Each model reads them with its own tokenizer; where these differ, every text must be the same
+    tokens to both.
+
+    Parameters
+    ----------
+    base : model spec; None: what the tuned model's folder says it was made from
+    tuned : model spec, or an adapter's folder
+    texts, heldout : corpus specs: text that was trained on, and text of its kind that was not
+    text_field : the field of the text
+    examples : int
+        At most so many different texts of each, chosen by the seed; copies count once.
+    prefix_tokens, suffix_tokens : int
+    seed : int, of the choice and of the tests
+    device : str
+    bos : str, optional
+        The token that starts a text, for both models, in place of what their tokenizers name.
+    progress : what to tell progress to; nothing by default
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range or the same text is on both sides.
+    CorpusError, ModelError
+        As `read_corpus` and `Pair` do.
+    """
+    progress = progress or Quiet()
+    for name, n in (("examples", examples), ("prefix", prefix_tokens), ("suffix", suffix_tokens)):
+        if n < 1:
+            raise ConfigError(f"{name} must be 1 or more; got {n}. Raise it.")
+    if not texts:
+        raise ConfigError("--texts must name text that was trained on; got none. Give some.")
+    pair = Pair(base, tuned, device=device, bos=bos)
+    asked = _Texts.read(texts, heldout, text_field, examples, seed)
+    pair.check_texts(asked.text)
+    widths = prefix_tokens, suffix_tokens
+    # By both models, as it is and lower-cased.
+    with progress.stage("judging", 4 * len(asked.text), "texts") as bar:
+        # No name for a model, so that one is in memory at a time. An adapter that does not fit its
+        # base is told of before any work is done.
+        after = _judge(pair.tuned(), asked, widths, bar.advance, progress.note)
+        before = _judge(pair.base(), asked, widths, bar.advance, progress.note)
+    frame = _frame(asked, before, after)
+    return Comparison(
+        texts=frame,
+        tests=_tests(frame, seed),
+        extraction=_extraction(frame),
+        probes=_probes(pair.folder),
+        notes=asked.notes + _short_note(before, widths),
+        facts={
+            "base": {"spec": pair.base_spec, "fingerprint": pair.base_fingerprint},
+            "tuned": {"spec": pair.tuned_spec, "fingerprint": pair.tuned_fingerprint},
+            "texts": list(texts),
+            "heldout": list(heldout),
+            "seed": seed,
+            "prefix_tokens": prefix_tokens,
+            "suffix_tokens": suffix_tokens,
+            **({} if bos is None else {"bos": bos}),
+        },
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """Different texts with their ids; members first."""
+
+    doc_id: list[str]
+    text: list[str]
+    member: NDArray[np.bool_]
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, texts, heldout, text_field, examples: int, seed: int) -> _Texts:
+        members = _chosen(texts, text_field, examples, seed)
+        others = _chosen(heldout, text_field, examples, seed) if heldout else {}
+        notes = []
+        if both := set(members) & set(others):
+            notes.append(f"{len(both):,} texts are in --texts and --heldout: left out of both.")
+            members, others = ({t: i for t, i in s.items() if t not in both}
+                               for s in (members, others))  # fmt: skip
+        if not members or (heldout and not others):
+            raise ConfigError(
+                "--texts and --heldout must differ; got the same text in both. Name text that was "
+                "trained on and text that was not."
+            )
+        ids = [*members.values(), *others.values()]
+        is_member = np.arange(len(ids)) < len(members)
+        return cls(ids, [*members, *others], is_member, notes)
+
+
+def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
+    """At most so many different texts and the id of each one's first copy, by the seed."""
+    heap: list[tuple[int, int, str, str]] = []
+    seen: set[int] = set()
+    key = seed.to_bytes(8, "little")
+    for order, document in enumerate(read_corpus(list(specs), text_field=text_field)):
+        raw = document.text.encode("utf-8", "surrogatepass")
+        urgency = int.from_bytes(hashlib.blake2b(raw, key=key, digest_size=8).digest(), "little")
+        if urgency in seen or not document.text:
+            continue
+        seen.add(urgency)
+        item = (-urgency, -order, document.text, document.doc_id)
+        if len(heap) < examples:
+            heapq.heappush(heap, item)
+        else:
+            heapq.heappushpop(heap, item)
+    return {text: doc_id for _, _, text, doc_id in sorted(heap, key=lambda item: -item[1])}
+
+
+def _judge(model, asked: _Texts, widths: tuple[int, int], advance, note) -> dict[str, NDArray]:
+    """Every figure of every text under one model."""
+    for sentence in model.notes:
+        note(sentence)
+    n_prefix, n_suffix = widths
+    n_start = 0 if model.vocabulary.bos_id is None else 1
+    most = (model.context or 1 << 30) + 1
+    if n_start + n_prefix + n_suffix > most:
+        raise ConfigError(
+            f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
+            f"context); got {n_prefix + n_suffix}. Lower them."
+        )
+    texts, ask = Texts.given(model.vocabulary, asked.text), Judge(advance)
+    for doc_id, ids in zip(asked.doc_id, texts.token_ids, strict=True):
+        check_rows(model.name, model.vocabulary, model.head.n_vocab, ids, doc_id)
+    stats = ask(model, texts.token_ids, texts.prompt_ids)
+    lowered = lowercased_stats(model, texts, stats, ask)
+    figures = dict(all_scores(stats, zlib_bits=zlib_bits(asked.text), lowercased=lowered))
+    return {"n_tokens": stats.n_tokens(), **figures, **_suffixes(stats, n_prefix, n_suffix)}
+
+
+def _suffixes(stats: TokenStats, n_prefix: int, n_suffix: int) -> dict[str, NDArray]:
+    """log p_z and greedy extraction of each text's suffix after its prefix; NaN if it is shorter.
+
+    What the whole text was judged with holds for them: a suffix's tokens were given its prefix.
+    """
+    long = np.flatnonzero(stats.n_tokens() >= n_prefix + n_suffix)
+    log_p, extracted = (np.full(len(stats), np.nan) for _ in range(2))
+    if len(long):
+        at = stats.offsets[long][:, None] + n_prefix + np.arange(n_suffix)  # (texts, suffix)
+        log_p[long], extracted[long] = log_p_z(stats.logprob[at]), greedy(stats.rank[at] == 0)
+    return {"log_p_z": log_p, "extracted": extracted}
+
+
+def _frame(asked: _Texts, before: dict, after: dict) -> pd.DataFrame:
+    columns: dict[str, Any] = {
+        "doc_id": asked.doc_id,
+        "member": asked.member,
+        "n_tokens": before["n_tokens"],
+    }
+    for name in before:
+        if name == "n_tokens":
+            continue
+        old, new = before[name], after[name]
+        with np.errstate(invalid="ignore"):  # two infinities have no difference: NaN
+            change = new - old
+        columns |= {f"{name}_base": old, f"{name}_tuned": new, f"{name}_change": change}
+    return pd.DataFrame({**columns, "text": asked.text})
+
+
+def figure_names(frame: pd.DataFrame) -> list[str]:
+    """The figures that a frame of texts has changes of."""
+    return [c.removesuffix("_change") for c in frame.columns if c.endswith("_change")]
+
+
+def _tests(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    rows = []
+    is_member = frame["member"].to_numpy(bool)
+    for name in figure_names(frame):
+        change = frame[f"{name}_change"].to_numpy(float)
+        finite = np.isfinite(change)
+        inside, outside = change[finite & is_member], change[finite & ~is_member]
+        row = {"figure": name, "n_members": len(inside), "n_heldout": len(outside)}
+        row["n_undefined"] = int((~finite).sum())
+        if name == "extracted":
+            own, other = _gained(inside), _gained(outside)
+        else:
+            own, other = (bootstrap_mean(c, seed=seed) for c in (inside, outside))
+        apart = interval_difference(own, other)
+        for what, found in (("members", own), ("heldout", other), ("difference", apart)):
+            row |= {what: found.value, f"{what}_low": found.low, f"{what}_high": found.high}
+        row["p_members"] = sign_flip_p(inside, seed=seed)
+        row["p_difference"] = label_permutation_p(inside, outside, seed=seed)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _gained(changes: NDArray) -> Interval:
+    """Texts that came back after and not before, less those the other way round, as a share."""
+    gained, lost = (int(np.count_nonzero(changes == sign)) for sign in (1, -1))
+    return paired_proportions(gained, lost, len(changes))
+
+
+def _extraction(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for group, own in (("members", frame[frame["member"]]), ("heldout", frame[~frame["member"]])):
+        for when in ("base", "tuned"):
+            known = own[f"extracted_{when}"].dropna()
+            found = proportion(int(known.sum()), len(known))
+            rows.append(
+                {
+                    "group": group,
+                    "model": when,
+                    "n_extracted": found.successes,
+                    "n_texts": found.trials,
+                    "rate": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _probes(folder: Path) -> pd.DataFrame | None:
+    if not (folder / PROBES).is_dir():
+        return None
+    try:
+        return read_probes(folder / PROBES)
+    except RunError:
+        return None
+
+
+def _short_note(before: dict, widths: tuple[int, int]) -> list[str]:
+    n = int(np.isnan(before["log_p_z"]).sum())
+    if not n:
+        return []
+    told = (
+        f"{n:,} of {len(before['log_p_z']):,} texts are shorter than prefix and suffix "
+        f"({sum(widths)} tokens): they have no log p_z and count in no extraction rate."
+    )
+    return [told]

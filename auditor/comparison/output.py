@@ -1,0 +1,189 @@
+"""A comparison's folder and its words: tables as Parquet and CSV, the page, the headline."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attacks.statistics.exposure import expected_exposure
+from attacks.statistics.intervals import proportion
+from auditor.comparison.models import Comparison, figure_names
+from auditor.comparison.runs import RunComparison
+from auditor.comparison.tables import (
+    changes_shown,
+    differences_shown,
+    extraction_shown,
+    moved_shown,
+    passages_shown,
+    with_interval,
+)
+from auditor.errors import RunError
+from auditor.system.atomic_files import make_own, write_atomically
+from reports.csv_files import write_csv
+from reports.figures.comparison import change_figure, exposure_by_step, training_figure
+from reports.pages.comparison_page import ComparisonPage, render_comparison
+from reports.privacy.redaction import mask_personal
+
+_MANIFEST = "comparison.json"
+_THROUGH = (
+    "Through training: mean exposure of canaries by how often they stand in the text, and how much "
+    "better the model knows members than held-out text."
+)
+_DRAWN = {
+    "perplexity": "change of log-likelihood, nats a token (right: better known)",
+    "log_p_z": "change of log p_z, nats",
+}
+
+
+def model_headline(found: Comparison) -> list[str]:
+    """What a model comparison says, in sentences."""
+    rates = found.extraction.set_index(["group", "model"])
+    told = []
+    for group, name in (("members", "members"), ("heldout", "held-out texts")):
+        if (group, "base") not in rates.index or not rates.loc[(group, "base"), "n_texts"]:
+            continue
+        before, after = (
+            proportion(int(row["n_extracted"]), int(row["n_texts"]))
+            for row in (rates.loc[(group, when)] for when in ("base", "tuned"))
+        )
+        told.append(f"Of the {name}, greedy decoding gives back {before} before and {after} after.")
+    row = found.tests.set_index("figure").loc["perplexity"]
+    told.append(
+        f"Log-likelihood of members changed by {with_interval(row, 'members')} nats a token "
+        f"(p = {row['p_members']:.2g}, signs flipped)."
+    )
+    if row["n_heldout"]:
+        told.append(
+            f"Of held-out text it changed by {with_interval(row, 'heldout')}; the difference is "
+            f"{with_interval(row, 'difference')} (p = {row['p_difference']:.2g}, "
+            "labels dealt anew)."
+        )
+    else:
+        told.append("No held-out text was given: how much of this is the text's kind is not known.")
+    return told
+
+
+def run_headline(found: RunComparison) -> list[str]:
+    """What a comparison of runs says, in sentences."""
+    n = found.counts()
+    row = found.differences.iloc[0]
+    shares = [f"{int(row[f'n_verbatim_{x}']):,} of {int(row[f'n_{x}']):,}" for x in "ab"]
+    difference, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+    passages = (
+        f"{n['both']:,} passages were extracted in both runs, {n['only A']:,} only in A and "
+        f"{n['only B']:,} only in B."
+    )
+    precision = (
+        f"Of all candidates, {shares[0]} are verbatim in A and {shares[1]} in B: B minus A is "
+        f"{difference:+.1f} percentage points ({low:+.1f} to {high:+.1f}; Newcombe, 95 %, "
+        "candidates of one passage as one cluster)."
+    )
+    return [passages, precision]
+
+
+def save_models(found: Comparison, out: Path) -> Path:
+    """Tables and page of a model comparison; returns the page. Raises RunError as `_save`."""
+    figures = [(n, _DRAWN[n]) for n in figure_names(found.texts) if n in _DRAWN]
+    drawn = [(n, x) for n, x in figures if found.texts[f"{n}_change"].notna().any()]
+    pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
+    tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
+    shown = [
+        ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
+        ("Mean changes (95 %, of 20 texts or more; p two-sided)", changes_shown(found.tests)),
+        (
+            "Texts that moved most (log-likelihood, nats a token)",
+            moved_shown(_masked(found.moved())),
+        ),
+    ]
+    if (probes := found.probes) is not None:
+        tables["probes"] = probes
+        most = probes["exposure_most"].iloc[-1]  # log2(controls + 1); NaN without canaries
+        expected = expected_exposure(round(2**most)) if most == most else most
+        pictures.append((_THROUGH, training_figure(probes, expected=expected)))
+        if len(exposures := exposure_by_step(probes)):
+            tables["exposure_by_step"] = exposures
+            shown.insert(2, ("Mean exposure through training by repeats, bits", exposures))
+    facts = found.facts
+    page = ComparisonPage(
+        title="Before and after fine-tuning",
+        headline=model_headline(found),
+        about=[
+            ("Base", facts["base"]["spec"]),
+            ("Tuned", facts["tuned"]["spec"]),
+            ("Members", f"{int(found.texts['member'].sum()):,} texts"),
+            ("Held out", f"{int((~found.texts['member']).sum()):,} texts"),
+            ("Prefix, suffix", f"{facts['prefix_tokens']} and {facts['suffix_tokens']} tokens"),
+        ],
+        tables=shown,
+        figures=pictures,
+        notices=found.notes,
+    )
+    return _save(out, facts, tables, render_comparison(page))
+
+
+def save_runs(found: RunComparison, out: Path) -> Path:
+    """Tables and page of a comparison of runs; returns the page. Raises RunError as `_save`."""
+    a, b = found.facts["a"], found.facts["b"]
+    page = ComparisonPage(
+        title="Two runs compared",
+        headline=run_headline(found),
+        about=[("A", f"{a['run']} ({a['model']})"), ("B", f"{b['run']} ({b['model']})")],
+        tables=[
+            (
+                "Precision in A and B (Newcombe, 95 %, a passage one cluster)",
+                differences_shown(found.differences),
+            ),
+            ("Passages extracted", passages_shown(_masked(found.passages))),
+        ],
+        notices=found.notes,
+    )
+    tables = {"passages": found.passages, "differences": found.differences}
+    return _save(out, found.facts, tables, render_comparison(page))
+
+
+def _save(
+    out: Path, facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], page: str
+) -> Path:
+    """Each file whole or not at all, the manifest last; another comparison's folder is refused."""
+    _refuse_other(out, facts)
+    make_own(out)
+    for name, frame in tables.items():
+        clean = frame.map(_encodable)
+        sink, text = io.BytesIO(), io.StringIO()
+        clean.to_parquet(sink, index=False)
+        write_csv(_masked(clean), text)
+        write_atomically(out / f"{name}.parquet", sink.getvalue())
+        write_atomically(out / f"{name}.csv", text.getvalue().encode("utf-8"))
+    write_atomically(out / "comparison.html", page.encode("utf-8", "backslashreplace"))
+    raw = json.dumps(facts, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    write_atomically(out / _MANIFEST, raw.encode("utf-8", "backslashreplace"))
+    return out / "comparison.html"
+
+
+def _refuse_other(out: Path, facts: Mapping[str, Any]) -> None:
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        there = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        there = None
+    if there != json.loads(json.dumps(facts)):
+        what = "something else" if there is None else "another comparison"
+        raise RunError(f"--out {out} holds {what}. Choose another --out, or delete it.")
+
+
+def _masked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with what rules tell of personal data masked; Parquet alone keeps it."""
+    return frame.map(lambda value: mask_personal(value) if isinstance(value, str) else value)
+
+
+def _encodable(value: Any) -> Any:
+    """Texts may hold lone surrogates; files may not."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

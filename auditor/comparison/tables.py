@@ -1,0 +1,122 @@
+"""Tables of a comparison as a page shows them: an interval beside its value, counts in words."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from attacks.statistics.intervals import proportion
+
+_EXCERPT = 320  # characters of a text
+
+
+def extraction_shown(extraction: pd.DataFrame) -> pd.DataFrame:
+    """Of a `Comparison.extraction`: a row a group, before and after as shares with counts.
+
+    >>> counts = pd.DataFrame({"group": ["members"] * 2, "model": ["base", "tuned"],
+    ...     "n_extracted": [0, 3], "n_texts": [10, 10]})
+    >>> extraction_shown(counts).iloc[0].tolist()
+    ['members', '0.0 % (0.0–30.8; 0 of 10)', '30.0 % (6.7–65.2; 3 of 10)']
+    """
+    rows = []
+    for group, own in extraction.groupby("group", sort=False):
+        by = own.set_index("model")
+        rates = [
+            proportion(int(by.loc[when, "n_extracted"]), int(by.loc[when, "n_texts"]))
+            for when in ("base", "tuned")
+        ]
+        rows.append([_named(group == "members"), *(str(r) if r.trials else "–" for r in rates)])
+    return pd.DataFrame(rows, columns=["texts", "given back before", "after"])
+
+
+def changes_shown(tests: pd.DataFrame) -> pd.DataFrame:
+    """Of a `Comparison.tests`: mean changes with their intervals, and the p-values."""
+    columns: dict[str, list[str]] = {"figure": tests["figure"].tolist()}
+    titles = {"members": "members", "heldout": "held out", "difference": "members more by"}
+    for name, title in titles.items():
+        columns[title] = [with_interval(row, name) for _, row in tests.iterrows()]
+    for name, title in {"p_members": "p, members", "p_difference": "p, difference"}.items():
+        columns[title] = [f"{p:.2g}" if p == p else "–" for p in tests[name]]
+    if tests["n_undefined"].any():
+        columns["texts left out"] = [f"{n:,}" for n in tests["n_undefined"]]
+    return pd.DataFrame(columns)
+
+
+def moved_shown(moved: pd.DataFrame) -> pd.DataFrame:
+    """Of `Comparison.moved`: which texts, how far, whether they come back now, how they begin.
+
+    The score `perplexity` is the log-likelihood in nats a token, and is called so here.
+    """
+    return pd.DataFrame(
+        {
+            "text": moved["doc_id"],
+            "group": [_named(m) for m in moved["member"]],
+            "tokens": [f"{n:,}" for n in moved["n_tokens"]],
+            "log-likelihood before": moved["perplexity_base"],
+            "after": moved["perplexity_tuned"],
+            "log p_z before": moved["log_p_z_base"],
+            "after ": moved["log_p_z_tuned"],
+            "given back": [
+                "–" if now != now else "yes" if now else "no" for now in moved["extracted_tuned"]
+            ],
+            "begins": [_excerpt(text) for text in moved["text"]],
+        }
+    )
+
+
+def differences_shown(differences: pd.DataFrame) -> pd.DataFrame:
+    """Of a `RunComparison.differences`: counts of A and B, and B minus A in percentage points.
+
+    >>> one = pd.DataFrame({"strategy": ["all"], "score": ["all candidates"], "n_verbatim_a": [3],
+    ...     "n_a": [10], "n_verbatim_b": [5], "n_b": [10], "difference": [0.2], "low": [-0.2],
+    ...     "high": [0.52]})
+    >>> differences_shown(one).iloc[0].tolist()
+    ['all', 'all candidates', '3 of 10', '5 of 10', '+20.0 (-20.0 to +52.0)']
+    """
+    rows = [
+        [
+            row.strategy,
+            row.score,
+            f"{row.n_verbatim_a:,} of {row.n_a:,}",
+            f"{row.n_verbatim_b:,} of {row.n_b:,}",
+            f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})",
+        ]
+        for row in differences.itertuples()
+    ]
+    names = ["strategy", "score", "verbatim in A", "in B", "B minus A, percentage points"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def passages_shown(passages: pd.DataFrame) -> pd.DataFrame:
+    """Of a `RunComparison.passages`: where each was found, its size, its beginning."""
+    return pd.DataFrame(
+        {
+            "found in": passages["where"],
+            "candidates of A": [f"{n:,}" for n in passages["n_a"]],
+            "of B": [f"{n:,}" for n in passages["n_b"]],
+            "tokens": [f"{n:,}" for n in passages["n_tokens"]],
+            "document": passages["doc_id"],
+            "passage": [_excerpt(text) for text in passages["text"]],
+        }
+    )
+
+
+def with_interval(row: pd.Series, name: str) -> str:
+    """A value of a row with its interval, NAME, NAME_low and NAME_high.
+
+    >>> with_interval(pd.Series({"x": 1.234, "x_low": -0.5, "x_high": 2.0}), "x")
+    '+1.23 (-0.5 to +2)'
+    """
+    value, low = row[name], row[f"{name}_low"]
+    if value != value:
+        return "–"
+    if low != low:
+        return f"{value:+.3g} (interval withheld)"
+    return f"{value:+.3g} ({row[f'{name}_low']:+.3g} to {row[f'{name}_high']:+.3g})"
+
+
+def _named(is_member: bool) -> str:
+    return "members" if is_member else "held out"
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT else text[:_EXCERPT] + " …"

@@ -1,0 +1,1 @@
+"""Options of every command, checked before anything runs."""

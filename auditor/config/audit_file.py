@@ -1,0 +1,102 @@
+"""Audit files (TOML): read, and made of a config, so that a run can be asked for again."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from auditor.config.audit import AuditConfig
+from auditor.config.sampling import PRESETS, Strategy, strategy
+from auditor.errors import ConfigError
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """The settings of an audit file (TOML), unchecked.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such audit file. Give the path of a TOML file; a model is named with "
+            "--model."
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder. Give the path of a TOML file.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 ({error.reason}, byte {error.start}). Save it as UTF-8."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}). Check it.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}. Mend that place.") from None
+
+
+def to_toml(config: AuditConfig) -> str:
+    """The config as an audit file: what differs from the defaults and the presets.
+
+    Parameters
+    ----------
+    config : AuditConfig
+
+    Returns
+    -------
+    str
+        `make_config(tomllib.loads(to_toml(config)))` has the same digest. `out` and `reveal` are
+        left out.
+
+    >>> from auditor.config.audit import make_config
+    >>> print(to_toml(make_config({"model": "gpt2", "decoding": {"top_k": 10}})), end="")
+    model = "gpt2"
+    strategies = ["top-n"]
+    <BLANKLINE>
+    [strategy.top-n]
+    top_k = 10
+    """
+    plain = config.model_dump(
+        mode="json", exclude_defaults=True, exclude={"out", "reveal", "strategies"}
+    )
+    lines = _settings({**plain, "strategies": [s.name for s in config.strategies]})
+    for s in config.strategies:
+        if settings := _own(s):
+            lines += ["", f"[strategy.{s.name}]", *_settings(settings)]
+    return "\n".join(lines) + "\n"
+
+
+def _own(s: Strategy) -> dict[str, Any]:
+    """What a table has to say of a strategy, so that its name gives it back."""
+    preset = s.name if s.name in PRESETS else "pure"
+    settings = _beyond(s, preset)
+    if None in settings.values():  # TOML cannot unset what the preset sets
+        preset, settings = "pure", _beyond(s, "pure")
+    return settings if preset == s.name else {"preset": preset, **settings}
+
+
+def _beyond(s: Strategy, preset: str) -> dict[str, Any]:
+    """The settings in which a strategy differs from a preset."""
+    base = strategy(s.name, preset=preset)
+    out: dict[str, Any] = {}
+    for mine, its in ((s.prompts, base.prompts), (s.decoding, base.decoding)):
+        known = its.model_dump(mode="json")
+        out |= {k: v for k, v in mine.model_dump(mode="json").items() if v != known[k]}
+    return out
+
+
+def _settings(table: dict[str, Any]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in table.items()]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # JSON's texts and numbers are TOML's, but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

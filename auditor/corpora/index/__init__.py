@@ -1,7 +1,0 @@
-"""A suffix array over a corpus: repeated questions answered without reading it again."""
-
-from auditor.corpora.index.building import build_index
-from auditor.corpora.index.matching import find_matches_in_index
-from auditor.corpora.index.querying import Index, open_index
-
-__all__ = ["Index", "build_index", "find_matches_in_index", "open_index"]

@@ -1,0 +1,327 @@
+"""Files as streams of bytes: unpacked (gzip, Zstandard, xz) and as UTF-8 as they are read."""
+
+import codecs
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from auditor.corpus.problems import FileReport
+from auditor.errors import CorpusError
+
+# Little at a time: it may unpack to a thousand times as much.
+_PACKED_BYTES = 1 << 14
+# What `zstd --long=31` writes.
+_ZSTD_WINDOW = 1 << 31
+# So much a few bytes of Brotli may hold: a page that was made to fill the memory holds more.
+_BROTLI_BYTES = 1 << 28
+# What tells an encoding stands at the front; at a time so much is decoded.
+_HEAD_BYTES = 1 << 12
+_DECODED_BYTES = 1 << 16
+# UTF-32's little-endian mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def _gzip() -> Any:
+    return zlib.decompressobj(wbits=31)
+
+
+def _xz() -> Any:
+    return lzma.LZMADecompressor()
+
+
+def _zstd() -> Any:
+    import zstandard
+
+    return zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+
+
+class _Brotli:
+    """Brotli under the names that zlib's objects have."""
+
+    unused_data = b""
+
+    def __init__(self) -> None:
+        import brotli
+
+        self._packed = brotli.Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return self._packed.is_finished()
+
+    def decompress(self, raw: bytes) -> bytes:
+        text = self._packed.process(raw, output_buffer_limit=_BROTLI_BYTES)
+        if not self._packed.can_accept_more_data():
+            raise ValueError(f"{len(raw):,} bytes of it hold more than {_BROTLI_BYTES:,}")
+        return text
+
+
+def _deflate(body: bytes) -> Any:
+    """RFC 9110 means zlib's format, some servers send it without its two bytes of header."""
+    has_header = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0
+    return zlib.decompressobj(15 if has_header else -15)
+
+
+_PACKINGS: dict[str, tuple[str, Callable[[], Any]]] = {
+    ".gz": ("gzip", _gzip),
+    ".xz": ("xz", _xz),
+    ".zst": ("Zstandard", _zstd),
+}
+
+
+# Content codings of HTTP.
+_CODINGS: dict[str, Callable[[bytes], Any]] = {
+    "gzip": lambda body: _gzip(),
+    "deflate": _deflate,
+    "br": lambda body: _Brotli(),
+    "zstd": lambda body: _zstd(),
+}
+
+
+def ending(path: Path) -> str:
+    """What tells a file's format: its last ending, or the one before that of a packing.
+
+    >>> ending(Path("a.jsonl.GZ")), ending(Path("a.csv")), ending(Path("notes.xz"))
+    ('.jsonl', '.csv', '')
+    """
+    if is_packed(path):
+        path = path.with_suffix("")
+    return path.suffix.lower()
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file's last ending is that of a packing.
+
+    >>> is_packed(Path("a.jsonl.zst")), is_packed(Path("a.zip"))
+    (True, False)
+    """
+    return path.suffix.lower() in _PACKINGS
+
+
+def open_stream(path: Path, report: FileReport) -> BinaryIO:
+    """Open a file for reading, unpacked if its ending says that it is packed.
+
+    What is cut off or broken ends the stream and is reported; all that comes before is read.
+
+    Raises
+    ------
+    CorpusError
+        If a package is missing; if nothing of a named file can be unpacked; when strict, at
+        anything broken.
+    OSError
+        If the file cannot be opened.
+    """
+    if not is_packed(path):
+        return path.open("rb")
+    name, make = _PACKINGS[path.suffix.lower()]
+    try:
+        make()
+    except ImportError:
+        raise missing_package("zstandard", path) from None
+    return io.BufferedReader(_Unpacked(path.open("rb"), name, make, report), 1 << 16)
+
+
+def open_text(path: Path, report: FileReport) -> BinaryIO:
+    """Open a text as `open_stream` does; UTF-16 and UTF-32 with a byte order mark become UTF-8.
+
+    Raises
+    ------
+    CorpusError, OSError
+        As `open_stream` does.
+    """
+    head = _head(path)
+    encoding = marked_encoding(head)
+    if report.is_named and _is_unmarked(head):
+        _refuse_unmarked(report)
+    stream = open_stream(path, report)
+    if encoding is None:
+        return stream
+    return io.BufferedReader(_Recoded(stream, encoding, report), _DECODED_BYTES)
+
+
+def marked_encoding(head: bytes) -> str | None:
+    """The encoding that a byte order mark names, if it is not UTF-8.
+
+    >>> marked_encoding("é".encode("utf-16")), marked_encoding(b"text")
+    ('utf-16-le', None)
+    """
+    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def refuses_unmarked(path: Path, report: FileReport) -> bool:
+    """Whether a text is UTF-16 or UTF-32 without a byte order mark, which is refused.
+
+    Every other byte of it is NUL then, or nearly so: as UTF-8 it is valid, and no word of it can
+    ever be found.
+    """
+    is_unmarked = _is_unmarked(_head(path))
+    if is_unmarked:
+        _refuse_unmarked(report)
+    return is_unmarked
+
+
+def _is_unmarked(head: bytes) -> bool:
+    n = len(head) // 2
+    fewer, more = sorted((head[: 2 * n : 2].count(0), head[1 : 2 * n : 2].count(0)))
+    return n >= 2 and marked_encoding(head) is None and 2 * more > n and 10 * fewer <= 6 * n
+
+
+def _refuse_unmarked(report: FileReport) -> None:
+    what = "the file is UTF-16 without a byte order mark (every other byte is NUL)"
+    report.refuse("utf16-unmarked", what, "Save it as UTF-8, or with the mark")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, unpacked."""
+    quiet = FileReport(path, strict=False)
+    with open_stream(path, quiet) as stream:
+        return stream.read(_HEAD_BYTES)
+
+
+class _Recoded(io.RawIOBase):
+    """A stream of UTF-16 or UTF-32, with its byte order mark, as one of UTF-8 without."""
+
+    def __init__(self, stream: BinaryIO, encoding: str, report: FileReport) -> None:
+        self._stream, self._encoding, self._report = stream, encoding, report
+        self._decode = getattr(codecs, encoding.replace("-", "_") + "_decode")
+        self._rest = b""
+        self._offset = len(stream.read(4 if "32" in encoding else 2))
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def readinto(self, out: Any) -> int:
+        while not self._ready:
+            part = self._stream.read(_DECODED_BYTES)
+            raw = self._rest + part
+            if not raw:
+                break
+            text, n = self._decoded(raw, not part)
+            self._rest, self._offset = raw[n:], self._offset + n
+            self._ready = memoryview(text.encode())
+        n = min(len(out), len(self._ready))
+        out[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
+
+    def _decoded(self, raw: bytes, is_end: bool) -> tuple[str, int]:
+        """Text, and how many bytes it takes; what cannot be decoded is reported."""
+        try:
+            return self._decode(raw, "strict", is_end)
+        except UnicodeDecodeError as error:
+            text, n = self._decode(raw, "replace", is_end)
+            # A U+FFFD may also stand in the file itself; that one is not ours.
+            own, _ = self._decode(raw, "ignore", is_end)
+            n_replaced = text.count("\ufffd") - own.count("\ufffd")
+            name = self._encoding.upper()
+            place = f"byte {self._offset + error.start:,}"
+            self._report.note("utf16", f"{place} is not {name} ({error.reason})", n_replaced)
+            return text, n
+
+
+def unpack(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
+    """A body that was sent with a content coding, unpacked; and what is wrong with it, if anything.
+
+    Raises
+    ------
+    LookupError
+        If no such coding is read.
+    ImportError
+        If the package that reads it is missing.
+
+    >>> unpack(zlib.compress(b"text"), "deflate", 100)
+    (b'text', '')
+    """
+    make = _CODINGS[coding]
+    make(body)
+    report = FileReport(Path(), strict=False)
+    stream = _Unpacked(io.BytesIO(body), coding, lambda: make(body), report)
+    with io.BufferedReader(stream) as reader:
+        text = reader.read(limit)
+        is_more = bool(reader.read(1))
+    if is_more:
+        return text, f"it is longer than {limit:,} bytes"
+    return text, report.first("packed")
+
+
+def missing_package(package: str, path: Path) -> CorpusError:
+    """The error for a package that one format needs and that is not installed."""
+    return CorpusError(
+        f"{path} needs {package}. Install it with: pip install 'memorization-auditor[corpora]'."
+    )
+
+
+class _Unpacked(io.RawIOBase):
+    """Any number of packed members, one after the other, unpacked."""
+
+    def __init__(
+        self, packed: BinaryIO, name: str, make: Callable[[], Any], report: FileReport
+    ) -> None:
+        self._packed, self._name, self._make, self._report = packed, name, make, report
+        self._member: Any = None
+        self._rest = b""
+        self._ready = memoryview(b"")
+        self._n_members = self._n_bytes = 0
+        self._is_over = False
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
+    def readinto(self, out: Any) -> int:
+        while not self._ready and not self._is_over:
+            self._unpack()
+        n = min(len(out), len(self._ready))
+        out[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
+
+    def _unpack(self) -> None:
+        packed = self._rest or self._packed.read(_PACKED_BYTES)
+        self._rest = b""
+        if not packed:
+            self._is_over = True
+            if self._member is not None:
+                self._complain("ends in the middle")
+            return
+        if self._member is None:
+            # Members may be padded with zeros, on tapes for instance.
+            packed = packed.lstrip(b"\0") if self._n_members else packed
+            if not packed:
+                return
+            self._member = self._make()
+        try:
+            text = self._member.decompress(packed)
+        except Exception as error:
+            # zlib.error, LZMAError, ZstdError: they share no base, and one may not be installed.
+            self._is_over = True
+            self._complain(f"is broken ({error})")
+            return
+        self._n_bytes += len(text)
+        self._ready = memoryview(text)
+        if self._member.eof:
+            self._rest, self._member = self._member.unused_data, None
+            self._n_members += 1
+
+    def _complain(self, what: str) -> None:
+        if self._n_bytes == 0:
+            self._report.refuse("packed", f"its {self._name} data {what}")
+        else:
+            what = f"its {self._name} data {what}, after {self._n_bytes:,} bytes of text"
+            self._report.note("packed", what, then="What comes before is read")

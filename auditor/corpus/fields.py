@@ -1,0 +1,273 @@
+"""Records: which fields hold the text and the id, whatever format they come in."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from auditor.corpus.problems import FileReport
+from auditor.errors import CorpusError
+
+TEXT_FIELDS = ("text", "content", "body", "document")
+ID_FIELDS = ("id", "doc_id")
+# How deep, of how many elements of a list, and how many names an error tells.
+_DEPTH, _ELEMENTS, _NAMES = 8, 100, 40
+# What a run's samples are known by besides their text.
+TOKEN_FIELDS = ("prompt_token_ids", "token_ids")
+SAMPLE_FIELDS = ("sample_id", *TOKEN_FIELDS)
+
+# Token ids between brackets, as CSV has them; a number of more digits is no id.
+_TOKEN_LIST = re.compile(r"\[\s*(?:[0-9]{1,18}(?:[,\s]+[0-9]{1,18})*)?[,\s]*\]")
+
+Tokens = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def values_at(record: Mapping[str, Any], path: str) -> list[Any] | None:
+    """All values that a path leads to in a record, or None if it has no such field.
+
+    A path is a field's name, or names joined by dots that lead into objects within it; `[]` after a
+    name leads to each element of a list. A list is entered without `[]` as well where a name
+    follows. Elements that are null or have not got the field are left out. A name that itself
+    holds dots goes first.
+
+    >>> chat = {"messages": [{"content": "Why?"}, {"content": "So."}], "a.b": 1, "tags": ["x", "y"]}
+    >>> values_at(chat, "messages[].content"), values_at(chat, "messages.content")
+    (['Why?', 'So.'], ['Why?', 'So.'])
+    >>> values_at(chat, "tags"), values_at(chat, "tags[]"), values_at(chat, "a.b")
+    ([['x', 'y']], ['x', 'y'], [1])
+    >>> values_at(chat, "messages[].text") is None
+    True
+    """
+    for name, rest in _splits(record, path):
+        found = _follow(record[name], rest)
+        if found is not None:
+            return found
+    return None
+
+
+def field_of(record: Mapping[str, Any], path: str) -> str:
+    """The record's own field in which a path begins, one that it has.
+
+    >>> field_of({"translation": {"en": "a"}}, "translation.en")
+    'translation'
+    """
+    splits = _splits(record, path)
+    return next(name for name, rest in splits if _follow(record[name], rest) is not None)
+
+
+def _splits(record: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """A path as a name that the record has and the rest, the longest name first."""
+    if path in record:
+        yield path, ""
+    for end in range(len(path) - 1, 0, -1):
+        if (path[end] == "." or path.startswith("[]", end)) and path[:end] in record:
+            yield path[:end], path[end:]
+
+
+def _follow(value: Any, rest: str) -> list[Any] | None:
+    """All that lies below a value: `rest` is nothing, or begins with "[]" or "."."""
+    if not rest:
+        return [value]
+    below = rest.removeprefix("[]")
+    if below and not below.startswith((".", "[]")):
+        return None
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        found = [_follow(item, below) for item in value if item is not None]
+        if found and all(part is None for part in found):
+            return None
+        return [item for part in found if part for item in part if item is not None]
+    if rest.startswith("[]") or not isinstance(value, Mapping):
+        return None
+    return values_at(value, rest[1:])
+
+
+def with_text(record: Mapping[str, Any], fields: Sequence[str], text: str) -> dict[str, Any]:
+    """A record of these fields alone, as they lie in another record: a text, then empty ones.
+
+    >>> chat = {"messages": [{"role": "user", "content": "Why?"}]}
+    >>> with_text(chat, ["messages.content", "messages.role"], "So.")
+    {'messages': [{'content': 'So.', 'role': ''}]}
+    """
+    made: dict[str, Any] = {}
+    for path, value in zip(fields, [text, *[""] * len(fields)], strict=False):
+        name = field_of(record, path)
+        rest = next(rest for first, rest in _splits(record, path) if first == name)
+        made = _merged(made, {name: _around(record[name], rest, value)})
+    return made
+
+
+def _merged(one: Any, other: Any) -> Any:
+    if isinstance(one, dict) and isinstance(other, dict):
+        shared = {name: _merged(one[name], other[name]) for name in other if name in one}
+        return {**one, **other, **shared}
+    if isinstance(one, list) and isinstance(other, list):
+        return [_merged(a, b) for a, b in zip(one, other, strict=True)]
+    return other
+
+
+def _around(value: Any, rest: str, text: str) -> Any:
+    if not rest:
+        return text
+    if isinstance(value, list | tuple) or rest.startswith("[]"):
+        below = rest.removeprefix("[]")
+        inside = (item for item in value or () if _follow(item, below))
+        return [_around(next(inside, None), below, text)]
+    if isinstance(value, Mapping):
+        return with_text(value, [rest[1:]], text)
+    return {rest[1:]: text}
+
+
+def field_names(record: Mapping[str, Any]) -> list[str]:
+    """The paths of all fields of a record, nested ones included, down to a bounded depth.
+
+    >>> field_names({"id": 1, "messages": [{"role": "user", "content": "Why?"}]})
+    ['id', 'messages[].role', 'messages[].content']
+    """
+    return list(dict.fromkeys(n for name in record for n in _names(name, record[name], _DEPTH)))
+
+
+def _names(path: str, value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, Mapping) and value and depth:
+        for name in value:
+            yield from _names(f"{path}.{name}", value[name], depth - 1)
+    elif isinstance(value, list) and depth and any(isinstance(v, Mapping | list) for v in value):
+        for item in value[:_ELEMENTS]:
+            yield from _names(f"{path}[]", item, depth - 1)
+    else:
+        yield path
+
+
+def text_fields(
+    there: Mapping[str, Any], text_field: str | None, strings: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The fields that hold a record's text, or none if there are none.
+
+    Parameters
+    ----------
+    there : the record, or one that has the same fields
+    text_field : str, optional
+        A field, or several joined by "+", nested ones by their path (see `values_at`); by default
+        the first there is of text, content, body, document, else the only one that holds text.
+    strings : those of `there` that hold text, where a format says so
+
+    >>> text_fields({"question": "", "answer": ""}, "question+answer")
+    ('question', 'answer')
+    >>> text_fields({"translation": {"en": ""}}, "translation.en")
+    ('translation.en',)
+    >>> story = {"id": "", "story": ""}
+    >>> text_fields(story, None, ["story"]), text_fields(story, None)
+    (('story',), ())
+    """
+    if text_field is not None:
+        if text_field in there:
+            return (text_field,)
+        several = tuple(text_field.split("+"))
+        return several if all(values_at(there, name) is not None for name in several) else ()
+    first = next((name for name in TEXT_FIELDS if name in there), None)
+    if first is not None:
+        return (first,)
+    return (strings[0],) if len(strings) == 1 else ()
+
+
+def no_field(there: Mapping[str, Any], text_field: str | None, kind: str = "field") -> str:
+    """The clause for a record that has no such field, with the fields that it has.
+
+    >>> no_field({"url": "", "meta": {"title": ""}}, None)
+    'has none of text, content, body, document as a field; it has url, meta.title'
+    """
+    usual = f"none of {', '.join(TEXT_FIELDS)} as a {kind}"
+    wanted = f"no {kind} {text_field!r}" if text_field else usual
+    names = field_names(there)
+    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+    return f"has {wanted}; it has {', '.join(names[:_NAMES]) or 'no other'}{more}"
+
+
+def wrong_field(report: FileReport, what: str) -> CorpusError:
+    """The error for a file that has not got the field: all its records would be skipped."""
+    return CorpusError(f"{report.path}: {what}. Name the one that holds text with --text-field.")
+
+
+def joined_text(
+    row: Mapping[str, Any],
+    fields: tuple[str, ...],
+    place: str,
+    report: FileReport,
+    *,
+    read: Callable[[Any, str], Any] = lambda value, name: value,
+    n_lines: int = 1,
+) -> str | None:
+    """A record's text, or None if it has none, which is reported.
+
+    Several fields are joined by a newline, and so are the elements that a path with `[]` leads to;
+    empty ones are left out. A list of texts (words, tokens) is joined by spaces.
+
+    Parameters
+    ----------
+    row, fields : the record, and its fields that hold the text
+    place : where it stands, for the report
+    read : what makes a text of a value, given the field's name, where a format holds bytes
+    n_lines : how many lines the record takes
+
+    >>> from pathlib import Path
+    >>> report = FileReport(Path("a"), strict=True)
+    >>> joined_text({"q": "Why?", "a": ["Be", "cause"]}, ("q", "a"), "row 1", report)
+    'Why?\\nBe cause'
+    """
+    parts = []
+    for name in fields:
+        values = values_at(row, name)
+        if values is None:
+            report.note("field", f"{place} {no_field(row, name)}", n_lines)
+            return None
+        for found in values:
+            value = read(found, name)
+            if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+                value = " ".join(value)
+            if value is None and len(fields) > 1:
+                continue
+            if not isinstance(value, str):
+                deeper = [n for n in dict.fromkeys(_names(name, found, _DEPTH)) if n != name]
+                has = f"; it has {', '.join(deeper[:_NAMES])}" if deeper else ""
+                what = f"{place}: {name} is not text but {type(value).__name__}{has}"
+                report.note("field", what, n_lines)
+                return None
+            parts.append(value)
+    text = "\n".join(part for part in parts if part)
+    if not text:
+        report.note("empty", f"{place} has empty text", n_lines)
+    return text or None
+
+
+def record_tokens(row: Mapping[str, Any]) -> Tokens | None:
+    """The tokens of a sample's prompt and of its text, where a record has both.
+
+    In CSV they are whole numbers between brackets.
+
+    >>> record_tokens({"prompt_token_ids": [0], "token_ids": "[5 6]"}), record_tokens({})
+    (((0,), (5, 6)), None)
+    """
+    found = []
+    for name in TOKEN_FIELDS:
+        value = row.get(name)
+        if isinstance(value, str) and _TOKEN_LIST.fullmatch(value):
+            value = [int(number) for number in re.findall("[0-9]+", value)]
+        if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
+            return None
+        found.append(tuple(value))
+    return found[0], found[1]
+
+
+def record_id(row: Mapping[str, Any], name: str, ordinal: int, is_alone: bool) -> str:
+    """The record's own id where it has one (NAME#ID among several files), else NAME:ORDINAL.
+
+    A sample with its tokens has its sample_id.
+
+    >>> record_id({"id": 7}, "a.csv", 3, True), record_id({}, "a.csv", 3, True)
+    ('7', 'a.csv:3')
+    """
+    for key in [*ID_FIELDS, *(["sample_id"] if TOKEN_FIELDS[1] in row else [])]:
+        value = row.get(key)
+        if isinstance(value, int) or (isinstance(value, str) and value):
+            return str(value) if is_alone else f"{name}#{value}"
+    return f"{name}:{ordinal}"

@@ -1,0 +1,223 @@
+"""What a corpus is made of: specs (files, folders, globs, datasets) -> a stable list."""
+
+import difflib
+import glob
+import os
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from auditor.corpus.hub_names import PREFIX, HubSpec, parse_hub
+from auditor.corpus.presets import PRESETS, preset_specs
+from auditor.errors import CorpusError
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a corpus: its path as given, its short name, and whether a spec named it.
+
+    Its path may also be that of a folder that `datasets` saved, and, where `hub` is set, the name
+    of a hub dataset, which is no path at all.
+    """
+
+    path: Path
+    name: str
+    is_named: bool
+    hub: HubSpec | None = None
+
+
+class LeftOut(NamedTuple):
+    """What a spec leads to and is not read: where, the kind of problem, a clause, how often."""
+
+    path: Path
+    kind: str
+    what: str
+    n: int = 1
+
+
+def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[LeftOut]]:
+    """List the files that the specs mean, in a stable order and each real file once.
+
+    Parameters
+    ----------
+    specs : sequence of str or Path
+        Each a file, a folder (all files below it, sorted, links followed; hidden entries are left
+        out; a folder that `save_to_disk` of `datasets` wrote is one dataset), a glob
+        such as "shards/*.jsonl" ("**" goes down), a hub dataset (hf:PATH:CONFIG:SPLIT:COLUMN), a
+        preset such as "glue/qnli", or a local copy of one, PRESET@FOLDER. What exists as a path
+        is that path.
+
+    Returns
+    -------
+    files : list of SourceFile
+        In the order of the specs, sorted within each. A name is the path below the spec's folder,
+        or the file's own name; files that would share a name are named by their whole path.
+    left_out : list of LeftOut
+        Links that lead back or to what is read already, folders that may not be entered, folders
+        that a glob finds without their files.
+
+    Raises
+    ------
+    CorpusError
+        If a path is missing, a glob or a folder has no files, or there is no spec at all.
+
+    >>> [file.name for file in list_files([Path(__file__)])[0]]
+    ['files.py']
+    """
+    if isinstance(specs, str | Path):
+        specs = [specs]
+    if not specs:
+        raise CorpusError("A corpus needs at least one file, folder or glob; got none. Name one.")
+    files: list[SourceFile] = []
+    left_out: list[LeftOut] = []
+    seen: dict[str, tuple[int, SourceFile]] = {}
+    for number, spec in enumerate(specs):
+        try:
+            found, outside = _files_of(spec)
+        except OSError as error:
+            # A folder that may not be entered, or a name longer than any can be.
+            raise CorpusError(
+                f"{spec} cannot be looked up ({error.strerror}). Check the path and who may read."
+            ) from None
+        twice = []
+        for file in found:
+            # A link and what it points to hold the same text: counting it twice would be wrong.
+            real = os.path.realpath(file.path)
+            if real not in seen:
+                seen[real] = number, file
+                files.append(file)
+            elif seen[real][0] == number:
+                twice.append(f"{file.path} is the same file as {seen[real][1].path}")
+        left_out += outside
+        if twice:
+            left_out.append(LeftOut(Path(spec), "left-out", twice[0], len(twice)))
+    uses = Counter(file.name for file in files)
+    files = [
+        file if uses[file.name] == 1 else replace(file, name=file.path.as_posix()) for file in files
+    ]
+    return files, left_out
+
+
+def _files_of(spec: str | Path) -> tuple[list[SourceFile], list[LeftOut]]:
+    """The files of one spec, sorted, and what of it is left out."""
+    text = str(spec)
+    path = Path(spec)
+    if text.startswith(PREFIX):
+        return [_hub_source(parse_hub(text))], []
+    if is_saved_dataset(path):
+        return [SourceFile(path, path.name or path.resolve().name, is_named=True)], []
+    if path.is_dir():
+        below, left_out = _below(path)
+        if not below and left_out:
+            raise CorpusError(
+                f"{text} is a folder without files: {left_out[0].what}. Name another."
+            )
+        if not below:
+            raise CorpusError(f"{text} is a folder without files. Name a folder that holds text.")
+        return [SourceFile(path / b, b.as_posix(), is_named=False) for b in below], left_out
+    if path.exists():
+        return [SourceFile(path, path.name, is_named=True)], []
+    preset = preset_specs(text)
+    if preset is not None:
+        return [_hub_source(spec) for spec in preset], []
+    if glob.has_magic(text):
+        return _files_of_glob(text)
+    near = difflib.get_close_matches(text.partition("@")[0], PRESETS, 1)
+    meant = f" Did you mean the preset {near[0]}?" if near else ""
+    raise CorpusError(
+        f"{text} does not exist; a corpus is a file, a folder, a glob, hf:DATASET or a preset "
+        f"(glue/qnli, wikitext).{meant} Check the path (the current folder is {Path.cwd()})."
+    )
+
+
+def _hub_source(spec: HubSpec) -> SourceFile:
+    return SourceFile(Path(str(spec)), spec.name, is_named=True, hub=spec)
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder is one that `save_to_disk` of `datasets` wrote."""
+    return (path / "dataset_dict.json").is_file() or (
+        (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+    )
+
+
+def _below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
+    """All visible entries below a folder that are files or datasets, relative and sorted.
+
+    Real folders come before links, so that what is read both ways goes by its real path.
+    """
+    found: list[Path] = []
+    left_out: list[LeftOut] = []
+    seen: set[str] = set()
+    waiting = deque([folder])
+    while waiting:
+        top = waiting.popleft()
+        begin = os.path.realpath(top)
+        above = os.path.realpath(top.parent)
+        if top != folder and Path(above).is_relative_to(begin):
+            what = f"{top} is a link that leads back to {begin}"
+            left_out.append(LeftOut(folder, "left-out", what))
+            continue
+        if begin in seen:
+            what = f"{top} is a link to {begin}, which is read under another name"
+            left_out.append(LeftOut(folder, "left-out", what))
+            continue
+        links, closed = _walk(folder, top, seen, found)
+        waiting += links
+        left_out += [LeftOut(Path(e.filename), "unreadable", _closed(e)) for e in closed]
+    return sorted(found, key=lambda path: path.parts), left_out
+
+
+def _closed(error: OSError) -> str:
+    return f"the folder cannot be entered ({error.strerror})"
+
+
+def _walk(
+    folder: Path, top: Path, seen: set[str], found: list[Path]
+) -> tuple[list[Path], list[OSError]]:
+    """Add what lies below `top` without a link; the links to folders there, and what is closed."""
+    links: list[Path] = []
+    closed: list[OSError] = []
+    for where, folders, names in os.walk(top, onerror=closed.append):
+        here = Path(where)
+        real = os.path.realpath(where)
+        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith("."))
+        if real in seen:
+            continue
+        seen.add(real)
+        if here != folder and is_saved_dataset(here):
+            found.append(here.relative_to(folder))
+            folders[:] = []
+            continue
+        links += [here / name for name in folders if (here / name).is_symlink()]
+        below = here.relative_to(folder)
+        found += [below / name for name in names if not name.startswith(".")]
+    return links, closed
+
+
+def _files_of_glob(pattern: str) -> tuple[list[SourceFile], list[LeftOut]]:
+    """The files that a glob finds, sorted, named by their path below its fixed part."""
+    matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+    found = [path for path in matches if not path.is_dir() or is_saved_dataset(path)]
+    if not found:
+        raise CorpusError(
+            f"{pattern} matches no file. Check the pattern (the current folder is {Path.cwd()})."
+        )
+    # "**" finds folders beside the files in them.
+    entered = {parent for path in found for parent in (path, *path.parents)}
+    passed = [path for path in matches if path not in entered and _is_filled(path)]
+    left_out = []
+    if passed:
+        what = f"{passed[0]} is a folder, and of folders a glob finds no files without **"
+        left_out.append(LeftOut(Path(pattern), "left-out", what, len(passed)))
+    fixed = Path(pattern)
+    while glob.has_magic(str(fixed)):
+        fixed = fixed.parent
+    files = [SourceFile(path, path.relative_to(fixed).as_posix(), is_named=False) for path in found]
+    return files, left_out
+
+
+def _is_filled(folder: Path) -> bool:
+    return not os.access(folder, os.R_OK | os.X_OK) or any(folder.iterdir())

@@ -1,0 +1,296 @@
+"""Datasets of the `datasets` package: of a hub or in its layout, and saved to disk.
+
+They are streamed; no code that comes with a dataset is run.
+"""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from auditor.corpus.files import SourceFile, is_saved_dataset
+from auditor.corpus.hub_names import HubSpec
+from auditor.corpus.problems import FileReport
+from auditor.corpus.tables import Rows, one_line
+from auditor.corpus.text_files import Document
+from auditor.errors import CorpusError
+from auditor.system.atomic_files import is_inside
+from auditor.system.offline import is_offline, offline
+
+_ROWS = 512
+_SECONDS = 5
+
+
+def read_hub(
+    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
+) -> Iterator[Document]:
+    """A dataset of the hub, or of a folder in its layout: one document a row, split by split."""
+    spec = file.hub
+    if spec is None:
+        raise ValueError(f"{file.path} is no hub dataset")
+    splits = open_splits(spec)
+    wanted = "+".join(spec.columns) or text_field
+    for split, dataset in splits.items():
+        name = spec.name if spec.split else f"{spec.name}/{split}"
+        # Splits often number their rows from 0 each.
+        is_one = is_alone and (spec.split is not None or len(splits) == 1)
+        yield from _documents(dataset, Rows(name, str(file.path), wanted, is_one, report), split)
+
+
+def read_saved(
+    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
+) -> Iterator[Document]:
+    """A folder that `save_to_disk` wrote: one document a row; all splits of a DatasetDict."""
+    try:
+        loaded = load_saved(file.path)
+    except _errors() as error:
+        what = f"the folder is not a dataset that can be read ({one_line(error)})"
+        report.refuse("dataset", what)
+        return
+    splits = loaded if isinstance(loaded, dict) else {"": loaded}
+    for split, dataset in splits.items():
+        name = f"{file.name}/{split}" if split else file.name
+        is_one = is_alone and len(splits) == 1
+        rows = Rows(name, str(file.path), text_field, is_one, report)
+        yield from _documents(dataset, rows, split)
+
+
+def load_saved(folder: Path) -> Any:
+    """A dataset that `save_to_disk` wrote, all of whose files lie in its folder.
+
+    A split without rows has no file of rows, of which `datasets` makes an error; here it is a
+    dataset without rows.
+
+    Raises
+    ------
+    ValueError
+        If its own files name others outside of it, or say nothing that `datasets` can read.
+    OSError, RuntimeError
+        As `datasets` does.
+    """
+    import datasets
+
+    with _understood():
+        for state in sorted(folder.glob("**/state.json")):
+            for row in json.loads(state.read_bytes())["_data_files"]:
+                if not is_inside(row["filename"]):
+                    raise ValueError(f"{state} names a file outside of its folder")
+        description = folder / "dataset_dict.json"
+        if not description.is_file():
+            return _load_split(folder)
+        splits = json.loads(description.read_bytes())["splits"]
+        for split in splits:
+            if not is_inside(split):
+                raise ValueError(f"{description} names a folder outside of its own")
+        return datasets.DatasetDict({split: _load_split(folder / split) for split in splits})
+
+
+def _load_split(folder: Path) -> Any:
+    import datasets
+
+    if json.loads((folder / "state.json").read_bytes())["_data_files"]:
+        return datasets.load_from_disk(str(folder))
+    features = datasets.DatasetInfo.from_directory(str(folder)).features or {}
+    return datasets.Dataset.from_dict({name: [] for name in features}, features=features or None)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What files say of themselves and `datasets` trips over is a ValueError that says so."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def check_memory(dataset: Any) -> None:
+    """Follow every offset of a saved dataset's columns; pyarrow itself trusts them.
+
+    Raises
+    ------
+    ValueError, OSError
+        If one leads out of its memory, or a column is not what its type says.
+    """
+    with _understood():
+        for table in dataset.with_format("arrow").iter(batch_size=_ROWS):
+            table.validate(full=True)
+
+
+def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
+    """The documents of one split; the report counts rows over all of them."""
+    report = rows.report
+    report.unit = "rows"
+    before = report.n_lines
+    # A batch that breaks is lost as a whole: it is tried again, a row at a time.
+    for n_at_once in (_ROWS, 1):
+        try:
+            rest = dataset.skip(rows.n_rows) if rows.n_rows else dataset
+            for table in _quietly(rest.with_format("arrow").iter(batch_size=n_at_once)):
+                yield from rows.documents(table)
+            break
+        except _errors() as error:
+            if n_at_once == 1:
+                row = f"row {rows.n_rows:,}" + (f" of split {split}" if split else "")
+                what = f"what follows {row} cannot be read ({one_line(error)})"
+                # A stream does not say how long it is.
+                n_all = len(dataset) if hasattr(dataset, "__len__") else None
+                report.n_lines = before + (n_all or rows.n_rows)
+                if n_all:
+                    report.note("dataset", what, n_all - rows.n_rows)
+                else:
+                    report.note("dataset", what, then="What comes after is skipped")
+                return
+    report.n_lines = before + rows.n_rows
+    if rows.n_rows == 0:
+        what = f"split {split} has no rows" if split else "the dataset has no rows"
+        report.note("empty-split", what, then="Nothing is read of it")
+
+
+def _quietly(tables: Iterator[Any]) -> Iterator[Any]:
+    """The same; the readers of `datasets` log nothing beside the error that they raise."""
+    readers = logging.getLogger("datasets.packaged_modules")
+    while True:
+        level = readers.level
+        readers.setLevel(logging.CRITICAL)
+        try:
+            with _understood():
+                table = next(tables, None)
+        finally:
+            readers.setLevel(level)
+        if table is None:
+            return
+        yield table
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What `datasets` raises for what a user or a network can cause."""
+    from datasets.exceptions import DatasetsError
+
+    return (OSError, ValueError, IndexError, RuntimeError, ImportError, DatasetsError)
+
+
+def open_splits(spec: HubSpec) -> dict[str, Any]:
+    """The splits that are read, as streams of `datasets`, by name.
+
+    Raises
+    ------
+    CorpusError
+        If the hub is out of reach, or has no such dataset, config or split.
+    """
+    import datasets
+
+    if not spec.is_local:
+        _reach_hub(spec)
+    path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
+    try:
+        if spec.is_local and is_saved_dataset(Path(path)):
+            return _saved_splits(path, spec)
+        if spec.is_local:
+            with _understood(), offline():  # whatever addresses its own description may name
+                _refuse_elsewhere(datasets.load_dataset_builder(path, spec.config), path)
+        with _understood():
+            loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
+    except ConnectionError as error:
+        raise _out_of_reach(spec, error) from None
+    except _errors() as error:
+        raise CorpusError(
+            f"{spec} cannot be read ({one_line(error)}). Check path, config and split, as in "
+            "hf:PATH:CONFIG:SPLIT."
+        ) from None
+    return {spec.split: loaded} if spec.split else dict(loaded)
+
+
+def _refuse_elsewhere(builder: Any, folder: str) -> None:
+    """A local folder's own description may name files anywhere, or addresses: they are not read."""
+    # Links stay as they are: a hub's own cache is made of links out of its folders.
+    insides = (os.path.abspath(folder), os.path.realpath(folder))
+    for found in (builder.config.data_files or {}).values():
+        for name in map(str, found):
+            is_there = any(Path(os.path.abspath(name)).is_relative_to(i) for i in insides)
+            if "://" in name or not is_there:
+                raise ValueError(f"it names a file outside of the folder: {name[:80]}")
+
+
+def _saved_splits(path: str, spec: HubSpec) -> dict[str, Any]:
+    """The splits of a local copy that was saved to disk, which holds a single config."""
+    loaded = load_saved(Path(path))
+    if not isinstance(loaded, dict):
+        return {spec.split or "train": loaded}
+    if spec.split and spec.split not in loaded:
+        raise ValueError(f"Bad split: {spec.split}. Available splits: {list(loaded)}")
+    return {name: loaded[name] for name in loaded if spec.split in (None, name)}
+
+
+def _reach_hub(spec: HubSpec) -> None:
+    """Notice at once that there is no network: the hub's own client tries for half a minute."""
+    import datasets
+
+    if datasets.config.HF_HUB_OFFLINE or getproxies():
+        return
+    address = urlsplit(datasets.config.HF_ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), _SECONDS).close()
+    except OSError as error:
+        raise _out_of_reach(spec, error) from None
+
+
+def _out_of_reach(spec: HubSpec, error: Exception) -> CorpusError:
+    if is_offline():
+        return CorpusError(
+            f"{spec} is not on this machine, and --offline rules out the network. Leave out "
+            "--offline, or name a local copy: hf:FOLDER:CONFIG:SPLIT, or PRESET@FOLDER."
+        )
+    return CorpusError(
+        f"{spec}: the hub is out of reach ({one_line(error)}). Go online (HF_HUB_OFFLINE unset), "
+        "or name a local copy: hf:FOLDER:CONFIG:SPLIT, or PRESET@FOLDER."
+    )
+
+
+def data_files(file: SourceFile) -> list[Path]:
+    """The local files that hold a dataset's rows, as far as they can be named."""
+    folder = Path(file.hub.path).expanduser() if file.hub else file.path
+    if is_saved_dataset(folder):
+        return sorted(folder.rglob("*.arrow"))
+    if file.hub is None or not file.hub.is_local:
+        return []
+    builder = _builder(file.hub)
+    splits = builder.config.data_files or {}
+    names = [
+        str(name)
+        for split, found in splits.items()
+        if file.hub.split in (None, str(split))
+        for name in found
+    ]
+    return [Path(name) for name in names if Path(name).is_file()]
+
+
+def identity(spec: HubSpec) -> str:
+    """What identifies a dataset of the hub: its commit, with config and split.
+
+    Raises
+    ------
+    CorpusError
+        If it cannot be reached.
+    """
+    builder = _builder(spec)
+    return json.dumps({"revision": builder.hash, "config": builder.config.name})
+
+
+def _builder(spec: HubSpec) -> Any:
+    import datasets
+
+    if not spec.is_local:
+        _reach_hub(spec)
+    path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
+    try:
+        with _understood(), offline() if spec.is_local else nullcontext():
+            return datasets.load_dataset_builder(path, spec.config)
+    except _errors() as error:
+        raise CorpusError(f"{spec} cannot be read ({one_line(error)}). Check it.") from None

@@ -1,0 +1,336 @@
+"""Training text, streamed: files, folders, globs and datasets -> documents.
+
+A corpus can be iterated any number of times; each time it is read anew, in the same order and with
+the same ids, so a corpus larger than memory is no trouble. Nothing that goes wrong inside a file is
+lost: it is counted, located and told, and `strict` stops at the first instead.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from auditor.corpus.compression import (
+    ending,
+    is_packed,
+    open_stream,
+    open_text,
+    refuses_unmarked,
+)
+from auditor.corpus.files import LeftOut, SourceFile, is_saved_dataset, list_files
+from auditor.corpus.hub import data_files, identity, open_splits, read_hub, read_saved
+from auditor.corpus.pieces import Piece, cut, to_pieces
+from auditor.corpus.tables import read_csv, read_parquet
+from auditor.corpus.text_files import (
+    Document,
+    FileReport,
+    Problem,
+    first_undecodable,
+    read_json,
+    read_jsonl,
+    read_text,
+    text_parts,
+)
+from auditor.corpus.warc import read_warc
+from auditor.errors import CorpusError
+
+__all__ = ["Corpus", "Document", "Piece", "Problem", "read_corpus"]
+
+_Reader = Callable[[SourceFile, str | None, bool, FileReport], Iterator[Document]]
+_Part = TypeVar("_Part", Document, Piece)
+
+_TEXT_ENDINGS = (
+    *(".txt", ".text", ".md", ".rst", ".tex", ".html", ".htm", ".xml"),
+    *(".py", ".c", ".h", ".cpp", ".java", ".js", ".rs", ".go"),
+)
+# What an ending is read with. One in neither table is read as text if it is UTF-8.
+_READERS: dict[str, _Reader] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+    ".wet": read_warc,
+    ".warc": read_warc,
+    **dict.fromkeys(_TEXT_ENDINGS, read_text),
+}
+
+_TEXT_READERS = (read_text, read_jsonl, read_json, read_csv)
+
+# Formats that hold many documents or are packed: as plain text they would match wrongly.
+_TABLES_NOT_READ = (".arrow", ".feather")
+_NOT_READ = (*_TABLES_NOT_READ, ".bz2", ".zip", ".tar", ".tgz", ".7z")
+
+_N_PROBLEMS_KEPT = 20
+
+
+@dataclass(eq=False)
+class Corpus:
+    """Documents streamed from files and datasets; made by `read_corpus`.
+
+    Iterating yields `Document`s, each whole in memory; `pieces` yields the same text in parts. The
+    counters describe the latest iteration of either kind and are complete when it has ended:
+    `n_documents`; `n_bytes` of text as UTF-8; `problems`, the first 20, one for each file and kind;
+    `problem_counts`, how often each kind was met in all.
+    """
+
+    files: list[SourceFile] = field(repr=False)
+    text_field: str | None = None
+    strict: bool = False
+    left_out: list[LeftOut] = field(default_factory=list, repr=False)
+    n_documents: int = field(default=0, init=False)
+    n_bytes: int = field(default=0, init=False)
+    problems: list[Problem] = field(default_factory=list, init=False)
+    problem_counts: Counter[str] = field(default_factory=Counter, init=False)
+
+    def __iter__(self) -> Iterator[Document]:
+        return self._read(self._documents)
+
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """The documents in pieces of about `size` bytes, in order: no file need fit into memory.
+
+        Joined and decoded, a document's pieces are its text. Plain text is handed on as it is read;
+        a row of a table or a line of JSON is cut once it is there.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of UTF-8, 1 or more; a piece may be shorter, and longer where one character, or
+            what replaces bytes that are not UTF-8, is.
+
+        Yields
+        ------
+        Piece
+
+        Raises
+        ------
+        CorpusError
+            As iterating does.
+
+        >>> corpus = read_corpus([Path(__file__)])
+        >>> b"".join(piece.raw for piece in corpus.pieces(100)) == Path(__file__).read_bytes()
+        True
+        """
+        if size < 1:
+            raise ValueError(f"a piece has 1 byte or more; got {size}")
+        return self._read(lambda file, report: self._pieces(file, report, size))
+
+    def check(self) -> None:
+        """Open every dataset and packed file once, for an error now rather than after hours.
+
+        Raises
+        ------
+        CorpusError
+            If a hub is out of reach or has no such dataset, config or split, or a package for a
+            packing is missing.
+        """
+        for file in self.files:
+            if file.hub is not None:
+                open_splits(file.hub)
+            elif is_packed(file.path) and file.path.is_file():
+                quiet = FileReport(file.path, strict=False)
+                open_stream(file.path, quiet).close()
+
+    def size(self) -> int | None:
+        """About how many bytes of text one pass reads, for a progress bar; None if nobody knows.
+
+        >>> read_corpus([Path(__file__)]).size() == Path(__file__).stat().st_size
+        True
+        """
+        if self.n_bytes:  # of the pass before
+            return self.n_bytes
+        if any(f.hub is not None or is_packed(f.path) or f.path.is_dir() for f in self.files):
+            return None
+        return sum(file.path.stat().st_size for file in self.files if file.path.is_file())
+
+    def _read(self, read: Callable[[SourceFile, FileReport], Iterator[_Part]]) -> Iterator[_Part]:
+        """All parts of all files, counted anew."""
+        self.n_documents = self.n_bytes = 0
+        self.problems, self.problem_counts = [], Counter()
+        reports: dict[Path, FileReport] = {}
+        for path, kind, what, n in self.left_out:
+            reports.setdefault(path, FileReport(path, self.strict)).note(kind, what, n)
+        for report in reports.values():
+            self._note(report)
+        for file in self.files:
+            report = FileReport(file.path, self.strict, is_named=file.is_named)
+            try:
+                if _may_read(file, report):
+                    yield from read(file, report)
+            except OSError as error:
+                what = f"the file cannot be read ({error.strerror})"
+                report.refuse("unreadable", what, "Check its permissions or leave it out")
+            self._note(report)
+        if self.n_documents == 0:
+            raise CorpusError(self._nothing_found())
+
+    def _documents(self, file: SourceFile, report: FileReport) -> Iterator[Document]:
+        # Ids that are unique in one file need not be so in two.
+        is_alone = len(self.files) == 1
+        for document in _reader(file)(file, self.text_field, is_alone, report):
+            self.n_documents += 1
+            self.n_bytes += n_utf8_bytes(document.text)
+            yield document
+
+    def _pieces(self, file: SourceFile, report: FileReport, size: int) -> Iterator[Piece]:
+        if _reader(file) is not read_text:
+            for document in self._documents(file, report):
+                raw = document.text.encode("utf-8", "surrogatepass")
+                yield from to_pieces(self.n_documents - 1, document.doc_id, cut(raw, size))
+            return
+        n_before = self.n_documents
+        with open_text(file.path, report) as stream:
+            for piece in to_pieces(n_before, file.name, text_parts(stream, size, report)):
+                self.n_documents += piece.is_first
+                self.n_bytes += len(piece.raw)
+                yield piece
+        if self.n_documents == n_before:
+            report.note("empty", "the file is empty")
+
+    def fingerprint(self) -> list[tuple[str, int, str]]:
+        """What exactly was read: (path as given, size in bytes, sha256) of every file.
+
+        Of a saved dataset, and of one in a hub's layout on disk, these are its data files. A
+        dataset of the hub has one row: its name, 0, and what tells its revision.
+        """
+        rows = []
+        for file in self.files:
+            try:
+                if file.hub is not None and not file.hub.is_local:
+                    rows.append((str(file.path), 0, identity(file.hub)))
+                    continue
+                is_dataset = file.hub is not None or is_saved_dataset(file.path)
+                for path in data_files(file) if is_dataset else [file.path]:
+                    with path.open("rb") as stream:
+                        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                        rows.append((str(path), stream.tell(), digest))
+            except (OSError, CorpusError):
+                # Counted as a problem by the iteration; it gave no text, so it has no print.
+                continue
+        return rows
+
+    def _note(self, report: FileReport) -> None:
+        for problem in report.problems():
+            self.problem_counts[problem.kind] += problem.n
+            if len(self.problems) < _N_PROBLEMS_KEPT:
+                self.problems.append(problem)
+
+    def _nothing_found(self) -> str:
+        why = f" First problem: {self.problems[0].message}" if self.problems else ""
+        first = self.files[0].path
+        n = len(self.files)
+        sources = f"{first} holds" if n == 1 else f"{n:,} files, the first {first}, hold"
+        return f"The corpus has no documents: {sources} no text. Name files that hold text.{why}"
+
+
+def n_utf8_bytes(text: str) -> int:
+    """Bytes of a text in UTF-8, lone surrogates included (3 bytes each).
+
+    >>> n_utf8_bytes("aé")
+    3
+    """
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def read_corpus(
+    specs: Sequence[str | Path], *, text_field: str | None = None, strict: bool = False
+) -> Corpus:
+    """Make a corpus of files, folders, globs and datasets, to be streamed as often as one likes.
+
+    Plain text is one document a file; JSONL, CSV, TSV and Parquet have one a line or row, JSON one
+    a line or an object of its array, WET and WARC one a record of text. Each may be packed (.gz,
+    .zst, .xz) and is unpacked as it is read.
+    A folder that `datasets` saved is read with all its splits; name the split's own folder inside
+    it for one. A hub dataset is hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]], streamed; PATH may be
+    a folder in a hub's layout. A preset, such as "glue/qnli" or "wikitext", is a name for one
+    (`presets`), and PRESET@FOLDER a local copy. Text is UTF-8, or UTF-16 or UTF-32 with a byte
+    order mark; the mark is dropped, otherwise text stays as it is, newlines included. A folder's
+    links are followed, to files and to folders, and no real file is read twice.
+
+    Iterating over documents holds each of them in memory, a plain text file as a whole: where one
+    may have a gigabyte, use `Corpus.pieces`.
+
+    Ids are the same in every run: a text file's path below the folder named (or its own name); a
+    record's "id" or "doc_id" or WARC-Record-ID, else NAME:LINE or NAME:ROW. Where the corpus has
+    more than one file, or a dataset several splits, an explicit id becomes NAME#ID, since shards
+    often number their rows from 0 each.
+
+    Parameters
+    ----------
+    specs : sequence of str or Path
+        Files, folders, globs, hub datasets or presets.
+    text_field : str, optional
+        The field or column that holds the text, or several joined by "+", whose texts are joined
+        by a newline; by default the first there is of text, content, body, document, else, in
+        tables, the only column of text. A dot leads into a nested field (translation.en), `[]` to
+        each element of a list (messages[].content), whose texts are joined by a newline. A name
+        that itself holds dots goes first, and a hub dataset's own columns before this.
+    strict : bool
+        Stop at the first problem within a file; otherwise it is skipped or replaced, and counted.
+
+    Returns
+    -------
+    Corpus
+
+    Raises
+    ------
+    CorpusError
+        At once: if a path is missing or its format cannot be read. While iterating: if there is
+        no document at all, a file has no such field, a hub is out of reach or a package is
+        missing; with strict, at any problem.
+
+    >>> corpus = read_corpus([Path(__file__)])
+    >>> [document.doc_id for document in corpus], corpus.n_documents
+    (['reading.py'], 1)
+    """
+    files, left_out = list_files(specs)
+    for file in files:
+        if file.is_named and file.hub is None and ending(file.path) in _NOT_READ:
+            raise CorpusError(f"{file.path}: {_unsupported(file)}.")
+    return Corpus(files, text_field, strict, left_out)
+
+
+def _reader(file: SourceFile) -> _Reader:
+    if file.hub is not None:
+        return read_hub
+    if is_saved_dataset(file.path):
+        return read_saved
+    return _READERS.get(ending(file.path), read_text)
+
+
+def _unsupported(file: SourceFile) -> str:
+    is_table = ending(file.path) in _TABLES_NOT_READ
+    advice = "Convert it to JSONL, one object a line" if is_table else "Unpack it"
+    return (
+        f"{ending(file.path)} is not read; {' '.join(sorted(_READERS))} and other UTF-8 text are, "
+        f"also as .gz, .zst and .xz. {advice}"
+    )
+
+
+def _may_read(file: SourceFile, report: FileReport) -> bool:
+    """Whether a file found in a folder is of a kind that is read; reports it if not."""
+    if file.hub is not None or is_saved_dataset(file.path):
+        return True
+    if not file.path.is_file():
+        what = "it is no regular file, or a link to nothing"
+        report.refuse("unreadable", what, "Check its permissions or leave it out")
+        return False
+    if ending(file.path) in _NOT_READ:
+        report.note("unsupported", _unsupported(file))
+        return False
+    if ending(file.path) not in _READERS and not file.is_named:
+        # What is wrong with the packing is reported when the text itself is read.
+        quiet = FileReport(file.path, strict=False)
+        with open_text(file.path, quiet) as stream:
+            place = first_undecodable(stream)
+        it = "the unpacked file" if is_packed(file.path) else "the file"
+        if place is not None:
+            report.note("binary", f"{it} is not UTF-8 text (byte {place:,})")
+            return False
+        if quiet.first("utf16"):
+            report.note("binary", f"{it} is not text: it begins as UTF-16 does, but is not UTF-16")
+            return False
+    return not (_reader(file) in _TEXT_READERS and refuses_unmarked(file.path, report))

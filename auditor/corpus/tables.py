@@ -1,0 +1,374 @@
+"""Tables: CSV, TSV, Parquet and Arrow -> documents, one a row."""
+
+import csv
+import json
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from auditor.corpus.compression import ending, open_stream, open_text
+from auditor.corpus.fields import (
+    ID_FIELDS,
+    SAMPLE_FIELDS,
+    field_of,
+    joined_text,
+    no_field,
+    record_id,
+    record_tokens,
+    text_fields,
+    wrong_field,
+)
+from auditor.corpus.files import SourceFile
+from auditor.corpus.problems import FileReport
+from auditor.corpus.text_files import BOM, Document, decode
+
+# The csv module's own limit, 128 kB, is less than many a document has.
+_FIELD_BYTES = 2**31 - 1
+_ROWS = 512
+# What stands for a value of text, and of any other type, in the sample of a row.
+TEXT, _OTHER = "", 0
+# A row of more characters is broken: a quote was left open. The module takes 4 bytes for each.
+_ROW_CHARS = 64 << 20
+# So many rows may break at the same line before each line is taken as a row of its own.
+_BREAKS = 16
+
+
+def read_csv(
+    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
+) -> Iterator[Document]:
+    """CSV or TSV whose first row names the columns: one document a row.
+
+    CSV is read by RFC 4180: a field may stand in double quotes and then hold line breaks. Of a row
+    that is broken, by a quote that is never closed for instance, the first line is lost; those
+    after it are read anew. A row that goes on after 64 Mi characters is broken, so that memory
+    stays bounded. In TSV quotes are characters like any other, and a field holds neither
+    tabs nor line breaks.
+    """
+    csv.field_size_limit(_FIELD_BYTES)
+    is_tsv = ending(file.path) == ".tsv"
+    with open_text(file.path, report) as stream:
+        lines = _Lines(stream, report)
+        if is_tsv:
+            rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        else:
+            rows = csv.reader(lines, strict=True)
+        names: list[str] = []
+        fields: tuple[str, ...] = ()
+        has_rows = False
+        while True:
+            number = lines.begin_row()
+            place = f"line {number:,}"
+            try:
+                values = next(rows, None)
+            except csv.Error as error:
+                # Of a bare CR the module says how to open a file, which is no news to a user.
+                why = "a CR in a field" if "new-line" in str(error) else str(error)
+                if lines.is_too_long:
+                    why = f"a quote is open for more than {_ROW_CHARS:,} characters"
+                report.note("csv", f"{place} is not CSV that can be read ({why})")
+                lines.put_back()
+                has_rows = True
+                continue
+            if values is None:
+                break
+            if not values:
+                continue
+            if not names:
+                names = values
+                # Everything is text here: the only column, where there is but one.
+                there = dict.fromkeys(names, "")
+                fields = text_fields(there, text_field, names)
+                if not fields:
+                    raise wrong_field(report, f"{place} {no_field(there, text_field, 'column')}")
+                continue
+            has_rows = True
+            if len(values) != len(names):
+                wanted = f"where the first row has {len(names):,}"
+                what = f"{place} has {len(values):,} field(s) {wanted}"
+                report.note("fields", what, lines.n_in_row)
+                continue
+            row = dict(zip(names, values, strict=True))
+            text = joined_text(row, fields, place, report, n_lines=lines.n_in_row)
+            if text:
+                doc_id = record_id(row, file.name, number, is_alone)
+                yield Document(doc_id, text, str(file.path), record_tokens(row))
+    if report.n_lines == 0:
+        report.note("empty", "the file is empty")
+    elif not has_rows:
+        report.note("empty", "the file has no rows", then="Nothing is read of it")
+
+
+class _Lines(Iterator[str]):
+    """Decoded lines with their line breaks; those of a broken row are given out once more.
+
+    An unclosed quote makes a row of all lines up to the next quote, or to the end, or until the
+    row is too long. Where row after row breaks at the same line, or one was too long, each line is
+    made to be a row, so that none is read often.
+    """
+
+    def __init__(self, stream: BinaryIO, report: FileReport) -> None:
+        self._stream, self._report = stream, report
+        self._offset = self._n_before = 0
+        self._row: list[str] = []
+        self._again: deque[str] = deque()
+        self._n_breaks = self._broken_at = self._n_single = self._n_chars = 0
+        self.is_too_long = False
+
+    @property
+    def n_in_row(self) -> int:
+        return len(self._row)
+
+    def begin_row(self) -> int:
+        """The number, from 1, of the line in which the next row begins."""
+        self._n_before += len(self._row)
+        self._row, self._n_chars, self.is_too_long = [], 0, False
+        return self._n_before + 1
+
+    def put_back(self) -> None:
+        """Give out all lines of this row again, but for its first."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+        if self._report.n_lines != self._broken_at:
+            self._broken_at, self._n_breaks = self._report.n_lines, 0
+        self._n_breaks += 1
+        if self._n_breaks == _BREAKS or self.is_too_long:
+            self._n_single = len(self._again)
+
+    def __next__(self) -> str:
+        if self._row and self._n_single:
+            raise StopIteration
+        if self._row and self._n_chars > _ROW_CHARS:
+            self.is_too_long = True
+            raise StopIteration
+        line = self._again.popleft() if self._again else self._read()
+        self._n_single = max(0, self._n_single - 1)
+        self._row.append(line)
+        self._n_chars += len(line)
+        return line
+
+    def _read(self) -> str:
+        line = next(self._stream)
+        self._report.n_lines += 1
+        begin, self._offset = self._offset, self._offset + len(line)
+        if begin == 0 and line.startswith(BOM):
+            line, begin = line[len(BOM) :], len(BOM)
+        return decode(line, begin, self._report)
+
+
+def read_parquet(
+    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
+) -> Iterator[Document]:
+    """Parquet: one document a row, a row group at a time."""
+    report.unit = "rows"
+    with _seekable(file.path, report) as source:
+        try:
+            table = pq.ParquetFile(source)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            report.refuse(
+                "parquet", f"the file is not Parquet that can be read ({one_line(error)})"
+            )
+            return
+        rows = Rows(file.name, str(file.path), text_field, is_alone, report)
+        rows.choose(table.schema_arrow)
+        for group in range(table.num_row_groups):
+            begin, n_rows = rows.n_rows, table.metadata.row_group(group).num_rows
+            try:
+                batches = table.iter_batches(_ROWS, row_groups=[group], columns=rows.columns)
+                for batch in batches:
+                    yield from rows.documents(pa.Table.from_batches([batch]))
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                n_lost = begin + n_rows - rows.n_rows
+                what = f"rows {rows.n_rows + 1:,} to {begin + n_rows:,} cannot be read"
+                # What follows keeps the ids that it has in a file that is whole.
+                rows.n_rows = report.n_lines = begin + n_rows
+                report.note("parquet", f"{what} ({one_line(error)})", n_lost)
+    if rows.n_rows == 0:
+        report.note("empty", "the file has no rows")
+
+
+@contextmanager
+def _seekable(path: Path, report: FileReport) -> Iterator[Any]:
+    """A file that can be read anywhere: packed ones are unpacked to a temporary one."""
+    with open_stream(path, report) as stream:
+        if stream.seekable():
+            yield stream
+            return
+        with tempfile.TemporaryFile() as unpacked:
+            copyfileobj(stream, unpacked, 1 << 20)
+            unpacked.seek(0)
+            yield unpacked
+
+
+def one_line(error: BaseException) -> str:
+    """What another package has to complain of, short enough for a sentence.
+
+    >>> one_line(ValueError("No such thing.\\n  Try another."))
+    'No such thing. Try another'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:300].rstrip(".")
+
+
+@dataclass
+class Rows:
+    """Arrow tables of one table, in order, as documents."""
+
+    name: str
+    source: str
+    text_field: str | None
+    is_alone: bool
+    report: FileReport
+    n_rows: int = field(default=0, init=False)
+    columns: list[str] = field(default_factory=list, init=False)
+    _fields: tuple[str, ...] = field(default=(), init=False)
+
+    def choose(self, schema: pa.Schema) -> None:
+        """Choose the columns that are read. Raises CorpusError if there is none of text."""
+        there = sample_row(schema)
+        self._fields = text_fields(there, self.text_field, text_columns(schema))
+        if not self._fields:
+            raise wrong_field(self.report, no_field(there, self.text_field, "column"))
+        wanted = [field_of(there, path) for path in self._fields]
+        # Samples come with their tokens, or they are texts like any other.
+        more = SAMPLE_FIELDS if all(name in there for name in SAMPLE_FIELDS) else ()
+        ids = [name for name in (*ID_FIELDS, *more) if name in there]
+        self.columns = list(dict.fromkeys([*wanted, *ids]))
+
+    def documents(self, table: pa.Table) -> Iterator[Document]:
+        """The documents of the next rows; the first call chooses the columns if none are yet."""
+        if not self._fields:
+            self.choose(table.schema)
+        values = [_values(table.column(name)) for name in self.columns]
+        for row in zip(*values, strict=True):
+            self.n_rows += 1
+            self.report.n_lines = self.n_rows
+            place = f"row {self.n_rows:,}"
+            cells = dict(zip(self.columns, row, strict=True))
+            read = partial(self._text, place)
+            text = joined_text(cells, self._fields, place, self.report, read=read)
+            if text:
+                also = (*ID_FIELDS, *SAMPLE_FIELDS)
+                own = {name: read(cells[name], name) for name in also if name in cells}
+                doc_id = record_id(own, self.name, self.n_rows, self.is_alone)
+                yield Document(doc_id, text, self.source, record_tokens(own))
+
+    def _text(self, place: str, value: Any, name: str) -> Any:
+        """Bytes as text, nothing as empty text; all else as it is."""
+        if isinstance(value, bytes):
+            return decode(value, 0, self.report, place=f"{place}, {name}: ")
+        if isinstance(value, list):
+            return [self._text(place, word, name) for word in value]
+        return "" if value is None else value
+
+
+def text_columns(schema: pa.Schema) -> list[str]:
+    """The columns whose type is one of text, but for those of ids."""
+    return [c.name for c in schema if _is_text(c.type) and c.name not in ID_FIELDS]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column's type is one of text, whatever way it is kept in memory."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def sample_row(schema: pa.Schema) -> dict[str, Any]:
+    """A row with the fields of a schema, nested ones too, and what tells which hold text."""
+    return {column.name: _sample(column.type) for column in schema}
+
+
+def _sample(kind: pa.DataType) -> Any:
+    if pa.types.is_struct(kind):
+        return {inner.name: _sample(inner.type) for inner in kind}
+    if _is_list(kind):
+        return [_sample(kind.value_type)]
+    if _is_json(kind):
+        return None
+    return TEXT if _is_text(kind) else _OTHER
+
+
+def _is_json(kind: pa.DataType) -> bool:
+    """Whether values are JSON, as `datasets` keeps those of several types."""
+    return getattr(kind, "extension_name", "") == "arrow.json"
+
+
+def _inner(kind: pa.DataType) -> list[pa.DataType]:
+    is_nested = pa.types.is_nested(kind)
+    return [kind.field(i).type for i in range(kind.num_fields)] if is_nested else []
+
+
+def _has(kind: pa.DataType, is_one: Callable[[pa.DataType], bool]) -> bool:
+    return is_one(kind) or any(_has(inner, is_one) for inner in _inner(kind))
+
+
+def _parsed(kind: pa.DataType, value: Any) -> Any:
+    """A value whose JSON, wherever its type has some, is objects, lists and texts."""
+    if _is_json(kind) and isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    if pa.types.is_struct(kind) and isinstance(value, dict):
+        return {inner.name: _parsed(inner.type, value.get(inner.name)) for inner in kind}
+    if _is_list(kind) and isinstance(value, list):
+        return [_parsed(kind.value_type, item) for item in value]
+    return value
+
+
+def _values(column: pa.ChunkedArray) -> Iterable[Any]:
+    """A column's values, text as bytes: that it is UTF-8 is for us to find out.
+
+    Raises
+    ------
+    pa.ArrowInvalid
+        If its offsets or indices lead out of its memory, where pyarrow itself would follow them.
+    """
+    kind = column.type
+    column.validate()
+    if pa.types.is_dictionary(kind) and _is_text(kind):
+        column = _looked_up(column)
+    elif _is_text(kind) or pa.types.is_nested(kind):
+        if _has(kind, pa.types.is_dictionary):
+            column.validate(full=True)
+        column = column.cast(_as_bytes(kind))
+    column.validate(full=True)
+    values = column.to_pylist()
+    return [_parsed(kind, value) for value in values] if _has(kind, _is_json) else values
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The same type with bytes in place of text, however deep it lies."""
+    if _is_text(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([inner.with_type(_as_bytes(inner.type)) for inner in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)), kind.list_size)
+    if _is_list(kind):
+        make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
+        return make(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    return kind
+
+
+def _looked_up(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of numbers into lists of texts, as the texts' bytes."""
+    chunks = [x.dictionary.cast(pa.large_binary()).take(x.indices) for x in column.chunks]
+    return pa.chunked_array(chunks, pa.large_binary())

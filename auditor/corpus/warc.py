@@ -1,0 +1,289 @@
+"""Common Crawl's archives: WET and WARC -> documents, one a record of text.
+
+Records are told apart here, so that reading goes on after a broken one; what a server sent, with
+its chunks and packings, is taken apart by warcio.
+"""
+
+import codecs
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from auditor.corpus.compression import marked_encoding, missing_package, open_text, unpack
+from auditor.corpus.fields import record_id
+from auditor.corpus.files import SourceFile
+from auditor.corpus.problems import FileReport
+from auditor.corpus.text_files import BOM, Document, decode
+
+# No page is as long; what claims to be has a broken length.
+_RECORD_BYTES = 1 << 30
+_LINE_BYTES = 1 << 16
+_BEGIN = re.compile(rb"\r?\n(WARC/\d)")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_AS_CONTROLS = "auditor-as-controls"
+_TEXTS = ("text/", "application/xhtml+xml", "application/xml", "application/json")
+
+
+@dataclass(frozen=True)
+class _Record:
+    headers: dict[str, str]
+    head: bytes
+    body: bytes
+
+
+def read_warc(
+    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
+) -> Iterator[Document]:
+    """WET or WARC: one document a record of text, under the record's own id.
+
+    Texts that were extracted (WET's "conversion") and text resources stand as they are; of
+    responses all that are of text are read, markup and all, unpacked from their content codings
+    (gzip, deflate, br, zstd), in the character set that the server names, else as UTF-8. Requests,
+    pictures and the like are no text and are passed over.
+    """
+    report.unit = "records"
+    with open_text(file.path, report) as stream:
+        for record in _records(stream, report):
+            place = f"record {report.n_lines:,}"
+            text = _text_of(record, place, report)
+            if text is None:
+                continue
+            if not text:
+                report.note("empty", f"{place} has empty text")
+                continue
+            own = record.headers.get("warc-record-id", "").strip("<>")
+            doc_id = record_id({"id": own}, file.name, report.n_lines, is_alone)
+            yield Document(doc_id, text, str(file.path))
+    if report.n_lines == 0:
+        report.note("empty", "the file has no records")
+
+
+def _records(stream: BinaryIO, report: FileReport) -> Iterator[_Record]:
+    """All whole records; what is between them is reported, and skipped up to the next begin."""
+    source = _Source(stream)
+    is_lost = False
+    while True:
+        line = source.readline()
+        if not line:
+            return
+        if not line.strip():
+            continue
+        if not line.startswith(b"WARC/"):
+            if not is_lost:
+                report.n_lines += 1
+                report.note("warc", f"record {report.n_lines:,} does not begin with WARC/")
+            is_lost = True
+            continue
+        report.n_lines += 1
+        record = _record(source, line, report)
+        # What follows a broken record, up to the next begin, is the rest of it.
+        is_lost = record is None
+        if record is not None:
+            yield record
+
+
+class _Source:
+    """A stream to which bytes can be given back."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._again = stream, io.BytesIO()
+
+    def readline(self) -> bytes:
+        line = self._again.readline(_LINE_BYTES)
+        if line.endswith(b"\n") or len(line) == _LINE_BYTES:
+            return line
+        return line + self._stream.readline(_LINE_BYTES - len(line))
+
+    def read(self, n: int) -> bytes:
+        raw = self._again.read(n)
+        return raw if len(raw) == n else raw + self._stream.read(n - len(raw))
+
+    def give_back(self, raw: bytes) -> None:
+        self._again = io.BytesIO(raw + self._again.read())
+
+
+def _record(source: _Source, first: bytes, report: FileReport) -> _Record | None:
+    """The record that begins with this line, or None if it is broken, which is reported."""
+    place = f"record {report.n_lines:,}"
+    lines = [first]
+    while True:
+        line = source.readline()
+        lines.append(line)
+        if not line.strip():
+            break
+    headers = {}
+    for line in lines[1:]:
+        name, _, value = line.decode("utf-8", "replace").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()) or int(length) > _RECORD_BYTES:
+        report.note("warc", f"{place} has no length that can be ({length or 'none'})")
+        return None
+    body = source.read(int(length))
+    if len(body) < int(length):
+        n_missing = int(length) - len(body)
+        _find_next(source, body)
+        report.note("warc", f"{place} is cut off, {n_missing:,} bytes before its end")
+        return None
+    after = source.readline()
+    if after.strip():
+        _find_next(source, body + after)
+        report.note("warc", f"{place} has another length than the {int(length):,} bytes it says")
+        return None
+    return _Record(headers, b"".join(lines), body)
+
+
+def _find_next(source: _Source, raw: bytes) -> None:
+    """Give back the records that a broken one, by a length that is too great, has taken in."""
+    begin = _BEGIN.search(raw)
+    if begin is not None:
+        source.give_back(raw[begin.start(1) :])
+
+
+def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
+    """A record's text; None if it is no text, or broken, which is reported."""
+    kind = record.headers.get("warc-type", "")
+    content_type = record.headers.get("content-type", "")
+    body = record.body
+    codings: list[str] = []
+    is_response = kind == "response" and content_type.startswith("application/http")
+    if is_response:
+        try:
+            from warcio.archiveiterator import ArchiveIterator
+            from warcio.bufferedreaders import ChunkedDataReader
+        except ImportError:
+            raise missing_package("warcio", report.path) from None
+        try:
+            inner = next(iter(ArchiveIterator(io.BytesIO(record.head + body + b"\r\n\r\n"))))
+            content_type = inner.http_headers.get_header("Content-Type") or ""
+            codings = _codings(inner.http_headers.get_header("Content-Encoding"))
+            sent = _codings(inner.http_headers.get_header("Transfer-Encoding"))
+            stream = inner.raw_stream
+            if sent[-1:] == ["chunked"]:
+                stream, sent = ChunkedDataReader(stream), sent[:-1]
+            codings += sent
+            body = stream.read()
+        except Exception as error:
+            # warcio raises whatever a parser below it does.
+            report.note("warc", f"{place} is not an answer that can be read ({error})")
+            return None
+    elif kind not in ("conversion", "resource"):
+        return None
+    if not content_type.lower().startswith(_TEXTS):
+        return None
+    for coding in reversed(codings):
+        plain = _without(coding, body, place, report)
+        if plain is None:
+            return None
+        body = plain
+    return _decode(body, content_type, place, report)
+
+
+def _codings(header: str | None) -> list[str]:
+    """The codings that a header names, in the order in which they were applied."""
+    names = [name.strip().lower().removeprefix("x-") for name in (header or "").split(",")]
+    return [name for name in names if name not in ("", "identity", "none")]
+
+
+def _without(coding: str, body: bytes, place: str, report: FileReport) -> bytes | None:
+    """A body without one coding (RFC 9110, section 8.4); None if it stays packed, as reported.
+
+    A crawler may have unpacked a body and kept its header: text is taken as it stands.
+    """
+    if not body:
+        return body
+    what = f"{place} has the content coding {coding}"
+    try:
+        text, wrong = unpack(body, coding, _RECORD_BYTES)
+    except LookupError:
+        report.note("coding", f"{what}, which is not read")
+        return None
+    except ImportError as error:
+        if _is_text(body):
+            return body
+        install = "pip install 'memorization-auditor[corpora]'"
+        report.note("coding", f"{what}, which needs {error.name}: {install}")
+        return None
+    if wrong and _is_text(body):  # plain text may begin as what is packed does
+        return body
+    if wrong and not text:
+        report.note("coding", f"{what}, but {wrong}")
+        return None
+    if wrong:
+        report.note("coding-cut", f"{what}, but {wrong}", then="What comes before is read")
+    return text
+
+
+def _is_text(body: bytes) -> bool:
+    """Whether bytes are UTF-8 without control characters that no page has."""
+    try:
+        return not _CONTROLS.search(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
+def _decode(body: bytes, content_type: str, place: str, report: FileReport) -> str:
+    """A body as text: by its byte order mark, else the charset that is named, else as UTF-8.
+
+    A label means what it means on the web (WHATWG, Encoding Standard, section 4.2): ISO-8859-1,
+    for instance, means windows-1252.
+    """
+    charset = ""
+    for part in content_type.split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            charset = value.strip().strip("\"'")
+    encoding = marked_encoding(body)
+    if encoding is not None:
+        body = body[4 if "32" in encoding else 2 :]
+    elif charset and not body.startswith(BOM):
+        encoding = _encoding(charset, report)
+    if encoding is None:
+        return decode(body.removeprefix(BOM), 0, report, place=f"{place}: ")
+    try:
+        return body.decode(encoding, _AS_CONTROLS)
+    except UnicodeError as error:
+        if _is_text(body):
+            return body.decode("utf-8")
+        text = body.decode(encoding, "replace")
+        # A U+FFFD may also stand in the page itself; that one is not ours.
+        n_replaced = text.count("\ufffd") - body.decode(encoding, "ignore").count("\ufffd")
+        at = f" at byte {error.start:,}" if isinstance(error, UnicodeDecodeError) else ""
+        report.note("charset", f"{place} is not {charset or encoding}{at}", n_replaced)
+        return text
+
+
+def _encoding(label: str, report: FileReport) -> str | None:
+    """Python's name of the encoding that a label means; None for UTF-8 and what is no label."""
+    if label.lower() in ("utf-8", "utf8"):
+        return None
+    try:
+        import webencodings
+    except ImportError:
+        raise missing_package("webencodings", report.path) from None
+    found = webencodings.lookup(label)
+    if found is not None and found.name == "utf-8":
+        return None
+    if found is not None and found.name not in ("replacement", "x-user-defined"):
+        # The standard reads GBK as GB18030, its superset.
+        return "gb18030" if found.name == "gbk" else found.codec_info.name
+    try:
+        # No label of the web, or one that browsers refuse for their safety, not ours.
+        " ".encode(label)
+    except (LookupError, ValueError):
+        return None
+    return codecs.lookup(label).name
+
+
+def _as_controls(error: UnicodeError) -> tuple[str, int]:
+    """Bytes 0x80 to 0x9F that a code page leaves open are control characters on the web."""
+    if isinstance(error, UnicodeDecodeError) and error.encoding == "charmap":
+        raw = error.object[error.start : error.end]
+        if all(0x80 <= byte <= 0x9F for byte in raw):
+            return raw.decode("latin-1"), error.end
+    raise error
+
+
+codecs.register_error(_AS_CONTROLS, _as_controls)

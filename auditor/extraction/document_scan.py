@@ -1,0 +1,232 @@
+"""`scan_document`: windows slid over one document, its coverage, its heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attacks.statistics.coverage import best_log_p, coverage
+from attacks.statistics.intervals import proportion
+from auditor.config.audit import Decoding
+from auditor.config.extraction import Asked, at_least
+from auditor.corpus.reading import Document, read_corpus
+from auditor.errors import CorpusError
+from auditor.extraction.tables import example_rows, power
+from auditor.extraction.windows import Windows, slide
+from auditor.models.loading import loaded
+from auditor.runs.result_folder import refuse_other, save
+from auditor.scoring.suffixes import measure_suffixes
+from auditor.system.progress import Quiet
+from reports.figures.extraction import figure_files, heatmap_figure
+from reports.pages.extraction_page import ScanPage, render_scan
+
+TAUS = (0.5, 0.1, 0.01, 0.001)
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentScan:
+    """What a model gives back of one document.
+
+    windows : DataFrame
+        A row a window; see `tables.example_rows`.
+    coverage : DataFrame
+        A row a tau: n_chars, share, longest_run and longest_start of the characters in a suffix
+        with p_z of tau or more (what came out), and the same as window_* with the prefixes
+        counted too (what was shown as well).
+    text : str
+    best : float64 array (n_chars,), nats
+        Best log p_z of the suffixes over each character; NaN where there is none.
+    asked, model : dict
+    """
+
+    windows: pd.DataFrame
+    coverage: pd.DataFrame
+    text: str
+    best: NDArray[np.float64]
+    asked: dict[str, Any]
+    model: dict[str, Any]
+
+    @property
+    def headline(self) -> list[str]:
+        """What is covered, in sentences."""
+        top = self.coverage.iloc[0]
+        n, k = len(self.windows), int(self.windows["greedy"].sum())
+        lead = (
+            f"{100 * top['share']:.1f} % of the document's {len(self.text):,} characters lie in a "
+            f"suffix that one sample gives with probability {top['tau']:g} or more; the longest "
+            f"run is {int(top['longest_run']):,} characters."
+        )
+        best = self.windows.loc[self.windows["log_p_z"].idxmax()]
+        share = self.windows["exact_memorization"]
+        near = (
+            f"Nearest: {power(best['log_p_z'])} for the suffix that begins at character "
+            f"{int(best['suffix_start']):,}; of a suffix's tokens {100 * share.mean():.0f} % are "
+            f"first choices in mean, {100 * share.max():.0f} % at most."
+        )
+        return [lead, f"Greedy decoding gives {proportion(k, n)} of the suffixes.", near]
+
+    def page(self) -> str:
+        """The heat map as one self-contained HTML document."""
+        asked = self.asked
+        about = [
+            ("Model", str(self.model["name"])),
+            ("Document", str(asked["document"])),
+            ("Prefix, suffix", f"{asked['prefix_tokens'][0]} + {asked['suffix_tokens']} tokens"),
+            ("Stride", f"{asked['stride']} tokens"),
+            ("Windows", f"{len(self.windows):,}"),
+        ]
+        return render_scan(
+            ScanPage(
+                title=f"What {self.model['name']} gives back of {asked['document']}",
+                headline=self.headline,
+                about=about,
+                coverage=self.coverage,
+                text=self.text,
+                best=self.best,
+            )
+        )
+
+    def save(self, out: str | Path) -> None:
+        """Tables, figure and page into a folder. Raises RunError if it is taken."""
+        title = f"{self.asked['document']} under {self.model['name']}"
+        files = figure_files(heatmap_figure(self.best, title=title), "heatmap")
+        save(
+            Path(out),
+            self.asked,
+            tables={"windows": self.windows, "coverage": self.coverage},
+            files={**files, "heatmap.html": self.page().encode("utf-8")},
+            facts={"model": self.model, "headline": self.headline},
+        )
+
+
+def scan_document(
+    model: Any,
+    document: str | Path | Document,
+    *,
+    prefix_tokens: int = 50,
+    suffix_tokens: int = 50,
+    stride: int = 10,
+    decoding: Decoding | None = None,
+    p: Sequence[float] = (0.5,),
+    with_bos: bool | None = None,
+    bos: str | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    progress: Quiet | None = None,
+) -> DocumentScan:
+    """Slide a window over a document and measure p_z of every suffix.
+
+    Parameters
+    ----------
+    model : model spec (loaded in float32), or a LanguageModel
+    document : a file that holds one document, or a Document
+    prefix_tokens, suffix_tokens : int
+    stride : int
+        Tokens from one window to the next; the last window ends where the document does. The
+        paper slides by characters and makes tokens of each window anew; here the document's
+        tokens are made once.
+    decoding, p, with_bos, bos, device, out, progress
+        As `auditor.extraction.extract`.
+
+    Returns
+    -------
+    DocumentScan
+
+    Raises
+    ------
+    ConfigError, CorpusError, ModelError, RunError
+        As `extract`; CorpusError also if the file holds more than one document, or the model's
+        tokens do not spell the document letter for letter.
+
+    Source
+    ------
+    Cooper et al. 2025, "Extracting memorized pieces of (copyrighted) books from open-weight
+    language models".
+    """
+    at_least("--stride", stride, 1, "Usual is 10.")
+    asked = Asked(
+        prefix_tokens=(prefix_tokens,),
+        suffix_tokens=suffix_tokens,
+        p=tuple(p),
+        decoding=decoding or Decoding(),
+        from_start=False,
+        with_bos=bool(with_bos) if bos is None else with_bos,
+        bos=bos,
+    )
+    own = document if isinstance(document, Document) else _read(document)
+    told = {
+        **asked.told(),
+        "model": model if isinstance(model, str) else model.name,
+        "document": own.doc_id,
+        "stride": stride,
+    }
+    if out is not None:
+        refuse_other(Path(out), told)
+    used, progress = loaded(model, device, bos), progress or Quiet()
+    for sentence in used.notes:
+        progress.note(sentence)
+    asked.check(used)
+    windows = slide(
+        own, used.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
+    )
+    windows.check_rows(used)
+    _check_spelt(windows, own, used)
+    rows = _rows(used, windows, asked, progress)
+    starts = (rows[name].to_numpy() for name in ("suffix_start", "prefix_start"))
+    ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
+    best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)
+    facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
+    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, told, facts)
+    if out is not None:
+        scan.save(out)
+    return scan
+
+
+def _check_spelt(windows: Windows, document: Document, model) -> None:
+    """Without its own characters there are no places to shade."""
+    if windows.text[0] is None:
+        raise CorpusError(
+            f"{document.doc_id} must be spelt by the model's tokens letter for letter; "
+            f"{model.name}'s tokenizer changes it. Normalise the text first (NFC, plain spaces), "
+            "or use another model."
+        )
+
+
+def _rows(model, windows: Windows, asked: Asked, progress: Quiet) -> pd.DataFrame:
+    """A row a window."""
+    n_prefix = asked.longest_prefix
+    with progress.stage("scan", len(windows), "windows") as bar:
+        measured = measure_suffixes(
+            model,
+            asked.started(model, windows.prefixes(n_prefix)),
+            windows.suffixes(n_prefix),
+            decoding=asked.decoding,
+            progress=bar.advance,
+        )
+    return example_rows(windows, measured, n_prefix=n_prefix, p=asked.p)
+
+
+def _coverage(best: NDArray[np.float64], shown: NDArray[np.float64]) -> pd.DataFrame:
+    """A row a tau: of suffixes, and of whole windows."""
+    rows = []
+    for tau in TAUS:
+        whole = asdict(coverage(shown, tau))
+        whole.pop("tau")
+        rows.append({**asdict(coverage(best, tau)), **{f"window_{k}": v for k, v in whole.items()}})
+    return pd.DataFrame(rows)
+
+
+def _read(path: str | Path) -> Document:
+    documents = list(read_corpus([path]))
+    if len(documents) != 1:
+        raise CorpusError(
+            f"--document {path} must hold one document; got {len(documents):,}. Give it a file of "
+            "its own, or use --corpus."
+        )
+    return documents[0]

@@ -1,0 +1,289 @@
+"""`extract`: windows of training text, one pass of each model over them, tables and laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from auditor.config.audit import Decoding
+from auditor.config.extraction import Asked, at_least, lengths
+from auditor.corpus.reading import Corpus, Document, read_corpus
+from auditor.errors import ConfigError, CorpusError
+from auditor.extraction.repeats import count_repeats
+from auditor.extraction.sampling import sample_suffixes
+from auditor.extraction.tables import add_sampled, example_rows, fits, headline, storable, summarize
+from auditor.extraction.windows import Windows, draw_windows
+from auditor.models.loading import loaded
+from auditor.runs.result_folder import refuse_other, save
+from auditor.scoring.suffixes import measure_suffixes
+from auditor.system.progress import Quiet
+from reports.figures.extraction import figure_files, laws_figure
+
+Count = Callable[[str], int]
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """What came of an extraction.
+
+    examples, summary, fits : DataFrame
+        See `auditor.extraction.tables`; a row an example, model and prefix length.
+    notices : list of str
+        What was skipped or could not be told.
+    asked, models : dict
+        The settings; each model's fingerprint and parameters.
+    """
+
+    examples: pd.DataFrame
+    summary: pd.DataFrame
+    fits: pd.DataFrame
+    notices: list[str]
+    asked: dict[str, Any]
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> list[str]:
+        """A sentence a model and prefix length; see `tables.headline`."""
+        return headline(self.examples)
+
+    def save(self, out: str | Path) -> None:
+        """Tables and the figure of the laws into a folder. Raises RunError if it is taken."""
+        figure = figure_files(laws_figure(self.summary, self.fits), "laws")
+        save(
+            Path(out),
+            self.asked,
+            tables={"examples": self.examples, "summary": self.summary, "fits": self.fits},
+            files=figure,
+            facts={"models": self.models, "notices": self.notices, "headline": self.headline},
+        )
+
+
+def extract(
+    models: str | Sequence[Any],
+    corpus: Sequence[str | Path] | Iterable[Document],
+    *,
+    prefix_tokens: int | Sequence[int] = 50,
+    suffix_tokens: int = 50,
+    examples: int = 1000,
+    seed: int = 0,
+    decoding: Decoding | None = None,
+    p: Sequence[float] = (0.5,),
+    samples_per_prefix: int = 0,
+    from_start: bool = True,
+    with_bos: bool | None = None,
+    bos: str | None = None,
+    device: str = "auto",
+    count: Count | None = None,
+    out: str | Path | None = None,
+    progress: Quiet | None = None,
+) -> Extraction:
+    """Measure how much of a training text models give back when shown what comes before it.
+
+    Parameters
+    ----------
+    models : model specs, or LanguageModels that are loaded already
+        Specs are loaded in float32, which reported numbers need.
+    corpus : files, folders and globs, or documents that can be read more than once
+    prefix_tokens : int or several
+        Lengths of prefix. With `from_start` each begins where its document does; else all end at
+        the same suffix.
+    suffix_tokens : int
+    examples : int
+        Windows at most, one a different document.
+    seed : int
+    decoding : Decoding, by default the model's own distribution
+    p : probabilities for which the fewest samples are wanted
+    samples_per_prefix : int
+        Continuations to sample of each prefix, for near-verbatim extraction; 0 = none.
+    from_start : bool
+        Take the first tokens of each document, as the model met them; else a random place in it.
+    with_bos : bool or None
+        Put BOS before each prefix. None: with `from_start`, where the model has one, and with
+        `bos`.
+    bos : str, optional
+        The token that is BOS, of every spec of `models`, in place of what its tokenizer names.
+    device : "auto", "cpu", "cuda", ...
+    count : callable(text) -> int, optional
+        Counts repeats in an index; by default the corpus itself is searched.
+    out : folder to save to, optional
+    progress : Quiet, optional
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    ConfigError
+        If a number lies outside what is allowed, or prefix and suffix exceed a model's context.
+    CorpusError, ModelError, RunError
+        If the corpus has no document that is long enough, a model cannot be used, or the folder
+        holds something else.
+
+    Source
+    ------
+    Carlini et al. 2022, "Quantifying Memorization Across Neural Language Models"; Hayes et al.
+    2024, "Measuring memorization through probabilistic discoverable extraction".
+    """
+    at_least("--examples", examples, 1, "Usual is 1000.")
+    at_least("--samples-per-prefix", samples_per_prefix, 0, "0 samples none.")
+    asked = Asked(
+        prefix_tokens=lengths(prefix_tokens),
+        suffix_tokens=suffix_tokens,
+        p=tuple(p),
+        decoding=decoding or Decoding(),
+        from_start=from_start,
+        with_bos=with_bos,
+        bos=bos,
+        seed=seed,
+    )
+    specs = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
+    if not specs:
+        raise ConfigError("--model must be given at least once; got none. Name a model.")
+    text, named = _opened(corpus)
+    told: dict[str, Any] = {
+        **asked.told(),
+        "models": [_name(spec) for spec in specs],
+        "corpus": named,
+        "examples": examples,
+        "samples_per_prefix": samples_per_prefix,
+    }
+    if out is not None:
+        refuse_other(Path(out), told)
+    work = _Work(asked, text, examples, samples_per_prefix, device, count, progress or Quiet())
+    frames = [work.measure(spec) for spec in specs]
+    rows = pd.concat(frames, ignore_index=True)
+    result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models)
+    return _saved(result, out)
+
+
+class _Work:
+    """One extraction at work: models come and go, windows of one vocabulary are drawn once."""
+
+    def __init__(self, asked: Asked, corpus, examples, n_samples, device, count, progress):
+        self.asked, self.corpus, self.examples = asked, corpus, examples
+        self.n_samples, self.device, self.count = n_samples, device, count
+        self.progress = progress
+        self.notices: list[str] = []
+        self.models: dict[str, dict[str, Any]] = {}
+        self._windows: dict[str, tuple[Windows, pd.Series]] = {}
+
+    def measure(self, spec) -> pd.DataFrame:
+        """All rows of one model."""
+        model = loaded(spec, self.device, self.asked.bos)
+        for sentence in model.notes:
+            self._tell(sentence)
+        self.asked.check(model, samples=self.n_samples > 0)
+        windows, repeats = self._drawn(model)
+        windows.check_rows(model)
+        self.models[model.name] = {
+            "sha256": model.fingerprint,
+            "parameters": model.n_parameters,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "bos": self.asked.starts_with_bos(model),
+        }
+        frames = [self._prefix(model, windows, repeats, n) for n in self.asked.prefix_tokens]
+        frame = pd.concat(frames, ignore_index=True)
+        frame.insert(0, "n_parameters", model.n_parameters)
+        frame.insert(0, "model", pd.Series([storable(model.name)] * len(frame), dtype="str"))
+        return frame
+
+    def _drawn(self, model) -> tuple[Windows, pd.Series]:
+        key = model.vocabulary.fingerprint
+        if key not in self._windows:
+            windows = draw_windows(
+                self.corpus,
+                model.vocabulary,
+                n_prefix=self.asked.longest_prefix,
+                n_suffix=self.asked.suffix_tokens,
+                examples=self.examples,
+                seed=self.asked.seed,
+                from_start=self.asked.from_start,
+            )
+            repeats = count_repeats(windows.text, self.corpus, count=self.count)
+            self._windows[key] = windows, repeats
+            self._note(windows, repeats)
+        return self._windows[key]
+
+    def _note(self, windows: Windows, repeats: pd.Series) -> None:
+        for problem in getattr(self.corpus, "problems", []):
+            self._tell(problem.message)
+        width = self.asked.longest_prefix + self.asked.suffix_tokens
+        if windows.n_short:
+            self._tell(
+                f"Too short for {width} tokens of prefix and suffix, and skipped: "
+                f"{windows.n_short:,} of the documents."
+            )
+        if unknown := int(repeats.isna().sum()):
+            self._tell(
+                f"{unknown:,} windows are not spelt by their tokens letter for letter, so their "
+                "repeats were not counted."
+            )
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+            self.progress.note(sentence)
+
+    def _prefix(self, model, windows: Windows, repeats: pd.Series, n_prefix: int) -> pd.DataFrame:
+        prefixes = self.asked.started(model, windows.prefixes(n_prefix))
+        name = f"{Path(model.name).name}, {n_prefix}"
+        with self.progress.stage(f"extract {name}", len(windows), "windows") as bar:
+            measured = measure_suffixes(
+                model,
+                prefixes,
+                windows.suffixes(n_prefix),
+                decoding=self.asked.decoding,
+                progress=bar.advance,
+                note=self._tell,
+            )
+        frame = example_rows(windows, measured, n_prefix=n_prefix, p=self.asked.p)
+        frame.insert(6, "repeats", repeats)
+        if not self.n_samples:
+            return frame
+        total = len(windows) * self.n_samples * windows.n_suffix
+        with self.progress.stage(f"sample {name}", total, "tokens") as bar:
+            sampled = sample_suffixes(
+                model,
+                prefixes,
+                windows.suffixes(n_prefix),
+                n_samples=self.n_samples,
+                decoding=self.asked.decoding,
+                seed=self.asked.seed,
+                progress=bar.advance,
+                note=self._tell,
+            )
+        return add_sampled(frame, sampled)
+
+
+def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
+    """Documents to be read more than once, and what the manifest calls them."""
+    if isinstance(corpus, str | Path):
+        corpus = [corpus]
+    if isinstance(corpus, Corpus):
+        return corpus, [str(file.path) for file in corpus.files]
+    if iter(corpus) is corpus:
+        raise CorpusError(
+            "A corpus is read twice and must allow that; got an iterator, which is used up after "
+            "once. Pass a list, paths, or what read_corpus returns."
+        )
+    items = list(corpus) if isinstance(corpus, list | tuple) else None
+    if items is not None and all(isinstance(item, str | Path) for item in items):
+        if not items:
+            raise CorpusError("--corpus must be given at least once; got none. Name training text.")
+        return read_corpus(items), [str(item) for item in items]
+    return corpus, ["documents given in memory"]
+
+
+def _saved(result: Extraction, out: str | Path | None) -> Extraction:
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _name(spec) -> str:
+    return spec if isinstance(spec, str) else spec.name

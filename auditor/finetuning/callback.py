@@ -1,0 +1,145 @@
+"""Memorization measured while a model trains: a callback for `Trainer`, and where its rows go."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from transformers import TrainerCallback
+
+from auditor.errors import ConfigError, RunError
+from auditor.finetuning.probes import MemorizationProbe, ProbeRow
+from auditor.system.atomic_files import write_atomically
+
+
+class ProbeLog:
+    """Rows of a probe in a folder, one Parquet file a step, each written whole or not at all.
+
+    What was written stays whatever becomes of the process; a step measured again replaces its row.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def write(self, row: ProbeRow) -> None:
+        """One row under its step's name. Raises RunError if the disk is full."""
+        sink = io.BytesIO()
+        told = asdict(row)
+        told |= {name: list(told[name]) for name in ("exposure", "repeats")}
+        pd.DataFrame([told]).to_parquet(sink, index=False)
+        write_atomically(self.folder / f"step-{row.step:09}.parquet", sink.getvalue())
+
+
+def read_probes(folder: str | Path) -> pd.DataFrame:
+    """All rows of a probe's folder, by step; see `ProbeRow` for the columns.
+
+    Raises
+    ------
+    RunError
+        If there are none, or one cannot be read.
+    """
+    files = sorted(Path(folder).glob("step-*.parquet"))
+    if not files:
+        raise RunError(f"{folder} has no measurements. Give the folder that a probe wrote to.")
+    rows = []
+    for file in files:
+        try:
+            rows.append(pd.read_parquet(file))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{file} cannot be read ({type(error).__name__}). Delete that file to go without "
+                "its step."
+            ) from None
+    return pd.concat(rows, ignore_index=True)
+
+
+class MemorizationCallback(TrainerCallback):
+    """Measures a probe every n steps and at the end of each epoch of a `Trainer`, or one of TRL's.
+
+    Training with it and without gives the same weights. Rows go to `folder` as Parquet, to `rows`,
+    and to the trainer's log. For trackers (TensorBoard, trackio, W&B) to see them, use
+    `callback.attach(trainer)`: given in `callbacks=` alone a callback never meets its trainer, and
+    the figures then join the trainer's own next log line, for `log_history` and later callbacks.
+
+    Parameters
+    ----------
+    probe : MemorizationProbe
+    every : int, steps
+    folder : path, optional
+    stop_at_exposure : float, bits, optional
+        Training stops once the inserted canaries' mean exposure is above this.
+
+    Raises
+    ------
+    ConfigError
+        If `every` is below 1, or the probe's controls cannot show the exposure to stop at.
+    """
+
+    def __init__(
+        self,
+        probe: MemorizationProbe,
+        *,
+        every: int = 200,
+        folder: str | Path | None = None,
+        stop_at_exposure: float | None = None,
+    ):
+        if every < 1:
+            raise ConfigError(f"every must be 1 step or more; got {every}. Usual is 200.")
+        if stop_at_exposure is not None and not 0 < stop_at_exposure < probe.max_exposure:
+            raise ConfigError(
+                f"The exposure to stop at must be above 0 and below {probe.max_exposure:.2f} bits, "
+                f"the most that {probe.n_controls} controls show; got {stop_at_exposure:g}. A "
+                "secret that was never trained on has 1.44 in mean."
+            )
+        self.probe, self.every, self.stop_at_exposure = probe, every, stop_at_exposure
+        self.log = None if folder is None else ProbeLog(folder)
+        self.rows: list[ProbeRow] = []
+        self.stopped_at: int | None = None
+        self._trainer = None
+        self._pending: dict[str, float] = {}
+
+    def attach(self, trainer):
+        """Add the callback to a trainer, whose log then takes every row; returns the trainer."""
+        trainer.add_callback(self)
+        self._trainer = trainer
+        return trainer
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        """Every n steps."""
+        if state.global_step % self.every == 0:
+            self._measure(state, control, model)
+        return control
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        """At the end of each epoch, unless that step is measured already."""
+        if not self.rows or self.rows[-1].step != state.global_step:
+            self._measure(state, control, model)
+        return control
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Without a trainer to log through, the figures join the next line that it logs."""
+        if self._pending and logs is not None:
+            logs.update(self._pending)
+            if state.log_history:
+                state.log_history[-1].update(self._pending)
+            self._pending = {}
+        return control
+
+    def _measure(self, state, control, model) -> None:
+        row = self.probe.measure(model, state.global_step, epoch=float(state.epoch or 0.0))
+        self.rows.append(row)
+        if state.is_world_process_zero and self.log is not None:
+            self.log.write(row)
+        if self._trainer is not None:
+            # A trainer takes a logged line for the one that was due at this step.
+            is_due = control.should_log
+            self._trainer.log(row.logged())
+            control.should_log = is_due
+        else:
+            self._pending = row.logged()
+        limit = self.stop_at_exposure
+        if limit is not None and row.exposure_mean > limit:
+            self.stopped_at = state.global_step
+            control.should_training_stop = True

@@ -1,0 +1,120 @@
+"""The folder of a fine-tuning: its manifest, its checkpoints, and the model as it is saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from auditor.errors import RunError
+from auditor.runs.manifest import differences
+from auditor.system import atomic_files
+from auditor.system.atomic_files import LOCK, misfit, write_atomically
+
+MANIFEST, CHECKPOINTS, PROBES, MERGED = "finetune.json", "checkpoints", "probes", "merged"
+FORMAT = 1
+_PART = ".model.part"
+
+
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    """The manifest, or None where there is none.
+
+    Raises
+    ------
+    RunError
+        If it is damaged, or another version's.
+    """
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{out / MANIFEST} cannot be read ({error}). The folder is damaged: use another --out."
+        ) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise RunError(f"{out} was written by another version. Choose another --out.")
+    if told := misfit(manifest, {"asked": dict}):
+        raise RunError(
+            f"{out / MANIFEST} is not what a fine-tuning writes: {told}. Use another --out."
+        )
+    return manifest
+
+
+def refuse_other(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest that is there, if it is of just this fine-tuning; None where all is free.
+
+    Raises
+    ------
+    RunError
+        If the folder holds something else, saying what differs.
+    """
+    manifest = read_manifest(out)
+    if manifest is None:
+        is_free = not out.exists() or (out.is_dir() and {p.name for p in out.iterdir()} <= {LOCK})
+        if not is_free:
+            raise RunError(
+                f"--out {out} exists and is not a fine-tuning's folder. Choose another --out, or "
+                "empty it."
+            )
+        return None
+    # Through JSON, as what is there came from.
+    if different := differences(manifest["asked"], json.loads(json.dumps(asked))):
+        raise RunError(
+            f"--out {out} holds another fine-tuning: {'; '.join(different)}. Choose another --out, "
+            "ask for the same again to go on with it, or delete the folder."
+        )
+    return manifest
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process alone."""
+    atomic_files.make_own(out)  # what a model was trained on can be got out of it again
+    with atomic_files.locked(out):
+        yield
+
+
+def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
+    """The manifest, whole or not at all."""
+    raw = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    write_atomically(out / MANIFEST, raw.encode("utf-8", "backslashreplace"))
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """The latest whole checkpoint; those that a killed process left in parts are deleted.
+
+    The trainer's state is what a checkpoint gets last, so one that has it has all.
+    """
+    found = {}
+    for folder in (out / CHECKPOINTS).glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            found[int(folder.name.rpartition("-")[2])] = folder
+        except (OSError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+    return found[max(found)] if found else None
+
+
+def save_network(network, tokenizer, out: Path) -> None:
+    """A model's or an adapter's files into a folder, each whole or not at all."""
+    part = out / _PART
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        network.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        (part / "README.md").unlink(missing_ok=True)  # what peft writes has only empty headings
+        out.mkdir(exist_ok=True, mode=0o700)
+        for file in sorted(part.iterdir()):
+            os.replace(file, out / file.name)
+    except OSError as error:
+        raise RunError(
+            f"The model could not be saved in {out} ({error.strerror or error}). Free some space "
+            "and start the same command again: it goes on from the last checkpoint."
+        ) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,300 @@
+"""Fine-tuning of causal language models through transformers' `Trainer`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer
+from transformers.utils import logging as transformers_logging
+
+from auditor.canaries.canaries import Canary, read_watched
+from auditor.config.finetuning import FinetuneConfig, as_specs
+from auditor.errors import ConfigError, ModelError
+from auditor.finetuning.callback import MemorizationCallback, ProbeLog
+from auditor.finetuning.checkpoints import (
+    CHECKPOINTS,
+    FORMAT,
+    MERGED,
+    PROBES,
+    last_checkpoint,
+    locked,
+    refuse_other,
+    save_network,
+    write_manifest,
+)
+from auditor.finetuning.probes import MemorizationProbe
+from auditor.finetuning.rows import Text, read_text
+from auditor.finetuning.training import Diverged, Recipe, make_trainer, run
+from auditor.models.adapters import adapter_fingerprint, is_adapter, merged, with_lora
+from auditor.models.limits import limits_of
+from auditor.models.loading import (
+    describe_model,
+    fingerprint,
+    read_network,
+    resolve,
+    usable_device,
+)
+from auditor.models.preserve_state import own_randomness
+from auditor.system.progress import Quiet
+
+_MOST_ROW_TOKENS = 1_024
+_SAVES, _MOST_STEPS_APART = 10, 500
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fine-tuned model's folder and its manifest; `auditor.load_model(folder)` loads it."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All that training needs, read and made ready."""
+
+    config: FinetuneConfig
+    out: Path
+    network: Any
+    tokenizer: Any
+    text: Text
+    hook: MemorizationCallback
+    progress: Quiet
+
+
+def finetune(
+    model: str, corpora, *, out: str | Path, progress: Quiet | None = None, **options: Any
+) -> Finetuned:
+    """Fine-tune a causal language model; stopped anywhere and asked again, it goes on.
+
+    Parameters
+    ----------
+    model : str, a model spec
+    corpora : corpus spec, or several to be mixed
+    out : path
+        The folder to write: the model (or adapter) in safetensors with its tokenizer,
+        finetune.json, checkpoints/ and probes/ (what was memorized, step by step).
+    progress : what to tell progress to; nothing by default
+    options : fields of `FinetuneConfig`
+
+    Returns
+    -------
+    Finetuned
+
+    Raises
+    ------
+    ConfigError, CorpusError, ModelError
+        As the config, reading and loading do; if the loss or a gradient is not a number, naming
+        the step and the checkpoint that stays.
+    RunError
+        If `out` holds something else, or another fine-tuning, saying what differs.
+    """
+    given: dict[str, Any] = dict(options)
+    for name in ("heldout", "report_to"):
+        given[name] = as_specs(given.get(name, ()))
+    given["weights"] = tuple(float(w) for w in given.get("weights", ()))
+    config = FinetuneConfig(model=model, corpora=as_specs(corpora), **given)
+    return run_finetune(config, out=out, progress=progress)
+
+
+def run_finetune(
+    config: FinetuneConfig, *, out: str | Path, progress: Quiet | None = None
+) -> Finetuned:
+    """`finetune` of a config; returns and raises as it does."""
+    out, progress = Path(out), progress or Quiet()
+    path = resolve(config.model)
+    if path.is_dir() and is_adapter(path):
+        raise ModelError(
+            f"{config.model} is an adapter, and --model must be a whole model. Merge it first, "
+            "with --merge where it is made."
+        )
+    # Before hours of reading and training, whether the folder is free for this.
+    refuse_other(out, asked := {**config.identity(), "base_fingerprint": fingerprint(path)})
+    with locked(out):
+        there = refuse_other(out, asked)
+        if there and there.get("complete"):
+            return Finetuned(out, there)
+        work = _prepared(config, path, out, progress)
+        manifest = _begun(work, asked, there)
+        write_manifest(out, manifest)
+        told = _train(work)
+        manifest |= {"complete": True, **told}
+        _save(work)
+        manifest["fingerprint"] = adapter_fingerprint(out) if config.lora else fingerprint(out)
+        write_manifest(out, manifest)
+    return Finetuned(out, manifest)
+
+
+def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) -> _Work:
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    described, tokenizer = describe_model(config.model, path)
+    if config.bos is not None:
+        _start_with(tokenizer, config)
+    context = limits_of(described.get_text_config()).context
+    width = config.row_tokens or min(_MOST_ROW_TOKENS, context or _MOST_ROW_TOKENS)
+    if width < 2 or (context is not None and width > context):
+        raise ConfigError(
+            f"--row-tokens must be between 2 and {context}, the model's context; got {width}."
+        )
+    text = read_text(config, tokenizer, width)
+    for note in text.notes:
+        progress.note(note)
+    canaries = read_watched(config.canaries) if config.canaries else []
+    watch = _probe(tokenizer, text, canaries, context)
+    watch.check_fits(context)
+    hook = MemorizationCallback(
+        watch,
+        every=config.probe_every,
+        folder=out / PROBES,
+        stop_at_exposure=config.stop_at_exposure,
+    )
+    network, unused = read_network(config.model, path, torch.float32, described)
+    if unused:
+        progress.note(unused)
+    if config.lora:
+        network = with_lora(network, rank=config.lora_rank, seed=config.seed)
+        network.peft_config["default"].base_model_name_or_path = config.model
+    return _Work(config, out, network, tokenizer, text, hook, progress)
+
+
+def _start_with(tokenizer, config: FinetuneConfig) -> None:
+    """Make a special token the tokenizer's BOS, which is then saved with it.
+
+    An ordinary token would be a special one when the tokenizer is read again, and cut other text.
+    """
+    added = tokenizer.added_tokens_decoder.items()
+    known = {str(token): i for i, token in added if token.special}
+    known |= dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+    if config.bos not in known:
+        raise ConfigError(
+            f"--bos must be a special token of {config.model}'s tokenizer; got {config.bos!r}. "
+            f"Special tokens there are: {', '.join(known) or 'none'}."
+        )
+    tokenizer.bos_token = config.bos
+
+
+def _probe(tokenizer, text: Text, canaries: list[Canary], context: int | None) -> MemorizationProbe:
+    """What is measured: 50 tokens after 50, or as many as the context has room for."""
+    half = 50 if context is None else max(1, min(50, (context - 1) // 2))
+    return MemorizationProbe(
+        tokenizer,
+        members=text.members,
+        heldout=text.heldout,
+        canaries=canaries,
+        prefix_tokens=half,
+        suffix_tokens=half,
+    )
+
+
+def _begun(work: _Work, asked: dict[str, Any], there: dict[str, Any] | None) -> dict[str, Any]:
+    """The manifest before training; training text that changed since is another fine-tuning's."""
+    now = work.text.fingerprint
+    if there and there["corpus"]["fingerprint"] != now:
+        raise ConfigError(
+            f"The training text is not what {work.out} was begun with: its files have changed. "
+            "Choose another --out, or bring them back."
+        )
+    rows = work.text.rows
+    lengths = (rows.offsets[1:] - rows.offsets[:-1])[rows.order]
+    return {
+        "format": FORMAT,
+        "asked": asked,
+        "base": {"spec": work.config.model, "fingerprint": asked["base_fingerprint"]},
+        "corpus": {
+            "fingerprint": now,
+            "documents": work.text.n_documents,
+            "heldout_documents": work.text.n_heldout,
+            "rows_an_epoch": len(rows),
+            "tokens_an_epoch": int(lengths.sum()),
+        },
+        "versions": {n: importlib.metadata.version(n) for n in ("torch", "transformers")},
+        "complete": False,
+    }
+
+
+def _train(work: _Work) -> dict[str, Any]:
+    """Train, from the last checkpoint where there is one; losses and measurements."""
+    config, begin = work.config, last_checkpoint(work.out)
+    recipe = Recipe(
+        rate=config.rate,
+        batch=config.batch,
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        precision=config.precision,
+    )
+    n_steps = recipe.n_steps(len(work.text.rows))
+    hook, watch = work.hook, work.hook.probe
+    # Trainer and its data loaders seed and draw from global generators.
+    with own_randomness(config.seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = _trainer(work, recipe, n_steps)
+        hook.attach(trainer)
+        if begin is None:
+            before = watch.measure(trainer.model, 0, epoch=0.0)
+            ProbeLog(work.out / PROBES).write(before)
+        else:
+            work.progress.note(f"Going on from {begin.name}.")
+        with work.progress.stage("fine-tuning", n_steps, "steps") as bar:
+            try:
+                run(trainer, bar.advance, resume=begin)
+            except Diverged as error:
+                raise ModelError(_diverged(work, error)) from None
+        last = hook.rows[-1] if hook.rows else None
+        if last is None or last.step != trainer.state.global_step:
+            last = watch.measure(trainer.model, trainer.state.global_step)
+    losses = [
+        {"step": line["step"], "loss": line["loss"]}
+        for line in trainer.state.log_history
+        if "loss" in line
+    ]
+    return {
+        "steps": trainer.state.global_step,
+        "losses": losses,
+        "stopped_at": hook.stopped_at,
+        "final": {
+            name: None if value != value else value
+            for name, value in dataclasses.asdict(last).items()
+            if name not in ("step", "epoch", "exposure", "repeats", "seconds")
+        },
+    }
+
+
+def _trainer(work: _Work, recipe: Recipe, n_steps: int) -> Trainer:
+    config = work.config
+    return make_trainer(
+        work.network,
+        work.text.rows,
+        recipe,
+        folder=work.out / CHECKPOINTS,
+        device=usable_device(config.device),
+        save_every=config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES)),
+        report_to=config.report_to,
+        tokenizer=work.tokenizer,
+    )
+
+
+def _diverged(work: _Work, error: Diverged) -> str:
+    kept = last_checkpoint(work.out)
+    stays = f"{kept} is the last good checkpoint" if kept else "no checkpoint was made before"
+    return (
+        f"{error}; training has stopped and "
+        f"{stays}. Lower --learning-rate (got {work.config.rate:g}) and choose another --out."
+    )
+
+
+def _save(work: _Work) -> None:
+    """The model or adapter, and where asked for the two merged."""
+    network = work.network.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_network(network, work.tokenizer, work.out)
+        if work.config.merge:
+            save_network(merged(network), work.tokenizer, work.out / MERGED)

@@ -1,0 +1,230 @@
+"""Training text to rows of tokens: split into training and held-out documents, and mixed."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from auditor.config.finetuning import FinetuneConfig
+from auditor.corpus.reading import Corpus, read_corpus
+from auditor.errors import ConfigError
+
+# Texts measured again and again: enough for a mean, few enough to cost little.
+N_PROBED = 64
+_MOST_HELD_OUT = 1_000
+IGNORED = -100  # cross entropy's mark for "no target here"
+_AT_ONCE = 256  # documents tokenized together
+
+
+class Rows(torch.utils.data.Dataset):
+    """Rows of tokens, each as often as it stands in an epoch.
+
+    tokens : int32 array, all rows one after the other; offsets : int64 array (n + 1,)
+    order : int64 array, the rows of an epoch before they are shuffled
+    """
+
+    def __init__(self, tokens: NDArray[np.int32], offsets: NDArray[np.int64], order: NDArray):
+        self.tokens, self.offsets, self.order = tokens, offsets, order
+
+    @classmethod
+    def of(cls, rows: Sequence[NDArray[np.int32]], order: NDArray | None = None) -> Rows:
+        """Rows from arrays of their own; each once an epoch unless an order is given.
+
+        >>> rows = Rows.of([np.array([5, 6]), np.array([7])])
+        >>> len(rows), rows[1].tolist()
+        (2, [7])
+        """
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        every = np.arange(len(rows)) if order is None else order
+        return cls(np.concatenate(rows).astype(np.int32), offsets, every.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, i: int) -> NDArray[np.int32]:
+        row = self.order[i]
+        return self.tokens[self.offsets[row] : self.offsets[row + 1]]
+
+
+@dataclass
+class Text:
+    """What a fine-tuning reads: rows to train on, and texts to measure.
+
+    n_documents : int, different ones that are trained on
+    members, heldout : texts to be measured, some of each
+    """
+
+    rows: Rows
+    members: list[str]
+    heldout: list[str]
+    n_documents: int
+    n_heldout: int
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+
+
+def read_text(config: FinetuneConfig, tokenizer, width: int) -> Text:
+    """Rows of at most `width` tokens from the config's corpora, and the held-out text.
+
+    A document begins a row, after BOS where there is one, and ends with EOS; what is longer goes
+    on in rows of its own. Copies of a document are on one side of the split together.
+
+    Raises
+    ------
+    CorpusError
+        As reading does.
+    ConfigError
+        If nothing would be left to train on.
+    """
+    corpora = [_open([spec], config) for spec in config.corpora]
+    digests = np.unique([d for corpus in corpora for d in _digests(corpus, config.seed)])
+    if config.heldout:
+        apart = _open(config.heldout, config)
+        held = np.unique(_digests(apart, config.seed))
+        chosen = set(held[np.isin(held, digests)].tolist())
+        sources: Sequence[Corpus] = [apart]
+        wanted = set(held.tolist())
+    else:
+        n_held = _n_held_out(config, len(digests))
+        chosen = wanted = set(digests[:n_held].tolist())
+        sources = corpora
+    if len(chosen) >= len(digests):
+        raise ConfigError(
+            f"The corpus must hold more than what is held out; got {len(digests):,} different "
+            "documents, all of them held out. Hold out other text."
+        )
+    members = digests[~np.isin(digests, list(chosen))]
+    texts = [_keep(c, members[:N_PROBED], config.seed) for c in corpora]
+    return Text(
+        rows=_rows(corpora, chosen, tokenizer, width, config),
+        members=list(dict.fromkeys(t for some in texts for t in some))[:N_PROBED],
+        heldout=_held_texts(sources, wanted, config.seed),
+        n_documents=len(members),
+        n_heldout=len(wanted),
+        fingerprint=_fingerprint([*corpora, *sources]),
+        notes=_notes(config, corpora, len(chosen)),
+    )
+
+
+def pad(rows: Sequence[NDArray[np.int32]]) -> dict[str, torch.Tensor]:
+    """Rows as a batch: input_ids and labels, int64 (rows, longest); no padding is a target.
+
+    >>> pad([np.array([5, 6]), np.array([7])])["labels"].tolist()
+    [[5, 6], [7, -100]]
+    """
+    longest = max(map(len, rows))
+    ids = torch.zeros((len(rows), longest), dtype=torch.long)
+    labels = torch.full((len(rows), longest), IGNORED)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = labels[i, : len(row)] = torch.from_numpy(row.astype(np.int64))
+    return {"input_ids": ids, "labels": labels}
+
+
+def _open(specs: Sequence[str], config: FinetuneConfig) -> Corpus:
+    return read_corpus(list(specs), text_field=config.text_field)
+
+
+def _digest(text: str, seed: int) -> int:
+    key = seed.to_bytes(8, "little")
+    raw = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(raw, key=key, digest_size=8).digest(), "little")
+
+
+def _digests(corpus: Iterable, seed: int) -> NDArray[np.uint64]:
+    found = (_digest(document.text, seed) for document in corpus)
+    return np.fromiter(found, dtype=np.uint64)
+
+
+def _n_held_out(config: FinetuneConfig, n_documents: int) -> int:
+    """Different documents to hold out; by their digests' order, which a seed shuffles."""
+    asked = config.heldout_documents
+    n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if asked is None else asked
+    if n >= n_documents:
+        raise ConfigError(
+            f"--heldout-documents must be below the {n_documents:,} different documents of the "
+            f"corpus; got {n:,}. Lower it, or give text of its own with --heldout."
+        )
+    return n
+
+
+def _held_texts(sources: Sequence[Corpus], wanted: set[int], seed: int) -> list[str]:
+    first = np.array(heapq.nsmallest(N_PROBED, wanted), dtype=np.uint64)
+    found = [text for corpus in sources for text in _keep(corpus, first, seed)]
+    return list(dict.fromkeys(found))
+
+
+def _keep(corpus: Corpus, digests: NDArray[np.uint64], seed: int) -> list[str]:
+    """The corpus's texts of these digests, each once, in its order."""
+    asked = set(digests.tolist())
+    if not asked:
+        return []
+    return list(dict.fromkeys(d.text for d in corpus if _digest(d.text, seed) in asked))
+
+
+def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig) -> Rows:
+    """All rows of the corpora in order, and which of them stand in an epoch how often."""
+    tokens: list[NDArray[np.int32]] = []
+    order: list[NDArray[np.int64]] = []
+    rng, n = np.random.default_rng([config.seed, 2]), 0
+    for corpus, share in zip(corpora, config.shares, strict=True):
+        texts = [d.text for d in corpus if _digest(d.text, config.seed) not in held]
+        whole, part = int(share), share - int(share)
+        n_part = round(part * len(texts))
+        if not whole and not n_part:
+            raise ConfigError(
+                f"--weight {share:g} leaves none of a corpus's {len(texts):,} training documents. "
+                "Raise it, or leave that corpus out."
+            )
+        times = np.full(len(texts), whole)
+        times[rng.permutation(len(texts))[:n_part]] += 1
+        for at in range(0, len(texts), _AT_ONCE):
+            batch = encode_rows(tokenizer, texts[at : at + _AT_ONCE], width)
+            for rows, often in zip(batch, times[at : at + _AT_ONCE], strict=True):
+                tokens += rows
+                order.append(np.tile(np.arange(n, n + len(rows)), often))
+                n += len(rows)
+    if not n:
+        raise ConfigError("The corpus has no text to train on. Name files that hold text.")
+    return Rows.of(tokens, np.concatenate(order))
+
+
+def encode_rows(tokenizer, texts: Sequence[str], width: int) -> list[list[NDArray[np.int32]]]:
+    """Each text's rows: BOS, its tokens and EOS, cut every `width` tokens.
+
+    A document begins at position 0, as a sample from BOS does; so a model with learned positions
+    can give it back. BOS and EOS stand where the tokenizer has them.
+    """
+    clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    out = []
+    for ids in tokenizer(clean, add_special_tokens=False)["input_ids"]:
+        row = np.array([*bos, *ids, *eos], dtype=np.int32)
+        pieces = [row[at : at + width] for at in range(0, len(row), width)]
+        # A single token has nothing before it to be predicted from.
+        out.append([piece for piece in pieces if len(piece) > 1])
+    return out
+
+
+def _fingerprint(corpora: Sequence[Corpus]) -> str:
+    rows = [(size, digest) for corpus in corpora for _, size, digest in corpus.fingerprint()]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def _notes(config: FinetuneConfig, corpora: Sequence[Corpus], n_shared: int) -> list[str]:
+    told = [
+        f"{kind}: {n:,} in the training text; first: {corpus.problems[0].message}"
+        for corpus in corpora
+        for kind, n in corpus.problem_counts.items()
+        if corpus.problems
+    ]
+    if config.heldout and n_shared:
+        told.append(f"{n_shared:,} held-out documents were in the corpus too: not trained on.")
+    return told

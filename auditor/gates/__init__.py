@@ -1,0 +1,1 @@
+"""Gates: limits that the figures of a run must keep."""

@@ -1,0 +1,139 @@
+"""The runs in a folder: what each asked, how it ended, and which came before which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from auditor.audit.context import TARGET
+from auditor.errors import AuditError
+from auditor.runs.gate_results import Decision, Since, read_outcome
+from auditor.runs.run import Run, load_run
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a history.
+
+    path : its folder
+    state : "complete", "incomplete" or "unreadable"
+    why : what is wrong with an unreadable one, a sentence
+    series : digest of all that was asked but the seed; runs of one audit share it
+    when : the occasion that a schedule ran it for, else when it was begun; ISO 8601 with its zone
+    occasion : when a schedule asked for it; "" = nobody's schedule
+    weights : sha256 of the model's weight files
+    decisions, since : what became of its gates, and what changed since the run before
+    """
+
+    path: Path
+    state: str
+    why: str = ""
+    model: str = ""
+    strategies: tuple[str, ...] = ()
+    series: str = ""
+    seed: int = 0
+    begun: str = ""
+    occasion: str = ""
+    weights: str = ""
+    decisions: tuple[Decision, ...] = ()
+    since: Since | None = None
+
+    @property
+    def when(self) -> str:
+        """The occasion, else the begin."""
+        return self.occasion or self.begun
+
+    @property
+    def gate(self) -> str:
+        """ "passed", "failed: max_verified", or "" where no gate was asked."""
+        failed = [d.gate for d in self.decisions if not d.passed]
+        if failed:
+            return f"failed: {', '.join(failed)}"
+        return "passed" if self.decisions else ""
+
+
+def read_history(folder: str | Path) -> list[Entry]:
+    """The runs in a folder, the earliest first; unreadable ones, which have no time, before all.
+
+    Parameters
+    ----------
+    folder : the folder that holds the runs' folders
+
+    Returns
+    -------
+    list of Entry; empty if there is no such folder.
+    """
+    entries = [_entry(file.parent) for file in sorted(Path(folder).glob("*/manifest.json"))]
+    return sorted(entries, key=lambda entry: timestamp(entry.when))
+
+
+def timestamp(when: str) -> float:
+    """Seconds since 1970 of a time in ISO 8601 with its zone; of what is none, before all others.
+
+    >>> timestamp("1970-01-01T01:00:05+01:00"), timestamp("1970-01-01"), timestamp("")
+    (5.0, -inf, -inf)
+    """
+    moment = moment_of(when)
+    return float("-inf") if moment is None else moment.timestamp()
+
+
+def moment_of(when: str) -> datetime | None:
+    """A time in ISO 8601 with its zone; None if it is none.
+
+    >>> moment_of("2026-11-24T03:00+00:00").isoformat()
+    '2026-11-24T03:00:00+00:00'
+    """
+    try:
+        moment = datetime.fromisoformat(when)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def last_before(run: Run) -> Entry | None:
+    """The last complete run beside this one that asked the same and came earlier."""
+    own, series = timestamp(_when(run)), run.config.series
+    earlier = [
+        entry
+        for entry in read_history(_beside(run.path))
+        if entry.state == "complete"
+        and entry.series == series
+        and entry.path.resolve() != run.path.resolve()
+        and timestamp(entry.when) < own
+    ]
+    return earlier[-1] if earlier else None
+
+
+def _beside(path: Path) -> Path:
+    """The folder that holds a run's, written as the run's is where that can be."""
+    return path.resolve().parent if path.name in ("", "..") else path.parent
+
+
+def _when(run: Run) -> str:
+    return str(run.manifest.get("occasion") or run.manifest.get("begun", ""))
+
+
+def _entry(path: Path) -> Entry:
+    try:
+        run = load_run(path)
+        config = run.config
+    except AuditError as error:
+        return Entry(path, "unreadable", str(error))
+    manifest = run.manifest
+    models = manifest.get("models")
+    target = models.get(TARGET) if isinstance(models, dict) else None
+    outcome = read_outcome(manifest.get("judged"))
+    return Entry(
+        path,
+        "complete" if run.complete else "incomplete",
+        model=config.model,
+        strategies=tuple(s.name for s in config.strategies),
+        series=config.series,
+        seed=config.seed,
+        begun=str(manifest.get("begun", "")),
+        occasion=str(manifest.get("occasion", "")),
+        weights=str(target.get("sha256", "")) if isinstance(target, dict) else "",
+        decisions=outcome.decisions,
+        since=outcome.since,
+    )

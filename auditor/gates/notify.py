@@ -1,0 +1,144 @@
+"""Tell a command or a webhook how a run ended: counts only, tried again, never in the run's way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from auditor.config.gates import Notify
+from auditor.errors import ConfigError
+from auditor.system.offline import is_offline
+
+_PATIENCE = 30.0  # seconds for one attempt
+_LONGEST_PAUSE = 60.0
+_STDERR = 2  # what a command prints goes there: stdout is for what was asked of the auditor
+
+
+class _HookError(Exception):
+    """An attempt failed and may be repeated; the message says how."""
+
+
+class _HopelessError(_HookError):
+    """An attempt failed, and would again."""
+
+
+def check_hooks(notify: Notify) -> None:
+    """Refuse hooks that cannot be called here, before there is anything to tell.
+
+    Raises
+    ------
+    ConfigError
+        If the extra that they need is not installed.
+    """
+    if not notify.is_asked:
+        return
+    try:
+        import requests  # noqa: F401
+        import tenacity  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "[notify] needs packages that are not installed. Install the extra: "
+            "pip install 'memorization-auditor[schedule]'."
+        ) from None
+
+
+def call_hooks(
+    notify: Notify,
+    summary: dict[str, Any],
+    *,
+    is_trouble: bool,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Give the summary to the command and to the webhook that are to have it.
+
+    Parameters
+    ----------
+    notify : Notify
+    summary : what is told; plain data without any text of samples or training text
+    is_trouble : whether the run or a gate failed
+    sleep : waits so many seconds; between attempts 1, 2, 4 ... and at most 60
+
+    Returns
+    -------
+    list of str
+        A sentence for each hook that failed to the last attempt. Nothing is raised: what a hook
+        does has no say over a run that is done.
+    """
+    if notify.when == "trouble" and not is_trouble:
+        return []
+    calls: list[tuple[str, Callable[[], None]]] = []
+    if notify.command:
+        name = f"The command {notify.command[0]}"
+        calls.append((name, partial(_run, notify.command, json.dumps(summary))))
+    if notify.webhook is not None:
+        # The path of a webhook is often its password: it is shown nowhere.
+        name = f"The webhook at {urlsplit(notify.webhook).hostname or '?'}"
+        calls.append((name, partial(_post, notify.webhook, summary)))
+    told = (_try(name, call, notify.attempts, sleep) for name, call in calls)
+    return [sentence for sentence in told if sentence]
+
+
+def _try(
+    name: str, call: Callable[[], None], attempts: int, sleep: Callable[[float], None]
+) -> str | None:
+    from tenacity import (
+        Retrying,
+        retry_if_not_exception_type,
+        stop_after_attempt,
+        wait_exponential,
+    )
+
+    retrying = Retrying(
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential(multiplier=1, max=_LONGEST_PAUSE),
+        retry=retry_if_not_exception_type((_HopelessError, KeyboardInterrupt)),
+        sleep=sleep,
+        reraise=True,
+    )
+    try:
+        retrying(call)
+    except _HookError as error:
+        n = retrying.statistics["attempt_number"]
+        tries = "1 attempt" if n == 1 else f"{n} attempts"
+        return f"{name} could not be told: {error} ({tries}). The run is kept as it is."
+    return None
+
+
+def _run(command: tuple[str, ...], told: str) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            input=told,
+            text=True,
+            timeout=_PATIENCE,
+            stdout=_STDERR,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _HookError(f"it took more than {_PATIENCE:.0f} s") from None
+    except (OSError, ValueError) as error:
+        raise _HopelessError(f"it cannot be started ({error})") from None
+    if done.returncode:
+        raise _HookError(f"it ended with exit code {done.returncode}")
+
+
+def _post(address: str, summary: dict[str, Any]) -> None:
+    import requests
+
+    try:
+        answer = requests.post(address, json=summary, timeout=_PATIENCE, allow_redirects=False)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        if is_offline():
+            raise _HopelessError("--offline rules out the network") from None
+        raise _HookError(f"no connection ({type(error).__name__})") from None
+    except (requests.RequestException, ValueError) as error:
+        raise _HopelessError(f"the address cannot be used ({type(error).__name__})") from None
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise _HookError(f"it answered {answer.status_code}")
+    if not 200 <= answer.status_code < 300:
+        raise _HopelessError(f"it answered {answer.status_code}")

@@ -1,0 +1,154 @@
+"""A history's figures as frames, and the page that shows how they went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attacks.statistics.intervals import Interval
+from auditor.errors import AuditError, RunError
+from auditor.gates.history import Entry, timestamp
+from auditor.runs.figures import exposure, has_personal_data, personal_data, verified
+from auditor.runs.run import Run, load_run
+from auditor.system.atomic_files import write_atomically
+from reports.pages.trend_page import Trend, TrendPage, render_trends
+
+PAGE = "trend.html"
+_PASSAGES = ("passages", "documents")
+
+
+def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
+    """Write the page of trends into the folder of the runs.
+
+    Parameters
+    ----------
+    folder : the folder that holds the runs
+    entries : its history, from `read_history`
+
+    Returns
+    -------
+    Path of the page, FOLDER/trend.html.
+
+    Raises
+    ------
+    RunError
+        If no run is complete.
+    """
+    trends, notices = read_trends(entries)
+    if not trends:
+        raise RunError(
+            f"{folder} holds no complete run, so there is nothing to draw. Run an audit."
+        )
+    page = TrendPage(f"Audits in {Path(folder).resolve().name}", trends, notices)
+    path = Path(folder) / PAGE
+    write_atomically(path, render_trends(page).encode("utf-8", "backslashreplace"))
+    return path
+
+
+def read_trends(entries: list[Entry]) -> tuple[list[Trend], list[str]]:
+    """What there is to draw: a Trend for each audit that ran, the one that ran last first.
+
+    Parameters
+    ----------
+    entries : from `read_history`, the earliest first
+
+    Returns
+    -------
+    (list of Trend, list of str) : the sentences say which runs are left out, and why.
+    """
+    notices = [f"{e.path.name} is left out: {e.why}" for e in entries if e.state == "unreadable"]
+    notices += [
+        f"{e.path.name} is left out: it is not complete."
+        for e in entries
+        if e.state == "incomplete"
+    ]
+    of_series: dict[str, list[tuple[Entry, Run, list[dict[str, Any]]]]] = {}
+    for entry in entries:
+        if entry.state != "complete":
+            continue
+        try:
+            run = load_run(entry.path)
+            rows = _figures(run, entry)
+        except AuditError as error:
+            notices.append(f"{entry.path.name} is left out: {error}")
+            continue
+        of_series.setdefault(entry.series, []).append((entry, run, rows))
+    trends = [_trend(found) for found in of_series.values()]
+    return sorted(trends, key=lambda t: t.runs["when"].max(), reverse=True), notices
+
+
+def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]]) -> Trend:
+    last = found[-1][0]
+    config = found[-1][1].config
+    rows = [row for _, _, rows in found for row in rows]
+    return Trend(
+        title=last.model,
+        about=(
+            f"{', '.join(last.strategies)}; {config.samples:,} samples of each; the "
+            f"{config.top:,} likeliest by each score"
+        ),
+        runs=pd.DataFrame([_line(entry, rows) for entry, _, rows in found]),
+        figures=pd.DataFrame(rows, columns=["when", "figure", "of", "value", "low", "high"]),
+        limits={
+            decision.gate: decision.limit
+            for decision in last.decisions
+            if isinstance(decision.limit, int | float)
+        },
+    )
+
+
+def _when(entry: Entry) -> pd.Timestamp:
+    seconds = timestamp(entry.when)
+    if seconds == float("-inf"):
+        raise RunError("its manifest does not say when it was begun.")
+    return pd.Timestamp(seconds, unit="s", tz="UTC")
+
+
+def _line(entry: Entry, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A run's row in the table."""
+    since = {} if entry.since is None else vars(entry.since)
+    found = next((r for r in rows if r["figure"] == "verified"), None)
+    return {
+        "run": entry.path.name,
+        "when": _when(entry),
+        "seed": entry.seed,
+        "weights": entry.weights[:12],
+        "verified": None if found is None else int(found["value"]),
+        "checked": None if found is None else found["n"],
+        **{end: None if found is None else found[end] for end in ("low", "high", *_PASSAGES)},
+        "new": since.get("new"),
+        "gone": since.get("gone"),
+        "unchanged": since.get("unchanged"),
+        "gate": entry.gate,
+    }
+
+
+def _figures(run: Run, entry: Entry) -> list[dict[str, Any]]:
+    """Every figure that a run has, a row each, in the unit of its gate."""
+    when = _when(entry)
+
+    def row(figure: str, interval: Interval, of: str = "", n: int = 0) -> dict[str, Any]:
+        return {"when": when, "figure": figure, "of": of, "n": n, **vars(interval)}
+
+    rows = []
+    if run.config.has_training_text:
+        found = verified(run)
+        rows.append(row("verified", found.interval, n=found.n))
+        rows[-1] |= dict(zip(_PASSAGES, found.passages or (None, None), strict=True))
+        for line in run.summary().to_dict("records"):
+            share = (line["precision"], line["precision_low"], line["precision_high"])
+            if line["precision"] == line["precision"]:
+                rows.append(
+                    row("precision", Interval(*share), f"{line['strategy']}\n{line['score']}")
+                )
+    if run.config.canaries is not None and (most := exposure(run)) is not None:
+        rows.append(row("exposure", most.interval, most.of))
+    if has_personal_data(run):
+        found = personal_data(run)
+        rows.append(row("personal_data", found.interval, n=found.n))
+    if entry.since is not None:
+        for name, n in (("new", entry.since.new), ("gone", entry.since.gone)):
+            rows.append(row(name, Interval(n, n, n)))
+    return rows

@@ -1,0 +1,1 @@
+"""Search of training text: verbatim, overlapping and near-verbatim matches."""

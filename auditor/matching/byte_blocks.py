@@ -1,0 +1,211 @@
+"""Documents -> blocks of UTF-8 bytes of about one size, so that numpy can work on them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.corpus.pieces import Piece
+from auditor.corpus.text_files import Document
+from auditor.matching.normalization import EXACT, Drops, Folder, Folding
+
+# 0xFF and 0xFE never occur in UTF-8, so no match can run across either.
+CORPUS_SEPARATOR = b"\xff"
+NEEDLE_SEPARATOR = b"\xfe"
+
+# Readers of 8 bytes at a time may look this far past the end of a text.
+PADDING = 8
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+
+def to_bytes(text: str) -> bytes:
+    """UTF-8, lone surrogates included: JSON may hold them and tokenizers may make them."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def pad(raw: bytes) -> Bytes:
+    """Bytes as an array, followed by PADDING zeros."""
+    return np.frombuffer(raw + bytes(PADDING), dtype=np.uint8)
+
+
+def is_char_start(raw: Bytes) -> NDArray[np.bool_]:
+    """Where a character begins: all bytes but UTF-8's continuation bytes.
+
+    >>> is_char_start(np.frombuffer("aé".encode(), dtype=np.uint8))
+    array([ True,  True, False])
+    """
+    return (raw & 0xC0) != 0x80
+
+
+def n_chars(raw: bytes) -> int:
+    """Characters that begin in a piece of UTF-8.
+
+    >>> n_chars("aé".encode())
+    2
+    """
+    if raw.isascii():
+        return len(raw)
+    return int(np.count_nonzero(is_char_start(np.frombuffer(raw, dtype=np.uint8))))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pieces of documents, one after the other with separators between, and PADDING at the end.
+
+    Attributes
+    ----------
+    raw : uint8 array (n_bytes + PADDING,)
+    starts : int64 array (n_pieces,)
+        Where each piece begins in `raw`.
+    owned_ends : int64 array (n_pieces,)
+        A piece owns the matches that begin before here; those after begin in the next piece too.
+    ordinals : int64 array (n_pieces,)
+        The document's place in the corpus, from 0.
+    chars_before : int64 array (n_pieces,)
+        Characters of the document, as it is compared, that stand before the piece.
+    doc_ids : list of str
+        One for each piece.
+    drops : list of Drops
+        One for each piece: the way back to the characters of the document as it is written.
+    n_read : int
+        Bytes of the corpus that were read when the block was finished.
+    """
+
+    raw: Bytes
+    starts: Ints
+    owned_ends: Ints
+    ordinals: Ints
+    chars_before: Ints
+    doc_ids: list[str]
+    drops: list[Drops]
+    n_read: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of text and separators, without the padding."""
+        return len(self.raw) - PADDING
+
+
+@dataclass
+class Draft:
+    """A block while it grows."""
+
+    text: bytearray = field(default_factory=bytearray)
+    rows: list[tuple[int, int, int, int]] = field(default_factory=list)
+    doc_ids: list[str] = field(default_factory=list)
+    drops: list[Drops] = field(default_factory=list)
+
+    def add(
+        self,
+        parts: Iterable[bytes],
+        n_owned: int,
+        ordinal: int,
+        chars: int,
+        doc_id: str,
+        drops: Drops,
+    ) -> None:
+        """Append a piece, its parts joined; it owns what begins in its first n_owned bytes."""
+        begin = len(self.text)
+        self.rows.append((begin, begin + n_owned, ordinal, chars))
+        for part in parts:
+            self.text += part
+        self.text += CORPUS_SEPARATOR
+        self.doc_ids.append(doc_id)
+        self.drops.append(drops)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of text and separators so far."""
+        return len(self.text)
+
+    def finish(self, n_read: int = 0) -> Block:
+        """The block; the draft must not grow after that."""
+        self.text += bytes(PADDING)
+        raw = np.frombuffer(self.text, dtype=np.uint8)
+        table = np.array(self.rows, dtype=np.int64).reshape(-1, 4).T
+        return Block(raw, table[0], table[1], table[2], table[3], self.doc_ids, self.drops, n_read)
+
+
+def read_pieces(corpus: Iterable[Document], size: int) -> Iterator[Piece]:
+    """A corpus in pieces of about `size` bytes where it can be read so, else by the document."""
+    if hasattr(corpus, "pieces"):
+        yield from corpus.pieces(size)
+        return
+    for ordinal, document in enumerate(corpus):
+        yield Piece(ordinal, document.doc_id, to_bytes(document.text), True, True)
+
+
+def read_blocks(
+    corpus: Iterable[Document], *, block_bytes: int, overlap: int, folding: Folding = EXACT
+) -> Iterator[Block]:
+    """Stream a corpus as blocks of one to three times `block_bytes`.
+
+    A document longer than a block is cut; each piece then repeats the last `overlap` bytes of the
+    piece before, so that whatever is no longer than `overlap` lies whole in some piece.
+
+    Parameters
+    ----------
+    corpus : iterable of Document
+        Or one that offers `pieces(size)`: then no document need fit into memory.
+    block_bytes : int
+        Raised to 2 x overlap where it is less: a piece must get on.
+    overlap : int
+    folding : Folding
+        How the text is changed before it is compared.
+
+    Yields
+    ------
+    Block
+
+    >>> from auditor.corpus.text_files import Document
+    >>> text = [Document("d", "abcdefgh", "")]
+    >>> [bytes(b.raw[: b.n_bytes]) for b in read_blocks(text, block_bytes=4, overlap=2)]
+    [b'abcd\\xff', b'cdefgh\\xff']
+    """
+    size = max(block_bytes, 2 * overlap, 1)
+    draft = Draft()
+    n_read = 0
+    folder = Folder(folding)
+    rest, chars = b"", 0
+    for piece in read_pieces(corpus, size):
+        if piece.is_first:
+            folder.restart()
+            rest, chars = b"", 0
+        folded = folder.fold(piece.raw)
+        n_read += len(piece.raw)
+        begin, n = 0, len(rest) + len(folded)
+        is_ascii = rest.isascii() and folded.isascii()
+        while True:
+            n_left = n - begin
+            # What is too short to get on waits for the document's next piece.
+            if not piece.is_last and n_left <= 2 * overlap:
+                break
+            end = begin + size if n_left >= 2 * size else n
+            is_end = piece.is_last and end == n
+            step = end - begin if is_end else end - begin - overlap
+            parts = _between(rest, folded, begin, end)
+            draft.add(parts, step, piece.ordinal, chars, piece.doc_id, folder.drops(chars))
+            if draft.n_bytes >= size:
+                yield draft.finish(n_read - (n - end))
+                draft = Draft()
+            if is_end:
+                begin = n
+                break
+            if is_ascii:
+                chars += step
+            else:
+                chars += sum(map(n_chars, _between(rest, folded, begin, begin + step)))
+            begin += step
+        rest = b"".join(_between(rest, folded, begin, n))
+        folder.forget(chars)
+    if draft.n_bytes:
+        yield draft.finish(n_read)
+
+
+def _between(first: bytes, second: bytes, begin: int, end: int) -> tuple[bytes, bytes]:
+    """Bytes [begin, end) of two texts one after the other; a text that is whole is not copied."""
+    n = len(first)
+    return first[begin:end], second[max(begin - n, 0) : max(end - n, 0)]

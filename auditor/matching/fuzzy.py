@@ -1,0 +1,374 @@
+"""Fuzzy matching: memorized text that differs from its source in spaces and punctuation.
+
+A sample's stretch of words is matched by a document if every trigram of its words stands there,
+all of them close together; in which order, and what lies between, does not matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.corpus.text_files import Document
+from auditor.errors import AuditError
+from auditor.matching.byte_blocks import Ints, read_pieces
+from auditor.matching.queries import Needle
+
+_WORD = re.compile(r"\w+")
+_UNKNOWN = -1
+_PASSAGE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class FuzzyMatch:
+    """A sample's longest stretch of words that a document has, in pieces, in one place.
+
+    Attributes
+    ----------
+    sample_id : str
+    n_words : int
+    start, end : int
+        The stretch within the sample's text, in characters.
+    doc_id, doc_offset : str, int
+        The document, and the character at which the first of the trigrams begins in it.
+    """
+
+    sample_id: str
+    n_words: int
+    start: int
+    end: int
+    doc_id: str
+    doc_offset: int
+
+
+def find_fuzzy(
+    needles: Sequence[Needle],
+    corpus: Iterable[Document],
+    *,
+    min_words: int = 24,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, FuzzyMatch]:
+    """Find each sample's longest fuzzy match of at least min_words words, in one streaming pass.
+
+    Words are maximal runs of letters, digits and underscores (``\\w``), compared with their case;
+    what stands between them is ignored. A stretch of m consecutive words of a sample matches a
+    document if some window of 2 m consecutive words of the document contains each of the stretch's
+    m - 2 trigrams of words. This is checked exactly, for every document. Of several longest
+    stretches the first in the corpus counts, then the one whose first trigram comes earliest in
+    the document, then the one that starts earliest in the sample.
+
+    Parameters
+    ----------
+    needles : sequence of Needle
+        Their ids must differ. token_ends are not used.
+    corpus : iterable of Document
+        One that offers `pieces(size)`, as a `Corpus` does, may hold documents larger than memory.
+    min_words : int
+        3 or more.
+    progress : callable, optional
+        Called after each document, or part, with the bytes of text done so far.
+
+    Returns
+    -------
+    dict of FuzzyMatch by sample id
+        Samples without a match are left out.
+
+    Raises
+    ------
+    AuditError
+        If min_words is below 3, or two needles have the same id.
+
+    Source
+    ------
+    The paper, 6.1, which takes a sample for memorized if all trigrams of its memorized part occur
+    close together in one training document; the factor 2 and the least length are ours.
+
+    >>> needle = Needle("s", "To be, or not to be", [])
+    >>> document = Document("hamlet", "HAMLET. To be or\\n  not to be: that is", "")
+    >>> find_fuzzy([needle], [document], min_words=6)["s"].doc_offset
+    8
+    """
+    if min_words < 3:
+        raise AuditError(
+            f"min_words must be 3 or more (a match is made of trigrams); got {min_words}."
+        )
+    if len({needle.sample_id for needle in needles}) < len(needles):
+        raise AuditError("Samples must have different ids, by which matches are told apart.")
+    index = _TrigramIndex([needle.text for needle in needles])
+    longest: dict[int, tuple[Stretch, str, int]] = {}
+    # Words that a stretch of each needle must have to be of interest.
+    wanted = np.full(len(needles), min_words, dtype=np.int64)
+    n_bytes = 0
+    # A stretch lies within twice its own words of the document.
+    for passage in _passages(corpus, 2 * max(index.n_words, default=0)):
+        found = dict(index.longest(passage.text, wanted))
+        if found:
+            # Where words begin is worked out only here: most documents have no match.
+            begins = [word.start() for word in _WORD.finditer(passage.text)]
+            for needle, stretch in found.items():
+                offset = passage.chars_before + begins[stretch.place]
+                longest[needle] = (stretch, passage.doc_id, offset)
+                wanted[needle] = stretch.n_words + 1
+        n_bytes += passage.n_new_bytes
+        if progress:
+            progress(n_bytes)
+    return {needles[i].sample_id: _fuzzy_match(needles[i], *longest[i]) for i in sorted(longest)}
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """A document or a part of one: whole words, and how many characters stand before it."""
+
+    doc_id: str
+    text: str
+    chars_before: int
+    n_new_bytes: int
+
+
+def _passages(corpus: Iterable[Document], overlap: int) -> Iterator[_Passage]:
+    """A corpus in parts that repeat the last `overlap` words of the part before."""
+    text, chars_before = "", 0
+    for piece in read_pieces(corpus, _PASSAGE_BYTES):
+        if piece.is_first:
+            text, chars_before = "", 0
+        text += piece.raw.decode("utf-8", "surrogatepass")
+        end = len(text) if piece.is_last else _end_of_words(text)
+        yield _Passage(piece.doc_id, text[:end], chars_before, len(piece.raw))
+        if not piece.is_last:
+            begins = [word.start() for word in _WORD.finditer(text[:end])][-overlap:]
+            kept = begins[0] if overlap and begins else end
+            text, chars_before = text[kept:], chars_before + kept
+
+
+def _end_of_words(text: str) -> int:
+    """Where the text's last word begins if it may go on in the next part; else the text's end."""
+    end = len(text)
+    while end and _WORD.match(text[end - 1]):
+        end -= 1
+    return end
+
+
+class _TrigramIndex:
+    """The word trigrams of all needles, numbered, and where in which needle each stands."""
+
+    def __init__(self, texts: Sequence[str]):
+        self._words: dict[str, int] = defaultdict(lambda: len(self._words))
+        numbered = [
+            np.array([self._words[word] for word in _WORD.findall(text)], dtype=np.int64)
+            for text in texts
+        ]
+        # From here on a word that no needle has is unknown, not new.
+        self._words = dict(self._words)
+        self.n_words = [len(words) for words in numbered]
+        # Pairs are named first, so that a key of three words stays within 64 bits.
+        self._n = len(self._words) + 1
+        pairs = [words[:-1] * self._n + words[1:] for words in numbered]
+        self._pairs = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]))
+        keys = [self._keys(words) for words in numbered]
+        sizes = [len(of_text) for of_text in keys]
+        self._trigrams, ids = np.unique(
+            np.concatenate([np.zeros(0, np.int64), *keys]), return_inverse=True
+        )
+        by_trigram = np.argsort(ids, kind="stable")
+        self._needle = np.repeat(np.arange(len(texts)), sizes)[by_trigram]
+        places = [np.arange(size) for size in sizes]
+        self._place = np.concatenate([np.zeros(0, np.int64), *places])[by_trigram]
+        self._ends = np.cumsum(np.bincount(ids, minlength=len(self._trigrams)))
+        self._reach = 2 * np.array(self.n_words, dtype=np.int64) - 3
+
+    def longest(self, text: str, wanted: Ints) -> Iterator[tuple[int, Stretch]]:
+        """Needles with a stretch of `wanted` words or more in the text, and the longest of each."""
+        for needle, places, trigrams in self._candidates(text, wanted):
+            n_words, at_least = self.n_words[needle], int(wanted[needle])
+            stretch = longest_stretch(places, trigrams, n_words, at_least=at_least)
+            if stretch:
+                yield needle, stretch
+
+    def _candidates(self, text: str, wanted: Ints) -> Iterator[tuple[int, Ints, Ints]]:
+        """Needles that may match, each with its hits: places in the text, trigrams of the needle.
+
+        One may match by `wanted` words only if as many hits, less 2, lie within its widest window.
+        """
+        known = self._words.get
+        words = np.array([known(word, _UNKNOWN) for word in _WORD.findall(text)], dtype=np.int64)
+        ids = _number(self._keys(words), self._trigrams)
+        hits = np.flatnonzero(ids != _UNKNOWN)
+        if not len(hits):
+            return
+        ends = self._ends[ids[hits]]
+        begins = np.where(ids[hits] > 0, self._ends[ids[hits] - 1], 0)
+        sizes = ends - begins
+        entry = np.arange(sizes.sum()) + np.repeat(begins - np.cumsum(sizes) + sizes, sizes)
+        place = np.repeat(hits, sizes)
+        needle, trigram = self._needle[entry], self._place[entry]
+        order = np.lexsort((place, needle))
+        needle, trigram, place = needle[order], trigram[order], place[order]
+        begin = np.arange(len(needle))
+        end = begin + wanted[needle] - 3
+        begin, end = begin[end < len(needle)], end[end < len(needle)]
+        is_dense = needle[begin] == needle[end]
+        is_dense &= place[end] - place[begin] <= self._reach[needle[begin]]
+        for one in np.unique(needle[begin[is_dense]]).tolist():
+            mine = slice(*np.searchsorted(needle, [one, one + 1]))
+            yield one, place[mine], trigram[mine]
+
+    def _keys(self, words: Ints) -> Ints:
+        """One number for each three words in a row; unknown words and pairs give _UNKNOWN."""
+        if len(words) < 3:
+            return np.zeros(0, dtype=np.int64)
+        pair_keys = np.where(
+            (words[:-1] >= 0) & (words[1:] >= 0), words[:-1] * self._n + words[1:], _UNKNOWN
+        )
+        pairs = _number(pair_keys, self._pairs)
+        is_known = (pairs[:-1] >= 0) & (words[2:] >= 0)
+        return np.where(is_known, pairs[:-1] * self._n + words[2:], _UNKNOWN)
+
+
+def _number(keys: Ints, known: Ints) -> Ints:
+    """The place of each key among the known, sorted ones; _UNKNOWN where it is none of them."""
+    if not len(known):
+        return np.full(len(keys), _UNKNOWN)
+    numbers = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[numbers] == keys, numbers, _UNKNOWN)
+
+
+def _fuzzy_match(needle: Needle, stretch: Stretch, doc_id: str, offset: int) -> FuzzyMatch:
+    words = list(_WORD.finditer(needle.text))
+    start = words[stretch.start].start()
+    end = words[stretch.start + stretch.n_words - 1].end()
+    return FuzzyMatch(needle.sample_id, stretch.n_words, start, end, doc_id, offset)
+
+
+_NEVER = np.iinfo(np.int64).max // 4
+
+# Starts of windows looked at together: with the sample's trigrams they make a table.
+_STARTS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Words [start, start + n_words) of a sample, and the document's word where they begin."""
+
+    n_words: int
+    start: int
+    place: int
+
+
+def longest_stretch(places: Ints, trigrams: Ints, n_words: int, *, at_least: int) -> Stretch | None:
+    """The longest stretch of m words whose trigrams all lie within 2 m words of the document.
+
+    Parameters
+    ----------
+    places, trigrams : int64 arrays (n_hits,)
+        The document's word number `places[i]` begins a trigram that is the sample's trigram
+        number `trigrams[i]`, too.
+    n_words : int
+        Words of the sample, which has n_words - 2 trigrams.
+    at_least : int
+        Shorter stretches are not looked for; 3 or more.
+
+    Returns
+    -------
+    Stretch or None
+        Of several that are longest: the one earliest in the document, then in the sample. `place`
+        is the first of its trigrams within the window.
+
+    >>> hits = np.arange(10)
+    >>> longest_stretch(hits + 50, hits, 12, at_least=3)
+    Stretch(n_words=12, start=0, place=50)
+    """
+    if not len(places):
+        return None
+    far = int(places.max()) + 1
+    keys = np.sort(trigrams * far + places)
+    starts = np.unique(places)
+    by_trigram = keys // far, keys % far
+    starts = starts[_most_trigrams(*by_trigram, starts, n_words) >= at_least - 2]
+    bound = _longest_runs(*by_trigram, starts, n_words)
+    firsts = np.arange(n_words - 2) * far
+    best: Stretch | None = None
+    wanted = at_least
+    for i in range(len(starts)):
+        if wanted > n_words:
+            break
+        # A stretch of m words has m - 2 trigrams, so fewer cannot make one.
+        if bound[i] < wanted - 2:
+            continue
+        place = int(starts[i])
+        next_hit = np.searchsorted(keys, firsts + place)
+        found = keys[np.minimum(next_hit, len(keys) - 1)]
+        exists = (next_hit < len(keys)) & (found < firsts + far)
+        distance = np.where(exists, found - firsts - place, _NEVER)
+        stretch = _from_place(distance, place, wanted)
+        if stretch:
+            best, wanted = stretch, stretch.n_words + 1
+    return best
+
+
+def _most_trigrams(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> Ints:
+    """For each start, how many of the sample's trigrams begin in the widest window from there.
+
+    The hits are sorted by trigram and place.
+    """
+    first, end = _starts_of(trigrams, places, starts, n_words)
+    change = np.bincount(first, minlength=len(starts) + 1)
+    change -= np.bincount(end, minlength=len(starts) + 1)
+    return np.cumsum(change[:-1])
+
+
+def _longest_runs(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> Ints:
+    """For each start, the most trigrams in a row in the sample that begin in the widest window."""
+    rows = np.arange(n_words - 2, dtype=np.int32)[:, None]
+    first, end = _starts_of(trigrams, places, starts, n_words)
+    runs = [np.zeros(0, dtype=np.int64)]
+    for begin in range(0, len(starts), _STARTS_AT_ONCE):
+        n = min(_STARTS_AT_ONCE, len(starts) - begin)
+        # (n_trigrams, n + 1): +1 where a trigram comes into the window, -1 where it leaves it.
+        size = (n_words - 2) * (n + 1)
+        change = np.bincount(trigrams * (n + 1) + np.clip(first - begin, 0, n), minlength=size)
+        change -= np.bincount(trigrams * (n + 1) + np.clip(end - begin, 0, n), minlength=size)
+        is_near = np.cumsum(change.reshape(-1, n + 1)[:, :n], axis=1) > 0
+        last_gap = np.maximum.accumulate(np.where(is_near, np.int32(-1), rows), axis=0)
+        runs.append((rows - last_gap).max(axis=0).astype(np.int64))
+    return np.concatenate(runs)
+
+
+def _starts_of(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> tuple[Ints, Ints]:
+    """For each hit, the range of starts from which it is its trigram's next one, and near enough.
+
+    These are the starts after the same trigram's hit before it, up to the hit itself.
+    """
+    before = np.append(-1, places[:-1])
+    before[np.append(True, np.diff(trigrams) != 0)] = -1
+    too_far = places - (2 * n_words - 3) - 1
+    first = np.searchsorted(starts, np.maximum(before, too_far), "right")
+    return first, np.searchsorted(starts, places, "right")
+
+
+def _from_place(distance: NDArray[np.int64], place: int, wanted: int) -> Stretch | None:
+    """The longest stretch, of at least `wanted` words, with a trigram at the window's first word.
+
+    `distance` is, for each trigram of the sample, how far after that word it stands next.
+    """
+    n_words = len(distance) + 2
+    here = np.flatnonzero(distance == 0)
+    # Neighbours that both stand at the first word belong to the same stretch: one is enough.
+    here = here[np.append(True, np.diff(here) > 1)]
+    lengths = np.arange(wanted, n_words + 1)
+    best: Stretch | None = None
+    for anchor in here.tolist():
+        right = np.maximum.accumulate(distance[anchor:])
+        left = np.maximum.accumulate(distance[anchor::-1])
+        # Of m words, the last trigram begins no more than 2 m - 3 words after the window does.
+        n_left = np.searchsorted(left, 2 * lengths - 3, "right")
+        n_right = np.searchsorted(right, 2 * lengths - 3, "right")
+        fits = np.flatnonzero(n_left + n_right - 1 >= lengths - 2)
+        if len(fits) and (best is None or lengths[fits[-1]] > best.n_words):
+            start = anchor - int(n_left[fits[-1]]) + 1
+            best = Stretch(int(lengths[fits[-1]]), start, place)
+    return best

@@ -1,0 +1,219 @@
+"""What an index's folder holds: index.json, the shards, the lock; how they are written.
+
+    INDEX/
+      index.json     version, what corpus, each file's size and sha256; "complete" is written last
+      00000.shard …  text, suffix array, documents and checksums of a part of the corpus
+      repeats        the documents whose id an earlier document has, too
+
+The folder holds the whole training text, so only its owner may read it.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+from typing import Any
+
+from auditor.errors import CorpusError
+from auditor.system.atomic_files import (
+    LOCK,
+    disk_trouble,
+    locked,
+    make_own,
+    misfit,
+    part_name,
+    write_atomically,
+)
+
+VERSION = 1
+PLAN, REPEATS = "index.json", "repeats"
+
+Plan = dict[str, Any]
+
+
+def new_plan(shard_bytes: int, corpus: Plan) -> Plan:
+    """What index.json says before there is any shard."""
+    return {
+        "format": "auditor index",
+        "version": VERSION,
+        "byteorder": sys.byteorder,
+        "complete": False,
+        "shard_bytes": shard_bytes,
+        "corpus": corpus,
+        "shards": [],
+    }
+
+
+def shard_name(number: int) -> str:
+    """The file of a shard.
+
+    >>> shard_name(7)
+    '00007.shard'
+    """
+    return f"{number:05}.shard"
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """What index.json says, or None where there is none.
+
+    Raises
+    ------
+    CorpusError
+        If it is damaged, or of another version or kind of machine.
+    """
+    file = folder / PLAN
+    try:
+        plan = json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CorpusError(f"{file} cannot be read ({error.strerror}). Check it.") from None
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(_damaged(file, f"it is not JSON: {error}")) from None
+    if not isinstance(plan, dict) or plan.get("format") != "auditor index":
+        raise CorpusError(
+            f"{file} is not of an index of text. Give the folder that `auditor index build` made."
+        )
+    if plan.get("version") != VERSION:
+        raise CorpusError(
+            f"{folder} is an index of version {plan.get('version')!r}; this auditor reads version "
+            f"{VERSION}. Build it anew in another folder."
+        )
+    if plan.pop("seal", None) != _seal(plan):
+        raise CorpusError(_damaged(file, "its own checksum differs"))
+    if told := plan_fault(plan):
+        raise CorpusError(_damaged(file, told))
+    if plan["byteorder"] != sys.byteorder:
+        raise CorpusError(
+            f"{folder} was built on a {plan['byteorder']}-endian machine; this one is "
+            f"{sys.byteorder}-endian. Build it anew here."
+        )
+    return plan
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """index.json, whole or as it was."""
+    sealed = {**plan, "seal": _seal(plan)}
+    raw = (json.dumps(sealed, indent=1, sort_keys=True) + "\n").encode()
+    write_atomically(folder / PLAN, raw, CorpusError)
+
+
+def _seal(plan: Plan) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(file: Path, why: str) -> str:
+    return f"{file} is damaged ({why}). Delete the folder and build the index again."
+
+
+def is_file_whole(path: Path, facts: Plan) -> bool:
+    """Whether a file has the size and sha256 that the facts tell of it."""
+    try:
+        with path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size != facts["bytes"]:
+                return False
+            return hashlib.file_digest(stream, "sha256").hexdigest() == facts["sha256"]
+    except OSError:
+        return False
+
+
+@contextmanager
+def open_folder(folder: Path) -> Iterator[None]:
+    """A folder that this process alone writes an index into; taken back if nothing came of it.
+
+    Raises
+    ------
+    CorpusError
+        If it holds something else, is in use, or cannot be written.
+    """
+    with disk_trouble(folder, CorpusError):
+        is_new = not folder.exists()
+        if not is_new and (not folder.is_dir() or _holds_something_else(folder)):
+            raise CorpusError(
+                f"{folder} exists and is no index. Choose another folder, or empty it."
+            )
+    make_own(folder, CorpusError)
+    with locked(folder, CorpusError):
+        try:
+            yield
+        except BaseException:
+            _leave_nothing(folder, is_new)
+            raise
+
+
+def _holds_something_else(folder: Path) -> bool:
+    """Whether a folder without index.json holds more than what a build killed at once leaves."""
+    begun = {LOCK, part_name(folder / PLAN).name}
+    return not (folder / PLAN).exists() and any(p.name not in begun for p in folder.iterdir())
+
+
+def _leave_nothing(folder: Path, is_new: bool) -> None:
+    """Take back a folder in which there is no shard yet, as after an empty corpus."""
+    with suppress(OSError, CorpusError):
+        plan = read_plan(folder)
+        if plan is None or not plan["shards"]:
+            for name in (PLAN, LOCK):
+                (folder / name).unlink(missing_ok=True)
+            if is_new:
+                folder.rmdir()
+
+
+# Bytes of one entry of each section of a shard, in the order in which they lie there.
+_WIDTHS = {"text": 1, "suffixes": 4, "starts": 8, "chars": 8, "id_ends": 8, "ids": 1}
+ALIGN = 8  # each begins at a multiple of this
+_FILE = {"file": str, "bytes": int, "sha256": str}
+_SHARD = {
+    **_FILE,
+    "checksums_sha256": str,
+    "sections": {name: [int] for name in _WIDTHS},
+    "chars": int,
+    "is_cut": bool,
+    "corpus_sha256": str,
+}
+_FORM = {
+    "byteorder": str,
+    "complete": bool,
+    "shard_bytes": int,
+    "corpus": {"files": [[(str, int)]], "text_field": (str, None)},
+    "shards": [_SHARD],
+    "repeats?": _FILE,
+}
+
+
+def plan_fault(plan: dict[str, Any]) -> str | None:
+    """What is wrong with what index.json says, in words; None if nothing is."""
+    if told := misfit(plan, _FORM):
+        return told
+    for row in plan["corpus"]["files"]:
+        if len(row) != 3 or not isinstance(row[0], str):
+            return "a file of the corpus is not told by path, size and sha256"
+    if plan["complete"] and "repeats" not in plan:
+        return "repeats is missing"
+    for facts in [*plan["shards"], *([plan["repeats"]] if "repeats" in plan else [])]:
+        name = facts["file"]
+        if not name or PurePath(name).name != name or "\0" in name:
+            return f"{name[:80]!r} is no file of its folder"
+    return next((told for facts in plan["shards"] if (told := _shard_fault(facts))), None)
+
+
+def _shard_fault(facts: dict[str, Any]) -> str | None:
+    sections, end = facts["sections"], 0
+    for name, width in _WIDTHS.items():
+        section = sections[name]
+        if len(section) != 2 or section[0] != end or section[1] < 0:
+            return f"{facts['file']} has its {name} in another place than after what is before"
+        if section[0] + width * section[1] > facts["bytes"]:
+            return f"{facts['file']} has no room for its {name}"
+        end += width * section[1]
+        end += -end % ALIGN
+    n_bytes = sections["text"][1]
+    if n_bytes < 1 or sections["suffixes"][1] != n_bytes:
+        return f"{facts['file']} has another number of suffixes than bytes of text"
+    if sections["starts"][1] != sections["id_ends"][1]:
+        return f"{facts['file']} has another number of ids than documents"
+    if not sections["chars"][1]:
+        return f"{facts['file']} has no count of characters"
+    return None

@@ -1,0 +1,105 @@
+"""Verbatim matching with an index in place of the corpus: the same answers, no pass over it."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from auditor.errors import AuditError
+from auditor.matching.byte_blocks import to_bytes
+from auditor.matching.index.maximal_spans import Spans
+from auditor.matching.index.query import Found, Index
+from auditor.matching.occurrences import MAX_PLACES
+from auditor.matching.queries import Needle, checked_ends, count_tokens, fewest_bytes
+from auditor.matching.verbatim import Match
+
+Progress = Callable[[int], object]
+
+
+def find_matches_in_index(
+    needles: Sequence[Needle],
+    index: Index,
+    *,
+    min_tokens: int = 32,
+    min_chars: int = 100,
+    progress: Progress | None = None,
+) -> list[Match]:
+    """What `find_matches` finds in the corpus that the index was built of, exactly.
+
+    Time depends on the needles and on the number of shards: for a few thousand needles this is far
+    quicker than reading a large corpus, for millions it may not be.
+
+    Parameters
+    ----------
+    needles : sequence of Needle
+    index : Index
+    min_tokens, min_chars : int
+        Either is enough.
+    progress : callable, optional
+        Called with the bytes of needles' text done so far.
+
+    Returns
+    -------
+    list of Match
+        In the order of the needles, and by start within each.
+
+    Raises
+    ------
+    AuditError
+        If a minimum is below 1, or token_ends do not fit a text.
+    CorpusError
+        If the index is damaged where it is needed.
+    """
+    for name, value in (("min_tokens", min_tokens), ("min_chars", min_chars)):
+        if value < 1:
+            raise AuditError(f"{name} must be 1 or more; got {value}. Usual are 32 and 100.")
+    wearers: dict[str, list[int]] = defaultdict(list)
+    for i, needle in enumerate(needles):
+        wearers[needle.text].append(i)
+    token_ends = [checked_ends(needle) for needle in needles]
+    known: dict[bytes, _Counts] = {}
+    rows: list[tuple[int, Match]] = []
+    n_done = 0
+    for text, of_text in wearers.items():
+        raw = to_bytes(text)
+        bounds = [fewest_bytes(text, token_ends[i], min_tokens, min_chars) for i in of_text]
+        least = min((bound for bound in bounds if bound is not None), default=None)
+        if least is not None:
+            spans = index.spans(raw, least)
+            for i in of_text:
+                n_tokens = count_tokens(token_ends[i], spans.begins, spans.ends)
+                enough = (n_tokens >= min_tokens) | (spans.ends - spans.begins >= min_chars)
+                for j in enough.nonzero()[0].tolist():
+                    span = raw[spans.byte_begins[j] : spans.byte_ends[j]]
+                    if span not in known:
+                        known[span] = _Counts(index, index.occurrences(span))
+                    match = _match(needles[i].sample_id, spans, j, int(n_tokens[j]), known[span])
+                    rows.append((i, match))
+        n_done += len(raw) * len(of_text)
+        if progress:
+            progress(n_done)
+    rows.sort(key=lambda row: (row[0], row[1].start))
+    return [match for _, match in rows]
+
+
+class _Counts:
+    """What is to be known of a span, whoever holds it."""
+
+    def __init__(self, index: Index, found: Found):
+        self.n_occurrences = found.n_occurrences
+        self.n_documents = index.n_documents_of(found)
+        self.places = tuple(index.places_of(found, MAX_PLACES))
+
+
+def _match(sample_id: str, spans: Spans, j: int, n_tokens: int, counts: _Counts) -> Match:
+    start, end = int(spans.begins[j]), int(spans.ends[j])
+    return Match(
+        sample_id=sample_id,
+        start=start,
+        end=end,
+        n_tokens=n_tokens,
+        n_chars=end - start,
+        n_documents=counts.n_documents,
+        n_occurrences=counts.n_occurrences,
+        doc_id=counts.places[0][0],
+        doc_offset=counts.places[0][1],
+        places=counts.places,
+    )

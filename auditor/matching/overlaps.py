@@ -1,0 +1,302 @@
+"""How far each position of the needles matches anything in the corpus.
+
+A match of w bytes holds a gram at every multiple of the stride that it covers, so it lies inside a
+run of consecutive hits. Only such runs, few in most corpora, are kept; they are compared with the
+needles' own hit stretches by sorting suffixes, which no repetition in the text can slow down.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.matching import ngram_filter
+from auditor.matching.byte_blocks import (
+    CORPUS_SEPARATOR,
+    NEEDLE_SEPARATOR,
+    PADDING,
+    Block,
+    Bytes,
+    Ints,
+    is_char_start,
+    n_chars,
+    pad,
+)
+from auditor.matching.ngram_filter import (
+    Gram,
+    GramIndex,
+    Hashes,
+    choose_every,
+    choose_gram,
+    hash_grams,
+)
+from auditor.matching.spool import Spool
+from auditor.matching.suffix_sort import longest_matches
+
+# Bytes of either text that are sorted together: about 60 bytes of memory each.
+_BATCH_BYTES = 2 << 20
+# A region longer than this is cut, with overlap, so that repeated pieces are known again.
+_PIECE_BYTES = 1 << 16
+_MAX_SEEN = 1 << 19
+# Texts whose shortest spans differ by less are treated alike.
+_TIER_BYTES = 16
+
+Hits = tuple[Ints, Ints]
+
+
+class Overlaps:
+    """Needles of one class of length, and the longest match found so far at each position.
+
+    Give it what `scan` finds in each block, in order, with `take`; then call `spans`. Matches that
+    are as long as their text's shortest span are found without exception; shorter ones only by
+    luck.
+
+    Attributes
+    ----------
+    raw : uint8 array
+        The texts in the order of `texts`, a separator after each, and padding.
+    texts : list of bytes
+        By shortest span, then as given.
+    spool : Spool
+        Everything in the corpus that may hold a match; the caller closes it.
+    counts : uint32 array (n_grams,)
+        How often each gram was met there, at multiples of the stride: tells which are rare.
+    """
+
+    def __init__(self, texts: Sequence[bytes], shortest: Sequence[int], spool: Spool):
+        order = sorted(range(len(texts)), key=lambda i: shortest[i])
+        self.texts = [texts[i] for i in order]
+        least = [shortest[i] for i in order]
+        self.raw = pad(NEEDLE_SEPARATOR.join([*self.texts, b""]))
+        self.longest = max(map(len, texts))
+        self.gram: Gram = choose_gram(least[0])
+        self.shortest = least[0]
+        self.spool = spool
+        self.index = GramIndex(self.hashes(0, len(self.raw) - PADDING))
+        self._least = self._least_by_gram(least)
+        self.counts = np.zeros(len(self.index), dtype=np.uint32)
+        self._hit = np.zeros(len(self.index), dtype=bool)
+        self._reach = np.zeros(len(self.raw), dtype=np.int32)
+        self._pieces: list[bytes] = []
+        self._n_bytes = 0
+        self._seen: set[bytes] = set()
+
+    def hashes(self, begin: int, end: int) -> Hashes:
+        """Hashes of the grams that begin in raw[begin:end] and end within raw."""
+        n = min(end, len(self.raw) - max(self.gram.length, 8) + 1) - begin
+        return hash_grams(self.raw, begin, max(0, n), 1, self.gram.length)
+
+    def scan(self, block: Block) -> Hits:
+        """Where grams of needles stand in a block. Changes nothing: any thread may ask."""
+        every = choose_every(self.gram, self.shortest)
+        return self.index.find(block.raw, self.gram, every=every)
+
+    def take(self, block: Block, hits: Hits) -> None:
+        """Take in a block; documents must be cut with an overlap of `longest` bytes."""
+        positions, ids = hits
+        if not len(positions):
+            return
+        begins, ends, first = self._around(positions)
+        # A match has grams of its text alone, so the run is as long as one of them asks for.
+        keep = ends - begins >= np.minimum.reduceat(self._least[ids], first)
+        kept = ids[np.repeat(keep, np.diff(np.append(first, len(ids))))]
+        np.add.at(self.counts, kept, 1)
+        self._hit[kept] = True
+        begins, ends = np.maximum(begins[keep], 0), np.minimum(ends[keep], block.n_bytes)
+        regions = list(zip(begins.tolist(), ends.tolist(), strict=True))
+        for begin, end in regions:
+            self._keep(block.raw[begin:end])
+        if regions:
+            self._set_aside(block, regions)
+        if self._n_bytes > _BATCH_BYTES:
+            self._flush()
+
+    def spans(self) -> tuple[Ints, Ints]:
+        """Maximal matches as (begins, ends): positions in `raw`, of whole characters, ascending.
+
+        A span that lies inside another of the same needle is left out.
+        """
+        self._flush()
+        begins = np.flatnonzero(self._reach >= self.shortest)
+        begins = begins[is_char_start(self.raw[begins])]
+        ends = begins + self._reach[begins]
+        for _ in range(3):
+            # Back to a character's first byte, of which a match may have only some.
+            ends -= ~is_char_start(self.raw[ends])
+        furthest = np.maximum.accumulate(ends)
+        is_maximal = ends > np.append(-1, furthest[:-1])
+        # Spans of earlier needles end before this one begins, so one running maximum does for all.
+        return begins[is_maximal], ends[is_maximal]
+
+    def _least_by_gram(self, least: list[int]) -> NDArray[np.int32]:
+        """For each gram, a lower bound of the shortest spans of the texts that hold it."""
+        tiers = np.array(least) // _TIER_BYTES
+        firsts = np.flatnonzero(np.diff(tiers, prepend=-1)).tolist()
+        by_gram = np.full(len(self.index), least[firsts[-1]], dtype=np.int32)
+        sizes = np.cumsum([0] + [len(text) + 1 for text in self.texts])
+        for first, end in reversed(list(pairwise(firsts))):
+            hashes = np.sort(self.hashes(int(sizes[first]), int(sizes[end])))
+            by_gram[self.index.numbers(hashes)] = least[first]
+        return by_gram
+
+    def _around(self, hits: Ints) -> tuple[Ints, Ints, Ints]:
+        """What a match may cover, for each run of hits: all up to the grams that did not hit.
+
+        Returns begins, ends, and which hit is each run's first.
+        """
+        is_first = np.diff(hits, prepend=hits[0]) > self.gram.stride
+        is_first[0] = True
+        first = np.flatnonzero(is_first)
+        last = np.append(first[1:], len(hits)) - 1
+        margin = self.gram.stride - 1
+        return hits[first] - margin, hits[last] + self.gram.length + margin, first
+
+    def _set_aside(self, block: Block, regions: list[tuple[int, int]]) -> None:
+        """Spool regions, piece by piece, with the matches that the block owns in them."""
+        starts = block.starts.tolist()
+        afters = [*(start - 1 for start in starts[1:]), block.n_bytes - 1]
+        owned_ends, ordinals = block.owned_ends.tolist(), block.ordinals.tolist()
+        # Characters are counted from region to region, so that each is counted once.
+        counted, at, chars = -1, 0, 0
+        for begin, end in regions:
+            first = max(bisect_right(starts, begin) - 1, 0)
+            for i in range(first, bisect_right(starts, end - 1)):
+                here, stop = max(begin, starts[i]), min(end, afters[i])
+                n_owned = min(owned_ends[i], stop) - here
+                if n_owned <= 0 or stop - here < self.shortest:
+                    continue
+                if i != counted:
+                    counted, at, chars = i, starts[i], int(block.chars_before[i])
+                chars += n_chars(block.raw[at:here].tobytes())
+                at = here
+                drops = block.drops[i]
+                if len(drops.places):
+                    drops = drops.between(chars, chars + stop - here)
+                piece = block.raw[here:stop].tobytes()
+                self.spool.add(piece, n_owned, ordinals[i], chars, block.doc_ids[i], drops)
+
+    def _keep(self, region: Bytes) -> None:
+        """Keep a region for the next flush unless the same bytes were kept before."""
+        size = max(_PIECE_BYTES, 2 * self.longest)
+        begin = 0
+        while True:
+            piece = region[begin : begin + size].tobytes()
+            digest = hashlib.blake2b(piece, digest_size=16).digest()
+            if digest not in self._seen:
+                if len(self._seen) >= _MAX_SEEN:
+                    self._seen.clear()
+                self._seen.add(digest)
+                self._pieces.append(piece)
+                self._n_bytes += len(piece) + 1
+            if begin + size >= len(region):
+                return
+            begin += size - self.longest
+
+    def _flush(self) -> None:
+        """Compare the kept regions with the needles' stretches that share grams with them."""
+        if not self._pieces:
+            return
+        hits = GramIndex(self.index.values[self._hit])
+        places = hits.find(self.raw, Gram(self.gram.length, 1))
+        stretches = self._stretches(places[0])
+        for pieces in _batches(self._pieces, [len(piece) + 1 for piece in self._pieces]):
+            rest = extend_matches(self.raw, places, hits, self.gram.length, pieces, self._reach)
+            if rest:
+                corpus = CORPUS_SEPARATOR.join(rest)
+                for group in _batches(stretches, [end - begin for begin, end in stretches]):
+                    self._compare(group, corpus)
+        self._pieces, self._n_bytes = [], 0
+        self._hit[:] = False
+
+    def _stretches(self, hits: Ints) -> list[tuple[int, int]]:
+        """The parts of `raw` whose grams hit; disjoint, ascending."""
+        n = len(self.raw) - PADDING
+        margin = self.gram.stride - 1
+        begins = np.maximum(hits - margin, 0)
+        ends = np.minimum(hits + self.gram.length + margin, n)
+        first = np.flatnonzero(np.append(True, begins[1:] > ends[:-1]))
+        last = np.append(first[1:], len(hits)) - 1
+        return list(zip(begins[first].tolist(), ends[last].tolist(), strict=True))
+
+    def _compare(self, stretches: list[tuple[int, int]], corpus: bytes) -> None:
+        """Raise `_reach` to the longest matches of these stretches with this text."""
+        places = np.concatenate([np.arange(begin, end + 1) for begin, end in stretches])
+        needles = self.raw[places]
+        # One byte more than each stretch was taken, to be the separator between them.
+        separators = np.cumsum([end - begin + 1 for begin, end in stretches]) - 1
+        needles[separators] = NEEDLE_SEPARATOR[0]
+        found = longest_matches(needles, corpus, self.longest)
+        found[separators] = 0
+        self._reach[places] = np.maximum(self._reach[places], found)
+
+
+def _batches(items: list, sizes: list[int]) -> Iterator[list]:
+    """Divide items into consecutive batches of about _BATCH_BYTES."""
+    batch: list = []
+    n_bytes = 0
+    for item, size in zip(items, sizes, strict=True):
+        if batch and n_bytes + size > _BATCH_BYTES:
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(item)
+        n_bytes += size
+    if batch:
+        yield batch
+
+
+# Pairs for each hit, on the average over a piece, up to which its diagonals are walked.
+_MAX_PAIRS = 32
+_PAIRS_AT_ONCE = 1 << 20
+
+
+def extend_matches(
+    needles: Bytes,
+    places: tuple[Ints, Ints],
+    index: GramIndex,
+    length: int,
+    pieces: list[bytes],
+    reach: NDArray[np.int32],
+) -> list[bytes]:
+    """Raise `reach` to what needles match of the pieces; return the pieces that were left out.
+
+    Parameters
+    ----------
+    needles : uint8 array (n,)
+        Texts with a separator after each, and padding.
+    places : int64 array (m,), int64 array (m,)
+        Where grams of the index stand in the needles, and their numbers.
+    index : GramIndex
+    length : int
+        Bytes of a gram. Matches that hold a gram of the index are found.
+    pieces : list of bytes
+    reach : int32 array (n,)
+        Bytes that match from each position on.
+    """
+    extend = ngram_filter.compiled_extend()
+    if extend is None:
+        return pieces
+    raw = np.frombuffer(CORPUS_SEPARATOR.join([*pieces, bytes(PADDING)]), dtype=np.uint8)
+    hits, numbers = index.find(raw, Gram(length, 1))
+    position, number = places
+    by_number = np.argsort(number, kind="stable")
+    ends = np.cumsum(np.bincount(number, minlength=len(index)))
+    n_here = np.diff(ends, prepend=0)[numbers]
+
+    starts = np.cumsum([0] + [len(piece) + 1 for piece in pieces])[:-1]
+    piece = np.searchsorted(starts, hits, "right") - 1
+    n_hits = np.bincount(piece, minlength=len(pieces))
+    n_pairs = np.bincount(piece, weights=n_here, minlength=len(pieces))
+    is_plain = n_pairs <= _MAX_PAIRS * n_hits
+    plain = np.flatnonzero(is_plain[piece])
+    done = np.cumsum(n_here[plain]) // _PAIRS_AT_ONCE
+    for some in np.split(plain, np.flatnonzero(np.diff(done)) + 1):
+        sizes = n_here[some]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        entry = np.repeat(ends[numbers[some]] - sizes, sizes) + within
+        mine, theirs = position[by_number[entry]], np.repeat(hits[some], sizes)
+        order = np.lexsort((theirs, mine - theirs))
+        extend(needles, raw, mine[order], theirs[order], reach)
+    return [pieces[i] for i in np.flatnonzero(~is_plain)]

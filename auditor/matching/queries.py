@@ -1,0 +1,83 @@
+"""Needles: short texts to look for, with the places where their tokens end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from auditor.errors import AuditError
+from auditor.matching.byte_blocks import Ints, is_char_start, to_bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Needle:
+    """A text to look for; its token i covers the characters [token_ends[i-1], token_ends[i]).
+
+    Tokens that write nothing, as special ones do, are left out: they are no part of an overlap.
+    One of no characters is part of a character that a later token completes.
+    """
+
+    sample_id: str
+    text: str
+    token_ends: ArrayLike
+
+
+def checked_ends(needle: Needle) -> Ints:
+    """The needle's token ends as int64. Raises AuditError if they do not fit its text.
+
+    >>> checked_ends(Needle("s", "abc", [1, 3]))
+    array([1, 3])
+    """
+    ends = np.asarray(needle.token_ends)
+    if ends.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    is_whole = ends.ndim == 1 and np.issubdtype(ends.dtype, np.integer)
+    if not is_whole or np.any(np.diff(ends) < 0) or ends[0] < 0 or ends[-1] > len(needle.text):
+        raise AuditError(
+            f"token_ends of sample {needle.sample_id} must be whole numbers that rise from 0 to at "
+            f"most {len(needle.text):,}, its characters; got {ends.tolist()[:8]} and on. Count "
+            "characters of the text, not bytes or tokens."
+        )
+    return ends.astype(np.int64, copy=False)
+
+
+def count_tokens(ends: Ints, start: Ints, end: Ints) -> Ints:
+    """Tokens that lie wholly within each span [start, end).
+
+    A token of no characters, part of one that a later token completes, lies within if characters
+    of the span stand on both sides of it.
+
+    >>> count_tokens(np.array([2, 2, 5, 9]), np.array([0, 2]), np.array([5, 9]))
+    array([3, 2])
+    """
+    begins = np.append(0, ends[:-1])[: len(ends)]
+    # Within means: begins at start or later, ends after it; ends at end or earlier, begins before.
+    first = np.maximum(np.searchsorted(begins, start), np.searchsorted(ends, start, "right"))
+    last = np.minimum(np.searchsorted(ends, end, "right"), np.searchsorted(begins, end))
+    return np.maximum(last - first, 0)
+
+
+def fewest_bytes(
+    text: str, ends: Ints, min_tokens: int, min_chars: int, *, origins: Ints | None = None
+) -> int | None:
+    """A lower bound for the bytes of a span of the text that is long enough; None = none can be.
+
+    `origins` are given where the text is not the one that the tokens end in: the place there of
+    each of its characters, and of its end.
+
+    >>> fewest_bytes("abcdef", np.array([2, 4, 5, 6]), 2, 100)
+    2
+    """
+    bounds = [min_chars] if len(text) >= min_chars else []
+    if len(ends) >= min_tokens:
+        begins = np.append(0, ends[:-1])
+        if origins is not None:
+            begins = np.searchsorted(origins, begins, "right") - 1
+            ends = np.searchsorted(origins, ends)
+        if not text.isascii():
+            raw = np.frombuffer(to_bytes(text), dtype=np.uint8)
+            byte_of = np.append(np.flatnonzero(is_char_start(raw)), len(raw))
+            begins, ends = byte_of[begins], byte_of[ends]
+        sizes = ends[min_tokens - 1 :] - begins[: len(begins) - min_tokens + 1]
+        bounds.append(max(1, int(sizes.min())))
+    return min(bounds, default=None)

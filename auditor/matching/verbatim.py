@@ -1,0 +1,294 @@
+"""Verbatim matching: where many short texts (needles) overlap a corpus of any size.
+
+One streaming pass: it finds how far each position of each needle matches anything at all
+(`overlaps`) and sets aside what may hold a match (`spool`); there the spans that are long enough
+are counted (`counting`). Memory depends on the needles and on the block size, not on the corpus,
+but for 8 bytes for each document that shares a long stretch with a needle.
+"""
+
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from auditor.corpus.text_files import Document
+from auditor.errors import AuditError
+from auditor.matching.byte_blocks import Block, Ints, is_char_start, read_blocks, to_bytes
+from auditor.matching.ngram_filter import Gram, choose_gram
+from auditor.matching.normalization import Drops, Folding, fold_text, folding
+from auditor.matching.occurrences import Occurrences
+from auditor.matching.overlaps import Hits, Overlaps
+from auditor.matching.queries import Needle, checked_ends, count_tokens, fewest_bytes
+from auditor.matching.spool import Spool
+
+__all__ = ["Match", "Needle", "find_matches"]
+
+# Small enough for a core's own cache.
+_BLOCK_BYTES = 1 << 20
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A maximal verbatim overlap of a sample with a corpus.
+
+    Attributes
+    ----------
+    sample_id : str
+    start, end : int
+        The span within the sample's text as it was given, in characters.
+    n_tokens, n_chars : int
+        Tokens of the sample that lie wholly within the span; characters of the span as compared,
+        so a run of spaces counts once where whitespace was normalized.
+    n_documents : int
+        Distinct document ids whose text contains the span.
+    n_occurrences : int
+        Places at which the span stands in the corpus; they may overlap.
+    doc_id, doc_offset : str, int
+        The first such place in the corpus's order, in characters from the document's begin.
+    places : tuple of (str, int)
+        The first five such places, or as many as there are.
+    """
+
+    sample_id: str
+    start: int
+    end: int
+    n_tokens: int
+    n_chars: int
+    n_documents: int
+    n_occurrences: int
+    doc_id: str
+    doc_offset: int
+    places: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A needle as it is compared: folded, with the way back, and the bytes of its shortest span."""
+
+    text: str
+    drops: Drops
+    n_bytes: int | None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A match that is not yet counted: its needle, its span, and where its counts will be."""
+
+    asked: int
+    start: int
+    end: int
+    n_tokens: int
+    n_chars: int
+    group: int
+    slot: int
+
+
+def find_matches(
+    needles: Sequence[Needle],
+    corpus: Iterable[Document],
+    *,
+    min_tokens: int = 32,
+    min_chars: int = 100,
+    normalize: str | Iterable[str] = (),
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[Match]:
+    """Find every maximal verbatim overlap of at least min_tokens tokens or min_chars characters.
+
+    A span of a needle overlaps if it stands in some document; it is maximal if, extended by a
+    character to either side, it stands in none. A span inside a longer one that is reported for
+    the same needle is left out. Short minima (below about 16 bytes) are exact but slow: then
+    nearly all text has to be looked at closely.
+
+    Parameters
+    ----------
+    needles : sequence of Needle
+        Each byte of text takes about 30 bytes of memory.
+    corpus : iterable of Document
+        Read once. One that offers `pieces(size)`, as a `Corpus` does, may hold documents larger
+        than memory.
+    min_tokens, min_chars : int
+        Either is enough. A token that is a part of a character counts if characters of the span
+        stand on both sides of it. Characters are counted as compared.
+    normalize : str or iterable of str
+        "whitespace": any run of whitespace equals one space. "case": upper and lower case are
+        alike, character by character. Spans and places are told in the texts as they were given.
+    n_threads : int, optional
+        Threads that search; by default one for each core. The result is the same with any number.
+    progress : callable, optional
+        Called with the bytes of text read so far.
+
+    Returns
+    -------
+    list of Match
+        In the order of the needles, and by start within each.
+
+    Raises
+    ------
+    AuditError
+        If a minimum or n_threads is below 1, normalize names something else, token_ends do not fit
+        a text, or what overlaps does not fit into the folder for temporary files.
+
+    Source
+    ------
+    The maximal overlaps are the paper's verbatim matches (6.1), found for all samples at once.
+
+    >>> text = [Document("a", "the quick brown fox", ""), Document("b", "a quick brown cow", "")]
+    >>> needle = Needle("s", "one quick brown fox", [3, 9, 15, 19])
+    >>> [match] = find_matches([needle], text, min_chars=12)
+    >>> match.start, match.end, match.n_tokens, match.doc_id, match.doc_offset
+    (2, 19, 3, 'a', 2)
+    """
+    n_threads = (os.cpu_count() or 1) if n_threads is None else n_threads
+    _check(min_tokens=min_tokens, min_chars=min_chars, n_threads=n_threads)
+    change = folding(normalize)
+    asked = [_ask(needle, change, min_tokens, min_chars) for needle in needles]
+    wearers: dict[bytes, list[int]] = defaultdict(list)
+    for i, one in enumerate(asked):
+        if one.n_bytes is not None:
+            wearers[to_bytes(one.text)].append(i)
+    if not wearers:
+        return []
+    with ExitStack() as spools:
+        groups = _groups({text: _least(asked, who) for text, who in wearers.items()}, spools)
+        blocks = read_blocks(
+            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, wearers)), folding=change
+        )
+        for block, found in _scanned(blocks, groups, n_threads):
+            for group, hits in zip(groups, found, strict=True):
+                group.take(block, hits)
+            if progress:
+                progress(block.n_read)
+        rows: list[_Row] = []
+        counts: dict[int, Occurrences] = {}
+        for number, group in enumerate(groups):
+            worn = (group, number, wearers)
+            some, begins, ends = _long_enough(*worn, needles, asked, min_tokens, min_chars)
+            if some:
+                rows += some
+                counts[number] = Occurrences(group, begins, ends)
+                for block in group.spool.blocks(_BLOCK_BYTES):
+                    counts[number].add(block)
+    rows.sort(key=lambda row: (row.asked, row.start))
+    return [_match(needles[row.asked], row, counts[row.group]) for row in rows]
+
+
+def _ask(needle: Needle, change: Folding, min_tokens: int, min_chars: int) -> _Asked:
+    ends = checked_ends(needle)
+    text, drops = fold_text(needle.text, change)
+    origins = drops.origin(np.arange(len(text) + 1)) if len(drops.places) else None
+    least = fewest_bytes(text, ends, min_tokens, min_chars, origins=origins)
+    return _Asked(text, drops, least)
+
+
+def _least(asked: list[_Asked], who: list[int]) -> int:
+    return min(asked[i].n_bytes or 0 for i in who)
+
+
+def _groups(least: dict[bytes, int], spools: ExitStack) -> list[Overlaps]:
+    """Texts by the gram that their shortest span allows.
+
+    One text whose tokens are tiny would otherwise force short grams, and slowness, upon all.
+    """
+    members: dict[Gram, list[bytes]] = defaultdict(list)
+    for text, n_bytes in least.items():
+        members[choose_gram(n_bytes)].append(text)
+    return [
+        Overlaps(texts, [least[t] for t in texts], spools.enter_context(Spool()))
+        for texts in members.values()
+    ]
+
+
+def _scanned(
+    blocks: Iterator[Block], groups: list[Overlaps], n_threads: int
+) -> Iterator[tuple[Block, list[Hits]]]:
+    """Each block, in order, with what each group finds in it.
+
+    Blocks are searched by the threads, but read, and handed on, by the one that asks.
+    """
+
+    def scan(block: Block) -> list[Hits]:
+        return [group.scan(block) for group in groups]
+
+    if n_threads == 1:
+        yield from ((block, scan(block)) for block in blocks)
+        return
+    waiting: deque[tuple[Block, Future[list[Hits]]]] = deque()
+    with ThreadPoolExecutor(n_threads) as pool:
+        for block in blocks:
+            waiting.append((block, pool.submit(scan, block)))
+            if len(waiting) > 2 * n_threads:
+                first, found = waiting.popleft()
+                yield first, found.result()
+        for first, found in waiting:
+            yield first, found.result()
+
+
+def _long_enough(
+    group: Overlaps,
+    number: int,
+    wearers: dict[bytes, list[int]],
+    needles: Sequence[Needle],
+    asked: list[_Asked],
+    min_tokens: int,
+    min_chars: int,
+) -> tuple[list[_Row], Ints, Ints]:
+    """Rows for all needles of a group, and where in its bytes the different spans begin and end."""
+    begins, ends = group.spans()
+    text_begins = np.cumsum([0] + [len(text) + 1 for text in group.texts])
+    text_of = np.searchsorted(text_begins, begins, "right") - 1
+    rows: list[_Row] = []
+    slots: dict[bytes, int] = {}
+    chosen: list[int] = []
+    for of_text in np.split(np.arange(len(begins)), np.flatnonzero(np.diff(text_of)) + 1):
+        if not len(of_text):
+            continue
+        text = int(text_of[of_text[0]])
+        first, after = text_begins[text : text + 2]
+        n_before = np.append(0, np.cumsum(is_char_start(group.raw[first:after])))
+        starts, stops = n_before[begins[of_text] - first], n_before[ends[of_text] - first]
+        for i in wearers[group.texts[text]]:
+            drops = asked[i].drops
+            at, until = drops.origin(starts), drops.origin(stops)
+            n_tokens = count_tokens(checked_ends(needles[i]), at, until)
+            for k in np.flatnonzero((n_tokens >= min_tokens) | (stops - starts >= min_chars)):
+                # Needles share what they say: the same bytes are counted once.
+                span = int(of_text[k])
+                raw = group.raw[begins[span] : ends[span]].tobytes()
+                slot = slots.setdefault(raw, len(slots))
+                if slot == len(chosen):
+                    chosen.append(span)
+                sizes = int(n_tokens[k]), int(stops[k] - starts[k])
+                rows.append(_Row(i, int(at[k]), int(until[k]), *sizes, number, slot))
+    kept = np.array(chosen, dtype=np.int64)
+    return rows, begins[kept], ends[kept]
+
+
+def _match(needle: Needle, row: _Row, counts: Occurrences) -> Match:
+    places = tuple(counts.places[row.slot])
+    return Match(
+        sample_id=needle.sample_id,
+        start=row.start,
+        end=row.end,
+        n_tokens=row.n_tokens,
+        n_chars=row.n_chars,
+        n_documents=int(counts.n_documents[row.slot]),
+        n_occurrences=int(counts.n_occurrences[row.slot]),
+        doc_id=places[0][0],
+        doc_offset=places[0][1],
+        places=places,
+    )
+
+
+def _check(**numbers: int) -> None:
+    usual = {"min_tokens": "Usual is 32.", "min_chars": "Usual is 100."}
+    for name, value in numbers.items():
+        if value < 1:
+            remedy = usual.get(name, "Leave it out to use every core.")
+            raise AuditError(f"{name} must be 1 or more; got {value}. {remedy}")

@@ -1,9 +1,0 @@
-"""Members beside non-members: do scores tell them apart, and does anything follow from it?
-
-`audit_members` reads both sides, `save` writes what it found into a folder.
-"""
-
-from auditor.members.evaluating import MembersReport, audit_members
-from auditor.members.folder import save
-
-__all__ = ["MembersReport", "audit_members", "save"]

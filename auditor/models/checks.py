@@ -1,0 +1,194 @@
+"""What a network is, found out on a few tokens before it is trusted with a run.
+
+The projection and the key-value cache of a LanguageModel are shortcuts. Each is compared with what
+the network itself says, in float32 whatever format the weights have: rounding to bfloat16 would
+hide differences of up to half a nat. Steps beyond a sliding window are checked when a run needs
+them, in the model's own format.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from auditor.errors import ModelError, in_short
+from auditor.models.device import forget_freed_memory, out_of_memory
+from auditor.models.float32 import in_float32
+from auditor.models.interfaces import CausalNetwork
+from auditor.models.lm_head import not_finite, projected
+from auditor.models.sessions import Session
+
+_TOKENS = 6
+# Nats by which two ways to the same number may differ: in float32, and in fewer bits on average.
+_ALLOWED, _ALLOWED_ROUNDED = 1e-3, 0.1
+_ROWS_COMPARED = 4096  # of the projection
+
+
+class CannotRunError(ModelError):
+    """A network that cannot be run on the ids of tokens alone, or not in this format."""
+
+
+@torch.inference_mode()
+def check_network(model: CausalNetwork) -> None:
+    """Refuse a network that is not causal or gives no numbers; find out which shortcuts fit it.
+
+    Sets `model.slow_because` and `model.cache_numbers`. Where float32 does not fit into memory even
+    a layer at a time, the comparison is made in the model's own format, on average.
+
+    Raises
+    ------
+    ModelError
+        If the network cannot be run on token ids, gives numbers that are not finite, or lets a
+        token change the probabilities of those before it.
+    """
+    dtype = model.dtype
+    if dtype == torch.float32:
+        _check(model)
+        return
+    _logits_of(model, probe_ids(model))  # the format that it will work in
+    try:
+        with in_float32(model.network):
+            model.dtype = torch.float32
+            _check(model)
+            return
+    except ModelError as error:
+        if not isinstance(error, CannotRunError):
+            raise
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+    finally:
+        model.dtype = dtype
+    forget_freed_memory()
+    model.slow_because.clear()
+    _check(model)
+
+
+def _check(model: CausalNetwork) -> None:
+    logits = _check_probabilities(model)
+    if why := _why_not_projected(model, logits):
+        model.slow_because["head"] = why
+    check_steps(model, length=5)
+
+
+def probe_ids(model: CausalNetwork) -> torch.Tensor:
+    """A few different tokens from the middle of the vocabulary, no special ones, (1, time)."""
+    n = min(_TOKENS, model.context or _TOKENS)
+    first = n_rows(model) // 2
+    return (torch.arange(n, device=model.device)[None] + first) % n_rows(model)
+
+
+def n_rows(model: CausalNetwork) -> int:
+    """How many tokens the network has embeddings for."""
+    return model.network.get_input_embeddings().weight.shape[0]
+
+
+@torch.inference_mode()
+def check_steps(model: CausalNetwork, length: int) -> None:
+    """Two texts stepped side by side, one of `length` tokens, must give what one pass gives.
+
+    Where they do not, `model.slow_because["steps"]` says so; where they do, `model.cache_numbers`
+    is how many numbers the cache keeps of a token.
+    """
+    length = min(length, model.context or length)
+    if length < 5:
+        model.slow_because["steps"] = "its context is too short to check a key-value cache"
+        return
+    n = n_rows(model)
+    texts = [
+        [(n // 2 + i + by) % n for i in range(size)] for by, size in ((3, length), (0, length - 2))
+    ]
+    try:
+        # With more room than tokens, as in a run, but within a window that no mask reaches.
+        own = model.limits.own_window or length + 64
+        session = Session(model, 2, max(length, min(own, length + 64)))
+        session.prefill([0, 1], [text[:-2] for text in texts])
+        for i in (-2, -1):
+            stepped = session.step(torch.tensor([text[i] for text in texts], device=model.device))
+        whole = [model.hidden_states(torch.tensor([t], device=model.device))[0, -1] for t in texts]
+        off = _distance(model, _logits(model, torch.stack(whole)), _logits(model, stepped))
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        model.slow_because["steps"] = (
+            f"its cache is not of keys and values alone ({in_short(error)})"
+        )
+        return
+    if not off <= _allowed(model):
+        model.slow_because["steps"] = (
+            f"a key-value cache gives other numbers, off by {off:.3g} nats"
+        )
+        return
+    model.cache_numbers = session.numbers_per_token()
+
+
+def _logits_of(model: CausalNetwork, ids: torch.Tensor) -> torch.Tensor:
+    """The network's own logits of a text (1, time): finite numbers, float64 (time, vocab)."""
+    try:
+        logits = model.network(input_ids=ids, use_cache=False).logits[0].double()
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise CannotRunError(
+            f"{model.name} ({model.config.model_type}) cannot be run on the ids of tokens alone "
+            f"({in_short(error)}). Use a causal language model of text."
+        ) from None
+    if not logits.isfinite().all():
+        raise ModelError(not_finite(model.name, model.dtype))
+    return logits
+
+
+def _check_probabilities(model: CausalNetwork) -> torch.Tensor:
+    """Refuse a network that is not causal; its logits of `probe_ids` (time, vocab)."""
+    ids = probe_ids(model)
+    n_same = ids.shape[1] // 2
+    other = ids.clone()
+    other[:, n_same:] = (ids[:, n_same:] + 1) % n_rows(model)
+    first, second, alone = (_logits_of(model, i) for i in (ids, other, ids[:, :n_same]))
+    off = max(_distance(model, first[:n_same], later) for later in (second[:n_same], alone))
+    if not off <= _allowed(model):
+        raise ModelError(
+            f"{model.name} ({model.config.model_type}) is not a causal language model: what "
+            f"follows a token changes its probability, by {off:.3g} nats. Use a model that reads "
+            "from left to right, such as GPT-2, Llama or Pythia."
+        )
+    return first
+
+
+def _why_not_projected(model: CausalNetwork, logits: torch.Tensor) -> str | None:
+    """Why these logits of `probe_ids` are no projection of the trunk's output; None if they are.
+
+    Looked at are some thousand tokens of the vocabulary. A number that all logits of a row have in
+    common changes no probability.
+    """
+    outer = model.network.get_output_embeddings()
+    if outer is None or not hasattr(outer, "weight"):
+        return "it has no projection of one matrix"
+    try:
+        hidden = model.hidden_states(probe_ids(model))[0]
+        some = torch.arange(0, len(outer.weight), -(-len(outer.weight) // _ROWS_COMPARED))
+        some = some.to(model.device)
+        apart = logits[:, some] - projected(hidden, outer, some).double()
+        off = (apart - apart.mean(dim=1, keepdim=True)).abs()
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        return f"its projection cannot be asked by itself ({in_short(error)})"
+    if float(off.max() if model.dtype == torch.float32 else off.mean()) <= _allowed(model):
+        return None
+    return f"its logits are more than a projection: scaled or capped ({float(off.max()):.3g} off)"
+
+
+def _logits(model: CausalNetwork, hidden: torch.Tensor) -> torch.Tensor:
+    if "head" in model.slow_because:
+        return hidden.double()
+    return projected(hidden, model.network.get_output_embeddings()).double()
+
+
+def _distance(model: CausalNetwork, one: torch.Tensor, other: torch.Tensor) -> float:
+    """How far logits are apart as log-probabilities: the most, or in fewer bits the mean."""
+    apart = (one.log_softmax(-1) - other.log_softmax(-1)).abs()
+    return float(apart.max() if model.dtype == torch.float32 else apart.mean(-1).max())
+
+
+def _allowed(model: CausalNetwork) -> float:
+    return _ALLOWED if model.dtype == torch.float32 else _ALLOWED_ROUNDED

@@ -1,0 +1,99 @@
+"""What the machine can do: number formats and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from auditor.errors import TooLargeError
+from auditor.system.memory import free_ram
+
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether this machine multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def has_tiles() -> bool:
+    """Whether the processor multiplies tiles of bfloat16 (AMX)."""
+    return "amx_bf16" in _flags()
+
+
+@cache
+def _flags() -> frozenset[str]:
+    """What the processor says that it can, where Linux tells."""
+    try:
+        return frozenset(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return frozenset()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be taken now on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return free_ram()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, in whatever words torch says it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    signs = ("out of memory", "not enough memory", "can't allocate", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+
+def forget_freed_memory() -> None:
+    """Give a GPU's freed memory back, so that a smaller batch finds room in one piece."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def halved(
+    work: Callable[[list[Item]], list[Row]],
+    batch: list[Item],
+    *,
+    too_large: str,
+    note: Callable[[str], None] | None = None,
+) -> list[Row]:
+    """A row for each item of a batch; where memory runs out, half a batch at a time.
+
+    Parameters
+    ----------
+    work : callable(items), giving as many rows
+    batch : at least one item
+    too_large : the error's sentence when one item alone does not fit
+    note : callable(sentence), told when a batch is halved
+
+    Raises
+    ------
+    TooLargeError
+        If one item alone does not fit.
+
+    >>> halved(lambda batch: [2 * i for i in batch], [1, 2, 3], too_large="")
+    [2, 4, 6]
+    """
+    try:
+        return work(batch)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        if len(batch) == 1:
+            raise TooLargeError(too_large) from None
+    # Past the except clause, so that the failed attempt's tensors are let go of first.
+    forget_freed_memory()
+    half = len(batch) // 2
+    if note is not None:
+        note(f"Out of memory with {len(batch)} texts at once: going on with {half}.")
+    parts = batch[:half], batch[half:]
+    return [row for part in parts for row in halved(work, part, too_large=too_large, note=note)]

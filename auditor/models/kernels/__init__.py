@@ -1,0 +1,1 @@
+"""Faster forms of single operations of a network."""

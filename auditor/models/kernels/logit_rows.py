@@ -1,0 +1,220 @@
+"""Rows of logits on a CPU, read by compiled loops that keep what they work on in the first cache.
+
+Reductions by torch read and write a row seven times over for what is here one pass.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+
+from auditor.system.jit import compiled, in_parts
+
+_BLOCK = 2048  # logits summed in float32, before the sum goes on in float64
+_TOKENS = 64  # of which the largest is found first
+_ALONE = 400_000  # fewer logits are not worth a second thread
+_HALF = np.uint32(16)  # bits that bfloat16 leaves out of float32
+_ONE, _NONE = np.float32(1), np.float32(0)
+_LOG2_E = np.float32(1 / math.log(2))
+_LEAST = np.float32(-88)  # and below: e to that power is 2 to -127, which is written as 0
+_ONES, _PLACES = np.int32(127), np.int32(23)  # float32: 1 in the exponent; bits of the fraction
+# exp(x ln 2) for |x| <= 1/2, by its series: within 3e-7. The power's own rounding adds 5e-8 a nat.
+_C1, _C2, _C3, _C4, _C5, _C6 = (
+    np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7)
+)
+
+
+def row_sums(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    exact: torch.Tensor,
+    top: torch.Tensor,
+    *,
+    moments: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None] | None:
+    """Row sums of exp(logit - top) without the target, ranks, and weighted moments.
+
+    Parameters
+    ----------
+    logits : tensor (n, vocab)
+    targets : int64 tensor (n,)
+    exact : float32 tensor (n,), the targets' logits
+    top : float32 tensor (n,), at least the largest of `logits` and `exact`
+    moments : bool
+
+    Returns
+    -------
+    (rest, rank, mean, square), tensors (n,): `rest` without the target; `rank` the number of logits
+    above `exact`; `mean` and `square` the sums of exp(l - top) (l - top) and of exp(l - top)
+    (l - top)^2, `exact` in the target's place, None without `moments`. None in place of it all
+    where no loop is for these logits: on a GPU, in other formats, without numba.
+
+    Raises
+    ------
+    IndexError
+        If a target is no column of `logits`.
+    """
+    loop = _compiled_sums() if _is_for_loops(logits) else None
+    if loop is None:
+        return None
+    n, n_vocab = logits.shape
+    chosen, own, tops = (x.contiguous().numpy() for x in (targets, exact, top))
+    if n and not 0 <= chosen.min() <= chosen.max() < n_vocab:
+        raise IndexError(f"targets must be from 0 to {n_vocab - 1:,}; got others")
+    is_wide = logits.dtype == torch.float32
+    values = logits.contiguous().numpy() if is_wide else None
+    bits = None if is_wide else _bits(logits).view(np.uint16)
+    rest, rank = np.empty(n, np.float32), np.empty(n, np.int32)
+    mean, square = (np.empty(n, np.float32) if moments else None for _ in range(2))
+    given = values, bits, n_vocab, chosen, own, tops
+    in_parts(loop, n, _threads(logits), *given, rest, rank, mean, square)
+    both = None if mean is None else torch.from_numpy(mean)
+    squares = None if square is None else torch.from_numpy(square)
+    return torch.from_numpy(rest), torch.from_numpy(rank), both, squares
+
+
+def top_ids(logits: torch.Tensor, k: int) -> torch.Tensor:
+    """The tokens of the k largest logits of each row (n, vocab), in ascending order: (n, k).
+
+    Of tokens with the same logit the first are taken, where the loops are for these logits (NaN is
+    below or above all numbers there, by its sign).
+
+    Raises
+    ------
+    ValueError
+        If k is below 1 or above the number of tokens.
+    """
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k must be from 1 to {logits.shape[1]:,}; got {k:,}")
+    loop = _compiled_top() if _is_for_loops(logits) else None
+    if loop is None:
+        return logits.topk(k, dim=1).indices.sort(dim=1).values
+    bits = _bits(logits)
+    ids = np.empty((len(logits), k), np.int64)
+    digits = bits.dtype.type(np.iinfo(bits.dtype).max)
+    in_parts(loop, len(logits), _threads(logits), bits, digits, ids)
+    return torch.from_numpy(ids)
+
+
+def _is_for_loops(logits: torch.Tensor) -> bool:
+    is_known = logits.dtype in (torch.float32, torch.bfloat16)
+    return is_known and logits.device.type == "cpu" and not logits.requires_grad
+
+
+def _bits(logits: torch.Tensor) -> np.ndarray:
+    """The numbers' bits, as whole numbers of their size."""
+    kind = torch.int32 if logits.dtype == torch.float32 else torch.int16
+    return logits.contiguous().view(kind).numpy()
+
+
+def _threads(logits: torch.Tensor) -> int:
+    return min(torch.get_num_threads(), 1 + logits.numel() // _ALONE)
+
+
+@cache
+def _compiled_sums():
+    # Sums in any order, so that wide registers do them; NaN stays NaN.
+    return compiled(_sums, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+
+
+@cache
+def _compiled_top():
+    return compiled(_top, error_model="numpy")
+
+
+def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square, begin, end):
+    """`row_sums` of rows begin to end: of float32 `values`, or of bfloat16 `bits`; one is None."""
+    block = np.empty(_BLOCK, np.float32)
+    for i in range(begin, end):
+        target, own, top = targets[i], exact[i], tops[i]
+        total = total_mean = total_square = np.float64(0)
+        n_above = 0
+        for first, last in ((0, target), (target + 1, n_vocab)):
+            for at in range(first, last, _BLOCK):
+                n = min(_BLOCK, last - at)
+                # What is None is known when this is compiled, and left out.
+                if values is not None:
+                    block[:n] = values[i, at : at + n]
+                if bits is not None:
+                    some = bits[i, at : at + n]
+                    for j in range(n):
+                        wide = np.uint32(np.uint32(some[j]) << _HALF)
+                        block[j] = wide.view(np.float32)
+                above, part, part_mean, part_square = _NONE, _NONE, _NONE, _NONE
+                for j in range(n):
+                    above += _ONE if block[j] > own else _NONE
+                    far = max(block[j] - top, _LEAST)
+                    power = far * _LOG2_E
+                    whole = np.rint(power)
+                    x = power - whole
+                    tail = _C3 + x * (_C4 + x * (_C5 + x * _C6))
+                    weight = _ONE + x * (_C1 + x * (_C2 + x * tail))
+                    scale = np.int32((np.int32(whole) + _ONES) << _PLACES)
+                    weight *= scale.view(np.float32)
+                    part += weight
+                    if mean is not None:
+                        part_mean += weight * far
+                        part_square += weight * far * far
+                total += part
+                n_above += int(above)
+                if mean is not None:
+                    total_mean += part_mean
+                    total_square += part_square
+        rest[i], rank[i] = total, n_above
+        if mean is not None:
+            far = own - top
+            mean[i] = total_mean + math.exp(far) * far
+            square[i] = total_square + math.exp(far) * far * far
+
+
+def _top(bits, digits, ids, begin, end):
+    """`top_ids` of rows begin to end, of numbers given by their bits.
+
+    Bits are in the order of their numbers from 0 up; below 0 they are a sign and the `digits` of
+    the opposite number. The k largest stand in blocks whose own largest is among the k largest.
+    """
+    n_vocab, k = bits.shape[1], ids.shape[1]
+    n_blocks = (n_vocab + _TOKENS - 1) // _TOKENS
+    keys, peaks = np.empty(_TOKENS, bits.dtype), np.empty(n_blocks, bits.dtype)
+    found, places = np.empty(n_vocab, bits.dtype), np.empty(n_vocab, np.int64)
+
+    def kth_largest(keys, k, low, high):
+        while low < high:  # the largest number that at least k are not below
+            middle = (low + high + 1) >> 1
+            n_above = 0
+            for j in range(len(keys)):
+                n_above += keys[j] >= middle
+            low, high = (middle, high) if n_above >= k else (low, middle - 1)
+        return low
+
+    for i in range(begin, end):
+        for b in range(n_blocks):
+            some = bits[i, b * _TOKENS : min(n_vocab, b * _TOKENS + _TOKENS)]
+            for j in range(len(some)):
+                keys[j] = some[j] if some[j] >= 0 else -(some[j] & digits)
+            peak = keys[0]  # never of a wider kind: so more of them are compared at once
+            for j in range(len(some)):
+                peak = keys[j] if keys[j] > peak else peak
+            peaks[b] = peak
+        bound = kth_largest(peaks, k, -digits, digits)
+        n = 0
+        for b in range(n_blocks):
+            if peaks[b] < bound:
+                continue
+            for at in range(b * _TOKENS, min(n_vocab, b * _TOKENS + _TOKENS)):
+                key = bits[i, at] if bits[i, at] >= 0 else -(bits[i, at] & digits)
+                if key >= bound:
+                    found[n], places[n], n = key, at, n + 1
+        least = kth_largest(found[:n], k, bound, digits)
+        # Of the tokens at the bound itself as many as there is room for.
+        room = k - np.sum(found[:n] > least)
+        n_taken = 0
+        for j in range(n):
+            is_tie = found[j] == least
+            if found[j] > least or (is_tie and room > 0):
+                room -= is_tie
+                ids[i, n_taken] = places[j]
+                n_taken += 1

@@ -1,0 +1,294 @@
+"""Causal language models: which way to their numbers is right, and statistics of given text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from attacks.scores.token_stats import TokenStats
+from auditor.errors import ModelError
+from auditor.models.checks import check_network, check_steps, n_rows, probe_ids
+from auditor.models.context_windows import Piece, cut_to_context
+from auditor.models.device import halved, out_of_memory
+from auditor.models.kernels.attention import use_slot_attention
+from auditor.models.kernels.gelu import fuse_activations
+from auditor.models.kernels.packed_linear import can_pack, pack_linears
+from auditor.models.limits import limits_of
+from auditor.models.lm_head import Head, NetworkHead, not_finite, unknown_token
+from auditor.models.sessions import (
+    TOKENS_AT_ONCE,
+    Session,
+    WholeTextSession,
+    padded,
+)
+from auditor.models.tokenizer import Vocabulary
+
+# Elements of logits that a pass of a network's own head may make at once.
+_LOGITS_AT_ONCE = 1 << 26
+
+
+class LanguageModel:
+    """A causal language model with its vocabulary, ready to sample and to judge text.
+
+    Made by `auditor.load_model`. `name` is what a user called it, `fingerprint` the sha256 of its
+    weight files, `context` the most tokens a sequence may have.
+
+    Two shortcuts make it fast: the projection to the vocabulary is done here, and keys and values
+    are kept in slots. Each is compared with the network's own answer first. Where a shortcut does
+    not fit, the network itself is asked, which is slower, and `slow_because` says why. `notes` are
+    sentences that a user should read.
+
+    Raises
+    ------
+    ModelError
+        If the network is not causal, gives numbers that are not finite, or cannot be run.
+    """
+
+    def __init__(self, network, vocabulary: Vocabulary, *, name: str, fingerprint: str, dtype):
+        self.network = network.eval()
+        use_slot_attention(network)
+        fuse_activations(network)
+        self.vocabulary = vocabulary
+        self.name, self.fingerprint, self.dtype = name, fingerprint, dtype
+        self.device = next(network.parameters()).device
+        self.config = network.config.get_text_config()
+        self.limits = limits_of(self.config, network)
+        self.context = self.limits.context
+        self.n_parameters = sum(p.numel() for p in network.parameters())
+        self.slow_because: dict[str, str] = {}
+        self.notes: list[str] = []
+        self._trunk = _trunk(network)
+        self.takes_positions = "position_ids" in inspect.signature(self._trunk.forward).parameters
+        if self.context is not None and self.context < 2:
+            raise ModelError(
+                f"{name}: a context of at least 2 tokens is needed, one to condition on and one "
+                f"to judge; its config.json says {self.context}. Use another model."
+            )
+        self.cache_numbers = 0.0
+        check_network(self)
+        self.head = self._head()
+        self._longest_checked = 0
+        # On a GPU the host would be waited for at every step; see sampling/cuda_engine.py.
+        self.runs_ahead = self.device.type == "cuda" and self.takes_positions
+
+    def _head(self) -> Head:
+        if why := self.slow_because.get("head"):
+            self.notes.append(f"{self.name} is asked for its own logits, which is slower: {why}.")
+            with torch.inference_mode():
+                logits = self.network(input_ids=probe_ids(self), use_cache=False).logits
+            return NetworkHead(logits.shape[-1])
+        outer = self.network.get_output_embeddings()
+        return Head(outer.weight, getattr(outer, "bias", None), self.dtype)
+
+    @property
+    def batch_tokens(self) -> int:
+        """The most tokens of one pass, so that memory stays flat."""
+        if "head" in self.slow_because:
+            return max(1, _LOGITS_AT_ONCE // n_rows(self))
+        return TOKENS_AT_ONCE
+
+    def hidden_states(self, ids: torch.Tensor, **kwargs) -> torch.Tensor:
+        """What the head is given for each token of a batch: (n, time) to (n, time, width)."""
+        use_cache = "past_key_values" in kwargs
+        if "head" in self.slow_because:
+            return self.network(input_ids=ids, use_cache=use_cache, **kwargs).logits
+        return self._trunk(input_ids=ids, use_cache=use_cache, **kwargs)[0]
+
+    def fill(self, ids: torch.Tensor, cache) -> None:
+        """Put the keys and values of a batch (n, time) into a cache, and make no logits."""
+        self._trunk(input_ids=ids, use_cache=True, past_key_values=cache)
+
+    def pack(self) -> LanguageModel:
+        """Lay out the weights for speed where this machine and format can; it no longer trains.
+
+        Layers that do not give the same numbers packed are left as they are.
+        """
+        if not any(can_pack(weight) for weight in self._trunk.parameters()):
+            return self
+        with torch.inference_mode():
+            before = self.hidden_states(probe_ids(self)).float()
+        left = pack_linears(self._trunk, lambda: self._still_gives(before))
+        if left:
+            self.slow_because["layers"] = f"{', '.join(left)} cannot be packed"
+        self.head.pack()
+        return self
+
+    @torch.inference_mode()
+    def _still_gives(self, before: torch.Tensor) -> bool:
+        """Whether the hidden states of a few tokens are what they were, up to rounding (3 %)."""
+        try:
+            after = self.hidden_states(probe_ids(self)).float()
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            return False
+        return float((before - after).norm()) <= 0.03 * float(before.norm()) + 1e-6
+
+    # ---------------------------------------------------------------- sequences in flight
+    def bytes_per_slot(self, length: int) -> int:
+        """Memory of one sequence in flight: keys and values, and its row of logits.
+
+        Keys and values are measured on a cache of a few tokens.
+        """
+        size = torch.finfo(self.dtype).bits // 8
+        return int(self.cache_numbers * length * size) + self.head.n_vocab * (size + 1)
+
+    def check_capacity(self, capacity: int) -> None:
+        """Find out whether sequences of so many tokens can keep their keys and values in slots."""
+        if "steps" not in self.slow_because:
+            own = self.limits.own_window
+            outgrown = max((w for w in self.limits.windows if w < capacity), default=0)
+            if own is not None and own < capacity:
+                self.slow_because["steps"] = f"its layers cut the cache to {own} tokens themselves"
+            elif outgrown > self._longest_checked:
+                # Sequences that outgrow a layer's window are checked on texts that do so too.
+                check_steps(self, length=outgrown + 40)
+                self._longest_checked = outgrown
+        self.runs_ahead = self.runs_ahead and "steps" not in self.slow_because
+
+    def session(self, n_slots: int, capacity: int) -> Session | WholeTextSession:
+        """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together."""
+        self.check_capacity(capacity)
+        if "steps" in self.slow_because:
+            return WholeTextSession(self, n_slots)
+        return Session(self, n_slots, capacity)
+
+    # ------------------------------------------------------------------ statistics of given text
+    @torch.inference_mode()
+    def token_stats(
+        self,
+        texts: Sequence[Sequence[int]],
+        prefixes: Sequence[Sequence[int]] | None = None,
+        *,
+        moments: bool = False,
+        batch_tokens: int = 4096,
+        progress=None,
+        note=None,
+    ) -> TokenStats:
+        """Log-probability and rank of every token of the given texts.
+
+        Parameters
+        ----------
+        texts : token ids of each text
+        prefixes : token ids before each text, or None
+            A text's first token is conditioned on its prefix. With no prefix, or an empty one, on
+            BOS; where the model has no BOS either, that token has no probability (NaN). What is
+            longer than the context is judged in overlapping pieces (`cut_to_context`).
+        moments : bool
+            Also the vocabulary's mean and standard deviation of the log-probability.
+        batch_tokens : int
+            Tokens of one padded batch; memory stays flat whatever the number of texts.
+        progress : callable(n_texts_done), or None
+        note : callable(sentence), or None
+            Told when memory runs out and a batch is halved.
+
+        Returns
+        -------
+        TokenStats of the texts' own tokens, in the given order.
+
+        Raises
+        ------
+        ModelError
+            If the model gives what is no number, or one text alone does not fit into memory.
+        """
+        bos = self.vocabulary.bos_id
+        start = [] if bos is None else [bos]
+        given = [[]] * len(texts) if prefixes is None else prefixes
+        pieces = cut_to_context(texts, [list(p) or start for p in given], self.context)
+        lengths = np.array([len(p.prefix) + len(p.tokens) for p in pieces], int)
+        rows: list = [None] * len(pieces)
+        for batch in buckets(
+            lengths, min(batch_tokens, self.batch_tokens), self.limits.rope_switch
+        ):
+            measured = halved(
+                lambda some: self._batch(some, moments),
+                [pieces[i] for i in batch],
+                too_large=f"{self.name}: one text of {lengths[batch[0]]} tokens does not fit into "
+                "memory. Use --dtype bfloat16, shorter texts, or a machine with more.",
+                note=note,
+            )
+            for i, row in zip(batch, measured, strict=True):
+                rows[i] = row
+            if progress is not None:
+                # A text counts when its first piece is done, so the total is the texts.
+                firsts = (i for i in batch if i == 0 or pieces[i - 1].owner != pieces[i].owner)
+                progress(sum(1 for _ in firsts))
+        return _assemble(texts, pieces, rows, moments)
+
+    def _batch(self, pieces: list[Piece], moments: bool) -> list[tuple[np.ndarray, ...]]:
+        """Columns of each piece: log-probability, rank and, where asked for, moments."""
+        # Padded on the right: under a causal mask no token sees the padding after it.
+        ids = padded(whole := [p.prefix + p.tokens for p in pieces])
+        if (token := int(ids.max())) >= self.head.n_vocab:
+            raise ModelError(unknown_token(self.name, token, self.head.n_vocab))
+        ids = ids.to(self.device)
+        # Token t is judged by the hidden state at t - 1; with no prefix the first has none.
+        first = [max(1, len(p.prefix)) for p in pieces]
+        sizes = [max(0, len(w) - f) for w, f in zip(whole, first, strict=True)]
+        if not sum(sizes):
+            return [(np.empty(0, np.float32), np.empty(0, np.int32))] * len(pieces)
+        row = np.repeat(np.arange(len(pieces)), sizes)
+        time = np.concatenate([f + np.arange(n) for f, n in zip(first, sizes, strict=True)])
+        r, t = (torch.as_tensor(x, device=self.device) for x in (row, time))
+        measured = self.head.measure(self.hidden_states(ids)[r, t - 1], ids[r, t], moments)
+        columns = (measured.logprob, measured.rank, measured.vocab_mean, measured.vocab_std)
+        flat = [c.cpu().numpy() for c in columns if c is not None]
+        if not np.isfinite(flat[0]).all():
+            raise ModelError(not_finite(self.name, self.dtype))
+        ends = np.cumsum(sizes)[:-1]
+        return list(zip(*(np.split(c, ends) for c in flat), strict=True))
+
+
+def _trunk(network):
+    """The network without its projection: a part of it that the token embeddings belong to."""
+    embeddings = network.get_input_embeddings()
+    decoder = network.get_decoder() if hasattr(network, "get_decoder") else None
+    for part in (decoder, network.base_model, getattr(network, "model", None)):
+        if not isinstance(part, torch.nn.Module) or part is network:
+            continue
+        if any(module is embeddings for module in part.modules()):
+            return part
+    return network
+
+
+def buckets(
+    lengths: np.ndarray, batch_tokens: int, rope_switch: int | None = None
+) -> list[list[int]]:
+    """Indices grouped by length, longest first, so that a batch pads little and fits its budget.
+
+    Texts on the two sides of `rope_switch` are never padded together: which rotary factors a model
+    takes depends on the padded length.
+
+    >>> buckets(np.array([3, 9, 2]), 100), buckets(np.array([3, 9, 2]), 100, rope_switch=4)
+    ([[1, 0, 2]], [[1], [0, 2]])
+    """
+    batches: list[list[int]] = []
+    for i in np.argsort(-lengths, kind="stable").tolist():
+        # The first of a batch is its longest, so it sets the padded width.
+        longest = max(1, lengths[batches[-1][0]]) if batches else 0
+        crosses = rope_switch is not None and longest > rope_switch >= lengths[i]
+        if not batches or crosses or (len(batches[-1]) + 1) * longest > batch_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def _assemble(texts, pieces, rows, moments) -> TokenStats:
+    """Rows of measured tokens to ragged columns; what had nothing before it is NaN, rank -1."""
+    offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts])]).astype(np.int64)
+    n = int(offsets[-1])
+    ids = np.fromiter((i for t in texts for i in t), dtype=np.int32, count=n)
+    logprob, rank = np.full(n, np.nan, np.float32), np.full(n, -1, np.int32)
+    mean, std = (np.full(n, np.nan, np.float32) for _ in range(2))
+    end = 0
+    for piece, row in zip(pieces, rows, strict=True):
+        end += len(piece.tokens)
+        own = slice(end - len(row[0]), end)
+        logprob[own], rank[own] = row[0], row[1]
+        if moments and len(row) > 2:
+            mean[own], std[own] = row[2], row[3]
+    extra = {"vocab_mean": mean, "vocab_std": std} if moments else {}
+    return TokenStats(offsets=offsets, token_ids=ids, logprob=logprob, rank=rank, **extra)

@@ -1,0 +1,536 @@
+"""A model spec to a LanguageModel. Weights come from safetensors or GGUF, never from pickles."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.utils import logging as transformers_logging
+
+from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
+from auditor.models.checks import CannotRunError
+from auditor.models.device import free_memory, native_bfloat16, out_of_memory
+from auditor.models.float32 import Float32Layers, restore_buffers
+from auditor.models.kinds import check_all_is_read, check_is_causal, quantisation_of
+from auditor.models.language_model import LanguageModel
+from auditor.models.registry import SHIPPED, model_folder, need_gguf
+from auditor.models.safety import check_folder, check_sizes, read_settings, stored_weights
+from auditor.models.tokenizer import Vocabulary
+from auditor.system.offline import is_offline
+
+# Packages that the hub's client has spoken through, over its versions.
+_TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
+# Below this many parameters bfloat16 saves no time worth its rounding.
+_SMALL = 30_000_000
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# More than any vocabulary has; a table of all ids is kept in memory.
+_MOST_TOKENS = 10_000_000
+
+
+def load_model(
+    spec: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    bos: str | None = None,
+    is_reference: bool = False,
+    base: str | None = None,
+    by_layers: bool | None = None,
+) -> LanguageModel:
+    """Load a causal language model.
+
+    Parameters
+    ----------
+    spec : str
+        A local folder (of a model, or of an adapter that names its base), a `.gguf` file,
+        `smollm2` (after `auditor models add smollm2`), `testbed:DIR/target`, or a hub id such as
+        `gpt2-xl`.
+    dtype : "auto", "float32", "bfloat16" or "float16"
+        auto: bfloat16 where the machine multiplies it natively and the model is large enough to
+        gain from it, else float32.
+    device : "auto", "cpu", "cuda", ...
+    bos : str, optional
+        The token that starts a text, in place of what the tokenizer names.
+    is_reference : bool
+        Of a model that another is compared with: `bos` holds only where its tokenizer names none.
+    base : str, optional
+        Of an adapter: the model that it is put on, in place of what its folder names.
+    by_layers : bool, optional
+        In float32, of files that hold 16 bits: whether the weights stay in 16 bits and one layer at
+        a time is widened, which gives the same numbers in half the memory. Unsaid: where float32
+        weights do not fit.
+
+    Returns
+    -------
+    LanguageModel
+
+    Raises
+    ------
+    ModelError
+        Unknown model, no weights in safetensors or GGUF, files that cannot be read, or a device
+        that is not there or too small.
+    ConfigError
+        An unknown dtype, or a `bos` that is no token of the vocabulary.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    path = resolve(spec)
+    start = _Start(bos, is_reference)
+    found = _base_of_adapter(spec, path, base)
+    if found is None:
+        return _load(spec, path, dtype, device, start, by_layers)
+    below = _load(*found, dtype, device, by_layers=by_layers)
+    try:
+        return _load_adapter(spec, path, below, start)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(spec, str(below.device), below.dtype) from None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What starts a text, as `load_model` is told."""
+
+    bos: str | None
+    is_reference: bool
+
+    def vocabulary(self, spec: str, tokenizer) -> Vocabulary:
+        """The tokenizer with its BOS."""
+        if self.is_reference and tokenizer.bos_token_id is not None:
+            return Vocabulary(tokenizer)
+        try:
+            return Vocabulary(tokenizer, self.bos)
+        except ConfigError as error:
+            remedy = " Leave this reference out, as it names no BOS of its own."
+            raise ConfigError(f"{spec}: {error}{remedy * self.is_reference}") from None
+
+
+def _load(
+    spec: str,
+    path: Path,
+    dtype: str,
+    device: str,
+    start: _Start | None = None,
+    by_layers: bool | None = None,
+) -> LanguageModel:
+    """A model of its own; without `start` its layers are as an adapter needs them, not packed."""
+    place = torch.device(usable_device(device))
+    config, tokenizer = describe_model(spec, path)
+    wanted = _dtype(dtype, place, config)
+    if path.is_dir():
+        check_sizes(spec, path, config)
+    kept = _kept_as(path, wanted, place, by_layers)
+    network, unused = read_network(spec, path, kept, config)
+    vocabulary = start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer)
+    digest = fingerprint(path)
+    try:
+        network = network.to(place)
+        model = _model(network, vocabulary, spec, digest, wanted, kept)
+        model.notes += [unused] if unused else []
+        return model.pack() if start and kept == wanted else model
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(spec, str(place), wanted, kept) from None
+
+
+def _model(network, vocabulary, spec: str, digest: str, wanted, kept) -> LanguageModel:
+    """A network whose weights are kept in one format as a model that computes in another."""
+    given = {"name": spec, "fingerprint": digest, "dtype": wanted}
+    if kept == wanted:
+        return LanguageModel(network, vocabulary, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        restore_buffers(
+            network,
+            lambda: AutoModelForCausalLM.from_config(network.config, dtype=torch.float32),
+        )
+    Float32Layers(network)
+    try:
+        return LanguageModel(network, vocabulary, **given)
+    except CannotRunError:  # a layer that looks at the format of another one's weights
+        raise _too_large(spec, str(network.device), wanted, kept) from None
+
+
+def _kept_as(
+    path: Path, wanted: torch.dtype, place: torch.device, by_layers: bool | None
+) -> torch.dtype:
+    """The format that weights are kept in while a model computes in `wanted`."""
+    stored = stored_weights(path) if wanted == torch.float32 else None
+    if stored is None or stored.dtype == torch.float32:
+        return wanted
+    if by_layers is None:
+        by_layers = not stored.fits(torch.float32, free_memory(place))
+    return stored.dtype if by_layers else wanted
+
+
+def ways_to_float32(specs: Sequence[str], device: str) -> list[bool]:
+    """How models fit into memory side by side in float32, as `by_layers` of `load_model`.
+
+    Returns
+    -------
+    list of bool: the way that fits, faster ways first; empty if none does.
+    """
+    place = torch.device(usable_device(device))
+    found = [(spec, resolve(spec)) for spec in specs]
+    paths = [(_base_of_adapter(*pair) or pair)[1] for pair in found]
+    stored = [weights for path in paths if (weights := stored_weights(path)) is not None]
+    room = 0.9 * free_memory(place)
+    whole = sum(weights.n_bytes(torch.float32) for weights in stored)
+    by_layers = sum(weights.n_bytes(weights.dtype) for weights in stored)
+    return [way for way, n_bytes in ((False, whole), (True, by_layers)) if n_bytes <= room]
+
+
+def _too_large(
+    spec: str, place: str, dtype: torch.dtype, stored: torch.dtype = torch.float32
+) -> TooLargeError:
+    told = str(dtype).removeprefix("torch.")
+    remedy = "Use a smaller model, or a machine with more memory."
+    if dtype == stored == torch.float32:
+        remedy = (
+            "Save its weights in bfloat16, which takes half the memory, or use a smaller model or "
+            "a machine with more memory."
+        )
+    return TooLargeError(f"{spec} does not fit into the memory of {place} in {told}. {remedy}")
+
+
+def _base_of_adapter(spec: str, path: Path, base: str | None = None) -> tuple[str, Path] | None:
+    """Spec and path of the model that an adapter is for; None where the folder is no adapter's."""
+    from auditor.models.adapters import CONFIG, is_adapter, tuned_from
+
+    if not is_adapter(path):
+        return None
+    made_for = base or tuned_from(path).get("spec")
+    if not made_for:
+        raise ModelError(
+            f"{spec} is an adapter that does not name its base. Merge it into a model, or save it "
+            "again with base_model_name_or_path."
+        )
+    try:
+        found = resolve(made_for)
+    except ModelError as error:
+        if base:
+            raise
+        raise ModelError(
+            f"{spec} is an adapter, and its base is not found: {error} Where the base is in "
+            f"another folder, write that into {path / CONFIG} as base_model_name_or_path."
+        ) from None
+    if is_adapter(found):
+        raise ModelError(
+            f"{spec} is an adapter for {made_for}, which is an adapter itself. Merge that one "
+            "into its model first."
+        )
+    return made_for, found
+
+
+def _load_adapter(spec: str, path: Path, base: LanguageModel, start: _Start) -> LanguageModel:
+    """A base with an adapter on; text is made tokens by the adapter's own tokenizer, if any."""
+    from auditor.models.adapters import adapter_fingerprint, load_adapter
+
+    load_adapter(base.network, path, base_fingerprint=base.fingerprint)
+    own = _tokenizer_of_adapter(spec, path, base.network.config)
+    rows = base.network.get_input_embeddings().weight.shape[0]
+    if own is not None and (last := max(own.get_vocab().values())) >= rows:
+        raise ModelError(
+            f"{spec}: the tokenizer beside the adapter numbers a token {last:,}, but there are "
+            f"{rows:,} embeddings. Put the tokenizer that it was trained with there, or delete the "
+            "tokenizer's files to use the base's."
+        )
+    vocabulary = start.vocabulary(spec, own or base.vocabulary.tokenizer)
+    # The layers were replaced in place, so the base's own network now has the adapter.
+    both = hashlib.sha256((base.fingerprint + adapter_fingerprint(path)).encode()).hexdigest()
+    model = LanguageModel(base.network, vocabulary, name=spec, fingerprint=both, dtype=base.dtype)
+    model.notes += base.notes
+    return model
+
+
+def _tokenizer_of_adapter(spec: str, path: Path, config):
+    """The tokenizer in an adapter's folder; None where there is none."""
+    from auditor.models.adapters import has_tokenizer
+
+    if not has_tokenizer(path):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tokenizer = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
+            tokenizer("a", add_special_tokens=False)
+    except Exception as error:
+        raise ModelError(
+            f"{spec}: the tokenizer beside the adapter cannot be read ({in_short(error)}). Save it "
+            "again, or delete its files to use the base's."
+        ) from None
+    _check_tokenizer(spec, tokenizer)
+    return tokenizer
+
+
+def load_vocabulary(
+    spec: str, *, bos: str | None = None, is_reference: bool = False, base: str | None = None
+) -> Vocabulary:
+    """A model's vocabulary alone, without reading its weights; arguments as of `load_model`."""
+    transformers_logging.set_verbosity_error()
+    path = resolve(spec)
+    start = _Start(bos, is_reference)
+    if found := _base_of_adapter(spec, path, base):
+        config, tokenizer = describe_model(*found)
+        return start.vocabulary(spec, _tokenizer_of_adapter(spec, path, config) or tokenizer)
+    return start.vocabulary(spec, describe_model(spec, path)[1])
+
+
+def resolve(spec: str) -> Path:
+    """The folder or GGUF file that holds a model, fetched from the hub if it is not local."""
+    if spec.startswith("testbed:"):
+        folder = Path(spec.removeprefix("testbed:"))
+        if not folder.is_dir():
+            raise ModelError(
+                f"{spec}: no such testbed model. Make one with `auditor testbed {folder.parent}`, "
+                "and name it testbed:DIR/target, /small or /medium."
+            )
+        return folder
+    if spec in SHIPPED:
+        folder = model_folder(spec)
+        if not (folder / "config.json").exists():
+            raise ModelError(
+                f"{spec} is not on this machine yet. Get it with `auditor models add {spec}`."
+            )
+        return folder
+    if spec.startswith(("http://", "https://")):
+        raise ModelError(
+            f"{spec} is a URL: a model behind a server cannot be audited. Give a folder, a .gguf "
+            "file, or a hub id such as gpt2."
+        )
+    path = Path(spec).expanduser()
+    if path.is_dir() or path.is_file():
+        return path
+    if spec.endswith(".gguf") or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+        raise ModelError(f"{spec}: no such file or folder. Give a path that exists, or a hub id.")
+    return _from_hub(spec)
+
+
+def _from_hub(spec: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(spec, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except HFValidationError:
+        raise ModelError(
+            f"{spec!r} is no model spec. Allowed: a folder, a .gguf file, smollm2, "
+            "testbed:DIR/target, or a hub id such as gpt2 or openai-community/gpt2-xl."
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        if is_offline():
+            raise ModelError(
+                f"{spec}: neither a folder here nor in the hub's cache on this machine, and "
+                "--offline rules out the network. Give a local folder, or leave out --offline."
+            ) from None
+        raise ModelError(
+            f"{spec}: neither a folder here nor a model that the hub gives "
+            f"({type(error).__name__}). Check the spelling and the network, or give a local folder."
+        ) from None
+    except Exception as error:
+        # The hub's client raises its transport's own errors when there is no network.
+        if not type(error).__module__.startswith(_TRANSPORTS):
+            raise
+        raise ModelError(
+            f"{spec}: not a folder here, and the hub cannot be reached ({type(error).__name__}). "
+            "Give a local folder, or try again with a network."
+        ) from None
+
+
+def describe_model(spec: str, path: Path):
+    """Config and tokenizer of a model, without its weights; `path` is what `resolve` gives.
+
+    Raises ModelError for pickles, code of its own, and files that are missing or cannot be read.
+    """
+    gguf = {"gguf_file": path.name} if path.is_file() else {}
+    folder = path.parent if path.is_file() else path
+    if path.is_file() and path.suffix != ".gguf":
+        raise ModelError(f"{spec} is a file, but not a .gguf. Give a .gguf file or a model folder.")
+    if path.is_dir():
+        check_folder(spec, path)
+    else:
+        need_gguf()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **gguf)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
+            tokenizer("a", add_special_tokens=False)  # some settings are looked at only in use
+    except Exception as error:
+        raise _undescribed(spec, folder, error) from None
+    _check_tokenizer(spec, tokenizer)
+    return config, tokenizer
+
+
+def _check_tokenizer(spec: str, tokenizer) -> None:
+    """Refuse a tokenizer that is none, or whose ids are past all reason."""
+    # Where its files are missing, transformers makes a tokenizer of special tokens alone.
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
+        raise ModelError(
+            f"{spec} has no tokenizer that knows words. Put its files beside config.json: "
+            "tokenizer.json, or vocab.json and merges.txt, or tokenizer.model."
+        )
+    if (last := max(tokenizer.get_vocab().values())) >= _MOST_TOKENS:
+        raise ModelError(
+            f"{spec}: its tokenizer numbers a token {last:,}, but ids go up to "
+            f"{_MOST_TOKENS - 1:,}. Its files may be damaged: download or save the model again."
+        )
+
+
+def _undescribed(spec: str, folder: Path, error: Exception) -> ModelError:
+    """Why a config or a tokenizer cannot be read, as far as the folder shows it."""
+    pieces = sorted(file.name for file in folder.glob("*.model"))
+    missing = [name for name in ("sentencepiece", "google.protobuf") if not _is_installed(name)]
+    if pieces and missing and not (folder / "tokenizer.json").exists():
+        return ModelError(
+            f"{spec}: reading its tokenizer ({pieces[0]}) needs sentencepiece and protobuf, not "
+            "installed here. Install them with: "
+            "pip install 'memorization-auditor[sentencepiece]'."
+        )
+    kind = read_settings(folder / "config.json").get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING_NAMES:
+        return ModelError(
+            f"{spec} is of a kind ({kind[:80]}) that the installed transformers "
+            f"({transformers.__version__}) does not know. Update transformers, or use another "
+            "model."
+        )
+    return ModelError(
+        f"{spec}: its config or tokenizer cannot be read ({in_short(error)}). A model folder "
+        "needs config.json, tokenizer files and *.safetensors, and no code of its own."
+    )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
+
+
+def read_network(spec: str, path: Path, dtype: torch.dtype, config):
+    """A causal model's network on the CPU, and what to say of tensors that it does not use.
+
+    `path` and `config` are as `describe_model` has them. Raises ModelError where the weights cannot
+    be read, tensors of the model are missing, whole layers are left over, or the model is not a
+    causal one.
+    """
+    check_is_causal(spec, config)
+    gguf = {"gguf_file": path.name} if path.is_file() else {}
+    folder = path.parent if path.is_file() else path
+    # The GGUF reader draws a progress bar of its own, whatever transformers was told.
+    quiet = contextlib.redirect_stderr(io.StringIO()) if gguf else contextlib.nullcontext()
+    try:
+        with warnings.catch_warnings(), quiet:
+            warnings.simplefilter("ignore")
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=None if gguf else config,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=None if gguf else True,
+                output_loading_info=True,
+                **gguf,
+            )
+    except (torch.OutOfMemoryError, MemoryError):
+        raise _too_large(spec, "this machine", dtype) from None
+    except Exception as error:
+        raise _unread_weights(spec, config, error) from None
+    network, found = loaded
+    # transformers fills what a file lacks with random numbers, and says so in a log only.
+    lacking = sorted(found["missing_keys"])
+    if lacking:
+        raise ModelError(
+            f"{spec}: its weight files lack {len(lacking)} of the model's tensors "
+            f"({', '.join(lacking[:3])}). Download or save the model again."
+        )
+    return network, check_all_is_read(spec, network.state_dict(), found["unexpected_keys"])
+
+
+def _unread_weights(spec: str, config, error: Exception) -> ModelError:
+    if method := quantisation_of(config):
+        return ModelError(
+            f"{spec} is quantised ({method}), which cannot be read here ({in_short(error)}). "
+            "Install what that method needs, or give the weights as they were before."
+        )
+    return ModelError(
+        f"{spec}: its weights cannot be read as a causal language model ({in_short(error)}). "
+        "Download or save the model again."
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 over the sha256 of a model's config.json and weight files, in the order of names.
+
+    The config counts too: other rotary angles or layer settings make another model of the weights.
+    """
+    if path.is_file():
+        files = [path]
+    else:
+        files = sorted([path / "config.json", *path.glob("*.safetensors")])
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
+def usable_device(name: str) -> str:
+    """The device that a name means here ("auto": cuda if there is one); ModelError if none."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"--device {name} cannot be used here ({in_short(error)}). Use auto or cpu."
+        ) from None
+    return name
+
+
+def _dtype(name: str, device: torch.device, config) -> torch.dtype:
+    if name in _DTYPES:
+        return _DTYPES[name]
+    if name != "auto":
+        raise ConfigError(
+            f"--dtype must be auto, {', '.join(list(_DTYPES)[:-1])} or {list(_DTYPES)[-1]}; got "
+            f"{name!r}. Choose one of them."
+        )
+    text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", 0) or 0
+    width = getattr(text, "hidden_size", 0) or 0
+    size = 12 * layers * width**2 + (getattr(text, "vocab_size", 0) or 0) * width
+    return torch.bfloat16 if size > _SMALL and native_bfloat16(device) else torch.float32
+
+
+def loaded(model, device: str, bos: str | None = None):
+    """The model of a spec in float32, which reported numbers need; what is loaded, as it is.
+
+    Raises
+    ------
+    ConfigError
+        If a BOS is named for a model that is loaded already.
+    ModelError
+        If it cannot be loaded.
+    """
+    if isinstance(model, str):
+        return load_model(model, dtype="float32", device=device, bos=bos)
+    if bos is not None:
+        raise ConfigError(
+            f"bos is for a model's spec, and {model.name} is loaded already; got {bos!r}. Give it "
+            "to load_model."
+        )
+    return model

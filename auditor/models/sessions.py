@@ -1,0 +1,176 @@
+"""Sequences in flight through one model: prompts in, then one token a step.
+
+`Session` keeps keys and values in slots. `WholeTextSession` keeps the tokens alone and feeds every
+sequence anew at each step: slow, and right for every causal model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from auditor.models.interfaces import CausalNetwork
+from auditor.models.kernels.cuda_graph import recorded
+from auditor.models.kv_cache import SlotCache
+
+# Tokens of a pass over prompts, or over sequences that are fed anew.
+TOKENS_AT_ONCE = 16_384
+# What config.layer_types calls layers that attend to a window, or to a chunk, of the sequence.
+_SLIDING, _CHUNKED = "sliding_attention", "chunked_attention"
+
+
+class Session:
+    """Sequences whose keys and values are kept, each in a slot of its own.
+
+    The hidden states of a step go to `model.head`. A prompt fills the cache and gives nothing.
+    """
+
+    def __init__(self, model: CausalNetwork, n_slots: int, capacity: int):
+        self._model = model
+        self._cache = SlotCache(model.config.num_hidden_layers, n_slots, capacity)
+        self._positions = np.zeros(n_slots, dtype=np.int64)
+        self._is_windowed = any(window < capacity for window in model.limits.windows)
+
+    @torch.inference_mode()
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Write prompts into slots."""
+        device = self._model.device
+        for at, ids in _batches(prompts, TOKENS_AT_ONCE):
+            rows = slice(at, at + len(ids))
+            self._cache.at_start(torch.as_tensor(slots[rows], device=device))
+            self._model.fill(ids.to(device), self._cache)
+        self._positions[list(slots)] = [len(p) for p in prompts]
+
+    @torch.inference_mode()
+    def step(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
+        first, last = int(self._positions.min()), int(self._positions.max())
+        positions = torch.as_tensor(self._positions, device=self._model.device)
+        self._cache.at(positions, first, last)
+        hidden = self._forward(token_ids, positions)
+        self._positions += 1
+        return hidden
+
+    def make_room(self, length: int) -> int:
+        """Room for sequences of that length in every slot; how much there is now."""
+        return self._cache.make_room(length)
+
+    @torch.inference_mode()
+    def step_at(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """As `step`, at positions (n_slots,) that the device alone knows: below the room made."""
+        self._cache.at(positions, 0, self._cache.room - 1)
+        return self._forward(token_ids, positions)
+
+    def record(self, work: Callable[[], None], state: list[torch.Tensor]) -> Callable[[], None]:
+        """`work` as something that runs it again; `state` is what it changes besides the cache."""
+        return recorded(work, state, self._model.device)
+
+    def numbers_per_token(self) -> float:
+        """How many numbers the keys and values of one token of one sequence are."""
+        return self._cache.numbers_per_token()
+
+    def _forward(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        model = self._model
+        kwargs = {"attention_mask": self._masks(positions)}
+        if model.takes_positions:
+            kwargs["position_ids"] = positions[:, None]
+        return model.hidden_states(token_ids[:, None], past_key_values=self._cache, **kwargs)[:, 0]
+
+    def _masks(self, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """What each slot's new token attends to: additive, (slots, 1, 1, room).
+
+        One mask for all layers, or, where layers of several kinds see different parts of the
+        sequence, a mask for each kind, as transformers takes them.
+        """
+        config = self._model.config
+        at = positions[:, None]
+        key = torch.arange(self._cache.room, device=positions.device)[None]
+        seen = key <= at
+        if not self._is_windowed:
+            return self._additive(seen)
+        kinds = getattr(config, "layer_types", None)
+        window = getattr(config, "sliding_window", None)
+        sliding = seen & (key > at - window) if window else seen
+        if not kinds:
+            return self._additive(sliding)
+        masks = dict.fromkeys(kinds, seen)
+        masks |= {_SLIDING: sliding} if _SLIDING in masks else {}
+        if _CHUNKED in masks:
+            chunk = config.attention_chunk_size
+            masks[_CHUNKED] = seen & (key // chunk == at // chunk)
+        return {kind: self._additive(mask) for kind, mask in masks.items()}
+
+    def _additive(self, seen: torch.Tensor) -> torch.Tensor:
+        dtype = self._model.dtype
+        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+        mask.masked_fill_(~seen, torch.finfo(dtype).min)
+        return mask[:, None, None]
+
+    def park(self, slots: Sequence[int]) -> None:
+        """Slots with nothing to do: kept at the first position, so that they never overflow."""
+        self._positions[list(slots)] = 0
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Drop all slots but these."""
+        self._cache.keep(torch.as_tensor(slots, device=self._model.device))
+        self._positions = self._positions[list(slots)]
+
+
+class WholeTextSession:
+    """Sequences fed anew at each step: for models whose cache is not of the plain kind."""
+
+    def __init__(self, model: CausalNetwork, n_slots: int):
+        self._model = model
+        self._rows: list[list[int]] = [[] for _ in range(n_slots)]
+
+    def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Put prompts into slots."""
+        for slot, prompt in zip(slots, prompts, strict=True):
+            self._rows[slot] = list(prompt)
+
+    @torch.inference_mode()
+    def step(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
+        for row, token in zip(self._rows, token_ids.tolist(), strict=True):
+            row.append(token)
+        # Sequences of nearly equal length stand together, so that little is padded.
+        order = sorted(range(len(self._rows)), key=lambda slot: -len(self._rows[slot]))
+        rows, device = [self._rows[slot] for slot in order], self._model.device
+        parts = []
+        for at, ids in _batches(rows, self._model.batch_tokens):
+            hidden = self._model.hidden_states(ids.to(device))
+            last = torch.tensor([len(row) - 1 for row in rows[at : at + len(ids)]], device=device)
+            parts.append(hidden[torch.arange(len(ids), device=device), last])
+        found = torch.cat(parts)
+        return found[torch.as_tensor(np.argsort(order), device=device)]
+
+    def park(self, slots: Sequence[int]) -> None:
+        """Empty the slots."""
+        for slot in slots:
+            self._rows[slot] = []
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Drop all slots but these."""
+        self._rows = [self._rows[slot] for slot in slots]
+
+
+def _batches(rows: Sequence[Sequence[int]], most: int):
+    """(first row, ids padded on the right (n, longest)) of as many rows as have `most` tokens."""
+    at = 0
+    while at < len(rows):
+        end, width = at + 1, len(rows[at])
+        while end < len(rows) and (end + 1 - at) * max(width, len(rows[end])) <= most:
+            width = max(width, len(rows[end]))
+            end += 1
+        yield at, padded(rows[at:end])
+        at = end
+
+
+def padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Token ids padded on the right, int64 (n, longest): under a causal mask nothing sees it."""
+    ids = torch.zeros((len(rows), max(1, *map(len, rows))), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return ids

@@ -1,0 +1,197 @@
+"""Many runs at once: the frames of all of them, stacked, and a line for each."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from auditor.errors import AuditError, RunError
+from auditor.runs.figures import verified
+from auditor.runs.run import Run, load_run
+
+
+class Runs(Sequence[Run]):
+    """Several runs, in the order in which they were begun; `auditor.load_runs(folder)` makes one.
+
+    `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are those of the runs,
+    stacked, with a first column `run` (category): `names`, the runs' folders below `folder`. They
+    take the same `columns`. A run that does not have the frame yet is left out, with a warning.
+    """
+
+    def __init__(self, folder: Path, runs: Sequence[Run]):
+        self.folder, self._runs = folder, list(runs)
+
+    @property
+    def names(self) -> list[str]:
+        """The runs' folders below the folder that was named."""
+        return [run.path.relative_to(self.folder).as_posix() for run in self._runs]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            if key not in self.names:
+                raise KeyError(f"{self.folder} has no run {key!r}; it has {', '.join(self.names)}.")
+            return self._runs[self.names.index(key)]
+        if isinstance(key, slice):
+            return Runs(self.folder, self._runs[key])
+        return self._runs[key]
+
+    def __repr__(self) -> str:
+        return f"Runs({str(self.folder)!r}, {len(self)} runs)"
+
+    def _repr_html_(self) -> str:
+        return self.overview()._repr_html_()  # pandas escapes what stands in the cells
+
+    def samples(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every sample of every run."""
+        return self._stack(lambda run: run.samples(columns))
+
+    def scores(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every sample's scores; a score that a run does not have is NaN there."""
+        return self._stack(lambda run: run.scores(columns))
+
+    def candidates(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The short lists' samples of every run."""
+        return self._stack(lambda run: run.candidates(columns))
+
+    def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Precision of each strategy and score in every run."""
+        return self._stack(lambda run: run.summary(columns))
+
+    def matches(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every verbatim overlap of every run."""
+        return self._stack(lambda run: run.matches(columns))
+
+    def overview(self) -> pd.DataFrame:
+        """A row a run: what was audited, when, and how much of it was verbatim.
+
+        Returns
+        -------
+        DataFrame
+            run, model, begun (datetime, UTC; NaT = unknown), seed, complete, n_samples,
+            n_candidates (checked, on a score's list), n_verbatim, share of them and its
+            interval (low, high, 95 %; Korn and Graubard's, candidates of one passage as one
+            cluster), n_passages (distinct ones that the verbatim show) and n_documents (in which
+            these stand first). Counts are <NA> and shares NaN where nothing was checked.
+        """
+        rows = [
+            {"run": name, **_line(run)} for name, run in zip(self.names, self._runs, strict=True)
+        ]
+        frame = pd.DataFrame(rows, columns=["run", *_LINE])
+        frame["begun"] = pd.to_datetime(frame["begun"], utc=True, errors="coerce")
+        counts = ("n_samples", "n_candidates", "n_verbatim", "n_passages", "n_documents")
+        return frame.astype(dict.fromkeys(counts, "Int64") | dict.fromkeys(_SHARE, "float64"))
+
+    def _stack(self, read: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
+        parts: dict[str, pd.DataFrame] = {}
+        without: dict[str, AuditError] = {}
+        for name, run in zip(self.names, self._runs, strict=True):
+            try:
+                parts[name] = read(run)
+            except RunError as error:
+                without[name] = error
+        if not parts:
+            raise next(iter(without.values()), RunError(f"There is no run in {self.folder}."))
+        for why in without.values():
+            warnings.warn(f"A run is left out. {why}", stacklevel=3)
+        for name, frame in parts.items():
+            frame.insert(0, "run", name)
+        shared = _one_category(parts.values(), "run", list(parts))
+        return pd.concat(shared, ignore_index=True)
+
+
+def load_runs(folder: str | Path = "runs") -> Runs:
+    """All runs in a folder, at any depth.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    Runs, in the order in which they were begun. What cannot be opened (a damaged folder, another
+    version's) is left out, with a warning that says why.
+
+    Raises
+    ------
+    RunError
+        If there is no such folder, or no run in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
+    runs = []
+    for path in _run_folders(folder):
+        try:
+            runs.append(load_run(path))
+        except AuditError as error:
+            warnings.warn(f"A run is left out. {error}", stacklevel=2)
+    if not runs:
+        raise RunError(f"There is no run in {folder}. Give the folder that holds your runs.")
+    return Runs(folder, sorted(runs, key=lambda run: (_begun(run), run.path.as_posix())))
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """Folders that hold a manifest.json; what is inside of a run is not looked at."""
+    for here, inside, files in os.walk(folder):
+        if "manifest.json" in files:
+            inside.clear()
+            yield Path(here)
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+
+
+def _begun(run: Run) -> float:
+    moment = pd.to_datetime(run.manifest.get("begun"), utc=True, errors="coerce")
+    return float("inf") if pd.isna(moment) else moment.timestamp()
+
+
+_SHARE = ("share", "low", "high")
+_LINE = (
+    *("model", "begun", "seed", "complete", "n_samples", "n_candidates", "n_verbatim", *_SHARE),
+    *("n_passages", "n_documents"),
+)
+
+
+def _line(run: Run) -> dict:
+    asked = run.manifest["config"]
+    shards = run.manifest["shards"]
+    line = {
+        "model": asked.get("model"),
+        "begun": run.manifest.get("begun"),
+        "seed": asked.get("seed"),
+        "complete": run.complete,
+        "n_samples": sum(f.get("rows", 0) for n, f in shards.items() if n.startswith("samples/")),
+    }
+    if "candidates.parquet" not in shards:
+        return line
+    found = verified(run)
+    if not found.n:
+        return line
+    shares = [end / found.n for end in vars(found.interval).values()]
+    n_passages, n_documents = found.passages or (None, None)
+    return {
+        **line,
+        "n_candidates": found.n,
+        "n_verbatim": int(found.interval.value),
+        **dict(zip(_SHARE, shares, strict=True)),
+        "n_passages": n_passages,
+        "n_documents": n_documents,
+    }
+
+
+def _one_category(frames, first: str, names: list[str]) -> list[pd.DataFrame]:
+    """The frames with one set of categories for each column, so that stacking keeps them."""
+    frames = [f.assign(**{first: pd.Categorical(f[first], categories=names)}) for f in frames]
+    known: dict[str, dict] = {}
+    for frame in frames:
+        for name in frame.columns:
+            if isinstance(frame[name].dtype, pd.CategoricalDtype):
+                known.setdefault(name, {}).update(dict.fromkeys(frame[name].cat.categories))
+    types = {name: pd.CategoricalDtype(list(values)) for name, values in known.items()}
+    return [f.astype({k: v for k, v in types.items() if k in f.columns}) for f in frames]

@@ -1,0 +1,156 @@
+"""The figures of a run that gates decide on and trends follow, each with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from attacks.statistics.intervals import (
+    Interval,
+    count_interval,
+    effective_trials,
+    exposure_interval,
+    highest_rate,
+)
+from auditor.errors import RunError
+from auditor.runs.run import Run
+from reports.analysis.schema import CONTROL
+from reports.analysis.strategy_estimates import clusters_of, count_passages, effective_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """A figure of a run.
+
+    interval : Interval, in counts, shares or bits
+    of : what it is the figure of: a list, a canary; "" = the whole run
+    n : of how many candidates, lists or canaries
+    passages : distinct passages, and their documents, that verbatim candidates show; None = unknown
+    """
+
+    interval: Interval
+    of: str
+    n: int
+    passages: tuple[int, int] | None = None
+
+
+def verified(run: Run) -> Found:
+    """Candidates found verbatim, of those that were looked for; the control's are left out.
+
+    Returns
+    -------
+    Found, in counts; the interval is of as many candidates at the same rate, those of one passage
+    as one cluster.
+    """
+    rows = listed(run, ["verdict", *PLACES])
+    checked = rows[rows["verdict"] != "not checked"]
+    n, worth = len(checked), effective_trials(clusters_of(checked))
+    found = count_interval(
+        int((checked["verdict"] == "verbatim").sum()), n, effective=worth[-1] if n else None
+    )
+    return Found(found, "", n, count_passages(checked))
+
+
+def precision(run: Run, *, strict: bool = False) -> Found | None:
+    """The most precise list: its share found verbatim, with an interval that knows of the choice.
+
+    Parameters
+    ----------
+    run : Run
+    strict : choose by the share itself, not by the low end of its interval
+
+    Returns
+    -------
+    Found, a fraction; None if no list holds a candidate that was looked for.
+    """
+    rows = run.summary()
+    rows = rows[(rows["score"] != CONTROL) & rows["precision"].notna() & (rows["n_chosen"] > 0)]
+    if rows.empty:
+        return None
+    at, interval = highest_rate(
+        rows["n_verbatim"], rows["n_chosen"], strict=strict, effective=effective_of(rows)
+    )
+    row = rows.iloc[at]
+    passages = None
+    if pd.notna(row.get("n_passages")):
+        passages = int(row["n_passages"]), int(row["n_distinct_documents"])
+    return Found(interval, f"{row['score']} on {row['strategy']}", len(rows), passages)
+
+
+def exposure(run: Run, *, strict: bool = False) -> Found | None:
+    """The most exposed canary, with an interval that knows of the choice.
+
+    A space that was scored whole leaves no doubt. Otherwise the interval is what the number of
+    controls as likely as the canary leaves open; the law behind an extrapolated figure is an
+    assumption, and no part of it.
+
+    Parameters
+    ----------
+    run : Run, with canaries
+    strict : choose by the exposure itself, not by the low end of its interval
+
+    Returns
+    -------
+    Found, bits; None if there is no canary.
+    """
+    frame = run.exposure()
+    rows = frame[frame["role"] == "canary"].reset_index(drop=True)
+    if rows.empty:
+        return None
+    intervals = [_bits(row, len(rows)) for row in rows.to_dict("records")]
+    at = int(np.argmax([i.value if strict else i.low for i in intervals]))
+    return Found(intervals[at], str(rows.loc[at, "canary_id"]), len(rows))
+
+
+def _bits(row: dict, n_canaries: int) -> Interval:
+    value = float(row["exposure"])
+    if row["method"] == "enumerated":
+        return Interval(value, value, value)
+    n = int(row["n_controls"])
+    # interpolated = log2(n + 1) - log2(k + 1), where k controls are as likely.
+    k = round((n + 1) / 2 ** float(row["interpolated"])) - 1
+    bits = float(row["space_bits"])
+    low, high = exposure_interval(k, n, bits, confidence=1 - 0.05 / n_canaries)
+    return Interval(value, low, high)
+
+
+def personal_data(run: Run) -> Found:
+    """Candidates that hold personal data by the rules of `reports.privacy`.
+
+    Returns
+    -------
+    Found, in counts; the interval is of as many candidates at the same rate, those of one passage
+    as one cluster.
+
+    Raises
+    ------
+    RunError
+        If the run was not looked through for personal data.
+    """
+    if not has_personal_data(run):
+        raise RunError(
+            f"gates.max_personal_data asks for candidates that hold personal data, and {run.path} "
+            "was not looked through for it. Make its report again with: auditor report RUN; or "
+            "leave that gate out."
+        )
+    rows = listed(run, [PERSONAL, "verdict", *PLACES])
+    n, worth = len(rows), effective_trials(clusters_of(rows))
+    found = count_interval(int((rows[PERSONAL] > 0).sum()), n, effective=worth[-1] if n else None)
+    return Found(found, "", n)
+
+
+PERSONAL = "n_personal"
+PLACES = ("doc_id", "doc_offset", "match_n_chars")  # what tells which passage a candidate shows
+
+
+def has_personal_data(run: Run) -> bool:
+    """Whether a run was looked through for personal data."""
+    return PERSONAL in run.candidates()
+
+
+def listed(run: Run, columns: list[str]) -> pd.DataFrame:
+    """Some columns, where there are any, of the candidates that scores chose: not the control's."""
+    frame = run.candidates()
+    return frame.loc[frame["best_rank"].notna(), [name for name in columns if name in frame]]

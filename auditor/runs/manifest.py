@@ -1,0 +1,185 @@
+"""A run's manifest: read, checked, and compared with what is asked.
+
+Anyone may have written or changed it, so all of it that the tool reads is checked for its form, and
+no name in it leads out of the run's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from auditor.config.audit import make_config
+from auditor.errors import ConfigError, RunError
+from auditor.system.atomic_files import is_inside, misfit
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+# A stage's shards: STAGE/STRATEGY-NUMBER.parquet.
+_SHARD = re.compile(r"(?:samples|scores)/(?P<strategy>[a-z0-9-]+)-(?P<number>\d{5,9})\.parquet")
+
+_FILE = {
+    "sha256": str,
+    "bytes": int,
+    "rows?": int,
+    "undefined?": {str: {str: int}},
+    "looked_up?": {str: int},
+    "origin?": str,
+}
+_MODEL = {
+    "sha256": str,
+    "spec?": str,
+    "parameters?": int,
+    "dtype?": str,
+    "vocabulary_sha256?": str,
+    "bos_id?": (int, None),
+}
+_CORPUS = {
+    "documents": int,
+    "bytes": int,
+    "files": [{"path": str, "bytes": int, "sha256": str}],
+    "problems?": {str: int},
+    "index?": str,
+}
+_FORM = {
+    "config": dict,
+    "shards": {str: _FILE},
+    "stages": {str: {"seconds": float, "strategies?": {str: {"seconds": float}}}},
+    "complete?": bool,
+    "digest?": str,
+    "gates?": dict,
+    "begun?": str,
+    "occasion?": str,
+    "command?": (str, None),
+    "price_per_hour?": float,
+    "revealed?": bool,
+    "versions?": {str: str},
+    "notes?": [{"stage": str, "sentence": str}],
+    "models?": {str: _MODEL},
+    "prompts?": {str: str},
+    "batch_size?": {str: int},
+    "corpus?": _CORPUS,
+    "rescored_in_float32?": bool,
+}
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What a run's manifest says, its config spelt out; None where there is none.
+
+    Raises
+    ------
+    RunError
+        If it is damaged, or of another version.
+    """
+    file = folder / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file, f"cannot be read ({error})") from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT or isinstance(found, bool):
+        raise RunError(
+            f"{folder} was written by another version (format {repr(found)[:40]}; this one reads "
+            f"{FORMAT}). Open it with that version, or make the run again."
+        )
+    if told := misfit(manifest, _FORM):
+        raise _damaged(file, f"is not what a run writes: {told}")
+    try:
+        # Settings that are newer than the run have their defaults, as they had then.
+        manifest["config"] = make_config(manifest["config"]).identity()
+    except ConfigError as error:
+        raise _damaged(file, f"has a config that cannot be: {error}") from None
+    known = {strategy["name"] for strategy in manifest["config"]["strategies"]}
+    for name in manifest["shards"]:
+        if not is_inside(name):
+            raise _damaged(file, f"names a file outside of the run's folder: {name[:80]!r}")
+        shard = _SHARD.fullmatch(name)
+        is_known = shard is not None and shard["strategy"] in known
+        if name.startswith(("samples/", "scores/")) and not is_known:
+            raise _damaged(file, f"names a shard that the run cannot have: {name[:80]!r}")
+    return manifest
+
+
+def _damaged(file: Path, what: str) -> RunError:
+    return RunError(f"{file} {what}. The run's folder is damaged: use another --out.")
+
+
+def shard_order(manifest: dict[str, Any], name: str) -> tuple[int, int]:
+    """What sorts a stage's shards: the place of their strategy in the config, then their number."""
+    shard = _SHARD.fullmatch(name)
+    if shard is None:
+        raise ValueError(f"{name} is no shard")
+    order = [s["name"] for s in manifest["config"]["strategies"]]
+    return order.index(shard["strategy"]), int(shard["number"])
+
+
+def differences(
+    there: dict[str, Any],
+    asked: dict[str, Any],
+    prefix: str = "",
+    *,
+    sides: tuple[str, str] = ("there", "asked"),
+) -> list[str]:
+    """What differs between two configs, a phrase each; `sides` is what the two are called.
+
+    >>> differences({"seed": 1, "top": 5}, {"seed": 2, "top": 5})
+    ['seed is 1 there, 2 asked']
+    """
+    out = []
+    for key in sorted({*there, *asked}, key=str):
+        old, new = there.get(key), asked.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            out += differences(old, new, f"{prefix}{key}.", sides=sides)
+        elif key == "strategies" and _are_named(old) and _are_named(new):
+            before, after = ({s["name"]: s for s in side or ()} for side in (old, new))
+            apart = differences(before, after, "strategy ", sides=sides)
+            out += apart or ["the strategies are in another order"]
+        else:
+            shown = [json.dumps(v, ensure_ascii=False) for v in (old, new)]
+            if any(len(s) > 60 for s in shown):
+                out.append(f"{prefix}{key} differs")
+            else:
+                out.append(f"{prefix}{key} is {shown[0]} {sides[0]}, {shown[1]} {sides[1]}")
+    return out
+
+
+def _are_named(value: Any) -> bool:
+    return misfit(value, [{"name": str}]) is None
+
+
+def check_sizes(path: Path, shards: dict[str, dict[str, Any]]) -> None:
+    """Refuse the first file of a run that has another length than when it was written.
+
+    Raises
+    ------
+    RunError
+    """
+    for name, known in shards.items():
+        file = path / name
+        if file.exists() and file.stat().st_size != known["bytes"]:
+            raise RunError(altered(file, file.read_bytes(), known))
+
+
+def altered(file: Path, raw: bytes, known: dict[str, Any] | None) -> str:
+    """What is wrong with a file, by its hash, and what to do; `known` is the manifest's entry.
+
+    >>> print(altered(Path("r/x.parquet"), b"ab", {"sha256": "0123456789abcdef", "bytes": 3}))
+    r/x.parquet is not what this run wrote: the manifest has sha256 0123456789ab…, the file has
+    sha256 fb8e20fc2e4c…, cut off after 2 of 3 bytes. Delete that file and start the run again: it
+    is made anew.
+    """
+    was = "no such file" if known is None else f"sha256 {known['sha256'][:12]}…"
+    found = f"sha256 {hashlib.sha256(raw).hexdigest()[:12]}…"
+    if known is not None and len(raw) < known["bytes"]:
+        found += f", cut off after {len(raw):,} of {known['bytes']:,} bytes"
+    return (
+        f"{file} is not what this run wrote: the manifest has {was}, the file has {found}. Delete "
+        "that file and start the run again: it is made anew."
+    )

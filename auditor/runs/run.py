@@ -1,0 +1,364 @@
+"""A run's folder, open for reading: its tables, its manifest, and what Jupyter shows of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from auditor.config.audit import AuditConfig, make_config
+from auditor.errors import AuditError, RunError
+from auditor.runs.manifest import altered
+from auditor.runs.manifest import MANIFEST, read_manifest, shard_order
+from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
+from reports.analysis import schema
+from reports.analysis.dtypes import typed
+from reports.pages.card import Card, render_card
+from reports.pages.sentences import headline
+
+# Table -> the stage that makes it, and where it stands.
+_MADE_BY = {"samples": "sample", "scores": "score", "matches": "verify"}
+_FOLDERS = {"matches": "matches/"}
+_FILES = (
+    ("report", "report.html"),
+    ("candidates.csv", "candidates.csv"),
+    ("summary.csv", "summary.csv"),
+)
+
+
+class Run:
+    """A run's folder, open for reading; `auditor.load_run(path)` makes one.
+
+    `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are DataFrames whose
+    columns docs/columns.md explains; where a stage has not run yet they raise a RunError. Given
+    `columns` (names, or patterns as `rank:*`), they read no others from the disk. A file that is
+    read whole is checked against the sha256 that the manifest has of it, columns by the checksums
+    of their pages. `manifest` says what was asked and what ran.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], elsewhere: Elsewhere | None = None):
+        self.path, self.manifest, self.elsewhere = path, manifest, elsewhere
+
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "incomplete"
+        return f"Run({str(self.path)!r}, {self.manifest['config']['model']}, {state})"
+
+    @property
+    def complete(self) -> bool:
+        """Whether every stage has ended; written last."""
+        return bool(self.manifest.get("complete"))
+
+    @property
+    def config(self) -> AuditConfig:
+        """What was asked."""
+        return make_config(self.manifest["config"])
+
+    @property
+    def report(self) -> Path:
+        """The page to open."""
+        return self.path / "report.html"
+
+    def samples(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every sample: text, prompt, tokens and their log-probabilities."""
+        return _read_frame(self, schema.SAMPLES, columns)
+
+    def scores(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every sample's scores, higher = more likely memorized."""
+        return _read_frame(self, schema.SCORES, columns)
+
+    def candidates(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The short lists' samples, one row each, with scores, ranks and verdict."""
+        return _read_frame(self, schema.CANDIDATES, columns)
+
+    def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Precision of each strategy and score (the paper's Table 2), one row each."""
+        return _read_frame(self, schema.SUMMARY, columns)
+
+    def matches(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every maximal verbatim overlap of a candidate with the training text."""
+        return _read_frame(self, schema.MATCHES, columns)
+
+    def strategies(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Each strategy as a whole: precision, distinct passages, what is left, cost in tokens."""
+        return _read_frame(self, schema.STRATEGIES, columns)
+
+    def discovery(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Distinct passages against tokens sampled, for each strategy."""
+        return _read_frame(self, schema.DISCOVERY, columns)
+
+    def comparisons(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Pairs of lists of a strategy: which is the more precise, on the same samples."""
+        return _read_frame(self, schema.COMPARISONS, columns)
+
+    def calibration(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Samples listed against held-out controls, for each score; empty without controls."""
+        return _read_frame(self, schema.CALIBRATION, columns)
+
+    def known_truth(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """How many documents came out, by repeats; only of a run that was given a truth."""
+        return _read_frame(self, schema.KNOWN_TRUTH, columns)
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows of a run."""
+        return run_card(self)
+
+    def exposure(self) -> pd.DataFrame:
+        """How exposed the audit's canaries are: a row a canary and control, no secrets."""
+        if self.config.canaries is None:
+            raise RunError(
+                f"{self.path} has no exposure: it was given no canaries. Start another run with "
+                "--canaries FILE."
+            )
+        if "exposure.parquet" not in self.manifest["shards"]:
+            raise RunError(
+                f"{self.path} has no exposure yet. Finish the run with: auditor audit --resume "
+                f"{self.path}."
+            )
+        return self.read("exposure.parquet").to_pandas()
+
+    def notes(self) -> list[str]:
+        """What a user should know of how it went: memory that ran out, lines that were skipped."""
+        told = [note["sentence"] for note in self.manifest.get("notes", [])]
+        for score, reasons in self.undefined().items():
+            why = "; ".join(f"{n:,}: {reason}" for reason, n in reasons.items())
+            told.append(f"{score} is undefined for {sum(reasons.values()):,} samples ({why}).")
+        return told
+
+    def undefined(self) -> dict[str, dict[str, int]]:
+        """How many samples have no value of a score, by reason: {score: {reason: count}}."""
+        total: dict[str, dict[str, int]] = {}
+        for facts in self.manifest["shards"].values():
+            for score, reasons in facts.get("undefined", {}).items():
+                known = total.setdefault(score, {})
+                for reason, n in reasons.items():
+                    known[reason] = known.get(reason, 0) + n
+        return total
+
+    def has(self, name: str) -> bool:
+        """Whether a file of the run is there as the manifest knows it (by its size)."""
+        known = self.manifest["shards"].get(name)
+        if known is None:
+            return False
+        with suppress(OSError):
+            if (self.path / name).stat().st_size == known["bytes"]:
+                return True
+        if self.elsewhere is None or not self.elsewhere.pull(name):
+            return False
+        return (self.path / name).stat().st_size == known["bytes"]
+
+    def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file of the run, or some columns of it; checked as `Run` says."""
+        if columns is not None and self.has(name):
+            place = self.place(name)
+            # A page with another checksum than its own: the whole file is read, to say what it is.
+            with suppress(OSError, ValueError, pa.ArrowException):
+                return _read_columns(place, columns)
+        self.has(name)  # a run elsewhere fetches it
+        known = self.manifest["shards"].get(name)
+        try:
+            raw = self.place(name).read_bytes()
+        except OSError as error:
+            raise RunError(
+                f"{self.path / name} cannot be read ({error.strerror}). If it is gone, it is made "
+                f"anew by: auditor audit --resume {self.path}"
+            ) from None
+        if known is None or hashlib.sha256(raw).hexdigest() != known["sha256"]:
+            raise RunError(altered(self.path / name, raw, known))
+        try:
+            return pq.read_table(io.BytesIO(raw), columns=columns)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self.unreadable(name, error) from None
+
+    def fetch(self) -> None:
+        """Bring every file of a run that lies elsewhere into its copy here."""
+        if self.elsewhere is not None:
+            for name in self.manifest["shards"]:
+                self.has(name)
+
+    def place(self, name: str) -> Path:
+        """Where a file of the run lies. No link leads out of the run's folder."""
+        path = self.path / name
+        try:
+            real = path.resolve()
+            is_inside = real.is_relative_to(self.path.resolve())
+        except (OSError, RuntimeError):  # links that go round in a circle
+            real, is_inside = path, False
+        if not is_inside:
+            raise RunError(
+                f"{path} leads out of the run's folder, to {real}. Put the file itself in its "
+                "place, or use another --out."
+            )
+        return path
+
+    def unreadable(self, name: str, error: Exception) -> RunError:
+        """The error that tells of a file that is whole and yet no table."""
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        return RunError(
+            f"{self.path / name} is no Parquet that can be read ({why}). Delete that file and "
+            "start the run again: it is made anew."
+        )
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run's folder for reading.
+
+    Parameters
+    ----------
+    path : the folder that holds manifest.json, or a URL of one (s3://bucket/run)
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunError
+        If there is none, it is damaged, or it was written by another version.
+    """
+    there = open_elsewhere(str(path)) if is_url(path) else None
+    folder = Path(path) if there is None else there.here
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise RunError(f"{path} is no run folder: it has no {MANIFEST}. Give the folder of a run.")
+    return Run(folder, manifest, there)
+
+
+def _read_frame(run: Run, table: schema.Table, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """One of a run's tables, all of its shards stacked.
+
+    Parameters
+    ----------
+    run : Run
+    table : one of `reports.analysis.schema`
+    columns : names or patterns (`rank:*`), in the order wanted; all by default
+
+    Returns
+    -------
+    DataFrame with the types that the schema gives; strategies in the order of the config.
+
+    Raises
+    ------
+    RunError
+        If the stage has not run, the run has no such column, or a file is damaged.
+    """
+    names = _files(run, table.name)
+    if not names:
+        raise RunError(_not_yet(run, table.name))
+    wanted = None if columns is None else _wanted(run, names[0], table.name, columns)
+    parts = [run.read(name, wanted) for name in names]
+    strategies = [s["name"] for s in run.manifest["config"]["strategies"]]
+    try:
+        frame = pa.concat_tables(parts, promote_options="default").to_pandas()
+        frame = typed(frame, table, values={"strategy": strategies})
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise run.unreadable(names[0], error) from None
+    return frame if wanted is None else frame[wanted]
+
+
+def _read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a Parquet file; of the rest nothing is read, and pages are checked."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read(columns=list(columns))
+
+
+def _files(run: Run, table: str) -> list[str]:
+    shards = run.manifest["shards"]
+    if table in ("samples", "scores"):
+        names = [name for name in shards if name.startswith(table + "/")]
+        return sorted(names, key=lambda name: shard_order(run.manifest, name))
+    name = f"{_FOLDERS.get(table, '')}{table}.parquet"
+    return [name] if name in shards else []
+
+
+def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str]:
+    """The columns that names and patterns mean, each once."""
+    if isinstance(columns, str):
+        columns = [columns]
+    try:
+        there = pq.read_schema(run.place(file)).names
+    except (OSError, ValueError, pa.ArrowException):
+        there = run.read(file).column_names  # says what is wrong with the file
+    found: dict[str, None] = {}
+    for asked in map(str, columns):
+        fitting = [asked] if asked in there else [n for n in there if fnmatchcase(n, asked)]
+        if not fitting:
+            near = get_close_matches(asked, there, n=1)
+            hint = f" The nearest is {near[0]!r}." if near else ""
+            raise RunError(
+                f"{table} of {run.path} has no column {asked!r}.{hint} It has: {', '.join(there)}."
+            )
+        found |= dict.fromkeys(fitting)
+    return list(found)
+
+
+def _not_yet(run: Run, table: str) -> str:
+    if table == "matches" and not run.config.has_training_text:
+        return (
+            f"{run.path} has no matches: it was given no training text to look in. "
+            f"Give it with: auditor verify {run.path} --corpus PATH."
+        )
+    return (
+        f"{run.path} has no {table} yet: stage {_MADE_BY.get(table, 'report')!r} has not run. "
+        f"Finish the run with: auditor audit --resume {run.path}."
+    )
+
+
+def run_card(run: Run) -> str:
+    """A run as HTML. What cannot be read of it is said in the card; nothing is raised."""
+    try:
+        verdict = _verdict(run)
+    except AuditError as error:
+        verdict = [str(error)]
+    links = [(label, _address(run, name)) for label, name in _FILES if run.has(name)]
+    try:
+        facts = _facts(run)
+    except AuditError as error:
+        facts = [("Config", str(error))]
+    state = "complete" if run.complete else "incomplete"
+    title = f"Memorization audit of {run.manifest['config'].get('model', '?')}"
+    return render_card(Card(title, state, facts, verdict, links))
+
+
+def _verdict(run: Run) -> list[str]:
+    if not run.has("candidates.parquet"):
+        return [f"No verdict yet. Finish the run with: auditor audit --resume {run.path}."]
+    corpus = run.manifest.get("corpus", {})
+    return headline(
+        run.candidates(),
+        run.summary(),
+        corpus_bytes=corpus.get("bytes"),
+        n_documents=corpus.get("documents"),
+    )
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    config, shards = run.config, run.manifest["shards"]
+    names = [s.name for s in config.strategies]
+    drawn = sum(facts.get("rows", 0) for n, facts in shards.items() if n.startswith("samples/"))
+    asked = config.samples * len(names)
+    rows = [("Samples", f"{drawn:,} of {asked:,} ({', '.join(names)})")]
+    if config.references:
+        rows.append(("References", ", ".join(config.references)))
+    if "candidates.parquet" in shards:
+        rows.append(("Candidates", f"{shards['candidates.parquet'].get('rows', 0):,}"))
+    if config.has_training_text:
+        rows.append(("Training text", ", ".join(config.corpus) or str(config.index)))
+    rows.append(("Begun", str(run.manifest.get("begun", "unknown"))))
+    rows.append(("Folder", str(run.path)))
+    return rows
+
+
+def _address(run: Run, name: str) -> str:
+    """Relative to where the notebook runs: Jupyter serves what lies below."""
+    return quote(os.path.relpath(run.path / name))

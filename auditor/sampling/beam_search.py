@@ -1,0 +1,109 @@
+"""Beam search, by way of transformers; its tokens are then judged like any given text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from auditor.config.audit import Decoding
+from auditor.errors import ModelError, in_short
+from auditor.models.device import halved, out_of_memory
+from auditor.sampling.engine import Drawn, check_prompts
+
+_BATCH = 16
+
+
+@torch.inference_mode()
+def beam_search(
+    model,
+    prompts: Sequence[Sequence[int]],
+    decoding: Decoding,
+    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Drawn:
+    """The best of `decoding.beams` beams for each prompt.
+
+    Nothing is random here: the same prompt gives the same text, so from BOS alone every sample is
+    the same. Give prompts that differ. Where memory runs out, a batch is halved and `note` told.
+    """
+    check_prompts(model, prompts, decoding)
+    n, most = len(prompts), decoding.max_new_tokens
+    ids, length = np.zeros((n, most), np.int32), np.zeros(n, np.int32)
+    eos = model.vocabulary.eos_id if decoding.stop_at_eos else None
+    for rows in _batches(prompts):
+        found = halved(
+            lambda some: _beams(model, some, decoding, eos),
+            [prompts[i] for i in rows],
+            too_large=f"{model.name}: {decoding.beams} beams of {most} new tokens do not fit into "
+            "memory. Lower --beams or --max-new-tokens, or use a machine with more.",
+            note=note,
+        )
+        for row, tokens in zip(rows, found, strict=True):
+            ids[row, : len(tokens)], length[row] = tokens, len(tokens)
+        if progress is not None:
+            progress(int(length[rows].sum()))
+    stats = model.token_stats([ids[i, : length[i]].tolist() for i in range(n)], prompts, note=note)
+    logprob, rank = np.zeros((n, most), np.float32), np.zeros((n, most), np.int32)
+    for i in range(n):
+        own = slice(stats.offsets[i], stats.offsets[i + 1])
+        logprob[i, : length[i]], rank[i, : length[i]] = stats.logprob[own], stats.rank[own]
+    last = ids[np.arange(n), np.maximum(length - 1, 0)]
+    ended = (length > 0) & (last == eos) if eos is not None else np.zeros(n, bool)
+    return Drawn(ids, logprob, rank, length, ended)
+
+
+def _batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of prompts of one length: padding would count as text for a repetition penalty."""
+    by_length: dict[int, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(i)
+    return [
+        same[at : at + _BATCH] for same in by_length.values() for at in range(0, len(same), _BATCH)
+    ]
+
+
+def _beams(model, prompts, decoding: Decoding, eos: int | None) -> list[list[int]]:
+    ids = torch.tensor(prompts, dtype=torch.long, device=model.device)
+    pad = model.vocabulary.eos_id or 0
+    with warnings.catch_warnings(), _own_settings(model.network):
+        warnings.simplefilter("ignore")
+        try:
+            out = model.network.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                num_beams=decoding.beams,
+                do_sample=False,
+                max_new_tokens=decoding.max_new_tokens,
+                repetition_penalty=decoding.repetition_penalty,
+                eos_token_id=eos,
+                pad_token_id=pad,
+                # A state that is not of keys and values cannot change places with another beam's.
+                use_cache="steps" not in model.slow_because,
+            )
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise ModelError(
+                f"{model.name}: transformers cannot search this model by beams "
+                f"({in_short(error)}). Leave out --beams."
+            ) from None
+    rows = []
+    for tokens in out[:, ids.shape[1] :].tolist():
+        end = tokens.index(eos) + 1 if eos is not None and eos in tokens else len(tokens)
+        rows.append(tokens[:end])
+    return rows
+
+
+@contextmanager
+def _own_settings(network) -> Iterator[None]:
+    """Without the settings that a model's folder asks of `generate` (penalties, banned tokens)."""
+    theirs = network.generation_config
+    network.generation_config = type(theirs)()
+    try:
+        yield
+    finally:
+        network.generation_config = theirs

@@ -1,0 +1,170 @@
+"""The batched loop for a device that runs ahead of the host: steps in bursts, nobody waits in one.
+
+Tokens, positions and uniforms live on the device, and a step is one recorded piece of work that
+reads and writes them in place (a CUDA graph; on a CPU the same code, called). A burst of steps is
+queued, what it drew is on its way to the host while the next burst runs, and the host reads it one
+burst late. What ends early goes on to the end of what was queued, and that is thrown away.
+
+No GPU has been at hand for this: on a CPU it draws what the plain loop draws, which is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from auditor.models.lm_head import measure
+from auditor.sampling.decoding import draw
+from auditor.sampling.engine import Generation
+
+BURST = 16  # steps that are queued at once
+
+
+@dataclass(frozen=True)
+class _Burst:
+    """What was queued: which sample each slot held (-1: none) and how far it was; its numbers."""
+
+    sample: np.ndarray
+    at: np.ndarray
+    numbers: tuple[torch.Tensor, ...]  # token ids, log-probabilities, ranks: (BURST, slots)
+    arrived: Any  # a CUDA event, or None where there is nothing to wait for
+
+
+class Ahead(Generation):
+    """A Generation whose session keeps its state on the device (`step_at`, `make_room`)."""
+
+    def _begin(self, n_slots: int, capacity: int) -> None:
+        super()._begin(n_slots, capacity)
+        device, most = self.model.device, self.decoding.max_new_tokens
+        self.capacity = capacity
+        self.at = np.zeros(n_slots, np.int64)  # tokens of its sample that are queued, by slot
+        self.position = np.zeros(n_slots, np.int64)  # where its next token goes
+        self.tokens_on = torch.zeros(n_slots, dtype=torch.int64, device=device)
+        self.positions_on = torch.zeros_like(self.tokens_on)
+        self.at_on = torch.zeros_like(self.tokens_on)
+        self.uniform_on = torch.zeros((n_slots, most), dtype=torch.float64, device=device)
+        self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        self.drawn_on = torch.zeros((BURST, n_slots), dtype=torch.int64, device=device)
+        self.logprob_on = torch.zeros((BURST, n_slots), dtype=torch.float32, device=device)
+        self.rank_on = torch.zeros((BURST, n_slots), dtype=torch.int32, device=device)
+        self.recorded: dict[int, Callable[[], None]] = {}
+
+    def _fill(self, slots: np.ndarray) -> None:
+        super()._fill(slots)
+        self.at[slots] = 0
+        taken = slots[self.sample[slots] >= 0]
+        self.position[slots] = 0
+        self.position[taken] = [len(self.prompts[i]) - 1 for i in self.sample[taken]]
+        where = torch.as_tensor(slots, device=self.model.device)
+        for here, there in (
+            (self.next_token, self.tokens_on),
+            (self.position, self.positions_on),
+            (self.at, self.at_on),
+            (self.uniform, self.uniform_on),
+        ):
+            there[where] = _sent(here[slots], self.model.device)
+
+    def _advance(self, progress: Callable[[int], None] | None) -> None:
+        """Everything that is pending, burst after burst."""
+        queued: _Burst | None = None
+        while (self.sample >= 0).any() or queued is not None:
+            before, queued = queued, self._queue() if (self.sample >= 0).any() else None
+            if before is not None:
+                n, ended = self._collect(before)
+                if progress is not None:
+                    progress(n)
+                # Slots whose sample turned out to be over are free, if they still hold it.
+                freed = np.flatnonzero(np.isin(self.sample, ended) & (self.sample >= 0))
+                if len(freed):
+                    self._release(freed)
+
+    def _queue(self) -> _Burst:
+        """Queue a burst; then give the slots that are full by count to others at once."""
+        busy = self.sample >= 0
+        steps = int(min(BURST, (self.decoding.max_new_tokens - self.at[busy]).max()))
+        room = self.session.make_room(min(self.capacity, int(self.position.max()) + steps))
+        if room not in self.recorded:
+            state = [self.tokens_on, self.positions_on, self.at_on, self.cursor]
+            state += [] if self.seen is None else [self.seen]
+            self.recorded[room] = self.session.record(self._one_step, state)
+        self.cursor.zero_()
+        for _ in range(steps):
+            self.recorded[room]()
+        sample, at = self.sample.copy(), self.at.copy()
+        numbers, arrived = _fetched((self.drawn_on, self.logprob_on, self.rank_on))
+        self.at[busy] += steps
+        # A slot that holds nothing creeps forward too; it is written over from the start.
+        self.position = np.minimum(self.position + steps, self.capacity - 1)
+        full = np.flatnonzero(busy & (self.at >= self.decoding.max_new_tokens))
+        if len(full):
+            self._release(full)
+        return _Burst(sample, at, numbers, arrived)
+
+    def _release(self, slots: np.ndarray) -> None:
+        self.sample[slots] = -1
+        self._fill(slots)
+
+    def _one_step(self) -> None:
+        """One token in every slot, on the device alone: no number of it is looked at."""
+        head = self.model.head
+        hidden = self.session.step_at(self.tokens_on, self.positions_on)
+        logits = head.logits(hidden)
+        raw = logits if self.seen is None else head.uncentred(hidden, logits)
+        u = self.uniform_on.gather(1, self.at_on[:, None])[:, 0]
+        ids = draw(raw, u, self._heat[self.at_on], self.decoding, self.seen)
+        measured = measure(logits, ids, head.exact(hidden, logits, ids[:, None])[:, 0])
+        if self.seen is not None:
+            self.seen.scatter_(1, ids[:, None], True)
+        self.drawn_on.index_copy_(0, self.cursor, ids[None])
+        self.logprob_on.index_copy_(0, self.cursor, measured.logprob[None])
+        self.rank_on.index_copy_(0, self.cursor, measured.rank[None])
+        self.tokens_on.copy_(ids)
+        self.positions_on.add_(1).clamp_(max=self.capacity - 1)
+        self.at_on.add_(1).clamp_(max=self.decoding.max_new_tokens - 1)
+        self.cursor.add_(1).clamp_(max=BURST - 1)
+
+    def _collect(self, burst: _Burst) -> tuple[int, np.ndarray]:
+        """Enter a burst's numbers; how many tokens they were, and the samples that it finished."""
+        if burst.arrived is not None:
+            burst.arrived.synchronize()
+        drawn, logprob, rank = (x.numpy() for x in burst.numbers)
+        held = burst.sample >= 0
+        open_ = held.copy()
+        open_[held] = ~self.finished[burst.sample[held]]
+        slots = np.flatnonzero(open_)
+        before = int(self.length.sum())
+        for step in range(len(drawn)):
+            at = burst.at[slots] + step
+            slots = slots[at < self.decoding.max_new_tokens]
+            if not len(slots):
+                break
+            index, at = burst.sample[slots], burst.at[slots] + step
+            over = self._enter(
+                index, at, drawn[step, slots], logprob[step, slots], rank[step, slots]
+            )
+            self.finished[index[over]] = True
+            slots = slots[~over]
+        done = burst.sample[open_]
+        return int(self.length.sum()) - before, done[self.finished[done]]
+
+
+def _sent(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """On the device, without waiting until it is there."""
+    here = torch.as_tensor(values)
+    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here
+
+
+def _fetched(numbers: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], Any]:
+    """Copies on the host, and what tells that they have arrived."""
+    if numbers[0].device.type != "cuda":
+        return tuple(x.clone() for x in numbers), None
+    here = tuple(torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in numbers)
+    for target, source in zip(here, numbers, strict=True):
+        target.copy_(source, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return here, arrived

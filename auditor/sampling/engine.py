@@ -1,0 +1,217 @@
+"""The batched loop: slots, refill, log-probabilities kept as they are drawn.
+
+Each slot holds one sequence. A step puts one token into every slot; a sequence that ends gives its
+slot to the next one at once. What a sample becomes depends on (seed, stream, sample id) alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from auditor.config.audit import Decoding
+from auditor.errors import ModelError
+from auditor.models.lm_head import measure, not_finite, unknown_token
+from auditor.sampling.decoding import draw, temperatures
+from auditor.sampling.random_streams import uniforms
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Sampled tokens of n sequences, padded to the longest; `length` says how many count.
+
+    token_ids int32, logprob float32 (nats, raw distribution), rank int32: (n, max_new_tokens).
+    """
+
+    token_ids: np.ndarray
+    logprob: np.ndarray
+    rank: np.ndarray
+    length: np.ndarray
+    ended: np.ndarray
+
+
+class Generation:
+    """One batch of work: `prompts[i]` continued for sample `sample_ids[i]`.
+
+    `model` is anything with `session(n_slots, capacity)`, `head`, `name`, `dtype`, `device` and
+    `vocabulary.eos_id` (a LanguageModel, or a planted model of the tests).
+    """
+
+    def __init__(self, model, prompts, sample_ids, *, seed: int, stream: str, decoding: Decoding):
+        self.model, self.decoding = model, decoding
+        self.prompts = [list(p) for p in prompts]
+        self.sample_ids = np.asarray(sample_ids, dtype=np.int64)
+        self.seed, self.stream = seed, stream
+        n, steps = len(self.prompts), decoding.max_new_tokens
+        self.token_ids = np.zeros((n, steps), np.int32)
+        self.logprob = np.zeros((n, steps), np.float32)
+        self.rank = np.zeros((n, steps), np.int32)
+        self.length = np.zeros(n, np.int32)
+        self.ended = np.zeros(n, bool)
+        self.finished = np.zeros(n, bool)
+        self._heat = torch.as_tensor(
+            temperatures(decoding, np.arange(steps)), dtype=torch.float32, device=model.device
+        )
+
+    @torch.inference_mode()
+    def run(self, n_slots: int, progress: Callable[[int], None] | None = None) -> Drawn:
+        """Sample what is not finished yet, with at most `n_slots` sequences in flight."""
+        todo = np.flatnonzero(~self.finished).tolist()
+        n_slots = min(n_slots, len(todo))
+        if not todo:
+            return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+        # What a run that ended early left unfinished begins again; it draws the same numbers.
+        if progress is not None and self.length[todo].any():
+            progress(-int(self.length[todo].sum()))
+        self.length[todo] = 0
+        capacity = max(len(self.prompts[i]) for i in todo) + self.decoding.max_new_tokens
+        self._begin(n_slots, capacity)
+        self.pending = deque(todo)
+        self._fill(np.arange(n_slots))
+        self._advance(progress)
+        self.release()
+        return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+
+    def _begin(self, n_slots: int, capacity: int) -> None:
+        """Slots that hold nothing yet."""
+        self.session = self.model.session(n_slots, capacity)
+        self.sample = np.full(n_slots, -1)  # which sample a slot holds; -1 = nothing
+        self.next_token = np.zeros(n_slots, np.int64)
+        self.uniform = np.zeros((n_slots, self.decoding.max_new_tokens))
+        self.seen = None
+        if self.decoding.repetition_penalty != 1:
+            shape = (n_slots, self.model.head.n_vocab)
+            self.seen = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
+
+    def _advance(self, progress: Callable[[int], None] | None) -> None:
+        """Step until every slot is empty and nothing is pending."""
+        while (self.sample >= 0).any():
+            done = self._step()
+            if progress is not None:
+                progress(int((self.sample >= 0).sum()))
+            if len(done):
+                self.finished[self.sample[done]] = True
+                self.sample[done] = -1
+                self._fill(done)
+                self._shrink()
+
+    def release(self) -> None:
+        """Let go of the memory of the sequences in flight."""
+        self.session = self.seen = None
+
+    def _fill(self, slots: np.ndarray) -> None:
+        """Give pending prompts to free slots; slots that get none are parked."""
+        taken = [s for s in slots.tolist() if self._take(s)]
+        idle = [s for s in slots.tolist() if self.sample[s] < 0]
+        if taken:
+            # All but a prompt's last token go in at once; the last is the next step's token.
+            heads = {s: self.prompts[self.sample[s]][:-1] for s in taken}
+            long = [s for s in taken if heads[s]]
+            self.session.park([s for s in taken if not heads[s]])
+            if long:
+                self.session.prefill(long, [heads[s] for s in long])
+            ids = self.sample_ids[self.sample[taken]]
+            steps = np.arange(self.decoding.max_new_tokens)
+            self.uniform[taken] = uniforms(self.seed, self.stream, ids, steps)
+        if idle:
+            self.session.park(idle)
+
+    def _take(self, slot: int) -> bool:
+        if not self.pending:
+            return False
+        self.sample[slot] = index = self.pending.popleft()
+        self.next_token[slot] = self.prompts[index][-1]
+        if self.seen is not None:
+            self.seen[slot] = False
+            self.seen[slot, self.prompts[index]] = True
+        return True
+
+    def _step(self) -> np.ndarray:
+        """One token for every slot; returns the slots that are finished."""
+        device = self.model.device
+        hidden = self.session.step(torch.as_tensor(self.next_token, device=device))
+        logits = self.model.head.logits(hidden)
+        active = np.flatnonzero(self.sample >= 0)
+        index = self.sample[active]
+        at = self.length[index]
+        u = np.zeros(len(self.sample))
+        u[active] = self.uniform[active, at]
+        steps = np.zeros(len(self.sample), np.int64)
+        steps[active] = at
+        heat = self._heat[torch.as_tensor(steps, device=device)]
+        # A repetition penalty looks at a logit's sign, so there the head's own offset matters.
+        raw = logits if self.seen is None else self.model.head.uncentred(hidden, logits)
+        ids = draw(raw, torch.as_tensor(u, device=device), heat, self.decoding, self.seen)
+        exact = self.model.head.exact(hidden, logits, ids[:, None])[:, 0]
+        measured = measure(logits, ids, exact)
+        if self.seen is not None:
+            self.seen.scatter_(1, ids[:, None], True)
+        return self._record(active, index, at, ids, measured)
+
+    def _record(self, active, index, at, ids, measured) -> np.ndarray:
+        drawn = ids.cpu().numpy()[active]
+        logprob, rank = (x.cpu().numpy()[active] for x in (measured.logprob, measured.rank))
+        over = self._enter(index, at, drawn, logprob, rank)
+        self.next_token[active] = drawn
+        # Parked slots must not creep forward.
+        idle = np.flatnonzero(self.sample < 0)
+        if len(idle):
+            self.session.park(idle.tolist())
+        return active[over]
+
+    def _enter(self, index, at, drawn, logprob, rank) -> np.ndarray:
+        """Write down token number `at` of samples `index`; which of them are over with it."""
+        if not np.isfinite(logprob).all():
+            raise ModelError(not_finite(self.model.name, self.model.dtype))
+        self.token_ids[index, at] = drawn
+        self.logprob[index, at] = logprob
+        self.rank[index, at] = rank
+        self.length[index] += 1
+        over = self.length[index] >= self.decoding.max_new_tokens
+        if self.decoding.stop_at_eos and self.model.vocabulary.eos_id is not None:
+            self.ended[index] = drawn == self.model.vocabulary.eos_id
+            over |= self.ended[index]
+        return over
+
+    def _shrink(self) -> None:
+        """When most slots are idle and nothing is pending, go on with the busy ones only."""
+        busy = np.flatnonzero(self.sample >= 0)
+        if self.pending or not len(busy) or 2 * len(busy) > len(self.sample):
+            return
+        self.session.keep(busy.tolist())
+        self.sample, self.next_token = self.sample[busy], self.next_token[busy]
+        self.uniform = self.uniform[busy]
+        if self.seen is not None:
+            self.seen = self.seen[torch.as_tensor(busy, device=self.seen.device)]
+
+
+def check_prompts(model, prompts, decoding: Decoding) -> None:
+    """A ModelError for prompts that are empty, too long, or of tokens that the model lacks."""
+    lengths = [len(p) for p in prompts]
+    if not all(lengths):
+        raise ModelError(
+            f"{model.name}: a prompt must hold at least one token; got an empty one. Name a BOS "
+            "token with --bos, or give prompts with text."
+        )
+    token = max((max(prompt) for prompt in prompts), default=0)
+    if token >= model.head.n_vocab:
+        raise ModelError(unknown_token(model.name, token, model.head.n_vocab))
+    context, longest = getattr(model, "context", None), max(lengths, default=0)
+    if context is not None and longest + decoding.max_new_tokens > context:
+        raise ModelError(
+            f"{model.name}: prompt and new tokens must fit into its context of {context}; got "
+            f"{longest} + {decoding.max_new_tokens}. Lower --max-new-tokens or shorten the prompts."
+        )
+    switch = getattr(getattr(model, "limits", None), "rope_switch", None)
+    if switch is None or longest + decoding.max_new_tokens <= switch:
+        return
+    if min(lengths) <= switch + 1:
+        raise ModelError(
+            f"{model.name} takes other rotary factors beyond {switch:,} tokens (LongRoPE), so a "
+            f"sequence must stay within them; got {longest} + {decoding.max_new_tokens}. Lower "
+            "--max-new-tokens or shorten the prompts."
+        )

@@ -1,0 +1,123 @@
+"""Few-shot prompts: a template filled from a table of examples, and its opening once more."""
+
+from __future__ import annotations
+
+import csv
+import io
+import string
+from pathlib import Path
+
+from auditor.config.audit import Prompts
+from auditor.corpus.compression import marked_encoding
+from auditor.errors import ConfigError
+from auditor.system.package_data import shipped, shipped_prompts
+
+_DEFAULT = "contacts"
+
+
+def few_shot_texts(prompts: Prompts) -> list[str]:
+    """A prompt for every rotation of the table, so that samples see different shots.
+
+    Each is the template filled `shots` times (at most once a row), then the template up to its
+    first {column}: that is what the model is to fill in.
+
+    Parameters
+    ----------
+    prompts : Prompts
+        `template` and `examples` are files, or bare names of shipped ones (`questions`); where one
+        of them is such a name, the other may be left out.
+
+    Raises
+    ------
+    ConfigError
+        If the template or the table cannot be read, or do not fit each other.
+    """
+    template_path, table_path = _files(prompts)
+    template, rows = read_text(template_path), _table(table_path)
+    opening = _opening(template, template_path, rows[0], table_path)
+    shots = min(prompts.shots, len(rows))
+    out = []
+    for first in range(len(rows)):
+        chosen = [rows[(first + i) % len(rows)] for i in range(shots)]
+        out.append("".join(template.format(**row) for row in chosen) + opening)
+    return out
+
+
+def read_text(path: Path) -> str:
+    """A small file of UTF-8 text, or of what a byte order mark says, without the mark.
+
+    Raises
+    ------
+    ConfigError
+        If it is not there or not UTF-8.
+    """
+    try:
+        with path.open("rb") as stream:
+            encoding = marked_encoding(stream.read(4)) or "utf-8"
+        return path.read_text(encoding=encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        why = f"not {encoding.upper()}, byte {error.start}"
+    except OSError as error:
+        why = error.strerror or "no reason given"
+    raise ConfigError(f"{path} cannot be read as UTF-8 text ({why}). Give the path of a text file.")
+
+
+def _files(prompts: Prompts) -> tuple[Path, Path]:
+    """Template and table: the user's own, or shipped ones of one name."""
+    found: dict[str, Path | None] = {}
+    names = []
+    for given, ending in ((prompts.template, ".txt"), (prompts.examples, ".csv")):
+        path = shipped_prompts(given, ending) if given else None
+        if path is not None:
+            names.append(path.stem)
+        found[ending] = path or (Path(given) if given else None)
+    other = names[0] if names else _DEFAULT
+    return (
+        found[".txt"] or shipped(f"prompts/{other}.txt"),
+        found[".csv"] or shipped(f"prompts/{other}.csv"),
+    )
+
+
+def _opening(template: str, path: Path, row: dict[str, str], table: Path) -> str:
+    """The template's text before its first column; refuses a template that no row can fill."""
+    told, opening = "", ""
+    fields: list[str] = []
+    try:
+        for text, field, _, _ in string.Formatter().parse(template):
+            if not fields:
+                opening += text
+            if field is not None:
+                fields.append(field)
+        missing = [field for field in fields if field not in row]
+        if not fields:
+            told = "it has no {column}"
+        elif missing:
+            told = f"{{{missing[0]}}} is no column"
+        else:
+            template.format(**row)
+    except (ValueError, LookupError, AttributeError) as error:
+        told = f"it is no template ({error}; a brace that is meant is written twice)"
+    if told:
+        raise ConfigError(
+            f"The few-shot template {path.name} does not fit its table: {told}. Columns of "
+            f"{table.name}: {', '.join(row)}. Change the template or the table."
+        )
+    return opening.rstrip(" ")
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    if not rows:
+        raise ConfigError(
+            f"{path} has no rows. A table of examples needs a header and at least one row; add one."
+        )
+    for n, row in enumerate(rows, 1):
+        # The reader gives too many cells under None, and None for too few.
+        if None in row or None in row.values():
+            n_columns = sum(key is not None for key in row)
+            raise ConfigError(
+                f"{path}: row {n} must have {n_columns} cells, as the header has; got "
+                f"{'more' if None in row else 'fewer'}. Mend that row (a cell with a comma in it "
+                "stands in quotes)."
+            )
+    return rows

@@ -1,0 +1,77 @@
+"""Sample from a model: the engine for its device, and a smaller batch when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from auditor.config.audit import Decoding
+from auditor.errors import ModelError
+from auditor.models.device import forget_freed_memory, out_of_memory
+from auditor.sampling.cuda_engine import Ahead
+from auditor.sampling.engine import Drawn, Generation, check_prompts
+
+
+def generate(
+    model,
+    prompts: Sequence[Sequence[int]],
+    sample_ids: Sequence[int],
+    *,
+    seed: int,
+    stream: str,
+    decoding: Decoding,
+    n_slots: int,
+    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> tuple[Drawn, int]:
+    """Continue every prompt; where memory runs out, with half as many sequences in flight.
+
+    Sequences that were finished by then are kept, and the others begin again: what a sample
+    becomes does not depend on when memory ran out.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    prompts : token ids before each sample, at least one token each (BOS, say)
+    sample_ids : the samples' numbers in their stream
+    seed, stream : with a sample's number they fix what it becomes
+    decoding : Decoding
+    n_slots : sequences in flight at the most
+    progress : callable(tokens just drawn); below 0 for those that are drawn again
+    note : callable(sentence), told when the batch is halved
+
+    Returns
+    -------
+    Drawn, and the number of slots that fitted.
+
+    Raises
+    ------
+    ModelError
+        If the model gives NaN, a prompt is empty, too long for the model's context or of tokens
+        that the model lacks, or one sequence alone does not fit into memory.
+    """
+    check_prompts(model, prompts, decoding)
+    if hasattr(model, "check_capacity"):  # a planted model of the tests has none
+        model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
+    kind: type[Generation] = Generation
+    if getattr(model, "runs_ahead", False):
+        kind = Ahead
+    work = kind(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
+    while True:
+        try:
+            return work.run(n_slots, progress), n_slots
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if n_slots == 1:
+                raise ModelError(
+                    f"{model.name}: one sequence of {decoding.max_new_tokens} new tokens does not "
+                    "fit into memory. Lower --max-new-tokens, or use a machine with more."
+                ) from None
+        # Of the slots that were there, half: no more are ever made than there are prompts.
+        n_slots = max(1, min(n_slots, len(prompts)) // 2)
+        work.release()
+        forget_freed_memory()
+        if note is not None:
+            note(f"Out of memory: going on with {n_slots} sequences at once.")

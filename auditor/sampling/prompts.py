@@ -1,0 +1,202 @@
+"""Prefixes: BOS alone, text from a corpus, few-shot, a repeated word.
+
+The prompt of a sample depends on (seed, strategy, sample id) alone, as its tokens do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from auditor.config.audit import Prompts, Strategy
+from auditor.corpus.reading import Corpus, read_corpus
+from auditor.errors import ConfigError, CorpusError, ModelError
+from auditor.models.tokenizer import Vocabulary
+from auditor.sampling.few_shot import few_shot_texts, read_text
+from auditor.sampling.random_streams import uniforms
+from auditor.system.package_data import shipped, shipped_prompts
+
+# Texts that a prefix source keeps: enough variety, and memory that does not grow with the corpus.
+_KEPT_TEXTS = 20_000
+# Characters of a text: room for a prefix anywhere in it, at few characters a token.
+_LEAST_CHARS = 500
+_CHARS_PER_TOKEN = 10
+# Texts turned into tokens at a time: lists of whole numbers take ten times an array's memory.
+_ENCODED_AT_ONCE = 1_000
+_DRAWS = 4
+
+
+class PromptSource:
+    """Token ids of the prompt of any sample of one strategy.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        Of kind `corpus`: files, folders or globs, or a shipped prompt set by its bare name
+        (`openings`; a file of that name goes first). A shipped set's lines are texts of their own,
+        and one of fewer tokens than min_tokens is used whole.
+    vocabulary : Vocabulary
+    seed : int
+    context : int or None
+        The most tokens the model reads; prompt and new tokens must fit.
+    text_field, strict : str or None, bool
+        How the texts of kind `corpus` are read; the strategy's own `text_field` goes first.
+    model_name : str
+        What error messages call the model.
+
+    Raises
+    ------
+    ModelError
+        If the strategy starts from BOS and the model has none, or prompt and new tokens are longer
+        than the model's context.
+    CorpusError, ConfigError
+        If prefixes cannot be taken from the given texts, template, table or words.
+
+    `problems` are sentences on what of the given texts could not be read.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        vocabulary: Vocabulary,
+        *,
+        seed: int,
+        context: int | None,
+        text_field: str | None = None,
+        strict: bool = False,
+        model_name: str = "The model",
+    ):
+        self.strategy, self.vocabulary, self.seed = strategy, vocabulary, seed
+        self.name = model_name
+        kind = strategy.prompts.kind
+        self.bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
+        if kind == "bos" and not self.bos:
+            raise ModelError(
+                f"{model_name}'s tokenizer has no BOS token, which strategy {strategy.name!r} "
+                "starts from. Name one with --bos TOKEN, or use --strategy internet with your own "
+                "prefixes."
+            )
+        self.pool: list[np.ndarray] = []
+        self.problems: list[str] = []
+        if kind == "corpus":
+            field = strategy.prompts.text_field or text_field
+            found = _prefix_pool(strategy.prompts, vocabulary, field, strict)
+            self.pool, self.problems = found
+        elif kind == "few-shot":
+            self.pool = _encoded(few_shot_texts(strategy.prompts), vocabulary)
+        elif kind == "repeat":
+            self.pool = _encoded(_repeated(strategy.prompts), vocabulary)
+        self._check_context(context)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of all that prompts are taken from: other texts make other samples."""
+        digest = hashlib.sha256()
+        for ids in self.pool:
+            digest.update(len(ids).to_bytes(8, "little") + ids.tobytes())
+        return digest.hexdigest()
+
+    def _check_context(self, context: int | None) -> None:
+        if context is None:
+            return
+        new = self.strategy.decoding.max_new_tokens
+        longest = len(self.bos) + self._longest()
+        if longest >= context:
+            raise ModelError(
+                f"The prompts of {self.strategy.name!r} must be shorter than {self.name}'s context "
+                f"of {context} tokens; got {longest}. Shorten the prompts."
+            )
+        if longest + new > context:
+            raise ModelError(
+                f"--max-new-tokens must be between 1 and {context - longest} "
+                f"({self.name}'s context {context} minus {longest} for the longest prompt of "
+                f"{self.strategy.name!r}); got {new}. Lower --max-new-tokens"
+                + (" or shorten the prompts." if longest > 1 else ".")
+            )
+
+    def _longest(self) -> int:
+        longest = max(map(len, self.pool), default=0)
+        if self.strategy.prompts.kind == "corpus":
+            return min(longest, self.strategy.prompts.max_tokens)
+        return longest
+
+    def prompts(self, sample_ids: Sequence[int]) -> list[list[int]]:
+        """The prompt of each sample, BOS first where the model has one."""
+        kind = self.strategy.prompts.kind
+        if kind == "bos":
+            return [list(self.bos) for _ in sample_ids]
+        group = np.asarray(sample_ids, dtype=np.int64) // self.strategy.prompts.samples_per_prompt
+        stream = f"prompt:{self.strategy.name}"
+        u = uniforms(self.seed, stream, group, np.arange(_DRAWS))
+        chosen = (u[:, 0] * len(self.pool)).astype(int)
+        if kind != "corpus":
+            return [[*self.bos, *self.pool[i].tolist()] for i in chosen]
+        low, high = self.strategy.prompts.min_tokens, self.strategy.prompts.max_tokens
+        out = []
+        for i, (_, where, length, _) in zip(chosen, u, strict=True):
+            text = self.pool[i]
+            n = min(low + int(length * (high - low + 1)), len(text))
+            start = int(where * (len(text) - n + 1))
+            out.append([*self.bos, *text[start : start + n].tolist()])
+        return out
+
+
+def _prefix_pool(
+    prompts: Prompts, vocabulary: Vocabulary, text_field: str | None, strict: bool
+) -> tuple[list[np.ndarray], list[str]]:
+    """Texts to take prefixes from, as tokens: those of shipped sets, and long enough own ones.
+
+    And what could not be read, in sentences.
+    """
+    sets = [path for given in prompts.corpus if (path := shipped_prompts(given, ".txt"))]
+    lines = [line for path in sets for line in read_text(path).splitlines() if line.strip()]
+    pool, problems = _encoded(lines, vocabulary), []
+    own = [given for given in prompts.corpus if not shipped_prompts(given, ".txt")]
+    if own:
+        corpus = read_corpus(own, text_field=text_field, strict=strict)
+        texts = _encoded(_spread(corpus, prompts.max_tokens), vocabulary)
+        pool += [ids for ids in texts if len(ids) >= prompts.min_tokens]
+        problems = [problem.message for problem in corpus.problems]
+    if not pool:
+        raise CorpusError(
+            f"--prompts: no text in {', '.join(prompts.corpus)} has {prompts.min_tokens} tokens to "
+            "take a prefix from. Give longer texts, or lower min_tokens."
+        )
+    return pool, problems
+
+
+def _spread(corpus: Corpus, max_tokens: int) -> list[str]:
+    """Pieces of text: an even spread over the corpus, each cut to what is needed."""
+    n_chars = max(_LEAST_CHARS, _CHARS_PER_TOKEN * max_tokens)
+    kept: list[str] = []
+    stride, n = 1, 0
+    for document in corpus:
+        # A document gives several pieces, so that a long file is not one text.
+        for at in range(0, len(document.text), n_chars):
+            if n % stride == 0:
+                kept.append(document.text[at : at + n_chars])
+            n += 1
+            if len(kept) >= 2 * _KEPT_TEXTS:
+                kept, stride = kept[::2], stride * 2
+    return kept
+
+
+def _repeated(prompts: Prompts) -> Iterator[str]:
+    """A word said over and over: the divergence attack (Nasr et al. 2023, section 5)."""
+    words = list(prompts.words) or read_text(shipped("prompts/words.txt")).split()
+    for word in words:
+        if not word.strip():
+            raise ConfigError("--word must hold at least one letter; got ''. Name a word.")
+        yield " ".join([word] * prompts.repeats)
+
+
+def _encoded(texts: Sequence[str] | Iterator[str], vocabulary: Vocabulary) -> list[np.ndarray]:
+    """Token ids (int32) of each text."""
+    texts = list(texts)
+    pool = []
+    for at in range(0, len(texts), _ENCODED_AT_ONCE):
+        found = vocabulary.encode_all(texts[at : at + _ENCODED_AT_ONCE])
+        pool += [np.asarray(ids, dtype=np.int32) for ids in found]
+    return pool

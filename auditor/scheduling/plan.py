@@ -1,0 +1,119 @@
+"""What a schedule runs next: occasions, the folder of each, what is due at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from auditor.audit.pipeline import default_folder
+from auditor.config.audit import AuditConfig, make_config
+from auditor.errors import RunError
+from auditor.gates.gated_audit import Judged, audit_and_judge
+from auditor.gates.history import Entry, moment_of, read_history
+from auditor.scheduling.cron import Cron
+from auditor.system.atomic_files import disk_trouble, locked
+from auditor.system.progress import Quiet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One audit that runs again and again, each time into a folder of its own.
+
+    config : AuditConfig. Occasions go beside the folder that the audit alone would take:
+        runs/NAME-DIGEST-2026-11-24T0300Z, or OUT-2026-11-24T0300Z.
+    cron : when; None = whenever it is asked to run
+    """
+
+    config: AuditConfig
+    cron: Cron | None = None
+
+    @property
+    def base(self) -> Path:
+        """What the folders' names begin with."""
+        return Path(self.config.out or default_folder(self.config))
+
+    def of_occasion(self, occasion: datetime) -> AuditConfig:
+        """The audit of one occasion: its folder, and its seed if each is to have a new one."""
+        folder = self.base.with_name(f"{self.base.name}-{_stamp(occasion)}")
+        changes: dict[str, object] = {"out": str(folder)}
+        if self.config.schedule.seed == "new":
+            # A minute has one occasion at most, so no two share a seed.
+            minutes = int(occasion.timestamp()) // 60
+            changes["seed"] = (self.config.seed + minutes) % 2**63
+        return make_config({**self.config.model_dump(), **changes})
+
+    def done(self) -> list[Entry]:
+        """The runs of this schedule that there are, the earliest first."""
+        runs = read_history(self.base.parent)
+        series = self.config.series
+        return [r for r in runs if r.series == series and moment_of(r.occasion) is not None]
+
+    def due(self, now: datetime, *, since: datetime | None = None) -> list[datetime]:
+        """The occasions to run at a moment, in order.
+
+        Parameters
+        ----------
+        now : datetime, with a timezone
+        since : datetime, optional
+            Where nothing has run yet, what was due up to then counts as missed by nobody. By
+            default the last occasion is due even so.
+
+        Returns
+        -------
+        list of datetime
+            The last run's occasion if that run was stopped in the middle; then the latest that
+            has not run. However many were missed, they are made up once.
+        """
+        runs = self.done()
+        last = moment_of(runs[-1].occasion) if runs else None
+        unfinished = [last] if last is not None and runs[-1].state == "incomplete" else []
+        if self.cron is None:
+            return unfinished or [now.replace(second=0, microsecond=0)]
+        latest = self.cron.latest(now)
+        known = last if last is not None else since
+        return unfinished + ([latest] if known is None or latest > known else [])
+
+    def missed(self, now: datetime) -> int:
+        """How many times the cron line fired since the last run, up to now; at most 1,000."""
+        runs = self.done()
+        if self.cron is None or not runs:
+            return 0
+        n, at = 0, self.cron.after(moment_of(runs[-1].occasion) or now)
+        while n < 1000 and at <= now:
+            n, at = n + 1, self.cron.after(at)
+        return n
+
+    def run(self, occasion: datetime, *, progress: Quiet | None = None) -> Judged:
+        """The audit of one occasion, begun or gone on with; see `audit_and_judge`."""
+        when = occasion.astimezone(UTC).isoformat(timespec="minutes")
+        return audit_and_judge(self.of_occasion(occasion), occasion=when, progress=progress)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The schedule for this process alone; the kernel lets go of it if the process dies.
+
+        Raises
+        ------
+        RunError
+            If another process runs the same schedule.
+        """
+        folder = self.base.with_name(f".{self.base.name}.schedule")
+        with disk_trouble(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(folder))
+            except RunError:
+                raise RunError(
+                    f"Another process runs the schedule of {self.base} already. Let it, end it "
+                    "first, or choose another --out."
+                ) from None
+            yield
+
+
+def _stamp(occasion: datetime) -> str:
+    """2026-11-24T0300Z: sorts by time, and is a file's name on any disk."""
+    return occasion.astimezone(UTC).strftime("%Y-%m-%dT%H%MZ")

@@ -1,0 +1,191 @@
+"""One teacher-forced pass: what a model thinks of the true suffix of each prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from auditor.config.audit import Decoding
+from auditor.errors import ModelError
+from auditor.models.device import halved
+from auditor.models.kernels.logit_rows import top_ids
+from auditor.models.lm_head import measure, not_finite
+from auditor.models.tokenizer import check_rows
+from auditor.sampling.decoding import truncate
+
+# Elements of float32 logits made at once.
+_ELEMENTS = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """n suffixes of m tokens under one model and decoding.
+
+    first : bool array (n, m)
+        Whether each token is the model's first choice; of equal logits, the one that decoding
+        with top_k = 1 takes.
+    logprob : float32 array (n, m), nats
+        Under the decoding, renormalised; -inf where it never draws the token.
+    """
+
+    first: NDArray[np.bool_]
+    logprob: NDArray[np.float32]
+
+
+def measure_suffixes(
+    model,
+    prefixes: NDArray[np.integer],
+    suffixes: NDArray[np.integer],
+    *,
+    decoding: Decoding,
+    batch_tokens: int = 4096,
+    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Measured:
+    """First choices and log-probabilities of true suffixes; nothing is generated.
+
+    Only the suffixes' tokens are projected to the vocabulary, and the last token is never fed.
+
+    Parameters
+    ----------
+    model : LanguageModel, in float32 where numbers are to be reported
+    prefixes : int array (n, p), p of 1 or more
+    suffixes : int array (n, m)
+    decoding : Decoding
+    batch_tokens : int
+        Tokens of one batch; memory stays flat whatever n is.
+    progress : callable(n_suffixes_done), or None
+    note : callable(sentence), told when memory runs out and a batch is halved
+
+    Returns
+    -------
+    Measured
+
+    Raises
+    ------
+    ModelError
+        If the model gives NaN, has no row for a token, or one window alone does not fit into
+        memory.
+    """
+    n, m = suffixes.shape
+    n_prefix = prefixes.shape[1]
+    rows = np.concatenate([prefixes, suffixes], axis=1).astype(np.int64)
+    check_rows(model.name, model.vocabulary, model.head.n_vocab, rows.ravel().tolist(), "a window")
+    first, logprob = np.zeros((n, m), bool), np.zeros((n, m), np.float32)
+    step = max(1, min(batch_tokens, model.batch_tokens) // rows.shape[1])
+    for at in range(0, n, step):
+        batch = halved(
+            lambda some: _pass(model, np.stack(some), n_prefix, decoding),
+            list(rows[at : at + step]),
+            too_large=f"{model.name}: one window of {rows.shape[1]} tokens does not fit into "
+            "memory. Lower --prefix-tokens or --suffix-tokens, or use a machine with more.",
+            note=note,
+        )
+        for i, (is_first, nats) in enumerate(batch, start=at):
+            first[i], logprob[i] = is_first, nats
+        if progress is not None:
+            progress(len(batch))
+    return Measured(first, logprob)
+
+
+@torch.inference_mode()
+def _pass(model, rows: NDArray[np.int64], n_prefix: int, decoding: Decoding) -> list:
+    """(first choices, log-probabilities) of each row's suffix."""
+    ids = torch.as_tensor(rows, device=model.device)
+    # The last token is never needed, but where rotary factors change with the length.
+    fed = ids if ids.shape[1] - 1 == model.limits.rope_switch else ids[:, :-1]
+    hidden = model.hidden_states(fed)[:, n_prefix - 1 : ids.shape[1] - 1]  # (rows, m, width)
+    targets = ids[:, n_prefix:].reshape(-1)
+    hidden = hidden.reshape(len(targets), -1)
+    step = max(1, _ELEMENTS // model.head.n_vocab)
+    parts = []
+    for at in range(0, len(targets), step):
+        h, t = hidden[at : at + step], targets[at : at + step]
+        parts.append(_chunk(model, h, t, decoding))
+    first = torch.cat([p[0] for p in parts]).cpu().numpy().reshape(len(rows), -1)
+    logprob = torch.cat([p[1] for p in parts]).cpu().numpy().reshape(len(rows), -1)
+    return list(zip(first, logprob, strict=True))
+
+
+def _chunk(model, hidden, targets, decoding: Decoding) -> tuple[torch.Tensor, torch.Tensor]:
+    logits = model.head.logits(hidden)
+    raw = measure(logits, targets, model.head.exact(hidden, logits, targets[:, None])[:, 0])
+    if not raw.logprob.isfinite().all():
+        raise ModelError(not_finite(model.name, model.dtype))
+    # Of equal logits only one is what greedy decoding takes; few rows have to be asked.
+    first = raw.rank == 0
+    at = first.nonzero()[:, 0]
+    first[at] = top_ids(logits[at], 1)[:, 0] == targets[at]
+    if is_raw(decoding):
+        return first, raw.logprob
+    return first, decoded_logprob(logits, targets, decoding)
+
+
+# Logits that are sorted at once: float32 and their order, so that memory stays flat.
+_LOGITS_AT_ONCE = 64 * 50_257
+
+
+def is_raw(decoding: Decoding) -> bool:
+    """Whether a decoding draws from the model's own distribution.
+
+    >>> is_raw(Decoding()), is_raw(Decoding(top_k=40))
+    (True, False)
+    """
+    cuts = (decoding.top_k, decoding.min_p)
+    shares = (decoding.top_p, decoding.typical_p)
+    return (
+        decoding.temperature == 1
+        and all(cut is None for cut in cuts)
+        and all(share is None or share == 1 for share in shares)
+    )
+
+
+def decoded_logprob(
+    logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding
+) -> torch.Tensor:
+    """Log-probability that `generation.decoding.draw` draws each target, float32 (n,), nats.
+
+    What is kept is decided by the very calls that `draw` makes, so ties at the edge of top-k and
+    top-p fall as they do there. Probabilities are those of the kept tokens, renormalised.
+
+    Parameters
+    ----------
+    logits : tensor (n, vocab), any float dtype
+        Raw, at temperature 1.
+    targets : int64 tensor (n,)
+    decoding : Decoding
+        A temperature that changes from token to token and a repetition penalty play no part.
+
+    Returns
+    -------
+    -inf for a target that is not kept.
+
+    >>> rows = torch.log(torch.tensor([[0.5, 0.3, 0.2]]))
+    >>> decoded_logprob(rows, torch.tensor([1]), Decoding(top_k=2)).exp()
+    tensor([0.3750])
+    """
+    step = max(1, _LOGITS_AT_ONCE // logits.shape[1])
+    parts = [
+        _logprob(logits[at : at + step], targets[at : at + step], decoding)
+        for at in range(0, len(logits), step)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0)
+
+
+def _logprob(logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding) -> torch.Tensor:
+    place, is_among = targets, torch.ones_like(targets, dtype=torch.bool)
+    values = logits
+    if decoding.top_k is not None and decoding.top_k < logits.shape[1]:
+        ids = top_ids(logits, decoding.top_k)
+        values = logits.gather(1, ids)
+        found = ids == targets[:, None]
+        is_among, place = found.any(dim=1), found.int().argmax(dim=1)
+    heat = torch.full((len(values), 1), decoding.temperature, device=values.device)
+    values = truncate(values.float() / heat, decoding)
+    exact = values.gather(1, place[:, None])[:, 0]
+    logprob = measure(values, place, exact).logprob
+    return logprob.masked_fill(~is_among, float("-inf"))

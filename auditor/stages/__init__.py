@@ -1,1 +1,0 @@
-"""The stages of an audit, one a module; `auditor.audit` puts them in order."""

@@ -1,0 +1,1 @@
+"""Files, memory, network access, progress and compiled loops."""

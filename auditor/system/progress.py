@@ -1,0 +1,175 @@
+"""How a long run tells where it is: a bar on a terminal, a plain line every 30 s elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from reports.safe_text import visible
+
+_LINE_EVERY = 30.0
+
+
+class Stage(Protocol):
+    """What a stage reports to while it works."""
+
+    def advance(self, n: float) -> None:
+        """So many units more are done."""
+
+
+class Quiet:
+    """Says nothing; what the library uses unless asked."""
+
+    @contextmanager
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
+        """A stage of `total` units of work (None: unknown); leaving the context ends it."""
+        yield _Silent()
+
+    def note(self, sentence: str) -> None:
+        """A remark that a user should see."""
+
+
+class _Silent:
+    def advance(self, n: float) -> None:
+        pass
+
+
+class Terminal(Quiet):
+    """A bar with rate and time left for each stage, and notes between the bars."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def stage(self, name, total, unit):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Left
+
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]:>18}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            Left(),
+        )
+        with Progress(*columns, console=self._console) as bar:
+            whole = None if total is None else max(total, 1e-9)
+            task = bar.add_task(name, total=whole, rate="")
+            yield _Bar(bar, task, unit)
+            bar.update(task, total=whole or 1, completed=whole or 1)
+
+    def note(self, sentence):
+        self._console.print(_plain(sentence), highlight=False, markup=False, style="yellow")
+
+
+class _Bar:
+    def __init__(self, bar, task, unit):
+        self.bar, self.task, self.unit = bar, task, unit
+
+    def advance(self, n):
+        speed = self.bar.tasks[self.task].speed
+        rate = f"{_number(speed)} {self.unit}/s" if speed else ""
+        self.bar.update(self.task, advance=n, rate=rate)
+
+
+class Lines(Quiet):
+    """A plain line when a stage ends and every 30 s in between, to stderr."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        every: float = _LINE_EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._stream = stream or sys.stderr
+        self.every, self._clock = every, clock
+
+    @contextmanager
+    def stage(self, name, total, unit):
+        line = _Line(self, name, total, unit, self._clock)
+        yield line
+        spent = self._clock() - line.begun
+        rate = f", {_number(line.done / spent)} {unit}/s" if spent > 0 and line.done else ""
+        self.note(f"{name}: done in {_duration(spent)}{rate}")
+
+    def note(self, sentence):
+        print(_plain(sentence), file=self._stream, flush=True)
+
+
+class _Line:
+    def __init__(self, owner, name, total, unit, clock):
+        self.owner, self.name, self.total, self.unit, self.clock = owner, name, total, unit, clock
+        self.begun = self.last = clock()
+        self.done = 0.0
+
+    def advance(self, n):
+        self.done += n
+        now = self.clock()
+        if now - self.last >= self.owner.every and self.done:
+            self.last = now
+            rate = self.done / (now - self.begun)
+            if self.total is None:
+                told = f"{_number(self.done)} {self.unit}, {_number(rate)} {self.unit}/s"
+                self.owner.note(f"{self.name}: {told}")
+                return
+            left = max(0.0, self.total - self.done) / rate
+            share = min(1.0, self.done / self.total) if self.total else 1.0
+            self.owner.note(
+                f"{self.name}: {share:.0%}, {_number(rate)} {self.unit}/s, {_duration(left)} left"
+            )
+
+
+def steps(stage: Stage) -> Callable[[float], None]:
+    """For work that tells how far it is in all, where a stage wants how much further.
+
+    >>> class Told:
+    ...     def advance(self, n):
+    ...         print(n)
+    >>> tell = steps(Told())
+    >>> tell(3), tell(10)
+    3
+    7
+    (None, None)
+    """
+    last: float = 0
+
+    def told(done: float) -> None:
+        nonlocal last
+        stage.advance(done - last)
+        last = done
+
+    return told
+
+
+def for_terminal() -> Quiet:
+    """A bar where stderr is a terminal, plain lines elsewhere."""
+    return Terminal() if sys.stderr.isatty() else Lines()
+
+
+def _plain(sentence: str) -> str:
+    """A sentence may quote a file's name or its content: controls are shown, not sent."""
+    return visible(sentence, double_backslash=False)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> _duration(3.21), _duration(75), _duration(7300)
+    ('3.2 s', '1 min 15 s', '2 h 01 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    seconds = round(seconds)
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"

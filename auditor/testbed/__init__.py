@@ -1,0 +1,1 @@
+"""A small model with known training text, and the demo that audits it."""

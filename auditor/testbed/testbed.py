@@ -1,0 +1,316 @@
+"""A model whose memorization is known, made on the spot: target, references, corpus and truth.
+
+Text comes from Python's own documentation, which every CPython carries. Half of the documents are
+members (training text), half are held out. Members are repeated 1, 2, 4, 8 or 16 times, and so are
+canaries with random secrets. So what an attack should find is known exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from auditor.errors import ConfigError, RunError
+from auditor.system.progress import Quiet, Stage
+
+REPEATS = (1, 2, 4, 8, 16)
+_VERSION = 2  # of what a testbed holds, and of how its models are trained
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Layers, width and heads of one model, and how long it is trained."""
+
+    n_layer: int
+    width: int
+    n_head: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """A testbed's size: text, vocabulary and models."""
+
+    n_documents: int
+    document_chars: int
+    n_vocab: int
+    context: int
+    canaries_each: int
+    batch: int
+    rate: float
+    target: Shape
+    small: Shape
+    medium: Shape
+
+
+SIZES = {
+    "tiny": Size(
+        n_documents=96,
+        document_chars=420,
+        n_vocab=512,
+        context=192,
+        canaries_each=1,
+        batch=8,
+        rate=4e-3,
+        target=Shape(2, 96, 4, 12),
+        small=Shape(1, 32, 2, 3),
+        medium=Shape(1, 64, 2, 3),
+    ),
+    "small": Size(
+        n_documents=400,
+        document_chars=900,
+        n_vocab=2048,
+        context=288,
+        canaries_each=2,
+        batch=8,
+        rate=2e-3,
+        target=Shape(4, 192, 6, 6),
+        small=Shape(1, 96, 4, 3),
+        medium=Shape(2, 128, 4, 2),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Testbed:
+    """A testbed's folder: three models, the training and the held-out text, and the truth."""
+
+    folder: Path
+
+    @property
+    def target(self) -> str:
+        """Spec of the model under audit."""
+        return f"testbed:{self.folder / 'target'}"
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Specs of the reference models, which never saw a member."""
+        return {name: f"testbed:{self.folder / name}" for name in ("small", "medium")}
+
+    @property
+    def corpus(self) -> Path:
+        """The training text, every copy of every document: JSONL with id and text."""
+        return self.folder / "corpus.jsonl"
+
+    @property
+    def heldout(self) -> Path:
+        """Text of the same kind that no model under audit was trained on."""
+        return self.folder / "heldout.jsonl"
+
+    @property
+    def truth_file(self) -> Path:
+        """What is a member, how often, and the canaries' secrets: Parquet."""
+        return self.folder / "truth.parquet"
+
+    def truth(self) -> pd.DataFrame:
+        """doc_id, kind (text or canary), member, repeats (0 if none), secret, text."""
+        return pd.read_parquet(self.truth_file)
+
+
+def build_testbed(
+    folder: str | Path,
+    *,
+    size: str = "small",
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Testbed:
+    """Make a testbed, or open the one that is there if it was made with the same settings.
+
+    Parameters
+    ----------
+    folder : path
+    size : "tiny" (seconds; for tests) or "small" (minutes; for the demo)
+    seed : int
+        Decides members, repeats, canaries, weights and the order of training.
+    progress : callable(what, step, n_steps), optional
+
+    Returns
+    -------
+    Testbed
+
+    Raises
+    ------
+    ConfigError
+        Unknown size.
+    RunError
+        The folder holds something else.
+    """
+    if size not in SIZES:
+        raise ConfigError(f"--size must be one of {', '.join(SIZES)}; got {size!r}. Choose one.")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}. Change it.")
+    folder = Path(folder)
+    wanted = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
+    if folder.exists() and any(folder.iterdir()):
+        found = _settings(folder)
+        if found == wanted:
+            return Testbed(folder)
+        raise RunError(
+            f"{folder} is not empty and holds "
+            + (f"another testbed ({_differs(found, wanted)})" if found else "something else")
+            + ". Choose another folder, or delete it."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        work = Path(scratch) / "testbed"
+        work.mkdir(mode=0o700)
+        _make(work, SIZES[size], seed, progress or (lambda *_: None))
+        (work / "testbed.json").write_text(json.dumps(wanted, indent=2) + "\n")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(work, folder)
+    return Testbed(folder)
+
+
+def build_with_progress(
+    folder: str | Path, *, size: str = "small", seed: int = 0, progress: Quiet
+) -> Testbed:
+    """`build_testbed`, telling a progress bar how far each model's training is."""
+    with ExitStack() as stack:
+        bars: dict[str, Stage] = {}
+        done: dict[str, int] = {}
+
+        def told(what: str, step: int, n_steps: int) -> None:
+            if what not in bars:
+                stack.close()  # one bar at a time: the last model's is finished
+                bars[what] = stack.enter_context(progress.stage(what, n_steps, "steps"))
+            bars[what].advance(step - done.get(what, 0))
+            done[what] = step
+
+        return build_testbed(folder, size=size, seed=seed, progress=told)
+
+
+def _make(work: Path, size: Size, seed: int, progress) -> None:
+    from auditor.models.tiny_gpt2 import build_tokenizer
+
+    documents = cut(size.n_documents, size.document_chars)
+    truth = plan(documents, size, seed)
+    members = truth[truth["member"]]
+    heldout = truth[~truth["member"] & (truth["kind"] == "text")]
+    copies = [
+        (f"{r.doc_id}.{n:02}", r.text) for r in members.itertuples() for n in range(r.repeats)
+    ]
+    _write_jsonl(work / "corpus.jsonl", copies)
+    _write_jsonl(work / "heldout.jsonl", list(zip(heldout["doc_id"], heldout["text"], strict=True)))
+    truth.to_parquet(work / "truth.parquet", index=False)
+    tokenizer = build_tokenizer(documents, size.n_vocab)
+    _train(work, "target", size.target, size, tokenizer, [t for _, t in copies], seed, progress)
+    # References learn the language but not the members: held-out text of the same kind.
+    for n, name in enumerate(("small", "medium"), start=1):
+        shape: Shape = getattr(size, name)
+        texts = heldout["text"].tolist()
+        _train(work, name, shape, size, tokenizer, texts, seed + n, progress)
+
+
+def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progress) -> None:
+    from auditor.finetuning.rows import Rows, encode_rows
+    from auditor.finetuning.training import Recipe, train
+    from auditor.models.tiny_gpt2 import build_gpt2, save_model
+
+    network = build_gpt2(
+        n_vocab=size.n_vocab,
+        n_layer=shape.n_layer,
+        width=shape.width,
+        n_head=shape.n_head,
+        context=size.context,
+        seed=seed,
+    )
+    # Of a document past the context its beginning is enough: what is asked for begins there.
+    rows = Rows.of([pieces[0] for pieces in encode_rows(tokenizer, texts, size.context)])
+    # A thousand steps are few, so AdamW forgets sooner than it would by default.
+    recipe = Recipe(rate=size.rate, batch=size.batch, epochs=shape.epochs, seed=seed, beta2=0.98)
+    train(network, rows, recipe, progress=lambda step, n: progress(f"training {name}", step, n))
+    save_model(network, tokenizer, work / name)
+
+
+def cut(n_documents: int, chars: int) -> list[str]:
+    """Documents of at most `chars` characters from Python's documentation, cut between lines.
+
+    Documents that say the same are kept once, so that the number of repeats is what is planned.
+    """
+    topics = importlib.import_module("pydoc_data.topics").topics
+    documents, seen = [], set()
+    for name in sorted(topics):
+        piece = ""
+        for line in [*topics[name].splitlines(keepends=True), None]:
+            if line is None or len(piece) + len(line) > chars:
+                text = piece.strip("\n")
+                if len(text) > chars // 2 and text not in seen:
+                    seen.add(text)
+                    documents.append(text)
+                piece = ""
+            piece += line or ""
+    # Spread over all topics, whatever the number wanted.
+    keep = np.linspace(0, len(documents) - 1, min(n_documents, len(documents))).astype(int)
+    return [documents[i] for i in keep]
+
+
+def plan(documents: Sequence[str], size: Size, seed: int) -> pd.DataFrame:
+    """Who is a member, how often, and the canaries: a row a document.
+
+    Each number of repeats gets about the same share of the training text, so there are 16 times as
+    many documents with 1 repeat as with 16.
+    """
+    rng = np.random.default_rng([seed, 1])
+    n_members = len(documents) // 2
+    shares = np.array([1 / r for r in REPEATS])
+    counts = np.maximum(2, np.floor(n_members * shares / shares.sum())).astype(int)
+    counts[0] = n_members - counts[1:].sum()
+    repeats = np.concatenate(
+        [np.repeat(REPEATS, counts), np.zeros(len(documents) - n_members, int)]
+    )
+    rows = [
+        {"doc_id": f"doc-{i:04}", "kind": "text", "repeats": int(r), "secret": None, "text": text}
+        for i, (text, r) in enumerate(zip(documents, rng.permutation(repeats), strict=True))
+    ]
+    # As many canaries that are never trained on as there are in the training text.
+    planned = [r for r in REPEATS for _ in range(size.canaries_each)]
+    for i, r in enumerate([*planned, *[0] * len(planned)]):
+        rows.append(_canary(i, r, rng))
+    frame = pd.DataFrame(rows)
+    frame.insert(2, "member", frame["repeats"] > 0)
+    return frame
+
+
+def _canary(i: int, repeats: int, rng: np.random.Generator) -> dict:
+    """A sentence with a secret of ten digits; nobody's."""
+    digits = "".join(map(str, rng.integers(0, 10, 10)))
+    secret = f"{digits[:3]} {digits[3:6]} {digits[6:]}"
+    text = f"Canary {i:02}. The code that opens the vault number {i:02} is {secret}, and no other."
+    row = {"doc_id": f"canary-{i:02}", "kind": "canary", "repeats": repeats}
+    return {**row, "secret": secret, "text": text}
+
+
+def _write_jsonl(path: Path, rows: Sequence[tuple[str, str]]) -> None:
+    with path.open("w", encoding="utf-8") as sink:
+        for doc_id, text in rows:
+            sink.write(json.dumps({"id": doc_id, "text": text}, ensure_ascii=False) + "\n")
+
+
+def _settings(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / "testbed.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _differs(found: dict, wanted: dict) -> str:
+    rows = [f"{k} {found.get(k)!r}, asked {v!r}" for k, v in wanted.items() if found.get(k) != v]
+    return "; ".join(rows) or "other settings"
+
+
+def _text_digest() -> str:
+    """The documentation differs between versions of Python, and with it the testbed."""
+    topics = importlib.import_module("pydoc_data.topics").topics
+    parts = json.dumps([sorted(topics.items()), {k: asdict(v) for k, v in SIZES.items()}])
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]

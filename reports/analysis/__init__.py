@@ -1,0 +1,1 @@
+"""Tables computed from the frames of a run."""

@@ -1,0 +1,95 @@
+"""Short lists whose share of false entries is held by checking half of them, chosen by a coin."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attacks.statistics.false_discovery import coin, half_checked_list
+from reports.analysis.calibration import LOW_ESTIMATE, Calibration, typed
+from reports.analysis.schema import CHECKED, score_names
+
+ASSUMES = (
+    (
+        "A coin for each sample, thrown after the lists were made and their duplicates passed "
+        "over, chose the half of every short list that is checked. Down to any place, as many "
+        "false entries stand among the others, on average, as were not found among the checked: "
+        "this asks nothing of the scores, and no text has to stand in for what is not memorized."
+    ),
+    (
+        "False means: not found verbatim in the training text that was given. What was memorized "
+        "from other text counts as false, so lists are rather too short than too long."
+    ),
+    (
+        "The rate holds on average over coins: one list may hold more, the shorter it is the "
+        "sooner. And it holds for each list alone: one score is to be chosen before looking."
+    ),
+    "How many of a list were not found was counted after the list was made.",
+    LOW_ESTIMATE,
+)
+_FOUND = "verbatim"
+_UNCHECKED = "not checked"
+
+
+def calibrate_by_checks(candidates: pd.DataFrame, *, fdr: float, seed: int = 0) -> Calibration:
+    """Of each strategy's short lists, the unchecked entries that can be listed at this rate.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        The frame `candidates`, with verdicts; a list is the rows that have its rank.
+    fdr : float, between 0 and 1
+    seed : int
+        Of the coins.
+
+    Returns
+    -------
+    Calibration; its samples have q_value:NAME alone, NaN for what was checked or is not on the
+    list.
+
+    Source
+    ------
+    As `attacks.statistics.false_discovery.half_checked_list`.
+
+    >>> frame = pd.DataFrame({"sample_id": [str(i) for i in range(40)], "strategy": "s",
+    ...     "zlib": 1.0, "rank:zlib": range(1, 41), "verdict": "verbatim"})
+    >>> made = calibrate_by_checks(frame, fdr=0.1).table.iloc[0]
+    >>> bool(made["n_listed"] == made["n_samples"] > 10), made["withheld"]
+    (True, '')
+    """
+    candidates = candidates.reset_index(drop=True)
+    scores = [name for name in score_names(candidates) if f"rank:{name}" in candidates]
+    q_values = pd.DataFrame(index=candidates.index)
+    rows = []
+    for score in scores:
+        column = np.full(len(candidates), np.nan)
+        for strategy, own in candidates.groupby("strategy", sort=False, observed=True):
+            ranked = own[own[f"rank:{score}"].notna()].sort_values(f"rank:{score}")
+            row = {"strategy": str(strategy), "score": score, "fdr": fdr, "controls": CHECKED}
+            told, values = _one(ranked, fdr, seed)
+            rows.append(row | told)
+            column[ranked.index] = values
+        q_values[f"q_value:{score}"] = column
+    table = typed(rows)
+    order = {str(name): at for at, name in enumerate(candidates["strategy"].unique())}
+    table = table.sort_values("strategy", key=lambda s: s.astype(str).map(order), kind="stable")
+    samples = pd.concat([candidates[["sample_id"]], q_values], axis=1)
+    return Calibration(table.reset_index(drop=True), samples)
+
+
+def _one(ranked: pd.DataFrame, fdr: float, seed: int) -> tuple[dict, np.ndarray]:
+    """One list's row and the q-values of its entries."""
+    nothing = np.full(len(ranked), np.nan)
+    if (ranked["verdict"] == _UNCHECKED).any():
+        why = "nothing was looked for in the training text"
+        return {"n_samples": 0, "n_controls": 0, "n_undefined": 0, "withheld": why}, nothing
+    found = (ranked["verdict"] == _FOUND).to_numpy()
+    made = half_checked_list(coin(ranked["sample_id"], seed=seed), found, fdr=fdr)
+    row: dict[str, Any] = {"n_samples": made.n_unchecked, "n_controls": made.n_checked}
+    row |= {"n_undefined": 0, "withheld": made.withheld}
+    if made.withheld:
+        return row, nothing
+    n = len(made.chosen)
+    row |= {"n_listed": n, "estimated_false": made.estimated_false, "n_listed_looked_up": n}
+    row["least_fdr"] = float(np.nanmin(made.q_values))
+    return row | {"n_listed_verbatim": int(found[made.chosen].sum())}, made.q_values

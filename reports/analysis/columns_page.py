@@ -1,0 +1,56 @@
+"""The page of all columns: `python -m reports.analysis.columns_page > docs/columns.md`."""
+
+from reports.analysis.schema import TABLES, Column, Table
+
+_TOP = """# Columns
+
+Every frame that a run gives, and every column of it. Made from
+`reports/analysis/schema.py` by `make docs`; `reports.analysis.schema.describe(table)` gives the
+same as a frame. Not here is `run.exposure()`, of an audit with canaries: its columns
+are those of `measure_canaries` in `auditor.canaries.exposure`,
+without prefixes and secrets.
+
+A frame can be asked for some columns only, and then no others are read from the disk. Names may be
+patterns:
+
+```python
+import auditor
+
+run = auditor.load_run("runs/x")
+run.samples(columns=["sample_id", "n_tokens"])
+run.candidates(columns=["sample_id", "verdict", "rank:*"])
+```
+
+`auditor.load_runs("runs/")` gives the same frames for all runs of a folder, stacked, with a first
+column `run` (category): the run's folder below the one that was named.
+
+Types are those of pandas: `Int64` and `boolean` are integers and truth values that may be missing
+(`<NA>`), `category` a text of few different values. In `float64`, NaN means undefined; the run's
+notes say why. `*` in a name stands for any text; a column that may be absent is there only where
+the run has it.
+"""
+
+
+def page() -> str:
+    """The page as Markdown; the same schema gives the same text.
+
+    >>> page().startswith("# Columns")
+    True
+    """
+    return "\n".join([_TOP, *(_section(table) for table in TABLES)])
+
+
+def _section(table: Table) -> str:
+    lines = [f"## {table.name}", "", f"`run.{table.name}()`: a row for {table.row}.", ""]
+    lines += ["| column | type | unit | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *map(_row, table.columns), ""])
+
+
+def _row(column: Column) -> str:
+    absent = "" if column.required else " May be absent."
+    cells = (f"`{column.name}`", f"`{column.dtype}`", column.unit, column.meaning + absent)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,253 @@
+"""What is said of a whole way of sampling: its precision, what is left to find, what a find costs.
+
+All of it rests on samples that nothing has selected. Candidates would not do: a score chose them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from attacks.statistics.costs import cost_per_passage
+from attacks.statistics.discovery_curve import DiscoveryCurve, discovery_curve, distinct_passages
+from attacks.statistics.intervals import proportion
+from reports.analysis.schema import DISCOVERY, STRATEGIES
+
+INTERVALS = (
+    "Intervals, 95 %: of samples verbatim, and of what one costs, Clopper–Pearson, since each "
+    "sample is a draw of its own even where it repeats a passage; of times the cheapest, that of "
+    "the ratio of two Poisson rates (Przyborowski and Wilenski); of new passages and their total, "
+    "those of Good–Turing and of Chao; of the curve, that of rarefaction (Colwell)."
+)
+RESTS_ON = (
+    (
+        "A passage is a stretch of the training text at the first place where it stands; those "
+        "that overlap are one passage."
+    ),
+    (
+        "Estimates take samples as drawn independently and alike. Passages much rarer than those "
+        "seen once are beyond them: Chao's total is a lower bound, and the upper end of its "
+        "interval is no upper bound of what there is."
+    ),
+    INTERVALS,
+    "Only text that was given could be found: what the model learned elsewhere is not counted.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Strategies:
+    """What `judge_strategies` found.
+
+    table : DataFrame
+        The frame `strategies`.
+    discovery : DataFrame
+        The frame `discovery`; no row for a strategy whose samples are not independent.
+    """
+
+    table: pd.DataFrame
+    discovery: pd.DataFrame
+
+
+def number_passages(matches: pd.DataFrame) -> pd.Series:
+    """The passage that each overlap shows: one number for all that overlap in the training text.
+
+    Parameters
+    ----------
+    matches : DataFrame
+        doc_id, doc_offset, n_chars.
+
+    Returns
+    -------
+    Series of int64, by the frame's index
+
+    >>> number_passages(pd.DataFrame({"doc_id": ["b", "a", "b"], "doc_offset": [0, 0, 90],
+    ...     "n_chars": [100, 100, 100]})).tolist()
+    [1, 0, 1]
+    """
+    # By name, so that numbers do not depend on the order of the rows.
+    documents = pd.factorize(matches["doc_id"], sort=True)[0]
+    starts = matches["doc_offset"].to_numpy(np.int64)
+    ends = starts + matches["n_chars"].to_numpy(np.int64)
+    return pd.Series(distinct_passages(documents, starts, ends), matches.index, dtype=np.int64)
+
+
+def passages_of(candidates: pd.DataFrame) -> pd.Series:
+    """The passage that each verbatim candidate shows by its longest overlap, numbered as above.
+
+    Returns
+    -------
+    Series of Int64, by the rows of the verbatim ones; NA where places are not known.
+    """
+    verbatim = candidates[candidates["verdict"] == "verbatim"]
+    places = verbatim.reindex(columns=["doc_id", "doc_offset", "match_n_chars"])
+    if places.isna().any(axis=None):
+        return pd.Series(pd.NA, verbatim.index, dtype="Int64")
+    return number_passages(places.rename(columns={"match_n_chars": "n_chars"})).astype("Int64")
+
+
+def clusters_of(candidates: pd.DataFrame) -> pd.Series:
+    """One number for all candidates that show one passage; any other candidate has its own.
+
+    Returns
+    -------
+    Series of int64, by the frame's index, as `attacks.statistics.intervals.effective_trials` takes.
+
+    >>> clusters_of(pd.DataFrame({"verdict": ["verbatim", "not found", "verbatim"], "doc_id": "d",
+    ...     "doc_offset": [0, None, 50], "match_n_chars": [100, None, 100]})).tolist()
+    [0, -2, 0]
+    """
+    clusters = -1 - np.arange(len(candidates))
+    is_verbatim = (candidates["verdict"] == "verbatim").to_numpy()
+    passages = passages_of(candidates)
+    clusters[is_verbatim] = passages.fillna(pd.Series(clusters[is_verbatim], passages.index))
+    return pd.Series(clusters, candidates.index, dtype=np.int64)
+
+
+def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
+    """Distinct passages that the verbatim show, and the documents in which these stand first.
+
+    Returns
+    -------
+    (n_passages, n_documents); None where places are not known.
+    """
+    passages = passages_of(candidates)
+    if passages.isna().any():
+        return None
+    if passages.empty:
+        return 0, 0
+    return int(passages.nunique()), int(candidates.loc[passages.index, "doc_id"].nunique())
+
+
+def interval_words(*, knows_passages: bool) -> str:
+    """By which interval a precision is told: where passages are not known, repeats count.
+
+    >>> interval_words(knows_passages=True)
+    'by Korn and Graubard, candidates of one passage as one cluster'
+    """
+    if knows_passages:
+        return "by Korn and Graubard, candidates of one passage as one cluster"
+    return "by Clopper and Pearson, as if repeats of a passage were independent"
+
+
+def effective_of(summary: pd.DataFrame) -> pd.Series:
+    """How many independent trials each list is worth: all it holds, where that is not known."""
+    n = summary["n_chosen"].astype("float64")
+    return summary["n_effective"].fillna(n) if "n_effective" in summary else n
+
+
+def passage_words(counts: tuple[int, int] | None) -> str:
+    """Passages and documents after a number of candidates; "" where there are none.
+
+    >>> passage_words((9, 6)), passage_words((1, 1)), passage_words((0, 0)), passage_words(None)
+    (': 9 passages from 6 documents', ': 1 passage from 1 document', '', '')
+    """
+    if counts is None or not counts[0]:
+        return ""
+    n_passages, n_documents = counts
+    passages = "1 passage" if n_passages == 1 else f"{n_passages:,} passages"
+    documents = "1 document" if n_documents == 1 else f"{n_documents:,} documents"
+    return f": {passages} from {documents}"
+
+
+def judge_strategies(
+    samples: pd.DataFrame,
+    matches: pd.DataFrame | None,
+    looked_up: Mapping[str, int],
+    *,
+    dependent: Mapping[str, str] | None = None,
+) -> Strategies:
+    """Precision, passages, what is left and cost of each strategy, from unselected samples.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        sample_id, strategy, n_tokens of every sample, in the order of drawing.
+    matches : DataFrame or None
+        Every overlap of the samples that were looked up, as in the frame `matches`; None = no
+        training text was given.
+    looked_up : mapping of strategy to int
+        How many samples of it were looked up: its first ones.
+    dependent : mapping of strategy to str, optional
+        Why the samples of a strategy are not independent; its estimates are withheld.
+
+    Returns
+    -------
+    Strategies
+
+    Source
+    ------
+    As `attacks.statistics.richness` and `attacks.statistics.discovery_curve`; intervals are 95 %.
+
+    Two samples hold one passage, a third none; of the next sample nothing new is expected:
+
+    >>> samples = pd.DataFrame({"sample_id": ["a", "b", "c"], "strategy": "top-n", "n_tokens": 9})
+    >>> matches = pd.DataFrame({"sample_id": ["a", "b"], "doc_id": "d", "doc_offset": [0, 50],
+    ...     "n_chars": 100})
+    >>> judge_strategies(samples, matches, {"top-n": 3}).table[["n_passages", "new_rate"]].values
+    array([[1., 0.]])
+    """
+    found = None if matches is None else matches.assign(passage=number_passages(matches))
+    rows, curves = [], []
+    for strategy, own in samples.groupby("strategy", sort=False, observed=True):
+        n = 0 if found is None else looked_up.get(str(strategy), 0)
+        rows.append({"strategy": strategy, "n_samples": len(own)})
+        if found is None or not n:
+            rows[-1] |= _not_checked(own)
+            continue
+        drawn = own.head(n)
+        places = pd.Series(np.arange(n), drawn["sample_id"])
+        hits = found[found["sample_id"].isin(places.index)]
+        at, what = places.loc[hits["sample_id"]].to_numpy(), hits["passage"].to_numpy()
+        curve = discovery_curve(at, what, drawn["n_tokens"].to_numpy())
+        why = (dependent or {}).get(str(strategy), "")
+        rows[-1] |= _checked(drawn, len(np.unique(at)), curve, why)
+        if not why:
+            curves.append(_curve(str(strategy), curve))
+    names = [c.name for c in DISCOVERY.columns]
+    discovery = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=names)
+    return Strategies(_typed(pd.DataFrame(rows), STRATEGIES), _typed(discovery, DISCOVERY))
+
+
+def _typed(frame: pd.DataFrame, table) -> pd.DataFrame:
+    """A frame with the columns of its table, in order and of their types."""
+    return frame.reindex(columns=[c.name for c in table.columns]).astype(
+        {c.name: c.dtype for c in table.columns}
+    )
+
+
+_ESTIMATES = ("new_rate", "new_rate_low", "new_rate_high", "total", "total_low", "total_high")
+
+
+def _not_checked(own: pd.DataFrame) -> dict:
+    counts = dict.fromkeys(("n_looked_up", "n_verbatim", "n_passages", "n_once", "n_twice"), 0)
+    why = "no training text was given"
+    return {**counts, "n_tokens": int(own["n_tokens"].sum()), "withheld": why}
+
+
+def _checked(drawn: pd.DataFrame, n_verbatim: int, curve: DiscoveryCurve, why: str) -> dict:
+    left, n_tokens = curve.left, int(drawn["n_tokens"].sum())
+    share = proportion(n_verbatim, len(drawn))
+    cost = cost_per_passage(n_verbatim, len(drawn), float(n_tokens))
+    row = {
+        "n_looked_up": len(drawn),
+        "n_tokens": n_tokens,
+        "n_verbatim": n_verbatim,
+        "precision": share.value,
+        "n_passages": left.n_distinct,
+        "n_once": left.n_once,
+        "n_twice": left.n_twice,
+        "tokens_per_verbatim": cost.value,
+        "tokens_per_passage": n_tokens / left.n_distinct if left.n_distinct else np.inf,
+        "withheld": why or left.withheld,
+    }
+    if why:  # a count stays a count; an interval or an estimate would be wrong
+        return row
+    row |= {"precision_low": share.low, "precision_high": share.high}
+    row |= {"tokens_per_verbatim_low": cost.low, "tokens_per_verbatim_high": cost.high}
+    return row | {name: getattr(left, name) for name in _ESTIMATES}
+
+
+def _curve(strategy: str, curve: DiscoveryCurve) -> pd.DataFrame:
+    names = ("n_samples", "n_tokens", "observed", "expected", "low", "high")
+    return pd.DataFrame({"strategy": strategy} | {name: getattr(curve, name) for name in names})

@@ -1,0 +1,255 @@
+"""The tables of a report: how precise each list was, and what became of planted documents."""
+
+import numpy as np
+import pandas as pd
+
+from attacks.statistics.costs import precision_at_k
+from attacks.statistics.intervals import clopper_pearson, effective_trials
+from reports.analysis.schema import CONTROL
+from reports.analysis.score_comparisons import above_random, compare_scores
+from reports.analysis.strategy_estimates import clusters_of, passages_of
+
+
+def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """How many of each list are verbatim, with intervals: the frame `summary`.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        The frame `candidates`.
+    counts : DataFrame
+        `Shortlist.counts`; its rows are the summary's rows.
+
+    Returns
+    -------
+    DataFrame
+        The frame `summary`. Precision is NaN for a list of which nothing was checked, and at 10 or
+        50 for a shorter list. Where the places of what is verbatim are not known, `n_passages` is
+        NA and `n_effective` NaN, and the intervals are Clopper and Pearson's.
+
+    Source
+    ------
+    Carlini et al. 2021, Table 2; the intervals are Korn and Graubard's, 95 %: candidates that show
+    one passage are one cluster (see `attacks.statistics.intervals.effective_trials`). Beside a
+    random list: see `score_comparisons.compare_scores`.
+
+    >>> counts = pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"], "n_samples": [9],
+    ...     "n_undefined": [0], "n_chosen": [2], "n_duplicates_skipped": [0]})
+    >>> candidates = pd.DataFrame({"strategy": ["top-n"] * 2, "rank:zlib": [1, 2],
+    ...     "verdict": ["verbatim", "not found"], "doc_id": ["d", None],
+    ...     "match_n_tokens": [60, None]})
+    >>> summarize(candidates, counts)[["n_verbatim", "precision"]].values.tolist()
+    [[1.0, 0.5]]
+    """
+    rows = []
+    passages, clusters = passages_of(candidates), clusters_of(candidates)
+    for count in counts.to_dict("records"):
+        ranks = candidates.get(f"rank:{count['score']}", pd.Series(pd.NA, candidates.index))
+        on_list = candidates[(candidates["strategy"] == count["strategy"]) & ranks.notna()]
+        verbatim = on_list[on_list["verdict"] == "verbatim"]
+        longest = verbatim["match_n_tokens"].max() if len(verbatim) else pd.NA
+        n_checked = int((on_list["verdict"] != "not checked").sum())
+        on_list = on_list.assign(rank=ranks, cluster=clusters)
+        shown = passages.loc[verbatim.index]
+        is_known = n_checked > 0 and not shown.isna().any()
+        worth = effective_trials(on_list["cluster"])[-1] if is_known else np.nan
+        rows.append(
+            {
+                **count,
+                "n_verbatim": len(verbatim),
+                "n_fuzzy": int((on_list["verdict"] == "fuzzy").sum()),
+                "n_effective": worth,
+                **_precision(len(verbatim), int(count["n_chosen"]), n_checked, worth),
+                **_first(on_list, n_checked),
+                "n_passages": shown.nunique() if is_known else pd.NA,
+                "n_distinct_documents": verbatim["doc_id"].nunique(),
+                "longest_match_tokens": longest,
+                **_with_personal(on_list),
+            }
+        )
+    personal = list(_with_personal(candidates))
+    frame = pd.DataFrame(rows, columns=[*counts.columns, *_MEASURED, *personal])
+    whole = dict.fromkeys(("longest_match_tokens", "n_passages"), "Int64")
+    frame = frame.astype(whole | dict.fromkeys(("n_effective", *_SHARES, *_AT_K), "float64"))
+    if not {"sample_id", "strategy", "verdict"} <= set(candidates.columns):
+        return frame
+    beside = above_random(compare_scores(candidates, counts))
+    return frame.merge(beside, on=["strategy", "score"], how="left")
+
+
+_KS = (10, 50)
+_SHARES = ("precision", "precision_low", "precision_high")
+_AT_K = tuple(f"precision_at_{k}{end}" for k in _KS for end in ("", "_low", "_high"))
+_MEASURED = (
+    *("n_verbatim", "n_fuzzy", "n_effective", *_SHARES, *_AT_K),
+    *("n_passages", "n_distinct_documents", "longest_match_tokens"),
+)
+
+
+def _with_personal(rows: pd.DataFrame) -> dict[str, int]:
+    """How many rows hold personal data, and how many each kind; nothing where nobody looked."""
+    kinds = [name for name in map(str, rows.columns) if name.startswith("personal:")]
+    told = {f"with_{name}": int((rows[name] > 0).sum()) for name in kinds}
+    if "n_personal" in rows:
+        told = {"n_with_personal": int((rows["n_personal"] > 0).sum())} | told
+    return told
+
+
+def _first(on_list: pd.DataFrame, n_checked: int) -> dict[str, float]:
+    """Precision of the first 10 and 50 of a list, where it is that long."""
+    row = dict.fromkeys(_AT_K, np.nan)
+    if not n_checked:
+        return row
+    ranked = on_list.sort_values("rank")
+    verified = (ranked["verdict"] == "verbatim").to_numpy()
+    for k, share in precision_at_k(verified, _KS, clusters=ranked["cluster"]).items():
+        name = f"precision_at_{k}"
+        row |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+    return row
+
+
+def _precision(n_verbatim: int, n_chosen: int, n_checked: int, worth: float) -> dict[str, float]:
+    if not n_checked:
+        return dict.fromkeys(_SHARES, np.nan)
+    effective = None if np.isnan(worth) else worth
+    low, high = clopper_pearson(n_verbatim, n_chosen, effective=effective)
+    return dict(zip(_SHARES, (n_verbatim / n_chosen, float(low), float(high)), strict=True))
+
+
+def table2(summary: pd.DataFrame) -> pd.DataFrame:
+    """Scores down, strategies across, as in the paper's Table 2; cells are text for display.
+
+    Parameters
+    ----------
+    summary : DataFrame
+
+    Returns
+    -------
+    DataFrame of str
+        "67 of 100, 67.0 % (56.9–76.1)"; "100 chosen, not checked"; "–" where there is no list.
+        The control comes last.
+
+    Source
+    ------
+    Carlini et al. 2021, Table 2.
+
+    >>> table2(pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"], "n_verbatim": [1],
+    ...     "n_chosen": [2], "precision": [0.5], "precision_low": [0.0126],
+    ...     "precision_high": [0.9874]})).loc["zlib", "top-n"]
+    '1 of 2, 50.0 % (1.3–98.7)'
+    """
+    scores = list(dict.fromkeys(summary["score"]))
+    scores.sort(key=lambda score: score == CONTROL)
+    cells = pd.DataFrame(
+        {"strategy": summary["strategy"], "score": summary["score"]}
+        | {"cell": [_cell(row) for row in summary.to_dict("records")]}
+    )
+    table = cells.pivot(index="score", columns="strategy", values="cell")
+    strategies = list(dict.fromkeys(summary["strategy"]))
+    return table.reindex(index=scores, columns=strategies).fillna("–").astype("str")
+
+
+def list_intervals(summary: pd.DataFrame) -> str:
+    """Which intervals the precision of lists has; where passages are not known, it has others.
+
+    >>> list_intervals(pd.DataFrame(columns=["precision_low"]))
+    '95 % intervals: Clopper–Pearson, as if repeats of a passage were independent'
+    """
+    knows_worth = "n_effective" in summary
+    if knows_worth and "precision" in summary:
+        knows_worth = not summary["n_effective"][summary["precision"].notna()].isna().any()
+    if knows_worth:
+        return "95 % intervals: Korn–Graubard, candidates of one passage as one cluster"
+    return "95 % intervals: Clopper–Pearson, as if repeats of a passage were independent"
+
+
+def _cell(row: dict) -> str:
+    if not row["n_chosen"]:
+        return "none chosen"
+    if np.isnan(row["precision"]):
+        return f"{row['n_chosen']:,} chosen, not checked"
+    interval = f"{percent(row['precision_low'])}–{percent(row['precision_high'])}"
+    counts = f"{row['n_verbatim']:,} of {row['n_chosen']:,}"
+    return f"{counts}, {percent(row['precision'])} % ({interval})"
+
+
+def by_repeats(truth: pd.DataFrame, n_samples: int) -> pd.DataFrame:
+    """Of documents whose number of repeats is known, how many came out.
+
+    Parameters
+    ----------
+    truth : DataFrame, a row a document
+        kind, member, repeats, and whether it came out: of any sample (extracted), of a candidate
+        (by_candidates).
+    n_samples : int
+        How many samples were looked up.
+
+    Returns
+    -------
+    DataFrame: the frame `known_truth`
+        Held-out documents have 0 repeats, whatever `truth` says.
+
+    Source
+    ------
+    Carlini et al. 2021, section 7 (insertion frequency); intervals are Clopper-Pearson's, 95 %, of
+    documents.
+
+    >>> truth = pd.DataFrame({"kind": "text", "member": True, "repeats": [4, 4],
+    ...     "extracted": [True, False], "by_candidates": False})
+    >>> by_repeats(truth, 9)[["n_documents", "n_extracted", "n_by_candidates", "share"]].values
+    array([[2. , 1. , 0. , 0.5]])
+    """
+    known = truth.assign(repeats=truth["repeats"].where(truth["member"].astype(bool), 0))
+    table = known.groupby(["kind", "repeats"], as_index=False, observed=True).agg(
+        n_documents=("member", "size"),
+        n_extracted=("extracted", "sum"),
+        n_by_candidates=("by_candidates", "sum"),
+    )
+    low, high = clopper_pearson(table["n_extracted"].to_numpy(), table["n_documents"].to_numpy())
+    share = table["n_extracted"] / table["n_documents"]
+    return table.assign(share=share, low=low, high=high, n_samples=n_samples)
+
+
+def shown_truth(table: pd.DataFrame) -> pd.DataFrame:
+    """Known truth as a person reads it; cells are text.
+
+    >>> shown_truth(pd.DataFrame({"kind": ["text"], "repeats": [16], "n_documents": [2],
+    ...     "n_extracted": [1], "n_by_candidates": [0], "share": [0.5], "low": [0.0126],
+    ...     "high": [0.9874]})).iloc[0].tolist()
+    ['text', '16', '1 of 2', '50.0 % (1.3–98.7)', '0 of 2']
+    """
+    rows = [
+        (
+            str(row["kind"]),
+            f"{row['repeats']:,}",
+            f"{row['n_extracted']:,} of {row['n_documents']:,}",
+            f"{percent(row['share'])} % ({percent(row['low'])}–{percent(row['high'])})",
+            f"{row['n_by_candidates']:,} of {row['n_documents']:,}",
+        )
+        for row in table.to_dict("records")
+    ]
+    names = ["Kind", "Repeats", "Extracted", "Share", "By candidates alone"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def truth_caption(table: pd.DataFrame) -> str:
+    """What that table holds, and by which interval.
+
+    >>> truth_caption(pd.DataFrame({"n_samples": [960]}))
+    'Known truth: documents extracted by any of 960 samples, by repeats in the training text (95 %
+     intervals: Clopper–Pearson, of documents)'
+    """
+    n = int(table["n_samples"].max()) if len(table) else 0
+    return (
+        f"Known truth: documents extracted by any of {n:,} samples, by repeats in the training "
+        "text (95 % intervals: Clopper–Pearson, of documents)"
+    )
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage without its sign: 0.357 is "35.7".
+
+    >>> percent(0.357), percent(1.0, 0)
+    ('35.7', '100')
+    """
+    return f"{100 * share:.{digits}f}"

@@ -1,0 +1,1 @@
+"""Figures: SVG in pages, PNG and SVG as files."""

@@ -1,0 +1,185 @@
+"""Frames to figures, by matplotlib's objects alone: no pyplot, nothing global.
+
+Colours have roles. On the page `to_svg` swaps each for the page's own colour of that role, so that
+a figure follows the reader's light or dark theme; elsewhere they are what they are here.
+"""
+
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from reports.analysis.schema import CONTROL
+from reports.figures.panels import bare, bare_panels, draw_legend, name_axes, new_figure
+from reports.figures.svg import COLOURS, to_svg
+
+__all__ = ["COLOURS", "by_repeats_figure", "figure3", "precision_figure", "to_svg"]
+
+_RASTER_FROM = 2_000  # points of one kind above which they are drawn as an image
+
+
+def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
+    """zlib entropy against perplexity: all samples, the candidates, and what was found.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        strategy, nll and zlib_bits of all samples.
+    candidates : DataFrame
+        The same of the candidates, with verdict and best_rank; those of the control alone are
+        not drawn.
+
+    Returns
+    -------
+    Figure
+        One panel a strategy.
+
+    Source
+    ------
+    Carlini et al. 2021, Figure 3.
+
+    >>> scores = pd.DataFrame({"strategy": ["top-n"], "nll": [1.0], "zlib_bits": [900.0]})
+    >>> len(figure3(scores, scores.assign(verdict="verbatim", best_rank=1)).axes)
+    1
+    """
+    strategies = list(dict.fromkeys(scores["strategy"]))
+    figure, panels = bare_panels(strategies, 3.9)
+    listed = candidates[candidates["best_rank"].notna()]
+    layers = (
+        ("fuzzy", "found nearly so", "fuzzy", {"marker": "D", "s": 16}),
+        ("verbatim", "found verbatim", "verbatim", {"marker": "o", "s": 18}),
+    )
+    for panel, strategy in zip(panels, strategies, strict=True):
+        own = listed[listed["strategy"] == strategy]
+        everything = scores[scores["strategy"] == strategy]
+        _scatter(panel, everything, "all samples", color=COLOURS["sample"], s=5, alpha=0.35, lw=0)
+        rest = own[~own["verdict"].isin([layer[0] for layer in layers])]
+        blue = COLOURS["candidate"]
+        _scatter(panel, rest, "candidates", facecolors="none", edgecolors=blue, s=16, linewidths=1)
+        for verdict, label, role, style in layers:
+            found = own[own["verdict"] == verdict]
+            # A verdict that no candidate has needs no line in the legend.
+            if (listed["verdict"] == verdict).any():
+                _scatter(panel, found, label, color=COLOURS[role], lw=0, **style)
+        name_axes(panel, x="Perplexity under the target")
+    for panel in panels:
+        _scale(panel)
+    if panels:
+        panels[0].set_ylabel("zlib entropy, bits")
+        draw_legend(figure, panels[0])
+    return figure
+
+
+def _scale(panel: Axes) -> None:
+    """Perplexity on a log axis with plain numbers, enough of them for its range; bits linear."""
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    n_decades = np.log10(high / low)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1,) if n_decades > 2 else (1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+
+
+def _scatter(panel: Axes, frame: pd.DataFrame, label: str, **style: object) -> None:
+    """Points of a frame that have a place on the plot; an image where they are many."""
+    with np.errstate(over="ignore"):
+        perplexity = np.exp(frame["nll"].to_numpy(dtype=float, na_value=np.nan))
+    bits = frame["zlib_bits"].to_numpy(dtype=float, na_value=np.nan)
+    shown = np.isfinite(perplexity) & np.isfinite(bits)
+    many = bool(shown.sum() > _RASTER_FROM)
+    panel.scatter(perplexity[shown], bits[shown], label=label, rasterized=many, **style)  # type: ignore[arg-type]
+
+
+def precision_figure(summary: pd.DataFrame) -> Figure:
+    """Precision of each list with its interval, beside a random draw.
+
+    Parameters
+    ----------
+    summary : DataFrame
+
+    Returns
+    -------
+    Figure
+        One panel a strategy; the control is a line, its interval a band.
+
+    >>> frame = pd.DataFrame({"strategy": ["top-n"] * 2, "score": ["zlib", "random"],
+    ...     "precision": [0.6, 0.1], "precision_low": [0.5, 0.0], "precision_high": [0.7, 0.2]})
+    >>> len(precision_figure(frame).axes)
+    1
+    """
+    strategies = list(dict.fromkeys(summary["strategy"]))
+    names = [score for score in dict.fromkeys(summary["score"]) if score != CONTROL]
+    height = 1.1 + 0.32 * len(names)
+    figure, panels = bare_panels(strategies, height)
+    for panel, strategy in zip(panels, strategies, strict=True):
+        own = summary[summary["strategy"] == strategy].set_index("score")
+        if CONTROL in own.index:
+            control = 100 * own.loc[CONTROL, ["precision", "precision_low", "precision_high"]]
+            low, high = control["precision_low"], control["precision_high"]
+            panel.axvspan(low, high, color=COLOURS["sample"], alpha=0.18, lw=0)
+            label = "random draw, 95 % interval"
+            panel.axvline(control["precision"], color=COLOURS["muted"], lw=1, ls="--", label=label)
+        rows = 100 * own.reindex(names)[["precision", "precision_low", "precision_high"]]
+        value = rows["precision"]
+        reach = [value - rows["precision_low"], rows["precision_high"] - value]
+        panel.errorbar(
+            value, range(len(names)), xerr=reach, fmt="o", ms=5, lw=1.4,
+            color=COLOURS["verbatim"], label="list of a score, 95 % interval",
+        )  # fmt: skip
+        panel.set_yticks(range(len(names)), names)
+        panel.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
+        panel.spines["left"].set_visible(False)
+        panel.grid(axis="y", color=COLOURS["rule"], lw=0.6)
+        panel.set_axisbelow(True)
+        panel.set_xlim(-2, 102)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        name_axes(panel, x="Found verbatim, % of the list")
+    if panels:
+        draw_legend(figure, panels[0])
+    return figure
+
+
+def by_repeats_figure(table: pd.DataFrame) -> Figure:
+    """How many documents came out, by how often the training text repeated them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What `tables.by_repeats` returns.
+
+    Returns
+    -------
+    Figure
+
+    Source
+    ------
+    Carlini et al. 2021, section 7.
+
+    >>> table = pd.DataFrame({"kind": ["text"], "repeats": [4], "share": [0.5], "low": [0.1],
+    ...     "high": [0.9]})
+    >>> len(by_repeats_figure(table).axes)
+    1
+    """
+    figure = new_figure(7.2, 3.2)
+    panel = figure.subplots()
+    bare(panel)
+    repeats = sorted(table["repeats"].unique())
+    kinds = sorted(table["kind"].unique(), reverse=True)
+    colours = cycle(COLOURS[role] for role in ("verbatim", "candidate", "fuzzy", "muted"))
+    for at, (kind, colour) in enumerate(zip(kinds, colours, strict=False)):
+        own = table[table["kind"] == kind].sort_values("repeats")
+        # Side by side, so that intervals of two kinds do not hide each other.
+        x = [repeats.index(n) + 0.12 * (at - (len(kinds) - 1) / 2) for n in own["repeats"]]
+        value = 100 * own["share"]
+        reach = [value - 100 * own["low"], 100 * own["high"] - value]
+        panel.errorbar(x, value, yerr=reach, fmt="o-", ms=5, lw=1.4, color=colour, label=kind)
+    panel.set_xticks(range(len(repeats)), [f"{n:,}" for n in repeats])
+    panel.set_ylim(-3, 103)
+    panel.yaxis.set_major_locator(MaxNLocator(5))
+    name_axes(panel, "Times in the training text (0 = held out)", "Extracted, % of documents")
+    draw_legend(figure, panel)
+    return figure

@@ -1,0 +1,118 @@
+"""A document's heat map as one HTML file: its own text, shaded by how likely it comes out.
+
+The same three gates as `reports.pages.audit_page`: hidden characters shown, markup escaped by the
+template engine, and a security policy that allows one style sheet, by its hash, and no script.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from reports.analysis.summary import percent
+from reports.figures.extraction import shade_levels
+from reports.pages.page_shell import render
+
+
+@dataclass(frozen=True, eq=False)
+class ScanPage:
+    """All that a page shows.
+
+    title : str
+    headline : list of str
+    about : list of (label, value)
+    coverage : DataFrame
+        tau, n_chars, share, longest_run, window_share; see `auditor.extraction.document_scan`.
+    text : str
+    best : float array (n_chars,), nats
+        NaN where no suffix covers a character.
+    """
+
+    title: str
+    headline: list[str]
+    about: list[tuple[str, str]]
+    coverage: pd.DataFrame
+    text: str
+    best: NDArray[np.float64]
+
+
+def render_scan(page: ScanPage) -> str:
+    """The page as one self-contained HTML document.
+
+    Parameters
+    ----------
+    page : ScanPage
+
+    Returns
+    -------
+    str
+        The same page gives the same text. Save it as UTF-8.
+
+    Raises
+    ------
+    ValueError
+        If text and best differ in length.
+    """
+    return render(
+        "extraction.html.j2",
+        styles=("report.css", "extraction.css"),
+        page=page,
+        pieces=pieces(page.text, page.best),
+        coverage=[_row(row) for row in page.coverage.to_dict("records")],
+        legend=[
+            (f"p{i + 1}", f"p_z {_power(level)} or more")
+            for i, level in enumerate(shade_levels(page.best))
+        ],
+    )
+
+
+def pieces(text: str, best: ArrayLike) -> list[tuple[str, str, str]]:
+    """The text in stretches of one value: (class, tooltip, characters), in order.
+
+    Class p1 to p4 is a shade (`shade_levels`), p0 below all of them, "" outside every suffix.
+
+    Raises
+    ------
+    ValueError
+        If there is not one value a character.
+
+    >>> pieces("abc", [np.log(0.6), np.log(0.6), np.nan])
+    [('p4', 'p_z 0.6', 'ab'), ('', '', 'c')]
+    """
+    nats = np.asarray(best, dtype=np.float64)
+    if nats.shape != (len(text),):
+        raise ValueError(
+            f"best must hold one value a character, {len(text):,}; got shape {nats.shape}. Pass "
+            "what best_log_p returns for this text."
+        )
+    if not text:
+        return []
+    same = (nats[1:] == nats[:-1]) | (np.isnan(nats[1:]) & np.isnan(nats[:-1]))
+    edges = [0, *(np.flatnonzero(~same) + 1).tolist(), len(text)]
+    levels = shade_levels(nats)
+    return [(*_shade(nats[begin], levels), text[begin:end]) for begin, end in pairwise(edges)]
+
+
+def _shade(nats: float, levels: tuple[float, ...]) -> tuple[str, str]:
+    if np.isnan(nats):
+        return "", ""
+    if np.isneginf(nats):
+        return "p0", "p_z 0"
+    log10 = nats / np.log(10)
+    return f"p{sum(log10 >= level - 1e-12 for level in levels)}", f"p_z {_power(log10)}"
+
+
+def _power(log10: float) -> str:
+    return f"10^{log10:.0f}" if log10 < -6 else f"{10**log10:.2g}"
+
+
+def _row(row: dict) -> tuple[str, ...]:
+    return (
+        f"{row['tau']:g}",
+        f"{percent(row['share'])} %",
+        f"{row['n_chars']:,}",
+        f"{row['longest_run']:,}",
+        f"{percent(row['window_share'])} %",
+    )

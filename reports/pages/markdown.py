@@ -1,0 +1,108 @@
+"""A report as Markdown, for a pull request: counts and sentences, no generated text."""
+
+import re
+
+import pandas as pd
+
+from reports.analysis.content_types import content_table
+from reports.analysis.strategy_estimates import INTERVALS
+from reports.analysis.summary import list_intervals, shown_truth, table2, truth_caption
+from reports.pages.calibration_section import INTERVALS as OF_LISTED
+from reports.pages.gates_section import ShownOutcome
+from reports.pages.page_content import ReportPage, masked, with_personal
+from reports.privacy.candidates import personal_table
+from reports.safe_text import visible
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def render_markdown(report: ReportPage) -> str:
+    """The report's findings as Markdown that GitHub and its like show.
+
+    Parameters
+    ----------
+    report : ReportPage
+
+    Returns
+    -------
+    str
+        What was found, Table 2, what is claimed of whole strategies, kinds of text and of personal
+        data, what is not claimed, what was audited. No text that the model generated stands in it,
+        and personal data elsewhere (in a prompt on the command line, say) is masked unless the
+        report says `reveal`.
+    """
+    report = with_personal(report)
+    candidates = report.candidates
+    report, _, _ = masked(report)
+    parts = [f"## {escape(report.title)}"]
+    parts += [f"> **{escape(sentence)}**" for sentence in report.incomplete]
+    parts += _outcome(report.outcome)
+    parts += [escape(sentence) for sentence in report.headline]
+    parts.append(_table("Found verbatim, of chosen", table2(report.summary).reset_index()))
+    parts.append(escape(f"In brackets, {list_intervals(report.summary)}."))
+    claims, calibration = report.claims, report.calibration
+    for title, section, intervals in (
+        (
+            "Samples as drawn, and what is left",
+            claims and claims.strategies,
+            [INTERVALS],
+        ),
+        (
+            calibration.title if calibration else "",
+            calibration and calibration.table,
+            [OF_LISTED],
+        ),
+    ):
+        if section:
+            header, rows, _ = section
+            parts.append(_table(title, pd.DataFrame(rows, columns=header)))
+            parts += [escape(sentence) for sentence in intervals]
+    if "content_kinds" in candidates:
+        parts.append(_table("Kinds of text, by rules", content_table(candidates)))
+    if "n_personal" in candidates:
+        found = personal_table(candidates)
+        if (found["n_items"] > 0).any():
+            parts.append(_table("Personal data, by its form", found[found["n_items"] > 0]))
+    if report.truth_table is not None and len(report.truth_table):
+        parts.append(_table(truth_caption(report.truth_table), shown_truth(report.truth_table)))
+    parts += _listed("What is not claimed", report.not_claimed)
+    parts += _listed("Notes", report.notices)
+    parts += _listed("What was audited", [f"{label}: {value}" for label, value in report.about])
+    parts.append(f"Made by `{visible(report.command).replace('`', chr(39))}`")
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no mention, one line.
+
+    >>> escape("a *b* <c> @d")
+    'a \\\\*b\\\\* \\\\<c\\\\> &#64;d'
+    """
+    shown = visible(text, double_backslash=False)
+    return _SPECIAL.sub(r"\\\1", shown.replace("&", "&amp;")).replace("@", "&#64;")
+
+
+def _outcome(outcome: ShownOutcome) -> list[str]:
+    """Gates and what changed since the run before; what failed stands in bold."""
+    parts = [f"**{escape(outcome.heading)}.** {escape(outcome.why)}".strip()]
+    lines = [f"{gate.name} {gate.word}: {gate.sentence}" for gate in outcome.gates]
+    parts.append(
+        "\n".join(
+            f"- {escape(line)}" if gate.passed else f"- **{escape(line)}**"
+            for gate, line in zip(outcome.gates, lines, strict=True)
+        )
+    )
+    return [part for part in (parts if outcome.heading else []) if part] + (
+        [escape(outcome.since)] if outcome.since else []
+    )
+
+
+def _listed(title: str, sentences: list[str]) -> list[str]:
+    return [f"### {title}", "\n".join(f"- {escape(s)}" for s in sentences)] if sentences else []
+
+
+def _table(title: str, frame: pd.DataFrame) -> str:
+    head = [escape(str(name)) for name in frame.columns]
+    rows = [[escape(str(cell)) for cell in row] for row in frame.to_numpy().tolist()]
+    lines = [head, ["---"] * len(head), *rows]
+    return f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,140 @@
+"""What all pages share: one file each, escaped throughout, that asks nothing of the network.
+
+Everything in a page that a model said, or a user, passes three gates: hidden characters become
+visible escapes, the template engine escapes markup, and a security policy allows only the style
+sheet and the script, if any, whose hashes it names.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from reports.safe_text import visible
+
+_N_ROWS = 100
+
+
+def render(
+    template: str,
+    *,
+    styles: Sequence[str] = ("report.css",),
+    scripts: Sequence[str] = (),
+    code: str = "",
+    **values: object,
+) -> str:
+    """A template of `templates/` as one self-contained document.
+
+    Parameters
+    ----------
+    template : str
+        Its file. It is given `css`, `script` and `policy` besides the values.
+    styles : sequence of str
+        Style sheets of `templates/`, put together in this order.
+    scripts : sequence of str
+        Scripts of `templates/`, put together in this order as one; without any, none may run.
+    code : str
+        A script that is no template, in place of those.
+    **values
+        What the template prints; see `trusted`.
+
+    Returns
+    -------
+    str
+        The same values give the same text. Save it as UTF-8.
+    """
+    css = "".join(map(_source, styles))
+    own = "".join(map(_source, scripts))
+    if own:  # a scope of its own, so that nothing of it is global
+        code = f'"use strict";\n(() => {{\n{own}}})();\n'
+    return (
+        _environment()
+        .get_template(template)
+        .render(policy=_policy(css, code), css=trusted(css), script=trusted(code), **values)
+    )
+
+
+def render_part(template: str, **values: object) -> str:
+    """A template of `templates/` that is part of a page of somebody else's: escaped as all are.
+
+    Parameters
+    ----------
+    template : str
+        Its file.
+    **values
+        What the template prints.
+
+    Returns
+    -------
+    str
+        HTML without style sheet or script.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+def trusted(text: str) -> Markup:
+    """Our own style, script, drawings and JSON, each escaped where it was made."""
+    return Markup(text)  # noqa: S704
+
+
+def rows_of(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
+    """A frame's header, its first 100 rows as text, and how many rows it has.
+
+    >>> rows_of(pd.DataFrame({"a": [1.23456, np.nan]}))
+    (['a'], [['1.235'], ['–']], 2)
+    """
+    rows = [[_cell(v) for v in row] for row in frame.head(_N_ROWS).itertuples(index=False)]
+    return [str(name) for name in frame.columns], rows, len(frame)
+
+
+@lru_cache(maxsize=1)
+def _templates() -> jinja2.PackageLoader:
+    return jinja2.PackageLoader("reports")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=_templates(),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _finalize(value: object) -> object:
+    """Whatever a template prints, hidden characters are shown; no expression can forget to."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return visible(value, keep_newlines=True, double_backslash=False)
+
+
+def _source(name: str) -> str:
+    return _templates().get_source(_environment(), name)[0]
+
+
+def _policy(css: str, code: str) -> Markup:
+    allowed = f"default-src 'none'; style-src {_hash(css)}; img-src data:"
+    if code:
+        allowed += f"; script-src {_hash(code)}"
+    return trusted(f"{allowed}; base-uri 'none'; form-action 'none'")
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}" if np.isfinite(value) else "–"
+    if isinstance(value, list | tuple | np.ndarray):
+        return f"{len(value):,} values"
+    return "–" if pd.isna(value) else str(value)  # type: ignore[call-overload]

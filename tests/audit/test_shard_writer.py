@@ -1,0 +1,117 @@
+"""Shards are written beside the drawing of the next, and enter the manifest whole."""
+
+from threading import Event
+
+import numpy as np
+import pytest
+
+from auditor.audit.shard_writer import Shard, WritingBehind
+from auditor.errors import RunError
+from auditor.sampling.engine import Drawn
+
+
+class Folder:
+    """A run's folder that says what is done to it; `go` holds a file up."""
+
+    def __init__(self):
+        self.done: list[str] = []
+        self.go = Event()
+        self.go.set()
+        self.error: Exception | None = None
+
+    def lay(self, name, table):
+        assert self.go.wait(30)
+        if self.error:
+            raise self.error
+        self.done.append(f"laid {name}")
+        return {"rows": len(table)}
+
+    def enter(self, files):
+        self.done += [f"entered {name}, {facts['rows']} rows" for name, facts in files.items()]
+
+
+class Letters:
+    def decode(self, ids, after=()):
+        return "".join("ab\u00e9"[i] for i in ids)
+
+
+def _shard(rows=((1, 2), (0,))):
+    n, width = len(rows), max(map(len, rows))
+    ids = np.zeros((n, width), np.int32)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    drawn = Drawn(
+        token_ids=ids,
+        logprob=-np.arange(n * width, dtype=np.float32).reshape(n, width),
+        rank=np.zeros((n, width), np.int32),
+        length=np.array([len(row) for row in rows]),
+        ended=np.array([False, True][:n]),
+    )
+    return Shard("top-n", range(7, 7 + n), [[2, 0, 1], [2]][:n], 1, drawn, Letters())
+
+
+@pytest.fixture
+def folder():
+    return Folder()
+
+
+@pytest.fixture
+def behind(folder):
+    with WritingBehind(folder, lambda shard, s: folder.done.append(f"counted {s}")) as behind:
+        yield behind
+
+
+def test_a_shard_spells_out_what_was_drawn():
+    table = _shard().table()
+    assert table["sample_id"].to_pylist() == ["top-n-000007", "top-n-000008"]
+    assert table["prompt"].to_pylist() == ["ab", ""]
+    assert table["text"].to_pylist() == ["b\u00e9", "a"]
+    assert table["n_tokens"].to_pylist() == [2, 1]
+    assert table["n_chars"].to_pylist() == [2, 1]
+    assert table["n_bytes"].to_pylist() == [3, 1]
+    assert table["finish"].to_pylist() == ["length", "eos"]
+    assert table["token_ids"].to_pylist() == [[1, 2], [0]]
+    assert table["logprob"].to_pylist() == [[0, -1], [-2]]
+    assert _shard().n_tokens == 3
+
+
+def test_the_caller_goes_on_while_a_shard_is_written(folder, behind):
+    folder.go.clear()  # the file cannot be finished before this function says so
+    behind.write("one", _shard(), 1)
+    assert folder.done == []
+    folder.go.set()
+    behind.finish()
+    assert folder.done == ["laid one", "counted 1", "entered one, 2 rows"]
+
+
+def test_count_and_file_enter_the_manifest_together_and_in_order(folder, behind):
+    behind.write("one", _shard(), 1)
+    behind.write("two", _shard(((0,),)), 2)
+    assert folder.done[:3] == ["laid one", "counted 1", "entered one, 2 rows"]
+    behind.finish()
+    assert folder.done[3:] == ["laid two", "counted 2", "entered two, 1 rows"]
+
+
+def _write_then(folder, then):
+    with WritingBehind(folder, lambda *_: folder.done.append("counted")) as behind:
+        behind.write("one", _shard(), 1)
+        then(behind)
+
+
+def _interrupt(_):
+    raise KeyboardInterrupt
+
+
+def test_what_was_drawn_is_written_though_the_next_shard_is_interrupted(folder):
+    with pytest.raises(KeyboardInterrupt):
+        _write_then(folder, _interrupt)
+    assert folder.done == ["laid one", "counted", "entered one, 2 rows"]
+
+
+def test_a_file_that_cannot_be_written_is_neither_counted_nor_entered(folder):
+    folder.error = RunError("the disk is full")
+    with pytest.raises(RunError, match="the disk is full"):
+        _write_then(folder, lambda behind: behind.write("two", _shard(), 2))
+    with pytest.raises(RunError, match="the disk is full"):
+        _write_then(folder, lambda _: None)
+    assert folder.done == []

@@ -1,0 +1,372 @@
+"""Shards shared out: the same bytes as one process makes, whoever dies on the way."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from auditor.audit.pipeline import run_audit
+from auditor.audit.workers import processes
+from auditor.audit.workers.pool import Workers
+from auditor.audit.workers.shard_worker import ShardWorker
+from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
+from auditor.config.audit import make_config
+from auditor.errors import ConfigError, RunError
+from auditor.runs.run import load_run
+from auditor.runs.writer import open_for_writing
+from auditor.system.offline import is_offline, offline
+from tests.tiny import save_tiny_model
+
+ROOT = Path(__file__).parents[2]
+
+
+# ------------------------------------------------- sharing out, with workers that a test makes up
+class Planted:
+    """A worker that does what a script says of each task: an Outcome, "die", or an error."""
+
+    def __init__(self, script):
+        self.script, self.task, self.is_new = script, None, True
+        self.is_stopped = False
+
+    def give(self, task):
+        assert self.task is None
+        assert not self.is_new
+        self.task = task
+
+    def receive(self):
+        task, self.task = self.task, None
+        if self.is_new and self.script("start", self) != "die":
+            self.is_new = False
+            return None
+        told = "die" if self.is_new else self.script(task.stem, self)
+        if told == "die":
+            raise WorkerDiedError("signal 9")
+        return told or Outcome(task, files={f"samples/{task.stem}.parquet": FACTS})
+
+    def stop(self):
+        self.is_stopped = True
+
+
+class PlantedTeam:
+    """Workers that speak one at a time, the one that waited longest first."""
+
+    def __init__(self, script, size, *, replaces=True):
+        self.script, self.size, self.replaces = script, size, replaces
+        self.started = []
+        self.turns = deque()
+
+    def sharing(self):
+        return self.size
+
+    def threads(self):
+        return 1
+
+    def start(self, settings):
+        self.started.append(Planted(self.script))
+        return self.started[-1]
+
+    def ready(self, workers):
+        assert workers, "nobody is left that could speak"
+        return [workers[0]]
+
+    def close(self):
+        pass
+
+
+FACTS = {"sha256": 64 * "0", "bytes": 1, "rows": 1}
+TASKS = [Task("sample", "top-n", f"top-n-{i:05}", i, i + 1) for i in range(6)]
+
+
+@pytest.fixture
+def writer(tmp_path):
+    with open_for_writing(tmp_path / "run", make_config({"model": "gpt2", "samples": 6})) as run:
+        yield run
+
+
+def shared(writer, script, size=2, **how):
+    team = PlantedTeam(script, size, **how)
+    workers = Workers(writer.config, writer, team)
+    return team, [outcome.task.stem for outcome in workers.share(TASKS)]
+
+
+def once(*stems):
+    """Die at each of these tasks once."""
+    left = set(stems)
+
+    def script(stem, _):
+        if stem in left:
+            left.remove(stem)
+            return "die"
+        return None
+
+    return script
+
+
+ALL = sorted(task.stem for task in TASKS)
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_every_shard_is_done_once_and_entered(writer, size):
+    team, done = shared(writer, lambda *_: None, size)
+    assert sorted(done) == ALL
+    assert len(team.started) == min(size, 6)
+    assert sorted(load_run(writer.path).manifest["shards"]) == [f"samples/{s}.parquet" for s in ALL]
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_a_worker_that_dies_costs_its_shard_only(writer, replaces):
+    team, done = shared(writer, once("top-n-00000", "top-n-00004"), 3, replaces=replaces)
+    assert sorted(done) == ALL
+    assert len(team.started) == (5 if replaces else 3)
+    assert sum(worker.is_stopped for worker in team.started) == 2
+
+
+def test_the_last_one_is_replaced_even_where_others_are_not(writer):
+    team, done = shared(writer, once(*ALL), 1, replaces=False)
+    assert sorted(done) == ALL
+    assert len(team.started) == 7
+
+
+def test_a_shard_that_kills_every_worker_is_given_up_and_the_rest_kept(writer):
+    script = lambda stem, _: "die" if stem == "top-n-00003" else None  # noqa: E731
+    with pytest.raises(
+        RunError, match=r"sample of top-n-00003 failed 3 times.*signal 9.*--workers"
+    ):
+        shared(writer, script, 1)
+    assert len(load_run(writer.path).manifest["shards"]) == 3
+
+
+def test_workers_that_cannot_start_are_given_up(writer):
+    with pytest.raises(RunError, match=r"a worker's start failed 3 times"):
+        shared(writer, lambda stem, _: "die" if stem == "start" else None)
+
+
+def test_what_a_worker_ran_into_is_told_as_it_would_be_here(writer):
+    def script(stem, worker):
+        wrong = ("ConfigError", "There is no such thing.")
+        return Outcome(TASKS[0], error=wrong) if stem == "top-n-00002" else None
+
+    with pytest.raises(ConfigError, match="There is no such thing"):
+        shared(writer, script)
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("sha256", "The model"), ("vocabulary_sha256", "The tokenizer of model")]
+)
+def test_workers_with_other_weights_or_another_tokenizer_are_refused(writer, key, what):
+    def script(stem, worker):
+        if stem == "start":
+            return None
+        task = next(t for t in TASKS if t.stem == stem)
+        return Outcome(task, models={"target": {"sha256": "one", key: stem}})
+
+    with pytest.raises(RunError, match=f"{what} 'target' has other content on one worker"):
+        shared(writer, script)
+
+
+def test_one_worker_in_bfloat16_is_enough_for_the_run_to_be_judged_again(writer):
+    """Machines of one cluster may differ: the short list is exact whoever drew it."""
+
+    def script(stem, worker):
+        if stem == "start":
+            return None
+        task = next(t for t in TASKS if t.stem == stem)
+        dtype = "bfloat16" if task is TASKS[2] else "float32"
+        return Outcome(task, models={"target": {"sha256": "one", "dtype": dtype}})
+
+    shared(writer, script)
+    assert writer.manifest["models"]["target"]["dtype"] == "bfloat16"
+
+
+def test_workers_stay_for_the_next_tasks_also_one_that_was_not_ready_before(writer):
+    team = PlantedTeam(lambda *_: None, 2)
+    workers = Workers(writer.config, writer, team)
+    team.ready = lambda some: [some[-1]]  # the second worker does all the work of the first round
+    assert len(list(workers.share(TASKS))) == 6
+    assert len(list(workers.share(TASKS))) == 6
+    assert len(team.started) == 2
+
+
+def test_what_a_killed_worker_left_half_written_is_cleared_away(writer):
+    writer.write_bytes("samples/top-n-00000.parquet", b"whole")
+    left = writer.path / "samples" / "..top-n-00001.parquet.0123.shard.part"
+    left.write_bytes(b"half")
+    Workers(writer.config, writer, PlantedTeam(lambda *_: None, 1))
+    assert [p.name for p in (writer.path / "samples").iterdir()] == ["top-n-00000.parquet"]
+
+
+# ---------------------------------------------------------------------------- real processes
+def settings(folder, **how):
+    texts = folder / "texts.txt"
+    texts.write_text("the quick brown fox jumps over the lazy dog\n" * 20)
+    return {
+        "model": str(folder / "model"),
+        "references": {"other": str(folder / "other")},
+        "strategies": ["top-n", "internet"],
+        "prompts": {"corpus": [str(texts)], "min_tokens": 2, "max_tokens": 8},
+        "decoding": {"max_new_tokens": 16},
+        "samples": 40,
+        "shard_size": 10,
+        **how,
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A folder with models, and the run of one process in it."""
+    folder = tmp_path_factory.mktemp("workers")
+    save_tiny_model(folder / "model")
+    save_tiny_model(folder / "other", seed=1)
+    run_audit(**settings(folder, out=str(folder / "alone")), until="score")
+    return folder
+
+
+def digests(path):
+    """sha256 of every shard, counts, and fingerprints of what was read."""
+    manifest = load_run(path).manifest
+    counts = {stage: without_seconds(facts) for stage, facts in manifest["stages"].items()}
+    assert len(manifest["shards"]) == 16
+    return (
+        manifest["shards"],
+        counts,
+        manifest["models"],
+        manifest["prompts"],
+        manifest["batch_size"],
+    )
+
+
+def without_seconds(facts):
+    """A stage's counts, at any depth."""
+    return {
+        k: without_seconds(v) if isinstance(v, dict) else v
+        for k, v in facts.items()
+        if k != "seconds"
+    }
+
+
+def test_two_processes_one_of_them_killed_make_the_same_bytes(alone, monkeypatch):
+    killed = []
+
+    class Mortal(processes.ProcessWorker):
+        def give(self, task):
+            super().give(task)
+            if task.stage == "sample" and task.first == 10 and not killed:
+                killed.append(task)
+                self.process.kill()
+
+    monkeypatch.setattr(processes, "ProcessWorker", Mortal)
+    run_audit(**settings(alone, out=str(alone / "two"), workers=2), until="score")
+    assert [task.stem for task in killed] == ["top-n-00001"]
+    assert digests(alone / "two") == digests(alone / "alone")
+
+
+def test_what_is_wrong_in_a_worker_comes_back_as_a_sentence(alone):
+    config = make_config({**settings(alone), "bos": "nothing-here"})
+    told = Settings(str(alone / "wrong"), config.model_dump(mode="json"), {}, 0, 1)
+    outcome = ShardWorker(told).do(Task("plan", "top-n", "top-n-00000", 0, 10))
+    assert outcome.error[0] == "ConfigError"
+    assert "nothing-here" in outcome.error[1]
+    assert not (alone / "wrong").exists()
+
+
+def test_a_worker_refuses_a_shard_that_is_not_the_one_that_was_made(alone):
+    config = make_config(settings(alone))
+    name = "samples/top-n-00000.parquet"
+    facts = load_run(alone / "alone").manifest["shards"][name]
+    told = Settings(str(alone / "alone"), config.model_dump(mode="json"), {}, 0, 1)
+    needs = {name: {**facts, "sha256": "0" * 64}}
+    outcome = ShardWorker(told).do(Task("score", "top-n", "top-n-00000", 0, 0, needs=needs))
+    assert outcome.error[0] == "RunError"
+    assert name in outcome.error[1]
+
+
+@pytest.mark.parametrize("how", ["asked", "said", "neither"])
+def test_offline_holds_in_workers_too(writer, monkeypatch, how):
+    """Asked for in the audit file, or said of the whole command."""
+    told = []
+    team = PlantedTeam(lambda *_: None, 1)
+    begin = team.start
+    monkeypatch.setattr(team, "start", lambda settings: (told.append(settings), begin(settings))[1])
+    config = make_config({"model": "gpt2", "samples": 6, "offline": how == "asked"})
+    with offline() if how == "said" else nullcontext():
+        list(Workers(config, writer, team).share(TASKS[:1]))
+    seen = []
+    monkeypatch.setattr(ShardWorker, "_work", lambda *_: seen.append(is_offline()) or {})
+    ShardWorker(told[0]).do(TASKS[0])
+    assert seen == [how != "neither"]
+    assert not is_offline()
+
+
+# ------------------------------------------------------------------------------------- Ray
+RAY = """
+import json, sys
+import ray
+from ray.cluster_utils import Cluster
+from auditor.audit.pipeline import run_audit
+from auditor.audit.workers import ray_cluster, sharing
+
+given = json.loads(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+node = cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+lost, mortal = [], []
+start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, sharing.Workers._bury
+
+def started(self, settings):
+    worker = start(self, settings)
+    if node in cluster.list_all_nodes():  # later there may be no room for it
+        ray.get(worker.reference)  # it stands on its node before it is given a task
+        where = worker.actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id())
+        if ray.get(where) == node.node_id:
+            mortal.append(worker)
+    return worker
+
+def watched(self, task):
+    give(self, task)
+    if self in mortal and task.stage == "sample" and node in cluster.list_all_nodes():
+        cluster.remove_node(node, allow_graceful=False)  # with this task on it, or the next
+
+def counted(self, worker, task, died, tries):
+    lost.append(task.stem)
+    bury(self, worker, task, died, tries)
+
+ray_cluster.RayTeam.start, ray_cluster.RayWorker.give = started, watched
+sharing.Workers._bury = counted
+run_audit(**given, ray=cluster.address, workers=2, until="score")
+cluster.shutdown()
+print(json.dumps({"lost": lost}))
+"""
+
+
+def test_two_ray_nodes_one_of_them_killed_make_the_same_bytes(alone):
+    given = settings(alone, out=str(alone / "ray"))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", RAY, json.dumps(given)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(json.loads(done.stdout.strip().splitlines()[-1])["lost"]) == 1
+    assert digests(alone / "ray") == digests(alone / "alone")
+
+
+def test_without_the_package_ray_the_remedy_is_told(monkeypatch, writer):
+    from auditor.audit.workers.ray_cluster import RayTeam
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"needs the package ray.*pip install"):
+        RayTeam("auto")

@@ -1,0 +1,399 @@
+"""The command: verbs, exit codes, one sentence for each trouble, nothing hostile on a terminal."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+import auditor
+from auditor.cli.command import VERBS
+from auditor.runs.run import load_run
+from tests.tiny import WORDS, command, save_tiny_model
+
+HEAVY = {"torch", "transformers", "pandas", "pyarrow", "pydantic", "rich", "numpy", "datasets"}
+HOSTILE = set("\x1b\x07\x9b\u202e")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model, a reference, training text and a finished audit of them."""
+    folder = tmp_path_factory.mktemp("cli")
+    save_tiny_model(folder / "model")
+    save_tiny_model(folder / "small", seed=1)
+    (folder / "corpus.txt").write_text(WORDS)
+    ended = command("audit", *asked(folder), "--corpus", folder / "corpus.txt")
+    assert ended.code == 0, ended.err
+    return folder
+
+
+def asked(folder, out="run", model="model"):
+    return [
+        *("--model", folder / model, "--reference", folder / "small", "--out", folder / out),
+        *("--samples", 6, "--max-new-tokens", 8, "--shard-size", 3, "--top", 3),
+    ]
+
+
+def python(code, *args):
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=False
+    )
+
+
+def is_one_sentence(ended, code=1):
+    """One line for a person on stderr, nothing on stdout, no traceback."""
+    lines = [line for line in ended.err.splitlines() if line]
+    told = [line for line in lines if not line.startswith(("Usage:", "Try '"))]
+    return (ended.code, ended.out, len(told), "Traceback" in ended.err) == (code, "", 1, False)
+
+
+# ------------------------------------------------------------------------------ help, start-up
+def test_help_lists_all_verbs_with_a_line_each():
+    ended = command("--help")
+    assert ended.code == 0
+    rows = [line.split(None, 1) for line in ended.out.partition("Verbs:\n")[2].splitlines()]
+    assert dict(rows) == {name: line for name, (_, line) in VERBS.items()}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb):
+    ended = command(verb, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"Usage: auditor {verb} ")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], []])
+def test_the_first_look_loads_nothing_heavy(args):
+    code = (
+        "import sys; from auditor.cli.command import run; run(sys.argv[1:]);"
+        "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = python(code, *args)
+    loaded = set(done.stdout.rpartition("LOADED")[2].split())
+    assert "auditor" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_importing_auditor_loads_nothing_heavy_and_its_face_is_whole():
+    done = python("import sys, auditor; print(*{n.partition('.')[0] for n in sys.modules})")
+    assert set(done.stdout.split()) & HEAVY == set()
+    for name in auditor.__all__:
+        assert getattr(auditor, name) is not None
+    assert dir(auditor) == auditor.__all__
+    with pytest.raises(AttributeError, match="no attribute 'run_adit'"):
+        auditor.run_adit  # noqa: B018
+
+
+def test_the_version_is_told():
+    assert command("--version").out == f"auditor, version {auditor.__version__}\n"
+
+
+def test_no_verb_is_a_question_for_help():
+    ended = command()
+    assert ended.code == 2
+    assert "Verbs:" in ended.err
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest():
+    ended = command("audt")
+    assert is_one_sentence(ended, code=2)
+    assert "'audt'" in ended.err
+    assert "Did you mean 'audit'?" in ended.err
+
+
+def test_an_unknown_flag_is_answered_with_the_nearest():
+    ended = command("audit", "--sampels", 3)
+    assert ended.code == 2
+    assert "--samples" in ended.err
+
+
+# ------------------------------------------------------------------------------- troubles
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["audit"], 2, "--model"),
+        (["sample"], 2, "--model"),
+        (["audit", "--model", "m", "--samples", "0"], 2, "samples must be at least 1; got 0"),
+        (["audit", "--model", "m", "--samples", "9", "--top", "10"], 2, "number of samples (9)"),
+        (["audit", "--model", "m", "--samples", "many"], 2, "'many' is not a valid integer"),
+        (["audit", "--model", "m", "--strategy", "internet"], 2, "--prompts"),
+        (["audit", "--model", "m", "--strategy", "topn"], 2, "Did you mean 'top-n'?"),
+        (["audit", "--model", "m", "--word", "poem"], 2, "--strategy repeat"),
+        (["audit", "nowhere.toml"], 2, "nowhere.toml: no such audit file"),
+        (["audit", "--model", "./nowhere"], 1, "./nowhere: no such file or folder"),
+        (["audit", "--model", "testbed:nowhere/target"], 1, "auditor testbed nowhere"),
+        (["audit", "--resume", "nowhere"], 1, "nowhere is no run folder"),
+        (["score", "nowhere"], 1, "nowhere is no run folder"),
+        (["verify", "nowhere"], 1, "nowhere is no run folder"),
+        (["report", "nowhere"], 1, "nowhere is no run folder"),
+        (["runs", "nowhere"], 1, "nowhere: no such folder"),
+        (["testbed", "bed", "--size", "huge"], 2, "tiny, small; got 'huge'"),
+        (["testbed", "bed", "--seed", "-1"], 2, "-1 is not in the range"),
+        (["demo", "bed", "--samples", "0"], 2, "0 is not in the range"),
+        (["models", "add", "gpt9"], 1, "No model 'gpt9' to add. There are: smollm2"),
+        (["models", "remove", "smollm2"], 1, "smollm2 is not among the models kept here"),
+    ],
+)
+def test_trouble_is_one_sentence_and_leaves_nothing_behind(tmp_path, monkeypatch, args, code, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path / "cache"))
+    ended = command(*args)
+    assert is_one_sentence(ended, code), ended
+    assert says in ended.err
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def no_sampling(*args, **kwargs):
+    raise AssertionError("sampled all the same")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--corpus", "nowhere.txt"], "nowhere.txt does not exist"),
+        (["--corpus", "empty.txt"], "The corpus has no documents"),
+        (["--corpus", "broken.jsonl", "--strict"], "broken.jsonl: line 2 is not JSON"),
+        (["--strategy", "internet", "--prompts", "nowhere.txt"], "nowhere.txt"),
+        (["--truth", "nowhere.parquet"], "--truth nowhere.parquet: no such file"),
+        (["--bos", "<nowhere>"], "'<nowhere>'"),
+        (["--max-new-tokens", 64], "between 1 and 63"),
+        (["--device", "abacus"], "--device abacus cannot be used here"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_sampled(place, monkeypatch, flags, says):
+    monkeypatch.setattr("auditor.sampling.generate.generate", no_sampling)
+    monkeypatch.chdir(place)
+    (place / "empty.txt").touch()
+    (place / "broken.jsonl").write_text('{"text": "whole"}\n{"text": bro')
+    ended = command("audit", *asked(place, out="never"), *flags)
+    assert ended.code in (1, 2)
+    assert says in ended.err
+    assert "Traceback" not in ended.err
+    assert not (place / "never").exists()
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(monkeypatch):
+    def fail(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "some/file")
+
+    monkeypatch.setattr("auditor.testbed.testbed.build_with_progress", fail)
+    ended = command("testbed", "bed")
+    assert is_one_sentence(ended)
+    assert "some/file: Permission denied" in ended.err
+
+
+def test_an_interrupt_ends_with_130_and_the_way_on(monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auditor.testbed.testbed.build_with_progress", interrupted)
+    ended = command("testbed", "bed")
+    assert ended.code == 130
+    assert "Start the same command again" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("args", [["--help"], ["runs", "."]])
+def test_a_reader_that_has_gone_is_no_trouble(tmp_path, args):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "auditor", *args],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --------------------------------------------------------------------------------- whole runs
+def test_an_audit_says_what_it_found_and_where_the_report_is(place):
+    ended = command("report", place / "run")
+    assert ended.code == 0
+    assert ended.out.startswith("Of ")
+    assert "Verbatim of chosen" in ended.out
+    assert ended.out.splitlines()[-1] == f"Report: {place / 'run' / 'report.html'}"
+    assert load_run(place / "run").complete
+
+
+@pytest.mark.parametrize("verb", ["report", "verify"])
+def test_json_is_json_and_alone_on_stdout(place, verb):
+    ended = command(verb, place / "run", "--json")
+    told = json.loads(ended.out)
+    assert told["complete"] is True
+    assert told["run"] == str(place / "run")
+    assert len(told["summary"]) == len(load_run(place / "run").summary())
+    assert sum(told["candidates"].values()) == len(load_run(place / "run").candidates())
+
+
+def test_an_audit_in_stages_ends_as_an_audit_at_once(place):
+    corpus = ["--corpus", place / "corpus.txt"]
+    sampled = command("sample", *asked(place, out="staged"), *corpus)
+    assert sampled.out == f"{place / 'staged'}\n"
+    assert command("score", place / "staged").code == 0
+    assert not load_run(place / "staged").complete
+    assert command("audit", "--resume", place / "staged").code == 0
+    one, two = (place / name / "candidates.csv" for name in ("run", "staged"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_an_interrupted_audit_goes_on_and_ends_in_the_same_bytes(place, monkeypatch):
+    from auditor.sampling import engine
+
+    whole, calls = engine.generate, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "generate", interrupted)
+    args = ["audit", *asked(place, out="halved"), "--corpus", place / "corpus.txt"]
+    assert command(*args).code == 130
+    assert [p.name for p in (place / "halved" / "samples").iterdir()] == ["top-n-00000.parquet"]
+    assert command("audit", "--resume", place / "halved").code == 0
+    assert len(calls) == 3
+    one, two = (place / name / "candidates.csv" for name in ("run", "halved"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_resumed_run_may_not_be_asked_for_something_else(place):
+    ended = command("audit", "--resume", place / "run", "--samples", 7, "--reference", "x")
+    assert is_one_sentence(ended, code=2)
+    assert "--reference, --samples" in ended.err or "--samples, --reference" in ended.err
+    ended = command("audit", "audit.toml", "--resume", place / "run")
+    assert ended.code == 2
+    assert command("audit", "--resume", place / "run", "--device", "cpu").code == 0
+
+
+def test_another_audit_into_the_same_folder_says_what_differs(place):
+    ended = command("audit", *asked(place), "--seed", 3)
+    assert is_one_sentence(ended)
+    assert "seed is 0 there, 3 asked" in ended.err
+
+
+def test_an_audit_file_says_what_flags_say(place, tmp_path):
+    file = tmp_path / "audit.toml"
+    lines = {
+        "model": str(place / "model"),
+        "references": [str(place / "small")],
+        "samples": 6,
+        "shard_size": 3,
+        "top": 3,
+        "corpus": [str(place / "corpus.txt")],
+        "out": str(place / "run"),
+    }
+    text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in lines.items())
+    file.write_text(text + "[strategy.top-n]\nmax_new_tokens = 8\n")
+    assert command("audit", file).code == 0  # the run that is there is this one
+
+
+def test_a_run_that_goes_on_without_its_file_is_held_to_the_files_gates(place, tmp_path):
+    file = tmp_path / "audit.toml"
+    lines = {"model": str(place / "model"), "samples": 6, "out": str(tmp_path / "run")}
+    text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in lines.items())
+    (tmp_path / "seen.txt").write_text("ab" * 40)
+    text += f'corpus = ["{tmp_path / "seen.txt"}"]\nmin_match_chars = 1\n'
+    text += "[strategy.top-n]\nmax_new_tokens = 8\n[gates]\nmax_precision = 0.0\nstrict = true\n"
+    file.write_text(text)
+    assert command("sample", file).code == 0
+    ended = command("audit", "--resume", tmp_path / "run")
+    assert "max_precision" in ended.err
+    assert ended.code == 3
+    assert command("audit", file).code == 3
+
+
+def test_other_training_text_replaces_the_matches(place):
+    assert command("sample", *asked(place, out="twice")).code == 0
+    assert command("audit", "--resume", place / "twice").code == 0
+    assert "No training text was given" in command("report", place / "twice").out
+    ended = command("verify", place / "twice", "--corpus", place / "corpus.txt")
+    assert ended.code == 0
+    assert ended.out.startswith("Of ")
+    assert load_run(place / "twice").config.corpus == (str(place / "corpus.txt"),)
+
+
+def test_training_text_that_is_empty_costs_no_matches(place, tmp_path):
+    assert command("audit", *asked(place, "kept"), "--corpus", place / "corpus.txt").code == 0
+    before = load_run(place / "kept").candidates()
+    (tmp_path / "empty.txt").touch()
+    ended = command("verify", place / "kept", "--corpus", tmp_path / "empty.txt")
+    assert is_one_sentence(ended)
+    pd.testing.assert_frame_equal(load_run(place / "kept").candidates(), before)
+
+
+def test_a_report_needs_no_training_text_again(place, tmp_path):
+    text = tmp_path / "gone.txt"
+    text.write_text(WORDS)
+    assert command("audit", *asked(place, "alone"), "--corpus", text).code == 0
+    text.unlink()
+    assert command("report", place / "alone").code == 0
+
+
+def test_verify_without_any_training_text_asks_for_it(place):
+    assert command("audit", *asked(place, out="bare")).code == 0
+    ended = command("verify", place / "bare")
+    assert is_one_sentence(ended, code=2)
+    assert "--corpus PATH" in ended.err
+
+
+def test_runs_are_listed_a_line_each_and_damaged_ones_too(place, tmp_path):
+    (tmp_path / "good").symlink_to(place / "run")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "manifest.json").write_text("{")
+    ended = command("runs", tmp_path)
+    bad, good = ended.out.splitlines()
+    assert bad.startswith(f"{tmp_path / 'bad'}  unreadable")
+    assert good.startswith(f"{tmp_path / 'good'}  complete  {place / 'model'}  top-n  ")
+    rows = json.loads(command("runs", tmp_path, "--json").out)
+    assert [row["state"] for row in rows] == ["unreadable", "complete"]
+
+
+def test_models_and_doctor_tell_what_is_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path))
+    assert "smollm2" in command("models").out
+    assert "auditor models add smollm2" in command("models").out
+    told = command("doctor").out
+    for word in ("auditor", "torch", "device", "bfloat16", "GGUF", "models"):
+        assert f"\n{word}" in f"\n{told}"
+
+
+# ------------------------------------------------------------------------------- terminal
+def test_no_control_character_of_a_name_reaches_the_terminal(place, tmp_path):
+    evil = "evil\x1b[31m\u202e\x9b"
+    save_tiny_model(tmp_path / evil)
+    (tmp_path / f"{evil}.jsonl").write_text('{"text": "a text"}\n{broken\n')
+    args = [
+        *("--model", tmp_path / evil, "--out", tmp_path / f"{evil}-run"),
+        *("--samples", 2, "--max-new-tokens", 4, "--corpus", tmp_path / f"{evil}.jsonl"),
+    ]
+    said = [
+        command("sample", *args),
+        command("score", tmp_path / f"{evil}-run"),
+        command("audit", *args),
+        command("audit", *args, "--json"),
+        command("audit", *args, "--seed", "5"),
+        command("runs", tmp_path),
+        command("runs", tmp_path, "--json"),
+        command("audit", "--model", f"./{evil}"),
+        command("audit", f"{evil}.toml"),
+        command(evil),
+        command("audit", f"--{evil}"),
+        command("models", "add", evil),
+    ]
+    assert [ended.code for ended in said] == [0, 0, 0, 0, 1, 0, 0, 1, 2, 2, 2, 1]
+    for ended in said:
+        assert HOSTILE & set(ended.out + ended.err) == set()
+    assert "evil\\x1b[31m\\u202e\\x9b" in said[2].out + said[2].err

@@ -1,0 +1,187 @@
+"""Hooks: what they are told, how often they are tried, and that they lose no run."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from auditor.config.gates import Notify
+from auditor.gates.notify import call_hooks
+from auditor.runs.run import load_run
+from auditor.system.offline import offline
+from tests.histories import know, small_audit
+from tests.tiny import command
+
+SUMMARY = {"state": "finished", "run": "runs/x"}
+
+
+def python(code, *args):
+    return (sys.executable, "-c", code, *map(str, args))
+
+
+def saves(path):
+    """A command that adds its standard input to a file, a line each call."""
+    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
+    return python(code, path)
+
+
+def told(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def server():
+    """A webhook on this machine: `answers` are the codes that it gives, `got` what it was told."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.server.got.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(self.server.answers.pop(0))
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.got, server.answers = [], []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def posted(server, answers, **settings):
+    """Call the webhook that answers so; what was said, and the pauses."""
+    server.answers, pauses = list(answers), []
+    notify = Notify(webhook=f"http://127.0.0.1:{server.server_port}/secret-path", **settings)
+    said = call_hooks(notify, SUMMARY, is_trouble=False, sleep=pauses.append)
+    return said, pauses
+
+
+def test_a_command_gets_the_summary_on_its_standard_input(tmp_path):
+    notify = Notify(command=saves(tmp_path / "told"))
+    assert call_hooks(notify, SUMMARY, is_trouble=False) == []
+    assert told(tmp_path / "told") == [SUMMARY]
+
+
+def test_a_command_is_no_shell_line(tmp_path):
+    assert Notify(command="notify 'a b' $HOME;").command == ("notify", "a b", "$HOME;")
+
+
+def test_a_webhook_gets_the_summary_as_json(server):
+    assert posted(server, [204]) == ([], [])
+    assert [json.loads(raw) for raw in server.got] == [SUMMARY]
+
+
+def test_what_may_pass_is_tried_again_with_longer_and_longer_pauses(server):
+    assert posted(server, [500, 429, 503, 200], attempts=5) == ([], [1, 2, 4])
+    assert len(server.got) == 4
+
+
+def test_after_the_last_attempt_it_is_said_without_the_secret_path(server):
+    (said,), pauses = posted(server, [500, 502, 503], attempts=3)
+    assert pauses == [1, 2]
+    assert said == (
+        "The webhook at 127.0.0.1 could not be told: it answered 503 (3 attempts). "
+        "The run is kept as it is."
+    )
+
+
+@pytest.mark.parametrize("code", [302, 404, 410])
+def test_what_would_fail_again_is_not_tried_again(server, code):
+    (said,), pauses = posted(server, [code])
+    assert (len(server.got), pauses) == (1, [])
+    assert f"it answered {code} (1 attempt)" in said
+
+
+def test_a_server_that_is_not_there_is_a_sentence():
+    notify = Notify(webhook="http://127.0.0.1:9/secret", attempts=2)
+    (said,) = call_hooks(notify, SUMMARY, is_trouble=False, sleep=lambda s: None)
+    assert said.startswith("The webhook at 127.0.0.1 could not be told: no connection (")
+    assert "secret" not in said
+
+
+def test_without_a_network_no_webhook_is_tried_twice():
+    pauses = []
+    with offline():
+        (said,) = call_hooks(
+            Notify(webhook="https://hooks.example.org/secret"),
+            SUMMARY,
+            is_trouble=False,
+            sleep=pauses.append,
+        )
+    assert pauses == []
+    assert "--offline rules out the network (1 attempt)" in said
+
+
+def test_a_command_that_fails_is_tried_again_and_one_that_is_not_there_is_not(tmp_path):
+    failing = python("open(__import__('sys').argv[1], 'a').write('x'); exit(7)", tmp_path / "n")
+    pauses = []
+    (said,) = call_hooks(Notify(command=failing), SUMMARY, is_trouble=False, sleep=pauses.append)
+    assert "it ended with exit code 7 (3 attempts)" in said
+    assert ((tmp_path / "n").read_text(), pauses) == ("xxx", [1, 2])
+    missing = Notify(command=("no-such-command",))
+    (said,) = call_hooks(missing, SUMMARY, is_trouble=False, sleep=pauses.append)
+    assert "cannot be started" in said
+    assert "(1 attempt)" in said
+
+
+def test_trouble_alone_is_told_if_that_is_all_that_was_asked(tmp_path):
+    notify = Notify(command=saves(tmp_path / "told"), when="trouble")
+    assert call_hooks(notify, SUMMARY, is_trouble=False) == []
+    assert not (tmp_path / "told").exists()
+    call_hooks(notify, SUMMARY, is_trouble=True)
+    assert told(tmp_path / "told") == [SUMMARY]
+
+
+# ------------------------------------------------------------------------ of whole audits
+def notifying(command):
+    return f"[notify]\ncommand = {json.dumps(list(command))}\nattempts = 1\n"
+
+
+def test_a_finished_run_tells_counts_once_and_no_text(tmp_path):
+    file = small_audit(tmp_path, gates=notifying(saves(tmp_path / "told")))
+    assert command("audit", file, "--out", tmp_path / "first").code == 0
+    texts = load_run(tmp_path / "first").samples(["text"])["text"].tolist()
+    know(tmp_path, texts[:4])
+    gates = "[gates]\nmax_verified = 0\n\n"
+    small_audit(tmp_path, gates=gates + notifying(saves(tmp_path / "told")))
+    for _ in range(2):  # asked for again, it is the same outcome and told once
+        assert command("audit", file).code == 3
+    first, second = told(tmp_path / "told")
+    assert (first["state"], second["state"]) == ("finished", "gate failed")
+    assert second["candidates"]["verbatim"] >= 4
+    assert second["gates"][0]["gate"] == "max_verified"
+    assert second["run"] == str(tmp_path / "runs" / "audit")
+    raw = (tmp_path / "told").read_text()
+    for text in texts[:4]:
+        assert json.dumps(text)[1:-1][:20] not in raw
+    assert "texts.txt" not in raw  # nor the names of documents
+
+
+def test_a_failed_run_tells_its_kind_of_trouble(tmp_path):
+    file = small_audit(tmp_path, gates=notifying(saves(tmp_path / "told")))
+    (tmp_path / "texts.txt").unlink()
+    ended = command("audit", file)
+    assert ended.code == 1
+    (summary,) = told(tmp_path / "told")
+    assert (summary["state"], summary["error"]) == ("failed", "CorpusError")
+    assert str(tmp_path / "texts.txt") not in json.dumps(summary)
+
+
+def test_a_hook_that_fails_loses_nothing(tmp_path):
+    file = small_audit(tmp_path, gates=notifying(python("exit(9)")))
+    ended = command("audit", file)
+    assert ended.code == 0
+    assert "it ended with exit code 9 (1 attempt). The run is kept as it is." in ended.err
+    run = load_run(tmp_path / "runs" / "audit")
+    assert run.complete
+    assert "exit code 9" in run.manifest["judged"]["hooks"][0]
+    # One that failed is not taken for told: asked again, it is tried again.
+    small_audit(tmp_path, gates=notifying(saves(tmp_path / "told")))
+    assert command("audit", file).code == 0
+    assert len(told(tmp_path / "told")) == 1

@@ -1,0 +1,129 @@
+"""The compiled search against a plain walk, and against what numpy does."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.matching import ngram_filter
+from auditor.matching.byte_blocks import pad
+from auditor.matching.ngram_filter import Gram, GramIndex, choose_every, choose_gram, hash_grams
+
+few = settings(max_examples=150, deadline=None)
+some_grams = st.builds(Gram, st.sampled_from([1, 3, 7, 8, 11, 16, 24, 27]), st.integers(1, 16))
+texts = st.one_of(st.binary(max_size=200), st.text("ab", max_size=200).map(str.encode))
+
+
+def index_of(known, length):
+    raw = pad(b"".join(known))
+    return GramIndex(hash_grams(raw, 0, len(known), length, length))
+
+
+@pytest.fixture(params=["numba", "numpy"])
+def how(request, monkeypatch):
+    if request.param == "numpy":
+        monkeypatch.setattr(ngram_filter, "compiled_scan", lambda: None)
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@few
+@given(texts, some_grams, st.data())
+def test_hits_are_the_known_grams_at_multiples_of_the_stride(is_compiled, text, gram, data):
+    length = gram.length
+    every = sorted({text[i : i + length] for i in range(len(text) - length + 1)})
+    known = data.draw(st.lists(st.sampled_from(every), unique=True)) if every else []
+    # One that the text hardly ever holds.
+    held = [*known, bytes(range(200, 200 + length))] if known else []
+    index = index_of(held, length) if held else GramIndex(np.zeros(0, np.uint64))
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_compiled:
+            patch.setattr(ngram_filter, "compiled_scan", lambda: None)
+        positions, numbers = index.find(pad(text), gram)
+    places = range(0, len(text) - length + 1, gram.stride)
+    assert positions.tolist() == [i for i in places if text[i : i + length] in held]
+    for position, number in zip(positions, numbers, strict=True):
+        one = pad(text[position : position + length])
+        assert index.values[number] == hash_grams(one, 0, 1, 1, length)[0]
+
+
+@few
+@given(st.integers(1, 300))
+def test_a_gram_fits_into_the_shortest_span_at_any_offset(shortest):
+    gram = choose_gram(shortest)
+    for begin in range(gram.stride):
+        first = -(-begin // gram.stride) * gram.stride
+        assert first + gram.length <= begin + shortest
+
+
+def stretches(known, text):
+    """Maximal [begin, end) of the text that stand in some known text, by trying all."""
+    found = []
+    for begin in range(len(text)):
+        end = max((e for e in range(begin, len(text) + 1) if text[begin:e] in known), default=begin)
+        if not found or end > found[-1][1]:
+            found.append((begin, end))
+    return found
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@few
+@given(st.data(), st.sampled_from([1, 3, 8]), st.integers(1, 4), st.integers(2, 5))
+def test_of_long_known_texts_no_hit_is_left_out(is_compiled, data, length, stride, every):
+    gram = Gram(length, stride)
+    text, known = (data.draw(st.text("ab", max_size=90).map(str.encode)) for _ in range(2))
+    begin = data.draw(st.integers(0, len(known)))
+    text += known[begin : data.draw(st.integers(begin, len(known)))]
+    text += data.draw(st.text("abc", max_size=30)).encode()
+    raw = pad(known)
+    n_grams = max(0, len(known) - length + 1)
+    index = GramIndex(hash_grams(raw, 0, n_grams, 1, length))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngram_filter, "_FEW", data.draw(st.sampled_from([0, 1, 64])))
+        if not is_compiled:
+            patch.setattr(ngram_filter, "compiled_scan", lambda: None)
+        everywhere = set(zip(*(a.tolist() for a in index.find(pad(text), gram)), strict=True))
+        places, numbers = index.find(pad(text), gram, every=every)
+    assert places.tolist() == sorted(set(places.tolist()))
+    told = set(zip(places.tolist(), numbers.tolist(), strict=True))
+    long = [(b, e) for b, e in stretches(known, text) if e - b >= length + every * stride - 1]
+    assert told <= everywhere
+    assert told >= {h for h in everywhere if any(b <= h[0] <= e - length for b, e in long)}
+
+
+@few
+@given(st.integers(1, 300))
+def test_no_span_escapes_between_the_places_looked_at_first(shortest):
+    gram = choose_gram(shortest)
+    step = choose_every(gram, shortest) * gram.stride
+    for begin in range(step):
+        assert -(-begin // step) * step + gram.length <= begin + shortest
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@few
+@given(st.lists(st.integers(0, 30) | st.integers(0, 2**64 - 1), max_size=300))
+def test_hashes_are_numbered_in_their_order_and_each_once(is_compiled, given_hashes):
+    hashes = np.array(given_hashes, dtype=np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_compiled:
+            patch.setattr(ngram_filter, "compiled_sort", lambda: None)
+            patch.setattr(ngram_filter, "compiled_filter", lambda: None)
+        index = GramIndex(hashes)
+    wanted = sorted(set(given_hashes))
+    assert index.values.tolist() == wanted
+    assert index.numbers(hashes).tolist() == [wanted.index(h) for h in given_hashes]
+    for number, value in enumerate(wanted):
+        top = value >> int(index._begin_shift)
+        begin, end = index._begins[top : top + 2]
+        assert begin <= number < end
+
+
+def test_a_large_index_finds_all_of_its_own_and_no_other(how):
+    rng = np.random.default_rng(3)
+    text, other = (rng.integers(97, 123, 60_000, dtype=np.uint8).tobytes() for _ in range(2))
+    raw = pad(text)
+    index = GramIndex(hash_grams(raw, 0, len(text) - 23, 1, 24))
+    positions, numbers = index.find(raw, Gram(24, 1))
+    assert positions.tolist() == list(range(len(text) - 23))
+    assert len(set(numbers.tolist())) == len(index) == len(text) - 23
+    assert index.find(pad(other), Gram(24, 1))[0].tolist() == []

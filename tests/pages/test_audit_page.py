@@ -1,0 +1,336 @@
+"""The page: one file, nothing from outside, nothing that a model wrote can run."""
+
+import base64
+import hashlib
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.pages.audit_page import ReportPage, render_report
+from reports.pages.gates_section import ShownGate, ShownOutcome
+from reports.pages.payload import ALPHABET, candidates_json, pack
+
+HOSTILE = [
+    "=cmd()",
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "<!-- <script>",
+    "\x1b[31mred",
+    "nul\x00",
+    "\ud800",
+    "\u202egnp",
+    "+1",
+    "@x",
+    "line\u2028line",
+    "{{ 7 * 7 }}",
+    '" onmouseover="alert(1)',
+]
+VOID = {"meta", "input", "link", "br", "img"}
+
+
+def candidates_of(texts):
+    n = len(texts)
+    rank = pd.array(range(1, n + 1), dtype="Int64")
+    return pd.DataFrame(
+        {
+            "sample_id": [f"s-{at}" for at in range(n)],
+            "strategy": "top-n",
+            "text": pd.Series(texts, dtype=object),
+            "prompt": pd.Series(texts[::-1], dtype=object),
+            "n_tokens": 1,
+            "nll": np.linspace(0.1, 3, n),
+            "zlib_bits": 800.0,
+            "zlib": np.r_[np.nan, np.inf, np.linspace(1, 9, n)][:n],
+            "rank:zlib": rank,
+            "rank:random": pd.array([None] * (n - 1) + [1], dtype="Int64"),
+            "best_rank": rank,
+            "duplicate_of": None,
+            "verdict": np.resize(["verbatim", "not found"], n),
+            "match_start": pd.array([0] + [None] * (n - 1), dtype="Int64"),
+            "match_end": pd.array([1] + [None] * (n - 1), dtype="Int64"),
+            "doc_id": pd.Series(texts, dtype=object),
+            "token_logprob": [[-0.5]] * n,
+            "token_rank": [[0]] * n,
+            "token_end": [[len(text)] for text in texts],
+        }
+    )
+
+
+def report_of(texts, **changes):
+    candidates = candidates_of(texts)
+    summary = pd.DataFrame(
+        {
+            "strategy": "top-n",
+            "score": ["zlib", "random"],
+            "n_chosen": [len(texts), 1],
+            "n_verbatim": [1, 0],
+            "precision": [0.5, 0.0],
+            "precision_low": [0.2, 0.0],
+            "precision_high": [0.8, 0.9],
+        }
+    )
+    sentence = " ".join(texts)
+    parts = {
+        "title": sentence,
+        "headline": [sentence, "Second."],
+        "not_claimed": [sentence],
+        "notices": [sentence],
+        "outcome": ShownOutcome([ShownGate("max_verified", False, "failed", sentence)], sentence),
+        "about": [(sentence, sentence)],
+        "command": sentence,
+        "config_toml": sentence,
+        "summary": summary,
+        "scores": candidates[["sample_id", "strategy", "nll", "zlib_bits"]],
+        "candidates": candidates,
+    }
+    return ReportPage(**parts | changes)
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements, attributes, text, data, balance."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.stack, self.code = [], [], {}
+        self.words = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, text):
+        if self.stack and self.stack[-1] in ("script", "style"):
+            attributes = self.elements[-1][1]
+            name = attributes.get("type", self.stack[-1])
+            self.code[name] = self.code.get(name, "") + text
+        else:
+            self.words.append(text)
+
+    def payload(self):
+        return json.loads(self.code["application/json"])
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Page(render_report(report_of(HOSTILE)))
+
+
+def test_the_page_is_well_formed(page):
+    assert page.stack == []
+    names = [tag for tag, _ in page.elements]
+    assert names.count("h1") == names.count("title") == names.count("main") == 1
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_link_and_label_leads_somewhere(page):
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    for tag, attributes in page.elements:
+        if tag == "a":
+            assert attributes["href"].removeprefix("#") in ids
+        if tag == "label":
+            assert attributes["for"] in ids
+
+
+def test_nothing_comes_from_outside(page):
+    for tag, attributes in page.elements:
+        assert tag not in ("link", "iframe", "img", "object", "embed", "base", "form")
+        for name in ("src", "href", "action", "srcset", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;"))
+    assert "url(" not in page.code["style"]
+    assert "@import" not in page.code["style"]
+
+
+def test_only_the_pages_own_script_and_style_may_run(page):
+    policies = [a["content"] for tag, a in page.elements if "http-equiv" in a]
+    (policy,) = policies
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for kind in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(page.code[kind].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert [a.get("type") for tag, a in page.elements if tag == "script"] == [
+        "application/json",
+        None,
+    ]
+    assert not any(name.startswith("on") or name == "style" for _, a in page.elements for name in a)
+
+
+def test_the_script_never_parses_markup(page):
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert word not in page.code["script"]
+
+
+def test_hostile_texts_are_shown_as_text(page):
+    words = "".join(page.words)
+    assert "<script>alert(1)</script>" in words
+    assert "\\x1b[31mred" in words
+    assert "{{ 7 * 7 }}" in words
+    whole = words + page.code["application/json"]
+    whole.encode("utf-8")
+    assert not set(whole) & set("\x00\x1b\u202e\u2028")
+
+
+def test_candidates_come_back_from_the_page(page):
+    payload = page.payload()
+    assert payload["n"] == len(HOSTILE)
+    assert payload["text"][1] == HOSTILE[1]
+    assert payload["text"][4:8] == ["\\x1b[31mred", "nul\\x00", "\\ud800", "\\u202egnp"]
+    assert payload["prompts"][payload["prompt"][0]] == HOSTILE[-1]
+    assert payload["scores"]["zlib"][:3] == [None, "inf", 1.0]
+    assert payload["lists"]["random"] == [None] * (len(HOSTILE) - 1) + [1]
+    assert payload["verdicts"][payload["verdict"][0]] == "verbatim"
+
+
+def test_data_cannot_end_its_element():
+    text = candidates_json(candidates_of(HOSTILE))
+    assert not set(text) & set("<>&\u2028\u2029")
+
+
+def test_same_report_gives_same_page():
+    assert render_report(report_of(HOSTILE)) == render_report(report_of(HOSTILE))
+
+
+def test_first_candidates_are_there_without_scripts():
+    text = render_report(report_of([f"text number {at}" for at in range(30)]))
+    static = text[text.index("<noscript>") : text.index("</noscript>")]
+    assert "text number 19" in static
+    assert "text number 20" not in static
+    assert "first 20 of\n    30 candidates" in static
+
+
+def test_optional_parts_come_and_go():
+    bare = render_report(report_of(["x"]))
+    assert 'id="truth"' not in bare
+    assert 'id="extraction"' not in bare
+    truth = pd.DataFrame(
+        {"kind": ["text"], "repeats": [8], "n_documents": [4], "n_extracted": [1],
+         "n_by_candidates": [0], "n_samples": 64, "share": [0.25], "low": [0.006], "high": [0.806]}
+    )  # fmt: skip
+    extracted = pd.DataFrame({"prefix": ["<b>"] * 120, "p_z": 1e-40, "tokens": [[1, 2]] * 120})
+    full = render_report(report_of(["x"], truth_table=truth, extracted=extracted))
+    assert "25.0 % (0.6–80.6)" in full
+    assert "extracted by any of 64 samples" in full
+    assert "<td>0 of 4</td>" in full
+    assert "The first 100 of 120 rows." in full
+    assert '<td class="name">&lt;b&gt;</td><td>1e-40</td><td>2 values</td>' in full
+
+
+def test_a_report_without_training_text_or_candidates_renders():
+    report = report_of(["x"])
+    nothing = report.summary.assign(precision=np.nan, n_chosen=0)
+    page = Page(
+        render_report(
+            report_of(["x"], summary=nothing, candidates=report.candidates.iloc[:0], notices=[])
+        )
+    )
+    assert page.payload()["n"] == 0
+    assert "none chosen" in "".join(page.words)
+
+
+def test_an_unknown_score_is_refused():
+    report = report_of(["x"])
+    summary = report.summary.assign(score=["colour", "random"])
+    with pytest.raises(ValueError, match="got 'colour'"):
+        render_report(report_of(["x"], summary=summary))
+
+
+def unpack(text):
+    """The script's way back, written again."""
+    numbers, value, place = [], 0, 1
+    for char in text:
+        digit = ALPHABET.index(char)
+        value += digit * place
+        place *= 20
+        if digit < 60:
+            numbers.append(value)
+            value, place = 0, 1
+    return numbers
+
+
+@given(st.lists(st.integers(0, 300_000)))
+def test_packed_numbers_come_back(numbers):
+    assert unpack(pack(numbers)) == numbers
+
+
+@given(st.lists(st.integers(0, 59)))
+def test_small_numbers_take_one_character(numbers):
+    assert len(pack(numbers)) == len(numbers)
+
+
+def test_the_alphabet_is_80_plain_characters():
+    assert len(set(ALPHABET)) == len(ALPHABET) == 80
+    assert not set(ALPHABET) & set("<>&\"'\\ ")
+
+
+ODD = st.text(st.sampled_from("ab \n\x00\u202e\ud800😀漢\\<"), max_size=12)
+
+
+@given(st.lists(ODD, min_size=1, max_size=6), st.data())
+def test_tokens_and_matches_keep_their_place_in_the_shown_text(tokens, data):
+    text = "".join(tokens)
+    start, end = sorted(data.draw(st.integers(0, len(text))) for _ in range(2))
+    frame = pd.DataFrame(
+        {
+            "sample_id": ["s"],
+            "text": pd.Series([text], dtype=object),
+            "match_start": pd.array([start], dtype="Int64"),
+            "match_end": pd.array([end], dtype="Int64"),
+            "token_end": [np.cumsum([len(token) for token in tokens]).tolist()],
+            "token_logprob": [[np.nan] + [-1.23] * (len(tokens) - 1)],
+            "token_rank": [list(range(len(tokens)))],
+        }
+    )
+    payload = json.loads(candidates_json(frame))
+    units = payload["text"][0].encode("utf-16-le")  # two bytes a unit, as a browser counts
+
+    def shown(piece):
+        only = pd.DataFrame({"sample_id": ["s"], "text": pd.Series([piece], dtype=object)})
+        return json.loads(candidates_json(only))["text"][0]
+
+    at = 0
+    for token, length in zip(tokens, unpack(payload["lengths"][0]), strict=True):
+        assert units[2 * at : 2 * (at + length)].decode("utf-16-le") == shown(token)
+        at += length
+    assert 2 * at == len(units)
+    match = units[2 * payload["start"][0] : 2 * payload["end"][0]].decode("utf-16-le")
+    assert match == shown(text[start:end])
+    assert unpack(payload["surprise"][0]) == [0] + [13] * (len(tokens) - 1)
+    assert unpack(payload["ranks"][0]) == list(range(len(tokens)))
+
+
+def test_a_thousand_candidates_of_256_tokens_stay_under_three_megabytes():
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("abcde fghij"), 1100)) for _ in range(1000)]
+    candidates = candidates_of(texts).assign(prompt="", doc_id="corpus.jsonl:123")
+    candidates["token_end"] = [np.sort(rng.integers(0, 1100, 256)).tolist() for _ in texts]
+    candidates["token_logprob"] = [(-rng.exponential(2.5, 256)).tolist() for _ in texts]
+    candidates["token_rank"] = [rng.geometric(0.05, 256).tolist() for _ in texts]
+    about = dict.fromkeys(("title", "command", "config_toml"), "x")
+    lists = {name: ["x"] for name in ("headline", "not_claimed", "notices")}
+    lists["outcome"] = ShownOutcome()
+    page = render_report(report_of(texts, candidates=candidates, about=[], **about, **lists))
+    assert len(page.encode()) < 3_000_000
+
+
+def test_candidates_of_the_control_alone_are_told_apart():
+    report = report_of(["a", "b", "c"])
+    assert "the control, not counted" not in render_report(report)
+    ranks = pd.array([1, None, None], dtype="Int64")
+    told = report_of(["a", "b", "c"], candidates=report.candidates.assign(best_rank=ranks))
+    said = " ".join(" ".join(Page(render_report(told)).words).split())
+    assert "2 of them stand in the random draw alone: the control, not counted" in said

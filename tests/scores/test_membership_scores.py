@@ -1,0 +1,253 @@
+"""Membership scores: against a slow second implementation in plain floats, and their promises."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from attacks.scores.all_scores import membership_scores, membership_undefined
+from attacks.scores.score_table import scores_made_for
+from attacks.scores.token_stats import TokenStats
+from tests.membership_texts import N_VOCAB, every_score, of, random_texts
+
+COLUMNS = [
+    *("loss", "reference:small", "reference:other"),
+    *("reference_difference:small", "reference_difference:other", "zlib", "lowercase", "window"),
+    *("min_k", "min_k_plus_plus", "surp", "recall", "neighbourhood", "dc_pdd"),
+]
+STATS = ("target", "small", "other", "lowercased", "conditioned")
+
+
+def taken(texts: SimpleNamespace, index) -> SimpleNamespace:
+    """Some of the texts, each with its neighbours."""
+    ends = np.cumsum(texts.n_neighbours)
+    own = [range(ends[i] - texts.n_neighbours[i], ends[i]) for i in index]
+    parts = {name: getattr(texts, name).take(index) for name in STATS}
+    rest = {name: getattr(texts, name)[index] for name in ("n_neighbours", "n_bytes", "zlib_bits")}
+    near = texts.neighbours.take(np.array([j for o in own for j in o], dtype=int))
+    return SimpleNamespace(**parts, **rest, neighbours=near, token_counts=texts.token_counts)
+
+
+# ------------------------------------------------------------------- the slow implementation
+def nats_of(stats: TokenStats, i: int) -> list[float]:
+    return [float(-p) for p in stats.logprob_of(i) if not math.isnan(p)]
+
+
+def mean(values) -> float:
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def ratio(a: float, b: float) -> float:
+    return a / b
+
+
+def slow_score(column: str, texts: SimpleNamespace, i: int) -> float:
+    """The score of text i by the formulas of the papers, one token after the other."""
+    target = texts.target
+    own = slice(target.offsets[i], target.offsets[i + 1])
+    nats = nats_of(target, i)
+    kept = [t for t in range(own.start, own.stop) if target.rank[t] >= 0]
+    if not nats:
+        return math.nan
+    name, _, model = column.partition(":")
+    n_low = max(1, math.floor(len(nats) * 20 / 100))
+    if name == "loss":
+        return -mean(nats)
+    if name == "zlib":
+        return texts.zlib_bits[i] / mean(nats)
+    if name == "lowercase":
+        return mean(nats_of(texts.lowercased, i)) / mean(nats)
+    if name.startswith("reference"):
+        other = nats_of(getattr(texts, model), i)
+        if model == "small":
+            a, b = mean(other), mean(nats)
+        else:
+            a, b = (math.fsum(x) / math.log(2) / texts.n_bytes[i] for x in (other, nats))
+            a = a if other else math.nan
+        return a / b if name == "reference" else a - b
+    if name == "window":
+        return -min(mean(nats[s : s + 50]) for s in range(max(1, len(nats) - 49)))
+    if name == "min_k":
+        return mean(sorted(-x for x in nats)[:n_low])
+    if name == "min_k_plus_plus":
+        z = [
+            (float(target.logprob[t]) - float(target.vocab_mean[t]))
+            / max(float(target.vocab_std[t]), 1e-4)
+            for t in kept
+        ]
+        return mean(sorted(z)[:n_low])
+    if name == "surp":
+        edge = sorted(float(target.logprob[t]) for t in kept)[n_low - 1]
+        return mean(
+            float(target.logprob[t])
+            for t in kept
+            if target.logprob[t] <= edge and -float(target.vocab_mean[t]) < 2
+        )
+    if name == "recall":
+        after = texts.conditioned.logprob_of(i)
+        pairs = [
+            (float(-b), float(-a))
+            for a, b in zip(target.logprob_of(i), after, strict=False)
+            if not (math.isnan(a) or math.isnan(b))
+        ]
+        return (
+            ratio(math.fsum(b for b, _ in pairs), math.fsum(a for _, a in pairs))
+            if pairs
+            else math.nan
+        )
+    if name == "neighbourhood":
+        last = int(np.cumsum(texts.n_neighbours)[i])
+        around = [nats_of(texts.neighbours, j) for j in range(last - texts.n_neighbours[i], last)]
+        return mean(mean(x) for x in around if x) - mean(nats)
+    total = int(texts.token_counts.sum()) + N_VOCAB
+    seen: dict[int, float] = {}
+    for t in kept:
+        f = (int(texts.token_counts[target.token_ids[t]]) + 1) / total
+        cross = math.exp(float(target.logprob[t])) * -math.log(f)
+        seen.setdefault(int(target.token_ids[t]), min(cross, 0.01))
+    return mean(seen.values())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_score_equals_a_slow_second_implementation(column, seed):
+    texts = random_texts(seed)
+    expected = [slow_score(column, texts, i) for i in range(len(texts.target))]
+    assert not np.isnan(expected).all()
+    np.testing.assert_allclose(every_score(texts)[column], expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_texts_score_the_same_alone_as_in_a_batch(column):
+    texts = random_texts(3)
+    alone = [every_score(taken(texts, [i]))[column] for i in range(len(texts.target))]
+    np.testing.assert_array_equal(every_score(texts)[column], np.concatenate(alone))
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_scores_follow_their_texts_through_a_permutation(column):
+    texts = random_texts(4)
+    order = np.random.default_rng(5).permutation(len(texts.target))
+    permuted = every_score(taken(texts, order))[column]
+    np.testing.assert_array_equal(permuted, every_score(texts)[column][order])
+
+
+@pytest.mark.parametrize("column", [c for c in COLUMNS if c not in ("surp", "recall")])
+def test_texts_whose_every_token_is_likelier_never_score_lower(column):
+    texts = random_texts(6)
+    before = every_score(texts)
+    t = texts.target
+    texts.target = TokenStats(
+        t.offsets, t.token_ids, t.logprob * 0.5, t.rank, t.vocab_mean, t.vocab_std
+    )
+    after = every_score(texts)
+    defined = ~np.isnan(before[column])
+    assert (after[column] >= before[column])[defined].all()
+    assert (after[column] > before[column]).any()
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_no_texts_have_no_scores(column):
+    values = every_score(random_texts(7, lengths=[]))[column]
+    assert (values.shape, values.dtype) == ((0,), np.float64)
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_one_token_is_enough_for_every_score(column):
+    one = of([[3]], [[-1.0]], [[1.0]], [[0.0]])
+    same = of([[3]], [[-2.0]])
+    texts = SimpleNamespace(
+        target=one,
+        small=same,
+        other=same,
+        lowercased=same,
+        conditioned=same,
+        neighbours=same,
+        n_neighbours=np.array([1]),
+        n_bytes=np.array([4]),
+        zlib_bits=np.array([96]),
+        token_counts=np.ones(N_VOCAB, int),
+    )
+    assert np.isfinite(every_score(texts)[column]).all()
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_broken_token_makes_its_text_undefined(column):
+    texts = random_texts(8)
+    at = int(np.argmax(texts.target.n_tokens()))
+    t, broken = texts.target, texts.target.logprob.copy()
+    broken[t.offsets[at] + 2] = math.nan
+    before = every_score(texts)[column]
+    texts.target = TokenStats(t.offsets, t.token_ids, broken, t.rank, t.vocab_mean, t.vocab_std)
+    after = every_score(texts)[column]
+    assert np.isnan(after[at])
+    others = np.arange(len(before)) != at
+    np.testing.assert_array_equal(after[others], before[others])
+
+
+@pytest.mark.parametrize("column", ["min_k_plus_plus", "surp"])
+def test_broken_moments_make_their_text_undefined_and_say_so(column):
+    target = of([[1, 2], [3, 4]], [[-1.0, -9.0]] * 2, [[1.0, 1.0]] * 2, [[1.0, 1.0]] * 2)
+    moments = {name: getattr(target, name).copy() for name in ("vocab_mean", "vocab_std")}
+    moments["vocab_mean"][0] = math.nan
+    target = TokenStats(target.offsets, target.token_ids, target.logprob, target.rank, **moments)
+    values = membership_scores(target)
+    assert np.isnan(values[column]).tolist() == [True, False]
+    told = membership_undefined(values, target)
+    assert told[column] == {"not finite vocabulary moments": 1}
+
+
+# ----------------------------------------------------------------------------- table and mistakes
+def test_columns_come_in_the_order_of_the_table():
+    got = list(every_score(random_texts(10)))
+    assert got == COLUMNS
+    names = [name.partition(":")[0] for name in got]
+    assert list(dict.fromkeys(names)) == [score.name for score in scores_made_for("texts")]
+
+
+@pytest.mark.parametrize("score", scores_made_for("texts"), ids=lambda score: score.name)
+def test_a_score_is_given_as_soon_as_its_needs_are_and_not_before(score):
+    texts = random_texts(11)
+    bare = TokenStats(
+        *(getattr(texts.target, n) for n in ("offsets", "token_ids", "logprob", "rank"))
+    )
+    optional = {
+        "reference": {"references": {"small": texts.small}},
+        "zlib_bits": {"zlib_bits": texts.zlib_bits},
+        "lowercased": {"lowercased": texts.lowercased},
+        "conditioned": {"conditioned": texts.conditioned},
+        "neighbours": {"neighbours": texts.neighbours, "n_neighbours": texts.n_neighbours},
+        "token_counts": {"token_counts": texts.token_counts},
+    }
+    given = {}
+    for need in score.needs:
+        given |= optional.get(need, {})
+    target = texts.target if "moments" in score.needs else bare
+    assert score.name in {name.partition(":")[0] for name in membership_scores(target, **given)}
+    if score.needs != ("target",):
+        assert score.name not in {name.partition(":")[0] for name in membership_scores(bare)}
+
+
+def test_every_undefined_value_is_counted_under_a_reason():
+    texts = random_texts(12)
+    values = every_score(texts)
+    told = membership_undefined(
+        values,
+        texts.target,
+        references={"small": texts.small, "other": texts.other},
+        lowercased=texts.lowercased,
+        n_bytes=texts.n_bytes,
+        conditioned=texts.conditioned,
+        neighbours=texts.neighbours,
+        n_neighbours=texts.n_neighbours,
+    )
+    for name, column in values.items():
+        assert sum(told.get(name, {}).values()) == np.isnan(column).sum(), name
+    # The empty text, and those of one token with no probability: 3 of the first four.
+    assert told["loss"] == {"text has no scored token": int((texts.target.n_scored() == 0).sum())}
+    lonely = (texts.n_neighbours == 0) & (texts.target.n_scored() > 0)
+    assert told["neighbourhood"]["text has no neighbour"] == lonely.sum()
