@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.matching.byte_blocks import PADDING, Bytes, Ints
+from auditor.matching.byte_blocks import PADDING, Bytes, Ints, place_in
 from auditor.system.jit import compiled
 
 Hashes = NDArray[np.uint64]
@@ -166,10 +166,7 @@ class GramIndex:
 
     def numbers(self, hashes: Hashes) -> Ints:
         """The number of each hash; -1 where it is not known."""
-        if not len(self):
-            return np.full(len(hashes), -1)
-        ids = np.minimum(np.searchsorted(self.values, hashes), len(self) - 1)
-        return np.where(self.values[ids] == hashes, ids, -1)
+        return place_in(self.values, hashes)
 
 
 def _surroundings(hits: Ints, every: int) -> tuple[Ints, Ints]:

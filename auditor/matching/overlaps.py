@@ -23,6 +23,7 @@ from auditor.matching.byte_blocks import (
     is_char_start,
     n_chars,
     pad,
+    ranges,
 )
 from auditor.matching.ngram_filter import (
     Gram,
@@ -291,8 +292,7 @@ def extend_matches(
     done = np.cumsum(n_here[plain]) // _PAIRS_AT_ONCE
     for some in np.split(plain, np.flatnonzero(np.diff(done)) + 1):
         sizes = n_here[some]
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        entry = np.repeat(ends[numbers[some]] - sizes, sizes) + within
+        entry = ranges(ends[numbers[some]] - sizes, sizes)
         mine, theirs = position[by_number[entry]], np.repeat(hits[some], sizes)
         order = np.lexsort((theirs, mine - theirs))
         _extend(needles, raw, mine[order], theirs[order], reach)
