@@ -160,7 +160,7 @@ def create_canaries(
     ([1, 8], 10000, 'The PIN of 3 is ')
     """
     _check(count, repeats, max(CONTROLS, count) if controls is None else controls, seed)
-    drawn = parse_template(template, _vocabulary(model))
+    drawn = parse_template(template, vocabulary_of(model))
     size = drawn.space_size
     n_controls = max(min(CONTROLS, size - count), count) if controls is None else controls
     if count + n_controls > size:
@@ -250,7 +250,8 @@ def _check(count: int, repeats: Sequence[int], controls: int, seed: int) -> None
         raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}.")
 
 
-def _vocabulary(model: str | None):
+def vocabulary_of(model: str | None):
+    """The vocabulary of the model that a spec names, or None without one."""
     if model is None:
         return None
     from auditor.models.loading import load_vocabulary

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from auditor.canaries.canaries import Canaries, refuse_taken
-from auditor.canaries.placement import WARN_SHARE, Insertion, Meter, Placement, place
+from auditor.canaries.canaries import Canaries, refuse_taken, vocabulary_of
+from auditor.canaries.placement import WARN_SHARE, Insertion, Meter, Placement, place, publish
 from auditor.corpus.compression import ending, is_packed, open_text
 from auditor.corpus.fields import ID_FIELDS, no_field, text_fields, values_at, with_text
 from auditor.corpus.files import is_saved_dataset
@@ -75,7 +75,7 @@ def insert_canaries(
     refuse_taken(out)
     refuse_taken(record)
     corpus = read_corpus(specs, text_field=text_field)
-    source, own = Meter(_vocabulary(model)), Meter(_vocabulary(model))
+    source, own = Meter(vocabulary_of(model)), Meter(vocabulary_of(model))
     for canary in canaries.canaries:
         for _ in range(canary.repeats):
             own.add(canary.text)
@@ -105,14 +105,6 @@ def insert_canaries(
         )
     placements = place(canaries, n_units, seed=seed)
     return _written(out, _woven(read(), placements, line), lambda: finish(unit, placements))
-
-
-def _vocabulary(model: str | None):
-    if model is None:
-        return None
-    from auditor.models.loading import load_vocabulary
-
-    return load_vocabulary(model)
 
 
 def _form(
@@ -223,7 +215,6 @@ def _woven(
 def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion]) -> Insertion:
     """The parts as one file, whole or not at all, for its owner alone."""
     scratch = part_name(out)
-    made = None
     try:
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as sink:
@@ -231,14 +222,11 @@ def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion])
                 sink.write(part)
             sink.flush()
             os.fsync(sink.fileno())
-        made = finish()
-        os.replace(scratch, out)
+        return publish(scratch, out, finish)
     except BaseException:
-        for path in [scratch] if made is None else [scratch, made.record]:
-            with suppress(OSError):  # what went wrong first is what is told
-                path.unlink()
+        with suppress(OSError):  # the first error is the one to report
+            scratch.unlink()
         raise
-    return made
 
 
 def _check_ending(out: Path, *, wants_lines: bool) -> None:

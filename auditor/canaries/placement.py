@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +94,18 @@ def place(canaries: Canaries, n_units: int, *, seed: int) -> list[Placement]:
         canary, copy = copies[i]
         placements.append(Placement(canary, copy, int(gaps[i]), int(gaps[i]) + before))
     return placements
+
+
+def publish(scratch: Path, out: Path, finish: Callable[[], Insertion]) -> Insertion:
+    """Write the record by `finish`, then give the new corpus its name; both stand, or neither."""
+    made = finish()
+    try:
+        os.replace(scratch, out)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to report
+            made.record.unlink()
+        raise
+    return made
 
 
 class Meter:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from auditor.canaries.canaries import Canaries
-from auditor.canaries.placement import Insertion, Meter, Placement, place
+from auditor.canaries.placement import Insertion, Meter, Placement, place, publish
 from auditor.corpus.fields import (
     ID_FIELDS,
     field_of,
@@ -121,20 +120,12 @@ def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> A
 def _written(whole: Any, out: Path, finish: Callable[[], Insertion]) -> Insertion:
     """The folder, whole or not at all, for its owner alone."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    made = None
     try:
         whole.save_to_disk(str(scratch / "dataset"))
         (scratch / "dataset").chmod(0o700)
-        made = finish()
-        os.replace(scratch / "dataset", out)
-    except BaseException:
-        if made is not None:
-            with suppress(OSError):
-                made.record.unlink()
-        raise
+        return publish(scratch / "dataset", out, finish)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return made
 
 
 @contextmanager

@@ -186,14 +186,11 @@ def _head(path: Path) -> bytes:
         return stream.read(_HEAD_BYTES)
 
 
-class _Recoded(io.RawIOBase):
-    """A stream of UTF-16 or UTF-32, with its byte order mark, as one of UTF-8 without."""
+class _Converted(io.RawIOBase):
+    """A stream that is made of another one, part by part."""
 
-    def __init__(self, stream: BinaryIO, encoding: str, report: FileReport) -> None:
-        self._stream, self._encoding, self._report = stream, encoding, report
-        self._decode = getattr(codecs, encoding.replace("-", "_") + "_decode")
-        self._rest = b""
-        self._offset = len(stream.read(4 if "32" in encoding else 2))
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -205,17 +202,38 @@ class _Recoded(io.RawIOBase):
 
     def readinto(self, out: Any) -> int:
         while not self._ready:
-            part = self._stream.read(_DECODED_BYTES)
-            raw = self._rest + part
-            if not raw:
-                break
-            text, n = self._decoded(raw, not part)
-            self._rest, self._offset = raw[n:], self._offset + n
-            self._ready = memoryview(text.encode())
+            part = self._next()
+            if part is None:
+                return 0
+            self._ready = memoryview(part)
         n = min(len(out), len(self._ready))
         out[:n] = self._ready[:n]
         self._ready = self._ready[n:]
         return n
+
+    def _next(self) -> bytes | None:
+        """Some more bytes, which may be none yet; None at the end."""
+        raise NotImplementedError
+
+
+class _Recoded(_Converted):
+    """A stream of UTF-16 or UTF-32, with its byte order mark, as one of UTF-8 without."""
+
+    def __init__(self, stream: BinaryIO, encoding: str, report: FileReport) -> None:
+        super().__init__(stream)
+        self._encoding, self._report = encoding, report
+        self._decode = getattr(codecs, encoding.replace("-", "_") + "_decode")
+        self._rest = b""
+        self._offset = len(stream.read(4 if "32" in encoding else 2))
+
+    def _next(self) -> bytes | None:
+        part = self._stream.read(_DECODED_BYTES)
+        raw = self._rest + part
+        if not raw:
+            return None
+        text, n = self._decoded(raw, not part)
+        self._rest, self._offset = raw[n:], self._offset + n
+        return text.encode()
 
     def _decoded(self, raw: bytes, is_end: bool) -> tuple[str, int]:
         """Text, and how many bytes it takes; what cannot be decoded is reported."""
@@ -264,47 +282,34 @@ def missing_package(package: str, path: Path) -> CorpusError:
     )
 
 
-class _Unpacked(io.RawIOBase):
+class _Unpacked(_Converted):
     """Any number of packed members, one after the other, unpacked."""
 
     def __init__(
         self, packed: BinaryIO, name: str, make: Callable[[], Any], report: FileReport
     ) -> None:
-        self._packed, self._name, self._make, self._report = packed, name, make, report
+        super().__init__(packed)
+        self._name, self._make, self._report = name, make, report
         self._member: Any = None
         self._rest = b""
-        self._ready = memoryview(b"")
         self._n_members = self._n_bytes = 0
         self._is_over = False
 
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._packed.close()
-        super().close()
-
-    def readinto(self, out: Any) -> int:
-        while not self._ready and not self._is_over:
-            self._unpack()
-        n = min(len(out), len(self._ready))
-        out[:n] = self._ready[:n]
-        self._ready = self._ready[n:]
-        return n
-
-    def _unpack(self) -> None:
-        packed = self._rest or self._packed.read(_PACKED_BYTES)
+    def _next(self) -> bytes | None:
+        if self._is_over:
+            return None
+        packed = self._rest or self._stream.read(_PACKED_BYTES)
         self._rest = b""
         if not packed:
             self._is_over = True
             if self._member is not None:
                 self._complain("ends in the middle")
-            return
+            return None
         if self._member is None:
             # Members may be padded with zeros, on tapes for instance.
             packed = packed.lstrip(b"\0") if self._n_members else packed
             if not packed:
-                return
+                return b""
             self._member = self._make()
         try:
             text = self._member.decompress(packed)
@@ -312,12 +317,12 @@ class _Unpacked(io.RawIOBase):
             # zlib.error, LZMAError, ZstdError: they share no base, and one may not be installed.
             self._is_over = True
             self._complain(f"is broken ({error})")
-            return
+            return None
         self._n_bytes += len(text)
-        self._ready = memoryview(text)
         if self._member.eof:
             self._rest, self._member = self._member.unused_data, None
             self._n_members += 1
+        return text
 
     def _complain(self, what: str) -> None:
         if self._n_bytes == 0:

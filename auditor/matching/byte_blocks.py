@@ -51,6 +51,27 @@ def n_chars(raw: bytes) -> int:
     return int(np.count_nonzero(is_char_start(np.frombuffer(raw, dtype=np.uint8))))
 
 
+def place_in(known: NDArray, keys: NDArray) -> Ints:
+    """The place of each key among the known, ascending ones; -1 where it is none of them.
+
+    >>> place_in(np.array([2, 5]), np.array([5, 3, 9])).tolist()
+    [1, -1, -1]
+    """
+    if not len(known):
+        return np.full(len(keys), -1)
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[places] == keys, places, -1)
+
+
+def ranges(begins: Ints, sizes: Ints) -> Ints:
+    """range(begin, begin + size) of each pair, one after the other.
+
+    >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    return np.arange(sizes.sum()) + np.repeat(begins - np.cumsum(sizes) + sizes, sizes)
+
+
 @dataclass(frozen=True)
 class Block:
     """Pieces of documents, one after the other with separators between, and PADDING at the end.

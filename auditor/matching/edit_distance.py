@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from auditor.corpus.text_files import Document
-from auditor.errors import AuditError
 from auditor.matching.byte_blocks import read_pieces
 from auditor.matching.queries import Needle
 
@@ -32,99 +31,6 @@ class Passage:
     start: int
     end: int
     distance: int
-
-
-@dataclass(frozen=True)
-class Nearness:
-    """How near a span of a sample comes to a document.
-
-    Attributes
-    ----------
-    doc_start, doc_end : int
-        The nearest passage, in characters of the document.
-    char_distance, n_chars : int
-        Edits of characters between the two; characters of the span.
-    token_distance, n_tokens : int
-        Edits of tokens; tokens of the span. The distance is None where texts cannot be encoded.
-    is_near : bool
-        n_tokens >= 50, and at most one edit for each ten: of tokens where their distance is
-        known, else of characters.
-    """
-
-    doc_start: int
-    doc_end: int
-    char_distance: int
-    n_chars: int
-    token_distance: int | None
-    n_tokens: int
-    is_near: bool
-
-
-def near(
-    span: str,
-    document: str,
-    *,
-    place: int,
-    n_tokens: int,
-    margin: int | None = None,
-    encode: Callable[[str], Sequence[Hashable]] | None = None,
-) -> Nearness:
-    """Compare a span with the nearest passage of a document around a place.
-
-    Parameters
-    ----------
-    span : str
-        What the model generated: for the rule below, a continuation of 50 tokens.
-    document : str
-    place : int
-        The character of the document where the span is thought to begin.
-    n_tokens : int
-        Tokens of the span as it was generated.
-    margin : int, optional
-        Characters by which the passage may begin earlier than `place`, and end later than
-        `place` plus the span's length; by default a fifth of that length, and 16 more.
-    encode : callable, optional
-        Text to tokens; both texts are encoded by it, so that tokens can be compared. A passage cut
-        out of its document may encode a little differently at its two ends.
-
-    Returns
-    -------
-    Nearness
-
-    Raises
-    ------
-    AuditError
-        If `place` lies outside the document, or n_tokens or margin is below 0.
-
-    Source
-    ------
-    PaLM 2 Technical Report (Anil et al. 2023) and Gemma (Gemma Team 2024), memorization sections:
-    approximately memorized is what differs from its source by at most 10 % in edit distance, for
-    a continuation of 50 tokens. They know where the source goes on; here it is looked for.
-
-    >>> near("the quick brown fox", "So the quick brwn fox ran.", place=3, n_tokens=4)
-    Nearness(doc_start=3, doc_end=21, char_distance=1, n_chars=19, token_distance=None, n_tokens=4,
-    is_near=False)
-    """
-    margin = len(span) // 5 + 16 if margin is None else margin
-    if not 0 <= place <= len(document) or n_tokens < 0 or margin < 0:
-        raise AuditError(
-            f"place must lie within the document's {len(document):,} characters, and n_tokens and "
-            f"margin be 0 or more; got {place}, {n_tokens} and {margin}. Count characters, not "
-            "bytes."
-        )
-    begin = max(0, place - margin)
-    found = nearest_passage(span, document[begin : place + len(span) + margin])
-    start, end = begin + found.start, begin + found.end
-    token_distance = None
-    distance, n = found.distance, len(span)
-    if encode is not None:
-        tokens = encode(span)
-        token_distance = Levenshtein.distance(tokens, encode(document[start:end]))
-        distance, n = token_distance, len(tokens)
-    # In whole numbers: 5 of 50 is within 10 %, whatever 0.1 * 50 comes to.
-    is_near = n_tokens >= MIN_TOKENS and distance <= _most_edits(n)
-    return Nearness(start, end, found.distance, len(span), token_distance, n_tokens, is_near)
 
 
 def nearest_passage(span: str, text: str) -> Passage:
@@ -165,10 +71,6 @@ def _last_row(a: NDArray, b: NDArray, *, free_start: bool) -> NDArray[np.int64]:
 
 def _codes(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-
-
-def _most_edits(n: int) -> int:
-    return int(n * NEAR + 1e-9)
 
 
 _PIECE_BYTES = 8 << 20
@@ -245,7 +147,9 @@ def find_near(
 
     Source
     ------
-    The rule is `nearness.near`'s: the PaLM 2 and Gemma reports.
+    PaLM 2 Technical Report (Anil et al. 2023) and Gemma (Gemma Team 2024), memorization sections:
+    approximately memorized is what differs from its source by at most 10 % in edit distance, for
+    a continuation of 50 tokens. They know where the source goes on; here it is searched for.
     """
     windows = {i: found for i, region in enumerate(regions) if (found := list(_windows(region)))}
     best: dict[int, NearMatch] = {}
@@ -315,23 +219,23 @@ def _reach(region: Region) -> tuple[int, int]:
 def _compare(region: Region, first: int, last: int, text: str, before: int, encode) -> NearMatch:
     begins, ends = _token_spans(region.needle)
     start, end = int(begins[first]), int(ends[last - 1])
-    place = region.doc_offset - before - (region.start - start)
-    found: Nearness = near(
-        region.needle.text[start:end],
-        text,
-        place=min(max(place, 0), len(text)),
-        n_tokens=last - first,
-        encode=encode,
-    )
-    distance = found.token_distance
+    span = region.needle.text[start:end]
+    place = min(max(region.doc_offset - before - (region.start - start), 0), len(text))
+    # The passage may begin earlier than expected, and end later, by a fifth of the span and 16.
+    margin = len(span) // 5 + 16
+    low = max(0, place - margin)
+    found = nearest_passage(span, text[low : place + len(span) + margin])
+    tokens = encode(span)
+    distance = Levenshtein.distance(tokens, encode(text[low + found.start : low + found.end]))
     return NearMatch(
-        region.needle.sample_id,
-        start,
-        end,
-        last - first,
-        found.char_distance if distance is None else distance,
-        found.char_distance,
-        found.is_near,
-        region.doc_id,
-        before + found.doc_start,
+        sample_id=region.needle.sample_id,
+        start=start,
+        end=end,
+        n_tokens=last - first,
+        token_distance=distance,
+        char_distance=found.distance,
+        # The small addition: 5 of 50 is within 10 %, whatever 0.1 * 50 comes to.
+        is_near=distance <= int(len(tokens) * NEAR + 1e-9),
+        doc_id=region.doc_id,
+        doc_offset=before + low + found.start,
     )

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from auditor.corpus.text_files import Document
 from auditor.errors import AuditError
-from auditor.matching.byte_blocks import Ints, read_pieces
+from auditor.matching.byte_blocks import Ints, place_in, ranges, read_pieces
 from auditor.matching.queries import Needle
+from auditor.system.jit import compiled
 
 _WORD = re.compile(r"\w+")
 _UNKNOWN = -1
@@ -196,14 +196,14 @@ class _TrigramIndex:
         """
         known = self._words.get
         words = np.array([known(word, _UNKNOWN) for word in _WORD.findall(text)], dtype=np.int64)
-        ids = _number(self._keys(words), self._trigrams)
+        ids = place_in(self._trigrams, self._keys(words))
         hits = np.flatnonzero(ids != _UNKNOWN)
         if not len(hits):
             return
         ends = self._ends[ids[hits]]
         begins = np.where(ids[hits] > 0, self._ends[ids[hits] - 1], 0)
         sizes = ends - begins
-        entry = np.arange(sizes.sum()) + np.repeat(begins - np.cumsum(sizes) + sizes, sizes)
+        entry = ranges(begins, sizes)
         place = np.repeat(hits, sizes)
         needle, trigram = self._needle[entry], self._place[entry]
         order = np.lexsort((place, needle))
@@ -224,17 +224,9 @@ class _TrigramIndex:
         pair_keys = np.where(
             (words[:-1] >= 0) & (words[1:] >= 0), words[:-1] * self._n + words[1:], _UNKNOWN
         )
-        pairs = _number(pair_keys, self._pairs)
+        pairs = place_in(self._pairs, pair_keys)
         is_known = (pairs[:-1] >= 0) & (words[2:] >= 0)
         return np.where(is_known, pairs[:-1] * self._n + words[2:], _UNKNOWN)
-
-
-def _number(keys: Ints, known: Ints) -> Ints:
-    """The place of each key among the known, sorted ones; _UNKNOWN where it is none of them."""
-    if not len(known):
-        return np.full(len(keys), _UNKNOWN)
-    numbers = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return np.where(known[numbers] == keys, numbers, _UNKNOWN)
 
 
 def _fuzzy_match(needle: Needle, stretch: Stretch, doc_id: str, offset: int) -> FuzzyMatch:
@@ -245,9 +237,6 @@ def _fuzzy_match(needle: Needle, stretch: Stretch, doc_id: str, offset: int) -> 
 
 
 _NEVER = np.iinfo(np.int64).max // 4
-
-# Starts of windows looked at together: with the sample's trigrams they make a table.
-_STARTS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -282,93 +271,48 @@ def longest_stretch(places: Ints, trigrams: Ints, n_words: int, *, at_least: int
     >>> longest_stretch(hits + 50, hits, 12, at_least=3)
     Stretch(n_words=12, start=0, place=50)
     """
-    if not len(places):
-        return None
-    far = int(places.max()) + 1
-    keys = np.sort(trigrams * far + places)
-    starts = np.unique(places)
-    by_trigram = keys // far, keys % far
-    starts = starts[_most_trigrams(*by_trigram, starts, n_words) >= at_least - 2]
-    bound = _longest_runs(*by_trigram, starts, n_words)
-    firsts = np.arange(n_words - 2) * far
-    best: Stretch | None = None
-    wanted = at_least
-    for i in range(len(starts)):
-        if wanted > n_words:
-            break
-        # A stretch of m words has m - 2 trigrams, so fewer cannot make one.
-        if bound[i] < wanted - 2:
-            continue
-        place = int(starts[i])
-        next_hit = np.searchsorted(keys, firsts + place)
-        found = keys[np.minimum(next_hit, len(keys) - 1)]
-        exists = (next_hit < len(keys)) & (found < firsts + far)
-        distance = np.where(exists, found - firsts - place, _NEVER)
-        stretch = _from_place(distance, place, wanted)
-        if stretch:
-            best, wanted = stretch, stretch.n_words + 1
-    return best
+    order = np.lexsort((trigrams, places))
+    found = _longest(places[order], trigrams[order], n_words, at_least)
+    return Stretch(*found) if found[0] >= at_least else None
 
 
-def _most_trigrams(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> Ints:
-    """For each start, how many of the sample's trigrams begin in the widest window from there.
+@compiled
+def _longest(places, trigrams, n_words, at_least):
+    """(n_words, start, place) of `longest_stretch`, of hits by place and trigram; else n_words 0.
 
-    The hits are sorted by trigram and place.
+    A window begins at each place in turn; `upcoming` is where each trigram stands next from there.
+    Of m words, the last trigram begins no more than 2 m - 3 words after the window does.
     """
-    first, end = _starts_of(trigrams, places, starts, n_words)
-    change = np.bincount(first, minlength=len(starts) + 1)
-    change -= np.bincount(end, minlength=len(starts) + 1)
-    return np.cumsum(change[:-1])
-
-
-def _longest_runs(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> Ints:
-    """For each start, the most trigrams in a row in the sample that begin in the widest window."""
-    rows = np.arange(n_words - 2, dtype=np.int32)[:, None]
-    first, end = _starts_of(trigrams, places, starts, n_words)
-    runs = [np.zeros(0, dtype=np.int64)]
-    for begin in range(0, len(starts), _STARTS_AT_ONCE):
-        n = min(_STARTS_AT_ONCE, len(starts) - begin)
-        # (n_trigrams, n + 1): +1 where a trigram comes into the window, -1 where it leaves it.
-        size = (n_words - 2) * (n + 1)
-        change = np.bincount(trigrams * (n + 1) + np.clip(first - begin, 0, n), minlength=size)
-        change -= np.bincount(trigrams * (n + 1) + np.clip(end - begin, 0, n), minlength=size)
-        is_near = np.cumsum(change.reshape(-1, n + 1)[:, :n], axis=1) > 0
-        last_gap = np.maximum.accumulate(np.where(is_near, np.int32(-1), rows), axis=0)
-        runs.append((rows - last_gap).max(axis=0).astype(np.int64))
-    return np.concatenate(runs)
-
-
-def _starts_of(trigrams: Ints, places: Ints, starts: Ints, n_words: int) -> tuple[Ints, Ints]:
-    """For each hit, the range of starts from which it is its trigram's next one, and near enough.
-
-    These are the starts after the same trigram's hit before it, up to the hit itself.
-    """
-    before = np.append(-1, places[:-1])
-    before[np.append(True, np.diff(trigrams) != 0)] = -1
-    too_far = places - (2 * n_words - 3) - 1
-    first = np.searchsorted(starts, np.maximum(before, too_far), "right")
-    return first, np.searchsorted(starts, places, "right")
-
-
-def _from_place(distance: NDArray[np.int64], place: int, wanted: int) -> Stretch | None:
-    """The longest stretch, of at least `wanted` words, with a trigram at the window's first word.
-
-    `distance` is, for each trigram of the sample, how far after that word it stands next.
-    """
-    n_words = len(distance) + 2
-    here = np.flatnonzero(distance == 0)
-    # Neighbours that both stand at the first word belong to the same stretch: one is enough.
-    here = here[np.append(True, np.diff(here) > 1)]
-    lengths = np.arange(wanted, n_words + 1)
-    best: Stretch | None = None
-    for anchor in here.tolist():
-        right = np.maximum.accumulate(distance[anchor:])
-        left = np.maximum.accumulate(distance[anchor::-1])
-        # Of m words, the last trigram begins no more than 2 m - 3 words after the window does.
-        n_left = np.searchsorted(left, 2 * lengths - 3, "right")
-        n_right = np.searchsorted(right, 2 * lengths - 3, "right")
-        fits = np.flatnonzero(n_left + n_right - 1 >= lengths - 2)
-        if len(fits) and (best is None or lengths[fits[-1]] > best.n_words):
-            start = anchor - int(n_left[fits[-1]]) + 1
-            best = Stretch(int(lengths[fits[-1]]), start, place)
+    n_trigrams = n_words - 2
+    upcoming = np.full(n_trigrams, _NEVER)
+    following = np.empty(places.size, np.int64)
+    for i in range(places.size - 1, -1, -1):
+        following[i] = upcoming[trigrams[i]]
+        upcoming[trigrams[i]] = places[i]
+    wanted, best = at_least, (0, 0, 0)
+    begin = 0
+    while begin < places.size and wanted <= n_words:
+        place, end = places[begin], begin
+        while end < places.size and places[end] == place:
+            anchor = trigrams[end]
+            end += 1
+            # Neighbours that both stand at the first word belong to the same stretch.
+            if anchor > 0 and upcoming[anchor - 1] == place:
+                continue
+            # First as wide as can be, which bounds the length; then for each length in turn.
+            most = n_words
+            for first in (n_words, wanted):
+                low = high = anchor
+                for m in range(first, most + 1):
+                    reach = place + 2 * m - 3
+                    while low > 0 and upcoming[low - 1] <= reach:
+                        low -= 1
+                    while high < n_trigrams - 1 and upcoming[high + 1] <= reach:
+                        high += 1
+                    if m <= high - low + 3 and m >= wanted:
+                        wanted, best = m + 1, (m, low, place)
+                most = min(most, high - low + 3)
+        for i in range(begin, end):
+            upcoming[trigrams[i]] = following[i]
+        begin = end
     return best

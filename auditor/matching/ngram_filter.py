@@ -4,14 +4,12 @@ Hashes of 64 bits stand for grams. Equal grams have equal hashes, so nothing is 
 may share a hash, so whoever uses a hit compares the bytes.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.matching.byte_blocks import PADDING, Bytes, Ints
+from auditor.matching.byte_blocks import PADDING, Bytes, Ints, place_in
 from auditor.system.jit import compiled
 
 Hashes = NDArray[np.uint64]
@@ -110,35 +108,12 @@ class GramIndex:
         n_bits = max(len(hashes).bit_length() - 2, _MIN_WORDS_BITS)
         self._begin_shift = np.uint64(64 - n_bits)
         self._begins = np.zeros((1 << n_bits) + 1, dtype=np.uint32)
-        self.values = self._sorted(hashes)
+        out = np.empty_like(hashes)
+        self.values = out[: _sort(hashes, self._begin_shift, self._begins, out)]
         n_bits = max(len(self.values).bit_length() - 3, _MIN_WORDS_BITS)
         self._filter_shift = np.uint64(64 - n_bits)
         self._filter = np.zeros(1 << n_bits, dtype=np.uint64)
-        enter = compiled_filter() or self._enter
-        enter(self.values, self._filter_shift, self._filter)
-
-    def _sorted(self, hashes: Hashes) -> Hashes:
-        """The different hashes, ascending; counts them by their top bits."""
-        sort = compiled_sort()
-        if sort is not None:
-            out = np.empty_like(hashes)
-            return out[: sort(hashes, self._begin_shift, self._begins, out)]
-        values = np.unique(hashes)
-        tops = np.bincount((values >> self._begin_shift).astype(np.int64))
-        self._begins[1 : len(tops) + 1] = tops
-        np.cumsum(self._begins, out=self._begins)
-        return values
-
-    @staticmethod
-    def _enter(values: Hashes, shift: np.uint64, words: Hashes) -> None:
-        """Set the filter's bits for these hashes, ascending."""
-        low, six = np.uint64(63), np.uint64(6)
-        for first in range(0, len(values), _CHUNK):
-            some = values[first : first + _CHUNK]
-            bits = np.uint64(1) << (some & low) | np.uint64(1) << (some >> six & low)
-            at = some >> shift
-            begins = np.flatnonzero(np.append(True, at[1:] != at[:-1]))
-            words[at[begins]] |= np.bitwise_or.reduceat(bits, begins)
+        _enter(self.values, self._filter_shift, self._filter)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -182,37 +157,16 @@ class GramIndex:
         """Of n_grams grams that begin at `begin` and every stride on, the known ones."""
         if not n_grams or not len(self):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        scan = compiled_scan()
-        if scan is None:
-            return self._find_in_numpy(raw, begin, n_grams, gram)
         # Pages of `out` that no hit is written to are never made.
         out = np.empty((2, n_grams), dtype=np.int64)
         words = words_at(raw, begin, len(raw) - 7 - begin, 1)
         table = (self._filter, self._filter_shift, self.values, self._begins, self._begin_shift)
-        n_found = scan(words, n_grams, gram.stride, gram.length, _ODD, *table, out)
+        n_found = _scan(words, n_grams, gram.stride, gram.length, _ODD, *table, out)
         return out[0, :n_found] + begin, out[1, :n_found].copy()
-
-    def _find_in_numpy(self, raw: Bytes, begin: int, n_grams: int, gram: Gram) -> tuple[Ints, Ints]:
-        """The same, without compiled code."""
-        positions, numbers = [], []
-        for first in range(0, n_grams, _CHUNK):
-            n, at = min(_CHUNK, n_grams - first), begin + first * gram.stride
-            hashes = hash_grams(raw, at, n, gram.stride, gram.length)
-            words = self._filter[hashes >> self._filter_shift]
-            words >>= hashes & np.uint64(63)
-            maybe = np.flatnonzero(words & np.uint64(1))
-            ids = self.numbers(hashes[maybe])
-            known = ids >= 0
-            positions.append(maybe[known] * gram.stride + at)
-            numbers.append(ids[known])
-        return np.concatenate(positions), np.concatenate(numbers)
 
     def numbers(self, hashes: Hashes) -> Ints:
         """The number of each hash; -1 where it is not known."""
-        if not len(self):
-            return np.full(len(hashes), -1)
-        ids = np.minimum(np.searchsorted(self.values, hashes), len(self) - 1)
-        return np.where(self.values[ids] == hashes, ids, -1)
+        return place_in(self.values, hashes)
 
 
 def _surroundings(hits: Ints, every: int) -> tuple[Ints, Ints]:
@@ -231,37 +185,14 @@ def _surroundings(hits: Ints, every: int) -> tuple[Ints, Ints]:
 _AT_ONCE = 1024
 
 
-@cache
-def compiled_scan() -> Callable | None:
-    """`_scan` as machine code that runs without the interpreter's lock; None without numba."""
-    return compiled(_scan)
-
-
-@cache
-def compiled_extend() -> Callable | None:
-    """`_extend` likewise."""
-    return compiled(_extend)
-
-
-@cache
-def compiled_sort() -> Callable | None:
-    """`_sort` likewise."""
-    return compiled(_sort)
-
-
-@cache
-def compiled_filter() -> Callable | None:
-    """`_enter` likewise."""
-    return compiled(_enter)
-
-
+@compiled
 def _scan(
     words, n_grams, stride, length, odd, bits, filter_shift, values, begins, begin_shift, out
 ):
     """Write (position, number) of each known gram to `out`; return how many there are.
 
     `words[p]` are the 8 bytes from p on. `bits` is the filter, `begins` says where in `values`
-    the hashes with given top bits begin; both as in `grams.GramIndex`.
+    the hashes with given top bits begin; both as in `GramIndex`.
     """
     hashes = np.empty(_AT_ONCE, np.uint64)
     maybe = np.empty(_AT_ONCE, np.int64)
@@ -297,32 +228,7 @@ def _scan(
     return n_found
 
 
-def _extend(needles, corpus, mine, theirs, reach):
-    """Extend pairs of equal places, in order of their diagonals, both ways; note it in `reach`."""
-    diagonal, covered = 0, -1
-    for k in range(mine.size):
-        a, b = mine[k], theirs[k]
-        if a - b == diagonal and b < covered:
-            continue
-        diagonal = a - b
-        begin, end = b, b
-        while (
-            begin > 0
-            and begin + diagonal > 0
-            and needles[begin + diagonal - 1] == corpus[begin - 1]
-        ):
-            begin -= 1
-        while (
-            end < corpus.size
-            and end + diagonal < needles.size
-            and needles[end + diagonal] == corpus[end]
-        ):
-            end += 1
-        covered = max(end, b + 1)
-        for i in range(begin, end):
-            reach[i + diagonal] = max(reach[i + diagonal], end - i)
-
-
+@compiled
 def _sort(hashes, shift, begins, out):
     """Write the different hashes to `out`, ascending, and return how many there are.
 
@@ -358,6 +264,7 @@ def _sort(hashes, shift, begins, out):
     return n_kept
 
 
+@compiled
 def _enter(values, shift, bits):
     """Set the two bits of each hash in the filter."""
     one, six, low = np.uint64(1), np.uint64(6), np.uint64(63)

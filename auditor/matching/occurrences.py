@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.matching.byte_blocks import Block, Bytes, Ints, is_char_start, pad
+from auditor.matching.byte_blocks import Block, Bytes, Ints, is_char_start, pad, ranges
 from auditor.matching.ngram_filter import Gram, GramIndex, Hashes, hash_grams, words_at
 from auditor.matching.overlaps import Overlaps
 
@@ -88,8 +88,7 @@ class Occurrences:
     def _occurrences(self, block: Block, hits: Ints, ids: Ints) -> _Pairs:
         """The pairs of span and position that hold byte for byte."""
         sizes = self._entries_end[ids] - self._entries_begin[ids]
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        entry = np.repeat(self._entries_begin[ids], sizes) + within
+        entry = ranges(self._entries_begin[ids], sizes)
         span = self._entry_span[entry]
         position = np.repeat(hits, sizes) - self._entry_offset[entry]
         length = self._lengths[span]

@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.matching import ngram_filter
 from auditor.matching.byte_blocks import (
     CORPUS_SEPARATOR,
     NEEDLE_SEPARATOR,
@@ -24,6 +23,7 @@ from auditor.matching.byte_blocks import (
     is_char_start,
     n_chars,
     pad,
+    ranges,
 )
 from auditor.matching.ngram_filter import (
     Gram,
@@ -35,6 +35,7 @@ from auditor.matching.ngram_filter import (
 )
 from auditor.matching.spool import Spool
 from auditor.matching.suffix_sort import longest_matches
+from auditor.system.jit import compiled
 
 # Bytes of either text that are sorted together: about 60 bytes of memory each.
 _BATCH_BYTES = 2 << 20
@@ -275,9 +276,6 @@ def extend_matches(
     reach : int32 array (n,)
         Bytes that match from each position on.
     """
-    extend = ngram_filter.compiled_extend()
-    if extend is None:
-        return pieces
     raw = np.frombuffer(CORPUS_SEPARATOR.join([*pieces, bytes(PADDING)]), dtype=np.uint8)
     hits, numbers = index.find(raw, Gram(length, 1))
     position, number = places
@@ -294,9 +292,35 @@ def extend_matches(
     done = np.cumsum(n_here[plain]) // _PAIRS_AT_ONCE
     for some in np.split(plain, np.flatnonzero(np.diff(done)) + 1):
         sizes = n_here[some]
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        entry = np.repeat(ends[numbers[some]] - sizes, sizes) + within
+        entry = ranges(ends[numbers[some]] - sizes, sizes)
         mine, theirs = position[by_number[entry]], np.repeat(hits[some], sizes)
         order = np.lexsort((theirs, mine - theirs))
-        extend(needles, raw, mine[order], theirs[order], reach)
+        _extend(needles, raw, mine[order], theirs[order], reach)
     return [pieces[i] for i in np.flatnonzero(~is_plain)]
+
+
+@compiled
+def _extend(needles, corpus, mine, theirs, reach):
+    """Extend pairs of equal places, in order of their diagonals, both ways; note it in `reach`."""
+    diagonal, covered = 0, -1
+    for k in range(mine.size):
+        a, b = mine[k], theirs[k]
+        if a - b == diagonal and b < covered:
+            continue
+        diagonal = a - b
+        begin, end = b, b
+        while (
+            begin > 0
+            and begin + diagonal > 0
+            and needles[begin + diagonal - 1] == corpus[begin - 1]
+        ):
+            begin -= 1
+        while (
+            end < corpus.size
+            and end + diagonal < needles.size
+            and needles[end + diagonal] == corpus[end]
+        ):
+            end += 1
+        covered = max(end, b + 1)
+        for i in range(begin, end):
+            reach[i + diagonal] = max(reach[i + diagonal], end - i)

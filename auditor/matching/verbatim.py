@@ -149,16 +149,16 @@ def find_matches(
     _check(min_tokens=min_tokens, min_chars=min_chars, n_threads=n_threads)
     change = folding(normalize)
     asked = [_ask(needle, change, min_tokens, min_chars) for needle in needles]
-    wearers: dict[bytes, list[int]] = defaultdict(list)
+    holders: dict[bytes, list[int]] = defaultdict(list)
     for i, one in enumerate(asked):
         if one.n_bytes is not None:
-            wearers[to_bytes(one.text)].append(i)
-    if not wearers:
+            holders[to_bytes(one.text)].append(i)
+    if not holders:
         return []
     with ExitStack() as spools:
-        groups = _groups({text: _least(asked, who) for text, who in wearers.items()}, spools)
+        groups = _groups({text: _least(asked, who) for text, who in holders.items()}, spools)
         blocks = read_blocks(
-            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, wearers)), folding=change
+            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, holders)), folding=change
         )
         for block, found in _scanned(blocks, groups, n_threads):
             for group, hits in zip(groups, found, strict=True):
@@ -168,8 +168,9 @@ def find_matches(
         rows: list[_Row] = []
         counts: dict[int, Occurrences] = {}
         for number, group in enumerate(groups):
-            worn = (group, number, wearers)
-            some, begins, ends = _long_enough(*worn, needles, asked, min_tokens, min_chars)
+            some, begins, ends = _long_enough(
+                group, number, holders, needles, asked, min_tokens, min_chars
+            )
             if some:
                 rows += some
                 counts[number] = Occurrences(group, begins, ends)
@@ -233,7 +234,7 @@ def _scanned(
 def _long_enough(
     group: Overlaps,
     number: int,
-    wearers: dict[bytes, list[int]],
+    holders: dict[bytes, list[int]],
     needles: Sequence[Needle],
     asked: list[_Asked],
     min_tokens: int,
@@ -253,7 +254,7 @@ def _long_enough(
         first, after = text_begins[text : text + 2]
         n_before = np.append(0, np.cumsum(is_char_start(group.raw[first:after])))
         starts, stops = n_before[begins[of_text] - first], n_before[ends[of_text] - first]
-        for i in wearers[group.texts[text]]:
+        for i in holders[group.texts[text]]:
             drops = asked[i].drops
             at, until = drops.origin(starts), drops.origin(stops)
             n_tokens = count_tokens(checked_ends(needles[i]), at, until)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
+from torch.nn.functional import pad
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 # Room grows by this many tokens at a time, the first time by half: rarely enough that moving what
@@ -22,29 +21,23 @@ class _SlotLayer(CacheLayerMixin):
         self.owner = owner
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.keys, self._all_keys = self._reserve(key_states)
-        self.values, self._all_values = self._reserve(value_states)
+        n = self.owner.n_slots
+        self.keys = key_states.new_empty((n, key_states.shape[1], 0, key_states.shape[3]))
+        self.values = value_states.new_empty((n, value_states.shape[1], 0, value_states.shape[3]))
         self.is_initialized = True
-
-    def _reserve(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """No room yet, and memory for all that there may be; what is not touched costs nothing."""
-        shape = self.owner.n_slots, like.shape[1], 0, like.shape[3]
-        everything = like.new_empty(self.owner.capacity * math.prod((*shape[:2], shape[3])))
-        return _first(everything, shape), everything
 
     def make_room(self, room: int) -> None:
         """Zeros after what is there, so that positions not yet written hold numbers."""
         keys, values = self.keys, self.values
         if keys is not None and values is not None and room > keys.shape[2]:
-            self.keys = _grown(keys, self._all_keys, room)
-            self.values = _grown(values, self._all_values, room)
+            more = (0, 0, 0, room - keys.shape[2])
+            self.keys, self.values = pad(keys, more), pad(values, more)
 
     def keep(self, slots: torch.Tensor) -> None:
         """Drop all slots but these."""
         keys, values = self.keys, self.values
         if keys is not None and values is not None:
-            self.keys, self._all_keys = _kept(keys, slots, self.owner.capacity)
-            self.values, self._all_values = _kept(values, slots, self.owner.capacity)
+            self.keys, self.values = keys[slots], values[slots]
 
     def update(self, key_states, value_states, *args, **kwargs):
         if not self.is_initialized:
@@ -59,43 +52,6 @@ class _SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return self.owner.capacity
-
-
-def _kept(
-    old: torch.Tensor, slots: torch.Tensor, capacity: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Those rows in memory of their own, and all of that memory."""
-    n, (_, heads, room, width) = len(slots), old.shape
-    everything = old.new_empty(n * heads * capacity * width)
-    new = _first(everything, (n, heads, room, width))
-    torch.index_select(old, 0, slots, out=new)
-    return new, everything
-
-
-def _first(everything: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    return everything[: math.prod(shape)].view(shape)
-
-
-def _grown(old: torch.Tensor, everything: torch.Tensor, room: int) -> torch.Tensor:
-    """`old`, which lies at the start of `everything`, with more room a row, in the same memory.
-
-    Rows move up from the last to the first, as many at a time as do not reach into where they go:
-    memory that was never used is slow to get, and this takes no more of it than the new room.
-    """
-    n, heads, had, width = old.shape
-    new = _first(everything, (n, heads, room, width))
-    rows, moved = old.view(n * heads, had, width), new.view(n * heads, room, width)
-    end = len(rows)
-    while end and had:
-        start = -(-end * had // room)  # from here on a row's place begins where no old row is
-        if start < end:
-            moved[start:end, :had] = rows[start:end]
-            end = start
-        else:
-            moved[end - 1, :had] = rows[end - 1].clone()
-            end -= 1
-    new[:, :, had:] = 0
-    return new
 
 
 class SlotCache(Cache):

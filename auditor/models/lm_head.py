@@ -174,7 +174,7 @@ def measure(
         Also the mean and standard deviation, over the vocabulary's own distribution, of the
         log-probability (what Min-K%++ needs).
     """
-    top = torch.maximum(largest(logits).float(), exact)
+    top = torch.maximum(logits.amax(dim=1).float(), exact)
     given = logits, targets, exact, top
     sums = row_sums(*given, moments=moments) or _reduce(*given, moments)
     rest, rank, mean, square = sums
@@ -193,21 +193,8 @@ def measure(
     return Measured(logprob, rank, m - log_total, variance.sqrt())
 
 
-def largest(logits: torch.Tensor) -> torch.Tensor:
-    """The largest logit of each row (n, vocab) of numbers: (n,), in their dtype.
-
-    bfloat16 numbers from 0 up are in the order of their bits, which a CPU compares faster.
-    """
-    if logits.dtype != torch.bfloat16 or logits.device.type != "cpu":
-        return logits.amax(dim=1)
-    bits = logits.view(torch.int16).amax(dim=1)
-    if bool((bits < 0).any()):  # of numbers below 0 the bits are in the opposite order
-        return logits.amax(dim=1)
-    return bits.view(torch.bfloat16)
-
-
 def _reduce(logits, targets, exact, top, moments):
-    """What `row_sums` gives, by torch: for a GPU, and where there is no compiler."""
+    """What `row_sums` gives, by torch: for a GPU, and for other formats."""
     n = len(logits)
     step = max(1, _ELEMENTS_ON_CPU // logits.shape[1]) if logits.device.type == "cpu" else n
     rest, rank = torch.empty_like(top), torch.empty(n, dtype=torch.int32, device=logits.device)

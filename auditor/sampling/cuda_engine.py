@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from auditor.models.lm_head import measure
-from auditor.sampling.decoding import draw
 from auditor.sampling.engine import Generation
 
 BURST = 16  # steps that are queued at once
@@ -110,15 +108,9 @@ class Ahead(Generation):
 
     def _one_step(self) -> None:
         """One token in every slot, on the device alone: no number of it is looked at."""
-        head = self.model.head
         hidden = self.session.step_at(self.tokens_on, self.positions_on)
-        logits = head.logits(hidden)
-        raw = logits if self.seen is None else head.uncentred(hidden, logits)
         u = self.uniform_on.gather(1, self.at_on[:, None])[:, 0]
-        ids = draw(raw, u, self._heat[self.at_on], self.decoding, self.seen)
-        measured = measure(logits, ids, head.exact(hidden, logits, ids[:, None])[:, 0])
-        if self.seen is not None:
-            self.seen.scatter_(1, ids[:, None], True)
+        ids, measured = self._draw(hidden, u, self._temperature[self.at_on])
         self.drawn_on.index_copy_(0, self.cursor, ids[None])
         self.logprob_on.index_copy_(0, self.cursor, measured.logprob[None])
         self.rank_on.index_copy_(0, self.cursor, measured.rank[None])

@@ -15,7 +15,7 @@ import torch
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
-from auditor.models.lm_head import measure, not_finite, unknown_token
+from auditor.models.lm_head import Measured, measure, not_finite, unknown_token
 from auditor.sampling.decoding import draw, temperatures
 from auditor.sampling.random_streams import uniforms
 
@@ -53,7 +53,7 @@ class Generation:
         self.length = np.zeros(n, np.int32)
         self.ended = np.zeros(n, bool)
         self.finished = np.zeros(n, bool)
-        self._heat = torch.as_tensor(
+        self._temperature = torch.as_tensor(
             temperatures(decoding, np.arange(steps)), dtype=torch.float32, device=model.device
         )
 
@@ -134,7 +134,6 @@ class Generation:
         """One token for every slot; returns the slots that are finished."""
         device = self.model.device
         hidden = self.session.step(torch.as_tensor(self.next_token, device=device))
-        logits = self.model.head.logits(hidden)
         active = np.flatnonzero(self.sample >= 0)
         index = self.sample[active]
         at = self.length[index]
@@ -142,15 +141,21 @@ class Generation:
         u[active] = self.uniform[active, at]
         steps = np.zeros(len(self.sample), np.int64)
         steps[active] = at
-        heat = self._heat[torch.as_tensor(steps, device=device)]
+        temperature = self._temperature[torch.as_tensor(steps, device=device)]
+        ids, measured = self._draw(hidden, torch.as_tensor(u, device=device), temperature)
+        return self._record(active, index, at, ids, measured)
+
+    def _draw(self, hidden, uniform, temperature) -> tuple[torch.Tensor, Measured]:
+        """The next token of every slot (slots,), and what the model thought of it."""
+        head = self.model.head
+        logits = head.logits(hidden)
         # A repetition penalty looks at a logit's sign, so there the head's own offset matters.
-        raw = logits if self.seen is None else self.model.head.uncentred(hidden, logits)
-        ids = draw(raw, torch.as_tensor(u, device=device), heat, self.decoding, self.seen)
-        exact = self.model.head.exact(hidden, logits, ids[:, None])[:, 0]
-        measured = measure(logits, ids, exact)
+        raw = logits if self.seen is None else head.uncentred(hidden, logits)
+        ids = draw(raw, uniform, temperature, self.decoding, self.seen)
+        measured = measure(logits, ids, head.exact(hidden, logits, ids[:, None])[:, 0])
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
-        return self._record(active, index, at, ids, measured)
+        return ids, measured
 
     def _record(self, active, index, at, ids, measured) -> np.ndarray:
         drawn = ids.cpu().numpy()[active]

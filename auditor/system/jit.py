@@ -1,6 +1,5 @@
-"""Inner loops as machine code, by numba where it is there, and shared among threads.
+"""Inner loops as machine code, compiled by numba and shared among threads.
 
-Nothing compiled is needed for a result: whoever asks has the same in numpy or torch, only slower.
 numba is imported, and a loop compiled, when it is first called; the compiled code is kept beside
 the source, or in the user's cache folder where that is read-only.
 """
@@ -10,20 +9,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from functools import cache, wraps
 
 
-def compiled(function: Callable, **options) -> Callable | None:
-    """`function` as machine code that runs without the interpreter's lock; None without numba."""
-    try:
+def compiled(function: Callable, **options) -> Callable:
+    """`function` as machine code that runs without the interpreter's lock.
+
+    `options` are those of `numba.njit`.
+    """
+
+    @cache
+    def loop() -> Callable:
         import numba
-    except ImportError:
-        return None
-    try:
-        return numba.njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:
-        # There is no folder at all in which compiled code could be kept.
-        return numba.njit(nogil=True, **options)(function)
+
+        try:
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:
+            # There is no folder at all in which compiled code could be kept.
+            return numba.njit(nogil=True, **options)(function)
+
+    @wraps(function)
+    def call(*arguments):
+        return loop()(*arguments)
+
+    return call
 
 
 def in_parts(loop: Callable, n: int, threads: int, *arguments) -> None:

@@ -1,4 +1,4 @@
-"""The compiled search against a plain walk, and against what numpy does."""
+"""The compiled search against a plain walk, and against the same in numpy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.matching import ngram_filter
-from auditor.matching.byte_blocks import pad
+from auditor.matching.byte_blocks import PADDING, pad
 from auditor.matching.ngram_filter import Gram, GramIndex, choose_every, choose_gram, hash_grams
 
 few = settings(max_examples=150, deadline=None)
@@ -19,26 +19,16 @@ def index_of(known, length):
     return GramIndex(hash_grams(raw, 0, len(known), length, length))
 
 
-@pytest.fixture(params=["numba", "numpy"])
-def how(request, monkeypatch):
-    if request.param == "numpy":
-        monkeypatch.setattr(ngram_filter, "compiled_scan", lambda: None)
-
-
-@pytest.mark.parametrize("is_compiled", [True, False])
 @few
 @given(texts, some_grams, st.data())
-def test_hits_are_the_known_grams_at_multiples_of_the_stride(is_compiled, text, gram, data):
+def test_hits_are_the_known_grams_at_multiples_of_the_stride(text, gram, data):
     length = gram.length
     every = sorted({text[i : i + length] for i in range(len(text) - length + 1)})
     known = data.draw(st.lists(st.sampled_from(every), unique=True)) if every else []
     # One that the text hardly ever holds.
     held = [*known, bytes(range(200, 200 + length))] if known else []
     index = index_of(held, length) if held else GramIndex(np.zeros(0, np.uint64))
-    with pytest.MonkeyPatch.context() as patch:
-        if not is_compiled:
-            patch.setattr(ngram_filter, "compiled_scan", lambda: None)
-        positions, numbers = index.find(pad(text), gram)
+    positions, numbers = index.find(pad(text), gram)
     places = range(0, len(text) - length + 1, gram.stride)
     assert positions.tolist() == [i for i in places if text[i : i + length] in held]
     for position, number in zip(positions, numbers, strict=True):
@@ -65,10 +55,9 @@ def stretches(known, text):
     return found
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
 @few
 @given(st.data(), st.sampled_from([1, 3, 8]), st.integers(1, 4), st.integers(2, 5))
-def test_of_long_known_texts_no_hit_is_left_out(is_compiled, data, length, stride, every):
+def test_of_long_known_texts_no_hit_is_left_out(data, length, stride, every):
     gram = Gram(length, stride)
     text, known = (data.draw(st.text("ab", max_size=90).map(str.encode)) for _ in range(2))
     begin = data.draw(st.integers(0, len(known)))
@@ -79,8 +68,6 @@ def test_of_long_known_texts_no_hit_is_left_out(is_compiled, data, length, strid
     index = GramIndex(hash_grams(raw, 0, n_grams, 1, length))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ngram_filter, "_FEW", data.draw(st.sampled_from([0, 1, 64])))
-        if not is_compiled:
-            patch.setattr(ngram_filter, "compiled_scan", lambda: None)
         everywhere = set(zip(*(a.tolist() for a in index.find(pad(text), gram)), strict=True))
         places, numbers = index.find(pad(text), gram, every=every)
     assert places.tolist() == sorted(set(places.tolist()))
@@ -99,16 +86,11 @@ def test_no_span_escapes_between_the_places_looked_at_first(shortest):
         assert -(-begin // step) * step + gram.length <= begin + shortest
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
 @few
 @given(st.lists(st.integers(0, 30) | st.integers(0, 2**64 - 1), max_size=300))
-def test_hashes_are_numbered_in_their_order_and_each_once(is_compiled, given_hashes):
+def test_hashes_are_numbered_in_their_order_and_each_once(given_hashes):
     hashes = np.array(given_hashes, dtype=np.uint64)
-    with pytest.MonkeyPatch.context() as patch:
-        if not is_compiled:
-            patch.setattr(ngram_filter, "compiled_sort", lambda: None)
-            patch.setattr(ngram_filter, "compiled_filter", lambda: None)
-        index = GramIndex(hashes)
+    index = GramIndex(hashes)
     wanted = sorted(set(given_hashes))
     assert index.values.tolist() == wanted
     assert index.numbers(hashes).tolist() == [wanted.index(h) for h in given_hashes]
@@ -118,7 +100,26 @@ def test_hashes_are_numbered_in_their_order_and_each_once(is_compiled, given_has
         assert begin <= number < end
 
 
-def test_a_large_index_finds_all_of_its_own_and_no_other(how):
+def in_numpy(index, raw, gram):
+    """What `GramIndex.find` gives, by a search in the sorted hashes for every gram."""
+    n = max(0, (len(raw) - PADDING - gram.length) // gram.stride + 1)
+    ids = index.numbers(hash_grams(raw, 0, n, gram.stride, gram.length))
+    at = np.flatnonzero(ids >= 0)
+    return at * gram.stride, ids[at]
+
+
+@pytest.mark.parametrize("gram", [Gram(24, 16), Gram(16, 8), Gram(8, 3), Gram(3, 1)])
+def test_the_compiled_search_gives_what_numpy_gives(gram):
+    rng = np.random.default_rng(5)
+    text = rng.integers(97, 101, 40_000, dtype=np.uint8).tobytes()
+    raw = pad(text)
+    index = GramIndex(hash_grams(raw, 0, 9000, 1, gram.length))
+    assert np.array_equal(index.values, np.unique(hash_grams(raw, 0, 9000, 1, gram.length)))
+    for found, wanted in zip(index.find(raw, gram), in_numpy(index, raw, gram), strict=True):
+        assert np.array_equal(found, wanted)
+
+
+def test_a_large_index_finds_all_of_its_own_and_no_other():
     rng = np.random.default_rng(3)
     text, other = (rng.integers(97, 123, 60_000, dtype=np.uint8).tobytes() for _ in range(2))
     raw = pad(text)

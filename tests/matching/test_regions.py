@@ -67,8 +67,8 @@ def test_a_long_match_is_compared_as_it_is():
 
 
 def test_a_sample_of_fewer_than_fifty_tokens_has_no_such_stretch():
-    assert find_near([region(WORDS[:49], 0, 40, 0)], [Document("d", " ".join(WORDS), "")],
-                     encode=encode) == []  # fmt: skip
+    document = Document("d", " ".join(WORDS), "")
+    assert find_near([region(WORDS[:49], 0, 40, 0)], [document], encode=encode) == []
 
 
 @pytest.mark.parametrize("size", [1, 10, 333])
@@ -90,6 +90,6 @@ def test_documents_in_parts_and_of_one_id_change_nothing(monkeypatch, size):
 
 def test_progress_counts_all_bytes():
     done = []
-    find_near([], [Document("a", "é x", ""), Document("b", "y", "")], encode=encode,
-              progress=done.append)  # fmt: skip
+    corpus = [Document("a", "é x", ""), Document("b", "y", "")]
+    find_near([], corpus, encode=encode, progress=done.append)
     assert done == [4, 5]

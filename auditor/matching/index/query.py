@@ -2,16 +2,25 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
+from auditor.corpus.pieces import Piece
 from auditor.corpus.text_files import Document
 from auditor.errors import ConfigError, CorpusError
-from auditor.matching.byte_blocks import CORPUS_SEPARATOR, Ints, is_char_start, pad, to_bytes
+from auditor.matching.byte_blocks import (
+    CORPUS_SEPARATOR,
+    Ints,
+    is_char_start,
+    pad,
+    place_in,
+    to_bytes,
+)
 from auditor.matching.index.format import Plan, is_file_whole, read_plan
 from auditor.matching.index.maximal_spans import Spans, maximal_spans
 from auditor.matching.index.shard import Shard
@@ -21,17 +30,6 @@ from auditor.matching.index.shard_boundaries import Seams
 _AT_ONCE = 1 << 20
 # How much of a text is compared at first: few texts agree with a corpus for longer.
 _FIRST_TRY = 256
-
-
-@dataclass(frozen=True)
-class IndexPiece:
-    """A part of a document as the index holds it; the fields are those of a corpus's pieces."""
-
-    ordinal: int
-    doc_id: str
-    raw: bytes
-    is_first: bool
-    is_last: bool
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,8 @@ class Index:
         ordinals = np.unique(np.concatenate(seen))
         again, first_of = self._repeats
         if len(again):
-            at_row = np.minimum(np.searchsorted(again, ordinals), len(again) - 1)
-            ordinals = np.where(again[at_row] == ordinals, first_of[at_row], ordinals)
-            ordinals = np.unique(ordinals)
+            at_row = place_in(again, ordinals)
+            ordinals = np.unique(np.where(at_row >= 0, first_of[at_row], ordinals))
         return len(ordinals)
 
     def places_of(self, found: Found, limit: int | None) -> list[tuple[str, int]]:
@@ -189,7 +186,7 @@ class Index:
             text = self._read(begin, end).decode("utf-8", "surrogatepass")
             yield Document(self._doc_id(ordinal), text, str(self.path))
 
-    def pieces(self, size: int) -> Iterator[IndexPiece]:
+    def pieces(self, size: int) -> Iterator[Piece]:
         """The documents in pieces of about `size` bytes, cut between characters."""
         for ordinal in range(self.n_documents):
             begin, end = self._bounds(ordinal)
@@ -199,7 +196,7 @@ class Index:
                 while stop < end and self._read(stop, stop + 1)[0] & 0xC0 == 0x80:
                     stop -= 1
                 raw = self._read(at, stop)
-                yield IndexPiece(ordinal, doc_id, raw, at == begin, stop == end)
+                yield Piece(ordinal, doc_id, raw, at == begin, stop == end)
                 if stop == end:
                     break
                 at = stop
@@ -332,11 +329,8 @@ def _query(text: str) -> bytes:
     return to_bytes(text)
 
 
-def _sums_before(sizes) -> list[int]:
-    total = [0]
-    for size in sizes:
-        total.append(total[-1] + size)
-    return total
+def _sums_before(sizes: Iterable[int]) -> list[int]:
+    return list(accumulate(sizes, initial=0))
 
 
 def _smallest(shard: Shard, first: int, end: int, limit: int | None) -> Ints:

@@ -1,10 +1,8 @@
-"""Attention on a CPU as batched products, where these are faster than the fused kernel.
+"""Attention on a CPU by faster ways than the fused kernel as transformers calls it.
 
 One query a sequence, hundreds of sequences: the fused kernel pays for every (sequence, head) pair
 once more, and two plain products over a contiguous cache are up to three times as fast. Whole texts
-in bfloat16: products of the processor's own bfloat16 unit, block by block so that the weights stay
-in cache, are up to one and a half times as fast as that kernel, but where the processor multiplies
-tiles (AMX), which the kernel itself makes use of: there it is given texts of whole tiles.
+in bfloat16 on a processor that multiplies tiles (AMX): the kernel is given texts of whole tiles.
 """
 
 from __future__ import annotations
@@ -20,9 +18,6 @@ from transformers.masking_utils import sdpa_mask
 from auditor.models.device import has_tiles
 
 _NAME = "auditor"
-# Attention weights in flight at once, float32: some 6 MB, which the caches hold.
-_WEIGHTS = 1_600_000
-_QUERIES = 256  # of a text, at once
 _TILE = 16  # rows
 
 
@@ -54,8 +49,7 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
     """
     is_plain = kwargs.get("softcap") is None and kwargs.get("s_aux") is None
     if is_plain and attention_mask is None and _is_whole(module, query, key, kwargs):
-        attend = tiled_attention if has_tiles() else causal_attention
-        return attend(query, key, value, scaling), None
+        return tiled_attention(query, key, value, scaling), None
     single = query.shape[2] == 1 and query.device.type == "cpu" and attention_mask is not None
     if not (single and is_plain and key.is_contiguous() and value.is_contiguous()):
         return sdpa_attention_forward(
@@ -82,51 +76,27 @@ def _exact(scale: float) -> float:
 
 
 def _is_whole(module, query, key, kwargs) -> bool:
-    """Whole texts under a causal mask, in bfloat16 on a CPU, with no heads that share keys."""
+    """Whole texts under a causal mask, in bfloat16 on a CPU with tiles; no heads share keys."""
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    fast = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    fast = query.device.type == "cpu" and query.dtype == torch.bfloat16 and has_tiles()
     return bool(causal) and fast and query.shape == key.shape and query.shape[2] > 1
 
 
-def causal_attention(query, key, value, scaling: float | None = None) -> torch.Tensor:
-    """Every token of a text attends to itself and to those before it.
+def tiled_attention(query, key, value, scaling: float | None = None) -> torch.Tensor:
+    """Every token of a text attends to itself and to those before it, by the fused kernel.
+
+    That kernel is slow where a text ends within a tile. Zeros are put after such a text: under a
+    causal mask none of its tokens sees them.
 
     Parameters
     ----------
     query, key, value : tensor (batch, heads, time, head_dim)
-        Values may have a width of their own.
     scaling : float, or None for 1 / sqrt(head_dim)
 
     Returns
     -------
-    tensor (batch, time, heads, head_dim of the values)
-    """
-    batch, heads, time, width = query.shape
-    scale = width**-0.5 if scaling is None else scaling
-    ahead = _exact(scale)  # the products come out scaled
-    out = query.new_empty((batch, time, heads, value.shape[3]))
-    length = min(time, _QUERIES)
-    step = max(1, _WEIGHTS // (heads * length * time))
-    later = torch.full((length, length), float("-inf"), dtype=query.dtype).triu_(1)
-    for at in range(0, batch, step):
-        rows = slice(at, at + step)
-        scaled, keys = query[rows] * ahead, key[rows].transpose(2, 3)
-        for begin in range(0, time, length):
-            end = min(time, begin + length)
-            weights = torch.matmul(scaled[:, :, begin:end], keys[..., :end])
-            if ahead != scale:
-                weights = weights.float().mul_(scale)
-            weights[..., begin:end].add_(later[: end - begin, : end - begin])
-            weights = weights.softmax(dim=-1).to(value.dtype)
-            out[rows, begin:end] = torch.matmul(weights, value[rows, :, :end]).transpose(1, 2)
-    return out
-
-
-def tiled_attention(query, key, value, scaling: float | None = None) -> torch.Tensor:
-    """As `causal_attention`, by the fused kernel, which is slow where a text ends within a tile.
-
-    Zeros are put after such a text: under a causal mask none of its tokens sees them.
+    tensor (batch, time, heads, head_dim)
     """
     time = query.shape[2]
     if time % _TILE:

@@ -6,7 +6,7 @@ Reductions by torch read and write a row seven times over for what is here one p
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import partial
 
 import numpy as np
 import torch
@@ -50,15 +50,14 @@ def row_sums(
     (rest, rank, mean, square), tensors (n,): `rest` without the target; `rank` the number of logits
     above `exact`; `mean` and `square` the sums of exp(l - top) (l - top) and of exp(l - top)
     (l - top)^2, `exact` in the target's place, None without `moments`. None in place of it all
-    where no loop is for these logits: on a GPU, in other formats, without numba.
+    where no loop is for these logits: on a GPU, and in other formats.
 
     Raises
     ------
     IndexError
         If a target is no column of `logits`.
     """
-    loop = _compiled_sums() if _is_for_loops(logits) else None
-    if loop is None:
+    if not _is_for_loops(logits):
         return None
     n, n_vocab = logits.shape
     chosen, own, tops = (x.contiguous().numpy() for x in (targets, exact, top))
@@ -70,7 +69,7 @@ def row_sums(
     rest, rank = np.empty(n, np.float32), np.empty(n, np.int32)
     mean, square = (np.empty(n, np.float32) if moments else None for _ in range(2))
     given = values, bits, n_vocab, chosen, own, tops
-    in_parts(loop, n, _threads(logits), *given, rest, rank, mean, square)
+    in_parts(_sums, n, _threads(logits), *given, rest, rank, mean, square)
     both = None if mean is None else torch.from_numpy(mean)
     squares = None if square is None else torch.from_numpy(square)
     return torch.from_numpy(rest), torch.from_numpy(rank), both, squares
@@ -89,13 +88,12 @@ def top_ids(logits: torch.Tensor, k: int) -> torch.Tensor:
     """
     if not 1 <= k <= logits.shape[1]:
         raise ValueError(f"k must be from 1 to {logits.shape[1]:,}; got {k:,}")
-    loop = _compiled_top() if _is_for_loops(logits) else None
-    if loop is None:
+    if not _is_for_loops(logits):
         return logits.topk(k, dim=1).indices.sort(dim=1).values
     bits = _bits(logits)
     ids = np.empty((len(logits), k), np.int64)
     digits = bits.dtype.type(np.iinfo(bits.dtype).max)
-    in_parts(loop, len(logits), _threads(logits), bits, digits, ids)
+    in_parts(_top, len(logits), _threads(logits), bits, digits, ids)
     return torch.from_numpy(ids)
 
 
@@ -114,17 +112,8 @@ def _threads(logits: torch.Tensor) -> int:
     return min(torch.get_num_threads(), 1 + logits.numel() // _ALONE)
 
 
-@cache
-def _compiled_sums():
-    # Sums in any order, so that wide registers do them; NaN stays NaN.
-    return compiled(_sums, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-
-
-@cache
-def _compiled_top():
-    return compiled(_top, error_model="numpy")
-
-
+# Sums in any order, so that wide registers do them; NaN stays NaN.
+@partial(compiled, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square, begin, end):
     """`row_sums` of rows begin to end: of float32 `values`, or of bfloat16 `bits`; one is None."""
     block = np.empty(_BLOCK, np.float32)
@@ -170,6 +159,7 @@ def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square,
             square[i] = total_square + math.exp(far) * far * far
 
 
+@partial(compiled, error_model="numpy")
 def _top(bits, digits, ids, begin, end):
     """`top_ids` of rows begin to end, of numbers given by their bits.
 

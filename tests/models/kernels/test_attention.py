@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from auditor.models.kernels import attention
-from auditor.models.kernels.attention import causal_attention, slot_attention, tiled_attention
+from auditor.models.kernels.attention import slot_attention, tiled_attention
 from tests.planted import tiny_model
 
 
@@ -18,21 +18,6 @@ def by_definition(query, key, value, scale):
         weights = (scale * torch.einsum("bhd,bhsd->bhs", q[:, :, t], k[:, :, : t + 1])).softmax(-1)
         out[:, t] = torch.einsum("bhs,bhsd->bhd", weights, v[:, :, : t + 1])
     return out
-
-
-@pytest.mark.parametrize("time", [2, 7, 30])
-@pytest.mark.parametrize("scaling", [None, 0.4])
-@pytest.mark.parametrize("room", [1, 400, 1_000_000])
-def test_every_block_is_the_definition(monkeypatch, time, scaling, room):
-    """Of 3 texts, in blocks of 8 queries, with room for the weights of one or of all texts."""
-    monkeypatch.setattr(attention, "_QUERIES", 8)
-    monkeypatch.setattr(attention, "_WEIGHTS", room)
-    made = torch.Generator().manual_seed(time)
-    query, key, value = torch.randn((3, 3, 2, time, 16), generator=made).bfloat16().unbind(0)
-    found = causal_attention(query, key, value, scaling)
-    exact = by_definition(query, key, value, 0.25 if scaling is None else scaling)
-    assert found.shape == exact.shape
-    assert (found.double() - exact).abs().max() < 0.03  # weights and sums of 8 bits
 
 
 @pytest.mark.parametrize("time", [2, 15, 16, 17, 40])
@@ -68,24 +53,15 @@ def test_one_query_a_sequence_is_the_definition(dtype, scaling, sharing):
     assert (found.double() - exact).abs().max() < allowed
 
 
-@pytest.mark.parametrize(
-    ("way", "other", "tiles"),
-    [("causal_attention", "tiled_attention", False), ("tiled_attention", "causal_attention", True)],
-)
-def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch, way, other, tiles):
-    """In blocks, or by the fused kernel where the processor multiplies tiles."""
+@pytest.mark.parametrize("tiles", [True, False])
+def test_it_serves_whole_texts_in_bfloat16_on_tiles_and_nothing_else(monkeypatch, tiles):
     served = []
-    attend = getattr(attention, way)
 
     def counted(query, *more):
         served.append(query.shape)
-        return attend(query, *more)
+        return tiled_attention(query, *more)
 
-    def refused(*given):
-        raise AssertionError(f"{other} is for other processors")
-
-    monkeypatch.setattr(attention, way, counted)
-    monkeypatch.setattr(attention, other, refused)
+    monkeypatch.setattr(attention, "tiled_attention", counted)
     monkeypatch.setattr(attention, "has_tiles", lambda: tiles)
     half, full = tiny_model(dtype=torch.bfloat16), tiny_model()
     grouped = tiny_model("llama", dtype=torch.bfloat16)  # two heads of keys for four of queries
@@ -95,7 +71,8 @@ def test_it_serves_whole_texts_in_bfloat16_and_nothing_else(monkeypatch, way, ot
     grouped.token_stats(text)
     assert served == []
     half.token_stats(text)
-    assert served == [(1, 4, 6, 8)] * 2  # BOS and five tokens, in each of two layers
+    # BOS and five tokens, in each of two layers.
+    assert served == ([(1, 4, 6, 8)] * 2 if tiles else [])
     session = half.session(2, 4)
     served.clear()
     session.step(torch.tensor([1, 2]))
