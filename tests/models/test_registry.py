@@ -17,7 +17,6 @@ from auditor.models.registry import (
     SHIPPED,
     ShippedModel,
     add_model,
-    cache_folder,
     installed,
     model_folder,
     remove_model,
@@ -186,14 +185,3 @@ def test_a_cache_folder_that_cannot_be_made_ends_in_a_sentence(tmp_path, cache, 
     monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match=r"models cannot be made \(Not a directory\). Set AUDITOR"):
         add_model("tiny")
-
-
-def test_the_cache_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("AUDITOR_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    monkeypatch.setenv("HOME", "/h")
-    assert cache_folder() == Path("/a")
-    monkeypatch.delenv("AUDITOR_CACHE")
-    assert cache_folder() == Path("/x/auditor")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_folder() == Path("/h/.cache/auditor")
