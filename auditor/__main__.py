@@ -17,4 +17,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:  # `python -m` has put the working directory first
+        from auditor.system.import_path import forget_folder
+
+        forget_folder(sys.path[0])
     main()

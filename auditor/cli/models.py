@@ -13,7 +13,8 @@ def models(ctx) -> None:
     """Models on this machine; add or remove one that comes without a hub."""
     if ctx.invoked_subcommand is not None:
         return
-    from auditor.models.registry import SHIPPED, cache_folder, installed
+    from auditor.models.registry import SHIPPED, installed
+    from auditor.system.cache_folder import cache_folder
 
     there = installed()
     for name, model in SHIPPED.items():
@@ -54,7 +55,8 @@ def doctor() -> None:
 
     from auditor.audit.provenance import software
     from auditor.models.device import free_memory, native_bfloat16
-    from auditor.models.registry import cache_folder, installed
+    from auditor.models.registry import installed
+    from auditor.system.cache_folder import cache_folder
 
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for name, found in software().items():

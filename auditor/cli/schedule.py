@@ -53,8 +53,8 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
     if kind and line is not None:
         from auditor.scheduling.unit_files import unit
 
-        words = (("--seed", seed) if seed else ()) + (("--out", out) if out else ())
-        say(unit(kind, file, line, folder=Path.cwd(), words=words).rstrip("\n"))
+        more = (("--seed", seed) if seed else ()) + (("--out", out) if out else ())
+        say(unit(kind, file, line, folder=Path.cwd(), more=more).rstrip("\n"))
         return
     check_hooks(config.notify)
     plan = Plan(config, line)

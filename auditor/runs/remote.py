@@ -94,7 +94,7 @@ def open_elsewhere(url: str) -> Elsewhere:
     """
     import fsspec
 
-    from auditor.models.registry import cache_folder
+    from auditor.system.cache_folder import cache_folder
 
     with _trouble(url):
         storage, root = fsspec.core.url_to_fs(url)

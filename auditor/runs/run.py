@@ -234,7 +234,9 @@ def load_run(path: str | Path) -> Run:
     return Run(folder, manifest, there)
 
 
-def _read_frame(run: Run, table: schema.Table, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def _read_frame(
+    run: Run, table: schema.Table, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """One of a run's tables, all of its shards stacked.
 
     Parameters

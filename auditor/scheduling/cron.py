@@ -197,7 +197,7 @@ def check_installed() -> None:
     """
     from importlib.util import find_spec
 
-    missing = [name for name in ("apscheduler", "cronsim", "tzlocal") if find_spec(name) is None]
+    missing = [name for name in ("cronsim", "tzlocal") if find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"Scheduling needs {missing[0]}, which is not installed. Install the extra: "

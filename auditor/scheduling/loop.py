@@ -6,13 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
-
-from apscheduler.executors.debug import DebugExecutor
-from apscheduler.schedulers.blocking import BlockingScheduler
-from apscheduler.triggers.base import BaseTrigger
 
 from auditor.errors import AuditError
 from auditor.gates.gated_audit import Judged
@@ -66,31 +61,32 @@ class Foreground:
         -------
         bool : whether it was ended in the middle of a run, which the next start goes on with.
         """
-        stop = Stop()
+        stop = _EndSignal()
         was_interrupted = False
 
-        def job() -> None:
-            nonlocal was_interrupted
-            try:
-                with stop.raising():
-                    self.run_due(since=self.begun)
-                self._tell_next(cron)
-            except KeyboardInterrupt:
-                was_interrupted = True
-            except OSError as error:  # of reading what has run; the next occasion still comes
-                self.tell(f"auditor: {error.filename or 'a file'}: {error.strerror or error}.")
-
-        # Jobs run in this thread, so that a signal reaches the audit as Ctrl-C does, and one has
-        # to end before the next begins. Late is better than never, and however late, once.
-        options: dict[str, Any] = {"coalesce": True, "misfire_grace_time": None}
-        if self.plan.due(self.clock(), since=self.begun):
-            options["next_run_time"] = self.clock()
-        else:
-            self._tell_next(cron)
-        scheduler = _Scheduler(stop, self.wait)
-        scheduler.add_job(job, _CronTrigger(cron), **options)
         with stop.listening():
-            scheduler.start()
+            # If nothing is due, the first run is at the next time that the cron line gives.
+            if self.plan.due(self.clock(), since=self.begun):
+                next_time = self.clock()
+            else:
+                next_time = cron.after(self.clock())
+                self._tell_next(cron)
+            while not stop.is_asked:
+                seconds = (next_time - self.clock()).total_seconds()
+                if seconds > 0:
+                    with suppress(KeyboardInterrupt), stop.raising():
+                        self.wait(min(_LONGEST_WAIT, seconds))
+                    continue
+                # Set before the run: times that pass during it are made up once, after it.
+                next_time = cron.after(self.clock())
+                try:
+                    with stop.raising():
+                        self.run_due(since=self.begun)
+                    self._tell_next(cron)
+                except KeyboardInterrupt:
+                    was_interrupted = True
+                except OSError as error:  # in reading the history; the schedule goes on
+                    self.tell(f"auditor: {error.filename or 'a file'}: {error.strerror or error}.")
         return was_interrupted
 
     def _tell_next(self, cron: Cron) -> None:
@@ -111,40 +107,7 @@ def _shown(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M %Z}"
 
 
-class _CronTrigger(BaseTrigger):
-    """A cron line as APScheduler asks for it.
-
-    APScheduler's own counts days of the week from Monday = 0, and where both kinds of day are
-    limited it wants both at once; cron does neither.
-    """
-
-    def __init__(self, cron: Cron):
-        self.cron = cron
-
-    def get_next_fire_time(self, previous_fire_time, now):
-        return self.cron.after(previous_fire_time or now)
-
-
-class _Scheduler(BlockingScheduler):
-    """APScheduler in this thread, which waits in pieces and can be asked to end at any moment."""
-
-    def __init__(self, stop: Stop, wait: Callable[[float], None]):
-        super().__init__(timezone=UTC, executors={"default": DebugExecutor()})
-        self._stop, self._wait = stop, wait
-
-    def _main_loop(self):
-        try:
-            while not self._stop.is_asked:
-                seconds = self._process_jobs()
-                with self._stop.raising():
-                    self._wait(min(_LONGEST_WAIT, seconds or 0.0))
-        except KeyboardInterrupt:  # while it waited
-            pass
-        finally:
-            self.shutdown(wait=False)
-
-
-class Stop:
+class _EndSignal:
     """Whether the process was asked to end, by SIGTERM or SIGINT."""
 
     def __init__(self) -> None:
@@ -185,6 +148,6 @@ class Stop:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Within it, SIGTERM means what Ctrl-C does: KeyboardInterrupt; what is written is whole."""
-    stop = Stop()
+    stop = _EndSignal()
     with stop.listening(), stop.raising():
         yield

@@ -7,12 +7,12 @@ import shlex
 import sys
 from pathlib import Path
 
+import jinja2
+
 from auditor.scheduling.cron import Cron
 
-KINDS = ("systemd", "cron", "github-actions")
 
-
-def unit(kind: str, file: str, cron: Cron, *, folder: Path, words: tuple[str, ...] = ()) -> str:
+def unit(kind: str, file: str, cron: Cron, *, folder: Path, more: tuple[str, ...] = ()) -> str:
     """What to install, as text.
 
     Each runs `auditor schedule FILE --once`, which does what is due and ends: a run that was
@@ -24,7 +24,7 @@ def unit(kind: str, file: str, cron: Cron, *, folder: Path, words: tuple[str, ..
     file : the audit file, as it was given
     cron : when
     folder : where the command is to run, which is where the file's paths are understood
-    words : more words of the command
+    more : further options of the command
 
     Returns
     -------
@@ -35,123 +35,32 @@ def unit(kind: str, file: str, cron: Cron, *, folder: Path, words: tuple[str, ..
     >>> unit("cron", "a.toml", cron, folder=Path("/srv")).splitlines()[-1][:22]
     '0 3 * * 1 cd /srv && /'
     """
-    if cron.zone_name:
-        words = ("--timezone", cron.zone_name, *words)
-    words = ("schedule", file, "--once", "--cron", cron.line, *words)
-    return {"systemd": _systemd, "cron": _cron, "github-actions": _github}[kind](
-        words, file, cron, folder
+    zone = ("--timezone", cron.zone_name) if cron.zone_name else ()
+    plain = ("schedule", file, "--once", "--cron", cron.line)
+    words = (sys.executable, "-P", "-m", "auditor", *plain, *zone, *more)
+    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(file).stem).strip("-") or "audit"
+    if kind == "github-actions":  # whose clock is UTC
+        command = shlex.join(["auditor", *plain, *more, "--timezone", "UTC"])
+    else:
+        log = shlex.quote(f"auditor-{name}.log")
+        command = f"cd {shlex.quote(str(folder))} && {shlex.join(words)} >> {log} 2>&1"
+    environment = jinja2.Environment(  # noqa: S701 -- not HTML
+        loader=jinja2.PackageLoader("auditor.scheduling"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
-
-
-def _systemd(words: tuple[str, ...], file: str, cron: Cron, folder: Path) -> str:
-    name = f"auditor-{_name(file)}"
-    command = " ".join(map(_systemd_word, (sys.executable, "-m", "auditor", *words)))
-    calendar = "\n".join(f"OnCalendar={event}" for event in cron.calendars())
-    return f"""\
-# Save the first part as ~/.config/systemd/user/{name}.service, the second as {name}.timer; then:
-#   systemctl --user daemon-reload && systemctl --user enable --now {name}.timer
-# A gate that fails ends the service with exit code 3, and a run that is stopped with 130.
-
-# ---- {name}.service
-[Unit]
-Description=Memorization audit {_percent(file)}
-
-[Service]
-Type=oneshot
-WorkingDirectory={_percent(str(folder))}
-ExecStart={command}
-SuccessExitStatus=130
-UMask=0077
-Nice=10
-
-# ---- {name}.timer
-[Unit]
-Description=When the memorization audit {_percent(file)} runs
-
-[Timer]
-{calendar}
-Persistent=true
-
-[Install]
-WantedBy=timers.target
-"""
-
-
-def _cron(words: tuple[str, ...], file: str, cron: Cron, folder: Path) -> str:
-    command = shlex.join([sys.executable, "-m", "auditor", *words])
-    log = f"auditor-{_name(file)}.log"
-    line = f"cd {shlex.quote(str(folder))} && {command} >> {shlex.quote(log)} 2>&1"
-    escaped = line.replace("%", "\\%")  # cron takes a bare one for the end of the line
-    zone = (
-        f"# {cron.zone_name} is read by cronie; other crons know the machine's timezone alone.\n"
-        f"CRON_TZ={cron.zone_name}\n"
-        if cron.zone_name
-        else ""
+    environment.filters |= {"percent": _percent, "systemd_word": _systemd_word}
+    return environment.get_template(f"{kind}.j2").render(
+        name=name,
+        file=file,
+        folder=str(folder),
+        words=words,
+        command=command,
+        line=cron.line,
+        zone=cron.zone_name,
+        calendars=cron.calendars(),
     )
-    return f"# Add with: crontab -e\n{zone}{cron.line} {escaped}\n"
-
-
-def _github(words: tuple[str, ...], file: str, cron: Cron, folder: Path) -> str:
-    # The workflow's clock is UTC, whatever was asked.
-    plain = [w for pair in _pairs(words) for w in pair if pair[0] != "--timezone"]
-    command = shlex.join(["auditor", *plain, "--timezone", "UTC"])
-    note = (
-        f"# GitHub reads the line in UTC; it was asked for in {cron.zone_name}: adapt the hours.\n"
-        if cron.zone_name not in ("", "UTC")
-        else ""
-    )
-    name = _name(file)
-    return f"""\
-# Save as .github/workflows/auditor-{name}.yml. A gate that fails fails the job.
-{note}# Runs hold generated text: whoever may read the repository's caches may read it.
-name: Memorization audit {name}
-on:
-  schedule:
-    - cron: "{cron.line}"
-  workflow_dispatch:
-permissions:
-  contents: read
-concurrency:
-  group: auditor-{name}
-  cancel-in-progress: false
-jobs:
-  audit:
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
-        with:
-          python-version: "3.11"
-      - run: pip install "memorization-auditor[schedule]"
-      # The runs so far are the history that a run is compared with.
-      - uses: actions/cache/restore@v4
-        with:
-          path: runs
-          key: auditor-{name}-${{{{ github.run_id }}}}
-          restore-keys: auditor-{name}-
-      - run: {_yaml(command)}
-      - uses: actions/cache/save@v4
-        if: always()
-        with:
-          path: runs
-          key: auditor-{name}-${{{{ github.run_id }}}}
-"""
-
-
-def _pairs(words: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """A flag and its value side by side; other words alone."""
-    pairs: list[tuple[str, ...]] = []
-    rest = list(words)
-    while rest:
-        n = 2 if rest[0] in ("--cron", "--timezone", "--out") and len(rest) > 1 else 1
-        pairs.append(tuple(rest[:n]))
-        del rest[:n]
-    return pairs
-
-
-def _name(file: str) -> str:
-    """A file's name as part of a unit's."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", Path(file).stem).strip("-") or "audit"
 
 
 def _systemd_word(word: str) -> str:
@@ -166,8 +75,3 @@ def _systemd_word(word: str) -> str:
 def _percent(text: str) -> str:
     """systemd takes a percent sign for the start of a specifier."""
     return text.replace("%", "%%")
-
-
-def _yaml(text: str) -> str:
-    """A text as a YAML scalar in single quotes."""
-    return "'" + text.replace("'", "''") + "'"

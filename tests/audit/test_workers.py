@@ -308,14 +308,14 @@ import json, sys
 import ray
 from ray.cluster_utils import Cluster
 from auditor.audit.pipeline import run_audit
-from auditor.audit.workers import ray_cluster, sharing
+from auditor.audit.workers import pool, ray_cluster
 
 given = json.loads(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 node = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
 lost, mortal = [], []
-start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, sharing.Workers._bury
+start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, pool.Workers._bury
 
 def started(self, settings):
     worker = start(self, settings)
@@ -336,7 +336,7 @@ def counted(self, worker, task, died, tries):
     bury(self, worker, task, died, tries)
 
 ray_cluster.RayTeam.start, ray_cluster.RayWorker.give = started, watched
-sharing.Workers._bury = counted
+pool.Workers._bury = counted
 run_audit(**given, ray=cluster.address, workers=2, until="score")
 cluster.shutdown()
 print(json.dumps({"lost": lost}))
@@ -351,9 +351,12 @@ def test_two_ray_nodes_one_of_them_killed_make_the_same_bytes(alone):
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }
+    # The cluster is started in a folder that has a package `reports` of its own.
+    (alone / "reports").mkdir()
+    (alone / "reports" / "__init__.py").write_text("raise ImportError('the other reports')")
     done = subprocess.run(
-        [sys.executable, "-c", RAY, json.dumps(given)],
-        cwd=ROOT,
+        [sys.executable, "-P", "-c", RAY, json.dumps(given)],
+        cwd=alone,
         env=environment,
         capture_output=True,
         text=True,

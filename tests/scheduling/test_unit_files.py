@@ -14,11 +14,11 @@ from auditor.scheduling.cron import parse_cron
 from auditor.scheduling.unit_files import unit
 
 FOLDER = Path("/srv/100% audits")
-COMMAND = [sys.executable, "-m", "auditor", "schedule", "my audit.toml", "--once"]
+COMMAND = [sys.executable, "-P", "-m", "auditor", "schedule", "my audit.toml", "--once"]
 
 
-def made(kind, line="0 3 * * 1", zone="UTC", words=()):
-    return unit(kind, "my audit.toml", parse_cron(line, zone), folder=FOLDER, words=words)
+def made(kind, line="0 3 * * 1", zone="UTC", more=()):
+    return unit(kind, "my audit.toml", parse_cron(line, zone), folder=FOLDER, more=more)
 
 
 def test_a_cron_line_gives_the_shell_the_command_in_its_folder():
@@ -57,7 +57,7 @@ def test_systemd_reads_the_same_times_as_cron(line):
 
 
 def test_a_workflow_is_yaml_that_runs_the_command_in_utc_and_keeps_the_history():
-    text = made("github-actions", zone="Europe/Berlin", words=("--seed", "new"))
+    text = made("github-actions", zone="Europe/Berlin", more=("--seed", "new"))
     flow = yaml.safe_load(text)
     # YAML 1.1 reads the key `on` as true; GitHub does not.
     assert flow[True]["schedule"] == [{"cron": "0 3 * * 1"}]

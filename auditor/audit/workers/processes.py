@@ -1,4 +1,4 @@
-"""A worker as a local process, started as `python -m auditor.audit.workers.processes FD`."""
+"""A worker as a local process: `python -P -m auditor.audit.workers.processes FD`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class ProcessWorker:
         environment["PYTHONPATH"] = os.pathsep.join(
             [root, *filter(None, [environment.get("PYTHONPATH")])]
         )
-        command = [sys.executable, "-m", "auditor.audit.workers.processes", str(inner.fileno())]
+        module = "auditor.audit.workers.processes"
+        command = [sys.executable, "-P", "-m", module, str(inner.fileno())]
         self.process = subprocess.Popen(  # noqa: S603
             command,
             pass_fds=[inner.fileno()],

@@ -8,6 +8,7 @@ from typing import Any
 
 from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
 from auditor.errors import ConfigError, RunError
+from auditor.system.import_path import forget_folder
 
 _PATIENCE = 300.0  # seconds that a cluster may take to start or to finish anything at all
 
@@ -94,7 +95,7 @@ class RayTeam:
         kind = ray.remote(_Actor).options(
             max_restarts=0, scheduling_strategy="SPREAD", **self.needs
         )
-        return RayWorker(kind.remote(settings))
+        return RayWorker(kind.remote(settings, os.getcwd()))
 
     def ready(self, workers: Sequence[RayWorker]) -> list[RayWorker]:
         """Those that have something to say; waits until there is one."""
@@ -118,7 +119,9 @@ class RayTeam:
 class _Actor:
     """A ShardWorker on a node of the cluster."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, folder: str):
+        # Ray puts the working directory of the process that started the run first in `sys.path`.
+        forget_folder(folder)
         from auditor.audit.workers.shard_worker import ShardWorker
 
         self.worker = ShardWorker(settings)

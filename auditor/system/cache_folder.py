@@ -1,0 +1,15 @@
+"""The user's cache folder."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where models and remote runs are kept: $AUDITOR_CACHE, or the platform's folder for caches.
+
+    On Linux that is `auditor` in $XDG_CACHE_HOME or ~/.cache.
+    """
+    from platformdirs import user_cache_path
+
+    own = os.environ.get("AUDITOR_CACHE")
+    return Path(own) if own else user_cache_path("auditor", appauthor=False)
