@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from attacks.scores.all_scores import membership_scores
+from attacks.scores.all_scores import TEXTS, all_scores
 from attacks.scores.token_stats import TokenStats
 
 N_VOCAB = 40
@@ -59,8 +59,9 @@ def random_texts(seed: int, lengths=None) -> SimpleNamespace:
 
 
 def every_score(texts: SimpleNamespace) -> dict[str, np.ndarray]:
-    return membership_scores(
+    return all_scores(
         texts.target,
+        made_for=TEXTS,
         zlib_bits=texts.zlib_bits,
         references={"small": texts.small, "other": texts.other},
         lowercased=texts.lowercased,

@@ -10,63 +10,42 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from attacks.statistics.intervals import Proportion, clopper_pearson, effective_trials, proportion
+from attacks.statistics.intervals import Estimate, clopper_pearson, effective_trials, proportion
 from attacks.statistics.resampling import paired_proportions
 
 
 @dataclass(frozen=True)
-class ListDifference:
+class ListDifference(Estimate):
     """Precision of one list less that of another; made by `compare_lists`.
 
     value, low, high : float
         Difference of the two precisions, with Tango's interval.
+    n : int
+        Length of either list.
     p_value : float
         Two-sided exact McNemar test of "both lists are as precise".
     n_first_only, n_second_only : int
         Verified samples that one list alone holds.
     """
 
-    value: float
-    low: float
-    high: float
-    p_value: float
-    n_first_only: int
-    n_second_only: int
+    p_value: float = math.nan
+    n_first_only: int = 0
+    n_second_only: int = 0
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Estimate):
     """What one verified passage costs; made by `cost_per_passage`.
 
     value, low, high : float
         In the unit of the effort: tokens, seconds, money. Infinite where none was verified.
-    n_passages, n_samples : int
+    n : int
+        Verified passages.
     effort : float
         Spent in all.
     """
 
-    value: float
-    low: float
-    high: float
-    n_passages: int
-    n_samples: int
-    effort: float
-
-
-@dataclass(frozen=True)
-class CostRatio:
-    """A strategy's cost of a verified passage, in multiples of another's; made by `cost_ratio`.
-
-    value, low, high : float
-        Below 1 the first is cheaper. NaN if withheld.
-    withheld : str
-        Why there is none; empty if there is one.
-    """
-
-    value: float
-    low: float
-    high: float
-    withheld: str = ""
+    effort: float = 0.0
 
 
 def precision_at_k(
@@ -75,7 +54,7 @@ def precision_at_k(
     *,
     confidence: float = 0.95,
     clusters: ArrayLike | None = None,
-) -> dict[int, Proportion]:
+) -> dict[int, Estimate]:
     """The verified share of the first k of a list, for each k that the list is long enough for.
 
     Parameters
@@ -89,7 +68,7 @@ def precision_at_k(
 
     Returns
     -------
-    dict of k to Proportion; a k beyond the list is left out, since the rest is not known.
+    dict of k to Estimate; a k beyond the list is left out, since the rest is not known.
 
     Raises
     ------
@@ -171,7 +150,8 @@ def compare_lists(
     share = worth / differing if differing else 1.0
     found = paired_proportions(only[0] * share, only[1] * share, k * share, confidence=confidence)
     p = _even_odds(share * max(only), worth) if differing else 1.0
-    return ListDifference((only[0] - only[1]) / k, found.low, found.high, p, only[0], only[1])
+    value = (only[0] - only[1]) / k
+    return ListDifference(value, found.low, found.high, k, "", p, *only)
 
 
 def _even_odds(more: float, trials: float) -> float:
@@ -216,10 +196,10 @@ def cost_per_passage(
     )
     rates = [n_passages, high * n_samples, low * n_samples]
     value, least, most = (effort / rate if rate else math.inf for rate in rates)
-    return Cost(value, least, most, n_passages, n_samples, effort)
+    return Cost(value, least, most, n_passages, "", effort)
 
 
-def cost_ratio(first: Cost, second: Cost, *, confidence: float = 0.95) -> CostRatio:
+def cost_ratio(first: Cost, second: Cost, *, confidence: float = 0.95) -> Estimate:
     """How many times as much a passage costs by the first strategy as by the second.
 
     Parameters
@@ -229,7 +209,8 @@ def cost_ratio(first: Cost, second: Cost, *, confidence: float = 0.95) -> CostRa
 
     Returns
     -------
-    CostRatio; withheld where neither found anything, or nothing was spent.
+    Estimate, below 1 where the first is cheaper; none where neither found anything, or nothing
+    was spent.
 
     Source
     ------
@@ -240,15 +221,15 @@ def cost_ratio(first: Cost, second: Cost, *, confidence: float = 0.95) -> CostRa
     >>> round(cost_ratio(many, few).value, 9)
     0.25
     """
-    found = first.n_passages + second.n_passages
+    found = first.n + second.n
     if not found:
-        return CostRatio(math.nan, math.nan, math.nan, "neither strategy found a passage")
+        return Estimate(why="neither strategy found a passage")
     if not (first.effort > 0 and second.effort > 0):
-        return CostRatio(math.nan, math.nan, math.nan, "a strategy cost nothing")
-    low, high = clopper_pearson(first.n_passages, found, confidence=confidence)
+        return Estimate(why="a strategy cost nothing")
+    low, high = clopper_pearson(first.n, found, confidence=confidence)
     spent = first.effort / second.effort
 
     def ratio(share_of_first: float) -> float:
         return spent * (1 - share_of_first) / share_of_first if share_of_first else math.inf
 
-    return CostRatio(ratio(first.n_passages / found), ratio(float(high)), ratio(float(low)))
+    return Estimate(ratio(first.n / found), ratio(float(high)), ratio(float(low)), found)

@@ -1,4 +1,4 @@
-"""What a count says about a rate, and how surely: no proportion without its interval."""
+"""Estimates with their intervals, and the intervals of proportions and counts."""
 
 from __future__ import annotations
 
@@ -11,42 +11,58 @@ from scipy import special
 
 
 @dataclass(frozen=True)
-class Proportion:
-    """A rate with its Clopper-Pearson interval and the counts behind it; made by `proportion`.
+class Estimate:
+    """A figure with its interval and the number of cases behind it, or the reason why it has none.
 
     Parameters
     ----------
-    successes, trials : int
-    value : float
-        successes / trials, a fraction; NaN if there were no trials.
-    low, high : float
-        The interval, fractions.
-    confidence : float
-        How often at the least such an interval holds the true rate.
+    value, low, high : float, all in the figure's own unit
+        NaN where there is none; both ends alone are NaN where there is no interval.
+    n : int
+        Trials, texts, passages or points that it rests on.
+    why : str
+        Why there is no value; empty if there is one.
 
-    >>> print(Proportion(1, 2, 0.5, 0.2, 0.8, 0.28))
+    As text it is a share of n; a format makes it any other figure.
+
+    >>> print(Estimate(0.5, 0.2, 0.8, 2))
     50.0 % (20.0–80.0; 1 of 2)
+    >>> f"{Estimate(0.75, 0.6, 0.86):.3f}"
+    '0.750 (0.600–0.860)'
     """
 
-    successes: int
-    trials: int
-    value: float
-    low: float
-    high: float
-    confidence: float
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    why: str = ""
 
     def __str__(self) -> str:
         """Percentages as a reader wants them: "35.7 % (31.8–39.6; 214 of 600)"."""
-        if self.trials == 0:
-            return "no trials"
+        if self.why:
+            return self.why
         low, high = _percent(self.low), _percent(self.high)
-        counts = f"{self.successes:,} of {self.trials:,}"
-        return f"{_percent(self.value)} % ({low}–{high}; {counts})"
+        return f"{_percent(self.value)} % ({low}–{high}; {self.successes:,} of {self.n:,})"
+
+    def __format__(self, spec: str) -> str:
+        """Value and ends, each by the format."""
+        if not spec:
+            return str(self)
+        return f"{self.value:{spec}} ({self.low:{spec}}–{self.high:{spec}})"
+
+    @property
+    def successes(self) -> int:
+        """Of a share: how many of the n."""
+        return round(self.value * self.n) if self.n else 0
+
+    def columns(self, name: str) -> dict[str, float]:
+        """As cells of a table: NAME, NAME_low and NAME_high."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 def proportion(
     successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
-) -> Proportion:
+) -> Estimate:
     """The rate of successes in trials, with its Clopper-Pearson interval.
 
     Parameters
@@ -58,7 +74,7 @@ def proportion(
 
     Returns
     -------
-    Proportion; of no trials: NaN, with the interval from 0 to 1.
+    Estimate, a fraction of n trials; of no trials: NaN, with the interval from 0 to 1.
 
     Raises
     ------
@@ -79,8 +95,9 @@ def proportion(
     no trials
     """
     low, high = clopper_pearson(successes, trials, confidence=confidence, effective=effective)
-    value = successes / trials if trials else math.nan
-    return Proportion(int(successes), int(trials), value, float(low), float(high), confidence)
+    if not trials:
+        return Estimate(math.nan, float(low), float(high), why="no trials")
+    return Estimate(successes / trials, float(low), float(high), int(trials))
 
 
 def clopper_pearson(
@@ -201,34 +218,17 @@ def _percent(fraction: float) -> str:
     return f"{percent:.{min(12, 1 - math.floor(math.log10(from_edge)))}f}"
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A figure with the lowest and the highest value that the data leave open.
-
-    Parameters
-    ----------
-    value, low, high : float, all in the figure's own unit
-
-    >>> Interval(3.0, 1.0, 5.0)
-    Interval(value=3.0, low=1.0, high=5.0)
-    """
-
-    value: float
-    low: float
-    high: float
-
-
-def is_past(figure: Interval, limit: float, *, strict: bool = False) -> bool:
+def is_past(figure: Estimate, limit: float, *, strict: bool = False) -> bool:
     """Whether a figure is above a limit beyond doubt: its interval's low end is.
 
     Parameters
     ----------
-    figure : Interval
+    figure : Estimate
     limit : float, in the figure's unit
     strict : bool
         Decide by the value alone.
 
-    >>> three = Interval(3.0, 1.0, 5.0)
+    >>> three = Estimate(3.0, 1.0, 5.0)
     >>> is_past(three, 2.0), is_past(three, 2.0, strict=True), is_past(three, 0.5)
     (False, True, True)
     """
@@ -237,7 +237,7 @@ def is_past(figure: Interval, limit: float, *, strict: bool = False) -> bool:
 
 def count_interval(
     successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
-) -> Interval:
+) -> Estimate:
     """A count of trials with the counts that as many trials of the same rate would leave open.
 
     Parameters
@@ -249,7 +249,7 @@ def count_interval(
 
     Returns
     -------
-    Interval, in counts: `trials` times the Clopper-Pearson interval of the rate; with `effective`,
+    Estimate, in counts: `trials` times the Clopper-Pearson interval of the rate; with `effective`,
     that of Korn and Graubard.
 
     Raises
@@ -260,10 +260,10 @@ def count_interval(
     Three of three at confidence 0.75, 1/8 in each tail: the low end has p^3 = 1/8, so 3 times 1/2.
 
     >>> count_interval(3, 3, confidence=0.75)
-    Interval(value=3.0, low=1.5, high=3.0)
+    Estimate(value=3.0, low=1.5, high=3.0, n=3, why='')
     """
     low, high = clopper_pearson(successes, trials, confidence=confidence, effective=effective)
-    return Interval(float(successes), trials * float(low), trials * float(high))
+    return Estimate(float(successes), trials * float(low), trials * float(high), int(trials))
 
 
 def highest_rate(
@@ -273,7 +273,7 @@ def highest_rate(
     strict: bool = False,
     confidence: float = 0.95,
     effective: ArrayLike | None = None,
-) -> tuple[int, Interval]:
+) -> tuple[int, Estimate]:
     """The highest of several rates, with an interval that holds for having looked at them all.
 
     Picking the highest of m rates favours luck, so each interval is made at 1 - (1 - confidence)
@@ -290,7 +290,7 @@ def highest_rate(
 
     Returns
     -------
-    (index, Interval) : which one, and its rate as a fraction. Rates of no trials are left out.
+    (index, Estimate) : which one, and its rate as a fraction. Rates of no trials are left out.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def highest_rate(
     low, high = clopper_pearson(k, n, confidence=each, effective=effective)
     rate = np.divide(k, n, out=np.full(n.shape, -1.0), where=known)
     at = int(np.argmax(rate if strict else np.where(known, low, -1.0)))
-    return at, Interval(float(rate[at]), float(low[at]), float(high[at]))
+    return at, Estimate(float(rate[at]), float(low[at]), float(high[at]), int(n[at]))
 
 
 def exposure_interval(

@@ -17,7 +17,6 @@ from attacks.statistics.multiplicity import holm
 from attacks.statistics.roc import (
     TARGETS,
     Auc,
-    AucDifference,
     TprAtFpr,
     auc,
     compare_aucs,
@@ -25,6 +24,7 @@ from attacks.statistics.roc import (
 )
 
 Sides = tuple[ArrayLike, ArrayLike]
+NO_AUC = Auc()
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,9 @@ class ScoreResult:
         Of "both sides score alike", Holm-corrected for all scores of its kind.
     blind : str
         The blind baseline that it is least clearly above; empty if there is none.
-    above_blind, above_blind_low, above_blind_high : float
-        Its AUC less that baseline's, with the interval.
-    p_above_blind : float
-        The largest p-value of "not above this baseline" over all baselines; NaN without any.
+    above_blind : Auc
+        Its AUC less that baseline's; its p-value is the largest of "not above this baseline" over
+        all baselines. NaN without any.
     p_claim : float
         Of a claim: the larger of the two, Holm-corrected for all attacks; NaN without baselines.
     withheld : str
@@ -53,10 +52,7 @@ class ScoreResult:
     tpr: tuple[TprAtFpr, ...] = ()
     p_corrected: float = math.nan
     blind: str = ""
-    above_blind: float = math.nan
-    above_blind_low: float = math.nan
-    above_blind_high: float = math.nan
-    p_above_blind: float = math.nan
+    above_blind: Auc = NO_AUC
     p_claim: float = math.nan
     withheld: str = ""
 
@@ -150,7 +146,7 @@ def evaluate(
     checked = _corrected([_alone(n, s, targets, confidence) for n, s in (blinds or {}).items()])
     usable = {b.name: (blinds or {})[b.name] for b in checked if not b.withheld}
     found = _corrected([_beside(r, attacks[r.name], usable, confidence) for r in found])
-    p_claims = holm([np.fmax(r.p_above_blind, _p(r)) if r.blind else math.nan for r in found])
+    p_claims = holm([np.fmax(r.above_blind.p_value, _p(r)) if r.blind else math.nan for r in found])
     final = tuple(replace(r, p_claim=float(p)) for r, p in zip(found, p_claims, strict=True))
     verdict = _verdict(final, tuple(checked), alpha)
     return Evaluation(final, tuple(checked), verdict, alpha)
@@ -174,25 +170,16 @@ def _beside(result: ScoreResult, sides: Sides, blinds, confidence: float) -> Sco
     apart = {name: _lead(result, sides, b, confidence) for name, b in blinds.items()}
     # Of equal p-values, as where all are next to 1 or 0, the smallest lead counts.
     name = max(apart, key=lambda b: (apart[b].p_value, -apart[b].value))
-    least = apart[name]
-    return replace(
-        result,
-        blind=name,
-        above_blind=least.value,
-        above_blind_low=least.low,
-        above_blind_high=least.high,
-        p_above_blind=least.p_value,
-    )
+    return replace(result, blind=name, above_blind=apart[name])
 
 
-def _lead(result: ScoreResult, sides: Sides, blind: Sides, confidence: float) -> AucDifference:
+def _lead(result: ScoreResult, sides: Sides, blind: Sides, confidence: float) -> Auc:
     """How far an attack is above a baseline, on the texts for which it has a value."""
     made = result.auc
     if made is None or not _is_flat(sides, blind):
         return compare_aucs(sides, blind, confidence=confidence)
     # The baseline says the same of all of these, so it is at chance.
-    ends = (made.value - 0.5, made.low - 0.5, made.high - 0.5)
-    return AucDifference(*ends, made.p_value, made.n_members, made.n_nonmembers)
+    return replace(made, value=made.value - 0.5, low=made.low - 0.5, high=made.high - 0.5)
 
 
 def _is_flat(sides: Sides, blind: Sides) -> bool:
@@ -251,8 +238,8 @@ def _verdict(
 
 
 def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: bool) -> str:
-    attack = f"{best.name} (AUC {best.auc})"
-    baseline = f"{blind.name} (AUC {blind.auc})" if blind else "none"
+    attack = f"{best.name} (AUC {best.auc:.3f})"
+    baseline = f"{blind.name} (AUC {blind.auc:.3f})" if blind else "none"
     if kind == "claim":
         also = (
             f"Part of the split can be told without the model, though: by {baseline}."
@@ -269,8 +256,8 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
         "confounded": f"The split can be told apart without the model, by {baseline}, and no "
         f"attack is clearly above that; the best is {attack}.",
         "undecided": f"{attack} tells the two sets apart, but not clearly better than "
-        f"{best.blind}, which never sees the model: the AUCs differ by {best.above_blind:+.3f} "
-        f"({best.above_blind_low:+.3f} to {best.above_blind_high:+.3f}).",
+        f"{best.blind}, which never sees the model: the AUCs differ by "
+        f"{best.above_blind.value:+.3f} ({best.above_blind.low:+.3f} to {best.above_blind.high:+.3f}).",
         "nothing": f"No attack tells members from non-members; the best is {attack}.",
     }
     return f"{said[kind]} No membership claim follows."

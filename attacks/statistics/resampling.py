@@ -7,11 +7,12 @@ same values and seed give the same answer.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
+
+from attacks.statistics.intervals import Estimate
 
 # Below, no interval of a mean is right for values that are as skewed as these often are.
 _LEAST = 20
@@ -21,19 +22,6 @@ _EXACT_UP_TO = 14
 _ELEMENTS = 4_000_000
 # Two sums of the same values in another order may differ by rounding alone.
 _ROUNDING = 1e-12
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its interval: value, low, high, and the confidence of the two ends.
-
-    Both ends are NaN where the values are too few, or too alike, for an interval.
-    """
-
-    value: float
-    low: float
-    high: float
-    confidence: float
 
 
 def sign_flip_p(
@@ -141,7 +129,7 @@ def label_permutation_p(
 
 def bootstrap_mean(
     values: ArrayLike, *, confidence: float = 0.95, draws: int = 9_999, seed: int = 0
-) -> Interval:
+) -> Estimate:
     """The mean with an interval that skewed values do not mislead; NaN throughout of no values.
 
     The interval is the wider, at either end, of Student's and the studentized bootstrap's. It is
@@ -166,7 +154,7 @@ def bootstrap_mean(
     20 values of an exponential law percentile intervals of 95 % hold the mean 89 times in 100.
 
     >>> bootstrap_mean([2.0, 4.0])
-    Interval(value=3.0, low=nan, high=nan, confidence=0.95)
+    Estimate(value=3.0, low=nan, high=nan, n=2, why='')
     """
     array = _finite("values", values)
     _check_draws(draws)
@@ -174,72 +162,30 @@ def bootstrap_mean(
     n = len(array)
     value = float(array.mean()) if n else math.nan
     if n < _LEAST or array.min() == array.max():
-        return Interval(value, math.nan, math.nan, confidence)
+        return Estimate(value, n=n)
     rng, tail = np.random.default_rng(seed), (1 - confidence) / 2
     error = float(array.std(ddof=1)) / math.sqrt(n)
     drawn = np.concatenate([_studentized(array, size, rng) for size in _blocks(draws, n)])
     low, high = np.quantile(drawn, [tail, 1 - tail], method="closest_observation")
     if not np.isfinite([low, high]).all():
-        return Interval(value, math.nan, math.nan, confidence)
+        return Estimate(value, n=n)
     student = float(stats.t.ppf(1 - tail, n - 1))
     reach = error * max(student, float(high)), error * max(student, -float(low))
-    return Interval(value, value - reach[0], value + reach[1], confidence)
+    return Estimate(value, value - reach[0], value + reach[1], n)
 
 
-def bootstrap_difference(
-    members: ArrayLike,
-    others: ArrayLike,
-    *,
-    confidence: float = 0.95,
-    draws: int = 9_999,
-    seed: int = 0,
-) -> Interval:
-    """Members' mean minus others', with an interval made of both means' own.
-
-    Parameters and Raises as `bootstrap_mean`; NaN throughout where a group is empty, and ends of
-    NaN where a group's own are.
-
-    Source
-    ------
-    As `bootstrap_mean` and `difference_of`.
-
-    >>> bootstrap_difference([3.0, 3.0], [1.0]).value
-    2.0
-    """
-    a, b = (
-        bootstrap_mean(side, confidence=confidence, draws=draws, seed=seed)
-        for side in (members, others)
-    )
-    return interval_difference(a, b)
-
-
-def interval_difference(first: Interval, second: Interval) -> Interval:
-    """The first of two independent figures less the second, with the interval made of theirs.
-
-    >>> interval_difference(Interval(5.0, 2.0, 13.0, 0.95), Interval(1.0, 1.0, 5.0, 0.95))
-    Interval(value=4.0, low=-1.0, high=12.0, confidence=0.95)
-    """
-    ends = difference_of(*((i.value, i.low, i.high) for i in (first, second)))
-    return Interval(first.value - second.value, *ends, first.confidence)
-
-
-def difference_of(
-    first: tuple[float, float, float],
-    second: tuple[float, float, float],
-    *,
-    correlation: float = 0.0,
-) -> tuple[float, float]:
-    """The interval of a difference, from the intervals of both figures.
+def difference_of(first: Estimate, second: Estimate, *, correlation: float = 0.0) -> Estimate:
+    """The first of two figures less the second, with the interval that follows from theirs.
 
     Parameters
     ----------
-    first, second : (value, low, high)
+    first, second : Estimate
     correlation : float, from -1 to 1
         Of the two figures' errors.
 
     Returns
     -------
-    (low, high) : float
+    Estimate, of the cases of both
 
     Source
     ------
@@ -250,21 +196,23 @@ def difference_of(
 
     Five less one, the first at least 2 and the second at most 5: the low end is 4 - 5.
 
-    >>> difference_of((5.0, 2.0, 9.0), (1.0, -3.0, 5.0))[0]
+    >>> difference_of(Estimate(5.0, 2.0, 9.0), Estimate(1.0, -3.0, 5.0)).low
     -1.0
     """
-    (a, low_a, high_a), (b, low_b, high_b) = first, second
+    value = first.value - second.value
 
     def reach(own: float, other: float) -> float:
         square = own**2 + other**2 - 2 * correlation * own * other
         return 0.0 if square < 0 else math.sqrt(square)  # NaN stays NaN
 
-    return a - b - reach(a - low_a, high_b - b), a - b + reach(high_a - a, b - low_b)
+    down = reach(first.value - first.low, second.high - second.value)
+    up = reach(first.high - first.value, second.value - second.low)
+    return Estimate(value, value - down, value + up, first.n + second.n)
 
 
 def paired_proportions(
     first_only: float, second_only: float, n: float, *, confidence: float = 0.95
-) -> Interval:
+) -> Estimate:
     """Difference of two proportions of the same n trials, first minus second: Tango's interval.
 
     It does not take the number of trials that differ as given, so its ends can lie beyond
@@ -280,7 +228,7 @@ def paired_proportions(
 
     Returns
     -------
-    Interval; without trials the value is NaN and the interval from -1 to 1.
+    Estimate; without trials the value is NaN and the interval from -1 to 1.
 
     Raises
     ------
@@ -305,10 +253,10 @@ def paired_proportions(
             f"got {first_only:,} and {second_only:,} of {n:,}. Check the order."
         )
     if n == 0:
-        return Interval(math.nan, -1.0, 1.0, confidence)
+        return Estimate(math.nan, -1.0, 1.0, why="no trials")
     value = (first_only - second_only) / n
     high = _tango(first_only, second_only, n, confidence)
-    return Interval(value, -_tango(second_only, first_only, n, confidence), high, confidence)
+    return Estimate(value, -_tango(second_only, first_only, n, confidence), high)
 
 
 def newcombe(
@@ -318,7 +266,7 @@ def newcombe(
     other_trials: float,
     *,
     confidence: float = 0.95,
-) -> Interval:
+) -> Estimate:
     """Difference of two independent proportions, first minus second, with Newcombe's interval.
 
     Parameters
@@ -329,7 +277,7 @@ def newcombe(
 
     Returns
     -------
-    Interval; without trials on a side the value is NaN and the interval from -1 to 1.
+    Estimate; without trials on a side the value is NaN and the interval from -1 to 1.
 
     Raises
     ------
@@ -354,12 +302,10 @@ def newcombe(
                 f"successes must lie between 0 and trials; got {k:,} of {n:,}. Check the order."
             )
     if trials == 0 or other_trials == 0:
-        return Interval(math.nan, -1.0, 1.0, confidence)
-    p, q = successes / trials, other_successes / other_trials
-    low_p, high_p = _wilson(successes, trials, confidence)
-    low_q, high_q = _wilson(other_successes, other_trials, confidence)
-    low, high = difference_of((p, low_p, high_p), (q, low_q, high_q))
-    return Interval(p - q, low, high, confidence)
+        return Estimate(math.nan, -1.0, 1.0, why="no trials")
+    return difference_of(
+        _wilson(successes, trials, confidence), _wilson(other_successes, other_trials, confidence)
+    )
 
 
 def _tango(b: float, c: float, n: float, confidence: float) -> float:
@@ -378,14 +324,14 @@ def _tango(b: float, c: float, n: float, confidence: float) -> float:
     return float(optimize.brentq(excess, start, 1.0)) if excess(start) < 0 < excess(1.0) else 1.0
 
 
-def _wilson(k: float, n: float, confidence: float) -> tuple[float, float]:
+def _wilson(k: float, n: float, confidence: float) -> Estimate:
     """Wilson's score interval: where |p - k/n| is z standard errors of p itself."""
     z = float(stats.norm.ppf((1 + confidence) / 2))
     share = k / n
     middle = share + z * z / (2 * n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    return Estimate(share, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
 
 
 def _studentized(values: NDArray, size: int, rng: np.random.Generator) -> NDArray:

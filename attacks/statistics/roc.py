@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from attacks.statistics.intervals import Proportion, clopper_pearson, proportion
+from attacks.statistics.intervals import Estimate, clopper_pearson, proportion
 from attacks.statistics.resampling import difference_of
 
 TARGETS = (0.1, 0.01, 0.001)
@@ -24,52 +24,22 @@ _ENOUGH = 10
 
 
 @dataclass(frozen=True)
-class Auc:
-    """Area under the ROC curve, with its interval; made by `auc`.
+class Auc(Estimate):
+    """Area under the ROC curve, or a difference of two; made by `auc` and `compare_aucs`.
 
     value, low, high : float
         The chance that a member scores above a non-member, ties counted half.
     p_value : float
-        One-sided, of "both sides are scored alike" against "members higher" (Mann-Whitney).
+        One-sided, of "both sides are scored alike" against "members higher" (Mann-Whitney); of a
+        difference, of "the first is not above the second".
     n_members, n_nonmembers, n_undefined : int
         Scores used, and NaN left out.
-    confidence : float
-
-    >>> print(Auc(0.75, 0.6, 0.86, 0.01, 20, 20, 0, 0.95))
-    0.750 (0.600–0.860)
     """
 
-    value: float
-    low: float
-    high: float
-    p_value: float
-    n_members: int
-    n_nonmembers: int
-    n_undefined: int
-    confidence: float
-
-    def __str__(self) -> str:
-        """As a table shows it: "0.750 (0.600–0.860)"."""
-        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
-
-
-@dataclass(frozen=True)
-class AucDifference:
-    """One score's AUC less another's, on the same texts; made by `compare_aucs`.
-
-    value, low, high : float
-    p_value : float
-        One-sided, of "the first is not above the second".
-    n_members, n_nonmembers : int
-        Texts for which both scores are defined.
-    """
-
-    value: float
-    low: float
-    high: float
-    p_value: float
-    n_members: int
-    n_nonmembers: int
+    p_value: float = math.nan
+    n_members: int = 0
+    n_nonmembers: int = 0
+    n_undefined: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,10 +50,10 @@ class TprAtFpr:
         The FPR asked for.
     threshold : float
         Members are what scores above it; -inf where all may be. NaN if withheld.
-    tpr : Proportion or None
+    tpr : Estimate or None
         Members called. Its interval is of the TPR at the FPR asked for, in the population: it
         holds the error of the threshold, so it is wider than Clopper and Pearson's.
-    fpr : Proportion or None
+    fpr : Estimate or None
         Non-members called, as realised on the texts that chose the threshold.
     withheld : str
         Why there is none; empty if there is one.
@@ -91,8 +61,8 @@ class TprAtFpr:
 
     target: float
     threshold: float
-    tpr: Proportion | None
-    fpr: Proportion | None
+    tpr: Estimate | None
+    fpr: Estimate | None
     withheld: str = ""
 
     def __str__(self) -> str:
@@ -157,7 +127,7 @@ def auc(members: ArrayLike, nonmembers: ArrayLike, *, confidence: float = 0.95) 
     value = float(over.mean())
     low, high = _interval(value, _spread(over, over, under, under), m, n, confidence)
     p = stats.mannwhitneyu(sides.members, sides.nonmembers, alternative="greater").pvalue
-    return Auc(value, low, high, float(p), m, n, sides.n_undefined, confidence)
+    return Auc(value, low, high, m + n, "", float(p), m, n, sides.n_undefined)
 
 
 def compare_aucs(
@@ -165,7 +135,7 @@ def compare_aucs(
     second: tuple[ArrayLike, ArrayLike],
     *,
     confidence: float = 0.95,
-) -> AucDifference:
+) -> Auc:
     """How far one score's AUC is above another's, where both scored the same texts.
 
     Parameters
@@ -176,7 +146,7 @@ def compare_aucs(
 
     Returns
     -------
-    AucDifference
+    Auc
 
     Raises
     ------
@@ -205,22 +175,24 @@ def compare_aucs(
     alone = []
     for over, under in placed:
         own = float(over.mean())
-        alone.append((own, *_interval(own, _spread(over, over, under, under), m, n, confidence)))
-    value = alone[0][0] - alone[1][0]
+        ends = _interval(own, _spread(over, over, under, under), m, n, confidence)
+        alone.append(Estimate(own, *ends))
     (over_a, under_a), (over_b, under_b) = placed
     over, under = over_a - over_b, under_a - under_b
     variances = [_spread(o, o, u, u) for o, u in ((over, under), *placed)]
     together = math.sqrt(variances[1] * variances[2])
     alike = _spread(over_a, over_b, under_a, under_b) / together if together > 0 else 0.0
-    low, high = difference_of(alone[0], alone[1], correlation=min(1.0, max(-1.0, alike)))
+    apart = difference_of(alone[0], alone[1], correlation=min(1.0, max(-1.0, alike)))
+    value = apart.value
     deviation = math.sqrt(variances[0])
     reach = _quantile(confidence) * deviation
-    low, high = max(-1.0, min(low, value - reach)), min(1.0, max(high, value + reach))
+    low = max(-1.0, min(apart.low, value - reach))
+    high = min(1.0, max(apart.high, value + reach))
     if deviation > 0:
         p = float(special.ndtr(-value / deviation))
     else:
         p = 0.5 ** min(m, n) if value > 0 else 1.0
-    return AucDifference(value, low, high, p, m, n)
+    return Auc(value, low, high, m + n, "", p, m, n)
 
 
 def tpr_at_fpr(
@@ -275,7 +247,7 @@ def tpr_at_fpr(
         called = [_n_called(side, falling, spent) for side in (sides.members, sides.nonmembers)]
         low, high = _tpr_interval(sides.members, falling, target, confidence)
         m = len(sides.members)
-        tpr = Proportion(called[0], m, called[0] / m, low, high, confidence)
+        tpr = Estimate(called[0] / m, low, high, m)
         fpr = proportion(called[1], n, confidence=confidence)
         threshold = float(falling[spent]) if spent < n else -math.inf
         results.append(TprAtFpr(target, threshold, tpr, fpr))

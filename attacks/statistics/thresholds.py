@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attacks.statistics.intervals import Proportion, proportion
+from attacks.statistics.intervals import Estimate, proportion
 from attacks.statistics.roc import allowed, resolves, too_few, two_classes
 
 
@@ -20,9 +20,9 @@ class HeldOutThreshold:
         The FPR that it was fitted for.
     threshold : float
         Members are what scores above it; NaN if withheld.
-    fpr : Proportion or None
+    fpr : Estimate or None
         Realised on the other part of the non-members.
-    tpr : Proportion or None
+    tpr : Estimate or None
         Realised on all members.
     n_fitted : int
         Non-members that it was fitted on.
@@ -32,8 +32,8 @@ class HeldOutThreshold:
 
     target: float
     threshold: float
-    fpr: Proportion | None
-    tpr: Proportion | None
+    fpr: Estimate | None
+    tpr: Estimate | None
     n_fitted: int
     withheld: str = ""
 

@@ -71,7 +71,7 @@ def _counts(entry) -> dict:
         return {"why": str(error)}
     n_passages, n_documents = found.passages or (None, None)
     return {
-        "verified": int(found.interval.value),
+        "verified": int(found.value),
         "checked": found.n,
         "passages": n_passages,
         "documents": n_documents,

@@ -64,10 +64,9 @@ def show_judged(judged: Judged, *, as_json: bool = False) -> None:
         return
     show_run(run)
     if run.config.canaries is not None and (most := exposure(run)) is not None:
-        i = most.interval
         say(
-            f"The most exposed canary of {most.n:,} is {most.of}: {i.value:.1f} bits "
-            f"(95 % interval {i.low:.1f}–{i.high:.1f})."
+            f"The most exposed canary of {most.n:,} is {most.of}: {most.value:.1f} bits "
+            f"(95 % interval {most.low:.1f}–{most.high:.1f})."
         )
     if judged.since is not None:
         say(judged.since)

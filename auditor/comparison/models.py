@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from attacks.scores.all_scores import all_scores, zlib_bits
 from attacks.scores.token_stats import TokenStats
 from attacks.statistics.extraction import greedy, log_p_z
-from attacks.statistics.intervals import proportion
+from attacks.statistics.intervals import Estimate, proportion
 from attacks.statistics.resampling import (
-    Interval,
     bootstrap_mean,
-    interval_difference,
+    difference_of,
     label_permutation_p,
     paired_proportions,
     sign_flip_p,
@@ -270,7 +269,7 @@ def _tests(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
             own, other = _gained(inside), _gained(outside)
         else:
             own, other = (bootstrap_mean(c, seed=seed) for c in (inside, outside))
-        apart = interval_difference(own, other)
+        apart = difference_of(own, other)
         for what, found in (("members", own), ("heldout", other), ("difference", apart)):
             row |= {what: found.value, f"{what}_low": found.low, f"{what}_high": found.high}
         row["p_members"] = sign_flip_p(inside, seed=seed)
@@ -279,7 +278,7 @@ def _tests(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gained(changes: NDArray) -> Interval:
+def _gained(changes: NDArray) -> Estimate:
     """Texts that came back after and not before, less those the other way round, as a share."""
     gained, lost = (int(np.count_nonzero(changes == sign)) for sign in (1, -1))
     return paired_proportions(gained, lost, len(changes))
@@ -296,7 +295,7 @@ def _extraction(frame: pd.DataFrame) -> pd.DataFrame:
                     "group": group,
                     "model": when,
                     "n_extracted": found.successes,
-                    "n_texts": found.trials,
+                    "n_texts": found.n,
                     "rate": found.value,
                     "low": found.low,
                     "high": found.high,

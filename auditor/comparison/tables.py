@@ -24,7 +24,7 @@ def extraction_shown(extraction: pd.DataFrame) -> pd.DataFrame:
             proportion(int(by.loc[when, "n_extracted"]), int(by.loc[when, "n_texts"]))
             for when in ("base", "tuned")
         ]
-        rows.append([_named(group == "members"), *(str(r) if r.trials else "–" for r in rates)])
+        rows.append([_named(group == "members"), *(str(r) if r.n else "–" for r in rates)])
     return pd.DataFrame(rows, columns=["texts", "given back before", "after"])
 
 

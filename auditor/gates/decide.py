@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-from attacks.statistics.intervals import Interval, is_past
+from attacks.statistics.intervals import Estimate, is_past
 from auditor.comparison.runs import compare_runs
 from auditor.config.gates import Gates
 from auditor.gates.history import last_before
@@ -77,9 +76,9 @@ def _decide(name: str, limit: Any, run: Run, gates: Gates, since: Since | None) 
     found = _FIGURES[name](run, gates.strict)
     if found is None:
         return Decision(name, limit, True, "there is nothing to measure, so nothing past it")
-    past = is_past(found.interval, limit, strict=gates.strict)
+    past = is_past(found, limit, strict=gates.strict)
     sentence = f"{_WORDS[name](found)}; allowed {_LIMITS[name](limit)}"
-    return Decision(name, limit, not past, sentence, **asdict(found.interval))
+    return Decision(name, limit, not past, sentence, found.value, found.low, found.high)
 
 
 def _no_new_passages(limit: str, since: Since | None) -> Decision:
@@ -101,32 +100,32 @@ _FIGURES: dict[str, Any] = {
 }
 
 
-def _range(i: Interval, factor: float = 1.0) -> str:
+def _range(i: Estimate, factor: float = 1.0) -> str:
     return f"{factor * i.low:.1f}–{factor * i.high:.1f}"
 
 
 def _verified_words(found: Found) -> str:
-    counts = f"{found.interval.value:,.0f} of {found.n:,} candidates are verbatim"
+    counts = f"{found.value:,.0f} of {found.n:,} candidates are verbatim"
     counts += passage_words(found.passages)
-    return f"{counts} (95 % interval {_range(found.interval)})"
+    return f"{counts} (95 % interval {_range(found)})"
 
 
 def _precision_words(found: Found) -> str:
-    share = f"{100 * found.interval.value:.1f} % of the list {found.of} is verbatim"
+    share = f"{100 * found.value:.1f} % of the list {found.of} is verbatim"
     share += passage_words(found.passages)
     among = "" if found.n == 1 else f" for {found.n} lists"
-    return f"{share} (95 % interval{among} {_range(found.interval, 100)} %)"
+    return f"{share} (95 % interval{among} {_range(found, 100)} %)"
 
 
 def _exposure_words(found: Found) -> str:
     among = "" if found.n == 1 else f" for {found.n} canaries"
-    bits = f"canary {found.of} is exposed by {found.interval.value:.1f} bits"
-    return f"{bits} (95 % interval{among} {_range(found.interval)})"
+    bits = f"canary {found.of} is exposed by {found.value:.1f} bits"
+    return f"{bits} (95 % interval{among} {_range(found)})"
 
 
 def _personal_words(found: Found) -> str:
-    counts = f"{found.interval.value:,.0f} of {found.n:,} candidates hold personal data"
-    return f"{counts} (95 % interval {_range(found.interval)})"
+    counts = f"{found.value:,.0f} of {found.n:,} candidates hold personal data"
+    return f"{counts} (95 % interval {_range(found)})"
 
 
 _WORDS = {

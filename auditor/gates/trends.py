@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from attacks.statistics.intervals import Interval
+from attacks.statistics.intervals import Estimate
 from auditor.errors import AuditError, RunError
 from auditor.gates.history import Entry, timestamp
 from auditor.runs.figures import exposure, has_personal_data, personal_data, verified
@@ -129,26 +129,27 @@ def _figures(run: Run, entry: Entry) -> list[dict[str, Any]]:
     """Every figure that a run has, a row each, in the unit of its gate."""
     when = _when(entry)
 
-    def row(figure: str, interval: Interval, of: str = "", n: int = 0) -> dict[str, Any]:
-        return {"when": when, "figure": figure, "of": of, "n": n, **vars(interval)}
+    def row(figure: str, found: Estimate, of: str = "") -> dict[str, Any]:
+        ends = {"value": found.value, "low": found.low, "high": found.high}
+        return {"when": when, "figure": figure, "of": of, "n": found.n, **ends}
 
     rows = []
     if run.config.has_training_text:
         found = verified(run)
-        rows.append(row("verified", found.interval, n=found.n))
+        rows.append(row("verified", found))
         rows[-1] |= dict(zip(_PASSAGES, found.passages or (None, None), strict=True))
         for line in run.summary().to_dict("records"):
             share = (line["precision"], line["precision_low"], line["precision_high"])
             if line["precision"] == line["precision"]:
                 rows.append(
-                    row("precision", Interval(*share), f"{line['strategy']}\n{line['score']}")
+                    row("precision", Estimate(*share), f"{line['strategy']}\n{line['score']}")
                 )
     if run.config.canaries is not None and (most := exposure(run)) is not None:
-        rows.append(row("exposure", most.interval, most.of))
+        rows.append(row("exposure", most, most.of))
     if has_personal_data(run):
         found = personal_data(run)
-        rows.append(row("personal_data", found.interval, n=found.n))
+        rows.append(row("personal_data", found))
     if entry.since is not None:
         for name, n in (("new", entry.since.new), ("gone", entry.since.gone)):
-            rows.append(row(name, Interval(n, n, n)))
+            rows.append(row(name, Estimate(n, n, n)))
     return rows

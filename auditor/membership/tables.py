@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from attacks.statistics.false_discovery import ShortList
+from attacks.statistics.intervals import Estimate
 from attacks.statistics.membership_test import Evaluation, ScoreResult
-from attacks.statistics.roc import TprAtFpr
+from attacks.statistics.roc import Auc, TprAtFpr
 from attacks.statistics.thresholds import HeldOutThreshold
 
 
@@ -90,42 +91,34 @@ def _shown_tpr(row: Mapping[str, Any], name: str) -> str:
 
 
 def _row(kind: str, result: ScoreResult) -> dict[str, Any]:
-    auc = result.auc
+    auc = result.auc or Auc()
     row: dict[str, Any] = {
         "score": result.name,
         "kind": kind,
-        "n_members": auc.n_members if auc else 0,
-        "n_nonmembers": auc.n_nonmembers if auc else 0,
-        "n_undefined": auc.n_undefined if auc else 0,
-        "auc": auc.value if auc else math.nan,
-        "auc_low": auc.low if auc else math.nan,
-        "auc_high": auc.high if auc else math.nan,
-        "p_value": auc.p_value if auc else math.nan,
+        "n_members": auc.n_members,
+        "n_nonmembers": auc.n_nonmembers,
+        "n_undefined": auc.n_undefined,
+        **auc.columns("auc"),
+        "p_value": auc.p_value,
         "p_corrected": result.p_corrected,
     }
     for tpr in result.tpr:
         row |= _tpr(tpr)
     return row | {
         "nearest_blind": result.blind,
-        "above_blind": result.above_blind,
-        "above_blind_low": result.above_blind_low,
-        "above_blind_high": result.above_blind_high,
-        "p_above_blind": result.p_above_blind,
+        **result.above_blind.columns("above_blind"),
+        "p_above_blind": result.above_blind.p_value,
         "p_claim": result.p_claim,
         "withheld": result.withheld,
     }
 
 
 def _tpr(made: TprAtFpr) -> dict[str, Any]:
-    name, share, spent = f"tpr_at_{made.target:g}", made.tpr, made.fpr
+    name = f"tpr_at_{made.target:g}"
     return {
-        name: share.value if share else math.nan,
-        f"{name}_low": share.low if share else math.nan,
-        f"{name}_high": share.high if share else math.nan,
+        **(made.tpr or Estimate()).columns(name),
         f"{name}_threshold": made.threshold,
-        f"{name}_fpr": spent.value if spent else math.nan,
-        f"{name}_fpr_low": spent.low if spent else math.nan,
-        f"{name}_fpr_high": spent.high if spent else math.nan,
+        **(made.fpr or Estimate()).columns(f"{name}_fpr"),
         f"{name}_withheld": made.withheld,
     }
 
@@ -135,9 +128,7 @@ def _held_out(made: HeldOutThreshold | None) -> dict[str, Any]:
     row: dict[str, Any] = {"held_out_target": made.target if made else math.nan}
     row["held_out_threshold"] = made.threshold if made else math.nan
     for name, share in (("fpr", made.fpr if made else None), ("tpr", made.tpr if made else None)):
-        row[f"held_out_{name}"] = share.value if share else math.nan
-        row[f"held_out_{name}_low"] = share.low if share else math.nan
-        row[f"held_out_{name}_high"] = share.high if share else math.nan
+        row |= (share or Estimate()).columns(f"held_out_{name}")
     return row | {"held_out_withheld": made.withheld if made else ""}
 
 

@@ -173,12 +173,12 @@ def _line(run: Run) -> dict:
     found = verified(run)
     if not found.n:
         return line
-    shares = [end / found.n for end in vars(found.interval).values()]
+    shares = [end / found.n for end in (found.value, found.low, found.high)]
     n_passages, n_documents = found.passages or (None, None)
     return {
         **line,
         "n_candidates": found.n,
-        "n_verbatim": int(found.interval.value),
+        "n_verbatim": int(found.value),
         **dict(zip(_SHARE, shares, strict=True)),
         "n_passages": n_passages,
         "n_documents": n_documents,

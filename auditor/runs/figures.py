@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from attacks.statistics.intervals import (
-    Interval,
+    Estimate,
     count_interval,
     effective_trials,
     exposure_interval,
@@ -21,18 +21,14 @@ from reports.analysis.strategy_estimates import clusters_of, count_passages, eff
 
 
 @dataclass(frozen=True)
-class Found:
-    """A figure of a run.
+class Found(Estimate):
+    """A figure of a run, in counts, shares or bits; n counts candidates, lists or canaries.
 
-    interval : Interval, in counts, shares or bits
     of : what it is the figure of: a list, a canary; "" = the whole run
-    n : of how many candidates, lists or canaries
     passages : distinct passages, and their documents, that verbatim candidates show; None = unknown
     """
 
-    interval: Interval
-    of: str
-    n: int
+    of: str = ""
     passages: tuple[int, int] | None = None
 
 
@@ -50,7 +46,7 @@ def verified(run: Run) -> Found:
     found = count_interval(
         int((checked["verdict"] == "verbatim").sum()), n, effective=worth[-1] if n else None
     )
-    return Found(found, "", n, count_passages(checked))
+    return Found(**vars(found), passages=count_passages(checked))
 
 
 def precision(run: Run, *, strict: bool = False) -> Found | None:
@@ -76,7 +72,8 @@ def precision(run: Run, *, strict: bool = False) -> Found | None:
     passages = None
     if pd.notna(row.get("n_passages")):
         passages = int(row["n_passages"]), int(row["n_distinct_documents"])
-    return Found(interval, f"{row['score']} on {row['strategy']}", len(rows), passages)
+    of = f"{row['score']} on {row['strategy']}"
+    return Found(**vars(interval) | {"n": len(rows)}, of=of, passages=passages)
 
 
 def exposure(run: Run, *, strict: bool = False) -> Found | None:
@@ -101,19 +98,19 @@ def exposure(run: Run, *, strict: bool = False) -> Found | None:
         return None
     intervals = [_bits(row, len(rows)) for row in rows.to_dict("records")]
     at = int(np.argmax([i.value if strict else i.low for i in intervals]))
-    return Found(intervals[at], str(rows.loc[at, "canary_id"]), len(rows))
+    return Found(**vars(intervals[at]) | {"n": len(rows)}, of=str(rows.loc[at, "canary_id"]))
 
 
-def _bits(row: dict, n_canaries: int) -> Interval:
+def _bits(row: dict, n_canaries: int) -> Estimate:
     value = float(row["exposure"])
     if row["method"] == "enumerated":
-        return Interval(value, value, value)
+        return Estimate(value, value, value)
     n = int(row["n_controls"])
     # interpolated = log2(n + 1) - log2(k + 1), where k controls are as likely.
     k = round((n + 1) / 2 ** float(row["interpolated"])) - 1
     bits = float(row["space_bits"])
     low, high = exposure_interval(k, n, bits, confidence=1 - 0.05 / n_canaries)
-    return Interval(value, low, high)
+    return Estimate(value, low, high)
 
 
 def personal_data(run: Run) -> Found:
@@ -138,7 +135,7 @@ def personal_data(run: Run) -> Found:
     rows = listed(run, [PERSONAL, "verdict", *PLACES])
     n, worth = len(rows), effective_trials(clusters_of(rows))
     found = count_interval(int((rows[PERSONAL] > 0).sum()), n, effective=worth[-1] if n else None)
-    return Found(found, "", n)
+    return Found(**vars(found))
 
 
 PERSONAL = "n_personal"

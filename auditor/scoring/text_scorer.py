@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attacks.scores.all_scores import membership_scores, membership_undefined, zlib_bits
+from attacks.scores.all_scores import TEXTS, all_scores, undefined_reasons, zlib_bits
 from attacks.scores.token_stats import TokenStats
 from auditor.corpus.reading import Document, n_utf8_bytes
 from auditor.models.tokenizer import Parts, Vocabulary, check_rows
@@ -216,14 +216,15 @@ class TextScorer:
             **self._neighbours(texts, judge),
         }
         bits = zlib_bits(texts.text)
-        scores = membership_scores(
+        scores = all_scores(
             target,
+            made_for=TEXTS,
             zlib_bits=bits,
             other_tokenizer=self.other_tokenizer,
             token_counts=self.counts,
             **shared,
         )
-        self._count(membership_undefined(scores, target, **shared))
+        self._count(undefined_reasons(scores, target, **shared))
         columns = {"doc_id": [d.doc_id for d in documents], "n_tokens": target.n_tokens()}
         columns |= {"n_bytes": n_bytes, "nll": target.nll()}
         columns |= {f"nll_reference:{n}": s.nll() for n, s in shared["references"].items()}

@@ -103,8 +103,7 @@ def _first(on_list: pd.DataFrame, n_checked: int) -> dict[str, float]:
     ranked = on_list.sort_values("rank")
     verified = (ranked["verdict"] == "verbatim").to_numpy()
     for k, share in precision_at_k(verified, _KS, clusters=ranked["cluster"]).items():
-        name = f"precision_at_{k}"
-        row |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+        row |= share.columns(f"precision_at_{k}")
     return row
 
 

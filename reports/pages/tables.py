@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from attacks.statistics.costs import cost_per_passage, cost_ratio
+from attacks.statistics.intervals import Estimate
 from reports.analysis.schema import CONTROL
 from reports.analysis.summary import percent
 
@@ -46,7 +47,7 @@ def cost_table(
     rows = strategies[strategies["n_looked_up"] > 0].to_dict("records")
     spent = {row["strategy"]: _effort(row, seconds, price_per_hour) for row in rows}
     tokens = {row["strategy"]: _cost(row, spent[row["strategy"]]["tokens"]) for row in rows}
-    found = [name for name, cost in tokens.items() if cost.n_passages]
+    found = [name for name, cost in tokens.items() if cost.n]
     cheapest = min(found, key=lambda name: tokens[name].value, default=None)
     out = []
     for row in rows:
@@ -54,18 +55,12 @@ def cost_table(
         told = {k: row[k] for k in ("strategy", "n_verbatim", "n_passages")}
         for unit, effort in spent[name].items():
             cost = _cost(row, effort)
-            told |= {
-                f"{unit}_per_verbatim": cost.value,
-                f"{unit}_per_verbatim_low": cost.low,
-                f"{unit}_per_verbatim_high": cost.high,
-                f"{unit}_per_passage": effort / row["n_passages"]
-                if row["n_passages"]
-                else math.inf,
-            }
-        ratio = None if cheapest in (None, name) else cost_ratio(tokens[name], tokens[cheapest])
-        for end, key in (("", "value"), ("_low", "low"), ("_high", "high")):
-            told[f"ratio{end}"] = math.nan if ratio is None else getattr(ratio, key)
-        out.append(told)
+            n = row["n_passages"]
+            told |= cost.columns(f"{unit}_per_verbatim")
+            told[f"{unit}_per_passage"] = effort / n if n else math.inf
+        is_compared = cheapest not in (None, name)
+        ratio = cost_ratio(tokens[name], tokens[cheapest]) if is_compared else Estimate()
+        out.append(told | ratio.columns("ratio"))
     return pd.DataFrame(out)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attacks.scores.all_scores import membership_scores, zlib_bits
+from attacks.scores.all_scores import TEXTS, all_scores, zlib_bits
 from attacks.scores.score_table import scores_made_for
 from attacks.statistics.roc import tpr_at_fpr
 from benchmarks.conformance import inputs
@@ -87,8 +87,9 @@ def test_readings_are_what_the_formula_gives_by_hand(title, formula, expected):
 
 
 def test_what_we_follow_is_what_the_scores_give():
-    scores = membership_scores(
+    scores = all_scores(
         inputs.TARGET,
+        made_for=TEXTS,
         zlib_bits=zlib_bits(inputs.TEXTS),
         references={"r": inputs.REFERENCE},
         lowercased=inputs.LOWERCASED,

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from attacks.statistics.intervals import (
-    Interval,
+    Estimate,
     count_interval,
     exposure_interval,
     highest_rate,
@@ -16,7 +16,7 @@ from attacks.statistics.intervals import (
 
 
 def test_a_limit_is_past_only_if_the_whole_interval_is():
-    figure = Interval(6.0, 4.0, 9.0)
+    figure = Estimate(6.0, 4.0, 9.0)
     assert not is_past(figure, 5.0)
     assert is_past(figure, 5.0, strict=True)
     assert is_past(figure, 3.9)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks.scores.all_scores import membership_scores, membership_undefined
+from attacks.scores.all_scores import TEXTS, all_scores, undefined_reasons
 from attacks.scores.dc_pdd import dc_pdd, laplace
 from attacks.scores.min_k import lowest, min_k, min_k_plus_plus, surp
 from attacks.scores.neighbourhood import neighbourhood
@@ -66,9 +66,9 @@ def test_where_the_model_is_sure_min_k_plus_plus_is_0_for_right_and_low_for_wron
 
 def test_a_text_without_surprises_is_undefined_under_surp_and_says_so():
     target = of([[1, 2], [3]], [[-1.0, -9.0], [-8.0]], [[0.1, 3.0], [0.5]], [[1, 1], [1]])
-    values = membership_scores(target)
+    values = all_scores(target, made_for=TEXTS)
     assert np.isnan(values["surp"]).tolist() == [True, False]
-    assert membership_undefined(values, target) == {"surp": {"text has no surprising token": 1}}
+    assert undefined_reasons(values, target) == {"surp": {"text has no surprising token": 1}}
 
 
 def test_surp_takes_the_unlikely_tokens_of_low_entropy_alone():
@@ -117,7 +117,7 @@ def test_a_token_that_no_corpus_has_still_has_a_frequency():
 def test_the_ratio_and_the_difference_to_a_reference_can_disagree():
     # L 1 against 2 (ratio 2, difference 1) and 4 against 6 (1.5 and 2).
     ids, target, other = [[1], [2]], [[-1.0], [-4.0]], [[-2.0], [-6.0]]
-    scores = membership_scores(of(ids, target), references={"r": of(ids, other)})
+    scores = all_scores(of(ids, target), made_for=TEXTS, references={"r": of(ids, other)})
     assert scores["reference:r"].tolist() == [2.0, 1.5]
     assert scores["reference_difference:r"].tolist() == [1.0, 2.0]
 
@@ -145,8 +145,8 @@ MISTAKES = [
     (lambda: dc_pdd(ONE, np.empty(0, int)), "counts must be whole numbers"),
     (lambda: dc_pdd(ONE, [1] * 9, cap=0), "cap must be above 0 nats; got 0"),
     (lambda: reference_difference(TWO, ONE), "reference must be of the target's 2 texts; got 1"),
-    (lambda: membership_scores(ONE, neighbours=ONE), "n_neighbours must be given"),
-    (lambda: membership_scores(ONE, other_tokenizer={"x"}), "other_tokenizer must name"),
+    (lambda: all_scores(ONE, made_for=TEXTS, neighbours=ONE), "n_neighbours must be given"),
+    (lambda: all_scores(ONE, made_for=TEXTS, other_tokenizer={"x"}), "other_tokenizer must name"),
 ]
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from attacks.scores.all_scores import membership_scores, membership_undefined
+from attacks.scores.all_scores import TEXTS, all_scores, undefined_reasons
 from attacks.scores.score_table import scores_made_for
 from attacks.scores.token_stats import TokenStats
 from tests.membership_texts import N_VOCAB, every_score, of, random_texts
@@ -195,9 +195,9 @@ def test_broken_moments_make_their_text_undefined_and_say_so(column):
     moments = {name: getattr(target, name).copy() for name in ("vocab_mean", "vocab_std")}
     moments["vocab_mean"][0] = math.nan
     target = TokenStats(target.offsets, target.token_ids, target.logprob, target.rank, **moments)
-    values = membership_scores(target)
+    values = all_scores(target, made_for=TEXTS)
     assert np.isnan(values[column]).tolist() == [True, False]
-    told = membership_undefined(values, target)
+    told = undefined_reasons(values, target)
     assert told[column] == {"not finite vocabulary moments": 1}
 
 
@@ -227,15 +227,19 @@ def test_a_score_is_given_as_soon_as_its_needs_are_and_not_before(score):
     for need in score.needs:
         given |= optional.get(need, {})
     target = texts.target if "moments" in score.needs else bare
-    assert score.name in {name.partition(":")[0] for name in membership_scores(target, **given)}
+    assert score.name in {
+        name.partition(":")[0] for name in all_scores(target, made_for=TEXTS, **given)
+    }
     if score.needs != ("target",):
-        assert score.name not in {name.partition(":")[0] for name in membership_scores(bare)}
+        assert score.name not in {
+            name.partition(":")[0] for name in all_scores(bare, made_for=TEXTS)
+        }
 
 
 def test_every_undefined_value_is_counted_under_a_reason():
     texts = random_texts(12)
     values = every_score(texts)
-    told = membership_undefined(
+    told = undefined_reasons(
         values,
         texts.target,
         references={"small": texts.small, "other": texts.other},

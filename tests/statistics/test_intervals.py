@@ -1,4 +1,4 @@
-"""Proportions and their exact intervals."""
+"""Estimates and their exact intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from attacks.statistics.intervals import Proportion, clopper_pearson, effective_trials, proportion
+from attacks.statistics.intervals import Estimate, clopper_pearson, effective_trials, proportion
 
 GRID = [(k, n) for n in (1, 2, 7, 30) for k in range(n + 1)]
 LARGE = [(0, 10**6), (1, 10**6), (214, 600), (999_999, 10**6)]
@@ -137,7 +137,7 @@ def test_the_interval_holds_the_rate_of_lists_in_which_successes_repeat_each_oth
 def test_a_proportion_carries_its_counts_and_its_interval():
     # Worked by hand in the docstring: 0.36 in each tail of 1 of 2.
     made = proportion(1, 2, confidence=0.28)
-    assert (made.successes, made.trials, made.confidence) == (1, 2, 0.28)
+    assert (made.successes, made.n) == (1, 2)
     assert (made.value, made.low, made.high) == pytest.approx((0.5, 0.2, 0.8))
 
 
@@ -151,9 +151,9 @@ def test_no_trials_prove_nothing():
 @pytest.mark.parametrize(
     ("shown", "made"),
     [
-        ("35.7 % (31.8–39.6; 214 of 600)", Proportion(214, 600, 214 / 600, 0.31829, 0.39646, 0.95)),
-        ("0.0 % (0.0–0.0037; 0 of 100,000)", Proportion(0, 100_000, 0.0, 0.0, 3.69e-5, 0.95)),
-        ("100.0 % (99.963–100.0; 9 of 9)", Proportion(9, 9, 1.0, 0.99963, 1.0, 0.95)),
+        ("35.7 % (31.8–39.6; 214 of 600)", Estimate(214 / 600, 0.31829, 0.39646, 600)),
+        ("0.0 % (0.0–0.0037; 0 of 100,000)", Estimate(0.0, 0.0, 3.69e-5, 100_000)),
+        ("100.0 % (99.963–100.0; 9 of 9)", Estimate(1.0, 0.99963, 1.0, 9)),
     ],
 )
 def test_a_proportion_is_shown_in_percent_with_digits_that_count(shown, made):

@@ -90,7 +90,7 @@ def test_p_values_are_corrected_for_all_attacks():
 
 def test_a_claim_is_no_more_certain_than_either_of_its_halves():
     made = evaluate({"loss": sides(0, 0.5), "zlib": sides(1, 0.4)}, {"length": sides(2, 0.0)})
-    halves = [max(result.p_above_blind, result.auc.p_value) for result in made.attacks]
+    halves = [max(result.above_blind.p_value, result.auc.p_value) for result in made.attacks]
     for result, half in zip(made.attacks, halves, strict=True):
         assert result.p_claim >= half
     # Holm's correction for two: the smaller counts double.
@@ -131,8 +131,8 @@ def test_a_baseline_that_is_flat_where_the_attack_has_values_is_at_chance_there(
     dates = [np.append(np.full(60, 0.5), rng.random(20)) for _ in range(2)]
     (result,) = evaluate({"surp": attack}, {"dates": dates}).attacks
     assert result.auc is not None
-    assert (result.blind, result.above_blind) == ("dates", result.auc.value - 0.5)
-    assert result.p_above_blind == result.auc.p_value
+    assert (result.blind, result.above_blind.value) == ("dates", result.auc.value - 0.5)
+    assert result.above_blind.p_value == result.auc.p_value
     with pytest.raises(ValueError, match="must be of the same texts"):
         evaluate({"surp": attack}, {"dates": (dates[0][:-1], dates[1])})
 

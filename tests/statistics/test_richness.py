@@ -196,7 +196,7 @@ def test_overlapping_stretches_are_one_passage(stretches):
 # ------------------------------------------------------------------------- lists and costs
 def test_precision_beyond_the_list_is_not_told():
     made = precision_at_k([True, False, True], [1, 2, 3, 100])
-    assert {k: (p.successes, p.trials) for k, p in made.items()} == {
+    assert {k: (p.successes, p.n) for k, p in made.items()} == {
         1: (1, 1),
         2: (1, 2),
         3: (2, 3),
@@ -255,5 +255,5 @@ def test_cost_ratio_turns_with_its_sides_and_is_withheld_without_findings():
         (1 / made.value, 1 / made.high, 1 / made.low)
     )
     nothing = cost_per_passage(0, 10, 1.0)
-    assert cost_ratio(nothing, nothing).withheld == "neither strategy found a passage"
+    assert cost_ratio(nothing, nothing).why == "neither strategy found a passage"
     assert cost_ratio(nothing, a).value == math.inf

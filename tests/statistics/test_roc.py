@@ -258,7 +258,7 @@ def test_tpr_is_the_best_of_all_thresholds_within_the_fpr(members, nonmembers, t
         return
     most, _ = slow_tpr(members, nonmembers, target)
     assert made.tpr.successes == most
-    assert Fraction(made.fpr.successes, made.fpr.trials) <= target
+    assert Fraction(made.fpr.successes, made.fpr.n) <= target
     assert made.tpr.low <= made.tpr.value <= made.tpr.high
 
 
@@ -352,7 +352,7 @@ def test_threshold_is_fitted_on_one_half_and_tried_on_the_other():
     fitted, tried = nonmembers[order[:100]], nonmembers[order[100:]]
     # Ten of a hundred may be above: it is the 11th highest.
     assert made.threshold == sorted(fitted)[-11]
-    assert (made.n_fitted, made.fpr.trials, made.tpr.trials) == (100, 100, 400)
+    assert (made.n_fitted, made.fpr.n, made.tpr.n) == (100, 100, 400)
     assert made.fpr.successes == sum(tried > made.threshold)
 
 
