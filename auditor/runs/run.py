@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import AuditError, RunError
-from auditor.runs.manifest import altered
-from auditor.runs.manifest import MANIFEST, read_manifest, shard_order
+from auditor.runs.manifest import MANIFEST, altered, read_manifest, shard_order
 from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
@@ -234,7 +233,9 @@ def load_run(path: str | Path) -> Run:
     return Run(folder, manifest, there)
 
 
-def _read_frame(run: Run, table: schema.Table, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def _read_frame(
+    run: Run, table: schema.Table, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """One of a run's tables, all of its shards stacked.
 
     Parameters

@@ -87,6 +87,22 @@ def make_own(folder: Path, kind: Kind = RunError) -> None:
         folder.chmod(0o700)
 
 
+@contextmanager
+def owned(folder: Path, kind: Kind = RunError) -> Iterator[None]:
+    """The folder, made if need be, for this user and this process alone."""
+    make_own(folder, kind)
+    with locked(folder, kind):
+        yield
+
+
+def is_free(folder: Path, manifest: str) -> bool:
+    """Whether nothing is there but what a process leaves that is killed before its manifest."""
+    begun = {LOCK, part_name(folder / manifest).name}
+    return not folder.exists() or (
+        folder.is_dir() and all(path.name in begun for path in folder.iterdir())
+    )
+
+
 def part_name(path: Path) -> Path:
     """The name that a file has until it is whole.
 

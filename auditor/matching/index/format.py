@@ -21,10 +21,9 @@ from auditor.errors import CorpusError
 from auditor.system.atomic_files import (
     LOCK,
     disk_trouble,
-    locked,
-    make_own,
+    is_free,
     misfit,
-    part_name,
+    owned,
     write_atomically,
 )
 
@@ -130,24 +129,17 @@ def open_folder(folder: Path) -> Iterator[None]:
         If it holds something else, is in use, or cannot be written.
     """
     with disk_trouble(folder, CorpusError):
-        is_new = not folder.exists()
-        if not is_new and (not folder.is_dir() or _holds_something_else(folder)):
+        is_new, is_index = not folder.exists(), (folder / PLAN).exists()
+        if not (is_index or is_free(folder, PLAN)):
             raise CorpusError(
                 f"{folder} exists and is no index. Choose another folder, or empty it."
             )
-    make_own(folder, CorpusError)
-    with locked(folder, CorpusError):
+    with owned(folder, CorpusError):
         try:
             yield
         except BaseException:
             _leave_nothing(folder, is_new)
             raise
-
-
-def _holds_something_else(folder: Path) -> bool:
-    """Whether a folder without index.json holds more than what a build killed at once leaves."""
-    begun = {LOCK, part_name(folder / PLAN).name}
-    return not (folder / PLAN).exists() and any(p.name not in begun for p in folder.iterdir())
 
 
 def _leave_nothing(folder: Path, is_new: bool) -> None:
