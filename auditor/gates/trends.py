@@ -9,7 +9,8 @@ import pandas as pd
 
 from attacks.statistics.intervals import Interval
 from auditor.errors import AuditError, RunError
-from auditor.gates.history import Entry, timestamp
+from auditor.gates.history import Entry
+from auditor.runs.collection import timestamp
 from auditor.runs.figures import exposure, has_personal_data, personal_data, verified
 from auditor.runs.run import Run, load_run
 from auditor.system.atomic_files import write_atomically
