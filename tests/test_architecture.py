@@ -59,7 +59,7 @@ ONLY_IN = {
     "safetensors": ("auditor/",),
     "click": ("auditor/cli/",),
     "rich": ("auditor/cli/", "auditor/system/progress.py"),
-    "pydantic": ("auditor/config/",),
+    "pydantic": ("auditor/",),
     "pydantic_core": ("auditor/config/",),
     "cronsim": ("auditor/scheduling/cron.py",),
     "tenacity": ("auditor/gates/notify.py",),

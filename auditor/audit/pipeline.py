@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.config.audit import AuditConfig, changed, make_config
 from auditor.errors import AuditError, ConfigError, RunError
+from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.offline import offline
@@ -205,7 +206,7 @@ def attention_again(
     page = attention_page(weights, title=title, is_sensitive=reveal)
     name = f"attention/{sample_id}.html"
     with open_for_writing(path, run.config) as writer:
-        writer.write_bytes(name, page.encode("utf-8", "backslashreplace"))
+        writer.write_bytes(name, storable(page).encode())
     report_again(path, reveal=bool(run.manifest.get("revealed")))
     return run.path / name
 

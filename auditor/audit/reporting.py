@@ -15,6 +15,7 @@ from auditor.audit.provenance import about
 from auditor.audit.status import standing
 from auditor.config.audit_file import to_toml
 from auditor.runs.gate_results import Outcome, read_outcome
+from auditor.runs.result_folder import storable
 from auditor.runs.run import Run
 from reports.analysis.summary import summarize
 from reports.csv_files import as_csv
@@ -73,7 +74,7 @@ def report(context: Context) -> None:
             ("report.html", render_report(page, drawings)),
             ("report.md", render_markdown(page)),
         ):
-            run.write_bytes(name, text.encode("utf-8", "backslashreplace"))
+            run.write_bytes(name, storable(text).encode())
         for name, raw in figure_files(drawings).items():
             run.write_bytes(f"figures/{name}", raw)
         bar.advance(1)

@@ -24,6 +24,7 @@ from auditor.matching.edit_distance import NearMatch, Region, find_near
 from auditor.matching.fuzzy import FuzzyMatch, find_fuzzy
 from auditor.matching.index import Index, find_matches_in_index, open_index
 from auditor.matching.verbatim import Match, Needle, find_matches
+from auditor.runs.result_folder import storable
 from auditor.system.progress import steps
 
 MATCHES, FUZZY, NEAR = (f"matches/{name}.parquet" for name in ("matches", "fuzzy", "near"))
@@ -158,7 +159,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [{"doc_id": _plain(doc_id), "offset": offset} for doc_id, offset in value]
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return storable(value)
     return value
 
 

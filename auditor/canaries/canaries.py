@@ -17,21 +17,39 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from auditor.canaries.templates import Template, parse_template
 from auditor.errors import ConfigError, RunError, in_short
-from auditor.system.atomic_files import misfit, write_atomically
+from auditor.system.atomic_files import write_atomically
+from auditor.system.validation import STRICT, Text, fault
 
 VERSION = 1
 CONTROLS = 512
-_ROW = {"canary_id": str, "prefix": str, "secret": str, "suffix": str, "repeats": int}
-_FORM = {
-    **dict.fromkeys(("template", "fields", "space_size"), str),
-    "seed": int,
-    "model": (str, None),
-    "canaries": [_ROW],
-    "controls": [_ROW],
-}
+
+
+class _Row(BaseModel):
+    model_config = STRICT
+
+    canary_id: Text
+    prefix: Text
+    secret: Text
+    suffix: Text
+    repeats: int
+
+
+class _Manifest(BaseModel):
+    model_config = STRICT
+
+    template: Text
+    fields: Text
+    space_size: Text
+    seed: int
+    model: Text | None
+    canaries: list[_Row]
+    controls: list[_Row]
+
+
 # Spaces up to here are shuffled whole; larger ones are drawn from until all secrets differ.
 _SHUFFLED = 1 << 20
 
@@ -209,7 +227,7 @@ def load_canaries(path: str | Path) -> Canaries:
     if hashlib.sha256(_canonical(whole)).hexdigest() != told:
         raise _damaged(path, "its sha256 differs")
     del whole["version"]
-    if wrong := misfit(whole, _FORM) or _over(whole):
+    if wrong := fault(_Manifest, whole) or _over(whole):
         raise _damaged(path, wrong)
     for role in ("canaries", "controls"):
         whole[role] = tuple(Canary(**row) for row in whole[role])
@@ -218,9 +236,9 @@ def load_canaries(path: str | Path) -> Canaries:
 
 def _over(whole: dict[str, Any]) -> str | None:
     """What a manifest of the right form says beyond what it can."""
-    over = {*whole} - {*_FORM}
+    over = {*whole} - {*_Manifest.model_fields}
     for row in (*whole["canaries"], *whole["controls"]):
-        over |= {*row} - {*_ROW}
+        over |= {*row} - {*_Row.model_fields}
     if over:
         return f"{min(over)!r} is nothing that it says"
     if not re.fullmatch(r"[1-9][0-9]{0,999}", whole["space_size"]):

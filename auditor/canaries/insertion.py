@@ -20,6 +20,7 @@ from auditor.corpus.problems import FileReport
 from auditor.corpus.reading import Corpus, read_corpus
 from auditor.corpus.text_files import BOM
 from auditor.errors import ConfigError, CorpusError
+from auditor.runs.result_folder import storable
 from auditor.system.atomic_files import part_name, write_atomically
 
 _LINES = (".jsonl", ".ndjson")
@@ -189,7 +190,7 @@ def _json_line(row: dict[str, Any], fields: tuple[str, ...]) -> Callable[[Placem
 def _as_line(row: dict[str, Any]) -> bytes:
     # A lone surrogate of the source has no UTF-8: it stays as its JSON escape.
     text = json.dumps(row, ensure_ascii=False) + "\n"
-    return text.encode("utf-8", "backslashreplace")
+    return storable(text).encode()
 
 
 def _woven(

@@ -22,6 +22,7 @@ _ONLY = {
     "from_start": ("corpus", "index"),
     "samples_per_prefix": ("corpus", "index"),
     "seed": ("corpus", "index"),
+    "reveal": ("corpus", "index", "document"),
     "stride": ("document",),
     "preprefix": ("benchmark",),
     "split": ("benchmark",),
@@ -70,6 +71,7 @@ _ONLY = {
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the windows.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--out", metavar="DIR", help="Folder for tables, figures and page.")
+@click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print counts as JSON, no text.")
 def extract(models, as_json, **given) -> None:
     """What a model goes on with, word for word, when shown text of its training data.
@@ -101,6 +103,8 @@ def extract(models, as_json, **given) -> None:
         return
     _show(kind, result)
     if given["out"]:
+        if given["reveal"]:
+            say("What is written there shows personal data: keep it to yourself.", err=True)
         say(f"\nSaved: {given['out']}")
 
 
@@ -174,6 +178,7 @@ def _corpus(models, given, shared):
         from_start=given["from_start"],
         with_bos=given["with_bos"],
         bos=given["bos"],
+        reveal=given["reveal"],
         **shared,
     )
 
@@ -189,6 +194,7 @@ def _document(models, given, shared):
         stride=given["stride"],
         with_bos=given["with_bos"],
         bos=given["bos"],
+        reveal=given["reveal"],
         **shared,
     )
 

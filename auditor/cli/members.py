@@ -64,8 +64,9 @@ _SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "de
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
 @click.option("--out", metavar="DIR", help="Write tables and the page there.")
 @click.option("--overwrite", is_flag=True, help="Replace the comparison in --out.")
+@click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-def members(members, nonmembers, out, overwrite, as_json, **asked) -> None:
+def members(members, nonmembers, out, overwrite, reveal, as_json, **asked) -> None:
     """Can the model's scores tell its training text from other text?
 
     Compares texts said to be members with known non-members, score by score, beside baselines that
@@ -88,12 +89,14 @@ def members(members, nonmembers, out, overwrite, as_json, **asked) -> None:
             del asked[name]
     report = audit_members(members, nonmembers, progress=for_terminal(), **asked)
     if out:
-        save(report, out, overwrite=overwrite)
+        save(report, out, overwrite=overwrite, reveal=reveal)
     if as_json:
         click.echo(json.dumps(told(report), indent=2, sort_keys=True))
         return
     _show(report)
     if out:
+        if reveal:
+            say("What is written there shows personal data: keep it to yourself.", err=True)
         say(f"\nWritten to: {out}")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,9 @@ from auditor.comparison.tables import (
     passages_shown,
     with_interval,
 )
-from auditor.errors import RunError
-from auditor.system.atomic_files import make_own, write_atomically
-from reports.csv_files import write_csv
+from auditor.runs.result_folder import masked, read_json, refuse_other, save, storable
 from reports.figures.comparison import change_figure, exposure_by_step, training_figure
 from reports.pages.comparison_page import ComparisonPage, render_comparison
-from reports.privacy.redaction import mask_personal
 
 _MANIFEST = "comparison.json"
 _THROUGH = (
@@ -97,7 +92,7 @@ def save_models(found: Comparison, out: Path) -> Path:
         ("Mean changes (95 %, of 20 texts or more; p two-sided)", changes_shown(found.tests)),
         (
             "Texts that moved most (log-likelihood, nats a token)",
-            moved_shown(_masked(found.moved())),
+            moved_shown(masked(found.moved())),
         ),
     ]
     if (probes := found.probes) is not None:
@@ -138,7 +133,7 @@ def save_runs(found: RunComparison, out: Path) -> Path:
                 "Precision in A and B (Newcombe, 95 %, a passage one cluster)",
                 differences_shown(found.differences),
             ),
-            ("Passages extracted", passages_shown(_masked(found.passages))),
+            ("Passages extracted", passages_shown(masked(found.passages))),
         ],
         notices=found.notes,
     )
@@ -149,41 +144,8 @@ def save_runs(found: RunComparison, out: Path) -> Path:
 def _save(
     out: Path, facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], page: str
 ) -> Path:
-    """Each file whole or not at all, the manifest last; another comparison's folder is refused."""
-    _refuse_other(out, facts)
-    make_own(out)
-    for name, frame in tables.items():
-        clean = frame.map(_encodable)
-        sink, text = io.BytesIO(), io.StringIO()
-        clean.to_parquet(sink, index=False)
-        write_csv(_masked(clean), text)
-        write_atomically(out / f"{name}.parquet", sink.getvalue())
-        write_atomically(out / f"{name}.csv", text.getvalue().encode("utf-8"))
-    write_atomically(out / "comparison.html", page.encode("utf-8", "backslashreplace"))
-    raw = json.dumps(facts, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    write_atomically(out / _MANIFEST, raw.encode("utf-8", "backslashreplace"))
+    """Tables, page and manifest; the folder of another comparison is refused."""
+    refuse_other(out, _MANIFEST, "a comparison", read_json(out / _MANIFEST), facts)
+    files = {"comparison.html": storable(page).encode()}
+    save(out, _MANIFEST, facts, tables=tables, files=files)
     return out / "comparison.html"
-
-
-def _refuse_other(out: Path, facts: Mapping[str, Any]) -> None:
-    try:
-        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-            return
-        there = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        there = None
-    if there != json.loads(json.dumps(facts)):
-        what = "something else" if there is None else "another comparison"
-        raise RunError(f"--out {out} holds {what}. Choose another --out, or delete it.")
-
-
-def _masked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with what rules tell of personal data masked; Parquet alone keeps it."""
-    return frame.map(lambda value: mask_personal(value) if isinstance(value, str) else value)
-
-
-def _encodable(value: Any) -> Any:
-    """Texts may hold lone surrogates; files may not."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value

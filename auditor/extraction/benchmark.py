@@ -17,10 +17,11 @@ from auditor.config.audit import Decoding
 from auditor.config.extraction import Asked
 from auditor.errors import CorpusError
 from auditor.extraction.benchmark_files import Examples, Guess, read_examples, write_guesses
-from auditor.extraction.tables import example_rows, headline, storable, summarize
+from auditor.extraction.output import refuse_other_extraction, save_extraction
+from auditor.extraction.tables import example_rows, headline, summarize
 from auditor.extraction.windows import Windows
 from auditor.models.loading import loaded
-from auditor.runs.result_folder import refuse_other, save
+from auditor.runs.result_folder import storable
 from auditor.sampling.generate import generate
 from auditor.scoring.suffixes import measure_suffixes
 from auditor.system.progress import Quiet
@@ -69,9 +70,8 @@ class BenchmarkAttack:
         tables = {"scores": self.scores}
         if len(self.examples):
             tables |= {"examples": self.examples, "summary": self.summary}
-        refuse_other(out, self.asked)
         facts = {"model": self.model, "headline": self.headline, "notices": self.notices}
-        save(out, self.asked, tables=tables, files={}, facts=facts)
+        save_extraction(out, self.asked, tables=tables, facts=facts, reveal=False)
         write_guesses(out / "guess.csv", self.guesses)
 
 
@@ -136,7 +136,7 @@ def attack_benchmark(
         "use_preprefix": use_preprefix,
     }
     if out is not None:
-        refuse_other(Path(out), told)
+        refuse_other_extraction(Path(out), told)
     used = loaded(model, device)
     asked.check(used)
     work = progress or Quiet()

@@ -17,14 +17,15 @@ from auditor.config.audit import Decoding
 from auditor.config.extraction import Asked, at_least
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import CorpusError
+from auditor.extraction.output import refuse_other_extraction, save_extraction
 from auditor.extraction.tables import example_rows, power
 from auditor.extraction.windows import Windows, slide
 from auditor.models.loading import loaded
-from auditor.runs.result_folder import refuse_other, save
 from auditor.scoring.suffixes import measure_suffixes
 from auditor.system.progress import Quiet
 from reports.figures.extraction import figure_files, heatmap_figure
 from reports.pages.extraction_page import ScanPage, render_scan
+from reports.privacy.redaction import mask_personal
 
 TAUS = (0.5, 0.1, 0.01, 0.001)
 
@@ -43,6 +44,8 @@ class DocumentScan:
     best : float64 array (n_chars,), nats
         Best log p_z of the suffixes over each character; NaN where there is none.
     asked, model : dict
+    reveal : bool
+        As of `auditor.extraction.extract.Extraction`.
     """
 
     windows: pd.DataFrame
@@ -51,6 +54,7 @@ class DocumentScan:
     best: NDArray[np.float64]
     asked: dict[str, Any]
     model: dict[str, Any]
+    reveal: bool = False
 
     @property
     def headline(self) -> list[str]:
@@ -89,19 +93,22 @@ class DocumentScan:
                 coverage=self.coverage,
                 text=self.text,
                 best=self.best,
+                reveal=self.reveal,
             )
         )
 
     def save(self, out: str | Path) -> None:
         """Tables, figure and page into a folder. Raises RunError if it is taken."""
         title = f"{self.asked['document']} under {self.model['name']}"
+        title = title if self.reveal else mask_personal(title)
         files = figure_files(heatmap_figure(self.best, title=title), "heatmap")
-        save(
+        save_extraction(
             Path(out),
             self.asked,
             tables={"windows": self.windows, "coverage": self.coverage},
             files={**files, "heatmap.html": self.page().encode("utf-8")},
             facts={"model": self.model, "headline": self.headline},
+            reveal=self.reveal,
         )
 
 
@@ -118,6 +125,7 @@ def scan_document(
     bos: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
+    reveal: bool = False,
     progress: Quiet | None = None,
 ) -> DocumentScan:
     """Slide a window over a document and measure p_z of every suffix.
@@ -131,7 +139,7 @@ def scan_document(
         Tokens from one window to the next; the last window ends where the document does. The
         paper slides by characters and makes tokens of each window anew; here the document's
         tokens are made once.
-    decoding, p, with_bos, bos, device, out, progress
+    decoding, p, with_bos, bos, device, out, reveal, progress
         As `auditor.extraction.extract`.
 
     Returns
@@ -167,7 +175,7 @@ def scan_document(
         "stride": stride,
     }
     if out is not None:
-        refuse_other(Path(out), told)
+        refuse_other_extraction(Path(out), told)
     used, progress = loaded(model, device, bos), progress or Quiet()
     for sentence in used.notes:
         progress.note(sentence)
@@ -182,7 +190,7 @@ def scan_document(
     ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
     best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)
     facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
-    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, told, facts)
+    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, told, facts, reveal)
     if out is not None:
         scan.save(out)
     return scan

@@ -13,12 +13,13 @@ from auditor.config.audit import Decoding
 from auditor.config.extraction import Asked, at_least, lengths
 from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import ConfigError, CorpusError
+from auditor.extraction.output import refuse_other_extraction, save_extraction
 from auditor.extraction.repeats import count_repeats
 from auditor.extraction.sampling import sample_suffixes
-from auditor.extraction.tables import add_sampled, example_rows, fits, headline, storable, summarize
+from auditor.extraction.tables import add_sampled, example_rows, fits, headline, summarize
 from auditor.extraction.windows import Windows, draw_windows
 from auditor.models.loading import loaded
-from auditor.runs.result_folder import refuse_other, save
+from auditor.runs.result_folder import storable
 from auditor.scoring.suffixes import measure_suffixes
 from auditor.system.progress import Quiet
 from reports.figures.extraction import figure_files, laws_figure
@@ -36,6 +37,9 @@ class Extraction:
         What was skipped or could not be told.
     asked, models : dict
         The settings; each model's fingerprint and parameters.
+    reveal : bool
+        Show personal data in the sentences and in what `save` writes; it is masked otherwise, but
+        for the Parquet files.
     """
 
     examples: pd.DataFrame
@@ -44,21 +48,23 @@ class Extraction:
     notices: list[str]
     asked: dict[str, Any]
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reveal: bool = False
 
     @property
     def headline(self) -> list[str]:
         """A sentence a model and prefix length; see `tables.headline`."""
-        return headline(self.examples)
+        return headline(self.examples, reveal=self.reveal)
 
     def save(self, out: str | Path) -> None:
         """Tables and the figure of the laws into a folder. Raises RunError if it is taken."""
         figure = figure_files(laws_figure(self.summary, self.fits), "laws")
-        save(
+        save_extraction(
             Path(out),
             self.asked,
             tables={"examples": self.examples, "summary": self.summary, "fits": self.fits},
             files=figure,
             facts={"models": self.models, "notices": self.notices, "headline": self.headline},
+            reveal=self.reveal,
         )
 
 
@@ -79,6 +85,7 @@ def extract(
     device: str = "auto",
     count: Count | None = None,
     out: str | Path | None = None,
+    reveal: bool = False,
     progress: Quiet | None = None,
 ) -> Extraction:
     """Measure how much of a training text models give back when shown what comes before it.
@@ -110,6 +117,7 @@ def extract(
     count : callable(text) -> int, optional
         Counts repeats in an index; by default the corpus itself is searched.
     out : folder to save to, optional
+    reveal : show personal data in the sentences and the CSV, in place of masking it
     progress : Quiet, optional
 
     Returns
@@ -153,11 +161,11 @@ def extract(
         "samples_per_prefix": samples_per_prefix,
     }
     if out is not None:
-        refuse_other(Path(out), told)
+        refuse_other_extraction(Path(out), told)
     work = _Work(asked, text, examples, samples_per_prefix, device, count, progress or Quiet())
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
-    result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models)
+    result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models, reveal)
     return _saved(result, out)
 
 

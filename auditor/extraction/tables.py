@@ -20,7 +20,9 @@ from attacks.statistics.extraction_laws import fit_log_linear
 from attacks.statistics.intervals import clopper_pearson, proportion
 from auditor.extraction.sampling import Sampled
 from auditor.extraction.windows import Windows
+from auditor.runs.result_folder import storable
 from auditor.scoring.suffixes import Measured
+from reports.privacy.redaction import mask_personal
 
 QUERIES = (1, 100, 10_000)  # samples that an attacker may draw, in the summary
 _EXACT_REPEATS = 12  # different numbers of repeats above which they are taken together
@@ -171,8 +173,11 @@ def _fit(of: str, model, n_prefix, x: Sequence[float], points: Sequence[pd.DataF
     return {"of": of, "model": model, "prefix_tokens": n_prefix, **asdict(fit)}
 
 
-def headline(examples: pd.DataFrame) -> list[str]:
-    """A sentence a model and prefix length: the greedy share, or what came nearest."""
+def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
+    """A sentence a model and prefix length: the greedy share, or what came nearest.
+
+    Personal data in the id of a document is masked unless `reveal`.
+    """
     told = []
     for (model, n_prefix), own in examples.groupby(["model", "prefix_tokens"], sort=False):
         n, k = len(own), int(own["greedy"].sum())
@@ -186,7 +191,8 @@ def headline(examples: pd.DataFrame) -> list[str]:
             continue
         best = own.loc[own["log_p_z"].idxmax()]
         high = 100 * float(clopper_pearson(0, n)[1])
-        near = f"{power(best['log_p_z'])} in {best['doc_id']}"
+        doc_id = best["doc_id"] if reveal else mask_personal(best["doc_id"])
+        near = f"{power(best['log_p_z'])} in {doc_id}"
         if np.isneginf(best["log_p_z"]):
             near = "none of the suffixes can be drawn under this decoding"
         told.append(
@@ -195,15 +201,6 @@ def headline(examples: pd.DataFrame) -> list[str]:
             "are first choices."
         )
     return told
-
-
-def storable(text: str) -> str:
-    """Ids and paths may hold lone surrogates (from JSON or file names); a table may not.
-
-    >>> storable("a\\ud800")
-    'a\\\\ud800'
-    """
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def power(nats: float) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from auditor.errors import RunError
-from auditor.runs.manifest import differences
-from auditor.system import atomic_files
-from auditor.system.atomic_files import LOCK, misfit, write_atomically
+from auditor.runs import result_folder
 
 MANIFEST, CHECKPOINTS, PROBES, MERGED = "finetune.json", "checkpoints", "probes", "merged"
 FORMAT = 1
@@ -38,9 +35,10 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
         ) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise RunError(f"{out} was written by another version. Choose another --out.")
-    if told := misfit(manifest, {"asked": dict}):
+    if not isinstance(manifest.get("asked"), dict):
         raise RunError(
-            f"{out / MANIFEST} is not what a fine-tuning writes: {told}. Use another --out."
+            f"{out / MANIFEST} is not what a fine-tuning writes: it has no settings. Use another "
+            "--out."
         )
     return manifest
 
@@ -54,35 +52,9 @@ def refuse_other(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         If the folder holds something else, saying what differs.
     """
     manifest = read_manifest(out)
-    if manifest is None:
-        is_free = not out.exists() or (out.is_dir() and {p.name for p in out.iterdir()} <= {LOCK})
-        if not is_free:
-            raise RunError(
-                f"--out {out} exists and is not a fine-tuning's folder. Choose another --out, or "
-                "empty it."
-            )
-        return None
-    # Through JSON, as what is there came from.
-    if different := differences(manifest["asked"], json.loads(json.dumps(asked))):
-        raise RunError(
-            f"--out {out} holds another fine-tuning: {'; '.join(different)}. Choose another --out, "
-            "ask for the same again to go on with it, or delete the folder."
-        )
+    there = None if manifest is None else manifest["asked"]
+    result_folder.refuse_other(out, MANIFEST, "a fine-tuning", there, asked)
     return manifest
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """The folder, made if need be, for this process alone."""
-    atomic_files.make_own(out)  # what a model was trained on can be got out of it again
-    with atomic_files.locked(out):
-        yield
-
-
-def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
-    """The manifest, whole or not at all."""
-    raw = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    write_atomically(out / MANIFEST, raw.encode("utf-8", "backslashreplace"))
 
 
 def last_checkpoint(out: Path) -> Path | None:

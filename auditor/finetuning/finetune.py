@@ -20,13 +20,12 @@ from auditor.finetuning.callback import MemorizationCallback, ProbeLog
 from auditor.finetuning.checkpoints import (
     CHECKPOINTS,
     FORMAT,
+    MANIFEST,
     MERGED,
     PROBES,
     last_checkpoint,
-    locked,
     refuse_other,
     save_network,
-    write_manifest,
 )
 from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.rows import Text, read_text
@@ -41,6 +40,8 @@ from auditor.models.loading import (
     usable_device,
 )
 from auditor.models.preserve_state import own_randomness
+from auditor.runs.result_folder import write_json
+from auditor.system.atomic_files import owned
 from auditor.system.progress import Quiet
 
 _MOST_ROW_TOKENS = 1_024
@@ -116,18 +117,18 @@ def run_finetune(
         )
     # Before hours of reading and training, whether the folder is free for this.
     refuse_other(out, asked := {**config.identity(), "base_fingerprint": fingerprint(path)})
-    with locked(out):
+    with owned(out):
         there = refuse_other(out, asked)
         if there and there.get("complete"):
             return Finetuned(out, there)
         work = _prepared(config, path, out, progress)
         manifest = _begun(work, asked, there)
-        write_manifest(out, manifest)
+        write_json(out / MANIFEST, manifest)
         told = _train(work)
         manifest |= {"complete": True, **told}
         _save(work)
         manifest["fingerprint"] = adapter_fingerprint(out) if config.lora else fingerprint(out)
-        write_manifest(out, manifest)
+        write_json(out / MANIFEST, manifest)
     return Finetuned(out, manifest)
 
 

@@ -15,6 +15,7 @@ from auditor.errors import AuditError
 from auditor.gates.decide import compare_with_last, judge
 from auditor.gates.notify import call_hooks, check_hooks
 from auditor.runs.gate_results import Decision, Since, check
+from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.offline import offline
@@ -146,7 +147,7 @@ def _digest(judged: Judged) -> str:
     gates = [asdict(d) for d in judged.decisions]
     since = None if judged.since is None else asdict(judged.since)
     told = json.dumps([gates, since], sort_keys=True)
-    return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()
+    return hashlib.sha256(storable(told).encode()).hexdigest()
 
 
 def _tell(

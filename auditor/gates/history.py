@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from auditor.audit.context import TARGET
 from auditor.errors import AuditError
+from auditor.runs.collection import find_runs, run_time, timestamp
 from auditor.runs.gate_results import Decision, Since, read_outcome
-from auditor.runs.run import Run, load_run
+from auditor.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -53,50 +53,28 @@ class Entry:
         return "passed" if self.decisions else ""
 
 
-def read_history(folder: str | Path) -> list[Entry]:
+def read_history(folder: str | Path, *, nested: bool = True) -> list[Entry]:
     """The runs in a folder, the earliest first; unreadable ones, which have no time, before all.
 
     Parameters
     ----------
     folder : the folder that holds the runs' folders
+    nested : bool
+        As of `auditor.runs.collection.find_runs`.
 
     Returns
     -------
     list of Entry; empty if there is no such folder.
     """
-    entries = [_entry(file.parent) for file in sorted(Path(folder).glob("*/manifest.json"))]
-    return sorted(entries, key=lambda entry: timestamp(entry.when))
-
-
-def timestamp(when: str) -> float:
-    """Seconds since 1970 of a time in ISO 8601 with its zone; of what is none, before all others.
-
-    >>> timestamp("1970-01-01T01:00:05+01:00"), timestamp("1970-01-01"), timestamp("")
-    (5.0, -inf, -inf)
-    """
-    moment = moment_of(when)
-    return float("-inf") if moment is None else moment.timestamp()
-
-
-def moment_of(when: str) -> datetime | None:
-    """A time in ISO 8601 with its zone; None if it is none.
-
-    >>> moment_of("2026-11-24T03:00+00:00").isoformat()
-    '2026-11-24T03:00:00+00:00'
-    """
-    try:
-        moment = datetime.fromisoformat(when)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
+    return [_entry(path, run) for path, run in find_runs(Path(folder), nested=nested)]
 
 
 def last_before(run: Run) -> Entry | None:
     """The last complete run beside this one that asked the same and came earlier."""
-    own, series = timestamp(_when(run)), run.config.series
+    own, series = timestamp(run_time(run)), run.config.series
     earlier = [
         entry
-        for entry in read_history(_beside(run.path))
+        for entry in read_history(_beside(run.path), nested=False)
         if entry.state == "complete"
         and entry.series == series
         and entry.path.resolve() != run.path.resolve()
@@ -110,17 +88,10 @@ def _beside(path: Path) -> Path:
     return path.resolve().parent if path.name in ("", "..") else path.parent
 
 
-def _when(run: Run) -> str:
-    return str(run.manifest.get("occasion") or run.manifest.get("begun", ""))
-
-
-def _entry(path: Path) -> Entry:
-    try:
-        run = load_run(path)
-        config = run.config
-    except AuditError as error:
-        return Entry(path, "unreadable", str(error))
-    manifest = run.manifest
+def _entry(path: Path, run: Run | AuditError) -> Entry:
+    if isinstance(run, AuditError):
+        return Entry(path, "unreadable", str(run))
+    config, manifest = run.config, run.manifest
     models = manifest.get("models")
     target = models.get(TARGET) if isinstance(models, dict) else None
     outcome = read_outcome(manifest.get("judged"))

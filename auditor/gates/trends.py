@@ -9,8 +9,10 @@ import pandas as pd
 
 from attacks.statistics.intervals import Estimate
 from auditor.errors import AuditError, RunError
-from auditor.gates.history import Entry, timestamp
+from auditor.gates.history import Entry
+from auditor.runs.collection import timestamp
 from auditor.runs.figures import exposure, has_personal_data, personal_data, verified
+from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.system.atomic_files import write_atomically
 from reports.pages.trend_page import Trend, TrendPage, render_trends
@@ -43,7 +45,7 @@ def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
         )
     page = TrendPage(f"Audits in {Path(folder).resolve().name}", trends, notices)
     path = Path(folder) / PAGE
-    write_atomically(path, render_trends(page).encode("utf-8", "backslashreplace"))
+    write_atomically(path, storable(render_trends(page)).encode())
     return path
 
 

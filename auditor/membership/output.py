@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from auditor.errors import RunError
 from auditor.membership.membership_audit import MembersReport
 from auditor.membership.tables import shown_table
-from auditor.system.atomic_files import make_own, write_atomically
-from reports.csv_files import write_csv
+from auditor.runs import result_folder
+from auditor.runs.result_folder import storable
+from auditor.system.atomic_files import is_free
 from reports.pages.membership_page import MembersPage, render_members
 
 _MANIFEST = "members.json"
@@ -33,7 +30,7 @@ def check_out(out: str | Path, *, overwrite: bool = False) -> None:
         If it holds something else, or a comparison and `overwrite` is not given.
     """
     path = Path(out)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if is_free(path, _MANIFEST):
         return
     if not (path / _MANIFEST).is_file():
         raise RunError(
@@ -45,8 +42,13 @@ def check_out(out: str | Path, *, overwrite: bool = False) -> None:
         )
 
 
-def save(report: MembersReport, out: str | Path, *, overwrite: bool = False) -> Path:
+def save(
+    report: MembersReport, out: str | Path, *, overwrite: bool = False, reveal: bool = False
+) -> Path:
     """Write members.csv and .parquet, listed.csv and .parquet, members.html, and members.json last.
+
+    Personal data in ids of documents is masked in the CSV files and the page, unless `reveal`;
+    Parquet keeps it.
 
     Returns
     -------
@@ -59,18 +61,15 @@ def save(report: MembersReport, out: str | Path, *, overwrite: bool = False) -> 
     """
     check_out(out, overwrite=overwrite)
     folder = Path(out)
-    make_own(folder)
-    for name, frame in (("members", report.table), ("listed", report.listed)):
-        sink, text = io.BytesIO(), io.StringIO(newline="")
-        clean = _storable(frame)
-        clean.to_parquet(sink, index=False)
-        write_csv(clean, text)
-        write_atomically(folder / f"{name}.parquet", sink.getvalue())
-        write_atomically(folder / f"{name}.csv", text.getvalue().encode("utf-8"))
-    page = render_members(_page(report)).encode("utf-8", "backslashreplace")
-    write_atomically(folder / "members.html", page)
-    raw = json.dumps(as_json(report), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    write_atomically(folder / _MANIFEST, raw.encode("utf-8", "backslashreplace"))
+    page = storable(render_members(_page(report, reveal))).encode()
+    result_folder.save(
+        folder,
+        _MANIFEST,
+        {**as_json(report), "revealed": reveal},
+        tables={"members": report.table, "listed": report.listed},
+        files={"members.html": page},
+        reveal=reveal,
+    )
     return folder
 
 
@@ -101,7 +100,7 @@ def as_json(report: MembersReport) -> dict[str, Any]:
     }
 
 
-def _page(report: MembersReport) -> MembersPage:
+def _page(report: MembersReport, reveal: bool) -> MembersPage:
     asked, made = report.about["asked"], report.set_test
     rests_on = [
         _RULE,
@@ -128,6 +127,7 @@ def _page(report: MembersReport) -> MembersPage:
             name: report.curves[name] for name in report.table["score"] if name in report.curves
         },
         blind=[r.name for r in report.evaluation.blinds],
+        reveal=reveal,
     )
 
 
@@ -139,12 +139,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
-
-
-def _storable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Ids may hold lone surrogates, from file names; files may not."""
-    clean = frame.copy()
-    for name in clean.columns:
-        if not pd.api.types.is_numeric_dtype(clean[name]):
-            clean[name] = [str(v).encode("utf-8", "backslashreplace").decode() for v in clean[name]]
-    return clean

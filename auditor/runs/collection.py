@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from auditor.runs.run import Run, load_run
 
 
 class Runs(Sequence[Run]):
-    """Several runs, in the order in which they were begun; `auditor.load_runs(folder)` makes one.
+    """Several runs, the earliest first; `auditor.load_runs(folder)` makes one.
 
     `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are those of the runs,
     stacked, with a first column `run` (category): `names`, the runs' folders below `folder`. They
@@ -115,8 +116,8 @@ def load_runs(folder: str | Path = "runs") -> Runs:
 
     Returns
     -------
-    Runs, in the order in which they were begun. What cannot be opened (a damaged folder, another
-    version's) is left out, with a warning that says why.
+    Runs, the earliest first, as `auditor runs` lists them. What cannot be opened (a
+    damaged folder, another version's) is left out, with a warning that says why.
 
     Raises
     ------
@@ -127,14 +128,42 @@ def load_runs(folder: str | Path = "runs") -> Runs:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
     runs = []
-    for path in _run_folders(folder):
-        try:
-            runs.append(load_run(path))
-        except AuditError as error:
-            warnings.warn(f"A run is left out. {error}", stacklevel=2)
+    for _, run in find_runs(folder):
+        if isinstance(run, AuditError):
+            warnings.warn(f"A run is left out. {run}", stacklevel=2)
+        else:
+            runs.append(run)
     if not runs:
         raise RunError(f"There is no run in {folder}. Give the folder that holds your runs.")
-    return Runs(folder, sorted(runs, key=lambda run: (_begun(run), run.path.as_posix())))
+    return Runs(folder, runs)
+
+
+def find_runs(folder: Path, *, nested: bool = True) -> list[tuple[Path, Run | AuditError]]:
+    """Every run in a folder, the earliest first; those without a time before all others.
+
+    Parameters
+    ----------
+    folder : path
+    nested : bool
+        Look at any depth, but for hidden folders and what is inside of a run. Otherwise only
+        folders that lie in `folder` itself.
+
+    Returns
+    -------
+    list of (folder, run), with the error in place of a run that cannot be opened
+    """
+    paths = _run_folders(folder) if nested else (f.parent for f in folder.glob("*/manifest.json"))
+    found = [(path, _opened(path)) for path in sorted(paths)]
+    return sorted(found, key=lambda one: timestamp(run_time(one[1])))
+
+
+def _opened(path: Path) -> Run | AuditError:
+    try:
+        run = load_run(path)
+        run.config  # noqa: B018 - a config that is not valid makes a run unreadable, too
+    except AuditError as error:
+        return error
+    return run
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -146,9 +175,34 @@ def _run_folders(folder: Path) -> Iterator[Path]:
         inside[:] = sorted(name for name in inside if not name.startswith("."))
 
 
-def _begun(run: Run) -> float:
-    moment = pd.to_datetime(run.manifest.get("begun"), utc=True, errors="coerce")
-    return float("inf") if pd.isna(moment) else moment.timestamp()
+def run_time(run: Run | AuditError) -> str:
+    """The time that a schedule ran it for, else when it was begun; "" = unknown."""
+    if isinstance(run, AuditError):
+        return ""
+    return str(run.manifest.get("occasion") or run.manifest.get("begun", ""))
+
+
+def timestamp(when: str) -> float:
+    """Seconds since 1970 of a time in ISO 8601 with its zone; of what is none, before all others.
+
+    >>> timestamp("1970-01-01T01:00:05+01:00"), timestamp("1970-01-01"), timestamp("")
+    (5.0, -inf, -inf)
+    """
+    moment = moment_of(when)
+    return float("-inf") if moment is None else moment.timestamp()
+
+
+def moment_of(when: str) -> datetime | None:
+    """A time in ISO 8601 with its zone; None if it is none.
+
+    >>> moment_of("2026-11-24T03:00+00:00").isoformat()
+    '2026-11-24T03:00:00+00:00'
+    """
+    try:
+        moment = datetime.fromisoformat(when)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 _SHARE = ("share", "low", "high")

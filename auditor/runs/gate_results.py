@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic.dataclasses import dataclass as validated
 
 from auditor.errors import GateError
+from auditor.system.validation import STRICT, Text
+
+T = TypeVar("T", "Decision", "Since")
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=STRICT)
 class Decision:
     """What became of one gate.
 
@@ -17,13 +23,13 @@ class Decision:
     sentence : the figure, its interval and what is allowed
     """
 
-    gate: str
-    limit: float | str
+    gate: Text
+    limit: int | float | Text
     passed: bool
-    sentence: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
+    sentence: Text
+    value: int | float | None = None
+    low: int | float | None = None
+    high: int | float | None = None
 
     @property
     def word(self) -> str:
@@ -54,7 +60,7 @@ def check(decisions: Iterable[Decision]) -> None:
         raise GateError(f"{told[0].upper()}{told[1:]}.")
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=STRICT)
 class Since:
     """Passages found verbatim, against the last run of the same audit.
 
@@ -63,8 +69,8 @@ class Since:
     same_seed, same_weights : whether both drew with one seed, and from the same weights
     """
 
-    run: str
-    when: str
+    run: Text
+    when: Text
     new: int
     gone: int
     unchanged: int
@@ -92,7 +98,8 @@ def read_decisions(there: Any) -> tuple[Decision, ...]:
     ()
     """
     rows = there if isinstance(there, list) else []
-    return tuple(Decision(**row) for row in rows if _is_one(row, _DECISION))
+    read = (_read(Decision, row) for row in rows)
+    return tuple(decision for decision in read if decision is not None)
 
 
 def read_since(there: Any) -> Since | None:
@@ -100,7 +107,16 @@ def read_since(there: Any) -> Since | None:
 
     >>> read_since(None)
     """
-    return Since(**there) if _is_one(there, _SINCE) else None
+    return _read(Since, there)
+
+
+def _read(kind: type[T], there: Any) -> T | None:
+    if not isinstance(there, dict) or {*there} != {field.name for field in fields(kind)}:
+        return None
+    try:
+        return kind(**there)
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -124,28 +140,4 @@ def read_outcome(there: Any) -> Outcome:
         read_decisions(there.get("gates")),
         read_since(there.get("since")),
         why if isinstance(why, str) else "",
-    )
-
-
-_NUMBER = (int, float)
-_DECISION: dict[str, Any] = {
-    "gate": str,
-    "limit": (*_NUMBER, str),
-    "passed": bool,
-    "sentence": str,
-    **dict.fromkeys(("value", "low", "high"), (*_NUMBER, type(None))),
-}
-_SINCE: dict[str, Any] = {
-    "run": str,
-    "when": str,
-    **dict.fromkeys(("new", "gone", "unchanged"), int),
-    **dict.fromkeys(("same_seed", "same_weights"), bool),
-}
-
-
-def _is_one(there: Any, kinds: dict[str, Any]) -> bool:
-    return (
-        isinstance(there, dict)
-        and set(there) == set(kinds)
-        and all(isinstance(there[name], kind) for name, kind in kinds.items())
     )

@@ -12,58 +12,90 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from auditor.config.audit import make_config
 from auditor.errors import ConfigError, RunError
-from auditor.system.atomic_files import is_inside, misfit
+from auditor.system.atomic_files import is_inside
+from auditor.system.validation import STRICT, Text, fault
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 # A stage's shards: STAGE/STRATEGY-NUMBER.parquet.
 _SHARD = re.compile(r"(?:samples|scores)/(?P<strategy>[a-z0-9-]+)-(?P<number>\d{5,9})\.parquet")
 
-_FILE = {
-    "sha256": str,
-    "bytes": int,
-    "rows?": int,
-    "undefined?": {str: {str: int}},
-    "looked_up?": {str: int},
-    "origin?": str,
-}
-_MODEL = {
-    "sha256": str,
-    "spec?": str,
-    "parameters?": int,
-    "dtype?": str,
-    "vocabulary_sha256?": str,
-    "bos_id?": (int, None),
-}
-_CORPUS = {
-    "documents": int,
-    "bytes": int,
-    "files": [{"path": str, "bytes": int, "sha256": str}],
-    "problems?": {str: int},
-    "index?": str,
-}
-_FORM = {
-    "config": dict,
-    "shards": {str: _FILE},
-    "stages": {str: {"seconds": float, "strategies?": {str: {"seconds": float}}}},
-    "complete?": bool,
-    "digest?": str,
-    "gates?": dict,
-    "begun?": str,
-    "occasion?": str,
-    "command?": (str, None),
-    "price_per_hour?": float,
-    "revealed?": bool,
-    "versions?": {str: str},
-    "notes?": [{"stage": str, "sentence": str}],
-    "models?": {str: _MODEL},
-    "prompts?": {str: str},
-    "batch_size?": {str: int},
-    "corpus?": _CORPUS,
-    "rescored_in_float32?": bool,
-}
+
+class _Checked(BaseModel):
+    model_config = STRICT
+
+
+class _File(_Checked):
+    sha256: Text
+    bytes: int
+    rows: int = 0
+    undefined: dict[Text, dict[Text, int]] = {}
+    looked_up: dict[Text, int] = {}
+    origin: Text = ""
+
+
+class _Model(_Checked):
+    sha256: Text
+    spec: Text = ""
+    parameters: int = 0
+    dtype: Text = ""
+    vocabulary_sha256: Text = ""
+    bos_id: int | None = None
+
+
+class _CorpusFile(_Checked):
+    path: Text
+    bytes: int
+    sha256: Text
+
+
+class _Corpus(_Checked):
+    documents: int
+    bytes: int
+    files: list[_CorpusFile]
+    problems: dict[Text, int] = {}
+    index: Text = ""
+
+
+class _Strategy(_Checked):
+    seconds: float
+
+
+class _Stage(_Checked):
+    seconds: float
+    strategies: dict[Text, _Strategy] = {}
+
+
+class _Note(_Checked):
+    stage: Text
+    sentence: Text
+
+
+class _Manifest(_Checked):
+    """What a run writes. A key that it does not name is kept as it is."""
+
+    config: dict[Text, Any]
+    shards: dict[Text, _File]
+    stages: dict[Text, _Stage]
+    complete: bool = False
+    digest: Text = ""
+    gates: dict[Text, Any] = {}
+    begun: Text = ""
+    occasion: Text = ""
+    command: Text | None = None
+    price_per_hour: float = 0.0
+    revealed: bool = False
+    versions: dict[Text, Text] = {}
+    notes: list[_Note] = []
+    models: dict[Text, _Model] = {}
+    prompts: dict[Text, Text] = {}
+    batch_size: dict[Text, int] = {}
+    corpus: _Corpus = _Corpus(documents=0, bytes=0, files=[])
+    rescored_in_float32: bool = False
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -87,7 +119,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"{folder} was written by another version (format {repr(found)[:40]}; this one reads "
             f"{FORMAT}). Open it with that version, or make the run again."
         )
-    if told := misfit(manifest, _FORM):
+    if told := fault(_Manifest, manifest):
         raise _damaged(file, f"is not what a run writes: {told}")
     try:
         # Settings that are newer than the run have their defaults, as they had then.
@@ -151,7 +183,9 @@ def differences(
 
 
 def _are_named(value: Any) -> bool:
-    return misfit(value, [{"name": str}]) is None
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in value
+    )
 
 
 def check_sizes(path: Path, shards: dict[str, dict[str, Any]]) -> None:

@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import AuditError, RunError
-from auditor.runs.manifest import altered
-from auditor.runs.manifest import MANIFEST, read_manifest, shard_order
+from auditor.runs.manifest import MANIFEST, altered, read_manifest, shard_order
 from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
@@ -49,6 +48,7 @@ class Run:
 
     def __init__(self, path: Path, manifest: dict[str, Any], elsewhere: Elsewhere | None = None):
         self.path, self.manifest, self.elsewhere = path, manifest, elsewhere
+        self._config: tuple[dict[str, Any], AuditConfig] | None = None
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "incomplete"
@@ -61,8 +61,11 @@ class Run:
 
     @property
     def config(self) -> AuditConfig:
-        """What was asked."""
-        return make_config(self.manifest["config"])
+        """The settings; validated once for each config that the manifest gets."""
+        there = self.manifest["config"]
+        if self._config is None or self._config[0] is not there:
+            self._config = there, make_config(there)
+        return self._config[1]
 
     @property
     def report(self) -> Path:

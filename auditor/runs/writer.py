@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,19 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditor.config.audit import AuditConfig, make_config
-from auditor.errors import AuditError, RunError
-from auditor.runs.manifest import FORMAT, MANIFEST, differences, read_manifest
+from auditor.config.audit import AuditConfig
+from auditor.errors import AuditError
+from auditor.runs.manifest import FORMAT, MANIFEST, read_manifest
 from auditor.runs.remote import is_url, open_elsewhere
+from auditor.runs.result_folder import not_its_folder, refuse_other, write_json
 from auditor.runs.run import Run
-from auditor.system.atomic_files import (
-    LOCK,
-    disk_trouble,
-    locked,
-    make_own,
-    part_name,
-    write_atomically,
-)
+from auditor.system.atomic_files import LOCK, disk_trouble, owned, write_atomically
 
 
 class RunWriter(Run):
@@ -78,9 +71,7 @@ class RunWriter(Run):
 
     def save(self) -> None:
         """The manifest, as it stands."""
-        raw = json.dumps(self.manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-        # A lone surrogate (from a file's name that is not UTF-8) becomes its JSON escape.
-        write_atomically(self.path / MANIFEST, raw.encode("utf-8", "backslashreplace"))
+        write_json(self.path / MANIFEST, self.manifest)
         self.send(self.path / MANIFEST)
 
 
@@ -97,13 +88,12 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
     """
     there = open_elsewhere(str(path)) if is_url(path) else None
     if there is not None and there.holds_other_files():
-        raise RunError(_not_a_run(path))
+        raise not_its_folder(path, "a run")
     path = Path(path) if there is None else there.here
     _refuse_other(path, config)
     with disk_trouble(path):
         is_new = not path.exists()
-    make_own(path)
-    with locked(path):
+    with owned(path):
         # Once more, now that nobody else can write: another process may have been faster.
         _refuse_other(path, config)
         manifest = read_manifest(path)
@@ -128,22 +118,9 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
 
 
 def _refuse_other(path: Path, config: AuditConfig) -> None:
-    """An error unless the folder is free, or holds a run of this config."""
     manifest = read_manifest(path)
-    with disk_trouble(path):
-        if manifest is None and path.exists() and (not path.is_dir() or _visible(path)):
-            raise RunError(_not_a_run(path))
-    # A setting that came after the run was begun has its default there.
-    there = config.identity() if manifest is None else make_config(manifest["config"]).identity()
-    if different := differences(there, config.identity()):
-        raise RunError(
-            f"--out {path} holds another run: {'; '.join(different)}. Choose another --out, ask "
-            "for the same again to resume it, or delete the folder."
-        )
-
-
-def _not_a_run(path: str | Path) -> str:
-    return f"--out {path} exists and is not a run's folder. Choose another --out, or empty it."
+    there = None if manifest is None else manifest["config"]
+    refuse_other(path, MANIFEST, "a run", there, config.identity())
 
 
 def _leave_nothing(path: Path, is_new: bool) -> None:
@@ -154,9 +131,3 @@ def _leave_nothing(path: Path, is_new: bool) -> None:
             (path / LOCK).unlink()
             if is_new:
                 path.rmdir()
-
-
-def _visible(path: Path) -> bool:
-    """Whether a folder holds more than what a run that was killed at once leaves."""
-    begun = {LOCK, part_name(path / MANIFEST).name}
-    return any(p.name not in begun for p in path.iterdir())

@@ -12,7 +12,8 @@ from auditor.audit.pipeline import default_folder
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import RunError
 from auditor.gates.gated_audit import Judged, audit_and_judge
-from auditor.gates.history import Entry, moment_of, read_history
+from auditor.gates.history import Entry, read_history
+from auditor.runs.collection import moment_of
 from auditor.scheduling.cron import Cron
 from auditor.system.atomic_files import disk_trouble, locked
 from auditor.system.progress import Quiet
@@ -47,7 +48,7 @@ class Plan:
 
     def done(self) -> list[Entry]:
         """The runs of this schedule that there are, the earliest first."""
-        runs = read_history(self.base.parent)
+        runs = read_history(self.base.parent, nested=False)
         series = self.config.series
         return [r for r in runs if r.series == series and moment_of(r.occasion) is not None]
 

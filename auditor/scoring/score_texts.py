@@ -20,6 +20,7 @@ from auditor.config.audit import make_config
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.models.tokenizer import check_rows
+from auditor.runs.result_folder import storable
 from auditor.scoring.perturbation import Perturbation
 from auditor.scoring.text_scorer import TextScorer
 from auditor.system.atomic_files import write_atomically
@@ -165,7 +166,7 @@ def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = Fals
     if Path(out).suffix == ".csv":
         text = io.StringIO(newline="")
         write_csv(frame, text)
-        raw = text.getvalue().encode("utf-8", "backslashreplace")
+        raw = storable(text.getvalue()).encode()
     else:
         sink = io.BytesIO()
         table = pa.Table.from_pandas(frame, preserve_index=False)

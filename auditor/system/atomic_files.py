@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from auditor.errors import AuditError, RunError
 
@@ -87,6 +87,22 @@ def make_own(folder: Path, kind: Kind = RunError) -> None:
         folder.chmod(0o700)
 
 
+@contextmanager
+def owned(folder: Path, kind: Kind = RunError) -> Iterator[None]:
+    """The folder, made if need be, for this user and this process alone."""
+    make_own(folder, kind)
+    with locked(folder, kind):
+        yield
+
+
+def is_free(folder: Path, manifest: str) -> bool:
+    """Whether nothing is there but what a process leaves that is killed before its manifest."""
+    begun = {LOCK, part_name(folder / manifest).name}
+    return not folder.exists() or (
+        folder.is_dir() and all(path.name in begun for path in folder.iterdir())
+    )
+
+
 def part_name(path: Path) -> Path:
     """The name that a file has until it is whole.
 
@@ -149,64 +165,6 @@ def write_atomically(path: Path, raw: bytes, kind: Kind = RunError) -> None:
     with written_part(path, kind) as sink:
         sink.write(raw)
     publish(path, kind)
-
-
-def misfit(value: Any, form: Any, where: str = "") -> str | None:
-    """Where data does not have its form, in words; None if it has.
-
-    >>> misfit({"a": [1, 2], "b": None}, {"a": [int], "b?": (str, None)})
-    >>> misfit({"a": [1, "2"]}, {"a": [int]})
-    "a[1] is '2'"
-    >>> misfit({}, {"a": int})
-    'a is missing'
-    """
-    if isinstance(form, tuple):
-        each = [misfit(value, one, where) for one in form]
-        return None if None in each else each[0]
-    if isinstance(form, list | dict):
-        if not isinstance(value, type(form)):
-            return _is(where, value)
-        inner = _named(value, form) if isinstance(form, dict) else _listed(value, form[0])
-        for key, item, wanted in inner:
-            place = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}".lstrip(".")
-            if item is _NOTHING:
-                return f"{place} is missing"
-            if told := misfit(item, wanted, place):
-                return told
-        return None
-    return None if _fits(value, form) else _is(where, value)
-
-
-_NOTHING = object()
-
-
-def _listed(value: Any, form: Any) -> list[tuple[Any, Any, Any]]:
-    return [(n, item, form) for n, item in enumerate(value)]
-
-
-def _named(value: Any, form: dict) -> list[tuple[Any, Any, Any]]:
-    if str in form:
-        return [(key, item, form[str]) for key, item in value.items()]
-    found = []
-    for name, wanted in form.items():
-        key = name.removesuffix("?")
-        if key in value or key == name:
-            found.append((key, value.get(key, _NOTHING), wanted))
-    return found
-
-
-def _fits(value: Any, form: Any) -> bool:
-    if form is None or form is object:
-        return form is object or value is None
-    if form is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    # Python counts True as a whole number; a file that says so is wrong.
-    return isinstance(value, form) and (form is bool or not isinstance(value, bool))
-
-
-def _is(where: str, value: Any) -> str:
-    shown = repr(value)
-    return f"{where or 'it'} is {shown if len(shown) <= 40 else shown[:39] + '…'}"
 
 
 def is_inside(name: str) -> bool:

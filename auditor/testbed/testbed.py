@@ -20,10 +20,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auditor.errors import ConfigError, RunError
+from auditor.errors import ConfigError
+from auditor.runs.result_folder import read_json, refuse_other
+from auditor.system.atomic_files import disk_trouble
 from auditor.system.progress import Quiet, Stage
 
 REPEATS = (1, 2, 4, 8, 16)
+_SETTINGS = "testbed.json"
 _VERSION = 2  # of what a testbed holds, and of how its models are trained
 
 
@@ -151,24 +154,20 @@ def build_testbed(
         raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}. Change it.")
     folder = Path(folder)
     wanted = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
-    if folder.exists() and any(folder.iterdir()):
-        found = _settings(folder)
-        if found == wanted:
-            return Testbed(folder)
-        raise RunError(
-            f"{folder} is not empty and holds "
-            + (f"another testbed ({_differs(found, wanted)})" if found else "something else")
-            + ". Choose another folder, or delete it."
-        )
+    there = read_json(folder / _SETTINGS)
+    if there == wanted:
+        return Testbed(folder)
+    refuse_other(folder, _SETTINGS, "a testbed", there, wanted)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         work = Path(scratch) / "testbed"
         work.mkdir(mode=0o700)
         _make(work, SIZES[size], seed, progress or (lambda *_: None))
-        (work / "testbed.json").write_text(json.dumps(wanted, indent=2) + "\n")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(work, folder)
+        (work / _SETTINGS).write_text(json.dumps(wanted, indent=2) + "\n")
+        with disk_trouble(folder):
+            if folder.exists():
+                folder.rmdir()
+            os.replace(work, folder)
     return Testbed(folder)
 
 
@@ -295,18 +294,6 @@ def _write_jsonl(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     with path.open("w", encoding="utf-8") as sink:
         for doc_id, text in rows:
             sink.write(json.dumps({"id": doc_id, "text": text}, ensure_ascii=False) + "\n")
-
-
-def _settings(folder: Path) -> dict | None:
-    try:
-        return json.loads((folder / "testbed.json").read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _differs(found: dict, wanted: dict) -> str:
-    rows = [f"{k} {found.get(k)!r}, asked {v!r}" for k, v in wanted.items() if found.get(k) != v]
-    return "; ".join(rows) or "other settings"
 
 
 def _text_digest() -> str:

@@ -4,7 +4,7 @@ The same three gates as `reports.pages.audit_page`: hidden characters shown, mar
 template engine, and a security policy that allows one style sheet, by its hash, and no script.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from reports.analysis.summary import percent
 from reports.figures.extraction import shade_levels
 from reports.pages.page_shell import render
+from reports.privacy.finding import find_personal
+from reports.privacy.redaction import mask, mask_personal
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class ScanPage:
     text : str
     best : float array (n_chars,), nats
         NaN where no suffix covers a character.
+    reveal : bool
+        Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
     """
 
     title: str
@@ -36,6 +40,7 @@ class ScanPage:
     coverage: pd.DataFrame
     text: str
     best: NDArray[np.float64]
+    reveal: bool = False
 
 
 def render_scan(page: ScanPage) -> str:
@@ -55,11 +60,20 @@ def render_scan(page: ScanPage) -> str:
     ValueError
         If text and best differ in length.
     """
+    stretches = pieces(page.text, page.best, reveal=page.reveal)
+    shown = page
+    if not page.reveal:
+        shown = replace(
+            page,
+            title=mask_personal(page.title),
+            headline=[mask_personal(sentence) for sentence in page.headline],
+            about=[(label, mask_personal(value)) for label, value in page.about],
+        )
     return render(
         "extraction.html.j2",
         styles=("report.css", "extraction.css"),
-        page=page,
-        pieces=pieces(page.text, page.best),
+        page=shown,
+        pieces=stretches,
         coverage=[_row(row) for row in page.coverage.to_dict("records")],
         legend=[
             (f"p{i + 1}", f"p_z {_power(level)} or more")
@@ -68,10 +82,11 @@ def render_scan(page: ScanPage) -> str:
     )
 
 
-def pieces(text: str, best: ArrayLike) -> list[tuple[str, str, str]]:
+def pieces(text: str, best: ArrayLike, *, reveal: bool = False) -> list[tuple[str, str, str]]:
     """The text in stretches of one value: (class, tooltip, characters), in order.
 
     Class p1 to p4 is a shade (`shade_levels`), p0 below all of them, "" outside every suffix.
+    Unless `reveal`, personal data is masked; a mask has the shade of its last character.
 
     Raises
     ------
@@ -92,7 +107,12 @@ def pieces(text: str, best: ArrayLike) -> list[tuple[str, str, str]]:
     same = (nats[1:] == nats[:-1]) | (np.isnan(nats[1:]) & np.isnan(nats[:-1]))
     edges = [0, *(np.flatnonzero(~same) + 1).tolist(), len(text)]
     levels = shade_levels(nats)
-    return [(*_shade(nats[begin], levels), text[begin:end]) for begin, end in pairwise(edges)]
+    shown = mask(text, [] if reveal else find_personal(text))
+    stretches = [
+        (*_shade(nats[begin], levels), shown.text[shown.place[begin] : shown.place[end]])
+        for begin, end in pairwise(edges)
+    ]
+    return [stretch for stretch in stretches if stretch[2]]
 
 
 def _shade(nats: float, levels: tuple[float, ...]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ template engine, and a security policy that allows one style sheet, by its hash,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from attacks.statistics.roc import roc_curve
 from reports.figures.panels import new_figure
 from reports.figures.svg import COLOURS, to_svg
 from reports.pages.page_shell import render, rows_of, trusted
+from reports.privacy.redaction import mask_personal
 from reports.safe_text import visible
 
 _N_CURVES = 4  # of a kind; more cannot be told apart
@@ -44,6 +45,8 @@ class MembersPage:
         Each becomes a ROC curve, at most four attacks and four baselines.
     blind : list of str
         Which of them are baselines.
+    reveal : bool
+        Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
     """
 
     title: str
@@ -56,6 +59,7 @@ class MembersPage:
     list_by: str
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]]
     blind: Sequence[str]
+    reveal: bool = False
 
 
 def render_members(page: MembersPage) -> str:
@@ -71,6 +75,8 @@ def render_members(page: MembersPage) -> str:
         The same page gives the same text. Save it as UTF-8.
     """
     figure = roc_figure(page.curves, page.blind)
+    if not page.reveal:
+        page = _masked(page)
     label = "ROC curves on logarithmic axes; the numbers are in the table."
     return render(
         "members.html.j2",
@@ -78,6 +84,18 @@ def render_members(page: MembersPage) -> str:
         table=rows_of(page.table.astype(str)),
         listed=rows_of(page.listed),
         figure=trusted(to_svg(figure, name="roc", label=label)),
+    )
+
+
+def _masked(page: MembersPage) -> MembersPage:
+    hide = mask_personal
+    listed = page.listed.map(lambda value: hide(value) if isinstance(value, str) else value)
+    return replace(
+        page,
+        headline=[hide(sentence) for sentence in page.headline],
+        notices=[hide(sentence) for sentence in page.notices],
+        about=[(label, hide(value)) for label, value in page.about],
+        listed=listed,
     )
 
 

@@ -154,7 +154,7 @@ def test_tables_read_back_and_another_comparison_is_refused(found, tmp_path):
     assert save_models(found, tmp_path / "out").read_bytes() == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("x")
-    with pytest.raises(RunError, match="something else"):
+    with pytest.raises(RunError, match="is not a comparison's folder"):
         save_models(found, tmp_path / "mine")
 
 

@@ -243,6 +243,31 @@ def test_a_folder_holds_table_figure_and_page(tmp_path, model):
     assert WORDS[20:40] in "".join(Page((out / "heatmap.html").read_text("utf-8")).shown)
 
 
+@pytest.mark.parametrize("reveal", [False, True])
+def test_personal_data_is_masked_in_every_file_for_people_unless_revealed(tmp_path, model, reveal):
+    address, name = "jane.doe@example.org", "joe@example.com.txt"
+    (tmp_path / name).write_text(f"{WORDS} {address} {WORDS}", encoding="utf-8")
+    out = tmp_path / "out"
+    args = {"prefix_tokens": 3, "suffix_tokens": 4, "stride": 5}
+    scan_document(model, tmp_path / name, **args, out=out, reveal=reveal)
+    html = (out / "heatmap.html").read_text("utf-8")
+    shown = "".join(Page(html).shown)
+    assert (address in shown) == reveal
+    assert ("j•••@•••.org" in shown) != reveal
+    assert ("Sensitive: this page shows personal data." in html) == reveal
+    for file in ("heatmap.html", "windows.csv"):
+        assert ("joe@example.com" in (out / file).read_text("utf-8")) == reveal
+    assert pd.read_parquet(out / "windows.parquet")["doc_id"].str.contains("joe@example.com").all()
+
+
+def test_a_mask_lies_where_the_text_does():
+    text, best = "to joe@abc.org!", np.log([0.9] * 5 + [0.4] * 10)
+    joined = "".join(part for _, _, part in pieces(text, best))
+    assert joined == "to j•••@•••.org!"
+    assert [part for _, told, part in pieces(text, best) if told == "p_z 0.9"] == ["to "]
+    assert "".join(part for _, _, part in pieces(text, best, reveal=True)) == text
+
+
 def test_what_cannot_be_slid_over_is_one_sentence(tmp_path, model):
     def scan(document, **options):
         return scan_document(model, document, **{"prefix_tokens": 4, "suffix_tokens": 4} | options)

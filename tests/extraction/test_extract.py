@@ -342,7 +342,7 @@ def test_a_folder_holds_tables_figures_and_what_was_asked(bed, target, tmp_path)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     extract([target], [bed.corpus], **args)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
-    with pytest.raises(RunError, match=r"holds another extraction \(its seed differ"):
+    with pytest.raises(RunError, match=r"holds another extraction: seed is 0 there, 1 asked"):
         extract([target], [bed.corpus], **args, seed=1)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
@@ -419,3 +419,30 @@ def test_bad_corpora_and_models_are_one_sentence(tmp_path):
     with pytest.raises(ModelError, match="no BOS token"):
         Asked(with_bos=True).check(bare)
     assert not Asked().starts_with_bos(bare)
+
+
+# --------------------------------------------------------------------- personal data
+ADDRESS = "jane.doe@example.org"
+
+
+@pytest.mark.parametrize("reveal", [False, True])
+def test_personal_data_in_ids_is_masked_in_csv_and_sentences_unless_revealed(tmp_path, reveal):
+    model = load_model(str(save_tiny_model(tmp_path / "m")), dtype="float32")
+    corpus = [Document(f"mail to {ADDRESS}", WORDS, "")]
+    out = tmp_path / "out"
+    found = extract([model], corpus, prefix_tokens=4, suffix_tokens=4, out=out, reveal=reveal)
+    assert (ADDRESS in (out / "examples.csv").read_text("utf-8")) == reveal
+    assert ("j•••@•••.org" in (out / "examples.csv").read_text("utf-8")) != reveal
+    assert (ADDRESS in " ".join(found.headline)) == reveal
+    assert (ADDRESS in (out / "extraction.json").read_text("utf-8")) == reveal
+    # As of an audit and a comparison, the Parquet files are the raw record.
+    assert pd.read_parquet(out / "examples.parquet")["doc_id"].tolist() == [f"mail to {ADDRESS}"]
+
+
+def test_revealed_results_may_take_the_place_of_masked_ones(tmp_path):
+    model = load_model(str(save_tiny_model(tmp_path / "m")), dtype="float32")
+    corpus = [Document(ADDRESS, WORDS, "")]
+    args = {"prefix_tokens": 4, "suffix_tokens": 4, "out": tmp_path / "out"}
+    extract([model], corpus, **args, reveal=True)
+    extract([model], corpus, **args)
+    assert ADDRESS not in (tmp_path / "out" / "examples.csv").read_text("utf-8")

@@ -274,6 +274,26 @@ def test_a_folder_is_not_written_over_unasked(place):
     assert "is no folder of a comparison" in other.err
 
 
+@pytest.mark.parametrize("reveal", [False, True])
+def test_personal_data_in_ids_is_masked_in_csv_and_page_unless_revealed(tmp_path, reveal):
+    members = frame(0, 60, 5.0, name="a")
+    members["doc_id"] = [f"mail{i} jane{i}@example.org" for i in range(60)]
+    write(tmp_path, members, frame(1, 80, 0.0, name="b"))
+    out = tmp_path / "out"
+    result = command(*asked(tmp_path, "--out", out, *(["--reveal"] if reveal else [])))
+    assert result.code == 0, result.err
+    for name in ("listed.csv", "members.html"):
+        text = (out / name).read_text("utf-8")
+        assert ("@example.org" in text) == reveal
+        assert ("j•••@•••.org" in text) != reveal
+    page = (out / "members.html").read_text("utf-8")
+    assert ("Sensitive: this page shows personal data." in page) == reveal
+    assert ("keep it to yourself" in result.err) == reveal
+    assert json.loads((out / "members.json").read_text("utf-8"))["revealed"] is reveal
+    # As of an audit and a comparison, the Parquet files are the raw record.
+    assert pd.read_parquet(out / "listed.parquet")["doc_id"].str.contains("@example.org").all()
+
+
 def test_listed_texts_are_members_by_falling_score(tmp_path):
     write(tmp_path, frame(0, 60, 6.0, name="a"), frame(1, 80, 0.0, name="b"))
     made = audit_members([tmp_path / "in.parquet"], [tmp_path / "out.parquet"])

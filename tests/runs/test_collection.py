@@ -1,5 +1,8 @@
 """Many runs: found at any depth, stacked with their names, one line each; and a run's card."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from auditor.errors import RunError
 from auditor.runs.collection import load_runs
 from auditor.runs.run import load_run
 from auditor.runs.writer import open_for_writing
+from tests.tiny import command
 
 
 def candidates(verdicts, strategy="top-n"):
@@ -162,3 +166,24 @@ def test_what_stands_in_a_card_is_escaped_and_hidden_characters_are_shown(tmp_pa
     assert "<b>" not in card
     assert "\u202e" not in card
     assert "&lt;img src=x onerror=" in card
+
+
+# ------------------------------------------------------------------------- one listing
+def test_every_listing_of_runs_names_the_same_runs_in_the_same_order(runs):
+    ended = command("runs", runs, "--json")
+    listed = [Path(row["run"]).relative_to(runs).as_posix() for row in json.loads(ended.out)]
+    assert listed == load_runs(runs).names == ["b", "deep/a", "c"]
+
+
+def test_a_config_is_validated_once(runs, monkeypatch):
+    run = load_run(runs / "b")
+    first = run.config
+    monkeypatch.setattr("auditor.runs.run.make_config", None)
+    assert run.config is first
+
+
+def test_a_run_that_gets_another_config_has_that_one(runs):
+    run = load_run(runs / "b")
+    assert run.config.seed == 0
+    run.manifest |= {"config": {**run.manifest["config"], "seed": 5}}
+    assert run.config.seed == 5

@@ -81,13 +81,13 @@ def test_made_again_with_the_same_settings_it_is_opened(bed):
 
 
 def test_another_seed_into_the_same_folder_is_refused(bed):
-    with pytest.raises(RunError, match=r"seed 0, asked 1"):
+    with pytest.raises(RunError, match=r"another testbed: seed is 0 there, 1 asked"):
         build_testbed(bed.folder, size="tiny", seed=1)
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path):
     (tmp_path / "letters.txt").write_text("mine")
-    with pytest.raises(RunError, match="something else"):
+    with pytest.raises(RunError, match="is not a testbed's folder"):
         build_testbed(tmp_path, size="tiny")
     assert (tmp_path / "letters.txt").read_text() == "mine"
 

@@ -17,16 +17,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
+from pydantic import BaseModel
+
 from auditor.errors import CorpusError
 from auditor.system.atomic_files import (
     LOCK,
     disk_trouble,
-    locked,
-    make_own,
-    misfit,
-    part_name,
+    is_free,
+    owned,
     write_atomically,
 )
+from auditor.system.validation import STRICT, Text, fault
 
 VERSION = 1
 PLAN, REPEATS = "index.json", "repeats"
@@ -130,24 +131,17 @@ def open_folder(folder: Path) -> Iterator[None]:
         If it holds something else, is in use, or cannot be written.
     """
     with disk_trouble(folder, CorpusError):
-        is_new = not folder.exists()
-        if not is_new and (not folder.is_dir() or _holds_something_else(folder)):
+        is_new, is_index = not folder.exists(), (folder / PLAN).exists()
+        if not (is_index or is_free(folder, PLAN)):
             raise CorpusError(
                 f"{folder} exists and is no index. Choose another folder, or empty it."
             )
-    make_own(folder, CorpusError)
-    with locked(folder, CorpusError):
+    with owned(folder, CorpusError):
         try:
             yield
         except BaseException:
             _leave_nothing(folder, is_new)
             raise
-
-
-def _holds_something_else(folder: Path) -> bool:
-    """Whether a folder without index.json holds more than what a build killed at once leaves."""
-    begun = {LOCK, part_name(folder / PLAN).name}
-    return not (folder / PLAN).exists() and any(p.name not in begun for p in folder.iterdir())
 
 
 def _leave_nothing(folder: Path, is_new: bool) -> None:
@@ -164,31 +158,55 @@ def _leave_nothing(folder: Path, is_new: bool) -> None:
 # Bytes of one entry of each section of a shard, in the order in which they lie there.
 _WIDTHS = {"text": 1, "suffixes": 4, "starts": 8, "chars": 8, "id_ends": 8, "ids": 1}
 ALIGN = 8  # each begins at a multiple of this
-_FILE = {"file": str, "bytes": int, "sha256": str}
-_SHARD = {
-    **_FILE,
-    "checksums_sha256": str,
-    "sections": {name: [int] for name in _WIDTHS},
-    "chars": int,
-    "is_cut": bool,
-    "corpus_sha256": str,
-}
-_FORM = {
-    "byteorder": str,
-    "complete": bool,
-    "shard_bytes": int,
-    "corpus": {"files": [[(str, int)]], "text_field": (str, None)},
-    "shards": [_SHARD],
-    "repeats?": _FILE,
-}
+
+
+class _Checked(BaseModel):
+    model_config = STRICT
+
+
+class _File(_Checked):
+    file: Text
+    bytes: int
+    sha256: Text
+
+
+class _Sections(_Checked):
+    text: list[int]
+    suffixes: list[int]
+    starts: list[int]
+    chars: list[int]
+    id_ends: list[int]
+    ids: list[int]
+
+
+class _Shard(_File):
+    checksums_sha256: Text
+    sections: _Sections
+    chars: int
+    is_cut: bool
+    corpus_sha256: Text
+
+
+class _Corpus(_Checked):
+    files: list[list[Any]]
+    text_field: Text | None
+
+
+class _Plan(_Checked):
+    byteorder: Text
+    complete: bool
+    shard_bytes: int
+    corpus: _Corpus
+    shards: list[_Shard]
+    repeats: _File = _File(file=REPEATS, bytes=0, sha256="")
 
 
 def plan_fault(plan: dict[str, Any]) -> str | None:
     """What is wrong with what index.json says, in words; None if nothing is."""
-    if told := misfit(plan, _FORM):
+    if told := fault(_Plan, plan):
         return told
     for row in plan["corpus"]["files"]:
-        if len(row) != 3 or not isinstance(row[0], str):
+        if [type(one) for one in row] != [str, int, str]:
             return "a file of the corpus is not told by path, size and sha256"
     if plan["complete"] and "repeats" not in plan:
         return "repeats is missing"
