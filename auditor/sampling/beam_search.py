@@ -11,7 +11,7 @@ import torch
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError, in_short
-from auditor.models.device import halved, out_of_memory
+from auditor.models.device import out_of_memory, retry_with_smaller_batch
 from auditor.sampling.engine import Drawn, check_prompts
 
 _BATCH = 16
@@ -35,7 +35,7 @@ def beam_search(
     ids, length = np.zeros((n, most), np.int32), np.zeros(n, np.int32)
     eos = model.vocabulary.eos_id if decoding.stop_at_eos else None
     for rows in _batches(prompts):
-        found = halved(
+        found = retry_with_smaller_batch(
             lambda some: _beams(model, some, decoding, eos),
             [prompts[i] for i in rows],
             too_large=f"{model.name}: {decoding.beams} beams of {most} new tokens do not fit into "

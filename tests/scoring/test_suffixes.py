@@ -189,7 +189,7 @@ def test_batches_and_chunks_change_nothing(monkeypatch):
     model = tiny_model()
     prefixes, suffixes = windows_of(model, n=11)
     whole = measure_suffixes(model, prefixes, suffixes, decoding=Decoding(top_k=9))
-    monkeypatch.setattr(suffixes, "_ELEMENTS", 3 * model.head.n_vocab)
+    monkeypatch.setattr("auditor.scoring.suffixes._ELEMENTS", 3 * model.head.n_vocab)
     done = []
     parts = measure_suffixes(
         model, prefixes, suffixes, decoding=Decoding(top_k=9), batch_tokens=20, progress=done.append
