@@ -303,7 +303,7 @@ def _causes(name, target, other, without_bytes, around) -> dict[str, NDArray[np.
         causes["text has no bytes"] = without_bytes
     if name in ("min_k_plus_plus", "surp") and target.vocab_mean is not None:
         moments = target.vocab_mean + target.vocab_std
-        broken = np.where(target.rank >= 0, moments, 0.0)
+        broken = np.where(target.is_scored, moments, 0.0)
         whole = np.add.reduceat(np.append(np.isnan(broken), 0), target.offsets)[:-1] == 0
         causes["not finite vocabulary moments"] = ~whole & (target.n_tokens() > 0)
     if name == "surp":

@@ -315,5 +315,5 @@ def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
 def _cut(rows: Sequence[Row], context: int | None) -> list[Row]:
     """Rows cut to what the model can be fed: the last token is not."""
     if context is None:
-        return rows
+        return list(rows)
     return [(prefix, tokens[: context + 1 - len(prefix)]) for prefix, tokens in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class LanguageModel:
         self.head = self._head()
         self._longest_checked = 0
         # On a GPU the host would be waited for at every step; see sampling/cuda_engine.py.
-        self.runs_ahead = self.device.type == "cuda" and self.takes_positions
+        self.queues_steps = self.device.type == "cuda" and self.takes_positions
 
     def _head(self) -> Head:
         if why := self.slow_because.get("head"):
@@ -78,6 +79,15 @@ class LanguageModel:
             return NetworkHead(logits.shape[-1])
         outer = self.network.get_output_embeddings()
         return Head(outer.weight, getattr(outer, "bias", None), self.dtype)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells the model from others, as plain data."""
+        return {
+            "spec": self.name,
+            "sha256": self.fingerprint,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "bos_id": self.vocabulary.bos_id,
+        }
 
     @property
     def n_vocab(self) -> int:
@@ -148,7 +158,7 @@ class LanguageModel:
                 # Sequences that outgrow a layer's window are checked on texts that do so too.
                 check_steps(self, length=outgrown + 40)
                 self._longest_checked = outgrown
-        self.runs_ahead = self.runs_ahead and "steps" not in self.slow_because
+        self.queues_steps = self.queues_steps and "steps" not in self.slow_because
 
     def session(self, n_slots: int, capacity: int) -> Session | WholeTextSession:
         """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together."""

@@ -34,7 +34,7 @@ class _Burst:
     arrived: Any  # a CUDA event, or None where there is nothing to wait for
 
 
-class Ahead(Generation):
+class CudaGeneration(Generation):
     """A Generation whose session keeps its state on the device (`step_at`, `make_room`)."""
 
     def _begin(self, n_slots: int, capacity: int) -> None:
@@ -115,7 +115,7 @@ class Ahead(Generation):
         logits = head.logits(hidden)
         raw = logits if self.seen is None else head.uncentred(hidden, logits)
         u = self.uniform_on.gather(1, self.at_on[:, None])[:, 0]
-        ids = draw(raw, u, self._heat[self.at_on], self.decoding, self.seen)
+        ids = draw(raw, u, self._temperature[self.at_on], self.decoding, self.seen)
         measured = measure(logits, ids, head.exact(hidden, logits, ids[:, None])[:, 0])
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)

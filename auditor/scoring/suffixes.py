@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
+from auditor.models.interfaces import WhiteBox
 from auditor.models.kernels.logit_rows import top_ids
 from auditor.models.lm_head import measure, not_finite
 from auditor.models.teacher_forcing import teacher_forced
@@ -38,7 +39,7 @@ class Measured:
 
 @torch.inference_mode()
 def measure_suffixes(
-    model,
+    model: WhiteBox,
     prefixes: NDArray[np.integer],
     suffixes: NDArray[np.integer],
     *,
@@ -53,7 +54,7 @@ def measure_suffixes(
 
     Parameters
     ----------
-    model : LanguageModel, in float32 where numbers are to be reported
+    model : in float32 where numbers are to be reported
     prefixes : int array (n, p), p of 1 or more
     suffixes : int array (n, m)
     decoding : Decoding
@@ -103,7 +104,9 @@ def measure_suffixes(
     return Measured(first, logprob)
 
 
-def _chunk(model, hidden, targets, decoding: Decoding) -> tuple[torch.Tensor, torch.Tensor]:
+def _chunk(
+    model: WhiteBox, hidden, targets, decoding: Decoding
+) -> tuple[torch.Tensor, torch.Tensor]:
     logits = model.head.logits(hidden)
     raw = measure(logits, targets, model.head.exact(hidden, logits, targets[:, None])[:, 0])
     if not raw.logprob.isfinite().all():
@@ -115,10 +118,6 @@ def _chunk(model, hidden, targets, decoding: Decoding) -> tuple[torch.Tensor, to
     if is_raw(decoding):
         return first, raw.logprob
     return first, decoded_logprob(logits, targets, decoding)
-
-
-# Logits that are sorted at once: float32 and their order, so that memory stays flat.
-_LOGITS_AT_ONCE = 64 * 50_257
 
 
 def is_raw(decoding: Decoding) -> bool:
@@ -139,7 +138,7 @@ def is_raw(decoding: Decoding) -> bool:
 def decoded_logprob(
     logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding
 ) -> torch.Tensor:
-    """Log-probability that `generation.decoding.draw` draws each target, float32 (n,), nats.
+    """Log-probability that `sampling.decoding.draw` draws each target, float32 (n,), nats.
 
     What is kept is decided by the very calls that `draw` makes, so ties at the edge of top-k and
     top-p fall as they do there. Probabilities are those of the kept tokens, renormalised.
@@ -160,15 +159,6 @@ def decoded_logprob(
     >>> decoded_logprob(rows, torch.tensor([1]), Decoding(top_k=2)).exp()
     tensor([0.3750])
     """
-    step = max(1, _LOGITS_AT_ONCE // logits.shape[1])
-    parts = [
-        _logprob(logits[at : at + step], targets[at : at + step], decoding)
-        for at in range(0, len(logits), step)
-    ]
-    return torch.cat(parts) if parts else torch.empty(0)
-
-
-def _logprob(logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding) -> torch.Tensor:
     place, is_among = targets, torch.ones_like(targets, dtype=torch.bool)
     values = logits
     if decoding.top_k is not None and decoding.top_k < logits.shape[1]:
