@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from auditor.models.limits import Limits
 from auditor.models.lm_head import Head
 
 Rule = Callable[[tuple[int, ...]], np.ndarray]
@@ -34,6 +35,7 @@ class PlantedModel:
     """
 
     name, dtype, device = "planted", torch.float32, torch.device("cpu")
+    queues_steps = False
 
     def __init__(
         self,
@@ -47,7 +49,14 @@ class PlantedModel:
         self.rule, self.context, self.most_slots = rule, context, most_slots
         self.vocabulary = Ids(bos_id=0, eos_id=eos_id)
         self.head = Head(torch.eye(n_vocab), None, torch.float32)
+        self.n_vocab, self.limits = n_vocab, Limits(context)
         self.sessions: list[PlantedSession] = []
+
+    def check_capacity(self, capacity: int) -> None:
+        """Sequences of every length fit."""
+
+    def bytes_per_slot(self, length: int) -> int:
+        return 1
 
     def session(self, n_slots: int, capacity: int) -> PlantedSession:
         if self.most_slots is not None and n_slots > self.most_slots:

@@ -202,7 +202,7 @@ def _causes(
         causes["text has no bytes"] = no_bytes
     mean, std = target.vocab_mean, target.vocab_std
     if name in ("min_k_plus_plus", "surp") and mean is not None and std is not None:
-        broken = np.where(target.rank >= 0, mean + std, 0.0)
+        broken = np.where(target.is_scored, mean + std, 0.0)
         whole = np.add.reduceat(np.append(np.isnan(broken), 0), target.offsets)[:-1] == 0
         causes["not finite vocabulary moments"] = ~whole & (target.n_tokens() > 0)
     if name == "surp":

@@ -183,7 +183,7 @@ def scored(stats: TokenStats, column: NDArray[Any]) -> tuple[NDArray[Any], NDArr
     >>> scored(stats, stats.logprob)
     (array([-0.5], dtype=float32), array([0, 1]))
     """
-    return column[stats.rank >= 0], np.concatenate([[0], np.cumsum(stats.n_scored())])
+    return column[stats.is_scored], np.concatenate([[0], np.cumsum(stats.n_scored())])
 
 
 def surp(target: TokenStats, *, percent: float = 20, max_entropy: float = 2.0) -> Values:

@@ -282,7 +282,7 @@ def window(target: TokenStats, *, width: int = 50) -> Values:
     """
     if width < 1:
         raise ValueError(f"width must be 1 token or more; got {width}. The paper uses 50.")
-    nats = target.token_nll()[target.rank >= 0]
+    nats = target.token_nll()[target.is_scored]
     lengths = target.n_scored()
     ends = np.cumsum(lengths)
     offsets = np.concatenate([[0], ends])

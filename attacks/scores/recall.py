@@ -53,7 +53,7 @@ def recall(target: TokenStats, conditioned: TokenStats) -> Values:
             "conditioned must hold the target's token_ids, or the first of them, text by text; "
             "got others. Score the same tokens after the prefix."
         )
-    both = (target.rank[here] >= 0) & (conditioned.rank >= 0)
+    both = target.is_scored[here] & conditioned.is_scored
     sums = [
         reduce_texts(np.add, np.where(both, nats, 0.0), conditioned.offsets, empty=np.nan)
         for nats in (conditioned.token_nll(), target.token_nll()[here])

@@ -3,9 +3,10 @@
 Text i owns the tokens `offsets[i]:offsets[i + 1]` of every column, so a shard goes to Parquet and
 back without a copy. Three kinds of token have to be kept apart:
 
-* scored: rank >= 0 and a log-probability, the usual case (-inf: the model held it impossible);
+* scored: a log-probability (-inf: the model held it impossible) and a rank of 0 or more, or
+  RANK_UNKNOWN from a model that tells no ranks;
 * unscored: rank -1 and NaN, because the token had nothing to be conditioned on; left out of sums;
-* broken: rank >= 0 and yet NaN, a fault of the model; it makes its text's sums NaN, so that a
+* broken: a rank and yet NaN, a fault of the model; it makes its text's sums NaN, so that a
   fault is seen and counted and never averaged away.
 """
 
@@ -20,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 # Rounding may lift a sure token's log-probability a hair above 0; a wrong sign lifts it far more.
 LOGPROB_ROUNDING = 1e-3
+# The rank of a token whose log-probability is known and whose rank is not.
+RANK_UNKNOWN = -2
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,8 @@ class TokenStats:
     logprob : float32 array (n_tokens,), nats
         Under the raw distribution (temperature 1, no truncation); NaN where rank is -1.
     rank : int32 array (n_tokens,)
-        0 = the model's first choice; -1 = no probability, as nothing came before the token.
+        0 = the model's first choice; -1 = no probability, as nothing came before the token;
+        RANK_UNKNOWN (-2) = a probability, and the model does not tell the rank.
     vocab_mean, vocab_std : float32 array (n_tokens,), nats, or None
         Mean and standard deviation of the log-probability of a token drawn from the model there.
 
@@ -146,13 +150,18 @@ class TokenStats:
         """Number of texts."""
         return len(self.offsets) - 1
 
+    @property
+    def is_scored(self) -> NDArray[np.bool_]:
+        """Whether each token has a probability, bool (n_tokens,)."""
+        return self.rank != -1
+
     def n_tokens(self) -> NDArray[np.int64]:
         """Tokens of each text, int64 (n,)."""
         return np.diff(self.offsets)
 
     def n_scored(self) -> NDArray[np.int64]:
-        """Tokens of each text that have a probability (rank >= 0), int64 (n,)."""
-        scored_before = np.concatenate([[0], np.cumsum(self.rank >= 0)])
+        """Tokens of each text that have a probability (rank not -1), int64 (n,)."""
+        scored_before = np.concatenate([[0], np.cumsum(self.is_scored)])
         return np.diff(scored_before[self.offsets])
 
     def token_nll(self) -> NDArray[np.float64]:
@@ -169,7 +178,7 @@ class TokenStats:
 
         0 where nothing was scored: the sum of nothing.
         """
-        nats = np.where(self.rank >= 0, self.token_nll(), 0.0)
+        nats = np.where(self.is_scored, self.token_nll(), 0.0)
         return reduce_texts(np.add, nats, self.offsets, empty=0.0)
 
     def nll(self) -> NDArray[np.float64]:
@@ -301,10 +310,10 @@ def _check_values(logprob: NDArray[np.float32], rank: NDArray[np.int32]) -> None
             f"logprob must be at most 0 (nats); got {logprob[wrong[0]]} at token {wrong[0]:,}. "
             "Pass log-probabilities, not their negatives."
         )
-    wrong = np.flatnonzero(rank < -1)
+    wrong = np.flatnonzero(rank < RANK_UNKNOWN)
     if len(wrong):
         raise ValueError(
-            f"rank must be -1 (no probability), 0 (first choice) or more; "
+            f"rank must be -1 (no probability), -2 (unknown), 0 (first choice) or more; "
             f"got {rank[wrong[0]]} at token {wrong[0]:,}. Count ranks from 0."
         )
     wrong = np.flatnonzero((rank == -1) & ~np.isnan(logprob))

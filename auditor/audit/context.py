@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from auditor.audit.workers.tasks import SharesTasks
 from auditor.config.audit import AuditConfig, Strategy
@@ -15,6 +16,10 @@ from auditor.runs.writer import RunWriter
 from auditor.system.progress import Quiet
 from reports.privacy.finding import Finder
 from reports.privacy.names import finders
+
+if TYPE_CHECKING:
+    from auditor.models.language_model import LanguageModel
+    from auditor.models.tokenizer import Vocabulary
 
 TARGET = "target"
 
@@ -41,7 +46,7 @@ class Context:
         """The spec of the target or of a reference."""
         return self.config.model if name == TARGET else self.config.references[name]
 
-    def model(self, name: str = TARGET, *, dtype: str | None = None):
+    def model(self, name: str = TARGET, *, dtype: str | None = None) -> LanguageModel:
         """The target, or the reference of that name; its fingerprint must be the run's."""
         from auditor.models.loading import load_model
 
@@ -61,7 +66,7 @@ class Context:
             self._models[key] = model
         return self._models[key]
 
-    def vocabulary(self, name: str = TARGET):
+    def vocabulary(self, name: str = TARGET) -> Vocabulary:
         """A model's vocabulary, without its weights; it must be the run's."""
         from auditor.models.loading import load_vocabulary
 
@@ -73,7 +78,7 @@ class Context:
             self._vocabularies[name] = found
         return self._vocabularies[name]
 
-    def _register(self, name: str, model, *, is_rescoring: bool) -> None:
+    def _register(self, name: str, model: LanguageModel, *, is_rescoring: bool) -> None:
         known = self.run.manifest.setdefault("models", {})
         if name in known and known[name]["sha256"] != model.fingerprint:
             raise RunError(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from auditor.audit.context import TARGET, Context
-from auditor.audit.scoring import judge
+from auditor.audit.scoring import score_batch
 from auditor.config.audit import VERIFIED, AuditConfig, Strategy
 from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import CorpusError
@@ -104,10 +104,7 @@ def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
     texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], spelt)
     n_models = 2 + len(context.config.references)
     with context.progress.stage("scoring controls", n_models * len(ids), "texts") as bar:
-        stats = model.token_stats(
-            texts.token_ids, texts.prompt_ids, progress=bar.advance, note=context.note
-        )
-        columns, _ = judge(context, texts, stats, bar.advance)
+        _, columns = score_batch(context, texts, progress=bar.advance)
     return pa.table({"text": texts.text, "n_tokens": np.array([len(i) for i in ids]), **columns})
 
 

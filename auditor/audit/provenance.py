@@ -70,12 +70,12 @@ def _strategy_words(strategy: Strategy, samples: int) -> str:
 
 def _draw_words(d: Decoding) -> list[str]:
     """Temperature and cuts; beam search, which draws nothing, has neither."""
-    heat = f"temperature {d.temperature:g}"
+    temperature = f"temperature {d.temperature:g}"
     if d.temperature_start is not None:
-        heat = f"temperature {d.temperature_start:g} → {d.temperature:g} over the first "
-        heat += f"{d.temperature_steps} tokens"
+        temperature = f"temperature {d.temperature_start:g} → {d.temperature:g} over the first "
+        temperature += f"{d.temperature_steps} tokens"
     cuts = ("top_k", "top_p", "min_p", "typical_p")
-    return [heat, *(f"{name} {getattr(d, name):g}" for name in cuts if getattr(d, name))]
+    return [temperature, *(f"{name} {getattr(d, name):g}" for name in cuts if getattr(d, name))]
 
 
 def software() -> dict[str, str]:

@@ -124,7 +124,7 @@ class Sampler:
                 model_name=model.name,
             )
             for prompt in self.sources[strategy.name].pool:
-                rows = model.name, model.vocabulary, model.head.n_vocab
+                rows = model.name, model.vocabulary, model.n_vocab
                 check_rows(*rows, prompt.tolist(), f"a text for prompts of {strategy.name!r}")
             for sentence in self.sources[strategy.name].problems:
                 self.context.note(sentence)

@@ -1,4 +1,4 @@
-"""Stage 2: what each model thinks of each sample, and the scores made of it."""
+"""Stage 2: each sample under each model, and the scores made of it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from attacks.scores.all_scores import all_scores, undefined_reasons, zlib_bits
 from attacks.scores.token_stats import TokenStats
 from auditor.audit.context import TARGET, Context
 from auditor.audit.shard_table import lists_of, stats_of
 from auditor.audit.workers.tasks import Task
-from auditor.scoring.text_scorer import Judge, Texts, lowercased_stats, no_start, reference_stats
+from auditor.scoring.text_scorer import Scored, Texts, TextScorer, no_start
 
 if TYPE_CHECKING:
     from auditor.audit.workers.tasks import SharesTasks
@@ -66,15 +65,16 @@ def score_shard(context: Context, stem: str, progress: Callable[[int], None] | N
     int, texts that were scored.
     """
     table = context.run.read(f"samples/{stem}.parquet")
-    columns, reasons = judge(context, texts_of(context, table), stats_of(table), progress)
+    texts, known = texts_of(context, table), stats_of(table)
+    scored, columns = score_batch(context, texts, known, progress=progress)
     keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
-    counts = {name: {why: int(n) for why, n in r.items()} for name, r in reasons.items()}
+    counts = {name: {why: int(n) for why, n in r.items()} for name, r in scored.undefined.items()}
     context.run.write(f"scores/{stem}.parquet", pa.table({**keep, **columns}), undefined=counts)
     return len(table)
 
 
 def texts_of(context: Context, table: pa.Table) -> Texts:
-    """The samples of a table, to be judged."""
+    """The samples of a table, to be scored."""
     return Texts.drawn(
         context.vocabulary(TARGET),
         lists_of(table, "token_ids"),
@@ -83,45 +83,30 @@ def texts_of(context: Context, table: pa.Table) -> Texts:
     )
 
 
-def judge(
+def score_batch(
     context: Context,
     texts: Texts,
-    target: TokenStats,
+    target: TokenStats | None = None,
+    *,
     progress: Callable[[int], None] | None = None,
     dtype: str | None = None,
-) -> tuple[dict[str, np.ndarray], dict]:
-    """Raw figures and scores of samples whose TokenStats under the target are known.
+) -> tuple[Scored, dict[str, np.ndarray]]:
+    """Samples under the audit's models, and the columns that the frame `scores` has of them.
 
-    Returns
-    -------
-    columns of the frame `scores`, and the reasons of what is undefined: {score: {reason: count}}.
+    `target` are their TokenStats under the target, where they are known.
     """
-    model, ask = context.model(TARGET, dtype=dtype), Judge(progress, context.note)
-    lowered = lowercased_stats(model, texts, target, ask)
-    references: dict[str, TokenStats] = {}
-    others: set[str] = set()
+    scorer = TextScorer(
+        context.model(TARGET, dtype=dtype),
+        {name: context.model(name, dtype=dtype) for name in context.config.references},
+        for_samples=True,
+        advance=progress,
+        note=context.note,
+    )
     for name in context.config.references:
-        other = context.model(name, dtype=dtype)
-        references[name] = reference_stats(other, texts, model.vocabulary, ask)
-        if other.vocabulary.fingerprint != model.vocabulary.fingerprint:
-            others.add(name)
-            lacks = context.model(name, dtype=dtype).vocabulary.bos_id is None
-            if lacks and not all(texts.prompt):
-                context.note(no_start(name, "the target"))
-    n_bytes = np.array([len(t.encode("utf-8", "surrogatepass")) for t in texts.text], np.int64)
-    bits = zlib_bits(texts.text)
-    scores = all_scores(
-        target,
-        zlib_bits=bits,
-        references=references,
-        lowercased=lowered,
-        n_bytes=n_bytes,
-        other_tokenizer=others,
-    )
-    reasons = undefined_reasons(
-        scores, target, references=references, lowercased=lowered, n_bytes=n_bytes
-    )
-    columns = {"nll": target.nll()}
-    columns |= {f"nll_reference:{name}": stats.nll() for name, stats in references.items()}
-    columns |= {"nll_lowercase": lowered.nll(), "zlib_bits": bits.astype(np.float64)}
-    return {**columns, **scores}, reasons
+        lacks = scorer.references[name].vocabulary.bos_id is None
+        if name in scorer.other_tokenizer and lacks and not all(texts.prompt):
+            context.note(no_start(name, "the target"))
+    scored = scorer.score(texts, target)
+    columns = {**scored.figures, **scored.scores}
+    columns["zlib_bits"] = columns["zlib_bits"].astype(np.float64)
+    return scored, columns

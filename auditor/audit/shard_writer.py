@@ -15,8 +15,8 @@ from auditor.audit.shard_table import stats_columns
 from auditor.runs.writer import RunWriter
 
 if TYPE_CHECKING:
+    from auditor.models.interfaces import Samples
     from auditor.models.tokenizer import Vocabulary
-    from auditor.sampling.engine import Drawn
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Shard:
     ids: range
     prompts: list[list[int]]
     n_bos: int
-    drawn: Drawn
+    drawn: Samples
     vocabulary: Vocabulary
 
     @property

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from auditor.audit.context import TARGET, Context
-from auditor.audit.scoring import judge, texts_of
+from auditor.audit.context import Context
+from auditor.audit.scoring import score_batch, texts_of
 from auditor.audit.shard_table import stats_columns
 from auditor.errors import ModelError, TooLargeError
 from reports.analysis.schema import CONTROL
@@ -149,12 +149,8 @@ def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
         context.timed("rescore"),
         context.progress.stage("scoring in float32", n_models * len(table), "texts") as bar,
     ):
-        model = context.model(TARGET, dtype="float32")
-        stats = model.token_stats(
-            texts.token_ids, texts.prompt_ids, progress=bar.advance, note=context.note
-        )
-        columns, _ = judge(context, texts, stats, bar.advance, dtype="float32")
-    for name, column in stats_columns(stats).items():
+        scored, columns = score_batch(context, texts, progress=bar.advance, dtype="float32")
+    for name, column in stats_columns(scored.stats).items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
     return table, pd.DataFrame({"sample_id": table["sample_id"].to_pandas(), **columns})
 

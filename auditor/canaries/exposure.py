@@ -19,7 +19,7 @@ from attacks.statistics.exposure import (
 )
 from attacks.statistics.intervals import proportion
 from auditor.canaries.canaries import Canaries, Canary
-from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, judge
+from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, score_secrets
 from auditor.canaries.templates import parse_template
 from auditor.errors import ConfigError
 from auditor.system.progress import Quiet
@@ -170,7 +170,7 @@ def _check(canaries: Canaries, enumerate_up_to: int, controls: int | None, beams
         )
 
 
-def _space(model, canaries: Canaries, enumerate_up_to: int) -> list[str] | None:
+def _space(model: LanguageModel, canaries: Canaries, enumerate_up_to: int) -> list[str] | None:
     """All secrets there might have been, or None if they are too many."""
     if canaries.space_size > enumerate_up_to:
         return None
@@ -184,7 +184,7 @@ def _space(model, canaries: Canaries, enumerate_up_to: int) -> list[str] | None:
 
 
 def _measure(
-    model,
+    model: LanguageModel,
     group: list[Canary],
     some: tuple[Canary, ...],
     space: list[str] | None,
@@ -198,10 +198,10 @@ def _measure(
     place = {secret: i for i, secret in enumerate(secrets)}
     own, ctl = ([place[canary.secret] for canary in part] for part in (group, some))
     encoded = encode_secrets(model.vocabulary, group[0].prefix, secrets)
-    opinion = judge(model, encoded, group[0].canary_id, progress=advance, note=note)
-    logprob = opinion.logprob
+    scored = score_secrets(model, encoded, group[0].canary_id, progress=advance, note=note)
+    logprob = scored.logprob
     out: list[dict[str, NDArray]] = [
-        {"logprob": logprob[part], "n_tokens": opinion.n_tokens[part]} for part in (own, ctl)
+        {"logprob": logprob[part], "n_tokens": scored.n_tokens[part]} for part in (own, ctl)
     ]
     if space is not None:
         rank = ranks_among_all(logprob)

@@ -1,4 +1,4 @@
-"""What a model thinks of secrets after a prefix, and whether it gives one back."""
+"""The log-probability of secrets after a prefix, and whether a model gives one back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from auditor.config.audit import Decoding
 from auditor.errors import ConfigError
-from auditor.models.tokenizer import n_common
+from auditor.models.interfaces import JudgesTexts
+from auditor.models.language_model import LanguageModel
+from auditor.models.tokenizer import Vocabulary, n_common
 from auditor.sampling.generate import generate
 
 # Greedy decoding may write a secret in other, shorter tokens than the tokenizer would.
@@ -34,14 +36,14 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class SecretScores:
     """Total log-probability of each secret given the prefix, nats float64, and its tokens."""
 
     logprob: NDArray[np.float64]
     n_tokens: NDArray[np.int64]
 
 
-def encode_secrets(vocabulary, prefix: str, secrets: Sequence[str]) -> Encoded:
+def encode_secrets(vocabulary: Vocabulary, prefix: str, secrets: Sequence[str]) -> Encoded:
     """Tokens of secrets after a prefix, cut at one place for all.
 
     Tokens are those of the whole text, as in training: a space before a secret is mostly part of
@@ -55,7 +57,9 @@ def encode_secrets(vocabulary, prefix: str, secrets: Sequence[str]) -> Encoded:
     return Encoded(start + shared, rests)
 
 
-def judge(model, encoded: Encoded, name: str, *, progress=None, note=None) -> Opinion:
+def score_secrets(
+    model: JudgesTexts, encoded: Encoded, name: str, *, progress=None, note=None
+) -> SecretScores:
     """Score every secret under the model; `name` is what an error calls them.
 
     Raises
@@ -64,7 +68,7 @@ def judge(model, encoded: Encoded, name: str, *, progress=None, note=None) -> Op
         If a text is longer than the model's context, or its first token has nothing before it.
     """
     longest = len(encoded.prompt) + max(map(len, encoded.rests), default=0)
-    context = getattr(model, "context", None)
+    context = model.context
     if context is not None and longest > context:
         raise ConfigError(
             f"{name}: prefix and secret must fit into the context of {model.name}, {context} "
@@ -77,17 +81,19 @@ def judge(model, encoded: Encoded, name: str, *, progress=None, note=None) -> Op
         )
     prompts = [encoded.prompt] * len(encoded.rests)
     stats = model.token_stats(encoded.rests, prompts, progress=progress, note=note)
-    return Opinion(-stats.total_nll(), stats.n_tokens())
+    return SecretScores(-stats.total_nll(), stats.n_tokens())
 
 
-def gives_back(model, encoded: Encoded, *, beams: int = 1, note=None) -> NDArray[np.bool_]:
+def gives_back(
+    model: LanguageModel, encoded: Encoded, *, beams: int = 1, note=None
+) -> NDArray[np.bool_]:
     """Whether the model goes on with each secret from its prefix: bool (n_secrets,).
 
     Greedily, or by beam search where `beams` is above 1. The text counts, not the tokens.
     """
     found = np.zeros(len(encoded.rests), bool)
     decode = model.vocabulary.decode
-    context = getattr(model, "context", None)
+    context = model.context
     # From one prompt there is one answer: as long as the longest secret asks for.
     lengths = sorted({len(rest) for rest in encoded.rests})
     steps = lengths if beams > 1 else lengths[-1:]
@@ -101,7 +107,7 @@ def gives_back(model, encoded: Encoded, *, beams: int = 1, note=None) -> NDArray
     return found
 
 
-def _continued(model, prompt: list[int], decoding: Decoding, note) -> list[int]:
+def _continued(model: LanguageModel, prompt: list[int], decoding: Decoding, note) -> list[int]:
     if decoding.beams > 1:
         from auditor.sampling.beam_search import beam_search
 

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attacks.scores.all_scores import all_scores, zlib_bits
-from attacks.scores.token_stats import TokenStats
+from attacks.scores.token_stats import RANK_UNKNOWN, TokenStats
 from attacks.statistics.extraction import greedy, log_p_z
 from attacks.statistics.intervals import Estimate, proportion
 from attacks.statistics.resampling import (
@@ -29,8 +28,9 @@ from auditor.corpus.reading import read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.callback import read_probes
 from auditor.finetuning.checkpoints import PROBES
+from auditor.models.interfaces import JudgesTexts
 from auditor.models.tokenizer import check_rows
-from auditor.scoring.text_scorer import Judge, Texts, lowercased_stats
+from auditor.scoring.text_scorer import Texts, TextScorer
 from auditor.system.progress import Quiet
 
 _MOVED = 20
@@ -87,7 +87,7 @@ def compare_models(
     bos: str | None = None,
     progress: Quiet | None = None,
 ) -> Comparison:
-    """Judge the same texts under a model before and after fine-tuning.
+    """Score the same texts under a model before and after fine-tuning.
 
     Each model reads them with its own tokenizer; where these differ, every text must be the same
     tokens to both.
@@ -132,8 +132,8 @@ def compare_models(
     with progress.stage("judging", 4 * len(asked.text), "texts") as bar:
         # No name for a model, so that one is in memory at a time. An adapter that does not fit its
         # base is told of before any work is done.
-        after = _judge(pair.tuned(), asked, widths, bar.advance, progress.note)
-        before = _judge(pair.base(), asked, widths, bar.advance, progress.note)
+        after = _score(pair.tuned(), asked, widths, bar.advance, progress.note)
+        before = _score(pair.base(), asked, widths, bar.advance, progress.note)
     frame = _frame(asked, before, after)
     return Comparison(
         texts=frame,
@@ -201,7 +201,9 @@ def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
     return {text: doc_id for _, _, text, doc_id in sorted(heap, key=lambda item: -item[1])}
 
 
-def _judge(model, asked: _Texts, widths: tuple[int, int], advance, note) -> dict[str, NDArray]:
+def _score(
+    model: JudgesTexts, asked: _Texts, widths: tuple[int, int], advance, note
+) -> dict[str, NDArray]:
     """Every figure of every text under one model."""
     for sentence in model.notes:
         note(sentence)
@@ -213,13 +215,12 @@ def _judge(model, asked: _Texts, widths: tuple[int, int], advance, note) -> dict
             f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
             f"context); got {n_prefix + n_suffix}. Lower them."
         )
-    texts, ask = Texts.given(model.vocabulary, asked.text), Judge(advance)
+    texts = Texts.given(model.vocabulary, asked.text)
     for doc_id, ids in zip(asked.doc_id, texts.token_ids, strict=True):
-        check_rows(model.name, model.vocabulary, model.head.n_vocab, ids, doc_id)
-    stats = ask(model, texts.token_ids, texts.prompt_ids)
-    lowered = lowercased_stats(model, texts, stats, ask)
-    figures = dict(all_scores(stats, zlib_bits=zlib_bits(asked.text), lowercased=lowered))
-    return {"n_tokens": stats.n_tokens(), **figures, **_suffixes(stats, n_prefix, n_suffix)}
+        check_rows(model.name, model.vocabulary, model.n_vocab, ids, doc_id)
+    scored = TextScorer(model, for_samples=True, advance=advance).score(texts)
+    suffixes = _suffixes(scored.stats, n_prefix, n_suffix)
+    return {"n_tokens": scored.stats.n_tokens(), **scored.scores, **suffixes}
 
 
 def _suffixes(stats: TokenStats, n_prefix: int, n_suffix: int) -> dict[str, NDArray]:
@@ -232,6 +233,8 @@ def _suffixes(stats: TokenStats, n_prefix: int, n_suffix: int) -> dict[str, NDAr
     if len(long):
         at = stats.offsets[long][:, None] + n_prefix + np.arange(n_suffix)  # (texts, suffix)
         log_p[long], extracted[long] = log_p_z(stats.logprob[at]), greedy(stats.rank[at] == 0)
+        # A model that tells no ranks does not tell what greedy decoding gives.
+        extracted[long[(stats.rank[at] == RANK_UNKNOWN).any(axis=1)]] = np.nan
     return {"log_p_z": log_p, "extracted": extracted}
 
 
@@ -315,10 +318,16 @@ def _probes(folder: Path) -> pd.DataFrame | None:
 
 def _short_note(before: dict, widths: tuple[int, int]) -> list[str]:
     n = int(np.isnan(before["log_p_z"]).sum())
+    unranked = int(np.isnan(before["extracted"]).sum()) - n
+    notes = []
+    if unranked:
+        notes.append(
+            f"{unranked:,} texts count in no extraction rate: the model tells no ranks of tokens."
+        )
     if not n:
-        return []
+        return notes
     told = (
         f"{n:,} of {len(before['log_p_z']):,} texts are shorter than prefix and suffix "
         f"({sum(widths)} tokens): they have no log p_z and count in no extraction rate."
     )
-    return [told]
+    return [told, *notes]

@@ -20,6 +20,7 @@ from auditor.extraction.benchmark_files import Examples, Guess, read_examples, w
 from auditor.extraction.output import refuse_other_extraction, save_extraction
 from auditor.extraction.tables import example_rows, headline, summarize
 from auditor.extraction.windows import Windows
+from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.runs.result_folder import storable
 from auditor.sampling.generate import generate
@@ -76,7 +77,7 @@ class BenchmarkAttack:
 
 
 def attack_benchmark(
-    model: Any,
+    model: LanguageModel | str,
     folder: str | Path,
     *,
     split: str = "train",
@@ -155,7 +156,7 @@ def attack_benchmark(
     return result
 
 
-def _facts(model) -> dict[str, Any]:
+def _facts(model: LanguageModel) -> dict[str, Any]:
     return {"name": model.name, "sha256": model.fingerprint, "parameters": model.n_parameters}
 
 
@@ -230,7 +231,7 @@ def _shown(arrays: Examples, use_preprefix: bool, folder, split: str) -> NDArray
     return np.concatenate([arrays.preprefix, arrays.prefix], axis=1)
 
 
-def _check_tokens(model, arrays: Examples, folder, split: str) -> list[str]:
+def _check_tokens(model: LanguageModel, arrays: Examples, folder, split: str) -> list[str]:
     """Ids that mean something else to a model measure nothing: refused, or told where unknown."""
     n = len(model.vocabulary.token_bytes)
     parts = (arrays.prefix, arrays.suffix, arrays.preprefix)
@@ -268,7 +269,9 @@ def _is_gpt2(token_bytes: list[bytes]) -> bool:
     )
 
 
-def _guesses(model, prefixes: NDArray[np.int64], m: int, progress: Quiet) -> list[Guess]:
+def _guesses(
+    model: LanguageModel, prefixes: NDArray[np.int64], m: int, progress: Quiet
+) -> list[Guess]:
     """Greedy continuations, the likeliest first; equally likely ones by their number."""
     with progress.stage("guess", len(prefixes) * m, "tokens") as bar:
         drawn, _ = generate(
@@ -286,7 +289,7 @@ def _guesses(model, prefixes: NDArray[np.int64], m: int, progress: Quiet) -> lis
     return [Guess(i, tuple(drawn.token_ids[i].tolist())) for i in order]
 
 
-def _examples(model, shown, suffixes, asked: Asked, progress: Quiet) -> pd.DataFrame:
+def _examples(model: LanguageModel, shown, suffixes, asked: Asked, progress: Quiet) -> pd.DataFrame:
     """The rows that `extract` gives, of the true suffixes; there is no text, so no places."""
     n, width = len(shown), shown.shape[1] + suffixes.shape[1]
     with progress.stage("extract", n, "windows") as bar:

@@ -20,6 +20,7 @@ from auditor.errors import CorpusError
 from auditor.extraction.output import refuse_other_extraction, save_extraction
 from auditor.extraction.tables import example_rows, power
 from auditor.extraction.windows import Windows, slide
+from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.scoring.suffixes import measure_suffixes
 from auditor.system.progress import Quiet
@@ -113,7 +114,7 @@ class DocumentScan:
 
 
 def scan_document(
-    model: Any,
+    model: LanguageModel | str,
     document: str | Path | Document,
     *,
     prefix_tokens: int = 50,
@@ -196,7 +197,7 @@ def scan_document(
     return scan
 
 
-def _check_spelt(windows: Windows, document: Document, model) -> None:
+def _check_spelt(windows: Windows, document: Document, model: LanguageModel) -> None:
     """Without its own characters there are no places to shade."""
     if windows.text[0] is None:
         raise CorpusError(
@@ -206,7 +207,7 @@ def _check_spelt(windows: Windows, document: Document, model) -> None:
         )
 
 
-def _rows(model, windows: Windows, asked: Asked, progress: Quiet) -> pd.DataFrame:
+def _rows(model: LanguageModel, windows: Windows, asked: Asked, progress: Quiet) -> pd.DataFrame:
     """A row a window."""
     n_prefix = asked.longest_prefix
     with progress.stage("scan", len(windows), "windows") as bar:

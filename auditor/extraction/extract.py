@@ -18,6 +18,7 @@ from auditor.extraction.repeats import count_repeats
 from auditor.extraction.sampling import sample_suffixes
 from auditor.extraction.tables import add_sampled, example_rows, fits, headline, summarize
 from auditor.extraction.windows import Windows, draw_windows
+from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.runs.result_folder import storable
 from auditor.scoring.suffixes import measure_suffixes
@@ -69,7 +70,7 @@ class Extraction:
 
 
 def extract(
-    models: str | Sequence[Any],
+    models: LanguageModel | str | Sequence[LanguageModel | str],
     corpus: Sequence[str | Path] | Iterable[Document],
     *,
     prefix_tokens: int | Sequence[int] = 50,
@@ -200,7 +201,7 @@ class _Work:
         frame.insert(0, "model", pd.Series([storable(model.name)] * len(frame), dtype="str"))
         return frame
 
-    def _drawn(self, model) -> tuple[Windows, pd.Series]:
+    def _drawn(self, model: LanguageModel) -> tuple[Windows, pd.Series]:
         key = model.vocabulary.fingerprint
         if key not in self._windows:
             windows = draw_windows(
@@ -237,7 +238,9 @@ class _Work:
             self.notices.append(sentence)
             self.progress.note(sentence)
 
-    def _prefix(self, model, windows: Windows, repeats: pd.Series, n_prefix: int) -> pd.DataFrame:
+    def _prefix(
+        self, model: LanguageModel, windows: Windows, repeats: pd.Series, n_prefix: int
+    ) -> pd.DataFrame:
         prefixes = self.asked.started(model, windows.prefixes(n_prefix))
         name = f"{Path(model.name).name}, {n_prefix}"
         with self.progress.stage(f"extract {name}", len(windows), "windows") as bar:

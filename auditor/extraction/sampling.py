@@ -11,6 +11,7 @@ from rapidfuzz.distance import Levenshtein
 
 from auditor.config.audit import Decoding
 from auditor.models.device import free_memory
+from auditor.models.language_model import LanguageModel
 from auditor.sampling.generate import generate
 
 NEAR = 0.1  # edits, as a share of the suffix, up to which a sample is near-verbatim
@@ -36,7 +37,7 @@ class Sampled:
 
 
 def sample_suffixes(
-    model,
+    model: LanguageModel,
     prefixes: NDArray[np.integer],
     suffixes: NDArray[np.integer],
     *,
@@ -50,7 +51,7 @@ def sample_suffixes(
 
     Parameters
     ----------
-    model : LanguageModel
+    model : as `generate` takes it
     prefixes, suffixes : int arrays (n, p) and (n, m)
     n_samples : int
     decoding : Decoding
@@ -67,7 +68,7 @@ def sample_suffixes(
     Raises
     ------
     ModelError
-        As `generation.engine.generate`.
+        As `generate`.
 
     Source
     ------
@@ -103,10 +104,7 @@ def sample_suffixes(
     )
 
 
-def _slots(model, length: int) -> int:
+def _slots(model: LanguageModel, length: int) -> int:
     """Sequences in flight: as many as a third of the free memory holds."""
-    bytes_per_slot = getattr(model, "bytes_per_slot", None)
-    if bytes_per_slot is None:
-        return _MOST_SLOTS
     room = free_memory(model.device) // 3
-    return int(min(_MOST_SLOTS, max(1, room // bytes_per_slot(length))))
+    return int(min(_MOST_SLOTS, max(1, room // model.bytes_per_slot(length))))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from auditor.corpus.reading import Document
 from auditor.errors import CorpusError
+from auditor.models.interfaces import KnownModel
 from auditor.models.tokenizer import Vocabulary, check_rows
 
 # Characters of a document that are turned into tokens, from a random place in a longer one.
@@ -49,10 +50,10 @@ class Windows:
     def __len__(self) -> int:
         return len(self.doc_id)
 
-    def check_rows(self, model) -> None:
+    def check_rows(self, model: KnownModel) -> None:
         """Raises ModelError if a window holds a token that has no row in a model's weights."""
         for doc_id, ids in zip(self.doc_id, self.token_ids.tolist(), strict=True):
-            check_rows(model.name, model.vocabulary, model.head.n_vocab, ids, doc_id)
+            check_rows(model.name, model.vocabulary, model.n_vocab, ids, doc_id)
 
     def begin(self, n_prefix: int) -> int:
         """Where in a window the prefix of that length begins.

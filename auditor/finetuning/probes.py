@@ -8,24 +8,28 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.nn.functional import log_softmax
 
 from attacks.statistics.exposure import exposure_by_interpolation
 from attacks.statistics.extraction import greedy
 from auditor.canaries.canaries import Canary
 from auditor.canaries.secrets import Encoded, encode_secrets
 from auditor.errors import ConfigError, ModelError
-from auditor.models.language_model import buckets
 from auditor.models.limits import limits_of
 from auditor.models.preserve_state import left_as_found
-from auditor.models.sessions import padded
-from auditor.models.teacher_forcing import continuation_logprob
+from auditor.models.teacher_forcing import (
+    Row,
+    continuation_logprob,
+    from_logits,
+    teacher_forced,
+)
 from auditor.models.tokenizer import Vocabulary
 
 # No figures of a step: which step it is, one value a canary, and what does not change.
 _NOT_LOGGED = ("step", "epoch", "exposure", "exposure_most", "repeats")
 # Elements of logits made at once.
 _ELEMENTS = 16 * 1024 * 1024
+# Of each measured token: log-probability in nats, and whether it is the first choice.
+_Measured = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,8 @@ class MemorizationProbe:
         member_ids, heldout_ids = _encode(tokenizer, members), _encode(tokenizer, heldout)
         self.prefix_tokens, self.width = prefix_tokens, prefix_tokens + suffix_tokens
         most = max(max_tokens, self.width)
-        self._members = [_loss_row(self.start, t[:most]) for t in member_ids]
-        self._heldout = [_loss_row(self.start, t[:most]) for t in heldout_ids]
+        self._members = [(self.start, t[:most]) for t in member_ids]
+        self._heldout = [(self.start, t[:most]) for t in heldout_ids]
         self._secrets = _secrets(vocabulary, self.canaries, controls)
 
     @property
@@ -180,9 +184,9 @@ class MemorizationProbe:
         self.check_fits(context)
         members, heldout = (_cut(rows, context) for rows in (self._members, self._heldout))
         with left_as_found(model):
-            judged = _judge(model, [*members, *heldout], step)
+            measured = _measure(model, [*members, *heldout], step)
             exposure = self._exposure(model, step)
-        seen, unseen = judged[: len(members)], judged[len(members) :]
+        seen, unseen = measured[: len(members)], measured[len(members) :]
         extracted = self._extracted(seen)
         nll, other = _mean_nll(seen), _mean_nll(unseen)
         return ProbeRow(
@@ -219,25 +223,13 @@ class MemorizationProbe:
             bits[group.own] = exposure_by_interpolation(total[:n_own], total[n_own:])
         return bits
 
-    def _extracted(self, members: list[_Judged]) -> NDArray[np.bool_]:
+    def _extracted(self, members: list[_Measured]) -> NDArray[np.bool_]:
         """Of each member that is long enough, whether greedy decoding gives its suffix."""
-        # With no BOS the first token is shown, not judged.
+        # Without BOS the first token is not measured.
         begin = self.prefix_tokens - (not self.start)
         end = self.width - (not self.start)
-        suffixes = [j.first[begin:end] for j in members if len(j.first) >= end]
+        suffixes = [first[begin:end] for _, first in members if len(first) >= end]
         return greedy(suffixes) if suffixes else np.zeros(0, bool)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Tokens shown and tokens judged."""
-
-    prefix: list[int]
-    judged: list[int]
-
-    @property
-    def length(self) -> int:
-        return len(self.prefix) + len(self.judged)
 
 
 @dataclass(frozen=True)
@@ -250,12 +242,6 @@ class _Secrets:
     @property
     def longest(self) -> int:
         return len(self.encoded.prompt) + max(map(len, self.encoded.rests))
-
-
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    first: NDArray[np.bool_]
-    logprob: NDArray[np.float64]
 
 
 def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list[_Secrets]:
@@ -284,29 +270,25 @@ def _encode(tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return tokenizer(clean, add_special_tokens=False)["input_ids"] if clean else []
 
 
-def _loss_row(start: list[int], tokens: list[int]) -> _Row:
-    """All tokens judged; where nothing comes before the first, that one is shown instead."""
-    return _Row(start, tokens) if start else _Row(tokens[:1], tokens[1:])
-
-
-def _mean_nll(rows: list[_Judged]) -> float:
-    every = np.concatenate([r.logprob for r in rows]) if rows else np.zeros(0)
+def _mean_nll(rows: list[_Measured]) -> float:
+    every = np.concatenate([nats for nats, _ in rows]) if rows else np.zeros(0)
     return float(-every.mean()) if len(every) else float("nan")
 
 
-def _judge(model, rows: list[_Row], step: int) -> list[_Judged]:
-    """First choices and log-probabilities of each row's judged tokens, from float32 logits."""
-    device = next(model.parameters()).device
-    out = [_Judged(np.zeros(0, bool), np.zeros(0))] * len(rows)
-    asked = [i for i, row in enumerate(rows) if row.judged]
-    lengths = np.array([rows[i].length for i in asked], dtype=int)
-    switch = limits_of(model.config.get_text_config()).rope_switch
-    for batch in buckets(lengths, _batch_tokens(model), switch):
-        chosen = [asked[i] for i in batch]
-        measured = _pass(_forward(model), [rows[i] for i in chosen], device, switch)
-        for i, judged in zip(chosen, measured, strict=True):
-            _check_numbers(judged.logprob, step)
-            out[i] = judged
+def _measure(model, rows: list[Row], step: int) -> list[_Measured]:
+    """Log-probabilities and first choices of each row's tokens, from float32 logits."""
+    forward = _forward(model)
+    found = teacher_forced(
+        lambda ids: forward(input_ids=ids, use_cache=False).logits,
+        rows,
+        from_logits,
+        batch_tokens=_batch_tokens(model),
+        device=next(model.parameters()).device,
+        rope_switch=limits_of(model.config.get_text_config()).rope_switch,
+    )
+    out = [(own[0], own[1]) if own else (np.zeros(0), np.zeros(0, bool)) for own in found]
+    for nats, _ in out:
+        _check_numbers(nats, step)
     return out
 
 
@@ -330,25 +312,8 @@ def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
         )
 
 
-def _pass(forward, rows: list[_Row], device, rope_switch: int | None) -> list[_Judged]:
-    whole = [r.prefix + r.judged for r in rows]
-    ids = padded(whole).to(device)
-    # The last token is judged and not needed, unless rotary factors go by the whole length.
-    fed = ids[:, :-1] if rope_switch is None else ids
-    logits = forward(input_ids=fed, use_cache=False).logits  # (rows, time, vocab)
-    out = []
-    for i, row in enumerate(rows):
-        begin = len(row.prefix)
-        target = ids[i, begin : begin + len(row.judged)]
-        own = logits[i, begin - 1 : begin - 1 + len(row.judged)].float()
-        nats = log_softmax(own, dim=-1).gather(1, target[:, None])[:, 0]
-        first = own.argmax(dim=-1) == target
-        out.append(_Judged(first.cpu().numpy(), nats.double().cpu().numpy()))
-    return out
-
-
-def _cut(rows: list[_Row], context: int | None) -> list[_Row]:
-    """Rows of which the beginning will do, cut to what the model can be fed."""
+def _cut(rows: Sequence[Row], context: int | None) -> list[Row]:
+    """Rows cut to what the model can be fed: the last token is not."""
     if context is None:
-        return rows
-    return [_Row(r.prefix, r.judged[: context + 1 - len(r.prefix)]) for r in rows]
+        return list(rows)
+    return [(prefix, tokens[: context + 1 - len(prefix)]) for prefix, tokens in rows]

@@ -13,7 +13,7 @@ import torch
 from auditor.errors import ModelError, in_short
 from auditor.models.device import forget_freed_memory, out_of_memory
 from auditor.models.float32 import in_float32
-from auditor.models.interfaces import CausalNetwork
+from auditor.models.interfaces import WhiteBox
 from auditor.models.lm_head import not_finite, projected
 from auditor.models.sessions import Session
 
@@ -28,7 +28,7 @@ class CannotRunError(ModelError):
 
 
 @torch.inference_mode()
-def check_network(model: CausalNetwork) -> None:
+def check_network(model: WhiteBox) -> None:
     """Refuse a network that is not causal or gives no numbers; find out which shortcuts fit it.
 
     Sets `model.slow_because` and `model.cache_numbers`. Where float32 does not fit into memory even
@@ -63,27 +63,27 @@ def check_network(model: CausalNetwork) -> None:
     _check(model)
 
 
-def _check(model: CausalNetwork) -> None:
+def _check(model: WhiteBox) -> None:
     logits = _check_probabilities(model)
     if why := _why_not_projected(model, logits):
         model.slow_because["head"] = why
     check_steps(model, length=5)
 
 
-def probe_ids(model: CausalNetwork) -> torch.Tensor:
+def probe_ids(model: WhiteBox) -> torch.Tensor:
     """A few different tokens from the middle of the vocabulary, no special ones, (1, time)."""
     n = min(_TOKENS, model.context or _TOKENS)
     first = n_rows(model) // 2
     return (torch.arange(n, device=model.device)[None] + first) % n_rows(model)
 
 
-def n_rows(model: CausalNetwork) -> int:
+def n_rows(model: WhiteBox) -> int:
     """How many tokens the network has embeddings for."""
     return model.network.get_input_embeddings().weight.shape[0]
 
 
 @torch.inference_mode()
-def check_steps(model: CausalNetwork, length: int) -> None:
+def check_steps(model: WhiteBox, length: int) -> None:
     """Two texts stepped side by side, one of `length` tokens, must give what one pass gives.
 
     Where they do not, `model.slow_because["steps"]` says so; where they do, `model.cache_numbers`
@@ -121,7 +121,7 @@ def check_steps(model: CausalNetwork, length: int) -> None:
     model.cache_numbers = session.numbers_per_token()
 
 
-def _logits_of(model: CausalNetwork, ids: torch.Tensor) -> torch.Tensor:
+def _logits_of(model: WhiteBox, ids: torch.Tensor) -> torch.Tensor:
     """The network's own logits of a text (1, time): finite numbers, float64 (time, vocab)."""
     try:
         logits = model.network(input_ids=ids, use_cache=False).logits[0].double()
@@ -137,7 +137,7 @@ def _logits_of(model: CausalNetwork, ids: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def _check_probabilities(model: CausalNetwork) -> torch.Tensor:
+def _check_probabilities(model: WhiteBox) -> torch.Tensor:
     """Refuse a network that is not causal; its logits of `probe_ids` (time, vocab)."""
     ids = probe_ids(model)
     n_same = ids.shape[1] // 2
@@ -154,7 +154,7 @@ def _check_probabilities(model: CausalNetwork) -> torch.Tensor:
     return first
 
 
-def _why_not_projected(model: CausalNetwork, logits: torch.Tensor) -> str | None:
+def _why_not_projected(model: WhiteBox, logits: torch.Tensor) -> str | None:
     """Why these logits of `probe_ids` are no projection of the trunk's output; None if they are.
 
     Looked at are some thousand tokens of the vocabulary. A number that all logits of a row have in
@@ -178,17 +178,17 @@ def _why_not_projected(model: CausalNetwork, logits: torch.Tensor) -> str | None
     return f"its logits are more than a projection: scaled or capped ({float(off.max()):.3g} off)"
 
 
-def _logits(model: CausalNetwork, hidden: torch.Tensor) -> torch.Tensor:
+def _logits(model: WhiteBox, hidden: torch.Tensor) -> torch.Tensor:
     if "head" in model.slow_because:
         return hidden.double()
     return projected(hidden, model.network.get_output_embeddings()).double()
 
 
-def _distance(model: CausalNetwork, one: torch.Tensor, other: torch.Tensor) -> float:
+def _distance(model: WhiteBox, one: torch.Tensor, other: torch.Tensor) -> float:
     """How far logits are apart as log-probabilities: the most, or in fewer bits the mean."""
     apart = (one.log_softmax(-1) - other.log_softmax(-1)).abs()
     return float(apart.max() if model.dtype == torch.float32 else apart.mean(-1).max())
 
 
-def _allowed(model: CausalNetwork) -> float:
+def _allowed(model: WhiteBox) -> float:
     return _ALLOWED if model.dtype == torch.float32 else _ALLOWED_ROUNDED

@@ -59,7 +59,7 @@ def forget_freed_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def halved(
+def retry_with_smaller_batch(
     work: Callable[[list[Item]], list[Row]],
     batch: list[Item],
     *,
@@ -80,7 +80,7 @@ def halved(
     TooLargeError
         If one item alone does not fit.
 
-    >>> halved(lambda batch: [2 * i for i in batch], [1, 2, 3], too_large="")
+    >>> retry_with_smaller_batch(lambda batch: [2 * i for i in batch], [1, 2, 3], too_large="")
     [2, 4, 6]
     """
     try:
@@ -96,4 +96,8 @@ def halved(
     if note is not None:
         note(f"Out of memory with {len(batch)} texts at once: going on with {half}.")
     parts = batch[:half], batch[half:]
-    return [row for part in parts for row in halved(work, part, too_large=too_large, note=note)]
+    return [
+        row
+        for part in parts
+        for row in retry_with_smaller_batch(work, part, too_large=too_large, note=note)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +12,15 @@ import torch
 from attacks.scores.token_stats import TokenStats
 from auditor.errors import ModelError
 from auditor.models.checks import check_network, check_steps, n_rows, probe_ids
-from auditor.models.context_windows import Piece, cut_to_context
-from auditor.models.device import halved, out_of_memory
+from auditor.models.context_windows import cut_to_context
+from auditor.models.device import out_of_memory
 from auditor.models.kernels.attention import use_slot_attention
 from auditor.models.kernels.gelu import fuse_activations
 from auditor.models.kernels.packed_linear import can_pack, pack_linears
 from auditor.models.limits import limits_of
 from auditor.models.lm_head import Head, NetworkHead, not_finite, unknown_token
-from auditor.models.sessions import (
-    TOKENS_AT_ONCE,
-    Session,
-    WholeTextSession,
-    padded,
-)
+from auditor.models.sessions import TOKENS_AT_ONCE, Session, WholeTextSession
+from auditor.models.teacher_forcing import teacher_forced
 from auditor.models.tokenizer import Vocabulary
 
 # Elements of logits that a pass of a network's own head may make at once.
@@ -72,7 +69,7 @@ class LanguageModel:
         self.head = self._head()
         self._longest_checked = 0
         # On a GPU the host would be waited for at every step; see sampling/cuda_engine.py.
-        self.runs_ahead = self.device.type == "cuda" and self.takes_positions
+        self.queues_steps = self.device.type == "cuda" and self.takes_positions
 
     def _head(self) -> Head:
         if why := self.slow_because.get("head"):
@@ -82,6 +79,20 @@ class LanguageModel:
             return NetworkHead(logits.shape[-1])
         outer = self.network.get_output_embeddings()
         return Head(outer.weight, getattr(outer, "bias", None), self.dtype)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells the model from others, as plain data."""
+        return {
+            "spec": self.name,
+            "sha256": self.fingerprint,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "bos_id": self.vocabulary.bos_id,
+        }
+
+    @property
+    def n_vocab(self) -> int:
+        """Rows of the projection to the vocabulary: the tokens that have a probability."""
+        return self.head.n_vocab
 
     @property
     def batch_tokens(self) -> int:
@@ -147,7 +158,7 @@ class LanguageModel:
                 # Sequences that outgrow a layer's window are checked on texts that do so too.
                 check_steps(self, length=outgrown + 40)
                 self._longest_checked = outgrown
-        self.runs_ahead = self.runs_ahead and "steps" not in self.slow_because
+        self.queues_steps = self.queues_steps and "steps" not in self.slow_because
 
     def session(self, n_slots: int, capacity: int) -> Session | WholeTextSession:
         """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together."""
@@ -198,48 +209,38 @@ class LanguageModel:
         start = [] if bos is None else [bos]
         given = [[]] * len(texts) if prefixes is None else prefixes
         pieces = cut_to_context(texts, [list(p) or start for p in given], self.context)
-        lengths = np.array([len(p.prefix) + len(p.tokens) for p in pieces], int)
-        rows: list = [None] * len(pieces)
-        for batch in buckets(
-            lengths, min(batch_tokens, self.batch_tokens), self.limits.rope_switch
-        ):
-            measured = halved(
-                lambda some: self._batch(some, moments),
-                [pieces[i] for i in batch],
-                too_large=f"{self.name}: one text of {lengths[batch[0]]} tokens does not fit into "
-                "memory. Use --dtype bfloat16, shorter texts, or a machine with more.",
-                note=note,
-            )
-            for i, row in zip(batch, measured, strict=True):
-                rows[i] = row
-            if progress is not None:
-                # A text counts when its first piece is done, so the total is the texts.
-                firsts = (i for i in batch if i == 0 or pieces[i - 1].owner != pieces[i].owner)
-                progress(sum(1 for _ in firsts))
-        return _assemble(texts, pieces, rows, moments)
+        largest = max((max(p.prefix + p.tokens, default=0) for p in pieces), default=0)
+        if largest >= self.n_vocab:
+            raise ModelError(unknown_token(self.name, largest, self.n_vocab))
 
-    def _batch(self, pieces: list[Piece], moments: bool) -> list[tuple[np.ndarray, ...]]:
-        """Columns of each piece: log-probability, rank and, where asked for, moments."""
-        # Padded on the right: under a causal mask no token sees the padding after it.
-        ids = padded(whole := [p.prefix + p.tokens for p in pieces])
-        if (token := int(ids.max())) >= self.head.n_vocab:
-            raise ModelError(unknown_token(self.name, token, self.head.n_vocab))
-        ids = ids.to(self.device)
-        # Token t is judged by the hidden state at t - 1; with no prefix the first has none.
-        first = [max(1, len(p.prefix)) for p in pieces]
-        sizes = [max(0, len(w) - f) for w, f in zip(whole, first, strict=True)]
-        if not sum(sizes):
-            return [(np.empty(0, np.float32), np.empty(0, np.int32))] * len(pieces)
-        row = np.repeat(np.arange(len(pieces)), sizes)
-        time = np.concatenate([f + np.arange(n) for f, n in zip(first, sizes, strict=True)])
-        r, t = (torch.as_tensor(x, device=self.device) for x in (row, time))
-        measured = self.head.measure(self.hidden_states(ids)[r, t - 1], ids[r, t], moments)
-        columns = (measured.logprob, measured.rank, measured.vocab_mean, measured.vocab_std)
-        flat = [c.cpu().numpy() for c in columns if c is not None]
-        if not np.isfinite(flat[0]).all():
-            raise ModelError(not_finite(self.name, self.dtype))
-        ends = np.cumsum(sizes)[:-1]
-        return list(zip(*(np.split(c, ends) for c in flat), strict=True))
+        def measure(hidden: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+            found = self.head.measure(hidden, targets, moments)
+            if not found.logprob.isfinite().all():
+                raise ModelError(not_finite(self.name, self.dtype))
+            columns = (found.logprob, found.rank, found.vocab_mean, found.vocab_std)
+            return [c for c in columns if c is not None]
+
+        def done(batch: list[int]) -> None:
+            # A text counts when its first piece is done, so the total is the texts.
+            if progress is not None:
+                progress(sum(i == 0 or pieces[i - 1].owner != pieces[i].owner for i in batch))
+
+        rows = teacher_forced(
+            self.hidden_states,
+            [(p.prefix, p.tokens) for p in pieces],
+            measure,
+            batch_tokens=min(batch_tokens, self.batch_tokens),
+            device=self.device,
+            rope_switch=self.limits.rope_switch,
+            feeds_last=True,
+            too_large=lambda n: (
+                f"{self.name}: one text of {n} tokens does not fit into memory. "
+                "Use --dtype bfloat16, shorter texts, or a machine with more."
+            ),
+            progress=done,
+            note=note,
+        )
+        return _assemble(texts, pieces, rows, moments)
 
 
 def _trunk(network):
@@ -254,28 +255,6 @@ def _trunk(network):
     return network
 
 
-def buckets(
-    lengths: np.ndarray, batch_tokens: int, rope_switch: int | None = None
-) -> list[list[int]]:
-    """Indices grouped by length, longest first, so that a batch pads little and fits its budget.
-
-    Texts on the two sides of `rope_switch` are never padded together: which rotary factors a model
-    takes depends on the padded length.
-
-    >>> buckets(np.array([3, 9, 2]), 100), buckets(np.array([3, 9, 2]), 100, rope_switch=4)
-    ([[1, 0, 2]], [[1], [0, 2]])
-    """
-    batches: list[list[int]] = []
-    for i in np.argsort(-lengths, kind="stable").tolist():
-        # The first of a batch is its longest, so it sets the padded width.
-        longest = max(1, lengths[batches[-1][0]]) if batches else 0
-        crosses = rope_switch is not None and longest > rope_switch >= lengths[i]
-        if not batches or crosses or (len(batches[-1]) + 1) * longest > batch_tokens:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
-
-
 def _assemble(texts, pieces, rows, moments) -> TokenStats:
     """Rows of measured tokens to ragged columns; what had nothing before it is NaN, rank -1."""
     offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts])]).astype(np.int64)
@@ -286,9 +265,11 @@ def _assemble(texts, pieces, rows, moments) -> TokenStats:
     end = 0
     for piece, row in zip(pieces, rows, strict=True):
         end += len(piece.tokens)
+        if not row:
+            continue
         own = slice(end - len(row[0]), end)
         logprob[own], rank[own] = row[0], row[1]
-        if moments and len(row) > 2:
+        if moments:
             mean[own], std[own] = row[2], row[3]
     extra = {"vocab_mean": mean, "vocab_std": std} if moments else {}
     return TokenStats(offsets=offsets, token_ids=ids, logprob=logprob, rank=rank, **extra)

@@ -516,7 +516,7 @@ def _dtype(name: str, device: torch.device, config) -> torch.dtype:
     return torch.bfloat16 if size > _SMALL and native_bfloat16(device) else torch.float32
 
 
-def loaded(model, device: str, bos: str | None = None):
+def loaded(model: LanguageModel | str, device: str, bos: str | None = None) -> LanguageModel:
     """The model of a spec in float32, which reported numbers need; what is loaded, as it is.
 
     Raises

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from auditor.models.interfaces import CausalNetwork
+from auditor.models.interfaces import WhiteBox
 from auditor.models.kernels.cuda_graph import recorded
 from auditor.models.kv_cache import SlotCache
 
@@ -27,7 +27,7 @@ class Session:
     The hidden states of a step go to `model.head`. A prompt fills the cache and gives nothing.
     """
 
-    def __init__(self, model: CausalNetwork, n_slots: int, capacity: int):
+    def __init__(self, model: WhiteBox, n_slots: int, capacity: int):
         self._model = model
         self._cache = SlotCache(model.config.num_hidden_layers, n_slots, capacity)
         self._positions = np.zeros(n_slots, dtype=np.int64)
@@ -121,7 +121,7 @@ class Session:
 class WholeTextSession:
     """Sequences fed anew at each step: for models whose cache is not of the plain kind."""
 
-    def __init__(self, model: CausalNetwork, n_slots: int):
+    def __init__(self, model: WhiteBox, n_slots: int):
         self._model = model
         self._rows: list[list[int]] = [[] for _ in range(n_slots)]
 

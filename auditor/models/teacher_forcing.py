@@ -1,4 +1,4 @@
-"""Many continuations of one prompt, judged by a network that is fed the prompt once."""
+"""Teacher forcing: one pass over known tokens, batched by length, for all that is measured so."""
 
 from __future__ import annotations
 
@@ -11,9 +11,116 @@ from numpy.typing import NDArray
 from torch.nn.functional import log_softmax
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from auditor.models.device import out_of_memory
-from auditor.models.language_model import buckets
+from auditor.models.device import out_of_memory, retry_with_smaller_batch
 from auditor.models.sessions import padded
+
+Row = tuple[Sequence[int], Sequence[int]]
+
+
+def teacher_forced(
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    rows: Sequence[Row],
+    measure: Callable[[torch.Tensor, torch.Tensor], Sequence[torch.Tensor]],
+    *,
+    batch_tokens: int,
+    device: torch.device,
+    rope_switch: int | None = None,
+    feeds_last: bool = False,
+    too_large: Callable[[int], str] = "One text of {} tokens does not fit into memory.".format,
+    progress: Callable[[list[int]], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> list[tuple[np.ndarray, ...]]:
+    """Measure each row's tokens, each given the row's prefix and the tokens before it.
+
+    Parameters
+    ----------
+    forward : callable(ids (n, time)), giving hidden states or logits (n, time, width)
+        Without gradients. Batches are padded on the right, which a causal model does not see.
+    rows : (prefix, tokens) of each row, token ids
+        With an empty prefix, the first token is conditioned on nothing and is not measured.
+    measure : callable(hidden (m, width), targets (m,)), giving columns of m values each
+    batch_tokens : int
+        Tokens of one padded batch.
+    device : where the model is
+    rope_switch : int or None
+        The length beyond which the model takes other rotary factors (`limits_of`).
+    feeds_last : bool
+        Feed a row's last token too, although nothing is conditioned on it.
+    too_large : callable(n_tokens), giving the error's sentence when one row does not fit
+    progress : callable(places of the rows just done), or None
+    note : callable(sentence), or None
+        Called when memory runs out and a batch is halved.
+
+    Returns
+    -------
+    list of tuple: the columns of each row, a value for each measured token; () if it has none.
+
+    Raises
+    ------
+    TooLargeError
+        If one row alone does not fit into memory.
+    """
+    lengths = np.array([len(prefix) + len(tokens) for prefix, tokens in rows], dtype=int)
+    out: list[tuple[np.ndarray, ...]] = [()] * len(rows)
+
+    def work(batch: list[int]) -> list[tuple[np.ndarray, ...]]:
+        first = [max(1, len(rows[i][0])) for i in batch]
+        sizes = [max(0, lengths[i] - f) for i, f in zip(batch, first, strict=True)]
+        if not sum(sizes):
+            return [()] * len(batch)
+        ids = padded([[*rows[i][0], *rows[i][1]] for i in batch]).to(device)
+        # The factors of all positions go by the fed length, which must stay beyond the switch.
+        all_fed = feeds_last or ids.shape[1] - 1 == rope_switch
+        hidden = forward(ids if all_fed else ids[:, :-1])
+        row = np.repeat(np.arange(len(batch)), sizes)
+        time = np.concatenate([f + np.arange(n) for f, n in zip(first, sizes, strict=True)])
+        r, t = (torch.as_tensor(x, device=device) for x in (row, time))
+        # Token t is predicted by the hidden state at t - 1.
+        columns = [c.cpu().numpy() for c in measure(hidden[r, t - 1], ids[r, t])]
+        ends = np.cumsum(sizes)[:-1]
+        split = zip(*(np.split(c, ends) for c in columns), strict=True)
+        return [own if n else () for own, n in zip(split, sizes, strict=True)]
+
+    for batch in buckets(lengths, batch_tokens, rope_switch):
+        longest = int(lengths[batch[0]])
+        found = retry_with_smaller_batch(work, batch, too_large=too_large(longest), note=note)
+        for i, own in zip(batch, found, strict=True):
+            out[i] = own
+        if progress is not None:
+            progress(batch)
+    return out
+
+
+def buckets(
+    lengths: np.ndarray, batch_tokens: int, rope_switch: int | None = None
+) -> list[list[int]]:
+    """Indices grouped by length, longest first, so that a batch pads little and fits its budget.
+
+    Texts on the two sides of `rope_switch` are never padded together: which rotary factors a model
+    takes depends on the padded length.
+
+    >>> buckets(np.array([3, 9, 2]), 100), buckets(np.array([3, 9, 2]), 100, rope_switch=4)
+    ([[1, 0, 2]], [[1], [0, 2]])
+    """
+    batches: list[list[int]] = []
+    for i in np.argsort(-lengths, kind="stable").tolist():
+        # The first of a batch is its longest, so it sets the padded width.
+        longest = max(1, lengths[batches[-1][0]]) if batches else 0
+        crosses = rope_switch is not None and longest > rope_switch >= lengths[i]
+        if not batches or crosses or (len(batches[-1]) + 1) * longest > batch_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def from_logits(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target (n,) under logits (n, vocab), and whether it is the largest.
+
+    The log-probability is from float32 logits and comes as float64, nats.
+    """
+    logits = logits.float()
+    nats = log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
+    return nats.double(), logits.argmax(dim=-1) == targets
 
 
 def continuation_logprob(
@@ -25,7 +132,9 @@ def continuation_logprob(
     device: torch.device,
     rope_switch: int | None = None,
 ) -> NDArray[np.float64]:
-    """Total log-probability of each continuation after the prompt, nats (n_rests,).
+    """Total log-probability of each continuation of one prompt, nats (n_rests,).
+
+    The prompt is fed once, where the model keeps keys and values alone.
 
     Parameters
     ----------
@@ -33,33 +142,29 @@ def continuation_logprob(
         In evaluation mode and without gradients.
     prompt : token ids, 1 or more
     rests : token ids of each continuation, 1 or more
-    batch_tokens : int
-        Tokens whose logits are made at once.
-    device : where the model is
-    rope_switch : int or None
-        The length beyond which the model takes other rotary factors (`limits_of`).
+    batch_tokens, device, rope_switch : as for `teacher_forced`
     """
     longest = len(prompt) + max(map(len, rests), default=0)
     crosses = rope_switch is not None and longest > rope_switch
     kept = _fed(forward, prompt[:-1], device) if len(prompt) > 1 and not crosses else None
-    lead = list(prompt if kept is None else prompt[-1:])
-    lengths = np.array([len(lead) + len(rest) for rest in rests])
-    out = np.zeros(len(rests))
-    for batch in buckets(lengths, batch_tokens, rope_switch if kept is None else None):
-        rows = [lead + list(rests[i]) for i in batch]
-        ids = padded(rows).to(device)
-        given = {"use_cache": False}
-        if kept is not None:
-            cache = copy.deepcopy(kept)
-            cache.batch_repeat_interleave(len(rows))
-            given = {"use_cache": True, "past_key_values": cache}
-        # The last token is judged and not needed, unless rotary factors go by the whole length.
-        fed = ids[:, :-1] if rope_switch is None else ids
-        logits = forward(input_ids=fed, **given).logits[:, len(lead) - 1 : ids.shape[1] - 1].float()
-        nats = log_softmax(logits, dim=-1).gather(2, ids[:, len(lead) :, None])[:, :, 0]
-        for i, row, own in zip(batch, rows, nats.double(), strict=True):
-            out[i] = own[: len(row) - len(lead)].sum().item()
-    return out
+
+    def logits(ids: torch.Tensor) -> torch.Tensor:
+        if kept is None:
+            return forward(input_ids=ids, use_cache=False).logits
+        cache = copy.deepcopy(kept)
+        cache.batch_repeat_interleave(len(ids))
+        return forward(input_ids=ids, use_cache=True, past_key_values=cache).logits
+
+    lead = prompt if kept is None else prompt[-1:]
+    found = teacher_forced(
+        logits,
+        [(lead, rest) for rest in rests],
+        from_logits,
+        batch_tokens=batch_tokens,
+        device=device,
+        rope_switch=None if kept is not None else rope_switch,
+    )
+    return np.array([own[0].sum() for own in found])
 
 
 def _fed(forward: Callable, prompt: Sequence[int], device: torch.device):

@@ -11,20 +11,22 @@ import torch
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError, in_short
-from auditor.models.device import halved, out_of_memory
-from auditor.sampling.engine import Drawn, check_prompts
+from auditor.models.device import out_of_memory, retry_with_smaller_batch
+from auditor.models.interfaces import Samples
+from auditor.models.language_model import LanguageModel
+from auditor.sampling.engine import check_prompts
 
 _BATCH = 16
 
 
 @torch.inference_mode()
 def beam_search(
-    model,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
-) -> Drawn:
+) -> Samples:
     """The best of `decoding.beams` beams for each prompt.
 
     Nothing is random here: the same prompt gives the same text, so from BOS alone every sample is
@@ -35,7 +37,7 @@ def beam_search(
     ids, length = np.zeros((n, most), np.int32), np.zeros(n, np.int32)
     eos = model.vocabulary.eos_id if decoding.stop_at_eos else None
     for rows in _batches(prompts):
-        found = halved(
+        found = retry_with_smaller_batch(
             lambda some: _beams(model, some, decoding, eos),
             [prompts[i] for i in rows],
             too_large=f"{model.name}: {decoding.beams} beams of {most} new tokens do not fit into "
@@ -53,7 +55,7 @@ def beam_search(
         logprob[i, : length[i]], rank[i, : length[i]] = stats.logprob[own], stats.rank[own]
     last = ids[np.arange(n), np.maximum(length - 1, 0)]
     ended = (length > 0) & (last == eos) if eos is not None else np.zeros(n, bool)
-    return Drawn(ids, logprob, rank, length, ended)
+    return Samples(ids, logprob, rank, length, ended)
 
 
 def _batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -66,7 +68,7 @@ def _batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
     ]
 
 
-def _beams(model, prompts, decoding: Decoding, eos: int | None) -> list[list[int]]:
+def _beams(model: LanguageModel, prompts, decoding: Decoding, eos: int | None) -> list[list[int]]:
     ids = torch.tensor(prompts, dtype=torch.long, device=model.device)
     pad = model.vocabulary.eos_id or 0
     with warnings.catch_warnings(), _own_settings(model.network):

@@ -32,7 +32,7 @@ class _Burst:
     arrived: Any  # a CUDA event, or None where there is nothing to wait for
 
 
-class Ahead(Generation):
+class CudaGeneration(Generation):
     """A Generation whose session keeps its state on the device (`step_at`, `make_room`)."""
 
     def _begin(self, n_slots: int, capacity: int) -> None:

@@ -7,41 +7,34 @@ slot to the next one at once. What a sample becomes depends on (seed, stream, sa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
+from auditor.models.interfaces import Samples
+from auditor.models.language_model import LanguageModel
 from auditor.models.lm_head import Measured, measure, not_finite, unknown_token
 from auditor.sampling.decoding import draw, temperatures
 from auditor.sampling.random_streams import uniforms
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Sampled tokens of n sequences, padded to the longest; `length` says how many count.
-
-    token_ids int32, logprob float32 (nats, raw distribution), rank int32: (n, max_new_tokens).
-    """
-
-    token_ids: np.ndarray
-    logprob: np.ndarray
-    rank: np.ndarray
-    length: np.ndarray
-    ended: np.ndarray
-
-
 class Generation:
-    """One batch of work: `prompts[i]` continued for sample `sample_ids[i]`.
+    """One batch of work: `prompts[i]` continued for sample `sample_ids[i]`."""
 
-    `model` is anything with `session(n_slots, capacity)`, `head`, `name`, `dtype`, `device` and
-    `vocabulary.eos_id` (a LanguageModel, or a planted model of the tests).
-    """
-
-    def __init__(self, model, prompts, sample_ids, *, seed: int, stream: str, decoding: Decoding):
+    def __init__(
+        self,
+        model: LanguageModel,
+        prompts: Sequence[Sequence[int]],
+        sample_ids: Sequence[int],
+        *,
+        seed: int,
+        stream: str,
+        decoding: Decoding,
+    ):
         self.model, self.decoding = model, decoding
         self.prompts = [list(p) for p in prompts]
         self.sample_ids = np.asarray(sample_ids, dtype=np.int64)
@@ -58,12 +51,12 @@ class Generation:
         )
 
     @torch.inference_mode()
-    def run(self, n_slots: int, progress: Callable[[int], None] | None = None) -> Drawn:
+    def run(self, n_slots: int, progress: Callable[[int], None] | None = None) -> Samples:
         """Sample what is not finished yet, with at most `n_slots` sequences in flight."""
         todo = np.flatnonzero(~self.finished).tolist()
         n_slots = min(n_slots, len(todo))
         if not todo:
-            return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+            return Samples(self.token_ids, self.logprob, self.rank, self.length, self.ended)
         # What a run that ended early left unfinished begins again; it draws the same numbers.
         if progress is not None and self.length[todo].any():
             progress(-int(self.length[todo].sum()))
@@ -74,17 +67,17 @@ class Generation:
         self._fill(np.arange(n_slots))
         self._advance(progress)
         self.release()
-        return Drawn(self.token_ids, self.logprob, self.rank, self.length, self.ended)
+        return Samples(self.token_ids, self.logprob, self.rank, self.length, self.ended)
 
     def _begin(self, n_slots: int, capacity: int) -> None:
         """Slots that hold nothing yet."""
-        self.session = self.model.session(n_slots, capacity)
+        self.session: Any = self.model.session(n_slots, capacity)
         self.sample = np.full(n_slots, -1)  # which sample a slot holds; -1 = nothing
         self.next_token = np.zeros(n_slots, np.int64)
         self.uniform = np.zeros((n_slots, self.decoding.max_new_tokens))
         self.seen = None
         if self.decoding.repetition_penalty != 1:
-            shape = (n_slots, self.model.head.n_vocab)
+            shape = (n_slots, self.model.n_vocab)
             self.seen = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
 
     def _advance(self, progress: Callable[[int], None] | None) -> None:
@@ -194,7 +187,9 @@ class Generation:
             self.seen = self.seen[torch.as_tensor(busy, device=self.seen.device)]
 
 
-def check_prompts(model, prompts, decoding: Decoding) -> None:
+def check_prompts(
+    model: LanguageModel, prompts: Sequence[Sequence[int]], decoding: Decoding
+) -> None:
     """A ModelError for prompts that are empty, too long, or of tokens that the model lacks."""
     lengths = [len(p) for p in prompts]
     if not all(lengths):
@@ -203,15 +198,15 @@ def check_prompts(model, prompts, decoding: Decoding) -> None:
             "token with --bos, or give prompts with text."
         )
     token = max((max(prompt) for prompt in prompts), default=0)
-    if token >= model.head.n_vocab:
-        raise ModelError(unknown_token(model.name, token, model.head.n_vocab))
-    context, longest = getattr(model, "context", None), max(lengths, default=0)
+    if token >= model.n_vocab:
+        raise ModelError(unknown_token(model.name, token, model.n_vocab))
+    context, longest = model.context, max(lengths, default=0)
     if context is not None and longest + decoding.max_new_tokens > context:
         raise ModelError(
             f"{model.name}: prompt and new tokens must fit into its context of {context}; got "
             f"{longest} + {decoding.max_new_tokens}. Lower --max-new-tokens or shorten the prompts."
         )
-    switch = getattr(getattr(model, "limits", None), "rope_switch", None)
+    switch = model.limits.rope_switch
     if switch is None or longest + decoding.max_new_tokens <= switch:
         return
     if min(lengths) <= switch + 1:

@@ -9,12 +9,14 @@ import torch
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
 from auditor.models.device import forget_freed_memory, out_of_memory
-from auditor.sampling.cuda_engine import Ahead
-from auditor.sampling.engine import Drawn, Generation, check_prompts
+from auditor.models.interfaces import DrawsSamples, Samples
+from auditor.models.language_model import LanguageModel
+from auditor.sampling.cuda_engine import CudaGeneration
+from auditor.sampling.engine import Generation, check_prompts
 
 
 def generate(
-    model,
+    model: LanguageModel | DrawsSamples,
     prompts: Sequence[Sequence[int]],
     sample_ids: Sequence[int],
     *,
@@ -24,7 +26,7 @@ def generate(
     n_slots: int,
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
-) -> tuple[Drawn, int]:
+) -> tuple[Samples, int]:
     """Continue every prompt; where memory runs out, with half as many sequences in flight.
 
     Sequences that were finished by then are kept, and the others begin again: what a sample
@@ -32,7 +34,7 @@ def generate(
 
     Parameters
     ----------
-    model : LanguageModel
+    model : a network in this process, or a model that samples by itself
     prompts : token ids before each sample, at least one token each (BOS, say)
     sample_ids : the samples' numbers in their stream
     seed, stream : with a sample's number they fix what it becomes
@@ -43,7 +45,7 @@ def generate(
 
     Returns
     -------
-    Drawn, and the number of slots that fitted.
+    Samples, and the number of slots that fitted.
 
     Raises
     ------
@@ -51,12 +53,14 @@ def generate(
         If the model gives NaN, a prompt is empty, too long for the model's context or of tokens
         that the model lacks, or one sequence alone does not fit into memory.
     """
+    if isinstance(model, DrawsSamples):
+        drawn = model.draw(prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
+        if progress is not None:
+            progress(int(drawn.length.sum()))
+        return drawn, n_slots
     check_prompts(model, prompts, decoding)
-    if hasattr(model, "check_capacity"):  # a planted model of the tests has none
-        model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
-    kind: type[Generation] = Generation
-    if getattr(model, "runs_ahead", False):
-        kind = Ahead
+    model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
+    kind: type[Generation] = CudaGeneration if model.queues_steps else Generation
     work = kind(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
     while True:
         try:

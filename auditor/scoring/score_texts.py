@@ -8,7 +8,7 @@ Texts stream through in chunks, so that a corpus need not fit into memory; its s
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from auditor.config.audit import make_config
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import ConfigError, RunError
+from auditor.models.interfaces import JudgesTexts
 from auditor.models.tokenizer import check_rows
 from auditor.runs.result_folder import storable
 from auditor.scoring.perturbation import Perturbation
@@ -108,9 +109,10 @@ def score_texts(
         scorer.counts = count_tokens(counted, scorer.target)
     frames = []
     with progress.stage("scoring", n_texts * scorer.passes, "texts") as bar:
+        scorer.advance, scorer.note = bar.advance, progress.note
         # A text's neighbours are in memory with it.
         for chunk in _chunks(corpus, share=1 + neighbours):
-            frames.append(scorer.score(chunk, advance=bar.advance, note=progress.note))
+            frames.append(scorer.score_documents(chunk))
     frame = pd.concat(frames, ignore_index=True)
     frame.attrs["scored"] = scorer.about()
     for sentence in [p.message for p in corpus.problems] + scorer.notes():
@@ -118,7 +120,7 @@ def score_texts(
     return frame
 
 
-def count_tokens(documents, model) -> np.ndarray:
+def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarray:
     """How often each token of a model's vocabulary stands in a corpus: int64 (n_vocab,).
 
     Raises
@@ -126,7 +128,7 @@ def count_tokens(documents, model) -> np.ndarray:
     ModelError
         If the corpus names a token that has no row in the model's weights.
     """
-    counts = np.zeros(model.head.n_vocab, np.int64)
+    counts = np.zeros(model.n_vocab, np.int64)
     vocabulary = model.vocabulary
     for chunk in _chunks(documents):
         coded = vocabulary.encode_all([d.text for d in chunk])
@@ -211,10 +213,10 @@ def _prefix_text(path: str | Path) -> str:
     return "\n\n".join(document.text for document in read_corpus([path])) + "\n\n"
 
 
-def _prefix_ids(text: str, model) -> list[int]:
+def _prefix_ids(text: str, model: JudgesTexts) -> list[int]:
     bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
     ids = bos + model.vocabulary.encode(text)
-    check_rows(model.name, model.vocabulary, model.head.n_vocab, ids, "--nonmember-prefix")
+    check_rows(model.name, model.vocabulary, model.n_vocab, ids, "--nonmember-prefix")
     if model.context is not None and len(ids) >= model.context:
         raise ConfigError(
             f"--nonmember-prefix must be at most {model.context - 1:,} tokens (context "

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
-from auditor.models.device import halved
+from auditor.models.interfaces import WhiteBox
 from auditor.models.kernels.logit_rows import top_ids
 from auditor.models.lm_head import measure, not_finite
+from auditor.models.teacher_forcing import teacher_forced
 from auditor.models.tokenizer import check_rows
 from auditor.sampling.decoding import truncate
 
@@ -36,8 +37,9 @@ class Measured:
     logprob: NDArray[np.float32]
 
 
+@torch.inference_mode()
 def measure_suffixes(
-    model,
+    model: WhiteBox,
     prefixes: NDArray[np.integer],
     suffixes: NDArray[np.integer],
     *,
@@ -52,7 +54,7 @@ def measure_suffixes(
 
     Parameters
     ----------
-    model : LanguageModel, in float32 where numbers are to be reported
+    model : in float32 where numbers are to be reported
     prefixes : int array (n, p), p of 1 or more
     suffixes : int array (n, m)
     decoding : Decoding
@@ -74,44 +76,37 @@ def measure_suffixes(
     n, m = suffixes.shape
     n_prefix = prefixes.shape[1]
     rows = np.concatenate([prefixes, suffixes], axis=1).astype(np.int64)
-    check_rows(model.name, model.vocabulary, model.head.n_vocab, rows.ravel().tolist(), "a window")
+    check_rows(model.name, model.vocabulary, model.n_vocab, rows.ravel().tolist(), "a window")
+    step = max(1, _ELEMENTS // model.n_vocab)
+
+    def measured(hidden: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        chunks = zip(hidden.split(step), targets.split(step), strict=True)
+        parts = [_chunk(model, h, t, decoding) for h, t in chunks]
+        return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+    found = teacher_forced(
+        model.hidden_states,
+        [(row[:n_prefix], row[n_prefix:]) for row in rows.tolist()],
+        measured,
+        batch_tokens=min(batch_tokens, model.batch_tokens),
+        device=model.device,
+        rope_switch=model.limits.rope_switch,
+        too_large=lambda width: (
+            f"{model.name}: one window of {width} tokens does not fit into "
+            "memory. Lower --prefix-tokens or --suffix-tokens, or use a machine with more."
+        ),
+        progress=None if progress is None else lambda batch: progress(len(batch)),
+        note=note,
+    )
     first, logprob = np.zeros((n, m), bool), np.zeros((n, m), np.float32)
-    step = max(1, min(batch_tokens, model.batch_tokens) // rows.shape[1])
-    for at in range(0, n, step):
-        batch = halved(
-            lambda some: _pass(model, np.stack(some), n_prefix, decoding),
-            list(rows[at : at + step]),
-            too_large=f"{model.name}: one window of {rows.shape[1]} tokens does not fit into "
-            "memory. Lower --prefix-tokens or --suffix-tokens, or use a machine with more.",
-            note=note,
-        )
-        for i, (is_first, nats) in enumerate(batch, start=at):
-            first[i], logprob[i] = is_first, nats
-        if progress is not None:
-            progress(len(batch))
+    for i, (is_first, nats) in enumerate(found):
+        first[i], logprob[i] = is_first, nats
     return Measured(first, logprob)
 
 
-@torch.inference_mode()
-def _pass(model, rows: NDArray[np.int64], n_prefix: int, decoding: Decoding) -> list:
-    """(first choices, log-probabilities) of each row's suffix."""
-    ids = torch.as_tensor(rows, device=model.device)
-    # The last token is never needed, but where rotary factors change with the length.
-    fed = ids if ids.shape[1] - 1 == model.limits.rope_switch else ids[:, :-1]
-    hidden = model.hidden_states(fed)[:, n_prefix - 1 : ids.shape[1] - 1]  # (rows, m, width)
-    targets = ids[:, n_prefix:].reshape(-1)
-    hidden = hidden.reshape(len(targets), -1)
-    step = max(1, _ELEMENTS // model.head.n_vocab)
-    parts = []
-    for at in range(0, len(targets), step):
-        h, t = hidden[at : at + step], targets[at : at + step]
-        parts.append(_chunk(model, h, t, decoding))
-    first = torch.cat([p[0] for p in parts]).cpu().numpy().reshape(len(rows), -1)
-    logprob = torch.cat([p[1] for p in parts]).cpu().numpy().reshape(len(rows), -1)
-    return list(zip(first, logprob, strict=True))
-
-
-def _chunk(model, hidden, targets, decoding: Decoding) -> tuple[torch.Tensor, torch.Tensor]:
+def _chunk(
+    model: WhiteBox, hidden, targets, decoding: Decoding
+) -> tuple[torch.Tensor, torch.Tensor]:
     logits = model.head.logits(hidden)
     raw = measure(logits, targets, model.head.exact(hidden, logits, targets[:, None])[:, 0])
     if not raw.logprob.isfinite().all():
@@ -123,10 +118,6 @@ def _chunk(model, hidden, targets, decoding: Decoding) -> tuple[torch.Tensor, to
     if is_raw(decoding):
         return first, raw.logprob
     return first, decoded_logprob(logits, targets, decoding)
-
-
-# Logits that are sorted at once: float32 and their order, so that memory stays flat.
-_LOGITS_AT_ONCE = 64 * 50_257
 
 
 def is_raw(decoding: Decoding) -> bool:
@@ -147,7 +138,7 @@ def is_raw(decoding: Decoding) -> bool:
 def decoded_logprob(
     logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding
 ) -> torch.Tensor:
-    """Log-probability that `generation.decoding.draw` draws each target, float32 (n,), nats.
+    """Log-probability that `sampling.decoding.draw` draws each target, float32 (n,), nats.
 
     What is kept is decided by the very calls that `draw` makes, so ties at the edge of top-k and
     top-p fall as they do there. Probabilities are those of the kept tokens, renormalised.
@@ -168,15 +159,6 @@ def decoded_logprob(
     >>> decoded_logprob(rows, torch.tensor([1]), Decoding(top_k=2)).exp()
     tensor([0.3750])
     """
-    step = max(1, _LOGITS_AT_ONCE // logits.shape[1])
-    parts = [
-        _logprob(logits[at : at + step], targets[at : at + step], decoding)
-        for at in range(0, len(logits), step)
-    ]
-    return torch.cat(parts) if parts else torch.empty(0)
-
-
-def _logprob(logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding) -> torch.Tensor:
     place, is_among = targets, torch.ones_like(targets, dtype=torch.bool)
     values = logits
     if decoding.top_k is not None and decoding.top_k < logits.shape[1]:
@@ -184,8 +166,8 @@ def _logprob(logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding) ->
         values = logits.gather(1, ids)
         found = ids == targets[:, None]
         is_among, place = found.any(dim=1), found.int().argmax(dim=1)
-    heat = torch.full((len(values), 1), decoding.temperature, device=values.device)
-    values = truncate(values.float() / heat, decoding)
+    temperature = torch.full((len(values), 1), decoding.temperature, device=values.device)
+    values = truncate(values.float() / temperature, decoding)
     exact = values.gather(1, place[:, None])[:, 0]
     logprob = measure(values, place, exact).logprob
     return logprob.masked_fill(~is_among, float("-inf"))

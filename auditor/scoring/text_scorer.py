@@ -1,4 +1,4 @@
-"""Texts under models: what scores need of them, and the membership scores made of it.
+"""From texts to their scores: the one way, for samples, controls and texts of a user's own.
 
 A text may hold tokens that write nothing: the end of one document and the beginning of the next,
 where sampling went on. They stay in its place whatever it is compared with: the lower-cased text
@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from attacks.scores.all_scores import TEXTS, all_scores, undefined_reasons, zlib_bits
+from attacks.scores.all_scores import SAMPLES, TEXTS, all_scores, undefined_reasons, zlib_bits
 from attacks.scores.token_stats import TokenStats
 from auditor.corpus.reading import Document, n_utf8_bytes
+from auditor.models.interfaces import JudgesTexts
 from auditor.models.tokenizer import Parts, Vocabulary, check_rows
 from auditor.scoring.perturbation import Perturbation
 
 
 @dataclass(frozen=True)
 class Texts:
-    """n texts to be judged.
+    """n texts to be scored.
 
     token_ids, prompt_ids : list of list of int (n)
         The target's tokens, and those before them, BOS first where it has one.
@@ -65,124 +67,53 @@ class Texts:
         return len(self.text)
 
 
-@dataclass(frozen=True)
-class Judge:
-    """`token_stats` with the progress and the notes of one call."""
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Figures of n texts; every array is (n,).
 
-    advance: Callable[[int], None] | None = None
-    note: Callable[[str], None] | None = None
-
-    def __call__(self, model, ids, prefixes=None, *, moments=False) -> TokenStats:
-        return model.token_stats(
-            ids, prefixes, moments=moments, progress=self.advance, note=self.note
-        )
-
-    def skip(self, n: int) -> None:
-        """Tell progress of texts that no model has to look at."""
-        if n and self.advance is not None:
-            self.advance(n)
-
-
-def lowercased_stats(model, texts: Texts, target: TokenStats, judge: Judge) -> TokenStats:
-    """The target on the lower-cased texts, each after its lower-cased prompt.
-
-    Where lower-casing changes neither, these are the target's own figures, and nothing is judged
-    again. Prompt and text are encoded as one string; see `Vocabulary.encode_after`.
+    stats : TokenStats under the target
+    n_bytes : int64, UTF-8 bytes
+    figures : nll (mean nats per token), nll_reference:NAME, nll_lowercase, zlib_bits; where they
+        were made, n_neighbours
+    scores : higher = more likely memorized
+    undefined : {score: {reason: count}} of the scores that are NaN
     """
-    own = list(zip(texts.prompt, texts.parts, strict=True))
-    lower = [(_lower(prompt), _lower(parts)) for prompt, parts in own]
-    changed = [i for i, pair in enumerate(lower) if pair != own[i]]
-    same = [i for i, pair in enumerate(lower) if pair == own[i]]
-    judge.skip(len(same))
-    kept = target.take(same)
-    kept = TokenStats(kept.offsets, kept.token_ids, kept.logprob, kept.rank)
-    if not changed:
-        return kept
-    found = _judged(model, [lower[i] for i in changed], judge)
-    return _in_order(changed, found, same, kept)
 
-
-def reference_stats(model, texts: Texts, mine: Vocabulary, judge: Judge) -> TokenStats:
-    """A reference on the texts: their tokens if it has the target's vocabulary, else their text.
-
-    A token that has no row in the reference's weights leaves its text without any probability
-    under it (rank -1 throughout).
-    """
-    theirs = model.vocabulary
-    if theirs.fingerprint == mine.fingerprint:
-        return _where_known(model, texts.token_ids, texts.prompt_ids, judge)
-
-    def said(parts: Parts) -> Parts:
-        out: Parts = []
-        for part in parts:
-            if not isinstance(part, str):
-                out += mine.counterpart(part, theirs)
-            elif out and isinstance(out[-1], str):  # what stood between has no counterpart
-                out[-1] += part
-            else:
-                out.append(part)
-        return out
-
-    pairs = [(said(p), said(t)) for p, t in zip(texts.prompt, texts.parts, strict=True)]
-    return _judged(model, pairs, judge)
-
-
-def _lower(parts: Parts) -> Parts:
-    return [part.lower() if isinstance(part, str) else part for part in parts]
-
-
-def _judged(model, pairs: Sequence[tuple[Parts, Parts]], judge: Judge) -> TokenStats:
-    """A model on texts after prompts, in tokens of its own."""
-    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
-    before, ids = model.vocabulary.encode_parts([p for p, _ in pairs], [t for _, t in pairs])
-    return _where_known(model, ids, [bos + p for p in before], judge)
-
-
-def _where_known(model, ids, prefixes, judge: Judge) -> TokenStats:
-    """`token_stats`, without probabilities where a text or its prefix has a token beyond the rows.
-
-    The target's own tokens are refused before (`check_rows`): these are of what it is compared to.
-    """
-    n = model.head.n_vocab
-    whole = zip(ids, prefixes, strict=True)
-    is_known = [max(max(own, default=0), max(p, default=0)) < n for own, p in whole]
-    known = [i for i, fits in enumerate(is_known) if fits]
-    lost = [i for i, fits in enumerate(is_known) if not fits]
-    found = judge(model, [ids[i] for i in known], [prefixes[i] for i in known])
-    if not lost:
-        return found
-    judge.skip(len(lost))
-    own = [ids[i] for i in lost]
-    blank = TokenStats.from_lists(
-        own, [[np.nan] * len(t) for t in own], [[-1] * len(t) for t in own]
-    )
-    return _in_order(known, found, lost, blank)
-
-
-def _in_order(
-    places: list[int], found: TokenStats, others: list[int], rest: TokenStats
-) -> TokenStats:
-    """Figures of texts at these places and at the others, in the order of all places."""
-    order = np.argsort(places + others, kind="stable")
-    return TokenStats.concatenate([found, rest]).take(order)
+    stats: TokenStats
+    n_bytes: NDArray[np.int64]
+    figures: dict[str, NDArray]
+    scores: dict[str, NDArray[np.float64]]
+    undefined: dict[str, dict[str, int]]
 
 
 @dataclass
 class TextScorer:
-    """The models and what else the scores need, and what is counted while they work."""
+    """The models and whatever else the scores need; counts what `about` and `notes` report.
 
-    target: Any
-    references: dict[str, Any]
+    target, references : models under which texts are scored
+    for_samples : bool
+        Make the scores of an audit's samples, from the target, references and lower-cased texts
+        alone; else every membership score whose inputs are given.
+    prefix, counts, perturbation : what `recall`, `dc_pdd` and `neighbourhood` need
+    advance : callable(n_texts_done by a model), or None
+    note : callable(sentence), or None
+    """
+
+    target: JudgesTexts
+    references: Mapping[str, JudgesTexts] = field(default_factory=dict)
+    for_samples: bool = False
     prefix: list[int] | None = None
     counts: np.ndarray | None = None
     perturbation: Perturbation | None = None
+    advance: Callable[[int], None] | None = None
+    note: Callable[[str], None] | None = None
     n_cut: int = 0
     n_drawn: int = 0
     undefined: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def passes(self) -> int:
-        """How often a model judges a text, its neighbours included."""
+        """How many passes of a model a text needs, its neighbours included."""
         around = self.perturbation.n if self.perturbation else 0
         return 2 + len(self.references) + (self.prefix is not None) + around
 
@@ -192,62 +123,63 @@ class TextScorer:
         mine = self.target.vocabulary.fingerprint
         return {n for n, m in self.references.items() if m.vocabulary.fingerprint != mine}
 
-    def score(
-        self,
-        documents: Sequence[Document],
-        *,
-        advance: Callable[[int], None] | None = None,
-        note: Callable[[str], None] | None = None,
-    ) -> pd.DataFrame:
-        """A row for each document: raw figures, then the scores; `undefined` grows by the NaNs."""
-        judge = Judge(advance, note)
-        texts = self._texts(documents)
-        target = judge(self.target, texts.token_ids, texts.prompt_ids, moments=True)
+    def score_documents(self, documents: Sequence[Document]) -> pd.DataFrame:
+        """A row for each document: raw figures, then the scores."""
+        scored = self.score(self._texts(documents))
+        columns = {"doc_id": [d.doc_id for d in documents], "n_tokens": scored.stats.n_tokens()}
+        columns |= {"n_bytes": scored.n_bytes}
+        return pd.DataFrame({**columns, **scored.figures, **scored.scores})
+
+    def score(self, texts: Texts, target: TokenStats | None = None) -> Scored:
+        """Figures and scores of texts; `undefined` grows by the NaNs.
+
+        Parameters
+        ----------
+        texts : Texts
+        target : TokenStats of the texts under the target, where they are known
+
+        Raises
+        ------
+        ModelError
+            If a model gives NaN, or one text alone does not fit into memory.
+        """
+        if target is None:
+            moments = not self.for_samples
+            target = self._stats(self.target, texts.token_ids, texts.prompt_ids, moments=moments)
         n_bytes = np.array([n_utf8_bytes(text) for text in texts.text], np.int64)
-        mine = self.target.vocabulary
-        shared = {
-            "references": {
-                name: reference_stats(model, texts, mine, judge)
-                for name, model in self.references.items()
-            },
-            "lowercased": lowercased_stats(self.target, texts, target, judge),
-            "n_bytes": n_bytes,
-            "conditioned": self._after_prefix(texts, judge),
-            **self._neighbours(texts, judge),
-        }
         bits = zlib_bits(texts.text)
+        given: dict[str, Any] = {
+            "references": {n: self._under_reference(m, texts) for n, m in self.references.items()},
+            "lowercased": self._lowercased(texts, target),
+            "n_bytes": n_bytes,
+        }
+        if not self.for_samples:
+            given |= {"conditioned": self._after_prefix(texts), **self._neighbours(texts)}
+        figures: dict[str, NDArray] = {"nll": target.nll()}
+        figures |= {f"nll_reference:{n}": stats.nll() for n, stats in given["references"].items()}
+        figures |= {"nll_lowercase": given["lowercased"].nll(), "zlib_bits": bits}
+        if self.perturbation is not None:
+            figures["n_neighbours"] = given["n_neighbours"]
         scores = all_scores(
             target,
-            made_for=TEXTS,
+            made_for=SAMPLES if self.for_samples else TEXTS,
             zlib_bits=bits,
             other_tokenizer=self.other_tokenizer,
             token_counts=self.counts,
-            **shared,
+            **given,
         )
-        self._count(undefined_reasons(scores, target, **shared))
-        columns = {"doc_id": [d.doc_id for d in documents], "n_tokens": target.n_tokens()}
-        columns |= {"n_bytes": n_bytes, "nll": target.nll()}
-        columns |= {f"nll_reference:{n}": s.nll() for n, s in shared["references"].items()}
-        columns |= {"nll_lowercase": shared["lowercased"].nll(), "zlib_bits": bits}
-        if self.perturbation is not None:
-            columns["n_neighbours"] = shared["n_neighbours"]
-        return pd.DataFrame({**columns, **scores})
+        undefined = undefined_reasons(scores, target, **given)
+        for score, reasons in undefined.items():
+            known = self.undefined.setdefault(score, {})
+            for reason, n in reasons.items():
+                known[reason] = known.get(reason, 0) + n
+        return Scored(target, n_bytes, figures, scores, undefined)
 
     def about(self) -> dict[str, Any]:
         """What made the scores, as plain data."""
-
-        def model(loaded) -> dict[str, Any]:
-            dtype, start = str(loaded.dtype).removeprefix("torch."), loaded.vocabulary.bos_id
-            return {
-                "spec": loaded.name,
-                "sha256": loaded.fingerprint,
-                "dtype": dtype,
-                "bos_id": start,
-            }
-
         about: dict[str, Any] = {
-            "model": model(self.target),
-            "references": {name: model(loaded) for name, loaded in self.references.items()},
+            "model": self.target.identity(),
+            "references": {name: model.identity() for name, model in self.references.items()},
             "by_bytes": sorted(self.other_tokenizer),
             "undefined": self.undefined,
         }
@@ -293,20 +225,15 @@ class TextScorer:
         ModelError
             If a token has no row in the target's weights.
         """
-        vocabulary, n = self.target.vocabulary, self.target.head.n_vocab
+        vocabulary, n = self.target.vocabulary, self.target.n_vocab
         given = Texts.given(vocabulary, [d.text for d in documents])
-        own = {i: d.tokens for i, d in enumerate(documents) if d.tokens and self._is_drawn(d)}
-        tokens = [(list(prompt), list(ids)) for prompt, ids in own.values()]
-        drawn = Texts.drawn(
-            vocabulary,
-            [ids for _, ids in tokens],
-            [prompt for prompt, _ in tokens],
-            [given.text[i] for i in own],
-        )
-        for k, i in enumerate(own):
-            for field_name in ("token_ids", "prompt_ids", "parts", "prompt"):
-                getattr(given, field_name)[i] = getattr(drawn, field_name)[k]
-        self.n_drawn += len(own)
+        for i, document in enumerate(documents):
+            if document.tokens and self._is_drawn(document):
+                prompt, ids = (list(some) for some in document.tokens)
+                drawn = Texts.drawn(vocabulary, [ids], [prompt], [document.text])
+                given.token_ids[i], given.prompt_ids[i] = ids, prompt
+                given.parts[i], given.prompt[i] = drawn.parts[0], drawn.prompt[0]
+                self.n_drawn += 1
         for document, prompt, ids in zip(documents, given.prompt_ids, given.token_ids, strict=True):
             check_rows(self.target.name, vocabulary, n, [*prompt, *ids], document.doc_id)
         return given
@@ -319,11 +246,11 @@ class TextScorer:
         bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
         prompt, ids = (list(some) for some in document.tokens)
         after = prompt[len(bos) :]
-        if prompt[: len(bos)] != bos or max([*prompt, *ids], default=0) >= self.target.head.n_vocab:
+        if prompt[: len(bos)] != bos or max([*prompt, *ids], default=0) >= self.target.n_vocab:
             return False
         return vocabulary.decode(ids, after) == document.text
 
-    def _after_prefix(self, texts: Texts, judge: Judge) -> TokenStats | None:
+    def _after_prefix(self, texts: Texts) -> TokenStats | None:
         """The texts, or as many of their tokens as fit, after the prefix of non-members."""
         if self.prefix is None:
             return None
@@ -333,9 +260,9 @@ class TextScorer:
         rooms = [None if context is None else max(context - len(p), 0) for p in prefixes]
         rows = list(zip(texts.token_ids, rooms, strict=True))
         self.n_cut += sum(room is not None and len(text) > room for text, room in rows)
-        return judge(self.target, [text[:room] for text, room in rows], prefixes)
+        return self._stats(self.target, [text[:room] for text, room in rows], prefixes)
 
-    def _neighbours(self, texts: Texts, judge: Judge) -> dict[str, Any]:
+    def _neighbours(self, texts: Texts) -> dict[str, Any]:
         if self.perturbation is None:
             return {}
         vocabulary = self.target.vocabulary
@@ -350,14 +277,98 @@ class TextScorer:
             for prompt, around in zip(texts.prompt, found, strict=True)
             for near in around
         ]
-        stats = _judged(self.target, pairs, judge)
+        stats = self._encoded(self.target, pairs)
         return {"neighbours": stats, "n_neighbours": np.array([len(f) for f in found], np.int64)}
 
-    def _count(self, undefined: Mapping[str, Mapping[str, int]]) -> None:
-        for score, reasons in undefined.items():
-            known = self.undefined.setdefault(score, {})
-            for reason, n in reasons.items():
-                known[reason] = known.get(reason, 0) + n
+    def _lowercased(self, texts: Texts, target: TokenStats) -> TokenStats:
+        """The target on the lower-cased texts, each after its lower-cased prompt.
+
+        Where lower-casing changes neither, these are the target's own figures, and no pass is made.
+        Prompt and text are encoded as one string; see `Vocabulary.encode_after`.
+        """
+        own = list(zip(texts.prompt, texts.parts, strict=True))
+        lower = [(_lower(prompt), _lower(parts)) for prompt, parts in own]
+        changed = [i for i, pair in enumerate(lower) if pair != own[i]]
+        same = [i for i, pair in enumerate(lower) if pair == own[i]]
+        self._skip(len(same))
+        kept = target.take(same)
+        kept = TokenStats(kept.offsets, kept.token_ids, kept.logprob, kept.rank)
+        if not changed:
+            return kept
+        found = self._encoded(self.target, [lower[i] for i in changed])
+        return _in_order(changed, found, same, kept)
+
+    def _under_reference(self, model: JudgesTexts, texts: Texts) -> TokenStats:
+        """A reference on the texts: by tokens if it has the target's vocabulary, else by text.
+
+        A token that has no row in the reference's weights leaves its text without any probability
+        under it (rank -1 throughout).
+        """
+        mine, theirs = self.target.vocabulary, model.vocabulary
+        if theirs.fingerprint == mine.fingerprint:
+            return self._where_known(model, texts.token_ids, texts.prompt_ids)
+
+        def respelt(parts: Parts) -> Parts:
+            out: Parts = []
+            for part in parts:
+                if not isinstance(part, str):
+                    out += mine.counterpart(part, theirs)
+                elif out and isinstance(out[-1], str):  # what stood between has no counterpart
+                    out[-1] += part
+                else:
+                    out.append(part)
+            return out
+
+        pairs = zip(texts.prompt, texts.parts, strict=True)
+        return self._encoded(model, [(respelt(p), respelt(t)) for p, t in pairs])
+
+    def _encoded(self, model: JudgesTexts, pairs: Sequence[tuple[Parts, Parts]]) -> TokenStats:
+        """A model on texts after prompts, in tokens of its own."""
+        bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
+        before, ids = model.vocabulary.encode_parts([p for p, _ in pairs], [t for _, t in pairs])
+        return self._where_known(model, ids, [bos + p for p in before])
+
+    def _where_known(self, model: JudgesTexts, ids, prefixes) -> TokenStats:
+        """`token_stats`, without probabilities where a text or its prefix has an unknown token.
+
+        The target's own tokens are refused before (`check_rows`): these are of what it is compared
+        to.
+        """
+        whole = zip(ids, prefixes, strict=True)
+        is_known = [max([*own, *p], default=0) < model.n_vocab for own, p in whole]
+        known = [i for i, fits in enumerate(is_known) if fits]
+        lost = [i for i, fits in enumerate(is_known) if not fits]
+        found = self._stats(model, [ids[i] for i in known], [prefixes[i] for i in known])
+        if not lost:
+            return found
+        self._skip(len(lost))
+        own = [ids[i] for i in lost]
+        blank = TokenStats.from_lists(
+            own, [[np.nan] * len(t) for t in own], [[-1] * len(t) for t in own]
+        )
+        return _in_order(known, found, lost, blank)
+
+    def _stats(self, model: JudgesTexts, ids, prefixes, *, moments: bool = False) -> TokenStats:
+        return model.token_stats(
+            ids, prefixes, moments=moments, progress=self.advance, note=self.note
+        )
+
+    def _skip(self, n: int) -> None:
+        """Report texts that need no pass as done."""
+        if n and self.advance is not None:
+            self.advance(n)
+
+
+def _lower(parts: Parts) -> Parts:
+    return [part.lower() if isinstance(part, str) else part for part in parts]
+
+
+def _in_order(
+    places: list[int], found: TokenStats, others: list[int], rest: TokenStats
+) -> TokenStats:
+    """Figures of texts at these places and at the others, in the order of all places."""
+    order = np.argsort(places + others, kind="stable")
+    return TokenStats.concatenate([found, rest]).take(order)
 
 
 def no_start(lacks: str, others: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from auditor.audit.shard_writer import Shard, WritingBehind
 from auditor.errors import RunError
-from auditor.sampling.engine import Drawn
+from auditor.models.interfaces import Samples
 
 
 class Folder:
@@ -40,7 +40,7 @@ def _shard(rows=((1, 2), (0,))):
     ids = np.zeros((n, width), np.int32)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
-    drawn = Drawn(
+    drawn = Samples(
         token_ids=ids,
         logprob=-np.arange(n * width, dtype=np.float32).reshape(n, width),
         rank=np.zeros((n, width), np.int32),

@@ -7,7 +7,7 @@ import torch
 
 from auditor.errors import ModelError
 from auditor.matching.index import build
-from auditor.models.device import free_memory, halved, native_bfloat16
+from auditor.models.device import free_memory, native_bfloat16, retry_with_smaller_batch
 from auditor.system import memory
 
 CPU = torch.device("cpu")
@@ -64,7 +64,9 @@ def room_for(most, tried):
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_keeps_its_order():
     tried, notes = [], []
-    found = halved(room_for(2, tried), list(range(7)), too_large="", note=notes.append)
+    found = retry_with_smaller_batch(
+        room_for(2, tried), list(range(7)), too_large="", note=notes.append
+    )
     assert found == [0, 1, 4, 9, 16, 25, 36]
     assert tried == [7, 3, 1, 2, 4, 2, 2]
     assert notes[0] == "Out of memory with 7 texts at once: going on with 3."
@@ -72,7 +74,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_keeps_its_order()
 
 def test_one_item_that_does_not_fit_is_said():
     with pytest.raises(ModelError, match="too long, buy more"):
-        halved(room_for(0, []), [1, 2], too_large="too long, buy more")
+        retry_with_smaller_batch(room_for(0, []), [1, 2], too_large="too long, buy more")
 
 
 def test_other_troubles_are_not_taken_for_lack_of_memory():
@@ -80,4 +82,4 @@ def test_other_troubles_are_not_taken_for_lack_of_memory():
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        halved(work, [1, 2], too_large="")
+        retry_with_smaller_batch(work, [1, 2], too_large="")

@@ -354,13 +354,13 @@ def test_steps_beyond_a_window_are_checked_before_they_are_trusted():
     """GPT-Neo's local layers take the length of the cache for the place of the token."""
     neo = windowed("gpt_neo")
     assert (neo.limits.windows, neo.limits.own_window) == ((), 9)
-    neo.runs_ahead = True  # as on a GPU
+    neo.queues_steps = True  # as on a GPU
     neo.session(2, 9)
     assert "steps" not in neo.slow_because
-    assert neo.runs_ahead
+    assert neo.queues_steps
     neo.session(2, 10)
     assert neo.slow_because["steps"] == "its layers cut the cache to 9 tokens themselves"
-    assert not neo.runs_ahead
+    assert not neo.queues_steps
     mistral = windowed("mistral")
     mistral.session(2, 30)
     assert mistral.slow_because == {}

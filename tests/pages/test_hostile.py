@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from auditor.models.interfaces import Samples
 from auditor.runs.run import load_run
-from auditor.sampling.engine import Drawn
 from reports.safe_text import restore, visible
 from tests.tiny import command, save_tiny_model
 
@@ -67,7 +67,7 @@ def saying(texts):
             logprob[i] -= i / 100
         length = np.array([len(row) for row in rows], np.int32)
         rank = np.zeros(shape, np.int32)
-        return Drawn(ids, logprob, rank, length, np.zeros(len(rows), bool)), kwargs["n_slots"]
+        return Samples(ids, logprob, rank, length, np.zeros(len(rows), bool)), kwargs["n_slots"]
 
     return generate
 

@@ -9,7 +9,7 @@ import torch
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
 from auditor.models.kernels.cuda_graph import recorded
-from auditor.sampling.cuda_engine import BURST, Ahead
+from auditor.sampling.cuda_engine import BURST, CudaGeneration
 from auditor.sampling.engine import Generation
 from auditor.sampling.generate import generate
 from tests.planted import tiny_model
@@ -46,7 +46,7 @@ def test_it_draws_the_same_samples(kind, decoding):
         assert not plain.ended.all()
     for n_slots in (1, 7, 64):
         told = []
-        ahead = draw(Ahead, model, decoding, ids, n_slots, told.append)
+        ahead = draw(CudaGeneration, model, decoding, ids, n_slots, told.append)
         assert (ahead.length == plain.length).all()
         assert (ahead.ended == plain.ended).all()
         for i, n in enumerate(plain.length):
@@ -58,14 +58,16 @@ def test_it_draws_the_same_samples(kind, decoding):
 
 def test_the_engine_takes_it_where_the_device_runs_ahead(monkeypatch):
     model = tiny_model(eos_id=EOS, n_vocab=23)
-    assert not model.runs_ahead  # a CPU has nobody to wait for
+    assert not model.queues_steps  # a CPU has nobody to wait for
     seen = []
-    run = Ahead.run
-    monkeypatch.setattr(Ahead, "run", lambda self, *a: (seen.append(self), run(self, *a))[1])
+    run = CudaGeneration.run
+    monkeypatch.setattr(
+        CudaGeneration, "run", lambda self, *a: (seen.append(self), run(self, *a))[1]
+    )
     decoding = Decoding(max_new_tokens=5)
     given = {"seed": 5, "stream": "s", "decoding": decoding, "n_slots": 4}
     for ahead in (False, True):
-        model.runs_ahead = ahead
+        model.queues_steps = ahead
         generate(model, prompts_of(range(6)), range(6), **given)
         assert len(seen) == ahead
 
@@ -74,15 +76,15 @@ def test_what_memory_ran_out_for_begins_again(monkeypatch):
     model = tiny_model(eos_id=EOS, n_vocab=23)
     decoding, ids = Decoding(max_new_tokens=20, temperature=4.0), list(range(12))
     plain = draw(Generation, model, decoding, ids, 12)
-    queue = Ahead._queue
+    queue = CudaGeneration._queue
 
     def full(self):
         if len(self.sample) > 5:
             raise torch.OutOfMemoryError("planted: out of memory")
         return queue(self)
 
-    monkeypatch.setattr(Ahead, "_queue", full)
-    model.runs_ahead = True
+    monkeypatch.setattr(CudaGeneration, "_queue", full)
+    model.queues_steps = True
     told: list[str] = []
     drawn, fitted = generate(
         model, prompts_of(ids), ids, seed=5, stream="s", decoding=decoding, n_slots=12,
@@ -95,11 +97,11 @@ def test_what_memory_ran_out_for_begins_again(monkeypatch):
 
 def test_numbers_that_are_none_are_told_of():
     model = tiny_model(eos_id=EOS, n_vocab=23)
-    draw(Ahead, model, Decoding(max_new_tokens=4), list(range(3)), 2)
+    draw(CudaGeneration, model, Decoding(max_new_tokens=4), list(range(3)), 2)
     with torch.no_grad():
         model.network.transformer.ln_f.bias.fill_(float("nan"))
     with pytest.raises(ModelError, match="not numbers"):
-        draw(Ahead, model, Decoding(max_new_tokens=4), list(range(3)), 2)
+        draw(CudaGeneration, model, Decoding(max_new_tokens=4), list(range(3)), 2)
 
 
 def test_recording_leaves_what_the_work_changes_as_it_was():

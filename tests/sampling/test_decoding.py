@@ -46,12 +46,12 @@ def drawn_counts(logits, decoding, n, temperature=1.0):
 
 def test_temperature_falls_in_a_straight_line_from_the_first_token_to_the_twentieth():
     decoding = Decoding(temperature_start=10.0, temperature=1.0, temperature_steps=20)
-    heat = temperatures(decoding, np.arange(30))
-    assert heat[0] == 10
-    assert heat[19] == 1
+    temperature = temperatures(decoding, np.arange(30))
+    assert temperature[0] == 10
+    assert temperature[19] == 1
     # 9 degrees over 19 steps.
-    assert heat[:20] == pytest.approx([10 - 9 * i / 19 for i in range(20)])
-    assert (heat[19:] == 1).all()
+    assert temperature[:20] == pytest.approx([10 - 9 * i / 19 for i in range(20)])
+    assert (temperature[19:] == 1).all()
 
 
 def test_temperature_without_a_start_is_constant():
@@ -61,10 +61,10 @@ def test_temperature_without_a_start_is_constant():
 def test_each_row_has_its_own_temperature():
     """Logits 0 and ln 3: at temperature 1, token 1 has 3/4; at 1/2, 9/10; when very hot, 1/2."""
     logits = torch.tensor([[0.0, np.log(3)]]).expand(3, -1)
-    heat = torch.tensor([1.0, 0.5, 1e6])
+    temperature = torch.tensor([1.0, 0.5, 1e6])
     for u, expected in ((0.05, [0, 0, 0]), (0.2, [0, 1, 0]), (0.4, [1, 1, 0]), (0.6, [1, 1, 1])):
         uniform = torch.full((3,), u, dtype=torch.float64)
-        assert draw(logits, uniform, heat, Decoding()).tolist() == expected
+        assert draw(logits, uniform, temperature, Decoding()).tolist() == expected
 
 
 # ---------------------------------------------------------------- truncation
@@ -183,12 +183,12 @@ def test_rows_are_drawn_apart_from_each_other(monkeypatch):
     """More rows than are worked on at once, each alone and all together."""
     monkeypatch.setattr(decoding_module, "_ELEMENTS_ON_CPU", 16 * 30)
     logits, uniform = random_logits(50, 30, seed=5), grid(50)
-    heat = torch.linspace(0.5, 3, 50)
+    temperature = torch.linspace(0.5, 3, 50)
     for decoding in (Decoding(), Decoding(top_k=5), Decoding(top_p=0.8), Decoding(typical_p=0.5)):
-        whole = draw(logits, uniform, heat, decoding)
+        whole = draw(logits, uniform, temperature, decoding)
         for i in range(50):
             row = slice(i, i + 1)
-            assert draw(logits[row], uniform[row], heat[row], decoding) == whole[i]
+            assert draw(logits[row], uniform[row], temperature[row], decoding) == whole[i]
 
 
 def test_top_k_of_one_is_greedy_whatever_the_temperature():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from attacks.scores.token_stats import RANK_UNKNOWN
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
+from auditor.models.interfaces import Samples
 from auditor.sampling.engine import Generation
 from auditor.sampling.generate import generate
 from tests.planted import PlantedModel, counts, noise, recites, tiny_model
@@ -339,3 +341,18 @@ def test_a_generation_can_be_run_once_more_and_draws_nothing_new():
     first = tokens(work.run(2))
     assert tokens(work.run(2)) == first
     assert len(model.sessions) == 1
+
+
+def test_a_model_that_samples_by_itself_is_asked_for_its_samples():
+    class Served:
+        def draw(self, prompts, ids, *, seed, stream, decoding):
+            shape = (len(prompts), decoding.max_new_tokens)
+            token_ids = np.array(ids, np.int32)[:, None] + np.arange(shape[1], dtype=np.int32)
+            nats, rank = np.zeros(shape, np.float32), np.full(shape, RANK_UNKNOWN, np.int32)
+            length = np.full(len(prompts), shape[1], np.int32)
+            return Samples(token_ids, nats, rank, length, np.zeros(len(prompts), bool))
+
+    told = []
+    drawn = sample(Served(), [[1], [2]], [5, 9], Decoding(max_new_tokens=3), progress=told.append)
+    assert tokens(drawn) == [[5, 6, 7], [9, 10, 11]]
+    assert sum(told) == 6

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks.scores.token_stats import TokenStats
+from attacks.scores.all_scores import membership_scores
+from attacks.scores.token_stats import RANK_UNKNOWN, TokenStats
 
 # Eighths are exact in float32, so that sums can be compared without a tolerance.
 NATS = st.integers(0, 80).map(lambda eighths: -eighths / 8)
@@ -141,7 +142,7 @@ GOOD = {"offsets": [0, 2], "token_ids": [1, 2], "logprob": [-1.0, -2.0], "rank":
         ({"logprob": [-1.0]}, "logprob must hold 2 values, as token_ids does; got 1"),
         ({"logprob": [-1.0, 0.5]}, "logprob must be at most 0 .* got 0.5 at token 1"),
         ({"logprob": ["a", "b"]}, "logprob must be numbers"),
-        ({"rank": [0, -2]}, "rank must be -1 .* got -2 at token 1"),
+        ({"rank": [0, -3]}, "rank must be -1 .* got -3 at token 1"),
         ({"rank": [0, -1]}, "logprob must be NaN where rank is -1 .* got -2.0 at token 1"),
         ({"vocab_std": [1.0]}, "vocab_std must hold 2 values"),
     ],
@@ -166,3 +167,19 @@ def test_texts_that_are_not_there_are_refused(index):
 def test_log_probabilities_of_a_text_that_is_not_there_are_refused():
     with pytest.raises(IndexError, match="index must name some of the 1 texts"):
         of([[-1.0]]).logprob_of(1)
+
+
+def test_a_token_of_unknown_rank_counts_by_its_log_probability():
+    ids, nats = [[1, 2, 3], [4]], [[None, -1.0, -3.0], [-2.0]]
+    known = TokenStats.from_lists(ids, nats, [[-1, 0, 7], [1]])
+    unknown = TokenStats.from_lists(ids, nats, [[-1, RANK_UNKNOWN, RANK_UNKNOWN], [RANK_UNKNOWN]])
+    assert unknown.n_scored().tolist() == [2, 1]
+    assert unknown.total_nll().tolist() == [4.0, 2.0]
+    bits = [160, 80]
+    for one, other in zip(
+        membership_scores(known, zlib_bits=bits).items(),
+        membership_scores(unknown, zlib_bits=bits).items(),
+        strict=True,
+    ):
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], other[1])

@@ -35,8 +35,8 @@ def probabilities(logits, decoding):
     grid = 4001
     u = torch.arange(grid, dtype=torch.float64) / grid
     rows = torch.tensor(logits, dtype=torch.float32).expand(grid, -1)
-    heat = torch.full((grid,), decoding.temperature)
-    drawn = draw(rows, u, heat, decoding)
+    temperature = torch.full((grid,), decoding.temperature)
+    drawn = draw(rows, u, temperature, decoding)
     return np.bincount(drawn.numpy(), minlength=len(logits)) / grid
 
 
@@ -55,10 +55,10 @@ def test_a_tokens_probability_is_its_share_of_what_is_drawn(decoding, logits):
     assert (expected[found == 0] == 0).all()
 
 
-def brute(logits, target, k, p, heat):
+def brute(logits, target, k, p, temperature):
     """Softmax, cut, softmax again, in plain Python; no two logits are equal."""
     kept = sorted(range(len(logits)), key=lambda i: -logits[i])[: k or len(logits)]
-    weight = {i: math.exp(logits[i] / heat) for i in kept}
+    weight = {i: math.exp(logits[i] / temperature) for i in kept}
     total, mass, nucleus = sum(weight.values()), 0.0, []
     for i in kept:
         if mass / total < p:
@@ -73,11 +73,11 @@ def brute(logits, target, k, p, heat):
     st.sampled_from([0.3, 0.7, 0.95, 1.0]),
     st.sampled_from([0.5, 1.0, 3.0]),
 )
-def test_it_is_that_of_a_brute_force_softmax(logits, k, p, heat):
-    decoding = Decoding(top_k=k, top_p=p, temperature=heat)
+def test_it_is_that_of_a_brute_force_softmax(logits, k, p, temperature):
+    decoding = Decoding(top_k=k, top_p=p, temperature=temperature)
     rows = torch.tensor(logits).expand(6, -1)
     found = decoded_logprob(rows, torch.arange(6), decoding).exp().tolist()
-    assert found == pytest.approx([brute(logits, i, k, p, heat) for i in range(6)], abs=1e-6)
+    assert found == pytest.approx([brute(logits, i, k, p, temperature) for i in range(6)], abs=1e-6)
 
 
 def test_a_sure_token_keeps_its_digits():
@@ -189,7 +189,7 @@ def test_batches_and_chunks_change_nothing(monkeypatch):
     model = tiny_model()
     prefixes, suffixes = windows_of(model, n=11)
     whole = measure_suffixes(model, prefixes, suffixes, decoding=Decoding(top_k=9))
-    monkeypatch.setattr(suffixes, "_ELEMENTS", 3 * model.head.n_vocab)
+    monkeypatch.setattr("auditor.scoring.suffixes._ELEMENTS", 3 * model.head.n_vocab)
     done = []
     parts = measure_suffixes(
         model, prefixes, suffixes, decoding=Decoding(top_k=9), batch_tokens=20, progress=done.append
