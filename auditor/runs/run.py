@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import AuditError, RunError
-from auditor.runs.manifest import altered
-from auditor.runs.manifest import MANIFEST, read_manifest, shard_order
+from auditor.runs.manifest import MANIFEST, altered, read_manifest, shard_order
 from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
@@ -113,7 +112,7 @@ class Run:
         """What Jupyter shows of a run."""
         return run_card(self)
 
-    def exposure(self) -> pd.DataFrame:
+    def exposure(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """How exposed the audit's canaries are: a row a canary and control, no secrets."""
         if self.config.canaries is None:
             raise RunError(
@@ -125,7 +124,9 @@ class Run:
                 f"{self.path} has no exposure yet. Finish the run with: auditor audit --resume "
                 f"{self.path}."
             )
-        return self.read("exposure.parquet").to_pandas()
+        name = "exposure.parquet"
+        wanted = None if columns is None else _wanted(self, name, "exposure", columns)
+        return self.read(name, wanted).to_pandas()
 
     def notes(self) -> list[str]:
         """What a user should know of how it went: memory that ran out, lines that were skipped."""
@@ -234,7 +235,9 @@ def load_run(path: str | Path) -> Run:
     return Run(folder, manifest, there)
 
 
-def _read_frame(run: Run, table: schema.Table, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def _read_frame(
+    run: Run, table: schema.Table, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """One of a run's tables, all of its shards stacked.
 
     Parameters
