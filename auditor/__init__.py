@@ -15,54 +15,155 @@ from auditor.errors import AuditError, ConfigError, CorpusError, GateError, Mode
 from auditor.version import __version__
 
 if TYPE_CHECKING:
+    from attacks.statistics.exposure import expected_exposure
+    from attacks.statistics.intervals import clopper_pearson
+    from attacks.statistics.resampling import newcombe
+    from attacks.statistics.roc import auc, tpr_at_fpr
     from auditor.audit.pipeline import run_audit
+    from auditor.canaries.canaries import Canaries, load_canaries
+    from auditor.canaries.canaries import create_canaries as make_canaries
+    from auditor.canaries.exposure import exposure_by_repeats, measure_canaries
+    from auditor.canaries.insertion import insert_canaries
+    from auditor.comparison.models import compare_models
+    from auditor.comparison.runs import compare_runs
     from auditor.config.audit import AuditConfig, Decoding, Strategy
+    from auditor.config.extraction import ExtractionConfig
+    from auditor.config.finetuning import FinetuneConfig
+    from auditor.config.gates import Gates
+    from auditor.corpus.reading import read_corpus
+    from auditor.extraction.benchmark import attack_benchmark
+    from auditor.extraction.document_scan import scan_document
+    from auditor.extraction.extract import extract
+    from auditor.finetuning.callback import MemorizationCallback, ProbeLog, read_probes
+    from auditor.finetuning.finetune import finetune
+    from auditor.finetuning.probes import MemorizationProbe
+    from auditor.finetuning.rows import Rows, encode_rows, pad
     from auditor.gates.gated_audit import audit_and_judge
+    from auditor.matching.index.build import build_index
+    from auditor.matching.index.query import open_index
+    from auditor.matching.verbatim import find_matches
+    from auditor.membership.membership_audit import audit_members
+    from auditor.models.adapters import with_lora
     from auditor.models.loading import load_model
     from auditor.runs.collection import Runs, load_runs
     from auditor.runs.run import Run, load_run
+    from auditor.scoring.score_texts import score_texts
     from auditor.testbed.testbed import build_testbed
+    from reports.analysis.schema import score_names
+    from reports.analysis.summary import table2
+    from reports.figures.audit_figures import figure3, precision_figure
+    from reports.figures.comparison import change_figure, training_figure
 
 __all__ = [
     "AuditConfig",
     "AuditError",
+    "Canaries",
     "ConfigError",
     "CorpusError",
     "Decoding",
+    "ExtractionConfig",
+    "FinetuneConfig",
     "GateError",
+    "Gates",
+    "MemorizationCallback",
+    "MemorizationProbe",
     "ModelError",
+    "ProbeLog",
+    "Rows",
     "Run",
     "RunError",
     "Runs",
     "Strategy",
     "__version__",
+    "attack_benchmark",
+    "auc",
     "audit_and_judge",
+    "audit_members",
+    "build_index",
     "build_testbed",
+    "change_figure",
+    "clopper_pearson",
+    "compare_models",
+    "compare_runs",
+    "encode_rows",
+    "expected_exposure",
+    "exposure_by_repeats",
+    "extract",
+    "figure3",
+    "find_matches",
+    "finetune",
+    "insert_canaries",
+    "load_canaries",
     "load_model",
     "load_run",
     "load_runs",
+    "make_canaries",
+    "measure_canaries",
+    "newcombe",
+    "open_index",
+    "pad",
+    "precision_figure",
+    "read_corpus",
+    "read_probes",
     "run_audit",
+    "scan_document",
+    "score_names",
+    "score_texts",
+    "table2",
+    "tpr_at_fpr",
+    "training_figure",
+    "with_lora",
 ]
 
-_HOMES = {
-    "AuditConfig": "auditor.config.audit",
-    "Decoding": "auditor.config.audit",
-    "Strategy": "auditor.config.audit",
-    "Run": "auditor.runs.run",
-    "audit_and_judge": "auditor.gates.gated_audit",
-    "Runs": "auditor.runs.collection",
-    "build_testbed": "auditor.testbed.testbed",
-    "load_model": "auditor.models.loading",
-    "load_run": "auditor.runs.run",
-    "load_runs": "auditor.runs.collection",
-    "run_audit": "auditor.audit.pipeline",
+# Module -> the names that are public; `make_canaries` is called otherwise where it lives.
+_MODULES = {
+    "attacks.statistics.exposure": "expected_exposure",
+    "attacks.statistics.intervals": "clopper_pearson",
+    "attacks.statistics.resampling": "newcombe",
+    "attacks.statistics.roc": "auc tpr_at_fpr",
+    "auditor.audit.pipeline": "run_audit",
+    "auditor.canaries.canaries": "Canaries load_canaries",
+    "auditor.canaries.exposure": "exposure_by_repeats measure_canaries",
+    "auditor.canaries.insertion": "insert_canaries",
+    "auditor.comparison.models": "compare_models",
+    "auditor.comparison.runs": "compare_runs",
+    "auditor.config.audit": "AuditConfig Decoding Strategy",
+    "auditor.config.extraction": "ExtractionConfig",
+    "auditor.config.finetuning": "FinetuneConfig",
+    "auditor.config.gates": "Gates",
+    "auditor.corpus.reading": "read_corpus",
+    "auditor.extraction.benchmark": "attack_benchmark",
+    "auditor.extraction.document_scan": "scan_document",
+    "auditor.extraction.extract": "extract",
+    "auditor.finetuning.callback": "MemorizationCallback ProbeLog read_probes",
+    "auditor.finetuning.finetune": "finetune",
+    "auditor.finetuning.probes": "MemorizationProbe",
+    "auditor.finetuning.rows": "Rows encode_rows pad",
+    "auditor.gates.gated_audit": "audit_and_judge",
+    "auditor.matching.index.build": "build_index",
+    "auditor.matching.index.query": "open_index",
+    "auditor.matching.verbatim": "find_matches",
+    "auditor.membership.membership_audit": "audit_members",
+    "auditor.models.adapters": "with_lora",
+    "auditor.models.loading": "load_model",
+    "auditor.runs.collection": "Runs load_runs",
+    "auditor.runs.run": "Run load_run",
+    "auditor.scoring.score_texts": "score_texts",
+    "auditor.testbed.testbed": "build_testbed",
+    "reports.analysis.schema": "score_names",
+    "reports.analysis.summary": "table2",
+    "reports.figures.audit_figures": "figure3 precision_figure",
+    "reports.figures.comparison": "change_figure training_figure",
 }
+_HOMES = {name: (module, name) for module, names in _MODULES.items() for name in names.split()}
+_HOMES["make_canaries"] = ("auditor.canaries.canaries", "create_canaries")
 
 
 def __getattr__(name: str) -> object:
     # Lazy, so that `import auditor` (and `auditor --help`) does not wait for torch.
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        module, attribute = _HOMES[name]
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'auditor' has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """What the pages say is so: the tree, the commands, the settings, the links, the reference."""
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -152,6 +153,32 @@ def test_every_name_that_python_examples_use_exists(text):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             assert node.attr in homes.get(node.value.id, [node.attr])
+
+
+OURS = {"auditor", "attacks", "reports"}
+
+
+def python_sources():
+    """The Python of the pages' examples and of each notebook, with where it stands."""
+    for page in PAGES:
+        yield from ((page.name, text) for text in blocks(page.read_text("utf-8"), "python"))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        code = ("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        yield path.name, re.sub(r"(?m)^%.*$", "", "\n".join(code))
+
+
+@pytest.mark.parametrize(("where", "text"), list(python_sources()))
+def test_examples_and_notebooks_import_public_names_from_auditor_alone(where, text):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            ours = [a.name for a in node.names if a.name.split(".")[0] in OURS]
+            assert set(ours) <= {"auditor"}
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in OURS:
+            assert node.module == "auditor"
+            assert {alias.name for alias in node.names} <= set(auditor.__all__)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert node.value.id != "auditor" or node.attr in auditor.__all__
 
 
 # ------------------------------------------------------------------------------- links etc.

@@ -250,6 +250,7 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
             f"{attack} tells members from non-members, clearly better than any baseline that "
             f"never sees the model (corrected p = {best.p_claim:.2g}). {also}"
         )
+    apart = best.above_blind
     said = {
         "unchecked": "It was not checked whether the split can be told apart without the model, "
         f"for which the texts are needed. The best attack is {attack}.",
@@ -257,7 +258,7 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
         f"attack is clearly above that; the best is {attack}.",
         "undecided": f"{attack} tells the two sets apart, but not clearly better than "
         f"{best.blind}, which never sees the model: the AUCs differ by "
-        f"{best.above_blind.value:+.3f} ({best.above_blind.low:+.3f} to {best.above_blind.high:+.3f}).",
+        f"{apart.value:+.3f} ({apart.low:+.3f} to {apart.high:+.3f}).",
         "nothing": f"No attack tells members from non-members; the best is {attack}.",
     }
     return f"{said[kind]} No membership claim follows."

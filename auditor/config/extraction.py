@@ -13,7 +13,7 @@ from auditor.errors import ConfigError, ModelError
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExtractionConfig:
     """How suffixes are asked for.
 
     prefix_tokens : tuple of int

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attacks.statistics.extraction import recall_at_errors
 from attacks.statistics.intervals import proportion
 from auditor.config.audit import Decoding
-from auditor.config.extraction import Asked
+from auditor.config.extraction import ExtractionConfig
 from auditor.errors import CorpusError
 from auditor.extraction.benchmark_files import Examples, Guess, read_examples, write_guesses
 from auditor.extraction.output import refuse_other_extraction, save_extraction
@@ -122,7 +122,7 @@ def attack_benchmark(
     arrays = read_examples(folder, split=split)
     shown = _shown(arrays, use_preprefix, folder, split)
     m = suffix_tokens if arrays.suffix is None else arrays.suffix.shape[1]
-    asked = Asked(
+    asked = ExtractionConfig(
         prefix_tokens=(shown.shape[1],),
         suffix_tokens=m,
         p=tuple(p),
@@ -289,7 +289,9 @@ def _guesses(
     return [Guess(i, tuple(drawn.token_ids[i].tolist())) for i in order]
 
 
-def _examples(model: LanguageModel, shown, suffixes, asked: Asked, progress: Quiet) -> pd.DataFrame:
+def _examples(
+    model: LanguageModel, shown, suffixes, asked: ExtractionConfig, progress: Quiet
+) -> pd.DataFrame:
     """The rows that `extract` gives, of the true suffixes; there is no text, so no places."""
     n, width = len(shown), shown.shape[1] + suffixes.shape[1]
     with progress.stage("extract", n, "windows") as bar:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attacks.statistics.coverage import best_log_p, coverage
 from attacks.statistics.intervals import proportion
 from auditor.config.audit import Decoding
-from auditor.config.extraction import Asked, at_least
+from auditor.config.extraction import ExtractionConfig, at_least
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import CorpusError
 from auditor.extraction.output import refuse_other_extraction, save_extraction
@@ -159,7 +159,7 @@ def scan_document(
     language models".
     """
     at_least("--stride", stride, 1, "Usual is 10.")
-    asked = Asked(
+    asked = ExtractionConfig(
         prefix_tokens=(prefix_tokens,),
         suffix_tokens=suffix_tokens,
         p=tuple(p),
@@ -207,7 +207,9 @@ def _check_spelt(windows: Windows, document: Document, model: LanguageModel) -> 
         )
 
 
-def _rows(model: LanguageModel, windows: Windows, asked: Asked, progress: Quiet) -> pd.DataFrame:
+def _rows(
+    model: LanguageModel, windows: Windows, asked: ExtractionConfig, progress: Quiet
+) -> pd.DataFrame:
     """A row a window."""
     n_prefix = asked.longest_prefix
     with progress.stage("scan", len(windows), "windows") as bar:

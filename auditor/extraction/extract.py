@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from auditor.config.audit import Decoding
-from auditor.config.extraction import Asked, at_least, lengths
+from auditor.config.extraction import ExtractionConfig, at_least, lengths
 from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import ConfigError, CorpusError
 from auditor.extraction.output import refuse_other_extraction, save_extraction
@@ -140,7 +140,7 @@ def extract(
     """
     at_least("--examples", examples, 1, "Usual is 1000.")
     at_least("--samples-per-prefix", samples_per_prefix, 0, "0 samples none.")
-    asked = Asked(
+    asked = ExtractionConfig(
         prefix_tokens=lengths(prefix_tokens),
         suffix_tokens=suffix_tokens,
         p=tuple(p),
@@ -173,7 +173,9 @@ def extract(
 class _Work:
     """One extraction at work: models come and go, windows of one vocabulary are drawn once."""
 
-    def __init__(self, asked: Asked, corpus, examples, n_samples, device, count, progress):
+    def __init__(
+        self, asked: ExtractionConfig, corpus, examples, n_samples, device, count, progress
+    ):
         self.asked, self.corpus, self.examples = asked, corpus, examples
         self.n_samples, self.device, self.count = n_samples, device, count
         self.progress = progress

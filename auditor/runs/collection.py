@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 
 import pandas as pd
@@ -15,12 +16,22 @@ from auditor.runs.figures import verified
 from auditor.runs.run import Run, load_run
 
 
+def _stacked(read: Callable[[Run, Sequence[str] | None], pd.DataFrame]):
+    """A method of `Runs`: the same table of each run, stacked."""
+
+    @wraps(read)
+    def table(self: Runs, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        return self._stack(lambda run: read(run, columns))
+
+    return table
+
+
 class Runs(Sequence[Run]):
     """Several runs, the earliest first; `auditor.load_runs(folder)` makes one.
 
-    `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are those of the runs,
-    stacked, with a first column `run` (category): `names`, the runs' folders below `folder`. They
-    take the same `columns`. A run that does not have the frame yet is left out, with a warning.
+    Every table of `Run` (`samples()`, `candidates()`, `exposure()` and so on) is here the tables of
+    all runs, stacked, with a first column `run` (category): `names`, the runs' folders below
+    `folder`. It takes the same `columns`. A run without the table is left out, with a warning.
     """
 
     def __init__(self, folder: Path, runs: Sequence[Run]):
@@ -49,25 +60,17 @@ class Runs(Sequence[Run]):
     def _repr_html_(self) -> str:
         return self.overview()._repr_html_()  # pandas escapes what stands in the cells
 
-    def samples(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Every sample of every run."""
-        return self._stack(lambda run: run.samples(columns))
-
-    def scores(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Every sample's scores; a score that a run does not have is NaN there."""
-        return self._stack(lambda run: run.scores(columns))
-
-    def candidates(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The short lists' samples of every run."""
-        return self._stack(lambda run: run.candidates(columns))
-
-    def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Precision of each strategy and score in every run."""
-        return self._stack(lambda run: run.summary(columns))
-
-    def matches(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Every verbatim overlap of every run."""
-        return self._stack(lambda run: run.matches(columns))
+    samples = _stacked(Run.samples)
+    scores = _stacked(Run.scores)
+    candidates = _stacked(Run.candidates)
+    summary = _stacked(Run.summary)
+    matches = _stacked(Run.matches)
+    strategies = _stacked(Run.strategies)
+    discovery = _stacked(Run.discovery)
+    comparisons = _stacked(Run.comparisons)
+    calibration = _stacked(Run.calibration)
+    known_truth = _stacked(Run.known_truth)
+    exposure = _stacked(Run.exposure)
 
     def overview(self) -> pd.DataFrame:
         """A row a run: what was audited, when, and how much of it was verbatim.

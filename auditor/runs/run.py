@@ -116,7 +116,7 @@ class Run:
         """What Jupyter shows of a run."""
         return run_card(self)
 
-    def exposure(self) -> pd.DataFrame:
+    def exposure(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """How exposed the audit's canaries are: a row a canary and control, no secrets."""
         if self.config.canaries is None:
             raise RunError(
@@ -128,7 +128,9 @@ class Run:
                 f"{self.path} has no exposure yet. Finish the run with: auditor audit --resume "
                 f"{self.path}."
             )
-        return self.read("exposure.parquet").to_pandas()
+        name = "exposure.parquet"
+        wanted = None if columns is None else _wanted(self, name, "exposure", columns)
+        return self.read(name, wanted).to_pandas()
 
     def notes(self) -> list[str]:
         """What a user should know of how it went: memory that ran out, lines that were skipped."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from auditor.corpus.reading import Document
 from auditor.errors import ConfigError, CorpusError
-from auditor.extraction import scan_document
+from auditor.extraction.document_scan import scan_document
 from auditor.models.loading import load_model
 from reports.figures.extraction import figure_files, heatmap_figure, laws_figure, shade_levels
 from reports.pages.extraction_page import ScanPage, pieces, render_scan

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from auditor.config.audit import Decoding
-from auditor.config.extraction import Asked
+from auditor.config.extraction import ExtractionConfig
 from auditor.corpus.reading import Document
 from auditor.errors import ConfigError, CorpusError, ModelError, RunError
-from auditor.extraction import extract
+from auditor.extraction.extract import extract
 from auditor.extraction.repeats import count_repeats
 from auditor.extraction.tables import fits, headline, summarize
 from auditor.extraction.windows import draw_windows, slide
@@ -367,16 +367,18 @@ def test_hostile_ids_are_stored_safely(tmp_path):
 def test_prefix_and_suffix_must_fit_the_context():
     model = tiny_model(context=1024, n_vocab=9)
     with pytest.raises(ConfigError) as caught:
-        Asked(prefix_tokens=(1000,), with_bos=False).check(model)
+        ExtractionConfig(prefix_tokens=(1000,), with_bos=False).check(model)
     assert str(caught.value) == (
         "--prefix-tokens must be between 1 and 974 (context 1024 minus suffix 50); got 1000. "
         "Lower --prefix-tokens or --suffix-tokens."
     )
-    Asked(prefix_tokens=(974,)).check(model)  # BOS takes the place of the token that is never fed
+    ExtractionConfig(prefix_tokens=(974,)).check(
+        model
+    )  # BOS takes the place of the token that is never fed
     with pytest.raises(ConfigError, match=r"between 1 and 973 .context 1024 minus suffix 50 and B"):
-        Asked(prefix_tokens=(974,)).check(model, samples=True)
+        ExtractionConfig(prefix_tokens=(974,)).check(model, samples=True)
     with pytest.raises(ConfigError, match="--suffix-tokens must be between 1 and 1023"):
-        Asked(suffix_tokens=1024).check(model)
+        ExtractionConfig(suffix_tokens=1024).check(model)
 
 
 def test_the_longest_prefix_that_is_allowed_can_be_measured(tmp_path):
@@ -417,8 +419,8 @@ def test_bad_corpora_and_models_are_one_sentence(tmp_path):
         extract([model], documents(["a b"]), prefix_tokens=20, suffix_tokens=20)
     bare = tiny_model(bos_id=None)
     with pytest.raises(ModelError, match="no BOS token"):
-        Asked(with_bos=True).check(bare)
-    assert not Asked().starts_with_bos(bare)
+        ExtractionConfig(with_bos=True).check(bare)
+    assert not ExtractionConfig().starts_with_bos(bare)
 
 
 # --------------------------------------------------------------------- personal data

@@ -1,5 +1,6 @@
 """Many runs: found at any depth, stacked with their names, one line each; and a run's card."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 import auditor
 from auditor.config.audit import make_config
 from auditor.errors import RunError
-from auditor.runs.collection import load_runs
-from auditor.runs.run import load_run
+from auditor.runs.collection import Runs, load_runs
+from auditor.runs.run import Run, load_run
 from auditor.runs.writer import open_for_writing
 from tests.tiny import command
 
@@ -187,3 +188,30 @@ def test_a_run_that_gets_another_config_has_that_one(runs):
     assert run.config.seed == 0
     run.manifest |= {"config": {**run.manifest["config"], "seed": 5}}
     assert run.config.seed == 5
+
+
+def test_every_table_of_a_run_is_there_of_all_runs(runs):
+    tables = {
+        name
+        for name, method in inspect.getmembers(Run, inspect.isfunction)
+        if method.__annotations__.get("return") == "pd.DataFrame"
+    }
+    assert tables >= {"samples", "matches", "strategies", "known_truth", "exposure"}
+    found = load_runs(runs)
+    for name in tables:
+        assert getattr(Runs, name).__doc__ == getattr(Run, name).__doc__
+        if name not in ("samples", "candidates", "summary"):
+            with pytest.raises(RunError, match=f"has no {name}"):
+                getattr(found, name)()
+
+
+def test_exposure_is_stacked_and_takes_columns(tmp_path):
+    for name in ("a", "b"):
+        config = make_config({"model": "gpt2", "samples": 4, "canaries": "canaries.json"})
+        with open_for_writing(tmp_path / name, config) as run:
+            frame = pd.DataFrame({"canary_id": [name], "exposure": [3.0], "exposure_low": [1.0]})
+            run.write("exposure.parquet", frame)
+            run.save()
+    frame = load_runs(tmp_path).exposure(columns=["canary_id", "*_low"])
+    assert frame.columns.tolist() == ["run", "canary_id", "exposure_low"]
+    assert frame["canary_id"].tolist() == frame["run"].tolist() == ["a", "b"]
