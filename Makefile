@@ -4,12 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: demo test lint types unit docs bench break notebooks clean
+.PHONY: demo test lint types unit docs site bench break notebooks clean
 
 demo: $(VENV)/.ready ## a model whose memorization is known, audited: demo/run/report.html
 	$(BIN)/auditor demo demo
 
-test: lint types unit ## everything that CI checks
+test: lint types site unit ## everything that CI checks
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
@@ -22,11 +22,16 @@ unit: $(VENV)/.ready-dev
 	@sh tests/browser.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-docs: $(VENV)/.ready-dev ## the pages that are generated
+docs: $(VENV)/.ready-dev ## the generated pages, and the site: build/site/index.html
 	$(BIN)/python -m auditor.cli.reference > docs/cli.md
 	$(BIN)/python -m benchmarks.conformance > docs/conformance.md
 	$(BIN)/python -m benchmarks.scale > docs/scale.md
 	$(BIN)/python -m reports.analysis.columns_page > docs/columns.md
+	$(MAKE) site
+
+# A broken link or an unknown name in the API pages is an error.
+site: $(VENV)/.ready-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 notebooks: $(VENV)/.ready ## the notebooks, executed: notebooks/pages/*.html
 	$(INSTALL) '.[gguf,corpora,index,finetune,notebooks]'
@@ -62,7 +67,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 # The same, and what checks the code.
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,notebooks,names,ray,dev]'
+	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,notebooks,names,ray,docs,dev]'
 	$(WITHOUT_MORE) bertviz mpld3 xstatic-jquery
 	touch $@
 

@@ -109,51 +109,51 @@ class Campaign:
 
 
 CAMPAIGNS = (
-    Campaign("The paper's: 600,000 samples of 256 tokens", XL, 6e5, 256, (SMALL, MEDIUM)),
-    Campaign("A billion tokens, 256 a sample", XL, 1e9 / 256, 256, (SMALL, MEDIUM)),
-    Campaign("A billion tokens, 256 a sample", PYTHIA, 1e9 / 256, 256),
+    Campaign("The paper: 600,000 samples of 256 tokens", XL, 6e5, 256, (SMALL, MEDIUM)),
+    Campaign("A billion tokens, 256 per sample", XL, 1e9 / 256, 256, (SMALL, MEDIUM)),
+    Campaign("A billion tokens, 256 per sample", PYTHIA, 1e9 / 256, 256),
 )
 
 _TOP = f"""# Scale
 
-What the paper's campaign (600,000 samples) and a billion tokens (Nasr et al. 2023) take. **No GPU
-was measured: every GPU figure here is computed**, by `python -m benchmarks.scale`, from the data
-sheet of an {H100.name}: {H100.bandwidth / 1e12:.2f} TB/s, {H100.flops / 1e12:.0f} TFLOP/s
+The cost of the experiment in the paper (600,000 samples) and of sampling a billion tokens (Nasr et
+al. 2023). **All GPU figures are computed, not measured**, by `python -m benchmarks.scale`, from the
+data sheet of an {H100.name}: {H100.bandwidth / 1e12:.2f} TB/s, {H100.flops / 1e12:.0f} TFLOP/s
 of dense bfloat16, {H100.memory / 1e9:.0f} GB.
 
-- A decoding step reads the weights once and every sequence's keys and values, at an assumed
-  {100 * DECODING:.0f} % of the memory's bandwidth. Half of the free memory holds the cache, as in
-  the engine.
-- Scoring takes two operations a parameter and token, at an assumed {100 * SCORING:.0f} % of the
-  dense rate: once by the target on lower-cased text, once by each reference. What the target itself
-  thinks of a sample is kept as it is drawn and costs nothing.
-- On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their numbers
-  one burst late, so that no step waits for the host. Steps are recorded anew for each shard, once
-  for every 64 tokens of room: larger shards (`--shard-size`) make that rarer. All of this was
-  tested on a CPU, where it draws the same samples as the plain loop, and timed on no GPU.
-- A shard is spelt out and written while the next is drawn; with `--workers` or `--ray`, each worker
-  writes its own between two.
-- Shards know nothing of each other, so GPUs divide the time. A last, unfinished shard, loading the
-  models, ranking and matching come on top.
-- Money: {DOLLARS:.0f} dollars a GPU and hour, assumed.
+- A decoding step reads the weights once and the keys and values of every sequence, at an assumed
+  {100 * DECODING:.0f} % of the memory bandwidth. Half of the free memory holds the cache, as in the
+  engine.
+- Scoring takes two operations per parameter and token, at an assumed {100 * SCORING:.0f} % of the
+  dense rate: once with the target on lower-cased text, and once with each reference. The
+  log-probabilities of the target itself are kept during sampling and cost nothing.
+- On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their results one
+  burst later, so that no step waits for the host. Steps are recorded again for each shard, once for
+  every 64 tokens of cache; larger shards (`--shard-size`) make this rarer. This code was tested on a
+  CPU, where it draws the same samples as the plain loop; it has not been timed on a GPU.
+- A shard is decoded and written while the next one is drawn; with `--workers` or `--ray`, each worker
+  writes its shard before it starts the next.
+- Shards are independent, so the time is divided by the number of GPUs. The last, partial shard,
+  loading the models, ranking and matching are not included.
+- Price: {DOLLARS:.0f} dollars per GPU hour (assumed).
 """
 
 _END = f"""
-## Memory, disk, and what is not on a GPU
+## Memory, disk and CPU
 
-- **Disk**: {SAMPLE_BYTES:.0f} bytes a sampled token and {SCORE_BYTES:.0f} bytes a sample for its
+- **Disk**: {SAMPLE_BYTES:.0f} bytes per sampled token and {SCORE_BYTES:.0f} bytes per sample for its
   scores, measured on the testbed (192 samples of 128 tokens; larger vocabularies compress less
-  well). That is {6e5 * 256 * SAMPLE_BYTES / 1e9:.1f} GB for the paper's campaign and
+  well). That is {6e5 * 256 * SAMPLE_BYTES / 1e9:.1f} GB for the experiment in the paper and
   {1e9 * SAMPLE_BYTES / 1e9:.0f} GB for a billion tokens.
-- **Memory**: a process holds two shards (512 samples each; the one that is drawn, the one that is
-  written) beside its models, however long the run is. On the GPU the cache takes half of what the
-  weights leave. Ranking holds all samples' scores at once, some ten numbers of 8 bytes each and a
-  name.
+- **Memory**: a process holds two shards of 512 samples (one being drawn, one being written) and its
+  models, whatever the length of the run. On the GPU the cache takes half of the memory that the
+  weights leave. Ranking holds the scores of all samples at once: some ten 8-byte numbers and a name
+  per sample.
 - **Matching** is one pass over the training text on the cores of one machine, whatever the number
-  of samples; docs/experiments.md has its measured rates.
-- **Two cores of a CPU** sampled 928 tokens/s with GPT-2 Small's shape in bfloat16, 256 sequences of
-  256 tokens at once (one quiet run): {6e5 * 256 / 928 / 3600:.0f} hours for the paper's number of
-  samples.
+  of samples; docs/experiments.md has the measured throughput.
+- **Two CPU cores** sampled 928 tokens/s with a model of the size of GPT-2 Small in bfloat16, 256
+  sequences of 256 tokens at once (one run on an idle machine). The experiment in the paper would take
+  {6e5 * 256 / 928 / 3600:.0f} hours.
 
 ## How to run it
 
@@ -162,13 +162,13 @@ auditor audit --model gpt2-xl --reference gpt2 --reference gpt2-medium --samples
 auditor audit --model gpt2-xl --samples 200000 --ray auto --out /shared/runs/x
 ```
 
-`--workers` are processes of this machine, a GPU each; `--ray` are actors of a cluster, a GPU each,
-with the run's folder on a disk that every node sees, or at a URL (`--out s3://bucket/run`; fsspec
-and the storage's own package, such as s3fs, open it). One process writes the manifest; workers
-write shards, whole or not at all. A worker that dies costs the shard that it was at, which another
-makes again (given up after three times). The files are those of one process, byte for byte, where
-arithmetic is the same: on a CPU the last bits depend on the number of threads, so set
-OMP_NUM_THREADS to what each worker has if that matters.
+`--workers` starts processes on this machine, one GPU each. `--ray` starts actors on a Ray cluster, one
+GPU each; the run folder must be on a disk that every node can reach, or at a URL
+(`--out s3://bucket/run`; fsspec opens it with the package of that storage, such as s3fs). One process
+writes the manifest, and workers write whole shards. If a worker dies, another redoes its current
+shard (at most three times). The files equal those of a single process, byte for byte, if the
+arithmetic is the same: on a CPU the last bits depend on the number of threads, so set OMP_NUM_THREADS
+to the threads of each worker if that matters.
 """
 
 
@@ -178,7 +178,7 @@ def page() -> str:
     >>> page().startswith("# Scale")
     True
     """
-    rows = ["| campaign | GPUs | sampling | scoring | together | dollars |", "| --- " * 6 + "|"]
+    rows = ["| experiment | GPUs | sampling | scoring | total | dollars |", "| --- " * 6 + "|"]
     for campaign in CAMPAIGNS:
         sampling, scoring = campaign.seconds(H100)
         for n in (1, 8, 64):
