@@ -127,12 +127,12 @@ of dense bfloat16, {H100.memory / 1e9:.0f} GB.
 - Scoring takes two operations per parameter and token, at an assumed {100 * SCORING:.0f} % of the
   dense rate: once with the target on lower-cased text, and once with each reference. The
   log-probabilities of the target itself are kept during sampling and cost nothing.
-- On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their results one
-  burst later, so that no step waits for the host. Steps are recorded again for each shard, once for
-  every 64 tokens of cache; larger shards (`--shard-size`) make this rarer. This code was tested on a
-  CPU, where it draws the same samples as the plain loop; it has not been timed on a GPU.
-- A shard is decoded and written while the next one is drawn; with `--workers` or `--ray`, each worker
-  writes its shard before it starts the next.
+- On a GPU the engine queues recorded steps (CUDA graphs) in bursts of 16 and reads their results
+  one burst later, so that no step waits for the host. Steps are recorded again for each shard, once
+  for every 64 tokens of cache; larger shards (`--shard-size`) make this rarer. This code was tested
+  on a CPU, where it draws the same samples as the plain loop; it has not been timed on a GPU.
+- A shard is decoded and written while the next one is drawn; with `--workers` or `--ray`, each
+  worker writes its shard before it starts the next.
 - Shards are independent, so the time is divided by the number of GPUs. The last, partial shard,
   loading the models, ranking and matching are not included.
 - Price: {DOLLARS:.0f} dollars per GPU hour (assumed).
@@ -141,8 +141,8 @@ of dense bfloat16, {H100.memory / 1e9:.0f} GB.
 _END = f"""
 ## Memory, disk and CPU
 
-- **Disk**: {SAMPLE_BYTES:.0f} bytes per sampled token and {SCORE_BYTES:.0f} bytes per sample for its
-  scores, measured on the testbed (192 samples of 128 tokens; larger vocabularies compress less
+- **Disk**: {SAMPLE_BYTES:.0f} bytes per sampled token and {SCORE_BYTES:.0f} bytes per sample for
+  its scores, measured on the testbed (192 samples of 128 tokens; larger vocabularies compress less
   well). That is {6e5 * 256 * SAMPLE_BYTES / 1e9:.1f} GB for the experiment in the paper and
   {1e9 * SAMPLE_BYTES / 1e9:.0f} GB for a billion tokens.
 - **Memory**: a process holds two shards of 512 samples (one being drawn, one being written) and its
@@ -152,8 +152,8 @@ _END = f"""
 - **Matching** is one pass over the training text on the cores of one machine, whatever the number
   of samples; docs/experiments.md has the measured throughput.
 - **Two CPU cores** sampled 928 tokens/s with a model of the size of GPT-2 Small in bfloat16, 256
-  sequences of 256 tokens at once (one run on an idle machine). The experiment in the paper would take
-  {6e5 * 256 / 928 / 3600:.0f} hours.
+  sequences of 256 tokens at once (one run on an idle machine). The experiment in the paper would
+  take {6e5 * 256 / 928 / 3600:.0f} hours.
 
 ## How to run it
 
@@ -162,13 +162,13 @@ auditor audit --model gpt2-xl --reference gpt2 --reference gpt2-medium --samples
 auditor audit --model gpt2-xl --samples 200000 --ray auto --out /shared/runs/x
 ```
 
-`--workers` starts processes on this machine, one GPU each. `--ray` starts actors on a Ray cluster, one
-GPU each; the run folder must be on a disk that every node can reach, or at a URL
-(`--out s3://bucket/run`; fsspec opens it with the package of that storage, such as s3fs). One process
-writes the manifest, and workers write whole shards. If a worker dies, another redoes its current
-shard (at most three times). The files equal those of a single process, byte for byte, if the
-arithmetic is the same: on a CPU the last bits depend on the number of threads, so set OMP_NUM_THREADS
-to the threads of each worker if that matters.
+`--workers` starts processes on this machine, one GPU each. `--ray` starts actors on a Ray cluster,
+one GPU each; the run folder must be on a disk that every node can reach, or at a URL
+(`--out s3://bucket/run`; fsspec opens it with the package of that storage, such as s3fs). One
+process writes the manifest, and workers write whole shards. If a worker dies, another redoes its
+current shard (at most three times). The files equal those of a single process, byte for byte, if
+the arithmetic is the same: on a CPU the last bits depend on the number of threads, so set
+OMP_NUM_THREADS to the threads of each worker if that matters.
 """
 
 
