@@ -49,8 +49,12 @@ class PlantedModel:
         self.rule, self.context, self.most_slots = rule, context, most_slots
         self.vocabulary = Ids(bos_id=0, eos_id=eos_id)
         self.head = Head(torch.eye(n_vocab), None, torch.float32)
-        self.n_vocab, self.limits = n_vocab, Limits(context)
+        self.limits = Limits(context)
         self.sessions: list[PlantedSession] = []
+
+    @property
+    def n_vocab(self) -> int:
+        return self.head.n_vocab
 
     def check_capacity(self, capacity: int) -> None:
         """Sequences of every length fit."""

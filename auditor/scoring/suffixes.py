@@ -120,6 +120,10 @@ def _chunk(
     return first, decoded_logprob(logits, targets, decoding)
 
 
+# Logits that are sorted at once: float32 and their order, so that memory stays flat.
+_LOGITS_AT_ONCE = 64 * 50_257
+
+
 def is_raw(decoding: Decoding) -> bool:
     """Whether a decoding draws from the model's own distribution.
 
@@ -159,6 +163,15 @@ def decoded_logprob(
     >>> decoded_logprob(rows, torch.tensor([1]), Decoding(top_k=2)).exp()
     tensor([0.3750])
     """
+    step = max(1, _LOGITS_AT_ONCE // logits.shape[1])
+    parts = [
+        _logprob(logits[at : at + step], targets[at : at + step], decoding)
+        for at in range(0, len(logits), step)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0)
+
+
+def _logprob(logits: torch.Tensor, targets: torch.Tensor, decoding: Decoding) -> torch.Tensor:
     place, is_among = targets, torch.ones_like(targets, dtype=torch.bool)
     values = logits
     if decoding.top_k is not None and decoding.top_k < logits.shape[1]:
