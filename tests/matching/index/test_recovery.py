@@ -120,7 +120,7 @@ def test_verifying_tells_how_far_it_is(tmp_path):
 # Kills itself at the nth call of one of the module's functions, before or after the call.
 KILLED = """
 import os, signal, sys
-from auditor.matching.index import building
+from auditor.matching.index import build as building
 from auditor.corpus.reading import read_corpus
 out, name, after, nth, *files = sys.argv[1:]
 real, calls = getattr(building, name), []
