@@ -20,5 +20,7 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     # Lazy, so that a verb's --help does not wait for torch.
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        found = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = found  # the import of a module of the same name has set that module
+        return found
     raise AttributeError(f"module 'auditor.extraction' has no attribute {name!r}")
