@@ -196,6 +196,34 @@ def test_a_damaged_manifest_is_a_sentence_for_reader_and_writer(made, raw):
     assert (made / "manifest.json").read_bytes() == raw
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"shards": {"a": {"sha256": "x", "bytes": True}}}, "shards.a.bytes is True"),
+        ({"shards": {"a": {"sha256": "x"}}}, "shards.a.bytes is missing"),
+        ({"stages": {"score": {"seconds": "3"}}}, "stages.score.seconds is '3'"),
+        ({"corpus": None}, "corpus is None"),
+        ({"notes": [{"stage": "score", "sentence": 3}]}, "notes[0].sentence is 3"),
+    ],
+)
+def test_a_manifest_of_another_form_is_told_with_its_place(made, change, told):
+    manifest = json.loads((made / "manifest.json").read_text())
+    (made / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(RunError) as caught:
+        load_run(made)
+    assert f"is not what a run writes: {told}. The run's folder is damaged" in str(caught.value)
+
+
+def test_a_manifest_keeps_unknown_keys_and_lone_surrogates(made):
+    file = made / "manifest.json"
+    more = {"later": {"x": [1]}, "prompts": {"source": "caf\udce9.txt"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    assert load_run(made).manifest["later"] == more["later"]
+    with open_for_writing(made, asked()) as run:
+        run.save()
+    assert json.loads(file.read_text()) | more == json.loads(file.read_text())
+
+
 def test_another_format_is_told_with_both_numbers(made):
     manifest = json.loads((made / "manifest.json").read_text())
     (made / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
