@@ -23,7 +23,7 @@ from auditor.models.loading import loaded
 from auditor.runs.result_folder import refuse_other, save
 from auditor.sampling.generate import generate
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 # Tokens of the tokenizer that the benchmark's arrays were made with (GPT-2's, GPT-Neo's). Arrays
 # whose largest id is near that are taken for its own.
@@ -86,7 +86,7 @@ def attack_benchmark(
     p: Sequence[float] = (0.5,),
     device: str = "auto",
     out: str | Path | None = None,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> BenchmarkAttack:
     """Guess every suffix greedily, order the guesses by likelihood, and score them.
 
@@ -139,7 +139,7 @@ def attack_benchmark(
         refuse_other(Path(out), told)
     used = loaded(model, device)
     asked.check(used)
-    work = progress or Quiet()
+    work = progress or NullProgress()
     notices = _check_tokens(used, arrays, folder, split)
     _told_all(work, notices)
     guesses = _guesses(used, shown.astype(np.int64), m, work)
@@ -159,7 +159,7 @@ def _facts(model) -> dict[str, Any]:
     return {"name": model.name, "sha256": model.fingerprint, "parameters": model.n_parameters}
 
 
-def _told_all(progress: Quiet, sentences: list[str]) -> None:
+def _told_all(progress: NullProgress, sentences: list[str]) -> None:
     for sentence in sentences:
         progress.note(sentence)
 
@@ -268,7 +268,7 @@ def _is_gpt2(token_bytes: list[bytes]) -> bool:
     )
 
 
-def _guesses(model, prefixes: NDArray[np.int64], m: int, progress: Quiet) -> list[Guess]:
+def _guesses(model, prefixes: NDArray[np.int64], m: int, progress: NullProgress) -> list[Guess]:
     """Greedy continuations, the likeliest first; equally likely ones by their number."""
     with progress.stage("guess", len(prefixes) * m, "tokens") as bar:
         drawn, _ = generate(
@@ -286,7 +286,7 @@ def _guesses(model, prefixes: NDArray[np.int64], m: int, progress: Quiet) -> lis
     return [Guess(i, tuple(drawn.token_ids[i].tolist())) for i in order]
 
 
-def _examples(model, shown, suffixes, asked: Asked, progress: Quiet) -> pd.DataFrame:
+def _examples(model, shown, suffixes, asked: Asked, progress: NullProgress) -> pd.DataFrame:
     """The rows that `extract` gives, of the true suffixes; there is no text, so no places."""
     n, width = len(shown), shown.shape[1] + suffixes.shape[1]
     with progress.stage("extract", n, "windows") as bar:

@@ -22,7 +22,7 @@ from auditor.extraction.windows import Windows, slide
 from auditor.models.loading import loaded
 from auditor.runs.result_folder import refuse_other, save
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from reports.figures.extraction import figure_files, heatmap_figure
 from reports.pages.extraction_page import ScanPage, render_scan
 
@@ -118,7 +118,7 @@ def scan_document(
     bos: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> DocumentScan:
     """Slide a window over a document and measure p_z of every suffix.
 
@@ -168,7 +168,7 @@ def scan_document(
     }
     if out is not None:
         refuse_other(Path(out), told)
-    used, progress = loaded(model, device, bos), progress or Quiet()
+    used, progress = loaded(model, device, bos), progress or NullProgress()
     for sentence in used.notes:
         progress.note(sentence)
     asked.check(used)
@@ -198,7 +198,7 @@ def _check_spelt(windows: Windows, document: Document, model) -> None:
         )
 
 
-def _rows(model, windows: Windows, asked: Asked, progress: Quiet) -> pd.DataFrame:
+def _rows(model, windows: Windows, asked: Asked, progress: NullProgress) -> pd.DataFrame:
     """A row a window."""
     n_prefix = asked.longest_prefix
     with progress.stage("scan", len(windows), "windows") as bar:

@@ -20,7 +20,7 @@ from auditor.extraction.windows import Windows, draw_windows
 from auditor.models.loading import loaded
 from auditor.runs.result_folder import refuse_other, save
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from reports.figures.extraction import figure_files, laws_figure
 
 Count = Callable[[str], int]
@@ -79,7 +79,7 @@ def extract(
     device: str = "auto",
     count: Count | None = None,
     out: str | Path | None = None,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> Extraction:
     """Measure how much of a training text models give back when shown what comes before it.
 
@@ -110,7 +110,7 @@ def extract(
     count : callable(text) -> int, optional
         Counts repeats in an index; by default the corpus itself is searched.
     out : folder to save to, optional
-    progress : Quiet, optional
+    progress : NullProgress, optional
 
     Returns
     -------
@@ -154,7 +154,9 @@ def extract(
     }
     if out is not None:
         refuse_other(Path(out), told)
-    work = _Work(asked, text, examples, samples_per_prefix, device, count, progress or Quiet())
+    work = _Work(
+        asked, text, examples, samples_per_prefix, device, count, progress or NullProgress()
+    )
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
     result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models)

@@ -41,7 +41,7 @@ from auditor.models.loading import (
     usable_device,
 )
 from auditor.models.preserve_state import own_randomness
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 _MOST_ROW_TOKENS = 1_024
 _SAVES, _MOST_STEPS_APART = 10, 500
@@ -65,11 +65,11 @@ class _Work:
     tokenizer: Any
     text: Text
     hook: MemorizationCallback
-    progress: Quiet
+    progress: NullProgress
 
 
 def finetune(
-    model: str, corpora, *, out: str | Path, progress: Quiet | None = None, **options: Any
+    model: str, corpora, *, out: str | Path, progress: NullProgress | None = None, **options: Any
 ) -> Finetuned:
     """Fine-tune a causal language model; stopped anywhere and asked again, it goes on.
 
@@ -104,10 +104,10 @@ def finetune(
 
 
 def run_finetune(
-    config: FinetuneConfig, *, out: str | Path, progress: Quiet | None = None
+    config: FinetuneConfig, *, out: str | Path, progress: NullProgress | None = None
 ) -> Finetuned:
     """`finetune` of a config; returns and raises as it does."""
-    out, progress = Path(out), progress or Quiet()
+    out, progress = Path(out), progress or NullProgress()
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
         raise ModelError(
@@ -131,7 +131,7 @@ def run_finetune(
     return Finetuned(out, manifest)
 
 
-def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) -> _Work:
+def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgress) -> _Work:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     described, tokenizer = describe_model(config.model, path)

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import RunError
-from auditor.system.atomic_files import is_inside
 from auditor.runs.manifest import MANIFEST
-from auditor.system.atomic_files import LOCK, locked, make_own, part_name
+from auditor.system.atomic_files import LOCK, is_inside, locked, make_own, part_name
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 

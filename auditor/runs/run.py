@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import AuditError, RunError
-from auditor.runs.manifest import altered
-from auditor.runs.manifest import MANIFEST, read_manifest, shard_order
+from auditor.runs.manifest import MANIFEST, altered, read_manifest, shard_order
 from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
 from reports.analysis import schema
 from reports.analysis.dtypes import typed

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from auditor.errors import ConfigError, RunError
-from auditor.system.progress import Quiet, Stage
+from auditor.system.progress import NullProgress, Stage
 
 REPEATS = (1, 2, 4, 8, 16)
 _VERSION = 2  # of what a testbed holds, and of how its models are trained
@@ -173,7 +173,7 @@ def build_testbed(
 
 
 def build_with_progress(
-    folder: str | Path, *, size: str = "small", seed: int = 0, progress: Quiet
+    folder: str | Path, *, size: str = "small", seed: int = 0, progress: NullProgress
 ) -> Testbed:
     """`build_testbed`, telling a progress bar how far each model's training is."""
     with ExitStack() as stack:
