@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of them"
 _POLL = 0.0005
@@ -44,7 +44,7 @@ _CHANGES = ("begun", "stages", "versions")
 _PAGES = ("report.html", "report.md")
 
 
-class Watched(Quiet):
+class Watched(NullProgress):
     """Progress whose present stage another process can read."""
 
     def __init__(self) -> None:

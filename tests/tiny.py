@@ -1,5 +1,7 @@
 """A model of no worth that is made in no time, and the command run on it."""
 
+import base64
+import gzip
 import json
 import os
 from collections.abc import Sequence
@@ -52,3 +54,9 @@ def failing(code):
         raise OSError(code, os.strerror(code), "somewhere")
 
     return fail
+
+
+def candidates_in(page: str) -> dict:
+    """The candidates that a report page carries for its script."""
+    packed = page.split('id="candidates-data">')[1].split("</script>")[0]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))

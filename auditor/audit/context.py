@@ -13,7 +13,7 @@ from auditor.audit.workers.tasks import SharesTasks
 from auditor.config.audit import AuditConfig, Strategy
 from auditor.errors import ConfigError, RunError
 from auditor.runs.writer import RunWriter
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from reports.privacy.finding import Finder
 from reports.privacy.names import finders
 
@@ -34,7 +34,7 @@ class Context:
 
     config: AuditConfig
     run: RunWriter
-    progress: Quiet
+    progress: NullProgress
     workers: SharesTasks | None = None
     judge: Callable[[RunWriter], None] | None = None
     by_layers: bool | None = None  # how models are loaded in float32; see `load_model`

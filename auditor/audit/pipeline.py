@@ -15,7 +15,7 @@ from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.offline import offline
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 if TYPE_CHECKING:
     from auditor.audit.context import Context
@@ -28,7 +28,7 @@ def run_audit(
     config: AuditConfig | None = None,
     *,
     until: str = "report",
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
     occasion: str | None = None,
     judge: Callable[[RunWriter], None] | None = None,
     **settings: Any,
@@ -74,12 +74,12 @@ def run_audit(
     with network, open_for_writing(path, config) as run:
         if occasion is not None:
             run.manifest.setdefault("occasion", occasion)
-        _stages(Context(config, run, progress or Quiet(), judge=judge), until)
+        _stages(Context(config, run, progress or NullProgress(), judge=judge), until)
     return load_run(path)
 
 
 def verify_again(
-    path: str | Path, changes: dict[str, Any], *, progress: Quiet | None = None
+    path: str | Path, changes: dict[str, Any], *, progress: NullProgress | None = None
 ) -> Run:
     """Look for a run's candidates in other training text, or with other least lengths.
 
@@ -129,7 +129,7 @@ def report_again(
     changes: dict[str, Any] | None = None,
     *,
     reveal: bool = False,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> Run:
     """Write a run's tables and page again; of an audit that was cut short, what there is so far.
 
@@ -171,7 +171,7 @@ def report_again(
     if standing(run).is_scored:
         return run_audit(config, progress=progress)
     with open_for_writing(path, run.config) as writer:
-        report(Context(config, writer, progress or Quiet()))
+        report(Context(config, writer, progress or NullProgress()))
     return load_run(path)
 
 

@@ -22,7 +22,7 @@ from auditor.canaries.canaries import Canaries, Canary
 from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, score_secrets
 from auditor.canaries.templates import parse_template
 from auditor.errors import ConfigError
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 if TYPE_CHECKING:
     from auditor.models.language_model import LanguageModel
@@ -54,7 +54,7 @@ def measure_canaries(
     enumerate_up_to: int = ENUMERATED,
     controls: int | None = None,
     beams: int = 1,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> pd.DataFrame:
     """Exposure of every canary, in bits, and whether the model gives its secret back.
 
@@ -101,7 +101,7 @@ def measure_canaries(
     Carlini et al. 2019, "The Secret Sharer", sections 4.2 and 4.3.
     """
     _check(canaries, enumerate_up_to, controls, beams)
-    progress = progress or Quiet()
+    progress = progress or NullProgress()
     if isinstance(model, str):
         from auditor.models.loading import load_model
 

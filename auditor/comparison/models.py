@@ -31,7 +31,7 @@ from auditor.finetuning.checkpoints import PROBES
 from auditor.models.interfaces import JudgesTexts
 from auditor.models.tokenizer import check_rows
 from auditor.scoring.text_scorer import Texts, TextScorer
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 _MOVED = 20
 
@@ -85,7 +85,7 @@ def compare_models(
     seed: int = 0,
     device: str = "auto",
     bos: str | None = None,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> Comparison:
     """Score the same texts under a model before and after fine-tuning.
 
@@ -118,7 +118,7 @@ def compare_models(
     CorpusError, ModelError
         As `read_corpus` and `Pair` do.
     """
-    progress = progress or Quiet()
+    progress = progress or NullProgress()
     for name, n in (("examples", examples), ("prefix", prefix_tokens), ("suffix", suffix_tokens)):
         if n < 1:
             raise ConfigError(f"{name} must be 1 or more; got {n}. Raise it.")

@@ -25,7 +25,7 @@ from auditor.models.loading import loaded
 from auditor.runs.result_folder import storable
 from auditor.sampling.generate import generate
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 # Tokens of the tokenizer that the benchmark's arrays were made with (GPT-2's, GPT-Neo's). Arrays
 # whose largest id is near that are taken for its own.
@@ -87,7 +87,7 @@ def attack_benchmark(
     p: Sequence[float] = (0.5,),
     device: str = "auto",
     out: str | Path | None = None,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> BenchmarkAttack:
     """Guess every suffix greedily, order the guesses by likelihood, and score them.
 
@@ -140,7 +140,7 @@ def attack_benchmark(
         refuse_other_extraction(Path(out), told)
     used = loaded(model, device)
     asked.check(used)
-    work = progress or Quiet()
+    work = progress or NullProgress()
     notices = _check_tokens(used, arrays, folder, split)
     _told_all(work, notices)
     guesses = _guesses(used, shown.astype(np.int64), m, work)
@@ -160,7 +160,7 @@ def _facts(model: LanguageModel) -> dict[str, Any]:
     return {"name": model.name, "sha256": model.fingerprint, "parameters": model.n_parameters}
 
 
-def _told_all(progress: Quiet, sentences: list[str]) -> None:
+def _told_all(progress: NullProgress, sentences: list[str]) -> None:
     for sentence in sentences:
         progress.note(sentence)
 
@@ -270,7 +270,7 @@ def _is_gpt2(token_bytes: list[bytes]) -> bool:
 
 
 def _guesses(
-    model: LanguageModel, prefixes: NDArray[np.int64], m: int, progress: Quiet
+    model: LanguageModel, prefixes: NDArray[np.int64], m: int, progress: NullProgress
 ) -> list[Guess]:
     """Greedy continuations, the likeliest first; equally likely ones by their number."""
     with progress.stage("guess", len(prefixes) * m, "tokens") as bar:
@@ -290,7 +290,7 @@ def _guesses(
 
 
 def _examples(
-    model: LanguageModel, shown, suffixes, asked: ExtractionConfig, progress: Quiet
+    model: LanguageModel, shown, suffixes, asked: ExtractionConfig, progress: NullProgress
 ) -> pd.DataFrame:
     """The rows that `extract` gives, of the true suffixes; there is no text, so no places."""
     n, width = len(shown), shown.shape[1] + suffixes.shape[1]

@@ -23,7 +23,7 @@ from auditor.extraction.windows import Windows, slide
 from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from reports.figures.extraction import figure_files, heatmap_figure
 from reports.pages.extraction_page import ScanPage, render_scan
 from reports.privacy.redaction import mask_personal
@@ -127,7 +127,7 @@ def scan_document(
     device: str = "auto",
     out: str | Path | None = None,
     reveal: bool = False,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> DocumentScan:
     """Slide a window over a document and measure p_z of every suffix.
 
@@ -177,7 +177,7 @@ def scan_document(
     }
     if out is not None:
         refuse_other_extraction(Path(out), told)
-    used, progress = loaded(model, device, bos), progress or Quiet()
+    used, progress = loaded(model, device, bos), progress or NullProgress()
     for sentence in used.notes:
         progress.note(sentence)
     asked.check(used)
@@ -208,7 +208,7 @@ def _check_spelt(windows: Windows, document: Document, model: LanguageModel) -> 
 
 
 def _rows(
-    model: LanguageModel, windows: Windows, asked: ExtractionConfig, progress: Quiet
+    model: LanguageModel, windows: Windows, asked: ExtractionConfig, progress: NullProgress
 ) -> pd.DataFrame:
     """A row a window."""
     n_prefix = asked.longest_prefix

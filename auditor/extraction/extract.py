@@ -22,7 +22,7 @@ from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.runs.result_folder import storable
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from reports.figures.extraction import figure_files, laws_figure
 
 Count = Callable[[str], int]
@@ -87,7 +87,7 @@ def extract(
     count: Count | None = None,
     out: str | Path | None = None,
     reveal: bool = False,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> Extraction:
     """Measure how much of a training text models give back when shown what comes before it.
 
@@ -119,7 +119,7 @@ def extract(
         Counts repeats in an index; by default the corpus itself is searched.
     out : folder to save to, optional
     reveal : show personal data in the sentences and the CSV, in place of masking it
-    progress : Quiet, optional
+    progress : NullProgress, optional
 
     Returns
     -------
@@ -163,7 +163,9 @@ def extract(
     }
     if out is not None:
         refuse_other_extraction(Path(out), told)
-    work = _Work(asked, text, examples, samples_per_prefix, device, count, progress or Quiet())
+    work = _Work(
+        asked, text, examples, samples_per_prefix, device, count, progress or NullProgress()
+    )
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
     result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models, reveal)

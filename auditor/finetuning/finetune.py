@@ -42,7 +42,7 @@ from auditor.models.loading import (
 from auditor.models.preserve_state import own_randomness
 from auditor.runs.result_folder import write_json
 from auditor.system.atomic_files import owned
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 _MOST_ROW_TOKENS = 1_024
 _SAVES, _MOST_STEPS_APART = 10, 500
@@ -66,11 +66,11 @@ class _Work:
     tokenizer: Any
     text: Text
     hook: MemorizationCallback
-    progress: Quiet
+    progress: NullProgress
 
 
 def finetune(
-    model: str, corpora, *, out: str | Path, progress: Quiet | None = None, **options: Any
+    model: str, corpora, *, out: str | Path, progress: NullProgress | None = None, **options: Any
 ) -> Finetuned:
     """Fine-tune a causal language model; stopped anywhere and asked again, it goes on.
 
@@ -105,10 +105,10 @@ def finetune(
 
 
 def run_finetune(
-    config: FinetuneConfig, *, out: str | Path, progress: Quiet | None = None
+    config: FinetuneConfig, *, out: str | Path, progress: NullProgress | None = None
 ) -> Finetuned:
     """`finetune` of a config; returns and raises as it does."""
-    out, progress = Path(out), progress or Quiet()
+    out, progress = Path(out), progress or NullProgress()
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
         raise ModelError(
@@ -132,7 +132,7 @@ def run_finetune(
     return Finetuned(out, manifest)
 
 
-def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: Quiet) -> _Work:
+def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgress) -> _Work:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     described, tokenizer = describe_model(config.model, path)

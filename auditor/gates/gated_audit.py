@@ -19,7 +19,7 @@ from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.offline import offline
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Judged:
 
 
 def audit_and_judge(
-    config: AuditConfig, *, occasion: str | None = None, progress: Quiet | None = None
+    config: AuditConfig, *, occasion: str | None = None, progress: NullProgress | None = None
 ) -> Judged:
     """Run an audit, or go on with it, and do what its audit file says of gates and hooks.
 
@@ -75,17 +75,17 @@ def audit_and_judge(
         judged.since  # passages new, gone and unchanged
         judged.check()  # raises GateError if a gate failed
     """
-    progress = progress or Quiet()
+    progress = progress or NullProgress()
     check_hooks(config.notify)
-    court = _Court(config, progress)
+    runner = _GateRunner(config, progress)
     try:
-        run = run_audit(config, occasion=occasion, progress=progress, judge=court.judge)
-        if court.error is not None:
-            raise court.error
+        run = run_audit(config, occasion=occasion, progress=progress, judge=runner.judge)
+        if runner.error is not None:
+            raise runner.error
     except AuditError as error:
         _tell(config, _failure(config, error, occasion), progress, is_trouble=True)
         raise
-    judged = Judged(run, court.decisions, court.since)
+    judged = Judged(run, runner.decisions, runner.since)
     outcome = run.manifest.get("judged")
     digest = _digest(judged)
     if outcome is None or outcome["told"] == digest:
@@ -96,17 +96,17 @@ def audit_and_judge(
     with open_for_writing(run.path, run.config) as writer:
         writer.manifest["judged"] = outcome
         writer.save()
-    return Judged(load_run(run.path), court.decisions, court.since, notes)
+    return Judged(load_run(run.path), runner.decisions, runner.since, notes)
 
 
-class _Court:
+class _GateRunner:
     """Judges a run between its tables and its pages, which show what it says.
 
     since, decisions : what it says, once it was asked
     error : why it could not; the run is brought to its end all the same
     """
 
-    def __init__(self, config: AuditConfig, progress: Quiet):
+    def __init__(self, config: AuditConfig, progress: NullProgress):
         self.config, self.progress = config, progress
         self.since: Since | None = None
         self.decisions: tuple[Decision, ...] = ()
@@ -131,7 +131,7 @@ class _Court:
         run.save()
 
 
-def _compare(run: Run, config: AuditConfig, progress: Quiet) -> Since | None:
+def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> Since | None:
     """What changed since the last run; one that is damaged matters only to the gate that asks."""
     try:
         return compare_with_last(run)
@@ -151,7 +151,7 @@ def _digest(judged: Judged) -> str:
 
 
 def _tell(
-    config: AuditConfig, summary: dict[str, Any], progress: Quiet, *, is_trouble: bool
+    config: AuditConfig, summary: dict[str, Any], progress: NullProgress, *, is_trouble: bool
 ) -> tuple[str, ...]:
     if not config.notify.is_asked:
         return ()

@@ -31,7 +31,7 @@ from auditor.membership.sides import (
     texts_of,
 )
 from auditor.membership.tables import listed_table, score_table
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 _HELD_OUT_FPR = 0.01
 
@@ -124,7 +124,7 @@ def audit_members(
     fdr: float = 0.05,
     drop_shared: bool = False,
     seed: int = 0,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
     **scoring: Any,
 ) -> MembersReport:
     """Compare the scores of texts said to be members with those of known non-members.
@@ -150,7 +150,7 @@ def audit_members(
         Leave out texts that are on both sides; otherwise they are an error.
     seed : int
         Decides the parts of the cross-validation, the halves and the permutations.
-    progress : Quiet, optional
+    progress : NullProgress, optional
     scoring : further options of `auditor.scoring.score_texts.score_texts`, with a model
 
     Returns
@@ -162,7 +162,7 @@ def audit_members(
     ConfigError, CorpusError, ModelError
         What cannot be read, compared or meant, in one sentence each.
     """
-    progress = progress or Quiet()
+    progress = progress or NullProgress()
     if not 0 < fdr < 1:
         raise ConfigError(f"--fdr must lie between 0 and 1; got {fdr}. Pass a share such as 0.05.")
     if seed < 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 from auditor.config.audit import Prompts
 from auditor.corpus.compression import marked_encoding
 from auditor.errors import ConfigError
-from auditor.system.package_data import shipped, shipped_prompts
+from auditor.system.package_data import prompt_file, shipped
 
 _DEFAULT = "contacts"
 
@@ -67,7 +67,7 @@ def _files(prompts: Prompts) -> tuple[Path, Path]:
     found: dict[str, Path | None] = {}
     names = []
     for given, ending in ((prompts.template, ".txt"), (prompts.examples, ".csv")):
-        path = shipped_prompts(given, ending) if given else None
+        path = prompt_file(given, ending) if given else None
         if path is not None:
             names.append(path.stem)
         found[ending] = path or (Path(given) if given else None)

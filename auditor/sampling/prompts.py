@@ -16,7 +16,7 @@ from auditor.errors import ConfigError, CorpusError, ModelError
 from auditor.models.tokenizer import Vocabulary
 from auditor.sampling.few_shot import few_shot_texts, read_text
 from auditor.sampling.random_streams import uniforms
-from auditor.system.package_data import shipped, shipped_prompts
+from auditor.system.package_data import prompt_file, shipped
 
 # Texts that a prefix source keeps: enough variety, and memory that does not grow with the corpus.
 _KEPT_TEXTS = 20_000
@@ -150,10 +150,10 @@ def _prefix_pool(
 
     And what could not be read, in sentences.
     """
-    sets = [path for given in prompts.corpus if (path := shipped_prompts(given, ".txt"))]
+    sets = [path for given in prompts.corpus if (path := prompt_file(given, ".txt"))]
     lines = [line for path in sets for line in read_text(path).splitlines() if line.strip()]
     pool, problems = _encoded(lines, vocabulary), []
-    own = [given for given in prompts.corpus if not shipped_prompts(given, ".txt")]
+    own = [given for given in prompts.corpus if not prompt_file(given, ".txt")]
     if own:
         corpus = read_corpus(own, text_field=text_field, strict=strict)
         texts = _encoded(_spread(corpus, prompts.max_tokens), vocabulary)

@@ -13,7 +13,7 @@ from auditor.errors import AuditError
 from auditor.gates.gated_audit import Judged
 from auditor.scheduling.cron import Cron
 from auditor.scheduling.plan import Plan
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 # A machine that slept, or whose clock was set, is noticed within so many seconds.
 _LONGEST_WAIT = 60.0
@@ -32,7 +32,7 @@ class Foreground:
         *,
         tell: Callable[[str], None],
         show: Callable[[Judged], None],
-        progress: Quiet | None = None,
+        progress: NullProgress | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         wait: Callable[[float], None] = time.sleep,
     ):

@@ -16,7 +16,7 @@ from auditor.gates.history import Entry, read_history
 from auditor.runs.collection import moment_of
 from auditor.scheduling.cron import Cron
 from auditor.system.atomic_files import disk_trouble, locked
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Plan:
             n, at = n + 1, self.cron.after(at)
         return n
 
-    def run(self, occasion: datetime, *, progress: Quiet | None = None) -> Judged:
+    def run(self, occasion: datetime, *, progress: NullProgress | None = None) -> Judged:
         """The audit of one occasion, begun or gone on with; see `audit_and_judge`."""
         when = occasion.astimezone(UTC).isoformat(timespec="minutes")
         return audit_and_judge(self.of_occasion(occasion), occasion=when, progress=progress)

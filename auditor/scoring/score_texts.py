@@ -25,7 +25,7 @@ from auditor.runs.result_folder import storable
 from auditor.scoring.perturbation import Perturbation
 from auditor.scoring.text_scorer import TextScorer
 from auditor.system.atomic_files import write_atomically
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from reports.csv_files import write_csv
 
 # A chunk ends at whichever of the two comes first.
@@ -47,7 +47,7 @@ def score_texts(
     device: str = "auto",
     bos: str | None = None,
     seed: int = 0,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> pd.DataFrame:
     """The membership scores of every text of a corpus, higher = more likely a member.
 
@@ -77,7 +77,7 @@ def score_texts(
         references whose tokenizer names none.
     seed : int
         Decides the neighbours.
-    progress : Quiet, optional
+    progress : NullProgress, optional
 
     Returns
     -------
@@ -97,7 +97,7 @@ def score_texts(
     asked = make_config(
         {"model": model, "references": references, "dtype": dtype, "device": device, "bos": bos}
     )
-    progress = progress or Quiet()
+    progress = progress or NullProgress()
     _check_neighbours(neighbours, masked_model)
     corpus = read_corpus(specs, text_field=text_field)
     # What cannot work is said before a model is loaded; a corpus is read again for each use.

@@ -9,7 +9,7 @@ from auditor.errors import ConfigError
 _PACKAGE = Path(__file__).parents[1]
 
 
-def shipped_folder() -> Path:
+def data_folder() -> Path:
     """The folder `data/` of the project."""
     inside = _PACKAGE / "data"
     return inside if inside.is_dir() else _PACKAGE.parent / "data"
@@ -26,7 +26,7 @@ def shipped(name: str) -> Path:
     >>> shipped("prompts/words.txt").name
     'words.txt'
     """
-    path = shipped_folder() / name
+    path = data_folder() / name
     if not path.is_file():
         folder = path.parent
         there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
@@ -34,14 +34,14 @@ def shipped(name: str) -> Path:
     return path
 
 
-def shipped_prompts(given: str, ending: str) -> Path | None:
+def prompt_file(given: str, ending: str) -> Path | None:
     """The shipped prompt set that a user named, or None if `given` is no bare name of one.
 
     A file of that name where the user stands goes first: then it is None, too.
 
-    >>> shipped_prompts("openings", ".txt").name
+    >>> prompt_file("openings", ".txt").name
     'openings.txt'
     """
-    path = shipped_folder() / "prompts" / f"{given}{ending}"
+    path = data_folder() / "prompts" / f"{given}{ending}"
     is_bare = Path(given).name == given and not Path(given).exists()
     return path if is_bare and path.is_file() else None

@@ -20,7 +20,7 @@ class Stage(Protocol):
         """So many units more are done."""
 
 
-class Quiet:
+class NullProgress:
     """Says nothing; what the library uses unless asked."""
 
     @contextmanager
@@ -37,7 +37,7 @@ class _Silent:
         pass
 
 
-class Terminal(Quiet):
+class Terminal(NullProgress):
     """A bar with rate and time left for each stage, and notes between the bars."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class _Bar:
         self.bar.update(self.task, advance=n, rate=rate)
 
 
-class Lines(Quiet):
+class Lines(NullProgress):
     """A plain line when a stage ends and every 30 s in between, to stderr."""
 
     def __init__(
@@ -147,7 +147,7 @@ def steps(stage: Stage) -> Callable[[float], None]:
     return told
 
 
-def for_terminal() -> Quiet:
+def for_terminal() -> NullProgress:
     """A bar where stderr is a terminal, plain lines elsewhere."""
     return Terminal() if sys.stderr.isatty() else Lines()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from auditor.audit.pipeline import run_audit
 from auditor.runs.run import Run
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from auditor.testbed.testbed import build_with_progress
 
 _SAMPLES = {"tiny": 64, "small": 320}
@@ -18,7 +18,7 @@ def run_demo(
     *,
     size: str = "small",
     samples: int | None = None,
-    progress: Quiet | None = None,
+    progress: NullProgress | None = None,
 ) -> Run:
     """Make the testbed in FOLDER/testbed and audit it into FOLDER/run.
 
@@ -33,7 +33,7 @@ def run_demo(
     -------
     Run, complete.
     """
-    progress = progress or Quiet()
+    progress = progress or NullProgress()
     folder = Path(folder)
     bed = build_with_progress(folder / "testbed", size=size, progress=progress)
     samples = _SAMPLES[size] if samples is None else samples

@@ -23,7 +23,7 @@ import pandas as pd
 from auditor.errors import ConfigError
 from auditor.runs.result_folder import read_json, refuse_other
 from auditor.system.atomic_files import disk_trouble
-from auditor.system.progress import Quiet, Stage
+from auditor.system.progress import NullProgress, Stage
 
 REPEATS = (1, 2, 4, 8, 16)
 _SETTINGS = "testbed.json"
@@ -172,7 +172,7 @@ def build_testbed(
 
 
 def build_with_progress(
-    folder: str | Path, *, size: str = "small", seed: int = 0, progress: Quiet
+    folder: str | Path, *, size: str = "small", seed: int = 0, progress: NullProgress
 ) -> Testbed:
     """`build_testbed`, telling a progress bar how far each model's training is."""
     with ExitStack() as stack:

@@ -12,7 +12,7 @@ from reports.figures.figure_files import Drawing
 from reports.figures.svg import to_svg
 from reports.pages.page_content import ReportPage, draw_figures, masked, with_personal
 from reports.pages.page_shell import render, rows_of, trusted
-from reports.pages.payload import candidates_json
+from reports.pages.payload import packed_candidates
 from reports.pages.score_definitions import definition
 from reports.privacy.candidates import personal_table
 
@@ -62,7 +62,7 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         claims=report.claims,
         calibration=report.calibration,
         static=_static_rows(report.candidates),
-        candidates=trusted(candidates_json(report.candidates, places, masks, report.attention)),
+        candidates=trusted(packed_candidates(report.candidates, places, masks, report.attention)),
         n_candidates=len(report.candidates),
         n_controls=int(report.candidates["best_rank"].isna().sum()),
     )

@@ -50,8 +50,8 @@ def render(
     """
     css = "".join(map(_source, styles))
     own = "".join(map(_source, scripts))
-    if own:  # a scope of its own, so that nothing of it is global
-        code = f'"use strict";\n(() => {{\n{own}}})();\n'
+    if own:  # in a function, so that nothing of it is global; it may await
+        code = f'"use strict";\n(async () => {{\n{own}}})();\n'
     return (
         _environment()
         .get_template(template)

@@ -1,14 +1,15 @@
-"""Candidates as compact JSON for the page, and the two encodings that keep it small.
+"""Candidates as compressed JSON for the page.
 
 Everything is by column. Text is as it will be shown: hidden characters are escapes already, and
-offsets count what the browser counts (UTF-16 units). Per token the page gets three numbers, packed
-at about one character each: length, log-probability in tenths of a nat, and rank.
+offsets count what the browser counts (UTF-16 units). Per token the page gets three numbers: length,
+log-probability in tenths of a nat, and rank.
 """
 
+import base64
+import gzip
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,6 @@ from reports.pages.page_content import Masks
 from reports.privacy.items import KINDS, Item
 from reports.safe_text import visible
 
-# 80 characters that JSON and HTML leave alone. Digits from 60 up say that more follows.
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%()*+,-./:;=?@["
-_LAST, _BASE = 60, 20
 _WHOLE = (
     *("n_tokens", "best_rank", "match_n_tokens", "match_n_chars", "n_documents"),
     *("n_occurrences", "doc_offset", "fuzzy_n_words", "near_n_tokens", "near_distance"),
@@ -29,40 +27,13 @@ _WHOLE = (
 _NAMES = ("doc_id", "fuzzy_doc_id", "duplicate_of")
 
 
-def pack(numbers: Iterable[int]) -> str:
-    """Whole numbers >= 0 as text: one character for each below 60, one more for each factor 20.
-
-    Parameters
-    ----------
-    numbers : iterable of int
-
-    Returns
-    -------
-    str
-        The page's script holds the way back.
-
-    >>> pack([0, 59, 60, 61, 1259, 1260])
-    '0xy0z0[xyy0'
-    """
-    return "".join(map(_packed, numbers))
-
-
-@lru_cache(maxsize=1 << 16)  # a page has over a million numbers, and few that differ
-def _packed(number: int) -> str:
-    out, rest = "", number
-    while rest >= _LAST:
-        rest, digit = divmod(rest - _LAST, _BASE)
-        out += ALPHABET[_LAST + digit]
-    return out + ALPHABET[rest]
-
-
-def candidates_json(
+def packed_candidates(
     candidates: pd.DataFrame,
     places: Sequence[Sequence[Item]] | None = None,
     masks: Masks | None = None,
     attention: Collection[str] = (),
 ) -> str:
-    """The candidates as JSON that can stand in a <script> element.
+    """The candidates as JSON, compressed with gzip and written in base64.
 
     Parameters
     ----------
@@ -78,10 +49,11 @@ def candidates_json(
     Returns
     -------
     str
-        No <, > or & in it, and no line separator: it cannot end its element.
+        Letters, digits, +, / and =, which cannot end a <script> element.
 
-    >>> "<" in candidates_json(pd.DataFrame({"sample_id": ["a"], "text": ["</script>"]}))
-    False
+    >>> packed = packed_candidates(pd.DataFrame({"sample_id": ["a"], "text": ["</script>"]}))
+    >>> json.loads(gzip.decompress(base64.b64decode(packed)))["text"]
+    ['</script>']
     """
     frame = candidates
     places = places if places is not None else [[]] * len(frame)
@@ -91,7 +63,6 @@ def candidates_json(
     lists = [n for n in (*scores, CONTROL) if f"rank:{n}" in frame]
     payload = {
         "n": len(frame),
-        "alphabet": ALPHABET,
         "verdicts": VERDICTS,
         "verdict": [VERDICTS.index(v) if v in VERDICTS else 3 for v in _column(frame, "verdict")],
         "id": _texts(frame, "sample_id"),
@@ -110,9 +81,7 @@ def candidates_json(
         "masks": None if masks is None else _masks(masks),
     }
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 _SHOWN = ("text", "start", "end", "lengths", "surprise", "ranks", "personal")
@@ -151,10 +120,10 @@ def _shown(row: dict, items: Sequence[Item]) -> dict:
         "text": text,
         "start": int(place[row["match_start"]]) if has_match else None,
         "end": int(place[row["match_end"]]) if has_match else None,
-        "lengths": pack(np.diff(at).tolist()),
+        "lengths": np.diff(at).tolist(),
         # 0 stands for "no probability"; a token that is certain has 1.
-        "surprise": pack(_tenths(_list(row.get("token_logprob")))),
-        "ranks": pack(np.maximum(np.array(_list(row.get("token_rank")), np.int64), 0).tolist()),
+        "surprise": _tenths(_list(row.get("token_logprob"))),
+        "ranks": np.maximum(np.array(_list(row.get("token_rank")), np.int64), 0).tolist(),
         # Start, end and kind of each piece of personal data.
         "personal": [[int(place[i.start]), int(place[i.end]), KINDS.index(i.kind)] for i in items],
     }

@@ -2,9 +2,9 @@
 // ---- one candidate, opened -------------------------------------------------------------
 function drawText(row) {
   const text = DATA.text[row];
-  const lengths = unpack(DATA.lengths[row]);
-  const surprise = unpack(DATA.surprise[row]);
-  const ranks = unpack(DATA.ranks[row]);
+  const lengths = DATA.lengths[row];
+  const surprise = DATA.surprise[row];
+  const ranks = DATA.ranks[row];
   const from = DATA.start[row] ?? -1, to = DATA.end[row] ?? -1;
   const items = DATA.personal[row];
   const cuts = [from, to, ...items.flatMap(([start, end]) => [start, end])].sort((a, b) => a - b);

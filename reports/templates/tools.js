@@ -1,5 +1,8 @@
 // The candidates' data and small tools. Text reaches the page as text nodes only.
-const DATA = JSON.parse(document.getElementById("candidates-json").textContent);
+const packed = atob(document.getElementById("candidates-data").textContent);
+const unzipped = new Blob([Uint8Array.from(packed, (char) => char.charCodeAt(0))]).stream()
+  .pipeThrough(new DecompressionStream("gzip"));
+const DATA = await new Response(unzipped).json();
 const PAGE = 50;
 const LISTS = Object.keys(DATA.lists);
 const byId = new Map(DATA.id.map((id, at) => [id, at]));
@@ -16,17 +19,6 @@ function make(tag, options = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
-}
-
-function unpack(text) {
-  const numbers = [];
-  let value = 0, place = 1;
-  for (const char of text || "") {
-    const digit = DATA.alphabet.indexOf(char);
-    value += digit * place;
-    if (digit < 60) { numbers.push(value); value = 0; place = 1; } else place *= 20;
-  }
-  return numbers;
 }
 
 const number = (value) => value === "inf" ? Infinity : value === "-inf" ? -Infinity : value;

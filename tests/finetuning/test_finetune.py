@@ -95,9 +95,9 @@ class Stops:
 _KILLED = """
 import os, signal, sys
 from auditor.finetuning.finetune import finetune
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 from contextlib import contextmanager
-class Kills(Quiet):
+class Kills(NullProgress):
     n = 0
     @contextmanager
     def stage(self, *args):

@@ -123,11 +123,11 @@ def test_an_audit_that_cannot_be_exact_says_so_before_and_ends_in_its_own_format
     folder, tmp_path, monkeypatch
 ):
     from auditor.audit.pipeline import run_audit
-    from auditor.system.progress import Quiet
+    from auditor.system.progress import NullProgress
 
     said = []
 
-    class Told(Quiet):
+    class Told(NullProgress):
         def note(self, sentence):
             said.append(sentence)
 

@@ -1,5 +1,7 @@
 """The report in a real browser: it sorts, filters, searches, and nothing that was said runs."""
 
+import json
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 from reports.pages.audit_page import render_report
 from tests.browsing import browser, requests_of
 from tests.pages.test_audit_page import HOSTILE, candidates_of, report_of
+from tests.tiny import candidates_in
 
 MANY = 5000
 # Filler words that make each text its own; an address in every tenth.
@@ -55,6 +58,7 @@ def opened(driver, pages, request):
     address = (pages / f"{request.param}.html").as_uri()
     requests_of(driver), driver.get_log("browser")
     driver.get(address)
+    wait_for(driver, driver.find_element("id", "browser").is_displayed)
     yield driver
     own = urlsplit(address).path
     others = [a for a in requests_of(driver) if urlsplit(a).path != own and a[:5] != "data:"]
@@ -170,6 +174,8 @@ def test_a_row_opens_by_keyboard_and_shows_its_tokens(opened):
 @on("masked")
 def test_what_is_masked_is_not_in_the_page_at_all(opened):
     assert "joe@" not in opened.page_source
+    page = Path(urlsplit(opened.current_url).path).read_text(encoding="utf-8")
+    assert "joe@" not in json.dumps(candidates_in(page))
 
 
 @on("revealed")

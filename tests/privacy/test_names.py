@@ -1,7 +1,5 @@
 """Names of people: found by a planted pipeline, masked where text stands, never unasked."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from auditor.runs.run import load_run
 from reports.privacy import find_personal, mask
 from reports.privacy.names import finders, name_finder
 from tests.histories import small_audit
-from tests.tiny import command
+from tests.tiny import candidates_in, command
 
 WITHOUT = "NAMES NOT TESTED: presidio or spaCy is missing. Install the extra `names`."
 spacy = pytest.importorskip("spacy", reason=WITHOUT)
@@ -95,7 +93,7 @@ def test_a_report_masks_names_counts_them_and_says_what_looked(tmp_path):
     page = (out / "report.html").read_text()
     assert "looked for by presidio" in page
     assert "they were not looked for" not in page
-    shown = json.loads(page.split('id="candidates-json">')[1].split("</script>")[0])["text"]
+    shown = candidates_in(page)["text"]
     assert not any(word in {str(token) for token in blank(text)} for text in shown)
 
 

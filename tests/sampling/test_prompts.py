@@ -14,7 +14,7 @@ from auditor.models.tokenizer import Vocabulary
 from auditor.sampling import prompts as prompts_module
 from auditor.sampling.few_shot import read_text
 from auditor.sampling.prompts import PromptSource
-from auditor.system.package_data import shipped, shipped_folder, shipped_prompts
+from auditor.system.package_data import data_folder, prompt_file, shipped
 
 LINES = [f"line {i} of a small corpus, with words and the number {i * 37}." for i in range(50)]
 VOCABULARY = Vocabulary(build_tokenizer(LINES, 300))
@@ -194,20 +194,20 @@ def test_a_shipped_set_and_own_texts_go_together(corpus):
 
 def test_a_file_of_the_user_goes_before_a_shipped_set_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shipped_prompts("openings", ".txt") == shipped("prompts/openings.txt")
+    assert prompt_file("openings", ".txt") == shipped("prompts/openings.txt")
     (tmp_path / "openings").write_text("my own words " * 20)
-    assert shipped_prompts("openings", ".txt") is None
+    assert prompt_file("openings", ".txt") is None
     pool = source(corpus=["openings"]).pool
     assert VOCABULARY.decode(pool[0]) == "my own words " * 20
 
 
 @pytest.mark.parametrize("given", ["nothing", "../prompts/openings", "openings.txt", ""])
 def test_what_is_no_bare_name_of_a_shipped_set_is_a_path(given):
-    assert shipped_prompts(given, ".txt") is None
+    assert prompt_file(given, ".txt") is None
 
 
 def test_every_shipped_prompt_file_is_of_a_set_that_can_be_used():
-    for path in sorted((shipped_folder() / "prompts").iterdir()):
+    for path in sorted((data_folder() / "prompts").iterdir()):
         if path.suffix == ".csv":
             assert source("few-shot", examples=path.stem).prompts([0])
         elif path.with_suffix(".csv").exists():

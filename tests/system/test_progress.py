@@ -121,7 +121,7 @@ def test_nothing_goes_to_stdout(capsys, make):
 
 
 def test_quiet_says_nothing(capsys):
-    bar = progress.Quiet()
+    bar = progress.NullProgress()
     with bar.stage("sampling", 10, "tokens") as stage:
         stage.advance(5)
     bar.note("A remark.")

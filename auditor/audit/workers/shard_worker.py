@@ -17,7 +17,7 @@ from auditor.runs.remote import is_url, open_elsewhere
 from auditor.runs.writer import RunWriter
 from auditor.system.atomic_files import write_atomically
 from auditor.system.offline import offline
-from auditor.system.progress import Quiet
+from auditor.system.progress import NullProgress
 
 
 class ShardFolder(RunWriter):
@@ -52,7 +52,7 @@ class ShardWorker:
         self.models: dict[str, Any] = copy.deepcopy(settings.models)
         there = open_elsewhere(settings.path) if is_url(settings.path) else None
         folder = Path(settings.path) if there is None else there.here
-        self.context = Context(config, ShardFolder(folder, {}, there), Quiet())
+        self.context = Context(config, ShardFolder(folder, {}, there), NullProgress())
         self.sources: dict[str, Any] = {}
 
     def do(self, task: Task) -> Outcome:
