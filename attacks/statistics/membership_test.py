@@ -257,7 +257,8 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
         f"attack is clearly above that; the best is {attack}.",
         "undecided": f"{attack} tells the two sets apart, but not clearly better than "
         f"{best.blind}, which never sees the model: the AUCs differ by "
-        f"{best.above_blind.value:+.3f} ({best.above_blind.low:+.3f} to {best.above_blind.high:+.3f}).",
+        f"{best.above_blind.value:+.3f} ({best.above_blind.low:+.3f} to "
+        f"{best.above_blind.high:+.3f}).",
         "nothing": f"No attack tells members from non-members; the best is {attack}.",
     }
     return f"{said[kind]} No membership claim follows."
