@@ -34,7 +34,7 @@ def min_k(target: TokenStats, *, percent: float = 20) -> Values:
 
     Source
     ------
-    Shi et al. 2024, "Detecting Pretraining Data from Large Language Models", 3. The authors'
+    Shi et al. 2024, "Detecting Pretraining Data from Large Language Models", §3. The authors'
     public code takes floor(m * K / 100) of m tokens, which is none of a text of fewer than 100 / K
     tokens and gives NaN there; we take at least one token. Their code leaves out a text's first
     token, which had no BOS before it; we score it after BOS where the model has one.

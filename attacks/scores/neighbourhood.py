@@ -32,7 +32,7 @@ def neighbourhood(target: TokenStats, neighbours: TokenStats, n_neighbours: Arra
     Source
     ------
     Mattern et al. 2023, "Membership Inference Attacks against Language Models via Neighbourhood
-    Comparison", 2: member if L(text) - mean L(neighbour) is below a threshold.
+    Comparison", §2: member if L(text) - mean L(neighbour) is below a threshold.
     Ours is its negative. What a neighbour is, the caller decides.
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])

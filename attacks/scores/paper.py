@@ -4,8 +4,8 @@ Each is float64 (n,), and higher means more likely memorized, without exception.
 nats per token of a text, `TokenStats.nll()`. What has no value is NaN and never an error. A text
 that the target is certain of (L = 0) is +inf under the ratios: nothing could look more memorized.
 
-Source of all: Carlini et al. 2021, "Extracting Training Data from Large Language Models", 4.2
-and 5.2.
+Source of all: Carlini et al. 2021, "Extracting Training Data from Large Language Models", §4.2
+and §5.2.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def perplexity(target: TokenStats) -> Values:
 
     Source
     ------
-    Carlini et al. 2021, 4.2. They rank by low perplexity; its logarithm gives the same order.
+    Carlini et al. 2021, §4.2. They rank by low perplexity; its logarithm gives the same order.
 
     >>> perplexity(TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]]))
     array([-2.])
@@ -53,7 +53,7 @@ def reference(target: TokenStats, reference: TokenStats) -> Values:
 
     Source
     ------
-    Carlini et al. 2021, 5.2, "Comparing to Other Neural Language Models": the ratio of the
+    Carlini et al. 2021, §5.2, "Comparing to Other Neural Language Models": the ratio of the
     log-perplexities.
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
@@ -87,7 +87,7 @@ def reference_by_bytes(target: TokenStats, reference: TokenStats, n_bytes: Array
 
     Source
     ------
-    After Carlini et al. 2021, 5.2, who had one tokenizer only; mean nats per token cannot be
+    After Carlini et al. 2021, §5.2, who had one tokenizer only; mean nats per token cannot be
     compared when the tokens differ in length.
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
@@ -146,7 +146,7 @@ def zlib(target: TokenStats, zlib_bits: ArrayLike) -> Values:
 
     Source
     ------
-    Carlini et al. 2021, 5.2, "Comparing to zlib Compression". Their public code counts bytes,
+    Carlini et al. 2021, §5.2, "Comparing to zlib Compression". Their public code counts bytes,
     which is this divided by 8: the same order.
 
     >>> zlib(TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]]), [160])
@@ -180,7 +180,7 @@ def zlib_bits(texts: Sequence[str | bytes], *, level: int = 6) -> NDArray[np.int
 
     Source
     ------
-    Carlini et al. 2021, 5.2, "Comparing to zlib Compression".
+    Carlini et al. 2021, §5.2, "Comparing to zlib Compression".
 
     An empty text takes 8 bytes: 2 of header, 2 of an empty block and 4 of checksum.
 
@@ -218,7 +218,7 @@ def lowercase(target: TokenStats, lowercased: TokenStats) -> Values:
 
     Source
     ------
-    Carlini et al. 2021, 5.2, "Comparing to Lowercased Text". The paper speaks of the ratio of
+    Carlini et al. 2021, §5.2, "Comparing to Lowercased Text". The paper speaks of the ratio of
     the perplexities; the authors' public code divides their logarithms, the mean nats. We follow
     the logarithms. The two orders differ: see `lowercase_of_perplexities`.
 
@@ -246,7 +246,7 @@ def lowercase_of_perplexities(target: TokenStats, lowercased: TokenStats) -> Val
 
     Source
     ------
-    Carlini et al. 2021, 5.2, "Comparing to Lowercased Text".
+    Carlini et al. 2021, §5.2, "Comparing to Lowercased Text".
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
     >>> lowercase_of_perplexities(target, TokenStats.from_lists([[8]], [[-5.0]], [[9]])).round(4)
@@ -273,7 +273,7 @@ def window(target: TokenStats, *, width: int = 50) -> Values:
 
     Source
     ------
-    Carlini et al. 2021, 5.2, "Perplexity on a Sliding Window": finds a memorized passage that
+    Carlini et al. 2021, §5.2, "Perplexity on a Sliding Window": finds a memorized passage that
     unlikely text surrounds. They rank by low perplexity; we by the negative of its logarithm.
 
     >>> stats = TokenStats.from_lists([[5, 6, 7]], [[-6.0, -1.0, -3.0]], [[9, 0, 4]])

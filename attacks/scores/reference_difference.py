@@ -26,7 +26,7 @@ def reference_difference(target: TokenStats, other: TokenStats) -> Values:
     ------
     Shi et al. 2024 and Duan et al. 2024 ("Do Membership Inference Attacks Work on Large Language
     Models?") print this difference under the name of reference or calibration, where Carlini et
-    al. 2021, 5.2, print the ratio. The two orders differ.
+    al. 2021, §5.2, print the ratio. The two orders differ.
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
     >>> reference_difference(target, TokenStats.from_lists([[5, 6]], [[-4.0, -2.0]], [[9, 2]]))

@@ -35,7 +35,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(SAMPLES,),
         formula="−L(target)",
         meaning="Text that the model finds likely. Puts repetitive text on top as well.",
-        source="Carlini et al. 2021, 4.2",
+        source="Carlini et al. 2021, §4.2",
         needs=("target",),
     ),
     Score(
@@ -44,7 +44,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(TEXTS,),
         formula="−L(target)",
         meaning="Text that the model finds likely.",
-        source="Yeom et al. 2018, 3; Carlini et al. 2021, 4.2",
+        source="Yeom et al. 2018, §3; Carlini et al. 2021, §4.2",
         needs=("target",),
     ),
     Score(
@@ -53,7 +53,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(SAMPLES, TEXTS),
         formula="L(reference) / L(target)",
         meaning="Likely for the target, less so for another model that may not have seen the text.",
-        source="Carlini et al. 2021, 5.2 (Small, Medium)",
+        source="Carlini et al. 2021, §5.2 (Small, Medium)",
         needs=("target", "reference"),
     ),
     Score(
@@ -71,7 +71,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(SAMPLES, TEXTS),
         formula="zlib bits / L(target)",
         meaning="Likely, and not because it is easy to compress.",
-        source="Carlini et al. 2021, 5.2 (zlib)",
+        source="Carlini et al. 2021, §5.2 (zlib)",
         needs=("target", "zlib_bits"),
     ),
     Score(
@@ -80,7 +80,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(SAMPLES, TEXTS),
         formula="L(target, text lower-cased) / L(target)",
         meaning="Likely only in its exact spelling.",
-        source="Carlini et al. 2021, 5.2 (Lowercase)",
+        source="Carlini et al. 2021, §5.2 (Lowercase)",
         needs=("target", "lowercased"),
     ),
     Score(
@@ -89,7 +89,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(SAMPLES, TEXTS),
         formula="−min L(target) over windows of 50 tokens",
         meaning="Likely in one stretch, whatever surrounds it.",
-        source="Carlini et al. 2021, 5.2 (Window)",
+        source="Carlini et al. 2021, §5.2 (Window)",
         needs=("target",),
     ),
     Score(
@@ -98,7 +98,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(TEXTS,),
         formula="mean log p(token) of the 20 % least likely tokens",
         meaning="No token surprises the model much.",
-        source="Shi et al. 2024, 3",
+        source="Shi et al. 2024, §3",
         needs=("target",),
     ),
     Score(
@@ -134,7 +134,7 @@ SCORES: tuple[Score, ...] = (
         made_for=(TEXTS,),
         formula="mean L(target, neighbour) − L(target)",
         meaning="Likelier than texts that differ from it by a few words.",
-        source="Mattern et al. 2023, 2",
+        source="Mattern et al. 2023, §2",
         needs=("target", "neighbours"),
     ),
     Score(

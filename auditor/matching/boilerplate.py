@@ -28,7 +28,7 @@ def without_filler(
 
     Source
     ------
-    Ours: in the paper people judged each sample by eye (6.1), so it needs no such rule.
+    Ours: in the paper people judged each sample by eye (§6.1), so it needs no such rule.
 
     >>> border = "+" + "-" * 60 + "+" + "-" * 60 + "+"
     >>> match = Match("s", 0, 123, 5, 123, 1, 1, "d", 0, (("d", 0),))

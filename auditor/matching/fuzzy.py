@@ -85,7 +85,7 @@ def find_fuzzy(
 
     Source
     ------
-    The paper, 6.1, which takes a sample for memorized if all trigrams of its memorized part occur
+    The paper, §6.1, which takes a sample for memorized if all trigrams of its memorized part occur
     close together in one training document; the factor 2 and the least length are ours.
 
     >>> needle = Needle("s", "To be, or not to be", [])

@@ -67,7 +67,7 @@ class MaskedModel:
         Source
         ------
         Mattern et al. 2023, "Membership Inference Attacks against Language Models via
-        Neighbourhood Comparison", 2: suitability is p(other) / (1 - p(own)), dropout is 0.7.
+        Neighbourhood Comparison", §2: suitability is p(other) / (1 - p(own)), dropout is 0.7.
         """
         # A lone surrogate has no UTF-8: one character stands in for it, so places stay the same.
         clean = text.encode("utf-8", "replace").decode("utf-8")

@@ -39,7 +39,7 @@ def _min_k() -> Question:
             ours(
                 "mean log p of max(1, floor(m / 5)) tokens",
                 min_k(target),
-                "Shi et al. 2024, 3",
+                "Shi et al. 2024, §3",
             ),
             other(
                 "mean log p of floor(m / 5) tokens",
@@ -197,8 +197,8 @@ def _neighbourhood() -> Question:
         "Neighbourhood: which way up, and scaled or not",
         given.NAMES,
         (
-            ours("mean L(neighbour) - L", values, "Mattern et al. 2023, 2, its negative"),
-            other("L - mean L(neighbour)", -values, "Mattern et al. 2023, 2 (lower = member)"),
+            ours("mean L(neighbour) - L", values, "Mattern et al. 2023, §2, its negative"),
+            other("L - mean L(neighbour)", -values, "Mattern et al. 2023, §2 (lower = member)"),
             other("(mean L(neighbour) - L) / deviation", scaled, "after DetectGPT"),
         ),
         "Higher is a member for every score here. A deviation needs many neighbours.",

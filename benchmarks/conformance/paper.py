@@ -31,7 +31,7 @@ def _loss() -> Question:
         "Loss: mean or sum, and in which unit",
         given.NAMES,
         (
-            ours("-L, mean nats a token", perplexity(given.TARGET), "Carlini et al. 2021, 4.2"),
+            ours("-L, mean nats a token", perplexity(given.TARGET), "Carlini et al. 2021, §4.2"),
             other("-sum of nats", -total, "log-likelihood of the whole text"),
             other("-L / ln 2, mean bits a token", -nll / math.log(2), "logarithms to base 2"),
             other("exp(L), perplexity", np.exp(nll), "Shi et al. 2024, code (lower = member)"),
@@ -47,7 +47,7 @@ def _reference() -> Question:
         "Reference model: ratio or difference",
         given.NAMES,
         (
-            ours("L_reference / L", reference(target, small), "Carlini et al. 2021, 5.2"),
+            ours("L_reference / L", reference(target, small), "Carlini et al. 2021, §5.2"),
             ours(
                 "L_reference - L",
                 reference_difference(target, small),
@@ -74,7 +74,7 @@ def _lowercase() -> Question:
             other(
                 "exp(L(lower-cased) - L)",
                 lowercase_of_perplexities(target, lowered),
-                "Carlini et al. 2021, 5.2, by its words",
+                "Carlini et al. 2021, §5.2, by its words",
             ),
             other(
                 "-L(lower-cased) / L", -lowercase(target, lowered), "Shi et al. 2024, code (lower)"
@@ -92,7 +92,7 @@ def _zlib() -> Question:
         "zlib: bits or bytes, which level, which way up",
         given.NAMES,
         (
-            ours("bits at level 6 / L", ratio[6], "Carlini et al. 2021, 5.2"),
+            ours("bits at level 6 / L", ratio[6], "Carlini et al. 2021, §5.2"),
             other("bytes at level 6 / L", ratio[6] / 8, "Carlini et al. 2021, code"),
             other("L / bytes at level 6", 8 / ratio[6], "Shi et al. 2024, code (lower)"),
             other("bits at level 9 / L", ratio[9], "zlib's highest effort"),
@@ -111,7 +111,7 @@ def _window() -> Question:
         "Sliding window: what a text shorter than the window is",
         given.NAMES,
         (
-            ours("-min over windows of 50 tokens of L", window(target), "Carlini et al. 2021, 5.2"),
+            ours("-min over windows of 50 tokens of L", window(target), "Carlini et al. 2021, §5.2"),
             other("the same, windows of 3", window(target, width=3), "for comparison"),
         ),
         "A shorter text is one window, so that it has a score. Every window is looked at, with a "

@@ -58,7 +58,7 @@ def find_telephones(text: str, region: str = "US") -> Iterator[Item]:
 
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:]*\d)[0-9A-Fa-f]{3,4}:[0-9A-Fa-f:]{2,34}(?![\w:])")
-_VERSION = re.compile(r"(?:version|release|ver|v|section|)\W{0,2}$", re.I)
+_VERSION = re.compile(r"(?:version|release|ver|v|section|§)\W{0,2}$", re.I)
 
 
 def find_ip_addresses(text: str) -> Iterator[Item]:

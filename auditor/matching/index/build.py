@@ -83,7 +83,7 @@ def build_index(
     Source
     ------
     A suffix array for counting training text: Lee et al. 2022, "Deduplicating Training Data Makes
-    Language Models Better", 4.1.
+    Language Models Better", §4.1.
 
     >>> import tempfile
     >>> text = [Document("a", "to be or not to be", ""), Document("b", "let it be", "")]
