@@ -217,16 +217,16 @@ def _read_index_shard(place: Place, raw: bytes) -> None:
 
 def _read_other_manifests(place: Place, raw: bytes) -> None:
     """The manifests of the other folders that a verb may be told to go on with."""
+    from auditor.extraction.output import refuse_other_extraction
     from auditor.finetuning import checkpoints as finetuning
     from auditor.models.adapters import tuned_from
-    from auditor.runs import result_folder as extraction
 
     path = place.folder / "other"
     path.mkdir(exist_ok=True)
     for name in ("extraction.json", "finetune.json", "adapter_config.json"):
         (path / name).write_bytes(raw)
     for ask in (
-        lambda: extraction.refuse_other(path, {"model": "gpt2"}),
+        lambda: refuse_other_extraction(path, {"model": "gpt2"}),
         lambda: finetuning.refuse_other(path, {"model": "gpt2"}),
         lambda: tuned_from(path),
     ):

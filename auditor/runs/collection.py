@@ -13,6 +13,7 @@ import pandas as pd
 
 from auditor.errors import AuditError, RunError
 from auditor.runs.figures import verified
+from auditor.runs.manifest import MANIFEST
 from auditor.runs.run import Run, load_run
 
 
@@ -155,7 +156,7 @@ def find_runs(folder: Path, *, nested: bool = True) -> list[tuple[Path, Run | Au
     -------
     list of (folder, run), with the error in place of a run that cannot be opened
     """
-    paths = _run_folders(folder) if nested else (f.parent for f in folder.glob("*/manifest.json"))
+    paths = _run_folders(folder) if nested else (f.parent for f in folder.glob(f"*/{MANIFEST}"))
     found = [(path, _opened(path)) for path in sorted(paths)]
     return sorted(found, key=lambda one: timestamp(run_time(one[1])))
 
@@ -170,12 +171,14 @@ def _opened(path: Path) -> Run | AuditError:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """Folders that hold a manifest.json; what is inside of a run is not looked at."""
+    """Folders with a manifest.json, and links to such folders; nothing inside of a run."""
     for here, inside, files in os.walk(folder):
-        if "manifest.json" in files:
+        if MANIFEST in files:
             inside.clear()
             yield Path(here)
         inside[:] = sorted(name for name in inside if not name.startswith("."))
+        linked = (Path(here, name) for name in inside)
+        yield from (path for path in linked if path.is_symlink() and (path / MANIFEST).is_file())
 
 
 def run_time(run: Run | AuditError) -> str:

@@ -111,7 +111,11 @@ def _window() -> Question:
         "Sliding window: what a text shorter than the window is",
         given.NAMES,
         (
-            ours("-min over windows of 50 tokens of L", window(target), "Carlini et al. 2021, §5.2"),
+            ours(
+                "-min over windows of 50 tokens of L",
+                window(target),
+                "Carlini et al. 2021, §5.2",
+            ),
             other("the same, windows of 3", window(target, width=3), "for comparison"),
         ),
         "A shorter text is one window, so that it has a score. Every window is looked at, with a "

@@ -215,7 +215,7 @@ def test_the_table_is_kept_while_all_that_it_rests_on_stays(run, bed, tmp_path, 
     assert not is_made(every)
     bed.truth().to_parquet(file)
     for name, value in {"truth": str(file), "min_match_chars": 60, "normalize": ["case"]}.items():
-        writer.manifest["config"][name] = value
+        writer.manifest["config"] = {**writer.manifest["config"], name: value}
         assert is_made(every)
     bed.truth().iloc[1:].to_parquet(file)
     fewer = every - 1

@@ -249,9 +249,9 @@ def test_an_audit_in_stages_ends_as_an_audit_at_once(place):
 
 
 def test_an_interrupted_audit_goes_on_and_ends_in_the_same_bytes(place, monkeypatch):
-    from auditor.sampling import engine
+    from auditor.sampling import generate
 
-    whole, calls = engine.generate, []
+    whole, calls = generate.generate, []
 
     def interrupted(*args, **kwargs):
         calls.append(args)
@@ -259,7 +259,7 @@ def test_an_interrupted_audit_goes_on_and_ends_in_the_same_bytes(place, monkeypa
             raise KeyboardInterrupt
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(engine, "generate", interrupted)
+    monkeypatch.setattr(generate, "generate", interrupted)
     args = ["audit", *asked(place, out="halved"), "--corpus", place / "corpus.txt"]
     assert command(*args).code == 130
     assert [p.name for p in (place / "halved" / "samples").iterdir()] == ["top-n-00000.parquet"]

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from auditor.audit.context import name_finders
 from auditor.config.audit import make_config
 from auditor.errors import ConfigError
 from auditor.runs.run import load_run
 from reports.privacy import find_personal, mask
-from reports.privacy.names import finders, name_finder
+from reports.privacy.names import name_finder
 from tests.histories import small_audit
 from tests.tiny import candidates_in, command
 
@@ -59,14 +60,15 @@ def test_a_name_is_found_in_a_text_of_any_length(pipeline):
 
 
 def test_nobody_is_looked_for_unasked():
-    assert finders(make_config({"model": "gpt2"})) == ()
+    assert name_finders(make_config({"model": "gpt2"})) == ()
 
 
 @pytest.mark.parametrize("tags", [True, False])
 def test_a_pipeline_that_is_not_there_or_tags_nobody_is_one_sentence(tmp_path, tags):
     name = "no_such_pipeline" if tags else save_pipeline(tmp_path / "blank", tags=False)
+    config = make_config({"model": "gpt2", "names": name})
     with pytest.raises(ConfigError, match=r"^--names (must be|needs)") as raised:
-        name_finder(name)
+        name_finders(config)
     assert "\n" not in str(raised.value)
     assert name in str(raised.value)
 

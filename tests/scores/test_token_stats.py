@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks.scores.all_scores import membership_scores
+from attacks.scores.all_scores import all_scores
 from attacks.scores.token_stats import RANK_UNKNOWN, TokenStats
 
 # Eighths are exact in float32, so that sums can be compared without a tolerance.
@@ -177,8 +177,8 @@ def test_a_token_of_unknown_rank_counts_by_its_log_probability():
     assert unknown.total_nll().tolist() == [4.0, 2.0]
     bits = [160, 80]
     for one, other in zip(
-        membership_scores(known, zlib_bits=bits).items(),
-        membership_scores(unknown, zlib_bits=bits).items(),
+        all_scores(known, made_for="texts", zlib_bits=bits).items(),
+        all_scores(unknown, made_for="texts", zlib_bits=bits).items(),
         strict=True,
     ):
         assert one[0] == other[0]

@@ -57,7 +57,12 @@ class PackedLinear(nn.Module):
             y = torch.nn.functional.linear(x.float(), self._packed, bias)
             y = y if kind == "none" else torch.nn.functional.gelu(y, approximate=algorithm)
             return y.to(x.dtype)
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, kind, [], algorithm)
+        # Some networks keep their residual stream in float32; the kernel takes bfloat16 alone.
+        rounded = x.to(torch.bfloat16)
+        y = torch.ops.mkldnn._linear_pointwise(
+            rounded, self._packed, self._bias, kind, [], algorithm
+        )
+        return y.to(x.dtype)
 
 
 class InRows(nn.Module):
