@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
-from tests.histories import TABLE, asked
 
 from auditor.errors import RunError
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import open_for_writing
+from tests.histories import TABLE, asked
 
 
 # --------------------------------------------------------------------------------- reading

@@ -9,13 +9,13 @@ import subprocess
 import sys
 
 import pytest
-from tests.histories import TABLE, asked
-from tests.tiny import failing
 
 from auditor.errors import ModelError, RunError
 from auditor.runs.manifest import differences
 from auditor.runs.run import load_run
 from auditor.runs.writer import open_for_writing
+from tests.histories import TABLE, asked
+from tests.tiny import failing
 
 
 def mode(path):
