@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.printing import TEXT_FIELD, say
+from auditor.cli.printing import say
+from auditor.config.fields import TEXT_FIELD
 
 
 @click.command()

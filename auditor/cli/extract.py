@@ -8,7 +8,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from auditor.cli.printing import TEXT_FIELD, say
+from auditor.cli.printing import say
+from auditor.config.fields import TEXT_FIELD
 
 _FROM = ("corpus", "index", "document", "benchmark")
 # Flags that only some of the ways know.

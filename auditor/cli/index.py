@@ -6,7 +6,8 @@ import json
 
 import click
 
-from auditor.cli.printing import TEXT_FIELD, plain, say
+from auditor.cli.printing import plain, say
+from auditor.config.fields import TEXT_FIELD
 
 _TEXT_FIELD = click.option("--text-field", help=TEXT_FIELD)
 _STRICT = click.option("--strict", is_flag=True, help="Stop at the first thing wrong in a file.")

@@ -6,7 +6,8 @@ import json
 
 import click
 
-from auditor.cli.printing import TEXT_FIELD, say
+from auditor.cli.printing import say
+from auditor.config.fields import TEXT_FIELD
 
 # How texts are scored; without a model there is nothing to score.
 _SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "device")

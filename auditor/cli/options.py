@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from auditor.cli.printing import TEXT_FIELD
 from auditor.config.audit import PRESETS, AuditConfig, Decoding, make_config
 from auditor.config.audit_file import load_toml
+from auditor.config.fields import TEXT_FIELD
 from auditor.errors import ConfigError
 
 # Flag -> field of the table that it belongs to.

@@ -6,13 +6,6 @@ import click
 
 from reports.safe_text import visible
 
-# The help of --text-field, which many verbs have.
-TEXT_FIELD = (
-    "The field that holds the text: NAME, NAME+NAME, or the path of a nested one, such as "
-    "translation.en or messages[].content (the text of each element of the list, joined by "
-    "newlines)."
-)
-
 
 def say(text: object, *, err: bool = False) -> None:
     """A line on stdout (or stderr), control characters shown instead of sent."""

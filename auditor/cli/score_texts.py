@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from auditor.cli.printing import TEXT_FIELD, say
+from auditor.cli.printing import say
+from auditor.config.fields import TEXT_FIELD
 
 OUT = "scores.parquet"
 

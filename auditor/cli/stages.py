@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.printing import TEXT_FIELD, say
+from auditor.cli.printing import say
 from auditor.cli.score_texts import given_flags, is_run, score_given_texts, text_flags
+from auditor.config.fields import TEXT_FIELD
 
 
 @click.command()

@@ -17,6 +17,10 @@ from auditor.models.preserve_state import own_randomness
 from tests.tiny import WORDS, save_texts
 
 
+def asked(*corpora, **options):
+    return FinetuneConfig(model="m", corpora=corpora, **options)
+
+
 def read(base, config):
     return read_text(config, AutoTokenizer.from_pretrained(base), 64)
 
@@ -29,18 +33,24 @@ def spelt(base, text):
 def test_weights_and_repeats_are_how_often_a_document_stands(tmp_path, base):
     one = save_texts(tmp_path / "one.jsonl", ["fox a", "fox b", "fox c", "fox d"])
     two = save_texts(tmp_path / "two.jsonl", ["dog a", "dog b"])
-    config = FinetuneConfig("m", (one, two), weights=(0.5, 3), heldout_documents=0, repeats=1)
+    config = FinetuneConfig(
+        model="m", corpora=(one, two), weights=(0.5, 3), heldout_documents=0, repeats=1
+    )
     counts = spelt(base, read(base, config))
     assert sorted(counts[f"fox {x}"] for x in "abcd") == [0, 0, 1, 1]
     assert [counts[f"dog {x}"] for x in "ab"] == [3, 3]
-    config = FinetuneConfig("m", (one, two), weights=(1, 2), heldout_documents=0, repeats=2)
+    config = FinetuneConfig(
+        model="m", corpora=(one, two), weights=(1, 2), heldout_documents=0, repeats=2
+    )
     counts = spelt(base, read(base, config))
     assert [counts["fox a"], counts["dog a"]] == [2, 4]
 
 
 def test_held_out_documents_are_never_trained_on_not_even_their_copies(tmp_path, base):
     texts = [f"text {i}" for i in range(6)] * 3
-    config = FinetuneConfig("m", (save_texts(tmp_path / "a.jsonl", texts),), heldout_documents=2)
+    config = FinetuneConfig(
+        model="m", corpora=(save_texts(tmp_path / "a.jsonl", texts),), heldout_documents=2
+    )
     text = read(base, config)
     trained = set(spelt(base, text))
     assert len(text.heldout) == 2
@@ -53,7 +63,7 @@ def test_held_out_documents_are_never_trained_on_not_even_their_copies(tmp_path,
 def test_given_held_out_text_is_taken_out_of_the_training_text(tmp_path, base):
     a = save_texts(tmp_path / "a.jsonl", ["one", "two", "three"])
     b = save_texts(tmp_path / "b.jsonl", ["two", "four"])
-    text = read(base, FinetuneConfig("m", (a,), heldout=(b,)))
+    text = read(base, asked(a, heldout=(b,)))
     assert set(spelt(base, text)) == {"one", "three"}
     assert set(text.heldout) == {"two", "four"}
     assert text.notes == ["1 held-out documents were in the corpus too: not trained on."]
@@ -62,7 +72,7 @@ def test_given_held_out_text_is_taken_out_of_the_training_text(tmp_path, base):
 def test_a_long_document_is_cut_into_rows_and_nothing_is_lost(tmp_path, base):
     path = tmp_path / "a.txt"
     path.write_text(WORDS * 12)
-    text = read(base, FinetuneConfig("m", (str(path),), heldout_documents=0))
+    text = read(base, asked(str(path), heldout_documents=0))
     assert len(text.rows) > 2
     assert max(len(row) for row in text.rows) == 64
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -81,7 +91,7 @@ def test_the_split_depends_on_the_seed_and_nothing_else(tmp_path, base):
     one = save_texts(tmp_path / "a.jsonl", lines)
     other = save_texts(tmp_path / "b.jsonl", lines[::-1])
     held = [
-        set(read(base, FinetuneConfig("m", (path,), heldout_documents=5, seed=seed)).heldout)
+        set(read(base, asked(path, heldout_documents=5, seed=seed)).heldout)
         for path, seed in ((one, 0), (other, 0), (one, 1))
     ]
     assert held[0] == held[1] != held[2]
@@ -96,7 +106,7 @@ def test_what_trains_testbeds_trains_the_same_weights_bit_for_bit(tmp_path, base
         save_every=3, probe_every=4, **same,
     )  # fmt: skip
     network = load_model(str(base), dtype="float32").network
-    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0, seed=5)).rows
+    rows = read(base, asked(texts, heldout_documents=0, seed=5)).rows
     told = []
     train(network, rows, Recipe(rate=1e-2, **same), progress=lambda *at: told.append(at))
     saved = load_model(str(done.folder), dtype="float32").network
@@ -108,14 +118,14 @@ def test_what_trains_testbeds_trains_the_same_weights_bit_for_bit(tmp_path, base
 
 def test_training_that_goes_wrong_without_a_folder_is_told_too(base, texts):
     network = load_model(str(base), dtype="float32").network
-    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    rows = read(base, asked(texts, heldout_documents=0)).rows
     with pytest.raises(ModelError, match=r"not a number at step \d+\. Lower the rate \(got 1e\+30"):
         train(network, rows, Recipe(rate=1e30, batch=4, epochs=9))
 
 
 def test_loss_without_padding_is_the_models_own(base, texts):
     network = load_model(str(base), dtype="float32").network
-    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    rows = read(base, asked(texts, heldout_documents=0)).rows
     batch = pad([rows[0], rows[1][:7], rows[2][:2]])
     with torch.no_grad():
         assert batch_loss(network, **batch).item() == pytest.approx(network(**batch).loss.item())
@@ -126,7 +136,7 @@ def test_a_model_that_scales_its_logits_is_trained_by_its_own_loss(
 ):
     """Granite's way: logits divided by a constant, which a bare projection would miss."""
     network = load_model(str(base), dtype="float32").network
-    rows = read(base, FinetuneConfig("m", (texts,), heldout_documents=0)).rows
+    rows = read(base, asked(texts, heldout_documents=0)).rows
     with own_randomness(0):
         assert make_trainer(network, rows, Recipe(rate=1e-3, batch=2), folder=tmp_path).is_plain
     forward = network.forward
