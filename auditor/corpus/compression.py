@@ -12,7 +12,7 @@ from auditor.corpus.problems import FileReport
 from auditor.errors import CorpusError
 
 # Read compressed bytes in small parts: they may expand a thousandfold.
-_PACKED_BYTES = 1 << 14
+_COMPRESSED_BYTES = 1 << 14
 # The largest window, that of `zstd --long=31`.
 _ZSTD_WINDOW = 1 << 31
 # Limit on Brotli's output for one call, against decompression bombs.
@@ -21,7 +21,7 @@ _BROTLI_BYTES = 1 << 28
 _HEAD_BYTES = 1 << 12
 _DECODED_BYTES = 1 << 16
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -31,10 +31,6 @@ _MARKS = (
 
 def _gzip() -> Any:
     return zlib.decompressobj(wbits=31)
-
-
-def _xz() -> Any:
-    return lzma.LZMADecompressor()
 
 
 def _zstd() -> Any:
@@ -70,9 +66,9 @@ def _deflate(body: bytes) -> Any:
     return zlib.decompressobj(15 if has_header else -15)
 
 
-_PACKINGS: dict[str, tuple[str, Callable[[], Any]]] = {
+_COMPRESSIONS: dict[str, tuple[str, Callable[[], Any]]] = {
     ".gz": ("gzip", _gzip),
-    ".xz": ("xz", _xz),
+    ".xz": ("xz", lzma.LZMADecompressor),
     ".zst": ("Zstandard", _zstd),
 }
 
@@ -103,7 +99,7 @@ def is_packed(path: Path) -> bool:
     >>> is_packed(Path("a.jsonl.zst")), is_packed(Path("a.zip"))
     (True, False)
     """
-    return path.suffix.lower() in _PACKINGS
+    return path.suffix.lower() in _COMPRESSIONS
 
 
 def open_stream(path: Path, report: FileReport) -> BinaryIO:
@@ -121,12 +117,12 @@ def open_stream(path: Path, report: FileReport) -> BinaryIO:
     """
     if not is_packed(path):
         return path.open("rb")
-    name, make = _PACKINGS[path.suffix.lower()]
+    name, make = _COMPRESSIONS[path.suffix.lower()]
     try:
         make()
     except ImportError:
         raise missing_package("zstandard", path) from None
-    return io.BufferedReader(_Unpacked(path.open("rb"), name, make, report), 1 << 16)
+    return io.BufferedReader(_Decompressed(path.open("rb"), name, make, report), 1 << 16)
 
 
 def open_text(path: Path, report: FileReport) -> BinaryIO:
@@ -153,7 +149,7 @@ def marked_encoding(head: bytes) -> str | None:
     >>> marked_encoding("é".encode("utf-16")), marked_encoding(b"text")
     ('utf-16-le', None)
     """
-    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    return next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), None)
 
 
 def refuses_unmarked(path: Path, report: FileReport) -> bool:
@@ -265,7 +261,7 @@ def unpack(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
     make = _CODINGS[coding]
     make(body)
     report = FileReport(Path(), strict=False)
-    stream = _Unpacked(io.BytesIO(body), coding, lambda: make(body), report)
+    stream = _Decompressed(io.BytesIO(body), coding, lambda: make(body), report)
     with io.BufferedReader(stream) as reader:
         text = reader.read(limit)
         is_more = bool(reader.read(1))
@@ -281,7 +277,7 @@ def missing_package(package: str, path: Path) -> CorpusError:
     )
 
 
-class _Unpacked(_Converted):
+class _Decompressed(_Converted):
     """Any number of concatenated compressed members, decompressed."""
 
     def __init__(
@@ -297,12 +293,12 @@ class _Unpacked(_Converted):
     def _next(self) -> bytes | None:
         if self._is_over:
             return None
-        packed = self._rest or self._stream.read(_PACKED_BYTES)
+        packed = self._rest or self._stream.read(_COMPRESSED_BYTES)
         self._rest = b""
         if not packed:
             self._is_over = True
             if self._member is not None:
-                self._complain("ends in the middle")
+                self._report_error("ends in the middle")
             return None
         if self._member is None:
             # Members may be padded with zeros, for instance on tapes.
@@ -315,7 +311,7 @@ class _Unpacked(_Converted):
         except Exception as error:
             # zlib.error, LZMAError and ZstdError share no base class, and one may be missing.
             self._is_over = True
-            self._complain(f"is broken ({error})")
+            self._report_error(f"is broken ({error})")
             return None
         self._n_bytes += len(text)
         if self._member.eof:
@@ -323,7 +319,7 @@ class _Unpacked(_Converted):
             self._n_members += 1
         return text
 
-    def _complain(self, what: str) -> None:
+    def _report_error(self, what: str) -> None:
         if self._n_bytes == 0:
             self._report.refuse("packed", f"its {self._name} data {what}")
         else:

@@ -166,12 +166,11 @@ def _below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
             continue
         links, closed = _walk(folder, top, seen, found)
         waiting += links
-        left_out += [LeftOut(Path(e.filename), "unreadable", _closed(e)) for e in closed]
+        left_out += [
+            LeftOut(Path(e.filename), "unreadable", f"the folder cannot be entered ({e.strerror})")
+            for e in closed
+        ]
     return sorted(found, key=lambda path: path.parts), left_out
-
-
-def _closed(error: OSError) -> str:
-    return f"the folder cannot be entered ({error.strerror})"
 
 
 def _walk(

@@ -75,7 +75,7 @@ def load_saved(folder: Path) -> Any:
     """
     import datasets
 
-    with _understood():
+    with _as_value_error():
         for state in sorted(folder.glob("**/state.json")):
             for row in json.loads(state.read_bytes())["_data_files"]:
                 if not is_inside(row["filename"]):
@@ -100,7 +100,7 @@ def _load_split(folder: Path) -> Any:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
+def _as_value_error() -> Iterator[None]:
     """Raise errors that invalid metadata causes inside `datasets` as ValueError."""
     try:
         yield
@@ -116,7 +116,7 @@ def check_memory(dataset: Any) -> None:
     ValueError, OSError
         If an offset is out of bounds, or a column does not match its type.
     """
-    with _understood():
+    with _as_value_error():
         for table in dataset.with_format("arrow").iter(batch_size=_ROWS):
             table.validate(full=True)
 
@@ -130,7 +130,7 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
     for n_at_once in (_ROWS, 1):
         try:
             rest = dataset.skip(rows.n_rows) if rows.n_rows else dataset
-            for table in _quietly(rest.with_format("arrow").iter(batch_size=n_at_once)):
+            for table in _without_logs(rest.with_format("arrow").iter(batch_size=n_at_once)):
                 yield from rows.documents(table)
             break
         except _errors() as error:
@@ -151,14 +151,14 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
         report.note("empty-split", what, then="Nothing is read of it")
 
 
-def _quietly(tables: Iterator[Any]) -> Iterator[Any]:
+def _without_logs(tables: Iterator[Any]) -> Iterator[Any]:
     """The same tables, without log messages of `datasets`, which duplicate its errors."""
     readers = logging.getLogger("datasets.packaged_modules")
     while True:
         level = readers.level
         readers.setLevel(logging.CRITICAL)
         try:
-            with _understood():
+            with _as_value_error():
                 table = next(tables, None)
         finally:
             readers.setLevel(level)
@@ -191,9 +191,9 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
         if spec.is_local and is_saved_dataset(Path(path)):
             return _saved_splits(path, spec)
         if spec.is_local:
-            with _understood(), offline():  # its metadata may contain URLs
-                _refuse_elsewhere(datasets.load_dataset_builder(path, spec.config), path)
-        with _understood():
+            with _as_value_error(), offline():  # its metadata may contain URLs
+                _refuse_outside_files(datasets.load_dataset_builder(path, spec.config), path)
+        with _as_value_error():
             loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
     except ConnectionError as error:
         raise _out_of_reach(spec, error) from None
@@ -205,7 +205,7 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
     return {spec.split: loaded} if spec.split else dict(loaded)
 
 
-def _refuse_elsewhere(builder: Any, folder: str) -> None:
+def _refuse_outside_files(builder: Any, folder: str) -> None:
     """Refuse a local folder whose metadata names URLs or files outside the folder."""
     # Do not resolve links: in the hub's cache, files are links to other folders.
     insides = (os.path.abspath(folder), os.path.realpath(folder))
@@ -283,7 +283,7 @@ def _builder(spec: HubSpec) -> Any:
         _reach_hub(spec)
     path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
     try:
-        with _understood(), offline() if spec.is_local else nullcontext():
+        with _as_value_error(), offline() if spec.is_local else nullcontext():
             return datasets.load_dataset_builder(path, spec.config)
     except _errors() as error:
         raise CorpusError(f"{spec} cannot be read ({one_line(error)}). Check it.") from None

@@ -58,7 +58,7 @@ _CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _WIKITEXT = ("wikitext-103-raw-v1", "wikitext-103-v1", "wikitext-2-raw-v1", "wikitext-2-v1")
 
 PRESETS: dict[str, Preset] = {
-    **{f"glue/{c}": Preset("nyu-mll/glue", *(f, (c,), s)) for c, (f, s) in _GLUE.items()},
+    **{f"glue/{c}": Preset("nyu-mll/glue", f, (c,), s) for c, (f, s) in _GLUE.items()},
     **{f"code_x_glue_{n}": Preset(f"google/code_x_glue_{n}", *p) for n, p in _CODE.items()},
     **{
         f"code_x_glue_{n}/{config}": Preset(f"google/code_x_glue_{n}", columns, (config,))

@@ -309,13 +309,10 @@ def _is_json(kind: pa.DataType) -> bool:
     return getattr(kind, "extension_name", "") == "arrow.json"
 
 
-def _inner(kind: pa.DataType) -> list[pa.DataType]:
-    is_nested = pa.types.is_nested(kind)
-    return [kind.field(i).type for i in range(kind.num_fields)] if is_nested else []
-
-
 def _has(kind: pa.DataType, is_one: Callable[[pa.DataType], bool]) -> bool:
-    return is_one(kind) or any(_has(inner, is_one) for inner in _inner(kind))
+    """Whether a type, or one nested in it, satisfies `is_one`."""
+    inner = range(kind.num_fields) if pa.types.is_nested(kind) else ()
+    return is_one(kind) or any(_has(kind.field(i).type, is_one) for i in inner)
 
 
 def _parsed(kind: pa.DataType, value: Any) -> Any:
@@ -343,7 +340,8 @@ def _values(column: pa.ChunkedArray) -> Iterable[Any]:
     kind = column.type
     column.validate()
     if pa.types.is_dictionary(kind) and _is_text(kind):
-        column = _looked_up(column)
+        chunks = [x.dictionary.cast(pa.large_binary()).take(x.indices) for x in column.chunks]
+        column = pa.chunked_array(chunks, pa.large_binary())
     elif _is_text(kind) or pa.types.is_nested(kind):
         if _has(kind, pa.types.is_dictionary):
             column.validate(full=True)
@@ -365,9 +363,3 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
         make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
         return make(kind.value_field.with_type(_as_bytes(kind.value_type)))
     return kind
-
-
-def _looked_up(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A dictionary-encoded text column as bytes."""
-    chunks = [x.dictionary.cast(pa.large_binary()).take(x.indices) for x in column.chunks]
-    return pa.chunked_array(chunks, pa.large_binary())

@@ -100,7 +100,7 @@ class _Source:
         raw = self._again.read(n)
         return raw if len(raw) == n else raw + self._stream.read(n - len(raw))
 
-    def give_back(self, raw: bytes) -> None:
+    def push_back(self, raw: bytes) -> None:
         self._again = io.BytesIO(raw + self._again.read())
 
 
@@ -124,22 +124,22 @@ def _record(source: _Source, first: bytes, report: FileReport) -> _Record | None
     body = source.read(int(length))
     if len(body) < int(length):
         n_missing = int(length) - len(body)
-        _find_next(source, body)
+        _push_back_records(source, body)
         report.note("warc", f"{place} is cut off, {n_missing:,} bytes before its end")
         return None
     after = source.readline()
     if after.strip():
-        _find_next(source, body + after)
+        _push_back_records(source, body + after)
         report.note("warc", f"{place} has another length than the {int(length):,} bytes it says")
         return None
     return _Record(headers, b"".join(lines), body)
 
 
-def _find_next(source: _Source, raw: bytes) -> None:
+def _push_back_records(source: _Source, raw: bytes) -> None:
     """Push back the records that a malformed one, with too great a length, contains."""
     begin = _BEGIN.search(raw)
     if begin is not None:
-        source.give_back(raw[begin.start(1) :])
+        source.push_back(raw[begin.start(1) :])
 
 
 def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
@@ -174,7 +174,7 @@ def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
     if not content_type.lower().startswith(_TEXTS):
         return None
     for coding in reversed(codings):
-        plain = _without(coding, body, place, report)
+        plain = _remove_coding(coding, body, place, report)
         if plain is None:
             return None
         body = plain
@@ -187,7 +187,7 @@ def _codings(header: str | None) -> list[str]:
     return [name for name in names if name not in ("", "identity", "none")]
 
 
-def _without(coding: str, body: bytes, place: str, report: FileReport) -> bytes | None:
+def _remove_coding(coding: str, body: bytes, place: str, report: FileReport) -> bytes | None:
     """Remove one coding of a body (RFC 9110, section 8.4); None, reported, on failure.
 
     A crawler may have decompressed a body but kept its header, so plain text is accepted.

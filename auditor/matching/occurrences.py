@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.matching.byte_blocks import Block, Bytes, Ints, is_char_start, pad, ranges
-from auditor.matching.ngram_filter import Gram, GramIndex, Hashes, hash_grams, words_at
+from auditor.matching.ngram_filter import Gram, GramIndex, hash_grams, words_at
 from auditor.matching.overlaps import Overlaps
 
 # Candidate pairs per batch: about 100 bytes of memory each.
@@ -59,7 +59,9 @@ class Occurrences:
         anchors = _rarest(needles, begins, ends)
         offsets = anchors[:, None] + np.arange(stride)  # (n_spans, stride)
         places = (begins[:, None] + offsets).ravel()
-        hashes = _hashes_at(needles, places)
+        length = needles.gram.length
+        grams = needles.raw[places[:, None] + np.arange(length)]  # (n_places, length)
+        hashes = hash_grams(pad(grams.tobytes()), 0, len(places), length, length)
         self._gram = needles.gram
         self._index = GramIndex(hashes.copy())
         ids = self._index.numbers(hashes)
@@ -99,10 +101,10 @@ class Occurrences:
         span, position, length, piece = span[owned], position[owned], length[owned], piece[owned]
         order = np.argsort(span * block.n_bytes + position, kind="stable")
         pairs = _Pairs(span[order], position[order], piece[order])
-        holds = self._holds(block.raw, pairs)
-        return _Pairs(pairs.span[holds], pairs.position[holds], pairs.piece[holds])
+        matches = self._are_matches(block.raw, pairs)
+        return _Pairs(pairs.span[matches], pairs.position[matches], pairs.piece[matches])
 
-    def _holds(self, raw: Bytes, pairs: _Pairs) -> NDArray[np.bool_]:
+    def _are_matches(self, raw: Bytes, pairs: _Pairs) -> NDArray[np.bool_]:
         """Whether the span's bytes match at each pair's position.
 
         If a span of period d matches at some position, it also matches d bytes later if and only
@@ -118,11 +120,8 @@ class Occurrences:
         near = np.flatnonzero(gap <= _MAX_PERIOD)
         near = near[self._repeats[span[near], gap[near]]]
         before_end = self._lengths[span[near]] - gap[near]
-        tail = _last_difference(
-            *(raw, position[near] + before_end),
-            *(self._text, self._begins[span[near]] + before_end),
-            gap[near],
-        )
+        begin, own_begin = position[near] + before_end, self._begins[span[near]] + before_end
+        tail = _last_difference(raw, begin, self._text, own_begin, gap[near])
         is_first = np.ones(len(span), dtype=bool)
         is_first[near[tail < 0]] = False
         first = np.flatnonzero(is_first)
@@ -171,13 +170,6 @@ class Occurrences:
         for one, where, char in rows:
             offset = int(block.drops[where].origin(np.int64(char)))
             self.places[one].append((block.doc_ids[where], offset))
-
-
-def _hashes_at(needles: Overlaps, places: Ints) -> Hashes:
-    """The hashes of the grams that begin at these positions of the needles."""
-    length = needles.gram.length
-    grams = needles.raw[places[:, None] + np.arange(length)]  # (n_places, length)
-    return hash_grams(pad(grams.tobytes()), 0, len(places), length, length)
 
 
 def _rarest(needles: Overlaps, begins: Ints, ends: Ints) -> Ints:

@@ -68,7 +68,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _FoldedNeedle:
     """A folded needle, its map to the original text, and the bytes of its shortest span."""
 
     text: str
@@ -80,7 +80,7 @@ class _Asked:
 class _Row:
     """A match to be counted: its needle, its span, and the place of its counts."""
 
-    asked: int
+    needle: int
     start: int
     end: int
     n_tokens: int
@@ -148,17 +148,18 @@ def find_matches(
     n_threads = (os.cpu_count() or 1) if n_threads is None else n_threads
     _check(min_tokens=min_tokens, min_chars=min_chars, n_threads=n_threads)
     change = folding(normalize)
-    asked = [_ask(needle, change, min_tokens, min_chars) for needle in needles]
-    holders: dict[bytes, list[int]] = defaultdict(list)
-    for i, one in enumerate(asked):
+    folded = [_fold(needle, change, min_tokens, min_chars) for needle in needles]
+    needles_of: dict[bytes, list[int]] = defaultdict(list)
+    for i, one in enumerate(folded):
         if one.n_bytes is not None:
-            holders[to_bytes(one.text)].append(i)
-    if not holders:
+            needles_of[to_bytes(one.text)].append(i)
+    if not needles_of:
         return []
     with ExitStack() as spools:
-        groups = _groups({text: _least(asked, who) for text, who in holders.items()}, spools)
+        least = {t: min(folded[i].n_bytes or 0 for i in of_t) for t, of_t in needles_of.items()}
+        groups = _groups(least, spools)
         blocks = read_blocks(
-            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, holders)), folding=change
+            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, needles_of)), folding=change
         )
         for block, found in _scanned(blocks, groups, n_threads):
             for group, hits in zip(groups, found, strict=True):
@@ -169,27 +170,23 @@ def find_matches(
         counts: dict[int, Occurrences] = {}
         for number, group in enumerate(groups):
             some, begins, ends = _long_enough(
-                group, number, holders, needles, asked, min_tokens, min_chars
+                group, number, needles_of, needles, folded, min_tokens, min_chars
             )
             if some:
                 rows += some
                 counts[number] = Occurrences(group, begins, ends)
                 for block in group.spool.blocks(_BLOCK_BYTES):
                     counts[number].add(block)
-    rows.sort(key=lambda row: (row.asked, row.start))
-    return [_match(needles[row.asked], row, counts[row.group]) for row in rows]
+    rows.sort(key=lambda row: (row.needle, row.start))
+    return [_match(needles[row.needle], row, counts[row.group]) for row in rows]
 
 
-def _ask(needle: Needle, change: Folding, min_tokens: int, min_chars: int) -> _Asked:
+def _fold(needle: Needle, change: Folding, min_tokens: int, min_chars: int) -> _FoldedNeedle:
     ends = checked_ends(needle)
     text, drops = fold_text(needle.text, change)
     origins = drops.origin(np.arange(len(text) + 1)) if len(drops.places) else None
     least = fewest_bytes(text, ends, min_tokens, min_chars, origins=origins)
-    return _Asked(text, drops, least)
-
-
-def _least(asked: list[_Asked], who: list[int]) -> int:
-    return min(asked[i].n_bytes or 0 for i in who)
+    return _FoldedNeedle(text, drops, least)
 
 
 def _groups(least: dict[bytes, int], spools: ExitStack) -> list[Overlaps]:
@@ -234,9 +231,9 @@ def _scanned(
 def _long_enough(
     group: Overlaps,
     number: int,
-    holders: dict[bytes, list[int]],
+    needles_of: dict[bytes, list[int]],
     needles: Sequence[Needle],
-    asked: list[_Asked],
+    folded: list[_FoldedNeedle],
     min_tokens: int,
     min_chars: int,
 ) -> tuple[list[_Row], Ints, Ints]:
@@ -254,8 +251,8 @@ def _long_enough(
         first, after = text_begins[text : text + 2]
         n_before = np.append(0, np.cumsum(is_char_start(group.raw[first:after])))
         starts, stops = n_before[begins[of_text] - first], n_before[ends[of_text] - first]
-        for i in holders[group.texts[text]]:
-            drops = asked[i].drops
+        for i in needles_of[group.texts[text]]:
+            drops = folded[i].drops
             at, until = drops.origin(starts), drops.origin(stops)
             n_tokens = count_tokens(checked_ends(needles[i]), at, until)
             for k in np.flatnonzero((n_tokens >= min_tokens) | (stops - starts >= min_chars)):

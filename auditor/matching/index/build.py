@@ -211,7 +211,9 @@ def _finish(folder: Path, plan: Plan, changed: list[str]) -> None:
     plan["repeats"] = {"file": REPEATS, "bytes": len(raw), "sha256": digest}
     plan["complete"] = True
     write_plan(folder, plan)
-    _sweep(folder)
+    with suppress(OSError):  # temporary files of interrupted builds
+        for temporary in folder.glob(".*.part"):
+            temporary.unlink()
 
 
 def _changed(folder: Path) -> str:
@@ -296,10 +298,3 @@ def _repeats(folder: Path, plan: Plan) -> np.ndarray:
                     pairs.append((ordinal, earlier))
             ordinal += 1
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _sweep(folder: Path) -> None:
-    """Delete temporary files that interrupted builds left."""
-    with suppress(OSError):
-        for path in folder.glob(".*.part"):
-            path.unlink()

@@ -85,8 +85,8 @@ def read_plan(folder: Path) -> Plan | None:
         )
     if plan.pop("seal", None) != _seal(plan):
         raise CorpusError(_damaged(file, "its own checksum differs"))
-    if told := plan_fault(plan):
-        raise CorpusError(_damaged(file, told))
+    if problem := plan_fault(plan):
+        raise CorpusError(_damaged(file, problem))
     if plan["byteorder"] != sys.byteorder:
         raise CorpusError(
             f"{folder} was built on a {plan['byteorder']}-endian machine; this one is "
@@ -145,7 +145,7 @@ def open_folder(folder: Path) -> Iterator[None]:
 
 
 def _leave_nothing(folder: Path, is_new: bool) -> None:
-    """Remove a folder without shards, for instance after an empty corpus."""
+    """Delete what a build without any shard wrote, for instance after an empty corpus."""
     with suppress(OSError, CorpusError):
         plan = read_plan(folder)
         if plan is None or not plan["shards"]:
@@ -203,8 +203,8 @@ class _Plan(_Checked):
 
 def plan_fault(plan: dict[str, Any]) -> str | None:
     """A description of what is wrong in index.json; None if it is valid."""
-    if told := fault(_Plan, plan):
-        return told
+    if problem := fault(_Plan, plan):
+        return problem
     for row in plan["corpus"]["files"]:
         if [type(one) for one in row] != [str, int, str]:
             return "a file of the corpus is not told by path, size and sha256"
@@ -214,7 +214,7 @@ def plan_fault(plan: dict[str, Any]) -> str | None:
         name = facts["file"]
         if not name or PurePath(name).name != name or "\0" in name:
             return f"{name[:80]!r} is no file of its folder"
-    return next((told for facts in plan["shards"] if (told := _shard_fault(facts))), None)
+    return next((problem for facts in plan["shards"] if (problem := _shard_fault(facts))), None)
 
 
 def _shard_fault(facts: dict[str, Any]) -> str | None:

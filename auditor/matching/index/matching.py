@@ -51,14 +51,14 @@ def find_matches_in_index(
     for name, value in (("min_tokens", min_tokens), ("min_chars", min_chars)):
         if value < 1:
             raise AuditError(f"{name} must be 1 or more; got {value}. Usual are 32 and 100.")
-    holders: dict[str, list[int]] = defaultdict(list)
+    needles_of: dict[str, list[int]] = defaultdict(list)
     for i, needle in enumerate(needles):
-        holders[needle.text].append(i)
+        needles_of[needle.text].append(i)
     token_ends = [checked_ends(needle) for needle in needles]
     known: dict[bytes, _Counts] = {}
     rows: list[tuple[int, Match]] = []
     n_done = 0
-    for text, of_text in holders.items():
+    for text, of_text in needles_of.items():
         raw = to_bytes(text)
         bounds = [fewest_bytes(text, token_ends[i], min_tokens, min_chars) for i in of_text]
         least = min((bound for bound in bounds if bound is not None), default=None)
