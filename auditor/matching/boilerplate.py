@@ -73,7 +73,7 @@ def n_varied_tokens(needle: Needle, start: int, end: int) -> int:
     inside = (begins >= start) & (begins < end) & (ends > start) & (ends <= end)
     text = needle.text[start:end]
     varied = [a != b for a, b in pairwise(text)]
-    before = np.append(0, np.cumsum([bool(text), *varied]))  # of characters before each place
+    before = np.append(0, np.cumsum([bool(text), *varied]))  # varied characters before each place
     whole = np.append(ends, end)[np.searchsorted(ends, begins, "right")]
     last = np.minimum(np.maximum(ends, whole), end)[inside]
     return int((before[last - start] > before[begins[inside] - start]).sum())

@@ -150,7 +150,7 @@ class Occurrences:
     def _drop_repeated(
         self, block: Block, span: Ints, piece: Ints, is_new: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Keep of documents that share an id only the first, for each span."""
+        """For each span, keep only the first of the documents that share an id."""
         for i in np.flatnonzero(is_new):
             doc_id = block.doc_ids[piece[i]]
             if hash(doc_id) in self._repeated_ids:

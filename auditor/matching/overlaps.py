@@ -110,7 +110,7 @@ class Overlaps:
         for begin, end in regions:
             self._keep(block.raw[begin:end])
         if regions:
-            self._set_aside(block, regions)
+            self._spool_regions(block, regions)
         if self._n_bytes > _BATCH_BYTES:
             self._flush()
 
@@ -151,7 +151,7 @@ class Overlaps:
         margin = self.gram.stride - 1
         return hits[first] - margin, hits[last] + self.gram.length + margin, first
 
-    def _set_aside(self, block: Block, regions: list[tuple[int, int]]) -> None:
+    def _spool_regions(self, block: Block, regions: list[tuple[int, int]]) -> None:
         """Spool regions, piece by piece, with the matches that the block owns in them."""
         starts = block.starts.tolist()
         afters = [*(start - 1 for start in starts[1:]), block.n_bytes - 1]

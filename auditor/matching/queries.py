@@ -50,7 +50,7 @@ def count_tokens(ends: Ints, start: Ints, end: Ints) -> Ints:
     array([3, 2])
     """
     begins = np.append(0, ends[:-1])[: len(ends)]
-    # start <= begin, start < end of token; end of token <= end, begin < end.
+    # A token lies within if start <= its begin, start < its end <= end, and its begin < end.
     first = np.maximum(np.searchsorted(begins, start), np.searchsorted(ends, start, "right"))
     last = np.minimum(np.searchsorted(ends, end, "right"), np.searchsorted(begins, end))
     return np.maximum(last - first, 0)

@@ -57,7 +57,7 @@ def longest_matches(needles: Bytes, corpus: bytes, longest: int) -> NDArray[np.i
 
 
 def _sort_suffixes(words: NDArray[np.uint64], n_corpus: int, longest: int) -> tuple[Ints, list]:
-    """Sort suffixes until each group of equal prefixes belongs to one text.
+    """Sort suffixes until groups of equal prefixes belong to one text or exceed `longest` bytes.
 
     Returns the order (suffixes by slot) and, for each level k, ranks such that a needle suffix
     and a corpus suffix have the same rank if and only if their first 8 * 2^k bytes are equal. A

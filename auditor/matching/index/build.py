@@ -186,7 +186,7 @@ def _build(corpus: Iterable[Document], folder: Path, plan: Plan, progress: Progr
         facts = known[n_shards] if n_shards < len(known) else None
         if facts["corpus_sha256"] != draft.digest() if facts else was_complete:
             raise CorpusError(_changed(folder))
-        if not (facts and _is_there(folder, facts)):
+        if not (facts and _has_shard(folder, facts)):
             _write(folder, plan, n_shards, draft)
         n_shards += 1
         n_bytes += len(draft.text) - draft.text.count(CORPUS_SEPARATOR)
@@ -223,7 +223,7 @@ def _changed(folder: Path) -> str:
     )
 
 
-def _is_there(folder: Path, facts: Plan) -> bool:
+def _has_shard(folder: Path, facts: Plan) -> bool:
     """Whether a shard is complete; publishes one that an interrupted build left unpublished."""
     path = folder / facts["file"]
     if is_file_whole(path, facts):

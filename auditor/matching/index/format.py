@@ -140,11 +140,11 @@ def open_folder(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            _leave_nothing(folder, is_new)
+            _delete_empty_build(folder, is_new)
             raise
 
 
-def _leave_nothing(folder: Path, is_new: bool) -> None:
+def _delete_empty_build(folder: Path, is_new: bool) -> None:
     """Delete what a build without any shard wrote, for instance after an empty corpus."""
     with suppress(OSError, CorpusError):
         plan = read_plan(folder)
