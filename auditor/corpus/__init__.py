@@ -1,1 +1,1 @@
-"""Training text: reading it, and finding in it what a model said."""
+"""Read training corpora."""

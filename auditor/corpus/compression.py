@@ -1,4 +1,4 @@
-"""Files as streams of bytes: unpacked (gzip, Zstandard, xz) and as UTF-8 as they are read."""
+"""Open files as byte streams, decompressed (gzip, Zstandard, xz) and recoded to UTF-8."""
 
 import codecs
 import io
@@ -11,17 +11,17 @@ from typing import Any, BinaryIO
 from auditor.corpus.problems import FileReport
 from auditor.errors import CorpusError
 
-# Little at a time: it may unpack to a thousand times as much.
-_PACKED_BYTES = 1 << 14
-# What `zstd --long=31` writes.
+# Read compressed bytes in small parts: they may expand a thousandfold.
+_COMPRESSED_BYTES = 1 << 14
+# The largest window, that of `zstd --long=31`.
 _ZSTD_WINDOW = 1 << 31
-# So much a few bytes of Brotli may hold: a page that was made to fill the memory holds more.
+# Limit on Brotli's output for one call, against decompression bombs.
 _BROTLI_BYTES = 1 << 28
-# What tells an encoding stands at the front; at a time so much is decoded.
+# Bytes read to detect the encoding, and bytes decoded at a time.
 _HEAD_BYTES = 1 << 12
 _DECODED_BYTES = 1 << 16
-# UTF-32's little-endian mark begins with that of UTF-16.
-_MARKS = (
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -33,10 +33,6 @@ def _gzip() -> Any:
     return zlib.decompressobj(wbits=31)
 
 
-def _xz() -> Any:
-    return lzma.LZMADecompressor()
-
-
 def _zstd() -> Any:
     import zstandard
 
@@ -44,7 +40,7 @@ def _zstd() -> Any:
 
 
 class _Brotli:
-    """Brotli under the names that zlib's objects have."""
+    """A Brotli decompressor with the interface of zlib's."""
 
     unused_data = b""
 
@@ -65,19 +61,19 @@ class _Brotli:
 
 
 def _deflate(body: bytes) -> Any:
-    """RFC 9110 means zlib's format, some servers send it without its two bytes of header."""
+    """RFC 9110 requires the zlib format; some servers omit its two-byte header."""
     has_header = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0
     return zlib.decompressobj(15 if has_header else -15)
 
 
-_PACKINGS: dict[str, tuple[str, Callable[[], Any]]] = {
+_COMPRESSIONS: dict[str, tuple[str, Callable[[], Any]]] = {
     ".gz": ("gzip", _gzip),
-    ".xz": ("xz", _xz),
+    ".xz": ("xz", lzma.LZMADecompressor),
     ".zst": ("Zstandard", _zstd),
 }
 
 
-# Content codings of HTTP.
+# HTTP content codings.
 _CODINGS: dict[str, Callable[[bytes], Any]] = {
     "gzip": lambda body: _gzip(),
     "deflate": _deflate,
@@ -87,7 +83,7 @@ _CODINGS: dict[str, Callable[[bytes], Any]] = {
 
 
 def ending(path: Path) -> str:
-    """What tells a file's format: its last ending, or the one before that of a packing.
+    """A file's extension in lower case, without that of its compression.
 
     >>> ending(Path("a.jsonl.GZ")), ending(Path("a.csv")), ending(Path("notes.xz"))
     ('.jsonl', '.csv', '')
@@ -98,39 +94,39 @@ def ending(path: Path) -> str:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file's last ending is that of a packing.
+    """Whether a file's extension is that of a supported compression.
 
     >>> is_packed(Path("a.jsonl.zst")), is_packed(Path("a.zip"))
     (True, False)
     """
-    return path.suffix.lower() in _PACKINGS
+    return path.suffix.lower() in _COMPRESSIONS
 
 
 def open_stream(path: Path, report: FileReport) -> BinaryIO:
-    """Open a file for reading, unpacked if its ending says that it is packed.
+    """Open a file for reading, decompressed according to its extension.
 
-    What is cut off or broken ends the stream and is reported; all that comes before is read.
+    Truncated or corrupt data ends the stream and is reported; all data before it is read.
 
     Raises
     ------
     CorpusError
-        If a package is missing; if nothing of a named file can be unpacked; when strict, at
-        anything broken.
+        If a package is missing; if no data of a named file can be decompressed; when strict, at
+        any corrupt data.
     OSError
         If the file cannot be opened.
     """
     if not is_packed(path):
         return path.open("rb")
-    name, make = _PACKINGS[path.suffix.lower()]
+    name, make = _COMPRESSIONS[path.suffix.lower()]
     try:
         make()
     except ImportError:
         raise missing_package("zstandard", path) from None
-    return io.BufferedReader(_Unpacked(path.open("rb"), name, make, report), 1 << 16)
+    return io.BufferedReader(_Decompressed(path.open("rb"), name, make, report), 1 << 16)
 
 
 def open_text(path: Path, report: FileReport) -> BinaryIO:
-    """Open a text as `open_stream` does; UTF-16 and UTF-32 with a byte order mark become UTF-8.
+    """`open_stream` for text: UTF-16 and UTF-32 with a byte order mark are recoded to UTF-8.
 
     Raises
     ------
@@ -148,19 +144,18 @@ def open_text(path: Path, report: FileReport) -> BinaryIO:
 
 
 def marked_encoding(head: bytes) -> str | None:
-    """The encoding that a byte order mark names, if it is not UTF-8.
+    """The encoding given by a UTF-16 or UTF-32 byte order mark.
 
     >>> marked_encoding("é".encode("utf-16")), marked_encoding(b"text")
     ('utf-16-le', None)
     """
-    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    return next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), None)
 
 
 def refuses_unmarked(path: Path, report: FileReport) -> bool:
-    """Whether a text is UTF-16 or UTF-32 without a byte order mark, which is refused.
+    """Whether a text is UTF-16 or UTF-32 without a byte order mark; if so, refuse it.
 
-    Every other byte of it is NUL then, or nearly so: as UTF-8 it is valid, and no word of it can
-    ever be found.
+    Nearly every other byte is then NUL. The text is valid UTF-8, but no word would ever match.
     """
     is_unmarked = _is_unmarked(_head(path))
     if is_unmarked:
@@ -180,14 +175,14 @@ def _refuse_unmarked(report: FileReport) -> None:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file, unpacked."""
+    """The first bytes of a file, decompressed."""
     quiet = FileReport(path, strict=False)
     with open_stream(path, quiet) as stream:
         return stream.read(_HEAD_BYTES)
 
 
 class _Converted(io.RawIOBase):
-    """A stream that is made of another one, part by part."""
+    """A stream converted from another one, part by part."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -212,12 +207,12 @@ class _Converted(io.RawIOBase):
         return n
 
     def _next(self) -> bytes | None:
-        """Some more bytes, which may be none yet; None at the end."""
+        """The next bytes, possibly none; None at the end."""
         raise NotImplementedError
 
 
 class _Recoded(_Converted):
-    """A stream of UTF-16 or UTF-32, with its byte order mark, as one of UTF-8 without."""
+    """UTF-16 or UTF-32 with a byte order mark, recoded to UTF-8 without one."""
 
     def __init__(self, stream: BinaryIO, encoding: str, report: FileReport) -> None:
         super().__init__(stream)
@@ -236,12 +231,12 @@ class _Recoded(_Converted):
         return text.encode()
 
     def _decoded(self, raw: bytes, is_end: bool) -> tuple[str, int]:
-        """Text, and how many bytes it takes; what cannot be decoded is reported."""
+        """The text and the number of bytes decoded; reports what cannot be decoded."""
         try:
             return self._decode(raw, "strict", is_end)
         except UnicodeDecodeError as error:
             text, n = self._decode(raw, "replace", is_end)
-            # A U+FFFD may also stand in the file itself; that one is not ours.
+            # Do not count U+FFFD characters that the file itself contains.
             own, _ = self._decode(raw, "ignore", is_end)
             n_replaced = text.count("\ufffd") - own.count("\ufffd")
             name = self._encoding.upper()
@@ -251,14 +246,14 @@ class _Recoded(_Converted):
 
 
 def unpack(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
-    """A body that was sent with a content coding, unpacked; and what is wrong with it, if anything.
+    """Decompress an HTTP body; returns it with a description of any error, or "".
 
     Raises
     ------
     LookupError
-        If no such coding is read.
+        If the content coding is not supported.
     ImportError
-        If the package that reads it is missing.
+        If the package for the coding is missing.
 
     >>> unpack(zlib.compress(b"text"), "deflate", 100)
     (b'text', '')
@@ -266,7 +261,7 @@ def unpack(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
     make = _CODINGS[coding]
     make(body)
     report = FileReport(Path(), strict=False)
-    stream = _Unpacked(io.BytesIO(body), coding, lambda: make(body), report)
+    stream = _Decompressed(io.BytesIO(body), coding, lambda: make(body), report)
     with io.BufferedReader(stream) as reader:
         text = reader.read(limit)
         is_more = bool(reader.read(1))
@@ -276,14 +271,14 @@ def unpack(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
 
 
 def missing_package(package: str, path: Path) -> CorpusError:
-    """The error for a package that one format needs and that is not installed."""
+    """The error for an optional package that is not installed."""
     return CorpusError(
         f"{path} needs {package}. Install it with: pip install 'memorization-auditor[corpora]'."
     )
 
 
-class _Unpacked(_Converted):
-    """Any number of packed members, one after the other, unpacked."""
+class _Decompressed(_Converted):
+    """Any number of concatenated compressed members, decompressed."""
 
     def __init__(
         self, packed: BinaryIO, name: str, make: Callable[[], Any], report: FileReport
@@ -298,15 +293,15 @@ class _Unpacked(_Converted):
     def _next(self) -> bytes | None:
         if self._is_over:
             return None
-        packed = self._rest or self._stream.read(_PACKED_BYTES)
+        packed = self._rest or self._stream.read(_COMPRESSED_BYTES)
         self._rest = b""
         if not packed:
             self._is_over = True
             if self._member is not None:
-                self._complain("ends in the middle")
+                self._report_error("ends in the middle")
             return None
         if self._member is None:
-            # Members may be padded with zeros, on tapes for instance.
+            # Members may be padded with zeros, for instance on tapes.
             packed = packed.lstrip(b"\0") if self._n_members else packed
             if not packed:
                 return b""
@@ -314,9 +309,9 @@ class _Unpacked(_Converted):
         try:
             text = self._member.decompress(packed)
         except Exception as error:
-            # zlib.error, LZMAError, ZstdError: they share no base, and one may not be installed.
+            # zlib.error, LZMAError and ZstdError share no base class, and one may be missing.
             self._is_over = True
-            self._complain(f"is broken ({error})")
+            self._report_error(f"is broken ({error})")
             return None
         self._n_bytes += len(text)
         if self._member.eof:
@@ -324,7 +319,7 @@ class _Unpacked(_Converted):
             self._n_members += 1
         return text
 
-    def _complain(self, what: str) -> None:
+    def _report_error(self, what: str) -> None:
         if self._n_bytes == 0:
             self._report.refuse("packed", f"its {self._name} data {what}")
         else:

@@ -1,4 +1,4 @@
-"""Records: which fields hold the text and the id, whatever format they come in."""
+"""Select the text, the id and the tokens of a record, whatever its format."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,25 +9,24 @@ from auditor.errors import CorpusError
 
 TEXT_FIELDS = ("text", "content", "body", "document")
 ID_FIELDS = ("id", "doc_id")
-# How deep, of how many elements of a list, and how many names an error tells.
+# Limits of an error message: nesting depth, elements of a list, and field names.
 _DEPTH, _ELEMENTS, _NAMES = 8, 100, 40
-# What a run's samples are known by besides their text.
+# Fields of the samples that a run writes.
 TOKEN_FIELDS = ("prompt_token_ids", "token_ids")
 SAMPLE_FIELDS = ("sample_id", *TOKEN_FIELDS)
 
-# Token ids between brackets, as CSV has them; a number of more digits is no id.
+# Token ids in brackets, as in CSV; longer numbers are not ids.
 _TOKEN_LIST = re.compile(r"\[\s*(?:[0-9]{1,18}(?:[,\s]+[0-9]{1,18})*)?[,\s]*\]")
 
 Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def values_at(record: Mapping[str, Any], path: str) -> list[Any] | None:
-    """All values that a path leads to in a record, or None if it has no such field.
+    """All values at a path in a record, or None if the record has no such field.
 
-    A path is a field's name, or names joined by dots that lead into objects within it; `[]` after a
-    name leads to each element of a list. A list is entered without `[]` as well where a name
-    follows. Elements that are null or have not got the field are left out. A name that itself
-    holds dots goes first.
+    A path is a field name, or names of nested fields joined by dots; `[]` after a name selects
+    each element of a list and may be omitted before another name. Elements that are null or lack
+    the field are skipped. A field whose own name contains dots takes precedence.
 
     >>> chat = {"messages": [{"content": "Why?"}, {"content": "So."}], "a.b": 1, "tags": ["x", "y"]}
     >>> values_at(chat, "messages[].content"), values_at(chat, "messages.content")
@@ -45,7 +44,7 @@ def values_at(record: Mapping[str, Any], path: str) -> list[Any] | None:
 
 
 def field_of(record: Mapping[str, Any], path: str) -> str:
-    """The record's own field in which a path begins, one that it has.
+    """The record's top-level field in which an existing path begins.
 
     >>> field_of({"translation": {"en": "a"}}, "translation.en")
     'translation'
@@ -55,7 +54,7 @@ def field_of(record: Mapping[str, Any], path: str) -> str:
 
 
 def _splits(record: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """A path as a name that the record has and the rest, the longest name first."""
+    """Splits of a path into one of the record's fields and the rest, longest name first."""
     if path in record:
         yield path, ""
     for end in range(len(path) - 1, 0, -1):
@@ -64,7 +63,7 @@ def _splits(record: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 
 def _follow(value: Any, rest: str) -> list[Any] | None:
-    """All that lies below a value: `rest` is nothing, or begins with "[]" or "."."""
+    """The values at `rest`, which is empty or begins with "[]" or ".", below a value."""
     if not rest:
         return [value]
     below = rest.removeprefix("[]")
@@ -83,7 +82,7 @@ def _follow(value: Any, rest: str) -> list[Any] | None:
 
 
 def with_text(record: Mapping[str, Any], fields: Sequence[str], text: str) -> dict[str, Any]:
-    """A record of these fields alone, as they lie in another record: a text, then empty ones.
+    """A record with only these fields, nested as in `record`: `text` in the first, others empty.
 
     >>> chat = {"messages": [{"role": "user", "content": "Why?"}]}
     >>> with_text(chat, ["messages.content", "messages.role"], "So.")
@@ -119,7 +118,7 @@ def _around(value: Any, rest: str, text: str) -> Any:
 
 
 def field_names(record: Mapping[str, Any]) -> list[str]:
-    """The paths of all fields of a record, nested ones included, down to a bounded depth.
+    """The paths of a record's fields, nested ones included, to a bounded depth.
 
     >>> field_names({"id": 1, "messages": [{"role": "user", "content": "Why?"}]})
     ['id', 'messages[].role', 'messages[].content']
@@ -141,15 +140,15 @@ def _names(path: str, value: Any, depth: int) -> Iterator[str]:
 def text_fields(
     there: Mapping[str, Any], text_field: str | None, strings: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The fields that hold a record's text, or none if there are none.
+    """The paths of a record's text fields; empty if there are none.
 
     Parameters
     ----------
-    there : the record, or one that has the same fields
+    there : the record, or one with the same fields
     text_field : str, optional
-        A field, or several joined by "+", nested ones by their path (see `values_at`); by default
-        the first there is of text, content, body, document, else the only one that holds text.
-    strings : those of `there` that hold text, where a format says so
+        A path (see `values_at`), or several joined by "+"; by default the first present of text,
+        content, body, document, else the only field in `strings`.
+    strings : the fields of type text, where the format has types
 
     >>> text_fields({"question": "", "answer": ""}, "question+answer")
     ('question', 'answer')
@@ -171,7 +170,7 @@ def text_fields(
 
 
 def no_field(there: Mapping[str, Any], text_field: str | None, kind: str = "field") -> str:
-    """The clause for a record that has no such field, with the fields that it has.
+    """The clause that says that a record lacks the text field, with the fields that it has.
 
     >>> no_field({"url": "", "meta": {"title": ""}}, None)
     'has none of text, content, body, document as a field; it has url, meta.title'
@@ -184,7 +183,7 @@ def no_field(there: Mapping[str, Any], text_field: str | None, kind: str = "fiel
 
 
 def wrong_field(report: FileReport, what: str) -> CorpusError:
-    """The error for a file that has not got the field: all its records would be skipped."""
+    """The error for a file without the text field: all its records would be skipped."""
     return CorpusError(f"{report.path}: {what}. Name the one that holds text with --text-field.")
 
 
@@ -197,17 +196,17 @@ def joined_text(
     read: Callable[[Any, str], Any] = lambda value, name: value,
     n_lines: int = 1,
 ) -> str | None:
-    """A record's text, or None if it has none, which is reported.
+    """A record's text, or None, reported, if it has none.
 
-    Several fields are joined by a newline, and so are the elements that a path with `[]` leads to;
-    empty ones are left out. A list of texts (words, tokens) is joined by spaces.
+    Fields, and the elements selected by `[]`, are joined by newlines; empty ones are left out. A
+    list of strings (words, tokens) is joined by spaces.
 
     Parameters
     ----------
-    row, fields : the record, and its fields that hold the text
-    place : where it stands, for the report
-    read : what makes a text of a value, given the field's name, where a format holds bytes
-    n_lines : how many lines the record takes
+    row, fields : the record, and the paths of its text fields
+    place : the record's location, for the report
+    read : converts a value, given the field's name, where a format stores bytes
+    n_lines : number of lines of the record
 
     >>> from pathlib import Path
     >>> report = FileReport(Path("a"), strict=True)
@@ -240,9 +239,9 @@ def joined_text(
 
 
 def record_tokens(row: Mapping[str, Any]) -> Tokens | None:
-    """The tokens of a sample's prompt and of its text, where a record has both.
+    """The token ids of a sample's prompt and text, if a record has both.
 
-    In CSV they are whole numbers between brackets.
+    In CSV they are integers in brackets.
 
     >>> record_tokens({"prompt_token_ids": [0], "token_ids": "[5 6]"}), record_tokens({})
     (((0,), (5, 6)), None)
@@ -259,9 +258,9 @@ def record_tokens(row: Mapping[str, Any]) -> Tokens | None:
 
 
 def record_id(row: Mapping[str, Any], name: str, ordinal: int, is_alone: bool) -> str:
-    """The record's own id where it has one (NAME#ID among several files), else NAME:ORDINAL.
+    """The record's id (NAME#ID among several files), or NAME:ORDINAL if it has none.
 
-    A sample with its tokens has its sample_id.
+    The id of a sample with tokens is its sample_id.
 
     >>> record_id({"id": 7}, "a.csv", 3, True), record_id({}, "a.csv", 3, True)
     ('7', 'a.csv:3')

@@ -1,4 +1,4 @@
-"""What a corpus is made of: specs (files, folders, globs, datasets) -> a stable list."""
+"""Resolve corpus specs (files, folders, globs, datasets) to a stable list of files."""
 
 import difflib
 import glob
@@ -16,10 +16,10 @@ from auditor.errors import CorpusError
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a corpus: its path as given, its short name, and whether a spec named it.
+    """A file of a corpus: its path as given, its short name, and whether a spec names it.
 
-    Its path may also be that of a folder that `datasets` saved, and, where `hub` is set, the name
-    of a hub dataset, which is no path at all.
+    The path may also be a folder written by `save_to_disk` or, if `hub` is set, the name of a hub
+    dataset.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class SourceFile:
 
 
 class LeftOut(NamedTuple):
-    """What a spec leads to and is not read: where, the kind of problem, a clause, how often."""
+    """Files of a spec that are not read: path, kind of problem, description, count."""
 
     path: Path
     kind: str
@@ -38,30 +38,30 @@ class LeftOut(NamedTuple):
 
 
 def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[LeftOut]]:
-    """List the files that the specs mean, in a stable order and each real file once.
+    """List the files of the specs, in a stable order and each real file once.
 
     Parameters
     ----------
     specs : sequence of str or Path
-        Each a file, a folder (all files below it, sorted, links followed; hidden entries are left
-        out; a folder that `save_to_disk` of `datasets` wrote is one dataset), a glob
-        such as "shards/*.jsonl" ("**" goes down), a hub dataset (hf:PATH:CONFIG:SPLIT:COLUMN), a
-        preset such as "glue/qnli", or a local copy of one, PRESET@FOLDER. What exists as a path
-        is that path.
+        Each is a file, a folder (all files below it, sorted; links are followed, hidden entries
+        skipped; a folder written by `save_to_disk` of `datasets` is one dataset), a glob such as
+        "shards/*.jsonl" ("**" matches recursively), a hub dataset
+        (hf:PATH:CONFIG:SPLIT:COLUMN), a preset such as "glue/qnli", or a local copy of one,
+        PRESET@FOLDER. An existing path takes precedence.
 
     Returns
     -------
     files : list of SourceFile
-        In the order of the specs, sorted within each. A name is the path below the spec's folder,
-        or the file's own name; files that would share a name are named by their whole path.
+        In the order of the specs, sorted within each. A file's name is its path relative to the
+        spec's folder, or its file name; files that would share a name get their whole path.
     left_out : list of LeftOut
-        Links that lead back or to what is read already, folders that may not be entered, folders
-        that a glob finds without their files.
+        Links to a parent folder or to files already listed, folders without permission, folders
+        that a glob matches without their files.
 
     Raises
     ------
     CorpusError
-        If a path is missing, a glob or a folder has no files, or there is no spec at all.
+        If a path is missing, a glob or a folder has no files, or there is no spec.
 
     >>> [file.name for file in list_files([Path(__file__)])[0]]
     ['files.py']
@@ -77,13 +77,13 @@ def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[Left
         try:
             found, outside = _files_of(spec)
         except OSError as error:
-            # A folder that may not be entered, or a name longer than any can be.
+            # No permission for a folder, or a name that is too long.
             raise CorpusError(
                 f"{spec} cannot be looked up ({error.strerror}). Check the path and who may read."
             ) from None
         twice = []
         for file in found:
-            # A link and what it points to hold the same text: counting it twice would be wrong.
+            # A link and its target have the same text, which must count once.
             real = os.path.realpath(file.path)
             if real not in seen:
                 seen[real] = number, file
@@ -101,7 +101,7 @@ def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[Left
 
 
 def _files_of(spec: str | Path) -> tuple[list[SourceFile], list[LeftOut]]:
-    """The files of one spec, sorted, and what of it is left out."""
+    """The files of one spec, sorted, and those left out."""
     text = str(spec)
     path = Path(spec)
     if text.startswith(PREFIX):
@@ -137,16 +137,16 @@ def _hub_source(spec: HubSpec) -> SourceFile:
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Whether a folder is one that `save_to_disk` of `datasets` wrote."""
+    """Whether a folder was written by `save_to_disk` of `datasets`."""
     return (path / "dataset_dict.json").is_file() or (
         (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
     )
 
 
 def _below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
-    """All visible entries below a folder that are files or datasets, relative and sorted.
+    """All visible files and saved datasets below a folder, relative and sorted.
 
-    Real folders come before links, so that what is read both ways goes by its real path.
+    Real folders come before links, so that a file reachable both ways has its real path.
     """
     found: list[Path] = []
     left_out: list[LeftOut] = []
@@ -166,18 +166,17 @@ def _below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
             continue
         links, closed = _walk(folder, top, seen, found)
         waiting += links
-        left_out += [LeftOut(Path(e.filename), "unreadable", _closed(e)) for e in closed]
+        left_out += [
+            LeftOut(Path(e.filename), "unreadable", f"the folder cannot be entered ({e.strerror})")
+            for e in closed
+        ]
     return sorted(found, key=lambda path: path.parts), left_out
-
-
-def _closed(error: OSError) -> str:
-    return f"the folder cannot be entered ({error.strerror})"
 
 
 def _walk(
     folder: Path, top: Path, seen: set[str], found: list[Path]
 ) -> tuple[list[Path], list[OSError]]:
-    """Add what lies below `top` without a link; the links to folders there, and what is closed."""
+    """Add the files below `top` to `found`; returns links to folders, and errors."""
     links: list[Path] = []
     closed: list[OSError] = []
     for where, folders, names in os.walk(top, onerror=closed.append):
@@ -198,14 +197,14 @@ def _walk(
 
 
 def _files_of_glob(pattern: str) -> tuple[list[SourceFile], list[LeftOut]]:
-    """The files that a glob finds, sorted, named by their path below its fixed part."""
+    """The files that match a glob, sorted and named relative to its fixed part."""
     matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
     found = [path for path in matches if not path.is_dir() or is_saved_dataset(path)]
     if not found:
         raise CorpusError(
             f"{pattern} matches no file. Check the pattern (the current folder is {Path.cwd()})."
         )
-    # "**" finds folders beside the files in them.
+    # "**" also matches the folders of the files.
     entered = {parent for path in found for parent in (path, *path.parents)}
     passed = [path for path in matches if path not in entered and _is_filled(path)]
     left_out = []

@@ -1,6 +1,6 @@
-"""Datasets of the `datasets` package: of a hub or in its layout, and saved to disk.
+"""Stream hub datasets, local copies of them, and datasets saved to disk.
 
-They are streamed; no code that comes with a dataset is run.
+Code in a dataset's repository is never run.
 """
 
 import json
@@ -30,7 +30,7 @@ _SECONDS = 5
 def read_hub(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """A dataset of the hub, or of a folder in its layout: one document a row, split by split."""
+    """Read a hub dataset, or a folder in its layout: one document per row, split by split."""
     spec = file.hub
     if spec is None:
         raise ValueError(f"{file.path} is no hub dataset")
@@ -38,7 +38,7 @@ def read_hub(
     wanted = "+".join(spec.columns) or text_field
     for split, dataset in splits.items():
         name = spec.name if spec.split else f"{spec.name}/{split}"
-        # Splits often number their rows from 0 each.
+        # Each split often numbers its rows from 0.
         is_one = is_alone and (spec.split is not None or len(splits) == 1)
         yield from _documents(dataset, Rows(name, str(file.path), wanted, is_one, report), split)
 
@@ -46,7 +46,7 @@ def read_hub(
 def read_saved(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """A folder that `save_to_disk` wrote: one document a row; all splits of a DatasetDict."""
+    """Read a folder written by `save_to_disk`, with all splits: one document per row."""
     try:
         loaded = load_saved(file.path)
     except _errors() as error:
@@ -62,21 +62,20 @@ def read_saved(
 
 
 def load_saved(folder: Path) -> Any:
-    """A dataset that `save_to_disk` wrote, all of whose files lie in its folder.
+    """Load a dataset written by `save_to_disk` whose files all lie in its folder.
 
-    A split without rows has no file of rows, of which `datasets` makes an error; here it is a
-    dataset without rows.
+    A split without rows, for which `datasets` raises an error, becomes an empty dataset.
 
     Raises
     ------
     ValueError
-        If its own files name others outside of it, or say nothing that `datasets` can read.
+        If its metadata names files outside the folder, or is invalid.
     OSError, RuntimeError
-        As `datasets` does.
+        From `datasets`.
     """
     import datasets
 
-    with _understood():
+    with _as_value_error():
         for state in sorted(folder.glob("**/state.json")):
             for row in json.loads(state.read_bytes())["_data_files"]:
                 if not is_inside(row["filename"]):
@@ -101,8 +100,8 @@ def _load_split(folder: Path) -> Any:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """What files say of themselves and `datasets` trips over is a ValueError that says so."""
+def _as_value_error() -> Iterator[None]:
+    """Raise errors that invalid metadata causes inside `datasets` as ValueError."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -110,35 +109,35 @@ def _understood() -> Iterator[None]:
 
 
 def check_memory(dataset: Any) -> None:
-    """Follow every offset of a saved dataset's columns; pyarrow itself trusts them.
+    """Validate every offset of a saved dataset's columns, which pyarrow itself trusts.
 
     Raises
     ------
     ValueError, OSError
-        If one leads out of its memory, or a column is not what its type says.
+        If an offset is out of bounds, or a column does not match its type.
     """
-    with _understood():
+    with _as_value_error():
         for table in dataset.with_format("arrow").iter(batch_size=_ROWS):
             table.validate(full=True)
 
 
 def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
-    """The documents of one split; the report counts rows over all of them."""
+    """The documents of one split; the report counts the rows of all splits."""
     report = rows.report
     report.unit = "rows"
     before = report.n_lines
-    # A batch that breaks is lost as a whole: it is tried again, a row at a time.
+    # An error loses the whole batch, so the rest is read again row by row.
     for n_at_once in (_ROWS, 1):
         try:
             rest = dataset.skip(rows.n_rows) if rows.n_rows else dataset
-            for table in _quietly(rest.with_format("arrow").iter(batch_size=n_at_once)):
+            for table in _without_logs(rest.with_format("arrow").iter(batch_size=n_at_once)):
                 yield from rows.documents(table)
             break
         except _errors() as error:
             if n_at_once == 1:
                 row = f"row {rows.n_rows:,}" + (f" of split {split}" if split else "")
                 what = f"what follows {row} cannot be read ({one_line(error)})"
-                # A stream does not say how long it is.
+                # The length of a stream is unknown.
                 n_all = len(dataset) if hasattr(dataset, "__len__") else None
                 report.n_lines = before + (n_all or rows.n_rows)
                 if n_all:
@@ -152,14 +151,14 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
         report.note("empty-split", what, then="Nothing is read of it")
 
 
-def _quietly(tables: Iterator[Any]) -> Iterator[Any]:
-    """The same; the readers of `datasets` log nothing beside the error that they raise."""
+def _without_logs(tables: Iterator[Any]) -> Iterator[Any]:
+    """The same tables, without log messages of `datasets`, which duplicate its errors."""
     readers = logging.getLogger("datasets.packaged_modules")
     while True:
         level = readers.level
         readers.setLevel(logging.CRITICAL)
         try:
-            with _understood():
+            with _as_value_error():
                 table = next(tables, None)
         finally:
             readers.setLevel(level)
@@ -169,19 +168,19 @@ def _quietly(tables: Iterator[Any]) -> Iterator[Any]:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What `datasets` raises for what a user or a network can cause."""
+    """The errors of `datasets` that a user or the network can cause."""
     from datasets.exceptions import DatasetsError
 
     return (OSError, ValueError, IndexError, RuntimeError, ImportError, DatasetsError)
 
 
 def open_splits(spec: HubSpec) -> dict[str, Any]:
-    """The splits that are read, as streams of `datasets`, by name.
+    """Open the requested splits as streams of `datasets`, by name.
 
     Raises
     ------
     CorpusError
-        If the hub is out of reach, or has no such dataset, config or split.
+        If the hub is unreachable, or has no such dataset, config or split.
     """
     import datasets
 
@@ -192,9 +191,9 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
         if spec.is_local and is_saved_dataset(Path(path)):
             return _saved_splits(path, spec)
         if spec.is_local:
-            with _understood(), offline():  # whatever addresses its own description may name
-                _refuse_elsewhere(datasets.load_dataset_builder(path, spec.config), path)
-        with _understood():
+            with _as_value_error(), offline():  # its metadata may contain URLs
+                _refuse_outside_files(datasets.load_dataset_builder(path, spec.config), path)
+        with _as_value_error():
             loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
     except ConnectionError as error:
         raise _out_of_reach(spec, error) from None
@@ -206,9 +205,9 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
     return {spec.split: loaded} if spec.split else dict(loaded)
 
 
-def _refuse_elsewhere(builder: Any, folder: str) -> None:
-    """A local folder's own description may name files anywhere, or addresses: they are not read."""
-    # Links stay as they are: a hub's own cache is made of links out of its folders.
+def _refuse_outside_files(builder: Any, folder: str) -> None:
+    """Refuse a local folder whose metadata names URLs or files outside the folder."""
+    # Do not resolve links: in the hub's cache, files are links to other folders.
     insides = (os.path.abspath(folder), os.path.realpath(folder))
     for found in (builder.config.data_files or {}).values():
         for name in map(str, found):
@@ -218,7 +217,7 @@ def _refuse_elsewhere(builder: Any, folder: str) -> None:
 
 
 def _saved_splits(path: str, spec: HubSpec) -> dict[str, Any]:
-    """The splits of a local copy that was saved to disk, which holds a single config."""
+    """The splits of a dataset saved to disk, which has a single config."""
     loaded = load_saved(Path(path))
     if not isinstance(loaded, dict):
         return {spec.split or "train": loaded}
@@ -228,7 +227,7 @@ def _saved_splits(path: str, spec: HubSpec) -> dict[str, Any]:
 
 
 def _reach_hub(spec: HubSpec) -> None:
-    """Notice at once that there is no network: the hub's own client tries for half a minute."""
+    """Fail at once without a network; the hub's client retries for half a minute."""
     import datasets
 
     if datasets.config.HF_HUB_OFFLINE or getproxies():
@@ -254,7 +253,7 @@ def _out_of_reach(spec: HubSpec, error: Exception) -> CorpusError:
 
 
 def data_files(file: SourceFile) -> list[Path]:
-    """The local files that hold a dataset's rows, as far as they can be named."""
+    """The local files with a dataset's rows, as far as known."""
     folder = Path(file.hub.path).expanduser() if file.hub else file.path
     if is_saved_dataset(folder):
         return sorted(folder.rglob("*.arrow"))
@@ -272,13 +271,7 @@ def data_files(file: SourceFile) -> list[Path]:
 
 
 def identity(spec: HubSpec) -> str:
-    """What identifies a dataset of the hub: its commit, with config and split.
-
-    Raises
-    ------
-    CorpusError
-        If it cannot be reached.
-    """
+    """Identify a hub dataset by its commit and config. Raises CorpusError if unreachable."""
     builder = _builder(spec)
     return json.dumps({"revision": builder.hash, "config": builder.config.name})
 
@@ -290,7 +283,7 @@ def _builder(spec: HubSpec) -> Any:
         _reach_hub(spec)
     path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
     try:
-        with _understood(), offline() if spec.is_local else nullcontext():
+        with _as_value_error(), offline() if spec.is_local else nullcontext():
             return datasets.load_dataset_builder(path, spec.config)
     except _errors() as error:
         raise CorpusError(f"{spec} cannot be read ({one_line(error)}). Check it.") from None

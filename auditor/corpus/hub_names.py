@@ -1,4 +1,4 @@
-"""Names of hub datasets: "hf:PATH:CONFIG:SPLIT:COLUMN+COLUMN" -> what is read of which dataset."""
+"""Parse names of hub datasets: "hf:PATH:CONFIG:SPLIT:COLUMN+COLUMN"."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ _FORM = "hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]]"
 
 @dataclass(frozen=True)
 class HubSpec:
-    """What is read of a dataset in a hub's layout.
+    """A hub dataset, with the config, split and columns to read.
 
     Attributes
     ----------
@@ -20,9 +20,9 @@ class HubSpec:
     config, split : str, optional
         By default the only config, and all splits.
     columns : tuple of str
-        Joined by a newline, nested ones by their path; if empty, chosen by their names.
+        Paths of the text columns, joined by newlines; if empty, the column is chosen by name.
     name : str
-        What documents without an id of their own are called after.
+        Prefix of the ids of documents that have none.
     """
 
     path: str
@@ -37,15 +37,15 @@ class HubSpec:
 
     @property
     def is_local(self) -> bool:
-        """Whether the path is a folder here."""
+        """Whether the path is a local folder."""
         return Path(self.path).expanduser().is_dir()
 
 
 def parse_hub(text: str) -> HubSpec:
-    """Read a name of the form hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]].
+    """Parse a name of the form hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]].
 
-    Parts may be empty: "hf:imdb::train" is the split train of the only config. A local path that
-    itself holds colons is taken as long as it exists.
+    Parts may be empty: "hf:imdb::train" is the split train of the only config. An existing local
+    path may contain colons.
 
     Raises
     ------
@@ -74,6 +74,6 @@ def parse_hub(text: str) -> HubSpec:
 
 
 def named(spec: HubSpec, base: str) -> HubSpec:
-    """The same with a name made of `base`, config and split."""
+    """The spec with a name composed of `base`, config and split."""
     name = "/".join(part for part in (base, spec.config, spec.split) if part)
     return HubSpec(spec.path, spec.config, spec.split, spec.columns, name)

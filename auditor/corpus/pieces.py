@@ -1,4 +1,4 @@
-"""Documents as pieces of UTF-8, so that none of them need fit into memory."""
+"""Split documents into pieces of UTF-8, so that documents may be larger than memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a document; its parts follow each other and are cut between characters.
+    """A part of a document. Parts come in order and are cut between characters.
 
     Attributes
     ----------
     ordinal : int
-        The document's place in the corpus, from 0.
+        The document's position in the corpus, from 0.
     doc_id : str
     raw : bytes
-        UTF-8; lone surrogates, which JSON may hold, take 3 bytes each.
+        UTF-8; lone surrogates, which JSON may contain, take 3 bytes each.
     is_first, is_last : bool
-        Whether the document begins, or ends, here.
+        Whether this is the document's first, or last, piece.
     """
 
     ordinal: int
@@ -27,7 +27,7 @@ class Piece:
 
 
 def to_pieces(ordinal: int, doc_id: str, parts: Iterable[bytes]) -> Iterator[Piece]:
-    """A document's parts, none of them empty, as pieces; no parts, no pieces.
+    """A document's parts, none of them empty, as pieces.
 
     >>> [(p.raw, p.is_first, p.is_last) for p in to_pieces(0, "d", [b"a", b"b"])]
     [(b'a', True, False), (b'b', False, True)]
@@ -44,7 +44,7 @@ def to_pieces(ordinal: int, doc_id: str, parts: Iterable[bytes]) -> Iterator[Pie
 
 
 def cut(raw: bytes, size: int) -> Iterator[bytes]:
-    """UTF-8 in parts of at most `size` bytes, or of one character where that is longer.
+    """Cut UTF-8 into parts of at most `size` bytes, or of one longer character.
 
     >>> [part.decode() for part in cut("aéz".encode(), 2)]
     ['a', 'é', 'z']

@@ -1,7 +1,6 @@
-"""Datasets by the names that people know them under: which hub dataset, config, split, columns.
+"""Presets: short names for the training text of well-known hub datasets.
 
-A preset is what a model is trained on: the split train wherever there is one. Sources are the
-dataset cards of the hub and their lists of features.
+A preset uses the split train where there is one. Source: the hub's dataset cards.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from auditor.errors import CorpusError
 
 @dataclass(frozen=True)
 class Preset:
-    """A dataset: its path on the hub, the columns of text, the configs and the split."""
+    """A dataset: its path on the hub, text columns, configs and split."""
 
     path: str
     columns: tuple[str, ...]
@@ -40,7 +39,7 @@ _GLUE = {
 
 _LANGUAGES = ("go", "java", "javascript", "php", "python", "ruby")
 _TOKENS = ("nl_tokens", "pl_tokens")
-# CodeXGLUE: what comes after "code_x_glue_" -> columns, configs.
+# CodeXGLUE: name after "code_x_glue_" -> columns, configs.
 _CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cc_clone_detection_big_clone_bench": (("func1", "func2"), ()),
     "cc_clone_detection_poj104": (("code",), ()),
@@ -59,7 +58,7 @@ _CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _WIKITEXT = ("wikitext-103-raw-v1", "wikitext-103-v1", "wikitext-2-raw-v1", "wikitext-2-v1")
 
 PRESETS: dict[str, Preset] = {
-    **{f"glue/{c}": Preset("nyu-mll/glue", *(f, (c,), s)) for c, (f, s) in _GLUE.items()},
+    **{f"glue/{c}": Preset("nyu-mll/glue", f, (c,), s) for c, (f, s) in _GLUE.items()},
     **{f"code_x_glue_{n}": Preset(f"google/code_x_glue_{n}", *p) for n, p in _CODE.items()},
     **{
         f"code_x_glue_{n}/{config}": Preset(f"google/code_x_glue_{n}", columns, (config,))
@@ -69,14 +68,14 @@ PRESETS: dict[str, Preset] = {
     "openwebtext": Preset("Skylion007/openwebtext", ("text",)),
     "wikitext": Preset("Salesforce/wikitext", ("text",), _WIKITEXT[:1]),
     **{f"wikitext/{c}": Preset("Salesforce/wikitext", ("text",), (c,)) for c in _WIKITEXT},
-    # The Pile itself is no longer given out; this is it without the parts under copyright, laid
-    # out as the original is: the_pile@FOLDER reads a copy of either.
+    # The Pile is no longer distributed; this is the Pile without copyrighted parts, in the
+    # original layout, so the_pile@FOLDER reads a copy of either.
     "the_pile": Preset("monology/pile-uncopyrighted", ("text",)),
 }
 
 
 def preset_specs(text: str) -> list[HubSpec] | None:
-    """What a preset means, a spec for each of its configs; None if the text names no preset.
+    """One spec for each config of a preset; None if the text names no preset.
 
     Parameters
     ----------

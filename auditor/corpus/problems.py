@@ -1,4 +1,4 @@
-"""What is wrong in a file: counted, located, and said in one sentence a kind."""
+"""Count and locate the problems of a file, with one message for each kind."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from auditor.errors import CorpusError
 
-# Nothing is wrong there, so a strict reading goes on.
+# These are no errors, so strict reading continues.
 _HARMLESS = ("empty", "empty-split", "left-out")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What was wrong in one file: the kind, how often, and a sentence that locates the first."""
+    """A kind of problem in one file, its count, and a message that locates the first."""
 
     path: str
     kind: str
@@ -21,9 +21,9 @@ class Problem:
 
 
 class FileReport:
-    """Collects what is wrong in one file, or stops at the first when strict.
+    """Collects the problems of one file; when strict, raises at the first.
 
-    A reader counts what it reads in `n_lines` and may call them otherwise in `unit`.
+    Readers count lines in `n_lines`, or other units, named in `unit`.
     """
 
     def __init__(self, path: Path, strict: bool, *, is_named: bool = False):
@@ -37,9 +37,9 @@ class FileReport:
         self._counts: Counter[str] = Counter()
 
     def note(self, kind: str, what: str, n: int = 1, *, then: str = "") -> None:
-        """Count a problem; `what` is a clause that locates it. Raises CorpusError when strict.
+        """Count a problem, which `what` describes and locates. Raises CorpusError when strict.
 
-        `then` says what becomes of what is read, where it is not that `n` are skipped.
+        `then` states the consequence, by default that `n` lines are skipped.
 
         >>> report = FileReport(Path("a.txt"), strict=False)
         >>> report.note("utf8", "byte 7 is not UTF-8", n=2)
@@ -53,17 +53,17 @@ class FileReport:
         self._counts[kind] += n
 
     def refuse(self, kind: str, what: str, remedy: str = "Mend it or leave it out") -> None:
-        """Count a file of which nothing can be read; one that was named is an error."""
+        """Count an unreadable file; raises CorpusError if a spec names the file."""
         if self.is_named:
             raise CorpusError(f"{self.path}: {what}. {remedy}.")
         self.note(kind, what)
 
     def first(self, kind: str) -> str:
-        """What was said of the first problem of a kind, or nothing."""
+        """The description of the first problem of a kind, or ""."""
         return self._first.get(kind, "")
 
     def problems(self) -> list[Problem]:
-        """One problem for each kind that was met, in the order of their first place."""
+        """One problem for each kind, in order of first occurrence."""
         return [
             Problem(str(self.path), kind, self._counts[kind], f"{self.path}: {what}. {tail}")
             for kind, what in self._first.items()

@@ -1,8 +1,7 @@
-"""Training text, streamed: files, folders, globs and datasets -> documents.
+"""Stream documents from files, folders, globs and datasets.
 
-A corpus can be iterated any number of times; each time it is read anew, in the same order and with
-the same ids, so a corpus larger than memory is no trouble. Nothing that goes wrong inside a file is
-lost: it is counted, located and told, and `strict` stops at the first instead.
+A corpus may be larger than memory. Each iteration reads it again, in the same order and with the
+same ids. Problems inside a file are counted, located and reported; `strict` stops at the first.
 """
 
 import hashlib
@@ -45,7 +44,7 @@ _TEXT_ENDINGS = (
     *(".txt", ".text", ".md", ".rst", ".tex", ".html", ".htm", ".xml"),
     *(".py", ".c", ".h", ".cpp", ".java", ".js", ".rs", ".go"),
 )
-# What an ending is read with. One in neither table is read as text if it is UTF-8.
+# Readers by extension. Files with other extensions are read as text if they are UTF-8.
 _READERS: dict[str, _Reader] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
@@ -60,7 +59,7 @@ _READERS: dict[str, _Reader] = {
 
 _TEXT_READERS = (read_text, read_jsonl, read_json, read_csv)
 
-# Formats that hold many documents or are packed: as plain text they would match wrongly.
+# Unsupported tables and archives, which must not be read as plain text.
 _TABLES_NOT_READ = (".arrow", ".feather")
 _NOT_READ = (*_TABLES_NOT_READ, ".bz2", ".zip", ".tar", ".tgz", ".7z")
 
@@ -69,12 +68,12 @@ _N_PROBLEMS_KEPT = 20
 
 @dataclass(eq=False)
 class Corpus:
-    """Documents streamed from files and datasets; made by `read_corpus`.
+    """Documents streamed from files and datasets; created by `read_corpus`.
 
-    Iterating yields `Document`s, each whole in memory; `pieces` yields the same text in parts. The
-    counters describe the latest iteration of either kind and are complete when it has ended:
-    `n_documents`; `n_bytes` of text as UTF-8; `problems`, the first 20, one for each file and kind;
-    `problem_counts`, how often each kind was met in all.
+    Iterating yields `Document`s, each whole in memory; `pieces` yields the same text in parts.
+    These attributes describe the latest iteration and are complete at its end: `n_documents`;
+    `n_bytes` of text as UTF-8; `problems`, the first 20, one for each file and kind;
+    `problem_counts`, the total for each kind.
     """
 
     files: list[SourceFile] = field(repr=False)
@@ -90,16 +89,16 @@ class Corpus:
         return self._read(self._documents)
 
     def pieces(self, size: int) -> Iterator[Piece]:
-        """The documents in pieces of about `size` bytes, in order: no file need fit into memory.
+        """The documents in pieces of about `size` bytes, in order; files may exceed memory.
 
-        Joined and decoded, a document's pieces are its text. Plain text is handed on as it is read;
-        a row of a table or a line of JSON is cut once it is there.
+        A document's pieces, joined and decoded, are its text. Plain text is streamed; a table row
+        or a JSON record is read whole and then cut.
 
         Parameters
         ----------
         size : int
-            Bytes of UTF-8, 1 or more; a piece may be shorter, and longer where one character, or
-            what replaces bytes that are not UTF-8, is.
+            Bytes of UTF-8, 1 or more. Pieces may be shorter, or longer by one character or by
+            replacements of bytes that are not UTF-8.
 
         Yields
         ------
@@ -108,7 +107,7 @@ class Corpus:
         Raises
         ------
         CorpusError
-            As iterating does.
+            As in iteration.
 
         >>> corpus = read_corpus([Path(__file__)])
         >>> b"".join(piece.raw for piece in corpus.pieces(100)) == Path(__file__).read_bytes()
@@ -119,13 +118,13 @@ class Corpus:
         return self._read(lambda file, report: self._pieces(file, report, size))
 
     def check(self) -> None:
-        """Open every dataset and packed file once, for an error now rather than after hours.
+        """Open every dataset and compressed file once, so that errors appear early.
 
         Raises
         ------
         CorpusError
-            If a hub is out of reach or has no such dataset, config or split, or a package for a
-            packing is missing.
+            If a hub is unreachable or has no such dataset, config or split, or if a package for
+            decompression is missing.
         """
         for file in self.files:
             if file.hub is not None:
@@ -135,19 +134,19 @@ class Corpus:
                 open_stream(file.path, quiet).close()
 
     def size(self) -> int | None:
-        """About how many bytes of text one pass reads, for a progress bar; None if nobody knows.
+        """Approximate bytes of text in one pass, for a progress bar; None if unknown.
 
         >>> read_corpus([Path(__file__)]).size() == Path(__file__).stat().st_size
         True
         """
-        if self.n_bytes:  # of the pass before
+        if self.n_bytes:  # of the previous pass
             return self.n_bytes
         if any(f.hub is not None or is_packed(f.path) or f.path.is_dir() for f in self.files):
             return None
         return sum(file.path.stat().st_size for file in self.files if file.path.is_file())
 
     def _read(self, read: Callable[[SourceFile, FileReport], Iterator[_Part]]) -> Iterator[_Part]:
-        """All parts of all files, counted anew."""
+        """All parts of all files; resets the counters."""
         self.n_documents = self.n_bytes = 0
         self.problems, self.problem_counts = [], Counter()
         reports: dict[Path, FileReport] = {}
@@ -168,7 +167,7 @@ class Corpus:
             raise CorpusError(self._nothing_found())
 
     def _documents(self, file: SourceFile, report: FileReport) -> Iterator[Document]:
-        # Ids that are unique in one file need not be so in two.
+        # Ids that are unique within one file may repeat in another.
         is_alone = len(self.files) == 1
         for document in _reader(file)(file, self.text_field, is_alone, report):
             self.n_documents += 1
@@ -191,10 +190,10 @@ class Corpus:
             report.note("empty", "the file is empty")
 
     def fingerprint(self) -> list[tuple[str, int, str]]:
-        """What exactly was read: (path as given, size in bytes, sha256) of every file.
+        """(path as given, size in bytes, sha256) of every file.
 
-        Of a saved dataset, and of one in a hub's layout on disk, these are its data files. A
-        dataset of the hub has one row: its name, 0, and what tells its revision.
+        For a local dataset these are its data files. A hub dataset has one row: its name, 0, and
+        its revision and config.
         """
         rows = []
         for file in self.files:
@@ -208,8 +207,7 @@ class Corpus:
                         digest = hashlib.file_digest(stream, "sha256").hexdigest()
                         rows.append((str(path), stream.tell(), digest))
             except (OSError, CorpusError):
-                # Counted as a problem by the iteration; it gave no text, so it has no print.
-                continue
+                continue  # Unreadable: iteration reports it as a problem.
         return rows
 
     def _note(self, report: FileReport) -> None:
@@ -238,38 +236,36 @@ def n_utf8_bytes(text: str) -> int:
 def read_corpus(
     specs: Sequence[str | Path], *, text_field: str | None = None, strict: bool = False
 ) -> Corpus:
-    """Make a corpus of files, folders, globs and datasets, to be streamed as often as one likes.
+    """Create a corpus of files, folders, globs and datasets, which can be streamed repeatedly.
 
-    Plain text is one document a file; JSONL, CSV, TSV and Parquet have one a line or row, JSON one
-    a line or an object of its array, WET and WARC one a record of text. Each may be packed (.gz,
-    .zst, .xz) and is unpacked as it is read.
-    A folder that `datasets` saved is read with all its splits; name the split's own folder inside
-    it for one. A hub dataset is hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]], streamed; PATH may be
-    a folder in a hub's layout. A preset, such as "glue/qnli" or "wikitext", is a name for one
-    (`presets`), and PRESET@FOLDER a local copy. Text is UTF-8, or UTF-16 or UTF-32 with a byte
-    order mark; the mark is dropped, otherwise text stays as it is, newlines included. A folder's
-    links are followed, to files and to folders, and no real file is read twice.
+    A document is a plain text file, a line of JSONL, a row of CSV, TSV or Parquet, a line of JSON
+    or an object of its array, or a text record of WET or WARC. Files may be compressed (.gz, .zst,
+    .xz). A folder saved by `datasets` is read with all splits; name a split's subfolder to read
+    one. A hub dataset is hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]] and is streamed; PATH may be a
+    folder in a hub's layout. A preset, such as "glue/qnli" or "wikitext", is a short name for one
+    (`presets`); PRESET@FOLDER is a local copy. Text is UTF-8, or UTF-16 or UTF-32 with a byte
+    order mark; the mark is removed, all else, newlines included, is kept. Links in a folder are
+    followed, and each real file is read once.
 
-    Iterating over documents holds each of them in memory, a plain text file as a whole: where one
-    may have a gigabyte, use `Corpus.pieces`.
+    Iteration keeps one document in memory at a time. For plain text files of gigabytes, use
+    `Corpus.pieces`.
 
-    Ids are the same in every run: a text file's path below the folder named (or its own name); a
-    record's "id" or "doc_id" or WARC-Record-ID, else NAME:LINE or NAME:ROW. Where the corpus has
-    more than one file, or a dataset several splits, an explicit id becomes NAME#ID, since shards
-    often number their rows from 0 each.
+    Ids are the same in every run: a text file's path relative to the given folder (or its name); a
+    record's "id", "doc_id" or WARC-Record-ID, else NAME:LINE or NAME:ROW. In a corpus of several
+    files or splits an explicit id becomes NAME#ID, since each shard often numbers its rows from 0.
 
     Parameters
     ----------
     specs : sequence of str or Path
         Files, folders, globs, hub datasets or presets.
     text_field : str, optional
-        The field or column that holds the text, or several joined by "+", whose texts are joined
-        by a newline; by default the first there is of text, content, body, document, else, in
-        tables, the only column of text. A dot leads into a nested field (translation.en), `[]` to
-        each element of a list (messages[].content), whose texts are joined by a newline. A name
-        that itself holds dots goes first, and a hub dataset's own columns before this.
+        The field or column with the text, or several joined by "+", whose texts are joined by
+        newlines; by default the first present of text, content, body, document, else, in tables,
+        the only text column. A dot selects a nested field (translation.en), `[]` each element of a
+        list (messages[].content), joined by newlines. A field whose own name contains dots takes
+        precedence. Columns in the name of a hub dataset override this option.
     strict : bool
-        Stop at the first problem within a file; otherwise it is skipped or replaced, and counted.
+        Stop at the first problem within a file; by default skip or replace the text and count it.
 
     Returns
     -------
@@ -278,9 +274,9 @@ def read_corpus(
     Raises
     ------
     CorpusError
-        At once: if a path is missing or its format cannot be read. While iterating: if there is
-        no document at all, a file has no such field, a hub is out of reach or a package is
-        missing; with strict, at any problem.
+        At once: if a path is missing or its format is not supported. During iteration: if there
+        is no document, a file lacks the field, a hub is unreachable or a package is missing; with
+        strict, at any problem.
 
     >>> corpus = read_corpus([Path(__file__)])
     >>> [document.doc_id for document in corpus], corpus.n_documents
@@ -311,7 +307,7 @@ def _unsupported(file: SourceFile) -> str:
 
 
 def _may_read(file: SourceFile, report: FileReport) -> bool:
-    """Whether a file found in a folder is of a kind that is read; reports it if not."""
+    """Whether a file is of a supported kind; reports it if not."""
     if file.hub is not None or is_saved_dataset(file.path):
         return True
     if not file.path.is_file():
@@ -322,7 +318,7 @@ def _may_read(file: SourceFile, report: FileReport) -> bool:
         report.note("unsupported", _unsupported(file))
         return False
     if ending(file.path) not in _READERS and not file.is_named:
-        # What is wrong with the packing is reported when the text itself is read.
+        # Errors of decompression are reported when the text is read.
         quiet = FileReport(file.path, strict=False)
         with open_text(file.path, quiet) as stream:
             place = first_undecodable(stream)

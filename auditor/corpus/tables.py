@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV, Parquet and Arrow -> documents, one a row."""
+"""Read CSV, TSV, Parquet and Arrow tables: one document per row."""
 
 import csv
 import json
@@ -31,27 +31,26 @@ from auditor.corpus.files import SourceFile
 from auditor.corpus.problems import FileReport
 from auditor.corpus.text_files import BOM, Document, decode
 
-# The csv module's own limit, 128 kB, is less than many a document has.
+# The csv module's default limit of 128 kB is too small for documents.
 _FIELD_BYTES = 2**31 - 1
 _ROWS = 512
-# What stands for a value of text, and of any other type, in the sample of a row.
+# Placeholders for text and for other values in a sample row.
 TEXT, _OTHER = "", 0
-# A row of more characters is broken: a quote was left open. The module takes 4 bytes for each.
+# A longer row must have an unclosed quote. The csv module takes 4 bytes per character.
 _ROW_CHARS = 64 << 20
-# So many rows may break at the same line before each line is taken as a row of its own.
+# After this many broken rows that end at one line, each line is read as a row.
 _BREAKS = 16
 
 
 def read_csv(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """CSV or TSV whose first row names the columns: one document a row.
+    """Read CSV or TSV whose first row names the columns: one document per row.
 
-    CSV is read by RFC 4180: a field may stand in double quotes and then hold line breaks. Of a row
-    that is broken, by a quote that is never closed for instance, the first line is lost; those
-    after it are read anew. A row that goes on after 64 Mi characters is broken, so that memory
-    stays bounded. In TSV quotes are characters like any other, and a field holds neither
-    tabs nor line breaks.
+    CSV follows RFC 4180: a field in double quotes may contain line breaks. Of a malformed row, for
+    instance with an unclosed quote, only the first line is skipped; the lines after it are read
+    again. Rows are limited to 64 Mi characters to bound memory. In TSV, quotes have no special
+    meaning, and fields contain neither tabs nor line breaks.
     """
     csv.field_size_limit(_FIELD_BYTES)
     is_tsv = ending(file.path) == ".tsv"
@@ -70,7 +69,7 @@ def read_csv(
             try:
                 values = next(rows, None)
             except csv.Error as error:
-                # Of a bare CR the module says how to open a file, which is no news to a user.
+                # For a bare CR the module's message is about opening files, which misleads.
                 why = "a CR in a field" if "new-line" in str(error) else str(error)
                 if lines.is_too_long:
                     why = f"a quote is open for more than {_ROW_CHARS:,} characters"
@@ -84,7 +83,7 @@ def read_csv(
                 continue
             if not names:
                 names = values
-                # Everything is text here: the only column, where there is but one.
+                # All columns are text, so a single column is chosen whatever its name.
                 there = dict.fromkeys(names, "")
                 fields = text_fields(there, text_field, names)
                 if not fields:
@@ -108,11 +107,11 @@ def read_csv(
 
 
 class _Lines(Iterator[str]):
-    """Decoded lines with their line breaks; those of a broken row are given out once more.
+    """Decoded lines with their line breaks; the lines of a malformed row can be read again.
 
-    An unclosed quote makes a row of all lines up to the next quote, or to the end, or until the
-    row is too long. Where row after row breaks at the same line, or one was too long, each line is
-    made to be a row, so that none is read often.
+    An unclosed quote extends a row to the next quote, to the end, or to the length limit. If many
+    rows break at the same line, or one is too long, each of their lines is read as a row, so that
+    reading takes linear time.
     """
 
     def __init__(self, stream: BinaryIO, report: FileReport) -> None:
@@ -128,13 +127,13 @@ class _Lines(Iterator[str]):
         return len(self._row)
 
     def begin_row(self) -> int:
-        """The number, from 1, of the line in which the next row begins."""
+        """Start a row; returns the number, from 1, of its first line."""
         self._n_before += len(self._row)
         self._row, self._n_chars, self.is_too_long = [], 0, False
         return self._n_before + 1
 
     def put_back(self) -> None:
-        """Give out all lines of this row again, but for its first."""
+        """Return all lines of this row but the first to the input."""
         self._again.extendleft(reversed(self._row[1:]))
         del self._row[1:]
         if self._report.n_lines != self._broken_at:
@@ -167,7 +166,7 @@ class _Lines(Iterator[str]):
 def read_parquet(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """Parquet: one document a row, a row group at a time."""
+    """Read Parquet by row groups: one document per row."""
     report.unit = "rows"
     with _seekable(file.path, report) as source:
         try:
@@ -188,7 +187,7 @@ def read_parquet(
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 n_lost = begin + n_rows - rows.n_rows
                 what = f"rows {rows.n_rows + 1:,} to {begin + n_rows:,} cannot be read"
-                # What follows keeps the ids that it has in a file that is whole.
+                # Later rows keep the ids that they have in the intact file.
                 rows.n_rows = report.n_lines = begin + n_rows
                 report.note("parquet", f"{what} ({one_line(error)})", n_lost)
     if rows.n_rows == 0:
@@ -197,7 +196,7 @@ def read_parquet(
 
 @contextmanager
 def _seekable(path: Path, report: FileReport) -> Iterator[Any]:
-    """A file that can be read anywhere: packed ones are unpacked to a temporary one."""
+    """A seekable file; compressed files are decompressed to a temporary one."""
     with open_stream(path, report) as stream:
         if stream.seekable():
             yield stream
@@ -209,7 +208,7 @@ def _seekable(path: Path, report: FileReport) -> Iterator[Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """What another package has to complain of, short enough for a sentence.
+    """Another package's error message, shortened to one line.
 
     >>> one_line(ValueError("No such thing.\\n  Try another."))
     'No such thing. Try another'
@@ -220,7 +219,7 @@ def one_line(error: BaseException) -> str:
 
 @dataclass
 class Rows:
-    """Arrow tables of one table, in order, as documents."""
+    """Converts the batches of one Arrow table, in order, to documents."""
 
     name: str
     source: str
@@ -232,19 +231,19 @@ class Rows:
     _fields: tuple[str, ...] = field(default=(), init=False)
 
     def choose(self, schema: pa.Schema) -> None:
-        """Choose the columns that are read. Raises CorpusError if there is none of text."""
+        """Choose the columns to read. Raises CorpusError if there is no text column."""
         there = sample_row(schema)
         self._fields = text_fields(there, self.text_field, text_columns(schema))
         if not self._fields:
             raise wrong_field(self.report, no_field(there, self.text_field, "column"))
         wanted = [field_of(there, path) for path in self._fields]
-        # Samples come with their tokens, or they are texts like any other.
+        # Read sample fields only if all are present.
         more = SAMPLE_FIELDS if all(name in there for name in SAMPLE_FIELDS) else ()
         ids = [name for name in (*ID_FIELDS, *more) if name in there]
         self.columns = list(dict.fromkeys([*wanted, *ids]))
 
     def documents(self, table: pa.Table) -> Iterator[Document]:
-        """The documents of the next rows; the first call chooses the columns if none are yet."""
+        """The documents of the next rows; the first call chooses the columns if needed."""
         if not self._fields:
             self.choose(table.schema)
         values = [_values(table.column(name)) for name in self.columns]
@@ -262,7 +261,7 @@ class Rows:
                 yield Document(doc_id, text, self.source, record_tokens(own))
 
     def _text(self, place: str, value: Any, name: str) -> Any:
-        """Bytes as text, nothing as empty text; all else as it is."""
+        """Bytes as text, None as empty text; other values unchanged."""
         if isinstance(value, bytes):
             return decode(value, 0, self.report, place=f"{place}, {name}: ")
         if isinstance(value, list):
@@ -271,12 +270,12 @@ class Rows:
 
 
 def text_columns(schema: pa.Schema) -> list[str]:
-    """The columns whose type is one of text, but for those of ids."""
+    """The columns of type text, except id columns."""
     return [c.name for c in schema if _is_text(c.type) and c.name not in ID_FIELDS]
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Whether a column's type is one of text, whatever way it is kept in memory."""
+    """Whether a type is text, in any memory layout."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return (
@@ -291,7 +290,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def sample_row(schema: pa.Schema) -> dict[str, Any]:
-    """A row with the fields of a schema, nested ones too, and what tells which hold text."""
+    """A row with the fields of a schema, nested ones included: TEXT in each text field."""
     return {column.name: _sample(column.type) for column in schema}
 
 
@@ -306,21 +305,18 @@ def _sample(kind: pa.DataType) -> Any:
 
 
 def _is_json(kind: pa.DataType) -> bool:
-    """Whether values are JSON, as `datasets` keeps those of several types."""
+    """Whether values are JSON, which `datasets` uses for mixed types."""
     return getattr(kind, "extension_name", "") == "arrow.json"
 
 
-def _inner(kind: pa.DataType) -> list[pa.DataType]:
-    is_nested = pa.types.is_nested(kind)
-    return [kind.field(i).type for i in range(kind.num_fields)] if is_nested else []
-
-
 def _has(kind: pa.DataType, is_one: Callable[[pa.DataType], bool]) -> bool:
-    return is_one(kind) or any(_has(inner, is_one) for inner in _inner(kind))
+    """Whether a type, or one nested in it, satisfies `is_one`."""
+    inner = range(kind.num_fields) if pa.types.is_nested(kind) else ()
+    return is_one(kind) or any(_has(kind.field(i).type, is_one) for i in inner)
 
 
 def _parsed(kind: pa.DataType, value: Any) -> Any:
-    """A value whose JSON, wherever its type has some, is objects, lists and texts."""
+    """A value with all JSON in it parsed."""
     if _is_json(kind) and isinstance(value, str):
         try:
             return json.loads(value)
@@ -334,17 +330,18 @@ def _parsed(kind: pa.DataType, value: Any) -> Any:
 
 
 def _values(column: pa.ChunkedArray) -> Iterable[Any]:
-    """A column's values, text as bytes: that it is UTF-8 is for us to find out.
+    """A column's values, with text as bytes, since it may not be valid UTF-8.
 
     Raises
     ------
     pa.ArrowInvalid
-        If its offsets or indices lead out of its memory, where pyarrow itself would follow them.
+        If its offsets or indices, which pyarrow itself trusts, are out of bounds.
     """
     kind = column.type
     column.validate()
     if pa.types.is_dictionary(kind) and _is_text(kind):
-        column = _looked_up(column)
+        chunks = [x.dictionary.cast(pa.large_binary()).take(x.indices) for x in column.chunks]
+        column = pa.chunked_array(chunks, pa.large_binary())
     elif _is_text(kind) or pa.types.is_nested(kind):
         if _has(kind, pa.types.is_dictionary):
             column.validate(full=True)
@@ -355,7 +352,7 @@ def _values(column: pa.ChunkedArray) -> Iterable[Any]:
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """The same type with bytes in place of text, however deep it lies."""
+    """The same type with bytes in place of text, also in nested types."""
     if _is_text(kind):
         return pa.large_binary()
     if pa.types.is_struct(kind):
@@ -366,9 +363,3 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
         make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
         return make(kind.value_field.with_type(_as_bytes(kind.value_type)))
     return kind
-
-
-def _looked_up(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of numbers into lists of texts, as the texts' bytes."""
-    chunks = [x.dictionary.cast(pa.large_binary()).take(x.indices) for x in column.chunks]
-    return pa.chunked_array(chunks, pa.large_binary())

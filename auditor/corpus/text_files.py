@@ -1,4 +1,4 @@
-"""Text and JSON: one file -> its documents, and a report of what was wrong in it."""
+"""Read the documents of a text or JSON file and report its problems."""
 
 import codecs
 import json
@@ -26,17 +26,17 @@ __all__ = ["Document", "FileReport", "Problem"]
 
 BOM = b"\xef\xbb\xbf"
 _PART_BYTES = 1 << 20
-# No object of an array is as long; what seems to be has an unclosed bracket.
+# A longer object must have an unclosed bracket.
 _VALUE_BYTES = 1 << 30
-# A string, whose last group is empty where it is cut off, or what gives JSON its form.
+# A string, whose last group is empty if it is cut off, or a structural character.
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.|\\\Z)*+("|\Z)|[\[\]{},]', re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document of a corpus: a stable id, its text, and the file it came from.
+    """A document of a corpus: a stable id, its text, and the path of its file.
 
-    `tokens` are those of a prompt and of the text, where the text is a sample with its tokens.
+    If the text is a sample with tokens, `tokens` are the token ids of its prompt and text.
     """
 
     doc_id: str
@@ -46,9 +46,9 @@ class Document:
 
 
 def decode(raw: bytes, offset: int, report: FileReport, *, place: str = "") -> str:
-    """UTF-8 bytes to text; what cannot be decoded is reported and becomes U+FFFD.
+    """Decode UTF-8; invalid bytes are reported and become U+FFFD.
 
-    `offset` is where `raw` begins: in the file, or in what `place` names.
+    `offset` is the position of `raw` in the file, or in the record named by `place`.
 
     >>> from pathlib import Path
     >>> decode(b"caf\\xc3\\xa9", 0, FileReport(Path("a.txt"), strict=True))
@@ -65,14 +65,14 @@ def decode(raw: bytes, offset: int, report: FileReport, *, place: str = "") -> s
 def _note_replaced(
     error: UnicodeDecodeError, text: str, raw: bytes, place: str, report: FileReport
 ) -> None:
-    # A U+FFFD may also stand in the file itself; that one is not ours.
+    # Do not count U+FFFD characters that the file itself contains.
     n_replaced = text.count("\ufffd") - raw.count(b"\xef\xbf\xbd")
     byte = error.object[error.start]
     report.note("utf8", f"{place} is not UTF-8 (0x{byte:02x}, {error.reason})", n_replaced)
 
 
 def first_undecodable(stream: BinaryIO) -> int | None:
-    """The first byte of a stream that is not UTF-8, or None; read in parts, however long it is.
+    """The position of the first byte of a stream that is not UTF-8, or None.
 
     >>> import io
     >>> first_undecodable(io.BytesIO(b"ab\\xff"))
@@ -82,7 +82,7 @@ def first_undecodable(stream: BinaryIO) -> int | None:
     offset = 0
     while True:
         part = stream.read(_PART_BYTES)
-        # The decoder keeps back a character that is cut; its bytes come first.
+        # The decoder buffers an incomplete character, whose bytes precede this part.
         n_kept = len(decoder.getstate()[0])
         try:
             decoder.decode(part, final=not part)
@@ -94,9 +94,9 @@ def first_undecodable(stream: BinaryIO) -> int | None:
 
 
 def text_parts(stream: BinaryIO, size: int, report: FileReport) -> Iterator[bytes]:
-    """A plain text in parts of about `size` bytes: valid UTF-8, cut between characters.
+    """Read plain text in parts of about `size` bytes: valid UTF-8, cut between characters.
 
-    What is valid already is handed on as it was read, neither copied nor encoded again.
+    Valid bytes are passed on without a copy.
 
     >>> import io
     >>> from pathlib import Path
@@ -121,7 +121,7 @@ def text_parts(stream: BinaryIO, size: int, report: FileReport) -> Iterator[byte
 def _whole_characters(
     raw: bytes, offset: int, is_end: bool, report: FileReport
 ) -> tuple[bytes, bytes]:
-    """Bytes as valid UTF-8, and the begin of a character that is cut at their end."""
+    """Bytes as valid UTF-8, and the bytes of an incomplete character at the end."""
     if raw.isascii():
         return raw, b""
     try:
@@ -141,7 +141,7 @@ def _whole_characters(
 def read_text(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """A plain text file: one document, its text as it stands; held in memory as a whole."""
+    """Read a plain text file as one document, whole in memory."""
     with open_text(file.path, report) as stream:
         text = "".join(part.decode("utf-8") for part in text_parts(stream, _PART_BYTES, report))
     if text:
@@ -153,7 +153,7 @@ def read_text(
 def read_jsonl(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """JSON lines: one document an object; lines that give no text are reported."""
+    """Read JSON lines: one document per object; lines without text are reported."""
     with open_text(file.path, report) as stream:
         yield from _documents(_lines(stream, report), file, text_field, is_alone, report)
     if report.n_lines == 0:
@@ -163,11 +163,11 @@ def read_jsonl(
 def read_json(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """JSON: lines, as C4 and Dolma have them, or an array of objects, or an object.
+    """Read JSON: lines, as in C4 and Dolma, an array of objects, or an object.
 
-    One document an object. An array is read object by object, however long it is. Many a folder
-    holds JSON that is no text: of files not named, those whose first object has no such field are
-    reported, not an error.
+    Each object is one document. Arrays are streamed. Folders often contain JSON files without
+    text: if a file that no spec names lacks the field in its first object, it is reported and
+    skipped.
     """
     try:
         if _is_lines(file.path):
@@ -191,7 +191,7 @@ def _documents(
     is_alone: bool,
     report: FileReport,
 ) -> Iterator[Document]:
-    """The documents of rows, each of which comes with the name of its place."""
+    """The documents of (place, object) pairs."""
     is_first = True
     for place, row in rows:
         text = _text_of(row, text_field, is_first, place, report)
@@ -218,7 +218,7 @@ def _lines(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]:
 
 
 def _objects(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]:
-    """The objects of an array, or those that follow each other, with their places."""
+    """The objects of an array, or consecutive objects, with their places."""
     for raw in _values(stream, report):
         report.n_lines += 1
         place = f"object {report.n_lines:,}"
@@ -228,7 +228,7 @@ def _objects(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]
 
 
 def _is_lines(path: Path) -> bool:
-    """Whether a JSON file has a value a line: none that goes on over lines, no two in one."""
+    """Whether a JSON file has exactly one value on each line, judged by the first."""
     with open_text(path, FileReport(path, strict=False)) as stream:
         line = stream.readline(_PART_BYTES).removeprefix(BOM)
         while line and not line.strip():
@@ -241,7 +241,7 @@ def _is_lines(path: Path) -> bool:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        # Where all is well up to the end of the line, the object goes on in the next.
+        # An error at the end of the line means that the object continues on the next.
         is_followed = text.startswith("{") and text.startswith("{", error.pos)
         return error.pos < len(text) and not is_followed
     except (ValueError, RecursionError):
@@ -250,7 +250,7 @@ def _is_lines(path: Path) -> bool:
 
 
 def _values(stream: BinaryIO, report: FileReport) -> Iterator[bytes]:
-    """The elements of an array, or objects that follow each other, as they stand."""
+    """The raw elements of an array, or consecutive raw objects."""
     raw, at, begin, depth = b"", 0, 0, 0
     is_array = None
     while True:
@@ -293,20 +293,20 @@ def _values(stream: BinaryIO, report: FileReport) -> Iterator[bytes]:
             report.note("json", what, then="What comes before is read")
         if not part or len(raw) - begin > _VALUE_BYTES:
             return
-        # What is done with goes; between objects nothing is kept.
+        # Drop what was processed.
         kept = begin if depth else at
         raw, at, begin = raw[kept:], at - kept, 0
 
 
 def _parse(text: str, number: str, report: FileReport) -> dict | None:
-    """A line's JSON object, or None if it has none, which is reported."""
+    """Parse a JSON object; None, reported, if it is not one."""
     try:
         row = json.loads(text)
     except json.JSONDecodeError as error:
         report.note("json", f"{number} is not JSON ({error.msg}, column {error.colno})")
         return None
     except (ValueError, RecursionError) as error:
-        # A number of thousands of digits, or brackets nested thousands deep.
+        # A number with thousands of digits, or brackets nested thousands deep.
         report.note("json", f"{number} is not JSON that can be read ({error})")
         return None
     if not isinstance(row, dict):
@@ -316,7 +316,7 @@ def _parse(text: str, number: str, report: FileReport) -> dict | None:
 
 
 class _NoFieldError(CorpusError):
-    """A file's first object has not got the field."""
+    """A file's first object lacks the text field."""
 
     def __init__(self, what: str, report: FileReport) -> None:
         super().__init__(str(wrong_field(report, what)))
@@ -326,7 +326,7 @@ class _NoFieldError(CorpusError):
 def _text_of(
     row: dict, text_field: str | None, is_first: bool, number: str, report: FileReport
 ) -> str | None:
-    """The text of an object. Missing in a file's first object: the wrong field, an error."""
+    """The text of an object. Raises _NoFieldError if a file's first object lacks the field."""
     fields = text_fields(row, text_field)
     if fields:
         return joined_text(row, fields, number, report)

@@ -1,7 +1,7 @@
-"""Common Crawl's archives: WET and WARC -> documents, one a record of text.
+"""Read Common Crawl archives (WET and WARC): one document per text record.
 
-Records are told apart here, so that reading goes on after a broken one; what a server sent, with
-its chunks and packings, is taken apart by warcio.
+Records are split here, so that reading continues after a malformed one; warcio parses the HTTP
+responses.
 """
 
 import codecs
@@ -17,7 +17,7 @@ from auditor.corpus.files import SourceFile
 from auditor.corpus.problems import FileReport
 from auditor.corpus.text_files import BOM, Document, decode
 
-# No page is as long; what claims to be has a broken length.
+# A longer record must have a wrong length.
 _RECORD_BYTES = 1 << 30
 _LINE_BYTES = 1 << 16
 _BEGIN = re.compile(rb"\r?\n(WARC/\d)")
@@ -36,12 +36,12 @@ class _Record:
 def read_warc(
     file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
 ) -> Iterator[Document]:
-    """WET or WARC: one document a record of text, under the record's own id.
+    """Read WET or WARC: one document per text record, with the record's id.
 
-    Texts that were extracted (WET's "conversion") and text resources stand as they are; of
-    responses all that are of text are read, markup and all, unpacked from their content codings
-    (gzip, deflate, br, zstd), in the character set that the server names, else as UTF-8. Requests,
-    pictures and the like are no text and are passed over.
+    Extracted text (WET's "conversion") and text resources are kept as they are. Text responses are
+    read with their markup, decompressed (gzip, deflate, br, zstd), and decoded in the charset that
+    the server declares, else as UTF-8. Records that are not text, such as requests and images, are
+    skipped.
     """
     report.unit = "records"
     with open_text(file.path, report) as stream:
@@ -61,7 +61,7 @@ def read_warc(
 
 
 def _records(stream: BinaryIO, report: FileReport) -> Iterator[_Record]:
-    """All whole records; what is between them is reported, and skipped up to the next begin."""
+    """All complete records; data between records is reported and skipped."""
     source = _Source(stream)
     is_lost = False
     while True:
@@ -78,14 +78,14 @@ def _records(stream: BinaryIO, report: FileReport) -> Iterator[_Record]:
             continue
         report.n_lines += 1
         record = _record(source, line, report)
-        # What follows a broken record, up to the next begin, is the rest of it.
+        # Data after a malformed record, up to the next record, is its rest.
         is_lost = record is None
         if record is not None:
             yield record
 
 
 class _Source:
-    """A stream to which bytes can be given back."""
+    """A stream with pushback."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._again = stream, io.BytesIO()
@@ -100,12 +100,12 @@ class _Source:
         raw = self._again.read(n)
         return raw if len(raw) == n else raw + self._stream.read(n - len(raw))
 
-    def give_back(self, raw: bytes) -> None:
+    def push_back(self, raw: bytes) -> None:
         self._again = io.BytesIO(raw + self._again.read())
 
 
 def _record(source: _Source, first: bytes, report: FileReport) -> _Record | None:
-    """The record that begins with this line, or None if it is broken, which is reported."""
+    """The record that begins with this line; None, reported, if it is malformed."""
     place = f"record {report.n_lines:,}"
     lines = [first]
     while True:
@@ -124,26 +124,26 @@ def _record(source: _Source, first: bytes, report: FileReport) -> _Record | None
     body = source.read(int(length))
     if len(body) < int(length):
         n_missing = int(length) - len(body)
-        _find_next(source, body)
+        _push_back_records(source, body)
         report.note("warc", f"{place} is cut off, {n_missing:,} bytes before its end")
         return None
     after = source.readline()
     if after.strip():
-        _find_next(source, body + after)
+        _push_back_records(source, body + after)
         report.note("warc", f"{place} has another length than the {int(length):,} bytes it says")
         return None
     return _Record(headers, b"".join(lines), body)
 
 
-def _find_next(source: _Source, raw: bytes) -> None:
-    """Give back the records that a broken one, by a length that is too great, has taken in."""
+def _push_back_records(source: _Source, raw: bytes) -> None:
+    """Push back the records that a malformed one, with too great a length, contains."""
     begin = _BEGIN.search(raw)
     if begin is not None:
-        source.give_back(raw[begin.start(1) :])
+        source.push_back(raw[begin.start(1) :])
 
 
 def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
-    """A record's text; None if it is no text, or broken, which is reported."""
+    """A record's text; None if it is not text, or, reported, if it is malformed."""
     kind = record.headers.get("warc-type", "")
     content_type = record.headers.get("content-type", "")
     body = record.body
@@ -166,7 +166,7 @@ def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
             codings += sent
             body = stream.read()
         except Exception as error:
-            # warcio raises whatever a parser below it does.
+            # warcio passes on any error of its parsers.
             report.note("warc", f"{place} is not an answer that can be read ({error})")
             return None
     elif kind not in ("conversion", "resource"):
@@ -174,7 +174,7 @@ def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
     if not content_type.lower().startswith(_TEXTS):
         return None
     for coding in reversed(codings):
-        plain = _without(coding, body, place, report)
+        plain = _remove_coding(coding, body, place, report)
         if plain is None:
             return None
         body = plain
@@ -182,15 +182,15 @@ def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
 
 
 def _codings(header: str | None) -> list[str]:
-    """The codings that a header names, in the order in which they were applied."""
+    """The codings of a header, in the order in which they were applied."""
     names = [name.strip().lower().removeprefix("x-") for name in (header or "").split(",")]
     return [name for name in names if name not in ("", "identity", "none")]
 
 
-def _without(coding: str, body: bytes, place: str, report: FileReport) -> bytes | None:
-    """A body without one coding (RFC 9110, section 8.4); None if it stays packed, as reported.
+def _remove_coding(coding: str, body: bytes, place: str, report: FileReport) -> bytes | None:
+    """Remove one coding of a body (RFC 9110, section 8.4); None, reported, on failure.
 
-    A crawler may have unpacked a body and kept its header: text is taken as it stands.
+    A crawler may have decompressed a body but kept its header, so plain text is accepted.
     """
     if not body:
         return body
@@ -206,7 +206,7 @@ def _without(coding: str, body: bytes, place: str, report: FileReport) -> bytes 
         install = "pip install 'memorization-auditor[corpora]'"
         report.note("coding", f"{what}, which needs {error.name}: {install}")
         return None
-    if wrong and _is_text(body):  # plain text may begin as what is packed does
+    if wrong and _is_text(body):  # plain text may begin like compressed data
         return body
     if wrong and not text:
         report.note("coding", f"{what}, but {wrong}")
@@ -217,7 +217,7 @@ def _without(coding: str, body: bytes, place: str, report: FileReport) -> bytes 
 
 
 def _is_text(body: bytes) -> bool:
-    """Whether bytes are UTF-8 without control characters that no page has."""
+    """Whether bytes are UTF-8 without the control characters of binary data."""
     try:
         return not _CONTROLS.search(body.decode("utf-8"))
     except UnicodeDecodeError:
@@ -225,10 +225,10 @@ def _is_text(body: bytes) -> bool:
 
 
 def _decode(body: bytes, content_type: str, place: str, report: FileReport) -> str:
-    """A body as text: by its byte order mark, else the charset that is named, else as UTF-8.
+    """Decode a body by its byte order mark, else the declared charset, else as UTF-8.
 
-    A label means what it means on the web (WHATWG, Encoding Standard, section 4.2): ISO-8859-1,
-    for instance, means windows-1252.
+    Labels follow the web (WHATWG, Encoding Standard, section 4.2): ISO-8859-1, for instance, means
+    windows-1252.
     """
     charset = ""
     for part in content_type.split(";")[1:]:
@@ -248,7 +248,7 @@ def _decode(body: bytes, content_type: str, place: str, report: FileReport) -> s
         if _is_text(body):
             return body.decode("utf-8")
         text = body.decode(encoding, "replace")
-        # A U+FFFD may also stand in the page itself; that one is not ours.
+        # Do not count U+FFFD characters that the page itself contains.
         n_replaced = text.count("\ufffd") - body.decode(encoding, "ignore").count("\ufffd")
         at = f" at byte {error.start:,}" if isinstance(error, UnicodeDecodeError) else ""
         report.note("charset", f"{place} is not {charset or encoding}{at}", n_replaced)
@@ -256,7 +256,7 @@ def _decode(body: bytes, content_type: str, place: str, report: FileReport) -> s
 
 
 def _encoding(label: str, report: FileReport) -> str | None:
-    """Python's name of the encoding that a label means; None for UTF-8 and what is no label."""
+    """Python's name for an encoding label; None for UTF-8 and unknown labels."""
     if label.lower() in ("utf-8", "utf8"):
         return None
     try:
@@ -270,7 +270,7 @@ def _encoding(label: str, report: FileReport) -> str | None:
         # The standard reads GBK as GB18030, its superset.
         return "gb18030" if found.name == "gbk" else found.codec_info.name
     try:
-        # No label of the web, or one that browsers refuse for their safety, not ours.
+        # Unknown on the web, or refused by browsers for security reasons.
         " ".encode(label)
     except (LookupError, ValueError):
         return None
@@ -278,7 +278,7 @@ def _encoding(label: str, report: FileReport) -> str | None:
 
 
 def _as_controls(error: UnicodeError) -> tuple[str, int]:
-    """Bytes 0x80 to 0x9F that a code page leaves open are control characters on the web."""
+    """Decode bytes 0x80 to 0x9F that a code page leaves undefined as control characters."""
     if isinstance(error, UnicodeDecodeError) and error.encoding == "charmap":
         raw = error.object[error.start : error.end]
         if all(0x80 <= byte <= 0x9F for byte in raw):

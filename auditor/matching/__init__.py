@@ -1,1 +1,1 @@
-"""Search of training text: verbatim, overlapping and near-verbatim matches."""
+"""Search training text for verbatim, fuzzy and near-verbatim matches."""

@@ -1,4 +1,4 @@
-"""Overlaps that are long without saying anything: rows of blanks, dashes, a table's border."""
+"""Remove matches that are mostly filler: rows of blanks or dashes, borders of tables."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from auditor.matching.verbatim import Match
 def without_filler(
     matches: Sequence[Match], needles: Sequence[Needle], *, min_tokens: int, min_chars: int
 ) -> list[Match]:
-    """Matches of min_tokens tokens or min_chars characters, a run of one character counted once.
+    """Matches that reach a minimum if a run of one character counts once.
 
-    Of tokens that write nothing but a run's further characters none counts.
+    Tokens that only continue a run do not count.
 
     Parameters
     ----------
     matches : sequence of Match
-        Of these needles; `n_tokens` and `n_chars` stay as they were told.
+        Matches of these needles; they are returned unchanged.
     needles : sequence of Needle
     min_tokens, min_chars : int
-        As `find_matches` was given them.
+        The minima of `find_matches`.
 
     Source
     ------
-    Ours: in the paper people judged each sample by eye (§6.1), so it needs no such rule.
+    Ours: the paper needs no such rule, because people judged each sample (6.1).
 
     >>> border = "+" + "-" * 60 + "+" + "-" * 60 + "+"
     >>> match = Match("s", 0, 123, 5, 123, 1, 1, "d", 0, (("d", 0),))
@@ -42,7 +42,7 @@ def without_filler(
         n_chars = min(match.n_chars, n_varied_chars(needle.text[match.start : match.end]))
         if n_chars >= min_chars:
             return True
-        # No count of varied tokens is above that of all.
+        # Cheap test first: n_varied_tokens is at most n_tokens.
         return (
             match.n_tokens >= min_tokens
             and n_varied_tokens(needle, match.start, match.end) >= min_tokens
@@ -52,7 +52,7 @@ def without_filler(
 
 
 def n_varied_chars(text: str) -> int:
-    """Characters that differ from the one before: a run of one character counts once.
+    """Number of characters, where a run of one character counts once.
 
     >>> n_varied_chars("aab---- "), n_varied_chars("")
     (4, 0)
@@ -61,9 +61,9 @@ def n_varied_chars(text: str) -> int:
 
 
 def n_varied_tokens(needle: Needle, start: int, end: int) -> int:
-    """Tokens within [start, end) in which a character differs from the one before, or is the first.
+    """Number of tokens within [start, end) that do not only continue a run of one character.
 
-    A part of a character counts with the token that completes it.
+    Part of a character counts with the token that completes it.
 
     >>> n_varied_tokens(Needle("s", "ab----", [1, 2, 4, 6]), 0, 6)
     3
@@ -73,7 +73,7 @@ def n_varied_tokens(needle: Needle, start: int, end: int) -> int:
     inside = (begins >= start) & (begins < end) & (ends > start) & (ends <= end)
     text = needle.text[start:end]
     varied = [a != b for a, b in pairwise(text)]
-    before = np.append(0, np.cumsum([bool(text), *varied]))  # of characters before each place
+    before = np.append(0, np.cumsum([bool(text), *varied]))  # varied characters before each place
     whole = np.append(ends, end)[np.searchsorted(ends, begins, "right")]
     last = np.minimum(np.maximum(ends, whole), end)[inside]
     return int((before[last - start] > before[begins[inside] - start]).sum())

@@ -1,4 +1,4 @@
-"""Documents -> blocks of UTF-8 bytes of about one size, so that numpy can work on them."""
+"""Read documents as blocks of UTF-8 bytes of similar size, for numpy."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from auditor.matching.normalization import EXACT, Drops, Folder, Folding
 CORPUS_SEPARATOR = b"\xff"
 NEEDLE_SEPARATOR = b"\xfe"
 
-# Readers of 8 bytes at a time may look this far past the end of a text.
+# Code that reads 8 bytes at a time may read this far past the end of a text.
 PADDING = 8
 
 Bytes = NDArray[np.uint8]
@@ -22,17 +22,17 @@ Ints = NDArray[np.int64]
 
 
 def to_bytes(text: str) -> bytes:
-    """UTF-8, lone surrogates included: JSON may hold them and tokenizers may make them."""
+    """UTF-8, including lone surrogates, which JSON and tokenizers may produce."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def pad(raw: bytes) -> Bytes:
-    """Bytes as an array, followed by PADDING zeros."""
+    """Bytes as an array with PADDING zeros at the end."""
     return np.frombuffer(raw + bytes(PADDING), dtype=np.uint8)
 
 
 def is_char_start(raw: Bytes) -> NDArray[np.bool_]:
-    """Where a character begins: all bytes but UTF-8's continuation bytes.
+    """Whether each byte begins a character, that is, is no UTF-8 continuation byte.
 
     >>> is_char_start(np.frombuffer("aé".encode(), dtype=np.uint8))
     array([ True,  True, False])
@@ -41,7 +41,7 @@ def is_char_start(raw: Bytes) -> NDArray[np.bool_]:
 
 
 def n_chars(raw: bytes) -> int:
-    """Characters that begin in a piece of UTF-8.
+    """Number of characters that begin in a piece of UTF-8.
 
     >>> n_chars("aé".encode())
     2
@@ -52,7 +52,7 @@ def n_chars(raw: bytes) -> int:
 
 
 def place_in(known: NDArray, keys: NDArray) -> Ints:
-    """The place of each key among the known, ascending ones; -1 where it is none of them.
+    """The index of each key in the ascending array `known`; -1 if absent.
 
     >>> place_in(np.array([2, 5]), np.array([5, 3, 9])).tolist()
     [1, -1, -1]
@@ -64,7 +64,7 @@ def place_in(known: NDArray, keys: NDArray) -> Ints:
 
 
 def ranges(begins: Ints, sizes: Ints) -> Ints:
-    """range(begin, begin + size) of each pair, one after the other.
+    """range(begin, begin + size) of each pair, concatenated.
 
     >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
     [5, 6, 0, 1, 2]
@@ -74,7 +74,7 @@ def ranges(begins: Ints, sizes: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class Block:
-    """Pieces of documents, one after the other with separators between, and PADDING at the end.
+    """Pieces of documents, each followed by a separator, with PADDING at the end.
 
     Attributes
     ----------
@@ -82,17 +82,18 @@ class Block:
     starts : int64 array (n_pieces,)
         Where each piece begins in `raw`.
     owned_ends : int64 array (n_pieces,)
-        A piece owns the matches that begin before here; those after begin in the next piece too.
+        A piece owns the matches that begin before this position; later ones also begin in the
+        next piece.
     ordinals : int64 array (n_pieces,)
-        The document's place in the corpus, from 0.
+        The document's position in the corpus, from 0.
     chars_before : int64 array (n_pieces,)
-        Characters of the document, as it is compared, that stand before the piece.
+        Folded characters of the document before the piece.
     doc_ids : list of str
         One for each piece.
     drops : list of Drops
-        One for each piece: the way back to the characters of the document as it is written.
+        One for each piece: maps folded characters to those of the original document.
     n_read : int
-        Bytes of the corpus that were read when the block was finished.
+        Bytes of the corpus read when the block was finished.
     """
 
     raw: Bytes
@@ -112,7 +113,7 @@ class Block:
 
 @dataclass
 class Draft:
-    """A block while it grows."""
+    """A block under construction."""
 
     text: bytearray = field(default_factory=bytearray)
     rows: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -128,7 +129,7 @@ class Draft:
         doc_id: str,
         drops: Drops,
     ) -> None:
-        """Append a piece, its parts joined; it owns what begins in its first n_owned bytes."""
+        """Append a piece, with its parts joined; it owns matches that begin before `n_owned`."""
         begin = len(self.text)
         self.rows.append((begin, begin + n_owned, ordinal, chars))
         for part in parts:
@@ -143,7 +144,7 @@ class Draft:
         return len(self.text)
 
     def finish(self, n_read: int = 0) -> Block:
-        """The block; the draft must not grow after that."""
+        """The block; do not add to the draft afterwards."""
         self.text += bytes(PADDING)
         raw = np.frombuffer(self.text, dtype=np.uint8)
         table = np.array(self.rows, dtype=np.int64).reshape(-1, 4).T
@@ -151,7 +152,7 @@ class Draft:
 
 
 def read_pieces(corpus: Iterable[Document], size: int) -> Iterator[Piece]:
-    """A corpus in pieces of about `size` bytes where it can be read so, else by the document."""
+    """A corpus in pieces of about `size` bytes if it offers `pieces`, else by document."""
     if hasattr(corpus, "pieces"):
         yield from corpus.pieces(size)
         return
@@ -164,18 +165,19 @@ def read_blocks(
 ) -> Iterator[Block]:
     """Stream a corpus as blocks of one to three times `block_bytes`.
 
-    A document longer than a block is cut; each piece then repeats the last `overlap` bytes of the
-    piece before, so that whatever is no longer than `overlap` lies whole in some piece.
+    Documents longer than a block are cut. Each piece repeats the last `overlap` bytes of the
+    previous piece, so that any text of at most `overlap` bytes lies whole in some piece.
 
     Parameters
     ----------
     corpus : iterable of Document
-        Or one that offers `pieces(size)`: then no document need fit into memory.
+        If it offers `pieces(size)`, documents may be larger than memory.
     block_bytes : int
-        Raised to 2 x overlap where it is less: a piece must get on.
+        At least 2 x overlap; smaller values are raised.
     overlap : int
+        Bytes.
     folding : Folding
-        How the text is changed before it is compared.
+        Normalization of the text.
 
     Yields
     ------
@@ -201,7 +203,7 @@ def read_blocks(
         is_ascii = rest.isascii() and folded.isascii()
         while True:
             n_left = n - begin
-            # What is too short to get on waits for the document's next piece.
+            # Text too short to cut waits for the document's next piece.
             if not piece.is_last and n_left <= 2 * overlap:
                 break
             end = begin + size if n_left >= 2 * size else n
@@ -227,6 +229,6 @@ def read_blocks(
 
 
 def _between(first: bytes, second: bytes, begin: int, end: int) -> tuple[bytes, bytes]:
-    """Bytes [begin, end) of two texts one after the other; a text that is whole is not copied."""
+    """Bytes [begin, end) of two concatenated texts; a whole text is not copied."""
     n = len(first)
     return first[begin:end], second[max(begin - n, 0) : max(end - n, 0)]

@@ -1,8 +1,7 @@
-"""Near-verbatim matches: how many edits lie between a sample's span and a passage of a document.
+"""Near-verbatim matches: the edit distance between a sample's span and a passage of a document.
 
-What is compared: the span as it was generated, with that stretch of the document, near the place
-where a match was found, from which it takes the fewest edits of characters. Insertions, deletions
-and substitutions count 1 each.
+The generated span is compared with the passage, near a known match in the document, that has the
+smallest edit distance in characters. Insertions, deletions and substitutions cost 1 each.
 """
 
 from collections import defaultdict
@@ -23,10 +22,7 @@ MIN_TOKENS = 50
 
 @dataclass(frozen=True)
 class Passage:
-    """The stretch [start, end) of a text that is nearest to a span, and its distance.
-
-    `distance` counts edits of characters.
-    """
+    """The passage [start, end) of a text nearest to a span, and its distance in characters."""
 
     start: int
     end: int
@@ -34,11 +30,10 @@ class Passage:
 
 
 def nearest_passage(span: str, text: str) -> Passage:
-    """The stretch of a text from which the fewest edits of characters lead to a span.
+    """The passage of a text with the smallest edit distance to a span, in characters.
 
-    Of several it is one that ends first; of these the longest, so that it may begin with the
-    span's own first character. Takes time and len(span) x len(text) steps, no more memory than the
-    longer of both.
+    Ties go to the passage that ends first, then to the longest. Takes len(span) x len(text) steps
+    and memory proportional to the longer of both.
 
     >>> nearest_passage("abcd", "xxabxdxx")
     Passage(start=2, end=6, distance=1)
@@ -46,7 +41,7 @@ def nearest_passage(span: str, text: str) -> Passage:
     a, b = _codes(span), _codes(text)
     last = _last_row(a, b, free_start=True)
     end = int(np.argmin(last))
-    # Backwards from there, the same distance is reached where the passage begins.
+    # Search backwards from the end for the begin with the same distance.
     back = _last_row(a[::-1], b[:end][::-1], free_start=False)
     distance = int(last[end])
     length = int(np.flatnonzero(back == distance)[-1])
@@ -54,9 +49,9 @@ def nearest_passage(span: str, text: str) -> Passage:
 
 
 def _last_row(a: NDArray, b: NDArray, *, free_start: bool) -> NDArray[np.int64]:
-    """Edits from `a` to a stretch of `b` that ends at each place, (len(b) + 1,).
+    """Edit distance of `a` to a passage of `b` that ends at each position: (len(b) + 1,).
 
-    The stretch begins at 0, or with free_start wherever is best (Sellers 1980).
+    The passage begins at 0, or, with free_start, at the best position (Sellers 1980).
     """
     along = np.arange(len(b) + 1)
     row = np.zeros(len(b) + 1, dtype=np.int64) if free_start else along.copy()
@@ -64,7 +59,7 @@ def _last_row(a: NDArray, b: NDArray, *, free_start: bool) -> NDArray[np.int64]:
         step = np.empty_like(row)
         step[0] = i
         np.minimum(row[1:] + 1, row[:-1] + (b != code), out=step[1:])
-        # Insertions: the least of all places before, one more for each step from there.
+        # Insertions: minimum over all earlier positions plus the distance from there.
         row = np.minimum.accumulate(step - along) + along
     return row
 
@@ -74,13 +69,13 @@ def _codes(text: str) -> NDArray[np.uint32]:
 
 
 _PIECE_BYTES = 8 << 20
-# Characters of the document beyond a window's own length, for what was inserted there.
+# Extra characters of the document around a window, for insertions.
 _ROOM = 64
 
 
 @dataclass(frozen=True)
 class Region:
-    """A sample's best match: characters [start, end) of its text, found at a document's place."""
+    """A sample's best match: characters [start, end) of its text, and the document's place."""
 
     needle: Needle
     start: int
@@ -91,21 +86,21 @@ class Region:
 
 @dataclass(frozen=True)
 class NearMatch:
-    """The 50 tokens or more around a region that differ least from the document.
+    """The window of at least 50 tokens around a region that differs least from the document.
 
     Attributes
     ----------
     sample_id : str
     start, end : int
-        In the sample's text, in characters.
+        The window in the sample's text, in characters.
     n_tokens : int
-        Tokens of the sample there.
+        Tokens of the window.
     token_distance, char_distance : int
-        Edits between it and the nearest passage of the document.
+        Edit distance to the nearest passage of the document, in tokens and characters.
     is_near : bool
-        At most one edit of a token for each ten.
+        Whether token_distance is at most 10 % of the tokens.
     doc_id, doc_offset : str, int
-        The document, and the character where that passage begins.
+        The document, and the character where the passage begins.
     """
 
     sample_id: str
@@ -126,20 +121,20 @@ def find_near(
     encode: Callable[[str], Sequence[Hashable]],
     progress: Callable[[int], object] | None = None,
 ) -> list[NearMatch]:
-    """Compare the surroundings of each region with the document it was found in, in one pass.
+    """Compute each region's edit distance to its document, in one pass over the corpus.
 
-    A region of 50 tokens or more is compared as it is; a shorter one within 50 tokens, with the
-    region at their end, in their middle and at their beginning, of which the nearest counts.
-    Samples of fewer than 50 tokens have no such stretch and are left out.
+    A region of at least 50 tokens is compared as it is. A shorter one is extended to a window of
+    50 tokens, with the region at its end, in its middle or at its beginning; the nearest window
+    counts. Samples of fewer than 50 tokens are omitted.
 
     Parameters
     ----------
     regions : sequence of Region
     corpus : iterable of Document
     encode : callable
-        Text to the sample's kind of tokens.
+        Text -> tokens of the sample's tokenizer.
     progress : callable, optional
-        Called with the bytes of text done so far.
+        Called with the bytes of text processed so far.
 
     Returns
     -------
@@ -148,8 +143,8 @@ def find_near(
     Source
     ------
     PaLM 2 Technical Report (Anil et al. 2023) and Gemma (Gemma Team 2024), memorization sections:
-    approximately memorized is what differs from its source by at most 10 % in edit distance, for
-    a continuation of 50 tokens. They know where the source goes on; here it is searched for.
+    a continuation of 50 tokens is approximately memorized if its edit distance to the source is at
+    most 10 %. There the position of the source is known; here it is searched for.
     """
     windows = {i: found for i, region in enumerate(regions) if (found := list(_windows(region)))}
     best: dict[int, NearMatch] = {}
@@ -162,7 +157,7 @@ def find_near(
 
 
 def _windows(region: Region) -> Iterator[tuple[int, int]]:
-    """First and last token, exclusive, of each stretch to be compared."""
+    """First and last token, exclusive, of each window to compare."""
     begins, ends = _token_spans(region.needle)
     inside = np.flatnonzero((begins >= region.start) & (ends <= region.end))
     n_tokens = len(ends)
@@ -186,7 +181,7 @@ def _token_spans(needle: Needle) -> tuple[np.ndarray, np.ndarray]:
 def _contexts(
     regions: dict[int, Region], corpus: Iterable[Document], progress
 ) -> Iterator[tuple[int, str, int]]:
-    """For each region the text around its place, and how many characters stand before that."""
+    """For each region, the text around its place, and the number of characters before it."""
     wanted: dict[str, list[int]] = defaultdict(list)
     for i, region in regions.items():
         wanted[region.doc_id].append(i)
@@ -209,7 +204,7 @@ def _contexts(
 
 
 def _reach(region: Region) -> tuple[int, int]:
-    """The document's characters that a stretch around the region may be compared with."""
+    """The document's characters that a window around the region may match."""
     begins, ends = _token_spans(region.needle)
     stretches = [int(ends[last - 1] - begins[first]) for first, last in _windows(region)]
     room = 2 * max(stretches) + _ROOM
@@ -221,7 +216,7 @@ def _compare(region: Region, first: int, last: int, text: str, before: int, enco
     start, end = int(begins[first]), int(ends[last - 1])
     span = region.needle.text[start:end]
     place = min(max(region.doc_offset - before - (region.start - start), 0), len(text))
-    # The passage may begin earlier than expected, and end later, by a fifth of the span and 16.
+    # The passage may begin earlier, and end later, than expected, by a fifth of the span plus 16.
     margin = len(span) // 5 + 16
     low = max(0, place - margin)
     found = nearest_passage(span, text[low : place + len(span) + margin])
@@ -234,7 +229,7 @@ def _compare(region: Region, first: int, last: int, text: str, before: int, enco
         n_tokens=last - first,
         token_distance=distance,
         char_distance=found.distance,
-        # The small addition: 5 of 50 is within 10 %, whatever 0.1 * 50 comes to.
+        # Add 1e-9 against rounding: 5 of 50 is within 10 %.
         is_near=distance <= int(len(tokens) * NEAR + 1e-9),
         doc_id=region.doc_id,
         doc_offset=before + low + found.start,

@@ -1,7 +1,7 @@
-"""Fuzzy matching: memorized text that differs from its source in spaces and punctuation.
+"""Fuzzy matching: find memorized text that differs from its source in spaces and punctuation.
 
-A sample's stretch of words is matched by a document if every trigram of its words stands there,
-all of them close together; in which order, and what lies between, does not matter.
+A stretch of words matches a document that contains all of its word trigrams close together, in any
+order and with any text between them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PASSAGE_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class FuzzyMatch:
-    """A sample's longest stretch of words that a document has, in pieces, in one place.
+    """A sample's longest stretch of words with a fuzzy match.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class FuzzyMatch:
     start, end : int
         The stretch within the sample's text, in characters.
     doc_id, doc_offset : str, int
-        The document, and the character at which the first of the trigrams begins in it.
+        The document, and the character where the first of the trigrams begins in it.
     """
 
     sample_id: str
@@ -55,28 +55,28 @@ def find_fuzzy(
 ) -> dict[str, FuzzyMatch]:
     """Find each sample's longest fuzzy match of at least min_words words, in one streaming pass.
 
-    Words are maximal runs of letters, digits and underscores (``\\w``), compared with their case;
-    what stands between them is ignored. A stretch of m consecutive words of a sample matches a
-    document if some window of 2 m consecutive words of the document contains each of the stretch's
-    m - 2 trigrams of words. This is checked exactly, for every document. Of several longest
-    stretches the first in the corpus counts, then the one whose first trigram comes earliest in
-    the document, then the one that starts earliest in the sample.
+    Words are maximal runs of letters, digits and underscores (``\\w``) and are case-sensitive; the
+    text between them is ignored. A stretch of m consecutive words of a sample matches a document
+    if a window of 2 m consecutive words of the document contains each of the stretch's m - 2 word
+    trigrams. This is checked exactly, for every document. Ties go to the first stretch in the
+    corpus, then to the one whose first trigram is earliest in the document, then to the one that
+    starts earliest in the sample.
 
     Parameters
     ----------
     needles : sequence of Needle
         Their ids must differ. token_ends are not used.
     corpus : iterable of Document
-        One that offers `pieces(size)`, as a `Corpus` does, may hold documents larger than memory.
+        If it offers `pieces(size)`, as `Corpus` does, documents may be larger than memory.
     min_words : int
         3 or more.
     progress : callable, optional
-        Called after each document, or part, with the bytes of text done so far.
+        Called after each document, or part, with the bytes of text processed so far.
 
     Returns
     -------
     dict of FuzzyMatch by sample id
-        Samples without a match are left out.
+        Samples without a match are omitted.
 
     Raises
     ------
@@ -85,8 +85,8 @@ def find_fuzzy(
 
     Source
     ------
-    The paper, §6.1, which takes a sample for memorized if all trigrams of its memorized part occur
-    close together in one training document; the factor 2 and the least length are ours.
+    The paper, 6.1: a sample is memorized if all trigrams of its memorized part occur close
+    together in one training document. The factor 2 and the minimum length are ours.
 
     >>> needle = Needle("s", "To be, or not to be", [])
     >>> document = Document("hamlet", "HAMLET. To be or\\n  not to be: that is", "")
@@ -101,14 +101,14 @@ def find_fuzzy(
         raise AuditError("Samples must have different ids, by which matches are told apart.")
     index = _TrigramIndex([needle.text for needle in needles])
     longest: dict[int, tuple[Stretch, str, int]] = {}
-    # Words that a stretch of each needle must have to be of interest.
+    # Minimum words of a new best stretch of each needle.
     wanted = np.full(len(needles), min_words, dtype=np.int64)
     n_bytes = 0
-    # A stretch lies within twice its own words of the document.
+    # A stretch of m words matches within 2 m words of the document.
     for passage in _passages(corpus, 2 * max(index.n_words, default=0)):
         found = dict(index.longest(passage.text, wanted))
         if found:
-            # Where words begin is worked out only here: most documents have no match.
+            # Locate words only here, since most documents have no match.
             begins = [word.start() for word in _WORD.finditer(passage.text)]
             for needle, stretch in found.items():
                 offset = passage.chars_before + begins[stretch.place]
@@ -122,7 +122,7 @@ def find_fuzzy(
 
 @dataclass(frozen=True)
 class _Passage:
-    """A document or a part of one: whole words, and how many characters stand before it."""
+    """A document, or a part cut between words, with the number of characters before it."""
 
     doc_id: str
     text: str
@@ -131,7 +131,7 @@ class _Passage:
 
 
 def _passages(corpus: Iterable[Document], overlap: int) -> Iterator[_Passage]:
-    """A corpus in parts that repeat the last `overlap` words of the part before."""
+    """A corpus in parts that repeat the last `overlap` words of the previous part."""
     text, chars_before = "", 0
     for piece in read_pieces(corpus, _PASSAGE_BYTES):
         if piece.is_first:
@@ -146,7 +146,7 @@ def _passages(corpus: Iterable[Document], overlap: int) -> Iterator[_Passage]:
 
 
 def _end_of_words(text: str) -> int:
-    """Where the text's last word begins if it may go on in the next part; else the text's end."""
+    """The end of the text, without a last word that may continue in the next part."""
     end = len(text)
     while end and _WORD.match(text[end - 1]):
         end -= 1
@@ -154,7 +154,7 @@ def _end_of_words(text: str) -> int:
 
 
 class _TrigramIndex:
-    """The word trigrams of all needles, numbered, and where in which needle each stands."""
+    """The numbered word trigrams of all needles, with their positions in the needles."""
 
     def __init__(self, texts: Sequence[str]):
         self._words: dict[str, int] = defaultdict(lambda: len(self._words))
@@ -162,10 +162,10 @@ class _TrigramIndex:
             np.array([self._words[word] for word in _WORD.findall(text)], dtype=np.int64)
             for text in texts
         ]
-        # From here on a word that no needle has is unknown, not new.
+        # A plain dict: from here on, unknown words get no number.
         self._words = dict(self._words)
         self.n_words = [len(words) for words in numbered]
-        # Pairs are named first, so that a key of three words stays within 64 bits.
+        # Number pairs first, so that the key of a trigram fits into 64 bits.
         self._n = len(self._words) + 1
         pairs = [words[:-1] * self._n + words[1:] for words in numbered]
         self._pairs = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]))
@@ -182,7 +182,7 @@ class _TrigramIndex:
         self._reach = 2 * np.array(self.n_words, dtype=np.int64) - 3
 
     def longest(self, text: str, wanted: Ints) -> Iterator[tuple[int, Stretch]]:
-        """Needles with a stretch of `wanted` words or more in the text, and the longest of each."""
+        """Needles with a match of at least `wanted` words in the text, and the longest of each."""
         for needle, places, trigrams in self._candidates(text, wanted):
             n_words, at_least = self.n_words[needle], int(wanted[needle])
             stretch = longest_stretch(places, trigrams, n_words, at_least=at_least)
@@ -192,7 +192,7 @@ class _TrigramIndex:
     def _candidates(self, text: str, wanted: Ints) -> Iterator[tuple[int, Ints, Ints]]:
         """Needles that may match, each with its hits: places in the text, trigrams of the needle.
 
-        One may match by `wanted` words only if as many hits, less 2, lie within its widest window.
+        A match of m words requires m - 2 hits within the needle's widest window.
         """
         known = self._words.get
         words = np.array([known(word, _UNKNOWN) for word in _WORD.findall(text)], dtype=np.int64)
@@ -218,7 +218,7 @@ class _TrigramIndex:
             yield one, place[mine], trigram[mine]
 
     def _keys(self, words: Ints) -> Ints:
-        """One number for each three words in a row; unknown words and pairs give _UNKNOWN."""
+        """A number for each trigram of words; _UNKNOWN if a word or pair is unknown."""
         if len(words) < 3:
             return np.zeros(0, dtype=np.int64)
         pair_keys = np.where(
@@ -241,7 +241,7 @@ _NEVER = np.iinfo(np.int64).max // 4
 
 @dataclass(frozen=True)
 class Stretch:
-    """Words [start, start + n_words) of a sample, and the document's word where they begin."""
+    """Words [start, start + n_words) of a sample, and the document's word where they match."""
 
     n_words: int
     start: int
@@ -254,18 +254,17 @@ def longest_stretch(places: Ints, trigrams: Ints, n_words: int, *, at_least: int
     Parameters
     ----------
     places, trigrams : int64 arrays (n_hits,)
-        The document's word number `places[i]` begins a trigram that is the sample's trigram
-        number `trigrams[i]`, too.
+        The sample's trigram number `trigrams[i]` begins at the document's word `places[i]`.
     n_words : int
         Words of the sample, which has n_words - 2 trigrams.
     at_least : int
-        Shorter stretches are not looked for; 3 or more.
+        Minimum length of the stretch in words; 3 or more.
 
     Returns
     -------
     Stretch or None
-        Of several that are longest: the one earliest in the document, then in the sample. `place`
-        is the first of its trigrams within the window.
+        Ties go to the stretch earliest in the document, then in the sample. `place` is the first
+        of its trigrams within the window.
 
     >>> hits = np.arange(10)
     >>> longest_stretch(hits + 50, hits, 12, at_least=3)
@@ -278,10 +277,10 @@ def longest_stretch(places: Ints, trigrams: Ints, n_words: int, *, at_least: int
 
 @compiled
 def _longest(places, trigrams, n_words, at_least):
-    """(n_words, start, place) of `longest_stretch`, of hits by place and trigram; else n_words 0.
+    """(n_words, start, place) of `longest_stretch` for sorted hits; n_words is 0 if none.
 
-    A window begins at each place in turn; `upcoming` is where each trigram stands next from there.
-    Of m words, the last trigram begins no more than 2 m - 3 words after the window does.
+    A window begins at each place in turn; `upcoming` is the next place of each trigram from there.
+    For m words, the last trigram begins at most 2 m - 3 words after the window.
     """
     n_trigrams = n_words - 2
     upcoming = np.full(n_trigrams, _NEVER)
@@ -296,10 +295,10 @@ def _longest(places, trigrams, n_words, at_least):
         while end < places.size and places[end] == place:
             anchor = trigrams[end]
             end += 1
-            # Neighbours that both stand at the first word belong to the same stretch.
+            # Adjacent trigrams at the same place belong to the same stretch.
             if anchor > 0 and upcoming[anchor - 1] == place:
                 continue
-            # First as wide as can be, which bounds the length; then for each length in turn.
+            # The widest window bounds the length; then try each length in turn.
             most = n_words
             for first in (n_words, wanted):
                 low = high = anchor

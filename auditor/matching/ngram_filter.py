@@ -1,7 +1,7 @@
-"""A filter for long texts: where in them do known short pieces of bytes (grams) stand?
+"""Find known n-grams of bytes (grams) in long texts.
 
-Hashes of 64 bits stand for grams. Equal grams have equal hashes, so nothing is missed; two grams
-may share a hash, so whoever uses a hit compares the bytes.
+Grams are compared by 64-bit hashes. No occurrence is missed, but two grams may share a hash, so
+callers must compare the bytes of a hit.
 """
 
 from dataclasses import dataclass
@@ -14,42 +14,42 @@ from auditor.system.jit import compiled
 
 Hashes = NDArray[np.uint64]
 
-# Odd constants of high entropy: multiplying by them spreads a word's bits upwards.
+# Odd constants of high entropy: multiplication spreads a word's bits upwards.
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 _FOLD = np.uint64(32)
 
-# Positions hashed at once by numpy: their words stay in the processor's cache.
+# Positions that numpy hashes at a time: their words fit into the processor's cache.
 _CHUNK = 1 << 15
 
 _MIN_WORDS_BITS = 4
 
-# More than this saves nothing: then a text is no more than read.
+# Larger steps save nothing: reading the text dominates.
 _MOST_EVERY = 8
-# Surroundings of hits in a text that are looked at one by one; where there are more, all of it is.
+# If hits have more surroundings than this, the whole text is scanned instead.
 _FEW = 64
 
 
 @dataclass(frozen=True)
 class Gram:
-    """How a text is sampled: grams of `length` bytes, looked up at multiples of `stride`."""
+    """A sampling of a text: grams of `length` bytes, looked up at multiples of `stride`."""
 
     length: int
     stride: int
 
     @property
     def span(self) -> int:
-        """Bytes that are sure to hold a whole gram which begins at a multiple of the stride."""
+        """Length, in bytes, of text that always contains a gram at a multiple of the stride."""
         return self.length + self.stride - 1
 
 
-# A longer stride would save more, but a few chance hits would then look like a match.
+# With a longer stride, a few chance hits would look like a match.
 _USUAL = (Gram(24, 16), Gram(24, 8), Gram(16, 8), Gram(8, 8))
 
 
 def choose_gram(shortest: int) -> Gram:
-    """The gram for finding every common piece of at least `shortest` bytes.
+    """The gram that finds every match of at least `shortest` bytes.
 
-    Long grams hit seldom by chance and long strides save work; both must fit into `shortest`.
+    Longer grams have fewer chance hits, and longer strides save work.
 
     >>> choose_gram(100), choose_gram(10), choose_gram(3)
     (Gram(length=24, stride=16), Gram(length=8, stride=3), Gram(length=3, stride=1))
@@ -61,7 +61,7 @@ def choose_gram(shortest: int) -> Gram:
 
 
 def choose_every(gram: Gram, shortest: int) -> int:
-    """Of how many multiples of the stride one has to be looked at first, to miss no such piece.
+    """The largest step, in strides, at which grams can be sampled without missing a match.
 
     >>> choose_every(Gram(24, 16), 100), choose_every(Gram(24, 16), 39)
     (4, 1)
@@ -70,12 +70,12 @@ def choose_every(gram: Gram, shortest: int) -> int:
 
 
 def words_at(raw: Bytes, begin: int, n: int, stride: int) -> NDArray[np.uint64]:
-    """A view of n words of 8 bytes (little-endian) that begin at begin, begin + stride, ..."""
+    """A view of n words of 8 bytes (little-endian) at begin, begin + stride, ..."""
     return np.ndarray((n,), dtype="<u8", buffer=raw, offset=begin, strides=(stride,))
 
 
 def hash_grams(raw: Bytes, begin: int, n: int, stride: int, length: int) -> Hashes:
-    """Hashes of the n grams that begin at begin, begin + stride, ...; the last must end in raw.
+    """Hashes of the n grams at begin, begin + stride, ...; the last must end within raw.
 
     >>> raw = np.frombuffer(b"abcabc" + bytes(8), dtype=np.uint8)
     >>> bool(np.equal(*hash_grams(raw, 0, 2, 3, 3)))
@@ -91,17 +91,17 @@ def hash_grams(raw: Bytes, begin: int, n: int, stride: int, length: int) -> Hash
             some += words
             some *= _ODD[k // 8 % 3]
             some ^= some >> _FOLD
-        # The tables take the top bits, so the last step must move every bit up there.
+        # The tables use the top bits, so every bit must affect them.
         some *= _ODD[1]
     return hashes
 
 
 class GramIndex:
-    """Known grams by number: `values` are their hashes, ascending, and a gram's number its place.
+    """A set of grams: `values` are their hashes, ascending; a gram's number is its index there.
 
-    A filter answers most questions with "no": one word of 64 bits for four to eight grams,
-    found by a hash's top bits, in which its low bits choose two that must be set. Then `begins`
-    tells where in `values` the hashes with the same top bits begin. About 11 bytes a gram.
+    A Bloom filter rejects most lookups. It has one 64-bit word for four to eight grams, selected
+    by a hash's top bits; the low bits select two bits that must be set. `_begins` is the index in
+    `values` of the first hash with given top bits. Takes about 11 bytes per gram.
     """
 
     def __init__(self, hashes: Hashes):
@@ -119,7 +119,7 @@ class GramIndex:
         return len(self.values)
 
     def find(self, raw: Bytes, gram: Gram, *, every: int = 1) -> tuple[Ints, Ints]:
-        """Where known grams stand, at multiples of the stride.
+        """Find known grams at multiples of the stride.
 
         Parameters
         ----------
@@ -127,9 +127,9 @@ class GramIndex:
         gram : Gram
             Its length is that of the known grams.
         every : int
-            With 2 or more, only hits where a known text of `length + every * stride - 1` bytes or
-            more stands are sure to be told: of every so many places one is looked at first, and
-            the others only around a hit.
+            Sample one of every `every` positions first, and the others only around a hit. Then
+            only hits within a match of at least `length + every * stride - 1` bytes are certain
+            to be found.
 
         Returns
         -------
@@ -154,10 +154,10 @@ class GramIndex:
         return np.concatenate([at for at, _ in found]), np.concatenate([ids for _, ids in found])
 
     def _find(self, raw: Bytes, begin: int, n_grams: int, gram: Gram) -> tuple[Ints, Ints]:
-        """Of n_grams grams that begin at `begin` and every stride on, the known ones."""
+        """Known grams among the n_grams at begin, begin + stride, ..."""
         if not n_grams or not len(self):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        # Pages of `out` that no hit is written to are never made.
+        # The system allocates only those pages of `out` that are written.
         out = np.empty((2, n_grams), dtype=np.int64)
         words = words_at(raw, begin, len(raw) - 7 - begin, 1)
         table = (self._filter, self._filter_shift, self.values, self._begins, self._begin_shift)
@@ -165,12 +165,12 @@ class GramIndex:
         return out[0, :n_found] + begin, out[1, :n_found].copy()
 
     def numbers(self, hashes: Hashes) -> Ints:
-        """The number of each hash; -1 where it is not known."""
+        """The number of each hash; -1 if unknown."""
         return place_in(self.values, hashes)
 
 
 def _surroundings(hits: Ints, every: int) -> tuple[Ints, Ints]:
-    """Places [begin, end) up to the next that was looked at on either side; joined if they touch.
+    """Places [begin, end) around each hit, up to the next sampled ones; joined if they touch.
 
     >>> [part.tolist() for part in _surroundings(np.array([8, 12, 40]), 4)]
     [[5, 37], [16, 44]]
@@ -180,8 +180,8 @@ def _surroundings(hits: Ints, every: int) -> tuple[Ints, Ints]:
     return begins[first], ends[np.append(first[1:], len(hits)) - 1]
 
 
-# Grams hashed before the first is looked up: the filter's words then arrive while others are
-# tested, and the hashes stay in the processor's first cache.
+# Grams hashed before the first lookup: memory accesses to the filter then overlap, and the hashes
+# fit into the L1 cache.
 _AT_ONCE = 1024
 
 
@@ -189,10 +189,9 @@ _AT_ONCE = 1024
 def _scan(
     words, n_grams, stride, length, odd, bits, filter_shift, values, begins, begin_shift, out
 ):
-    """Write (position, number) of each known gram to `out`; return how many there are.
+    """Write (position, number) of each known gram to `out`; return their count.
 
-    `words[p]` are the 8 bytes from p on. `bits` is the filter, `begins` says where in `values`
-    the hashes with given top bits begin; both as in `GramIndex`.
+    `words[p]` are the 8 bytes from p on; `bits` is the filter, and `begins` is as in `GramIndex`.
     """
     hashes = np.empty(_AT_ONCE, np.uint64)
     maybe = np.empty(_AT_ONCE, np.int64)
@@ -204,7 +203,7 @@ def _scan(
         n = min(_AT_ONCE, n_grams - first)
         hashes[:n] = 0
         for k in range((length + 7) // 8):
-            # All grams take the same step: so the processor works in wide registers.
+            # The inner loop runs over grams, so that it vectorizes.
             factor, used = odd[k % 3], mask if 8 * k + 8 > length else whole
             begin = first * stride + 8 * k
             for i in range(n):
@@ -230,10 +229,10 @@ def _scan(
 
 @compiled
 def _sort(hashes, shift, begins, out):
-    """Write the different hashes to `out`, ascending, and return how many there are.
+    """Write the distinct hashes to `out`, ascending, and return their count.
 
-    `begins`, zeros at first, will say where in `out` the hashes with given top bits begin. Hashes
-    are evenly spread: put in place by their top bits, they have few neighbours to be told from.
+    `begins` must be zeros; it becomes the index in `out` of the first hash with given top bits.
+    Hashes are uniform, so after a bucket sort by top bits, insertion sort is fast.
     """
     one = np.uint64(1)
     for h in hashes:

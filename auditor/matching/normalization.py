@@ -1,9 +1,7 @@
-"""Text made alike before it is compared, with the way back to the text as it was written.
+"""Normalize text for comparison, with a map back to positions in the original text.
 
-Two changes, each character by character, so that every place can be told in the original:
-"whitespace" makes one space of any run of characters that `str.isspace` knows; "case" takes each
-character's lower case where that is one character (as all but U+0130 have), and a final sigma for
-a sigma.
+"whitespace" replaces any run of whitespace (`str.isspace`) by one space. "case" lowers each
+character whose lower case is one character (all but U+0130); a final sigma becomes a sigma.
 """
 
 from collections.abc import Iterable
@@ -19,14 +17,14 @@ CHANGES = ("whitespace", "case")
 
 Ints = NDArray[np.int64]
 
-# No character after U+3000 is a space; so a character after it is not looked up by itself.
+# No character after U+3000 is whitespace, so the table ends with one entry for all of them.
 _N_LOOKED_UP = 0x3002
 _DOTTED_I = "\u0130"
 
 
 @dataclass(frozen=True)
 class Folding:
-    """Which changes are made; made by `folding`."""
+    """The normalizations to apply; created by `folding`."""
 
     whitespace: bool = False
     case: bool = False
@@ -36,7 +34,7 @@ EXACT = Folding()
 
 
 def folding(changes: str | Iterable[str]) -> Folding:
-    """Changes by name. Raises AuditError for a name that is none.
+    """Normalizations by name. Raises AuditError for an unknown name.
 
     >>> folding("case"), folding(())
     (Folding(whitespace=False, case=True), Folding(whitespace=False, case=False))
@@ -53,17 +51,17 @@ def folding(changes: str | Iterable[str]) -> Folding:
 
 @dataclass(frozen=True)
 class Drops:
-    """Where folding dropped characters: after `places[i]` folded characters, `totals[i]` in all.
+    """Characters that folding dropped: before folded character `places[i]`, `totals[i]` in all.
 
-    Both count from the document's begin. Folded character i is original character `origin(i)`; of
-    a run of spaces it is the first.
+    Both count from the document's beginning. Folded character i is original character `origin(i)`,
+    the first of a run of whitespace.
     """
 
     places: Ints
     totals: Ints
 
     def origin(self, chars: Ints) -> Ints:
-        """The original places of folded characters.
+        """The original positions of folded characters.
 
         >>> Drops(np.array([2, 5]), np.array([3, 4])).origin(np.array([0, 1, 2, 5])).tolist()
         [0, 1, 5, 9]
@@ -72,7 +70,7 @@ class Drops:
         return chars + np.where(at >= 0, self.totals[at], 0) if len(self.places) else chars
 
     def between(self, begin: int, end: int) -> "Drops":
-        """What tells the origins of the folded characters [begin, end]."""
+        """The part that determines the origins of the folded characters [begin, end]."""
         first, last = np.searchsorted(self.places, [begin, end], "right")
         first = max(int(first) - 1, 0)
         return Drops(self.places[first:last], self.totals[first:last])
@@ -82,7 +80,7 @@ NO_DROPS = Drops(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class Folder:
-    """Folds a document piece by piece, and remembers what it dropped."""
+    """Folds a document piece by piece and records the dropped characters."""
 
     def __init__(self, change: Folding):
         self._change = change
@@ -95,7 +93,7 @@ class Folder:
         self._ends_in_space = False
 
     def fold(self, raw: bytes) -> bytes:
-        """The next piece of the document, UTF-8 cut between characters, folded."""
+        """Fold the document's next piece: UTF-8, cut between characters."""
         if self._change == EXACT:
             return raw
         if self._change.case:
@@ -103,24 +101,24 @@ class Folder:
         return self._squeeze(raw) if self._change.whitespace and raw else raw
 
     def drops(self, begin: int) -> Drops:
-        """What was dropped from the folded character `begin` on, as far as was folded."""
+        """The dropped characters from the folded character `begin` to the last one folded."""
         if not len(self._drops.places):
             return NO_DROPS
         return self._drops.between(begin, self._n_folded)
 
     def forget(self, begin: int) -> None:
-        """Characters before `begin` will not be asked for again."""
+        """Discard the drops before `begin`, which are no longer needed."""
         self._drops = self.drops(begin)
 
     def _squeeze(self, raw: bytes) -> bytes:
-        """Drop what follows a space in a run of spaces, which may have begun a piece before."""
+        """Drop all but the first of each run of spaces, also if it began in an earlier piece."""
         is_ascii = raw.isascii()
         text = np.frombuffer(raw if is_ascii else _wide(raw), np.uint8 if is_ascii else np.uint32)
         is_space = _is_space(text)
         follows = np.append(self._ends_in_space, is_space[:-1])
         dropped = is_space & follows
         kept = np.where(is_space, text.dtype.type(32), text)[~dropped]
-        # A drop counts from the folded character that comes after it.
+        # A drop applies from the folded character that comes after it.
         at, sizes = np.unique(
             np.flatnonzero(dropped) - np.arange(np.count_nonzero(dropped)), return_counts=True
         )
@@ -137,7 +135,7 @@ class Folder:
 
 
 def fold_text(text: str, change: Folding) -> tuple[str, Drops]:
-    """A whole text folded, and the way back.
+    """Fold a whole text; returns it with its map to the original.
 
     >>> folded, drops = fold_text("A  b\\n", folding(["whitespace", "case"]))
     >>> folded, drops.origin(np.arange(5)).tolist()
@@ -154,7 +152,7 @@ def _lower(raw: bytes) -> bytes:
     if raw.isascii():
         return raw.lower()
     text = raw.decode("utf-8", "surrogatepass")
-    # `str.lower` looks at a sigma's neighbours, and makes two characters of one letter.
+    # `str.lower` depends on context for sigma, and maps U+0130 to two characters.
     text = text.replace("Σ", "σ").replace("ς", "σ")
     lower = _DOTTED_I.join(part.lower() for part in text.split(_DOTTED_I))
     return lower.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""In how many places and documents known spans stand, and where first."""
+"""Count the occurrences and documents of known spans, and record their first places."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.matching.byte_blocks import Block, Bytes, Ints, is_char_start, pad, ranges
-from auditor.matching.ngram_filter import Gram, GramIndex, Hashes, hash_grams, words_at
+from auditor.matching.ngram_filter import Gram, GramIndex, hash_grams, words_at
 from auditor.matching.overlaps import Overlaps
 
-# Candidates compared at once: about 100 bytes of memory each.
+# Candidate pairs per batch: about 100 bytes of memory each.
 _PAIRS_AT_ONCE = 1 << 19
 
 _MAX_PERIOD = 8
@@ -20,7 +20,7 @@ MAX_PLACES = 5
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Occurrences within a block: a span's number, a position, and the piece it lies in."""
+    """Occurrences in a block: span number, position, and number of the piece."""
 
     span: Ints
     position: Ints
@@ -28,20 +28,20 @@ class _Pairs:
 
 
 class Occurrences:
-    """Counts of spans over a corpus; feed it all blocks of the needles' spool with `add`.
+    """Counts of spans over a corpus; pass all blocks of the needles' spool to `add`.
 
-    A span is looked for by its rarest stretch of grams: a span that begins with a line of dashes
-    or spaces is then not compared with every other such line.
+    Each span is located by its rarest stretch of grams, so that a span that begins with a line of
+    dashes or spaces is not compared with every other such line.
 
     Attributes
     ----------
     n_occurrences, n_documents : int64 array (n_spans,)
     places : list (n_spans) of lists of (str, int)
-        Documents and character offsets of the first occurrences, MAX_PLACES at most.
+        Document ids and character offsets of the first occurrences, at most MAX_PLACES.
     """
 
     def __init__(self, needles: Overlaps, begins: Ints, ends: Ints):
-        """Spans are given by where they stand in `needles.raw`; each should stand there once."""
+        """Spans are positions [begin, end) in `needles.raw`, and should be distinct."""
         self._text = needles.raw
         self._begins = begins
         self._lengths = ends - begins
@@ -59,11 +59,13 @@ class Occurrences:
         anchors = _rarest(needles, begins, ends)
         offsets = anchors[:, None] + np.arange(stride)  # (n_spans, stride)
         places = (begins[:, None] + offsets).ravel()
-        hashes = _hashes_at(needles, places)
+        length = needles.gram.length
+        grams = needles.raw[places[:, None] + np.arange(length)]  # (n_places, length)
+        hashes = hash_grams(pad(grams.tobytes()), 0, len(places), length, length)
         self._gram = needles.gram
         self._index = GramIndex(hashes.copy())
         ids = self._index.numbers(hashes)
-        # Entries (a span, and the gram's offset in it), sorted by the gram's number.
+        # Entries (span, offset of the gram in it), sorted by gram number.
         by_gram = np.argsort(ids, kind="stable")
         self._entry_span = by_gram // stride
         self._entry_offset = offsets.ravel()[by_gram]
@@ -77,7 +79,7 @@ class Occurrences:
         n_pairs = np.cumsum(self._entries_end[ids] - self._entries_begin[ids])
         first = 0
         while first < len(hits):
-            # As many hits as make up a batch of pairs, but at least one.
+            # One batch of pairs, but at least one hit.
             done = n_pairs[first - 1] if first else 0
             last = max(first + 1, int(np.searchsorted(n_pairs, done + _PAIRS_AT_ONCE, "right")))
             pairs = self._occurrences(block, hits[first:last], ids[first:last])
@@ -86,7 +88,7 @@ class Occurrences:
             first = last
 
     def _occurrences(self, block: Block, hits: Ints, ids: Ints) -> _Pairs:
-        """The pairs of span and position that hold byte for byte."""
+        """The pairs of span and position that match byte for byte."""
         sizes = self._entries_end[ids] - self._entries_begin[ids]
         entry = ranges(self._entries_begin[ids], sizes)
         span = self._entry_span[entry]
@@ -99,16 +101,16 @@ class Occurrences:
         span, position, length, piece = span[owned], position[owned], length[owned], piece[owned]
         order = np.argsort(span * block.n_bytes + position, kind="stable")
         pairs = _Pairs(span[order], position[order], piece[order])
-        holds = self._holds(block.raw, pairs)
-        return _Pairs(pairs.span[holds], pairs.position[holds], pairs.piece[holds])
+        matches = self._are_matches(block.raw, pairs)
+        return _Pairs(pairs.span[matches], pairs.position[matches], pairs.piece[matches])
 
-    def _holds(self, raw: Bytes, pairs: _Pairs) -> NDArray[np.bool_]:
-        """Whether the span's bytes stand at each pair's position.
+    def _are_matches(self, raw: Bytes, pairs: _Pairs) -> NDArray[np.bool_]:
+        """Whether the span's bytes match at each pair's position.
 
-        Where a span repeats itself every d bytes, and stands at some position, it stands d bytes
-        further on just if the d bytes after it are its own last ones. So of such a chain only the
-        first is compared whole, and a long line of dashes costs no more than other text: if byte
-        m is the last that differs there, just the chain's members after that byte hold.
+        If a span of period d matches at some position, it also matches d bytes later if and only
+        if its last d bytes follow. So only the first pair of such a chain is compared in full: if
+        byte m is the last that differs there, the chain's pairs after that byte match. A long line
+        of dashes thus costs no more than other text.
         """
         if not len(pairs.span):
             return np.zeros(0, dtype=bool)
@@ -118,11 +120,8 @@ class Occurrences:
         near = np.flatnonzero(gap <= _MAX_PERIOD)
         near = near[self._repeats[span[near], gap[near]]]
         before_end = self._lengths[span[near]] - gap[near]
-        tail = _last_difference(
-            *(raw, position[near] + before_end),
-            *(self._text, self._begins[span[near]] + before_end),
-            gap[near],
-        )
+        begin, own_begin = position[near] + before_end, self._begins[span[near]] + before_end
+        tail = _last_difference(raw, begin, self._text, own_begin, gap[near])
         is_first = np.ones(len(span), dtype=bool)
         is_first[near[tail < 0]] = False
         first = np.flatnonzero(is_first)
@@ -132,7 +131,7 @@ class Occurrences:
 
     def _count(self, block: Block, pairs: _Pairs) -> None:
         self.n_occurrences += np.bincount(pairs.span, minlength=len(self.n_occurrences))
-        # One row for each span and document; a document's pieces follow each other.
+        # Count each span once per document; a document's pieces are consecutive.
         span, position, piece = pairs.span, pairs.position, pairs.piece
         ordinal = block.ordinals[piece]
         is_new = np.ones(len(span), dtype=bool)
@@ -142,7 +141,7 @@ class Occurrences:
         if self._repeated_ids:
             is_new = self._drop_repeated(block, span, piece, is_new)
         self.n_documents += np.bincount(span[is_new], minlength=len(self.n_documents))
-        # Of each span the next few places, as many as it still may have.
+        # Keep each span's next places, up to MAX_PLACES in all.
         first = np.flatnonzero(np.append(True, np.diff(span) != 0))
         nth = np.arange(len(span)) - np.repeat(first, np.diff(np.append(first, len(span))))
         few = np.flatnonzero(nth + self._n_places[span] < MAX_PLACES)
@@ -151,7 +150,7 @@ class Occurrences:
     def _drop_repeated(
         self, block: Block, span: Ints, piece: Ints, is_new: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Keep of documents that share an id only the first, for each span."""
+        """For each span, keep only the first of the documents that share an id."""
         for i in np.flatnonzero(is_new):
             doc_id = block.doc_ids[piece[i]]
             if hash(doc_id) in self._repeated_ids:
@@ -161,7 +160,7 @@ class Occurrences:
         return is_new
 
     def _locate(self, block: Block, span: Ints, position: Ints, piece: Ints) -> None:
-        """Note the first places, in characters from the document's begin."""
+        """Record the first places, in characters from the document's beginning."""
         if not len(span):
             return
         n_before = np.append(0, np.cumsum(is_char_start(block.raw), dtype=np.int32))
@@ -173,19 +172,12 @@ class Occurrences:
             self.places[one].append((block.doc_ids[where], offset))
 
 
-def _hashes_at(needles: Overlaps, places: Ints) -> Hashes:
-    """The hashes of the grams that begin at some places of the needles."""
-    length = needles.gram.length
-    grams = needles.raw[places[:, None] + np.arange(length)]  # (n_places, length)
-    return hash_grams(pad(grams.tobytes()), 0, len(places), length, length)
-
-
 def _rarest(needles: Overlaps, begins: Ints, ends: Ints) -> Ints:
-    """For each span, the offset of the gram from which on `stride` grams were met least often."""
+    """For each span, the offset of its `stride` consecutive grams with the lowest total count."""
     gram, every = needles.gram, Gram(needles.gram.length, 1)
     offsets = np.zeros(len(begins), dtype=np.int64)
     for i, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
-        # Every gram here is known, so this gives all, one after the other.
+        # Every gram of a needle is indexed, so this returns all of them in order.
         _, ids = needles.index.find(pad(needles.raw[begin:end].tobytes()), every)
         met = np.append(0, np.cumsum(needles.counts[ids], dtype=np.int64))
         offsets[i] = np.argmin(met[gram.stride :] - met[: -gram.stride])
@@ -193,7 +185,7 @@ def _rarest(needles: Overlaps, begins: Ints, ends: Ints) -> Ints:
 
 
 def _repeats(text: Bytes, begins: Ints, lengths: Ints) -> NDArray[np.bool_]:
-    """Whether each span repeats itself every d bytes: (n_spans, d), for d up to _MAX_PERIOD."""
+    """Whether each span has period d, for d up to _MAX_PERIOD: (n_spans, d)."""
     repeats = np.zeros((len(begins), _MAX_PERIOD + 1), dtype=bool)
     for d in range(1, _MAX_PERIOD + 1):
         long = np.flatnonzero(lengths > d)
@@ -203,9 +195,9 @@ def _repeats(text: Bytes, begins: Ints, lengths: Ints) -> NDArray[np.bool_]:
 
 
 def _last_difference(a: Bytes, a_begin: Ints, b: Bytes, b_begin: Ints, length: Ints) -> Ints:
-    """The last i < length for which a[a_begin + i] != b[b_begin + i]; -1 = there is none.
+    """The last i < length for which a[a_begin + i] != b[b_begin + i]; -1 if none.
 
-    Both texts are padded, so that a word of 8 bytes may be read at each of their bytes.
+    Both texts must be padded, since words of 8 bytes are read at any byte.
     """
     words_a = words_at(a, 0, len(a) - 7, 1)
     words_b = words_at(b, 0, len(b) - 7, 1)
@@ -215,7 +207,7 @@ def _last_difference(a: Bytes, a_begin: Ints, b: Bytes, b_begin: Ints, length: I
     while len(alive):
         at = np.maximum(left - 8, 0)
         differing = words_a[a_begin[alive] + at] ^ words_b[b_begin[alive] + at]
-        # The word at the front may reach past `left`: drop its high bytes, which come later.
+        # The first word may extend past `left`: drop its high bytes, which come later.
         n_later = np.maximum(8 - left, 0).astype(np.uint64)
         differing &= np.uint64(0xFFFFFFFFFFFFFFFF) >> (np.uint64(8) * n_later)
         differs = differing != 0

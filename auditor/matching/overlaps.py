@@ -1,8 +1,8 @@
-"""How far each position of the needles matches anything in the corpus.
+"""Find the longest match in the corpus at each position of the needles.
 
-A match of w bytes holds a gram at every multiple of the stride that it covers, so it lies inside a
-run of consecutive hits. Only such runs, few in most corpora, are kept; they are compared with the
-needles' own hit stretches by sorting suffixes, which no repetition in the text can slow down.
+A match contains a gram at every multiple of the stride that it covers, so it lies inside a run of
+consecutive hits. Only such runs, few in most corpora, are kept and compared with the matching
+parts of the needles, by suffix sorting, whose cost does not depend on repetition in the text.
 """
 
 import hashlib
@@ -37,23 +37,22 @@ from auditor.matching.spool import Spool
 from auditor.matching.suffix_sort import longest_matches
 from auditor.system.jit import compiled
 
-# Bytes of either text that are sorted together: about 60 bytes of memory each.
+# Bytes of each text per suffix sort: about 60 bytes of memory each.
 _BATCH_BYTES = 2 << 20
-# A region longer than this is cut, with overlap, so that repeated pieces are known again.
+# Longer regions are cut, with overlap, so that repeated pieces are recognized.
 _PIECE_BYTES = 1 << 16
 _MAX_SEEN = 1 << 19
-# Texts whose shortest spans differ by less are treated alike.
+# Texts whose shortest spans differ by less share a bound.
 _TIER_BYTES = 16
 
 Hits = tuple[Ints, Ints]
 
 
 class Overlaps:
-    """Needles of one class of length, and the longest match found so far at each position.
+    """Needles with the same gram, and the longest match so far at each position.
 
-    Give it what `scan` finds in each block, in order, with `take`; then call `spans`. Matches that
-    are as long as their text's shortest span are found without exception; shorter ones only by
-    luck.
+    Pass the hits of `scan` in each block, in order, to `take`; then call `spans`. All matches at
+    least as long as their text's shortest span are found; shorter ones may be missed.
 
     Attributes
     ----------
@@ -62,9 +61,9 @@ class Overlaps:
     texts : list of bytes
         By shortest span, then as given.
     spool : Spool
-        Everything in the corpus that may hold a match; the caller closes it.
+        All text of the corpus that may contain a match; the caller closes it.
     counts : uint32 array (n_grams,)
-        How often each gram was met there, at multiples of the stride: tells which are rare.
+        Occurrences of each gram in that text, at multiples of the stride.
     """
 
     def __init__(self, texts: Sequence[bytes], shortest: Sequence[int], spool: Spool):
@@ -91,17 +90,17 @@ class Overlaps:
         return hash_grams(self.raw, begin, max(0, n), 1, self.gram.length)
 
     def scan(self, block: Block) -> Hits:
-        """Where grams of needles stand in a block. Changes nothing: any thread may ask."""
+        """Find grams of needles in a block. Thread-safe: changes no state."""
         every = choose_every(self.gram, self.shortest)
         return self.index.find(block.raw, self.gram, every=every)
 
     def take(self, block: Block, hits: Hits) -> None:
-        """Take in a block; documents must be cut with an overlap of `longest` bytes."""
+        """Add the hits of a block; documents must be cut with an overlap of `longest` bytes."""
         positions, ids = hits
         if not len(positions):
             return
         begins, ends, first = self._around(positions)
-        # A match has grams of its text alone, so the run is as long as one of them asks for.
+        # A run with a match is at least as long as the lowest bound of its grams' texts.
         keep = ends - begins >= np.minimum.reduceat(self._least[ids], first)
         kept = ids[np.repeat(keep, np.diff(np.append(first, len(ids))))]
         np.add.at(self.counts, kept, 1)
@@ -111,29 +110,29 @@ class Overlaps:
         for begin, end in regions:
             self._keep(block.raw[begin:end])
         if regions:
-            self._set_aside(block, regions)
+            self._spool_regions(block, regions)
         if self._n_bytes > _BATCH_BYTES:
             self._flush()
 
     def spans(self) -> tuple[Ints, Ints]:
-        """Maximal matches as (begins, ends): positions in `raw`, of whole characters, ascending.
+        """Maximal matches as (begins, ends): ascending positions of characters in `raw`.
 
-        A span that lies inside another of the same needle is left out.
+        Spans inside another span of the same needle are omitted.
         """
         self._flush()
         begins = np.flatnonzero(self._reach >= self.shortest)
         begins = begins[is_char_start(self.raw[begins])]
         ends = begins + self._reach[begins]
         for _ in range(3):
-            # Back to a character's first byte, of which a match may have only some.
+            # A match may end inside a character: go back to its first byte.
             ends -= ~is_char_start(self.raw[ends])
         furthest = np.maximum.accumulate(ends)
         is_maximal = ends > np.append(-1, furthest[:-1])
-        # Spans of earlier needles end before this one begins, so one running maximum does for all.
+        # Spans of earlier needles end before this one begins, so one running maximum suffices.
         return begins[is_maximal], ends[is_maximal]
 
     def _least_by_gram(self, least: list[int]) -> NDArray[np.int32]:
-        """For each gram, a lower bound of the shortest spans of the texts that hold it."""
+        """For each gram, a lower bound of the shortest spans of the texts that contain it."""
         tiers = np.array(least) // _TIER_BYTES
         firsts = np.flatnonzero(np.diff(tiers, prepend=-1)).tolist()
         by_gram = np.full(len(self.index), least[firsts[-1]], dtype=np.int32)
@@ -144,10 +143,7 @@ class Overlaps:
         return by_gram
 
     def _around(self, hits: Ints) -> tuple[Ints, Ints, Ints]:
-        """What a match may cover, for each run of hits: all up to the grams that did not hit.
-
-        Returns begins, ends, and which hit is each run's first.
-        """
+        """The bytes that a match may cover, for each run of hits: begins, ends, first hits."""
         is_first = np.diff(hits, prepend=hits[0]) > self.gram.stride
         is_first[0] = True
         first = np.flatnonzero(is_first)
@@ -155,12 +151,12 @@ class Overlaps:
         margin = self.gram.stride - 1
         return hits[first] - margin, hits[last] + self.gram.length + margin, first
 
-    def _set_aside(self, block: Block, regions: list[tuple[int, int]]) -> None:
+    def _spool_regions(self, block: Block, regions: list[tuple[int, int]]) -> None:
         """Spool regions, piece by piece, with the matches that the block owns in them."""
         starts = block.starts.tolist()
         afters = [*(start - 1 for start in starts[1:]), block.n_bytes - 1]
         owned_ends, ordinals = block.owned_ends.tolist(), block.ordinals.tolist()
-        # Characters are counted from region to region, so that each is counted once.
+        # Count characters from region to region, so that each is counted once.
         counted, at, chars = -1, 0, 0
         for begin, end in regions:
             first = max(bisect_right(starts, begin) - 1, 0)
@@ -180,7 +176,7 @@ class Overlaps:
                 self.spool.add(piece, n_owned, ordinals[i], chars, block.doc_ids[i], drops)
 
     def _keep(self, region: Bytes) -> None:
-        """Keep a region for the next flush unless the same bytes were kept before."""
+        """Keep a region for the next flush, unless the same bytes were kept before."""
         size = max(_PIECE_BYTES, 2 * self.longest)
         begin = 0
         while True:
@@ -197,7 +193,7 @@ class Overlaps:
             begin += size - self.longest
 
     def _flush(self) -> None:
-        """Compare the kept regions with the needles' stretches that share grams with them."""
+        """Compare the kept regions with the parts of needles that share grams with them."""
         if not self._pieces:
             return
         hits = GramIndex(self.index.values[self._hit])
@@ -213,7 +209,7 @@ class Overlaps:
         self._hit[:] = False
 
     def _stretches(self, hits: Ints) -> list[tuple[int, int]]:
-        """The parts of `raw` whose grams hit; disjoint, ascending."""
+        """The parts of `raw` around hits: disjoint, ascending."""
         n = len(self.raw) - PADDING
         margin = self.gram.stride - 1
         begins = np.maximum(hits - margin, 0)
@@ -223,10 +219,10 @@ class Overlaps:
         return list(zip(begins[first].tolist(), ends[last].tolist(), strict=True))
 
     def _compare(self, stretches: list[tuple[int, int]], corpus: bytes) -> None:
-        """Raise `_reach` to the longest matches of these stretches with this text."""
+        """Raise `_reach` to the longest matches of these stretches in `corpus`."""
         places = np.concatenate([np.arange(begin, end + 1) for begin, end in stretches])
         needles = self.raw[places]
-        # One byte more than each stretch was taken, to be the separator between them.
+        # Each stretch was extended by one byte for the separator.
         separators = np.cumsum([end - begin + 1 for begin, end in stretches]) - 1
         needles[separators] = NEEDLE_SEPARATOR[0]
         found = longest_matches(needles, corpus, self.longest)
@@ -248,7 +244,7 @@ def _batches(items: list, sizes: list[int]) -> Iterator[list]:
         yield batch
 
 
-# Pairs for each hit, on the average over a piece, up to which its diagonals are walked.
+# A piece's diagonals are walked if it has at most this many pairs per hit on average.
 _MAX_PAIRS = 32
 _PAIRS_AT_ONCE = 1 << 20
 
@@ -261,17 +257,17 @@ def extend_matches(
     pieces: list[bytes],
     reach: NDArray[np.int32],
 ) -> list[bytes]:
-    """Raise `reach` to what needles match of the pieces; return the pieces that were left out.
+    """Raise `reach` to the matches of needles in the pieces; return the pieces not compared.
 
     Parameters
     ----------
     needles : uint8 array (n,)
         Texts with a separator after each, and padding.
     places : int64 array (m,), int64 array (m,)
-        Where grams of the index stand in the needles, and their numbers.
+        Positions of the index's grams in the needles, and the grams' numbers.
     index : GramIndex
     length : int
-        Bytes of a gram. Matches that hold a gram of the index are found.
+        Bytes of a gram. Matches that contain a gram of the index are found.
     pieces : list of bytes
     reach : int32 array (n,)
         Bytes that match from each position on.
@@ -301,7 +297,7 @@ def extend_matches(
 
 @compiled
 def _extend(needles, corpus, mine, theirs, reach):
-    """Extend pairs of equal places, in order of their diagonals, both ways; note it in `reach`."""
+    """Extend matching pairs, sorted by diagonal, in both directions and update `reach`."""
     diagonal, covered = 0, -1
     for k in range(mine.size):
         a, b = mine[k], theirs[k]

@@ -1,4 +1,4 @@
-"""Needles: short texts to look for, with the places where their tokens end."""
+"""Needles: short texts to search for, with the ends of their tokens."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from auditor.matching.byte_blocks import Ints, is_char_start, to_bytes
 
 @dataclass(frozen=True, eq=False)
 class Needle:
-    """A text to look for; its token i covers the characters [token_ends[i-1], token_ends[i]).
+    """A text to search for; token i covers the characters [token_ends[i-1], token_ends[i]).
 
-    Tokens that write nothing, as special ones do, are left out: they are no part of an overlap.
-    One of no characters is part of a character that a later token completes.
+    Leave out tokens without text, such as special tokens. A token of no characters is part of a
+    character that a later token completes.
     """
 
     sample_id: str
@@ -42,16 +42,15 @@ def checked_ends(needle: Needle) -> Ints:
 
 
 def count_tokens(ends: Ints, start: Ints, end: Ints) -> Ints:
-    """Tokens that lie wholly within each span [start, end).
+    """Number of tokens that lie wholly within each span [start, end).
 
-    A token of no characters, part of one that a later token completes, lies within if characters
-    of the span stand on both sides of it.
+    A token of no characters lies within a span that has characters on both sides of it.
 
     >>> count_tokens(np.array([2, 2, 5, 9]), np.array([0, 2]), np.array([5, 9]))
     array([3, 2])
     """
     begins = np.append(0, ends[:-1])[: len(ends)]
-    # Within means: begins at start or later, ends after it; ends at end or earlier, begins before.
+    # A token lies within if start <= its begin, start < its end <= end, and its begin < end.
     first = np.maximum(np.searchsorted(begins, start), np.searchsorted(ends, start, "right"))
     last = np.minimum(np.searchsorted(ends, end, "right"), np.searchsorted(begins, end))
     return np.maximum(last - first, 0)
@@ -60,10 +59,10 @@ def count_tokens(ends: Ints, start: Ints, end: Ints) -> Ints:
 def fewest_bytes(
     text: str, ends: Ints, min_tokens: int, min_chars: int, *, origins: Ints | None = None
 ) -> int | None:
-    """A lower bound for the bytes of a span of the text that is long enough; None = none can be.
+    """A lower bound for the bytes of a span that reaches either minimum; None if none can.
 
-    `origins` are given where the text is not the one that the tokens end in: the place there of
-    each of its characters, and of its end.
+    If `text` is folded, `origins` maps each of its characters, and its end, to the original text,
+    to which `ends` refers.
 
     >>> fewest_bytes("abcdef", np.array([2, 4, 5, 6]), 2, 100)
     2

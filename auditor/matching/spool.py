@@ -1,7 +1,7 @@
-"""Stretches of a corpus that share text with needles, kept aside so that they can be counted.
+"""Temporary storage for parts of a corpus that share text with needles.
 
-They wait in memory, and past a size in an unnamed temporary file that only its owner can read and
-that is gone when the spool is closed.
+Large spools move from memory to an unnamed temporary file, which only its owner can read and
+which is deleted on close.
 """
 
 import struct
@@ -17,12 +17,12 @@ from auditor.matching.byte_blocks import Block, Draft
 from auditor.matching.normalization import NO_DROPS, Drops
 
 _IN_MEMORY = 16 << 20
-# Ordinal, bytes owned, characters before, bytes of text, bytes of id, drops.
+# Ordinal, owned bytes, characters before, bytes of text, bytes of id, number of drops.
 _HEAD = struct.Struct("<qqqqqq")
 
 
 class Spool:
-    """Pieces of documents, written once in the corpus's order, then read back as blocks."""
+    """Pieces of documents, written once in corpus order, then read back as blocks."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed
@@ -41,19 +41,13 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete all pieces."""
         self._file.close()
 
     def add(
         self, raw: bytes, n_owned: int, ordinal: int, chars: int, doc_id: str, drops: Drops
     ) -> None:
-        """Append a piece; the arguments are those of `Draft.add`.
-
-        Raises
-        ------
-        AuditError
-            If the disk is full.
-        """
+        """Append a piece, as in `Draft.add`. Raises AuditError if the disk is full."""
         if ordinal != self._ordinal:
             self._ordinal = ordinal
             self._id_hashes.append(hash(doc_id))
@@ -69,12 +63,12 @@ class Spool:
             ) from error
 
     def repeated_ids(self) -> set[int]:
-        """Hashes of ids that more than one document here has."""
+        """Hashes of ids that several documents share."""
         hashes = np.sort(np.array(self._id_hashes, dtype=np.int64))
         return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
     def blocks(self, block_bytes: int) -> Iterator[Block]:
-        """All pieces, as blocks of block_bytes or more."""
+        """All pieces, in blocks of at least `block_bytes`."""
         self._file.seek(0)
         draft = Draft()
         while head := self._file.read(_HEAD.size):

@@ -1,10 +1,9 @@
-"""The longest match of every position of one text with any part of another.
+"""Longest match of each position of one text with any part of another.
 
 All suffixes of both texts are sorted together by prefix doubling (Karp, Miller, Rosenberg 1972;
-Manber and Myers 1993). The suffix of the other text that shares most with a given one is then its
-nearest neighbour above or below. The cost depends on lengths alone, so text that repeats itself
-endlessly costs no more than any other. Groups of equal prefixes in which only one of the texts is
-left need no further sorting, and most are so soon.
+Manber and Myers 1993). The best match of a suffix in the other text is then its nearest neighbour
+above or below. The cost depends on lengths alone, so repetitive text is not slower. Groups of equal
+prefixes that contain suffixes of only one text are not sorted further.
 """
 
 import numpy as np
@@ -17,20 +16,20 @@ _WORD = 8
 
 
 def longest_matches(needles: Bytes, corpus: bytes, longest: int) -> NDArray[np.int32]:
-    """For each position of `needles`, how many bytes from there on occur somewhere in `corpus`.
+    """Length of the longest match in `corpus` at each position of `needles`, in bytes.
 
     Parameters
     ----------
     needles : uint8 array (n,)
-        Texts divided by NEEDLE_SEPARATOR; none longer than `longest` bytes.
+        Texts separated by NEEDLE_SEPARATOR, each of at most `longest` bytes.
     corpus : bytes
-        Texts divided by CORPUS_SEPARATOR. Both together must stay below 2^31 bytes.
+        Texts separated by CORPUS_SEPARATOR. Together both must be shorter than 2^31 bytes.
     longest : int
 
     Returns
     -------
     int32 array (n,)
-        Bytes; a match never runs across a separator.
+        Bytes; matches never cross a separator.
 
     >>> needles = np.frombuffer(b"banana", dtype=np.uint8)
     >>> longest_matches(needles, b"ana\\xffban", 6).tolist()
@@ -58,11 +57,11 @@ def longest_matches(needles: Bytes, corpus: bytes, longest: int) -> NDArray[np.i
 
 
 def _sort_suffixes(words: NDArray[np.uint64], n_corpus: int, longest: int) -> tuple[Ints, list]:
-    """Sort suffixes as far as it tells the two texts apart.
+    """Sort suffixes until groups of equal prefixes belong to one text or exceed `longest` bytes.
 
     Returns the order (suffixes by slot) and, for each level k, ranks such that a needle suffix
-    and a corpus suffix have the same rank just if their first 8 * 2^k bytes are the same. A rank
-    is the first slot of a group, so sorting one group leaves the others' ranks as they are.
+    and a corpus suffix have the same rank if and only if their first 8 * 2^k bytes are equal. A
+    rank is the first slot of a group, so sorting one group leaves the ranks of others unchanged.
     """
     n = len(words)
     order = np.argsort(words)
@@ -78,7 +77,7 @@ def _sort_suffixes(words: NDArray[np.uint64], n_corpus: int, longest: int) -> tu
             break
         members = order[slots]
         after = members + length
-        # Past the end is smaller than anything: 0, and ranks count from 1.
+        # Past the end sorts first: 0; ranks count from 1.
         next_rank = np.where(after < n, ranks[np.minimum(after, n - 1)] + 1, 0)
         key = ranks[members].astype(np.int64) * (n + 1) + next_rank
         by_key = np.argsort(key)
@@ -100,7 +99,7 @@ def _group_starts(starts_group: NDArray[np.bool_], slots: Ints) -> Ints:
 
 
 def _mixed_slots(order: Ints, ranks: _Ranks, n_corpus: int) -> Ints:
-    """Slots, ascending, of the groups that hold suffixes of both texts."""
+    """Slots, ascending, of the groups with suffixes of both texts."""
     has_corpus = np.zeros(len(order), dtype=bool)
     has_needle = np.zeros(len(order), dtype=bool)
     has_corpus[ranks[:n_corpus]] = True
@@ -109,7 +108,7 @@ def _mixed_slots(order: Ints, ranks: _Ranks, n_corpus: int) -> Ints:
 
 
 def _common(mine: Ints, theirs: Ints, words: NDArray[np.uint64], levels: list) -> Ints:
-    """Length of the common prefix of pairs of suffixes, one of either text."""
+    """Common prefix lengths of pairs of suffixes, one from each text."""
     n = len(words)
     common = np.zeros(len(mine), dtype=np.int64)
     for k in range(len(levels) - 1, -1, -1):

@@ -1,9 +1,9 @@
-"""Verbatim matching: where many short texts (needles) overlap a corpus of any size.
+"""Verbatim matching: find overlaps of many short texts (needles) with a corpus of any size.
 
-One streaming pass: it finds how far each position of each needle matches anything at all
-(`overlaps`) and sets aside what may hold a match (`spool`); there the spans that are long enough
-are counted (`counting`). Memory depends on the needles and on the block size, not on the corpus,
-but for 8 bytes for each document that shares a long stretch with a needle.
+One streaming pass finds the longest match at each position of each needle (`overlaps`) and stores
+all text that may contain a match (`spool`); the spans that are long enough are then counted in the
+stored text (`occurrences`). Memory depends on the needles and on the block size, not on the
+corpus, except for 8 bytes for each document that shares a long stretch with a needle.
 """
 
 import os
@@ -41,18 +41,18 @@ class Match:
     ----------
     sample_id : str
     start, end : int
-        The span within the sample's text as it was given, in characters.
+        The span within the original text of the sample, in characters.
     n_tokens, n_chars : int
-        Tokens of the sample that lie wholly within the span; characters of the span as compared,
-        so a run of spaces counts once where whitespace was normalized.
+        Tokens of the sample that lie wholly within the span; characters of the span after
+        normalization, which counts a run of whitespace once.
     n_documents : int
-        Distinct document ids whose text contains the span.
+        Distinct ids of documents that contain the span.
     n_occurrences : int
-        Places at which the span stands in the corpus; they may overlap.
+        Occurrences of the span in the corpus; they may overlap.
     doc_id, doc_offset : str, int
-        The first such place in the corpus's order, in characters from the document's begin.
+        The first occurrence in corpus order, in characters from the document's beginning.
     places : tuple of (str, int)
-        The first five such places, or as many as there are.
+        The first occurrences, at most five.
     """
 
     sample_id: str
@@ -68,8 +68,8 @@ class Match:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A needle as it is compared: folded, with the way back, and the bytes of its shortest span."""
+class _FoldedNeedle:
+    """A folded needle, its map to the original text, and the bytes of its shortest span."""
 
     text: str
     drops: Drops
@@ -78,9 +78,9 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Row:
-    """A match that is not yet counted: its needle, its span, and where its counts will be."""
+    """A match to be counted: its needle, its span, and the place of its counts."""
 
-    asked: int
+    needle: int
     start: int
     end: int
     n_tokens: int
@@ -101,26 +101,26 @@ def find_matches(
 ) -> list[Match]:
     """Find every maximal verbatim overlap of at least min_tokens tokens or min_chars characters.
 
-    A span of a needle overlaps if it stands in some document; it is maximal if, extended by a
-    character to either side, it stands in none. A span inside a longer one that is reported for
-    the same needle is left out. Short minima (below about 16 bytes) are exact but slow: then
-    nearly all text has to be looked at closely.
+    A span of a needle overlaps if some document contains it. It is maximal if no document contains
+    it extended by a character on either side. Spans inside a longer reported span of the same
+    needle are omitted. Minima below about 16 bytes are exact but slow, since nearly all text has
+    to be compared.
 
     Parameters
     ----------
     needles : sequence of Needle
         Each byte of text takes about 30 bytes of memory.
     corpus : iterable of Document
-        Read once. One that offers `pieces(size)`, as a `Corpus` does, may hold documents larger
-        than memory.
+        Read once. If it offers `pieces(size)`, as `Corpus` does, documents may be larger than
+        memory.
     min_tokens, min_chars : int
-        Either is enough. A token that is a part of a character counts if characters of the span
-        stand on both sides of it. Characters are counted as compared.
+        Either is enough. A token that is part of a character counts if the span has characters on
+        both sides of it. Characters are counted after normalization.
     normalize : str or iterable of str
-        "whitespace": any run of whitespace equals one space. "case": upper and lower case are
-        alike, character by character. Spans and places are told in the texts as they were given.
+        "whitespace": any run of whitespace equals one space. "case": ignore case, character by
+        character. Spans and places refer to the original texts.
     n_threads : int, optional
-        Threads that search; by default one for each core. The result is the same with any number.
+        Search threads; by default one per core. The result does not depend on it.
     progress : callable, optional
         Called with the bytes of text read so far.
 
@@ -132,12 +132,12 @@ def find_matches(
     Raises
     ------
     AuditError
-        If a minimum or n_threads is below 1, normalize names something else, token_ends do not fit
-        a text, or what overlaps does not fit into the folder for temporary files.
+        If a minimum or n_threads is below 1, normalize has an unknown name, token_ends do not fit
+        a text, or the overlapping text does not fit into the folder for temporary files.
 
     Source
     ------
-    The maximal overlaps are the paper's verbatim matches (§6.1), found for all samples at once.
+    The paper's verbatim matches (6.1).
 
     >>> text = [Document("a", "the quick brown fox", ""), Document("b", "a quick brown cow", "")]
     >>> needle = Needle("s", "one quick brown fox", [3, 9, 15, 19])
@@ -148,17 +148,18 @@ def find_matches(
     n_threads = (os.cpu_count() or 1) if n_threads is None else n_threads
     _check(min_tokens=min_tokens, min_chars=min_chars, n_threads=n_threads)
     change = folding(normalize)
-    asked = [_ask(needle, change, min_tokens, min_chars) for needle in needles]
-    holders: dict[bytes, list[int]] = defaultdict(list)
-    for i, one in enumerate(asked):
+    folded = [_fold(needle, change, min_tokens, min_chars) for needle in needles]
+    needles_of: dict[bytes, list[int]] = defaultdict(list)
+    for i, one in enumerate(folded):
         if one.n_bytes is not None:
-            holders[to_bytes(one.text)].append(i)
-    if not holders:
+            needles_of[to_bytes(one.text)].append(i)
+    if not needles_of:
         return []
     with ExitStack() as spools:
-        groups = _groups({text: _least(asked, who) for text, who in holders.items()}, spools)
+        least = {t: min(folded[i].n_bytes or 0 for i in of_t) for t, of_t in needles_of.items()}
+        groups = _groups(least, spools)
         blocks = read_blocks(
-            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, holders)), folding=change
+            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, needles_of)), folding=change
         )
         for block, found in _scanned(blocks, groups, n_threads):
             for group, hits in zip(groups, found, strict=True):
@@ -169,33 +170,29 @@ def find_matches(
         counts: dict[int, Occurrences] = {}
         for number, group in enumerate(groups):
             some, begins, ends = _long_enough(
-                group, number, holders, needles, asked, min_tokens, min_chars
+                group, number, needles_of, needles, folded, min_tokens, min_chars
             )
             if some:
                 rows += some
                 counts[number] = Occurrences(group, begins, ends)
                 for block in group.spool.blocks(_BLOCK_BYTES):
                     counts[number].add(block)
-    rows.sort(key=lambda row: (row.asked, row.start))
-    return [_match(needles[row.asked], row, counts[row.group]) for row in rows]
+    rows.sort(key=lambda row: (row.needle, row.start))
+    return [_match(needles[row.needle], row, counts[row.group]) for row in rows]
 
 
-def _ask(needle: Needle, change: Folding, min_tokens: int, min_chars: int) -> _Asked:
+def _fold(needle: Needle, change: Folding, min_tokens: int, min_chars: int) -> _FoldedNeedle:
     ends = checked_ends(needle)
     text, drops = fold_text(needle.text, change)
     origins = drops.origin(np.arange(len(text) + 1)) if len(drops.places) else None
     least = fewest_bytes(text, ends, min_tokens, min_chars, origins=origins)
-    return _Asked(text, drops, least)
-
-
-def _least(asked: list[_Asked], who: list[int]) -> int:
-    return min(asked[i].n_bytes or 0 for i in who)
+    return _FoldedNeedle(text, drops, least)
 
 
 def _groups(least: dict[bytes, int], spools: ExitStack) -> list[Overlaps]:
-    """Texts by the gram that their shortest span allows.
+    """Group texts by the gram that their shortest span allows.
 
-    One text whose tokens are tiny would otherwise force short grams, and slowness, upon all.
+    Otherwise one text with very short tokens would make the search slow for all.
     """
     members: dict[Gram, list[bytes]] = defaultdict(list)
     for text, n_bytes in least.items():
@@ -209,9 +206,9 @@ def _groups(least: dict[bytes, int], spools: ExitStack) -> list[Overlaps]:
 def _scanned(
     blocks: Iterator[Block], groups: list[Overlaps], n_threads: int
 ) -> Iterator[tuple[Block, list[Hits]]]:
-    """Each block, in order, with what each group finds in it.
+    """Each block, in order, with the hits of each group.
 
-    Blocks are searched by the threads, but read, and handed on, by the one that asks.
+    Threads search the blocks; the calling thread reads and yields them.
     """
 
     def scan(block: Block) -> list[Hits]:
@@ -234,13 +231,13 @@ def _scanned(
 def _long_enough(
     group: Overlaps,
     number: int,
-    holders: dict[bytes, list[int]],
+    needles_of: dict[bytes, list[int]],
     needles: Sequence[Needle],
-    asked: list[_Asked],
+    folded: list[_FoldedNeedle],
     min_tokens: int,
     min_chars: int,
 ) -> tuple[list[_Row], Ints, Ints]:
-    """Rows for all needles of a group, and where in its bytes the different spans begin and end."""
+    """Matches of a group's needles, and begins and ends of the distinct spans in its bytes."""
     begins, ends = group.spans()
     text_begins = np.cumsum([0] + [len(text) + 1 for text in group.texts])
     text_of = np.searchsorted(text_begins, begins, "right") - 1
@@ -254,12 +251,12 @@ def _long_enough(
         first, after = text_begins[text : text + 2]
         n_before = np.append(0, np.cumsum(is_char_start(group.raw[first:after])))
         starts, stops = n_before[begins[of_text] - first], n_before[ends[of_text] - first]
-        for i in holders[group.texts[text]]:
-            drops = asked[i].drops
+        for i in needles_of[group.texts[text]]:
+            drops = folded[i].drops
             at, until = drops.origin(starts), drops.origin(stops)
             n_tokens = count_tokens(checked_ends(needles[i]), at, until)
             for k in np.flatnonzero((n_tokens >= min_tokens) | (stops - starts >= min_chars)):
-                # Needles share what they say: the same bytes are counted once.
+                # Count each distinct span once, even if several needles contain it.
                 span = int(of_text[k])
                 raw = group.raw[begins[span] : ends[span]].tobytes()
                 slot = slots.setdefault(raw, len(slots))

@@ -1,4 +1,4 @@
-"""A suffix array over a corpus: repeated questions answered without reading it again."""
+"""A suffix array of a corpus, for repeated queries without reading the corpus again."""
 
 from auditor.matching.index.build import build_index
 from auditor.matching.index.matching import find_matches_in_index

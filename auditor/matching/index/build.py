@@ -1,9 +1,8 @@
-"""A corpus -> an index's shards, one after the other; stopped anywhere, it goes on.
+"""Build an index shard by shard; an interrupted build can be resumed.
 
-The corpus is one stream: its documents, each followed by a byte that UTF-8 cannot hold. A shard is
-a part of it. A document that fits is never divided; a longer one is cut wherever a shard is full,
-and what crosses such a cut is looked for apart (`seams`), so that nothing is missed or counted
-twice.
+The corpus is one stream: its documents, each followed by a byte that never occurs in UTF-8. Each
+shard is a part of it. Only documents longer than a shard are cut; occurrences across a cut are
+found separately (`shard_boundaries`), so that each is counted exactly once.
 """
 
 import hashlib
@@ -34,10 +33,10 @@ from auditor.system.atomic_files import part_name, publish, write_atomically
 from auditor.system.memory import free_ram
 
 _USUAL_BYTES, _LEAST_USUAL_BYTES = 256_000_000, 1_000_000
-# The suffix array counts in 32 bits.
+# The suffix array has 32-bit entries.
 _MOST_BYTES = 2**31 - 1
 _PIECE_BYTES = 8 << 20
-# What a byte of a shard takes while it is made, and how much of the free memory may be taken.
+# Memory per byte of a shard during the build; use at most 1 / _SHARE of the free memory.
 _MEMORY_A_BYTE, _SHARE = 6, 2
 
 Progress = Callable[[int], object]
@@ -50,23 +49,23 @@ def build_index(
     shard_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Index:
-    """Build the index of a corpus in a folder, or go on with one that was begun there.
+    """Build the index of a corpus in a folder, or resume an interrupted build.
 
-    A stopped build ends in the same bytes; shards that are whole are not made again. Where the
-    index is whole already, nothing is done.
+    A resumed build keeps complete shards and produces the same bytes. If the index is already
+    complete, nothing is done.
 
     Parameters
     ----------
     corpus : iterable of Document
         A `Corpus`, or a list.
     out : str or Path
-        A folder: new, empty, or of this corpus's index. It takes 5 times the corpus, and about 20
-        bytes a document.
+        A folder: new, empty, or with an index of this corpus. The index takes 5 times the size of
+        the corpus, and about 20 bytes per document.
     shard_bytes : int, optional
-        Text in a shard at most, which takes 6 times as much memory while it is made; by default
-        256 MB, less where memory is scarce, or what the build was begun with.
+        Maximum bytes of text in a shard; building takes 6 times as much memory. By default the
+        value of the build to resume, else 256 MB, or less if memory is scarce.
     progress : callable, optional
-        Called with the bytes of text done so far.
+        Called with the bytes of text processed so far.
 
     Returns
     -------
@@ -77,13 +76,12 @@ def build_index(
     ConfigError
         If shard_bytes lies outside 1 to 2**31 - 1.
     CorpusError
-        If the corpus has no documents or has changed since the build was begun; if the folder
-        holds anything else, is in use, or cannot be written; if pydivsufsort is not installed.
+        If the corpus has no documents or has changed since the build began; if the folder
+        contains anything else, is in use, or is not writable; if pydivsufsort is not installed.
 
     Source
     ------
-    A suffix array for counting training text: Lee et al. 2022, "Deduplicating Training Data Makes
-    Language Models Better", §4.1.
+    Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better", §4.1.
 
     >>> import tempfile
     >>> text = [Document("a", "to be or not to be", ""), Document("b", "let it be", "")]
@@ -112,7 +110,7 @@ def build_index(
 
 
 def describe_corpus(corpus: Iterable[Document]) -> dict[str, Any]:
-    """What tells a corpus from another before it is read: its files' sizes and sha256."""
+    """Identify a corpus before it is read, by its files' sizes and sha256."""
     prints = corpus.fingerprint() if hasattr(corpus, "fingerprint") else []
     return {
         "files": [list(row) for row in prints],
@@ -121,14 +119,14 @@ def describe_corpus(corpus: Iterable[Document]) -> dict[str, Any]:
 
 
 def refuse_changed(index: Index, corpus: Iterable[Document]) -> None:
-    """Raise a CorpusError unless the corpus is what the index was built of."""
+    """Raise a CorpusError unless the index was built from this corpus."""
     _refuse_other(index.path, index.plan, describe_corpus(corpus), None)
 
 
 def changes(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two descriptions of a corpus, a phrase each.
+    """The differences between two descriptions of a corpus, one phrase each.
 
-    Files are told by name, size and sha256: a folder that was moved is the same corpus.
+    Files are identified by name, size and sha256, so a moved folder is the same corpus.
 
     >>> old = {"files": [["x/a.txt", 3, "11"]], "text_field": None}
     >>> changes(old, {"files": [["a.txt", 3, "22"]], "text_field": None})
@@ -147,12 +145,12 @@ def changes(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
             found.append(f"{after[0]} has other content")
         else:
             continue
-        break  # The first tells enough; after one that is new, all stand elsewhere.
+        break  # Report only the first: after a new file, all others are shifted.
     return found
 
 
 def _default_bytes() -> int:
-    """The usual size of a shard, or what free memory allows."""
+    """The usual shard size, or less if memory is scarce."""
     return max(_LEAST_USUAL_BYTES, min(_USUAL_BYTES, free_ram() // (_SHARE * _MEMORY_A_BYTE)))
 
 
@@ -171,7 +169,7 @@ def _refuse_other(folder: Path, plan: Plan, source: Plan, shard_bytes: int | Non
 
 
 def _has_all(folder: Path, plan: Plan) -> bool:
-    """Whether all files are there in their size; what is in them is checked when it is used."""
+    """Whether all files exist with their sizes; contents are verified at use."""
     for facts in [*plan["shards"], plan["repeats"]]:
         file = folder / facts["file"]
         if not file.is_file() or file.stat().st_size != facts["bytes"]:
@@ -180,7 +178,7 @@ def _has_all(folder: Path, plan: Plan) -> bool:
 
 
 def _build(corpus: Iterable[Document], folder: Path, plan: Plan, progress: Progress | None) -> None:
-    """Write the shards that are missing."""
+    """Write the missing shards."""
     known = plan["shards"]
     was_complete = plan["complete"]
     n_shards = n_bytes = 0
@@ -188,7 +186,7 @@ def _build(corpus: Iterable[Document], folder: Path, plan: Plan, progress: Progr
         facts = known[n_shards] if n_shards < len(known) else None
         if facts["corpus_sha256"] != draft.digest() if facts else was_complete:
             raise CorpusError(_changed(folder))
-        if not (facts and _is_there(folder, facts)):
+        if not (facts and _has_shard(folder, facts)):
             _write(folder, plan, n_shards, draft)
         n_shards += 1
         n_bytes += len(draft.text) - draft.text.count(CORPUS_SEPARATOR)
@@ -201,7 +199,7 @@ def _build(corpus: Iterable[Document], folder: Path, plan: Plan, progress: Progr
 
 
 def _finish(folder: Path, plan: Plan, changed: list[str]) -> None:
-    """Write what belongs to all shards, then that the index is complete."""
+    """Write the repeated ids, then mark the index as complete."""
     if changed:
         raise CorpusError(
             f"The corpus changed while it was indexed: {'; '.join(changed)}. Delete {folder} and "
@@ -213,7 +211,9 @@ def _finish(folder: Path, plan: Plan, changed: list[str]) -> None:
     plan["repeats"] = {"file": REPEATS, "bytes": len(raw), "sha256": digest}
     plan["complete"] = True
     write_plan(folder, plan)
-    _sweep(folder)
+    with suppress(OSError):  # temporary files of interrupted builds
+        for temporary in folder.glob(".*.part"):
+            temporary.unlink()
 
 
 def _changed(folder: Path) -> str:
@@ -223,8 +223,8 @@ def _changed(folder: Path) -> str:
     )
 
 
-def _is_there(folder: Path, facts: Plan) -> bool:
-    """Whether a shard is whole; one that was killed just before it got its name gets it."""
+def _has_shard(folder: Path, facts: Plan) -> bool:
+    """Whether a shard is complete; publishes one that an interrupted build left unpublished."""
     path = folder / facts["file"]
     if is_file_whole(path, facts):
         return True
@@ -235,7 +235,7 @@ def _is_there(folder: Path, facts: Plan) -> bool:
 
 
 def _write(folder: Path, plan: Plan, number: int, draft: Draft) -> None:
-    """Make a shard. It is entered before it gets its name: no file is ever there unaccounted."""
+    """Write a shard. Record it in index.json before publishing, so that every file is recorded."""
     path = folder / shard_name(number)
     facts = write_shard(path, draft)
     plan["shards"][number : number + 1] = [facts]
@@ -245,12 +245,12 @@ def _write(folder: Path, plan: Plan, number: int, draft: Draft) -> None:
 
 
 def _drafts(corpus: Iterable[Document], shard_bytes: int) -> Iterator[Draft]:
-    """The stream, cut into what each shard holds."""
+    """The stream, cut into shards."""
     draft = Draft()
     for piece in read_pieces(corpus, min(shard_bytes, _PIECE_BYTES)):
         end = CORPUS_SEPARATOR if piece.is_last else b""
         n_left = len(piece.raw) + len(end)
-        # A document that fits into a shard by itself need not be cut.
+        # A document that fits into one shard is not cut.
         fits = piece.is_first and piece.is_last and n_left <= shard_bytes
         if draft.text and len(draft.text) + (n_left if fits else 1) > shard_bytes:
             draft.is_cut = not piece.is_first
@@ -274,9 +274,9 @@ def _drafts(corpus: Iterable[Document], shard_bytes: int) -> Iterator[Draft]:
 
 
 def _repeats(folder: Path, plan: Plan) -> np.ndarray:
-    """(document, first document of that id) for each that has an earlier one's id, as ordinals.
+    """Ordinals (document, first document with its id) of documents with a repeated id.
 
-    Takes 8 bytes of memory a document, and more only for ids that repeat.
+    Takes 8 bytes of memory per document, and more only for repeated ids.
     """
     hashes = array("q")
     for facts in plan["shards"]:
@@ -292,16 +292,9 @@ def _repeats(folder: Path, plan: Plan) -> np.ndarray:
         shard = Shard(folder, facts)
         for i in range(len(shard.starts)):
             if hashes[ordinal] in maybe:
-                # Two ids may share a hash: the ids decide.
+                # Two ids may share a hash: compare the ids.
                 earlier = first.setdefault(shard.doc_id(i), ordinal)
                 if earlier != ordinal:
                     pairs.append((ordinal, earlier))
             ordinal += 1
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _sweep(folder: Path) -> None:
-    """Take away what a killed build left under temporary names."""
-    with suppress(OSError):
-        for path in folder.glob(".*.part"):
-            path.unlink()

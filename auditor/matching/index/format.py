@@ -1,11 +1,11 @@
-"""What an index's folder holds: index.json, the shards, the lock; how they are written.
+"""The folder of an index, and its index.json.
 
     INDEX/
-      index.json     version, what corpus, each file's size and sha256; "complete" is written last
+      index.json     version, corpus, each file's size and sha256; "complete" is set last
       00000.shard …  text, suffix array, documents and checksums of a part of the corpus
-      repeats        the documents whose id an earlier document has, too
+      repeats        the documents that have the id of an earlier document
 
-The folder holds the whole training text, so only its owner may read it.
+The folder contains the whole training text, so only its owner may read it.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ Plan = dict[str, Any]
 
 
 def new_plan(shard_bytes: int, corpus: Plan) -> Plan:
-    """What index.json says before there is any shard."""
+    """The content of index.json before the first shard."""
     return {
         "format": "auditor index",
         "version": VERSION,
@@ -49,7 +49,7 @@ def new_plan(shard_bytes: int, corpus: Plan) -> Plan:
 
 
 def shard_name(number: int) -> str:
-    """The file of a shard.
+    """The file name of a shard.
 
     >>> shard_name(7)
     '00007.shard'
@@ -58,12 +58,12 @@ def shard_name(number: int) -> str:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """What index.json says, or None where there is none.
+    """The content of index.json, or None if there is none.
 
     Raises
     ------
     CorpusError
-        If it is damaged, or of another version or kind of machine.
+        If it is damaged, or of another version or byte order.
     """
     file = folder / PLAN
     try:
@@ -85,8 +85,8 @@ def read_plan(folder: Path) -> Plan | None:
         )
     if plan.pop("seal", None) != _seal(plan):
         raise CorpusError(_damaged(file, "its own checksum differs"))
-    if told := plan_fault(plan):
-        raise CorpusError(_damaged(file, told))
+    if problem := plan_fault(plan):
+        raise CorpusError(_damaged(file, problem))
     if plan["byteorder"] != sys.byteorder:
         raise CorpusError(
             f"{folder} was built on a {plan['byteorder']}-endian machine; this one is "
@@ -96,7 +96,7 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """index.json, whole or as it was."""
+    """Write index.json atomically."""
     sealed = {**plan, "seal": _seal(plan)}
     raw = (json.dumps(sealed, indent=1, sort_keys=True) + "\n").encode()
     write_atomically(folder / PLAN, raw, CorpusError)
@@ -111,7 +111,7 @@ def _damaged(file: Path, why: str) -> str:
 
 
 def is_file_whole(path: Path, facts: Plan) -> bool:
-    """Whether a file has the size and sha256 that the facts tell of it."""
+    """Whether a file has the recorded size and sha256."""
     try:
         with path.open("rb") as stream:
             if os.fstat(stream.fileno()).st_size != facts["bytes"]:
@@ -123,12 +123,12 @@ def is_file_whole(path: Path, facts: Plan) -> bool:
 
 @contextmanager
 def open_folder(folder: Path) -> Iterator[None]:
-    """A folder that this process alone writes an index into; taken back if nothing came of it.
+    """Lock a folder for building an index; after an error, remove it if it has no shard.
 
     Raises
     ------
     CorpusError
-        If it holds something else, is in use, or cannot be written.
+        If it contains anything else, is in use, or is not writable.
     """
     with disk_trouble(folder, CorpusError):
         is_new, is_index = not folder.exists(), (folder / PLAN).exists()
@@ -140,12 +140,12 @@ def open_folder(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            _leave_nothing(folder, is_new)
+            _delete_empty_build(folder, is_new)
             raise
 
 
-def _leave_nothing(folder: Path, is_new: bool) -> None:
-    """Take back a folder in which there is no shard yet, as after an empty corpus."""
+def _delete_empty_build(folder: Path, is_new: bool) -> None:
+    """Delete what a build without any shard wrote, for instance after an empty corpus."""
     with suppress(OSError, CorpusError):
         plan = read_plan(folder)
         if plan is None or not plan["shards"]:
@@ -155,9 +155,9 @@ def _leave_nothing(folder: Path, is_new: bool) -> None:
                 folder.rmdir()
 
 
-# Bytes of one entry of each section of a shard, in the order in which they lie there.
+# Bytes per entry of each section of a shard, in file order.
 _WIDTHS = {"text": 1, "suffixes": 4, "starts": 8, "chars": 8, "id_ends": 8, "ids": 1}
-ALIGN = 8  # each begins at a multiple of this
+ALIGN = 8  # each section begins at a multiple of this
 
 
 class _Checked(BaseModel):
@@ -202,9 +202,9 @@ class _Plan(_Checked):
 
 
 def plan_fault(plan: dict[str, Any]) -> str | None:
-    """What is wrong with what index.json says, in words; None if nothing is."""
-    if told := fault(_Plan, plan):
-        return told
+    """A description of what is wrong in index.json; None if it is valid."""
+    if problem := fault(_Plan, plan):
+        return problem
     for row in plan["corpus"]["files"]:
         if [type(one) for one in row] != [str, int, str]:
             return "a file of the corpus is not told by path, size and sha256"
@@ -214,7 +214,7 @@ def plan_fault(plan: dict[str, Any]) -> str | None:
         name = facts["file"]
         if not name or PurePath(name).name != name or "\0" in name:
             return f"{name[:80]!r} is no file of its folder"
-    return next((told for facts in plan["shards"] if (told := _shard_fault(facts))), None)
+    return next((problem for facts in plan["shards"] if (problem := _shard_fault(facts))), None)
 
 
 def _shard_fault(facts: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Verbatim matching with an index in place of the corpus: the same answers, no pass over it."""
+"""Verbatim matching against an index, without a pass over the corpus."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -22,10 +22,10 @@ def find_matches_in_index(
     min_chars: int = 100,
     progress: Progress | None = None,
 ) -> list[Match]:
-    """What `find_matches` finds in the corpus that the index was built of, exactly.
+    """Find exactly the matches that `find_matches` finds in the indexed corpus.
 
-    Time depends on the needles and on the number of shards: for a few thousand needles this is far
-    quicker than reading a large corpus, for millions it may not be.
+    Time depends on the needles and on the number of shards. For a few thousand needles this is
+    much faster than reading a large corpus; for millions it may not be.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def find_matches_in_index(
     min_tokens, min_chars : int
         Either is enough.
     progress : callable, optional
-        Called with the bytes of needles' text done so far.
+        Called with the bytes of needles' text processed so far.
 
     Returns
     -------
@@ -46,19 +46,19 @@ def find_matches_in_index(
     AuditError
         If a minimum is below 1, or token_ends do not fit a text.
     CorpusError
-        If the index is damaged where it is needed.
+        If a needed part of the index is damaged.
     """
     for name, value in (("min_tokens", min_tokens), ("min_chars", min_chars)):
         if value < 1:
             raise AuditError(f"{name} must be 1 or more; got {value}. Usual are 32 and 100.")
-    holders: dict[str, list[int]] = defaultdict(list)
+    needles_of: dict[str, list[int]] = defaultdict(list)
     for i, needle in enumerate(needles):
-        holders[needle.text].append(i)
+        needles_of[needle.text].append(i)
     token_ends = [checked_ends(needle) for needle in needles]
     known: dict[bytes, _Counts] = {}
     rows: list[tuple[int, Match]] = []
     n_done = 0
-    for text, of_text in holders.items():
+    for text, of_text in needles_of.items():
         raw = to_bytes(text)
         bounds = [fewest_bytes(text, token_ends[i], min_tokens, min_chars) for i in of_text]
         least = min((bound for bound in bounds if bound is not None), default=None)
@@ -81,7 +81,7 @@ def find_matches_in_index(
 
 
 class _Counts:
-    """What is to be known of a span, whoever holds it."""
+    """Counts and first places of a span, shared by all needles that contain it."""
 
     def __init__(self, index: Index, found: Found):
         self.n_occurrences = found.n_occurrences

@@ -1,4 +1,4 @@
-"""Maximal pieces of a text that a corpus holds, found with few questions."""
+"""Find the maximal spans of a text that a corpus contains, with few lookups."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,18 +9,18 @@ from auditor.matching.byte_blocks import Ints, is_char_start, pad
 
 
 class Oracle(Protocol):
-    """What answers of one piece whether, and how far, a corpus holds it."""
+    """Lookups in a corpus."""
 
     def holds(self, raw: bytes) -> bool:
-        """Whether the bytes stand anywhere."""
+        """Whether the corpus contains the bytes."""
 
     def longest_prefix(self, raw: bytes) -> int:
-        """How many of the bytes, from the first on, stand somewhere together."""
+        """Length of the longest prefix of the bytes that the corpus contains."""
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Maximal spans of a text in characters, ascending; `byte_*` are the same in bytes."""
+    """Maximal spans of a text, ascending: in characters, and in bytes (`byte_*`)."""
 
     begins: Ints
     ends: Ints
@@ -29,19 +29,19 @@ class Spans:
 
 
 def maximal_spans(raw: bytes, shortest: int, oracle: Oracle) -> Spans:
-    """The pieces of whole characters that the oracle holds and that no longer one contains.
+    """The maximal spans of whole characters that the corpus contains.
 
-    Where a piece ends never moves back as its begin moves on, so of each only its begin and its
-    end are asked for, not what lies between; and where half of `shortest` bytes are nowhere, no
-    piece can contain them.
+    The end of a match never moves back as its begin moves on, so only the begin and end of each
+    span are looked up. If `shortest` / 2 bytes are absent, no span contains them.
 
     Parameters
     ----------
     raw : bytes
         UTF-8.
     shortest : int
-        Bytes; shorter pieces are left out, or found by luck.
+        Minimum length in bytes; shorter spans may or may not be found.
     oracle : Oracle
+        Lookups in the corpus.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def maximal_spans(raw: bytes, shortest: int, oracle: Oracle) -> Spans:
 
 
 def _byte_spans(raw: bytes, shortest: int, oracle: Oracle) -> list[tuple[int, int]]:
-    """Maximal spans of `shortest` bytes or more, as (begin, end)."""
+    """Maximal spans of at least `shortest` bytes, as (begin, end)."""
     found = []
     half = max(1, shortest // 2)
     at = 0
@@ -87,7 +87,7 @@ def _byte_spans(raw: bytes, shortest: int, oracle: Oracle) -> list[tuple[int, in
 
 
 def _first_held(raw: bytes, low: int, end: int, oracle: Oracle) -> int:
-    """The first position from low on from which everything up to `end` is held."""
+    """The first position from `low` on such that the corpus contains raw[position:end]."""
     high = end
     while low < high:
         middle = (low + high) // 2

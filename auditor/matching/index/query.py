@@ -1,4 +1,4 @@
-"""Questions to an index: how often a text stands in the corpus, where, and how much of it does."""
+"""Query an index: count and locate a text in the corpus, and find its longest matches."""
 
 import hashlib
 from bisect import bisect_right
@@ -28,37 +28,36 @@ from auditor.matching.index.shard_boundaries import Seams
 
 # Occurrences whose documents are looked up at once.
 _AT_ONCE = 1 << 20
-# How much of a text is compared at first: few texts agree with a corpus for longer.
+# Bytes of a text compared at first: few texts match a corpus for longer.
 _FIRST_TRY = 256
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where a text stands: a range of ranks in each shard, and positions that cross its end."""
+    """Occurrences of a text: a range of ranks in each shard, and positions that cross its end."""
 
     ranges: list[tuple[int, int]]
     crossing: list[list[int]]
 
     @property
     def n_occurrences(self) -> int:
-        """Places in all; they may overlap."""
+        """Number of occurrences, which may overlap."""
         return sum(end - first for first, end in self.ranges) + sum(map(len, self.crossing))
 
 
 class Index:
-    """An index that is open; `open_index` and `build_index` make one.
+    """An open index, returned by `open_index` and `build_index`.
 
-    Counts are of places, which may overlap: "aa" stands twice in "aaa". Nothing is ever found
-    across two documents. What a question touches is checked before it is answered, and a
-    CorpusError names the file where that is damaged.
+    Occurrences may overlap: "aa" occurs twice in "aaa". None crosses two documents. All data that
+    a query reads is verified first; a CorpusError names a damaged file.
 
-    Iterating, or `pieces`, gives the documents back, so an index also serves as a corpus.
+    Iterating, or `pieces`, returns the documents, so an index also serves as a corpus.
 
     Attributes
     ----------
     path : Path
     n_documents, n_bytes : int
-        Documents, and bytes of their text in UTF-8.
+        Number of documents, and bytes of their text in UTF-8.
     """
 
     def __init__(self, path: Path, plan: Plan):
@@ -77,37 +76,37 @@ class Index:
         return f"Index({str(self.path)!r}, {self.n_documents:,} documents, {self.n_bytes:,} bytes)"
 
     def count(self, text: str) -> int:
-        """In how many places the text stands. Raises ConfigError for a text of no characters."""
+        """Number of occurrences of a text. Raises ConfigError if it is empty."""
         return self.occurrences(_query(text)).n_occurrences
 
     def count_documents(self, text: str) -> int:
-        """In how many documents the text stands, told apart by their ids."""
+        """Number of distinct ids of documents that contain a text."""
         return self.n_documents_of(self.occurrences(_query(text)))
 
     def find(self, text: str, limit: int | None = 10) -> list[tuple[str, int]]:
-        """The first places of a text: (document id, characters before it in the document).
+        """The first occurrences of a text: (document id, characters before it in the document).
 
         Parameters
         ----------
         text : str
         limit : int, optional
-            At most so many; None = all.
+            Maximum number; None = all.
 
         Returns
         -------
         list of (str, int)
-            In the corpus's order.
+            In corpus order.
         """
         if limit is not None and limit < 1:
             raise ConfigError(f"limit must be 1 or more; got {limit}. Leave it out for 10.")
         return self.places_of(self.occurrences(_query(text)), limit)
 
     def longest(self, text: str) -> Ints:
-        """For each character of a text, the longest piece from there on that the corpus holds.
+        """Length of the longest match in the corpus at each character of a text.
 
         Returns
         -------
-        int64 array (n_chars,), characters; 0 where not even one is found.
+        int64 array (n_chars,), characters; 0 if there is no match.
         """
         raw = to_bytes(text)
         at = np.flatnonzero(is_char_start(pad(raw)[: len(raw)]))
@@ -117,22 +116,22 @@ class Index:
         return np.maximum(np.maximum.accumulate(reach)[:-1] - np.arange(len(at)), 0)
 
     def spans(self, raw: bytes, shortest: int) -> Spans:
-        """Maximal pieces of a text, of `shortest` bytes or more, that the corpus holds."""
+        """Maximal spans of a text, of at least `shortest` bytes, that the corpus contains."""
         return maximal_spans(raw, shortest, self)
 
     def occurrences(self, raw: bytes) -> Found:
-        """Where bytes of UTF-8 stand."""
+        """The occurrences of bytes of UTF-8."""
         return Found([shard.range_of(raw) for shard in self.shards], self._seams.crossing(raw))
 
     def holds(self, raw: bytes) -> bool:
-        """Whether bytes stand anywhere."""
+        """Whether the corpus contains the bytes."""
         for shard in self.shards:
             if shard.begins_with(shard.lower(raw), raw):
                 return True
         return self._seams.holds(raw)
 
     def longest_prefix(self, raw: bytes) -> int:
-        """How many of the bytes, from the first on, stand somewhere together."""
+        """Length of the longest prefix of the bytes that the corpus contains."""
         size = _FIRST_TRY
         while True:
             part = raw[:size]
@@ -149,7 +148,7 @@ class Index:
             size *= 8
 
     def n_documents_of(self, found: Found) -> int:
-        """Documents, told apart by their ids."""
+        """Number of distinct ids of the documents of these occurrences."""
         seen = []
         for k, (first, end) in enumerate(found.ranges):
             for at in range(first, end, _AT_ONCE):
@@ -168,11 +167,11 @@ class Index:
         return len(ordinals)
 
     def places_of(self, found: Found, limit: int | None) -> list[tuple[str, int]]:
-        """The first places, as (document id, characters before it), in the corpus's order."""
+        """The first occurrences, as (document id, characters before it), in corpus order."""
         places: list[tuple[str, int]] = []
         for k, (first, end) in enumerate(found.ranges):
             room = None if limit is None else limit - len(places)
-            # What crosses the end of a shard begins after all that ends within it.
+            # Occurrences across the shard's end begin after all those within it.
             local = _smallest(self.shards[k], first, end, room) + self._bases[k]
             for position in [*local.tolist(), *found.crossing[k]][:room]:
                 places.append(self._place(k, position))
@@ -202,11 +201,11 @@ class Index:
                 at = stop
 
     def fingerprint(self) -> list[tuple[str, int, str]]:
-        """What exactly was read when it was built: (path, bytes, sha256) of every file."""
+        """(path, bytes, sha256) of every file of the corpus, as read at build time."""
         return [(path, size, digest) for path, size, digest in self.plan["corpus"]["files"]]
 
     def verify(self, progress: Callable[[int], object] | None = None) -> None:
-        """Compare every file with its sha256, whatever is asked later.
+        """Check the sha256 of every file.
 
         Parameters
         ----------
@@ -216,7 +215,7 @@ class Index:
         Raises
         ------
         CorpusError
-            At the first file that is not what was written.
+            At the first damaged file.
         """
         n_bytes = 0
         for facts in [*self.plan["shards"], self.plan["repeats"]]:
@@ -232,12 +231,12 @@ class Index:
 
     @property
     def n_file_bytes(self) -> int:
-        """Bytes on the disk, but for index.json."""
+        """Bytes on disk, without index.json."""
         return sum(f["bytes"] for f in [*self.plan["shards"], self.plan["repeats"]])
 
     @cached_property
     def _repeats(self) -> tuple[Ints, Ints]:
-        """Documents whose id an earlier one has, ascending, and the first of that id."""
+        """Ordinals of documents with a repeated id, ascending, and of the first with that id."""
         facts = self.plan["repeats"]
         file = self.path / facts["file"]
         try:
@@ -255,7 +254,7 @@ class Index:
         return table[:, 0], table[:, 1]
 
     def _read(self, begin: int, end: int) -> bytes:
-        """Bytes [begin, end) of the stream, from one shard or several."""
+        """Bytes [begin, end) of the stream, from one or more shards."""
         end = min(end, self._bases[-1])
         k = bisect_right(self._bases, begin) - 1
         parts = []
@@ -266,12 +265,12 @@ class Index:
         return b"".join(parts)
 
     def _ordinals(self, k: int, places: Ints) -> Ints:
-        """Which documents positions of a shard lie in; what goes on from before has none here."""
+        """The ordinals of the documents at positions of a shard."""
         before = self._documents[k] - 1
         return np.searchsorted(self.shards[k].starts, places, "right") + before
 
     def _home(self, ordinal: int) -> tuple[int, int]:
-        """The shard in which a document begins, and its number there."""
+        """The shard where a document begins, and its number there."""
         k = bisect_right(self._documents, ordinal) - 1
         return k, ordinal - self._documents[k]
 
@@ -280,7 +279,7 @@ class Index:
         return self.shards[k].doc_id(number)
 
     def _start(self, ordinal: int) -> int:
-        """Where a document begins, or after the last the stream's end."""
+        """Where a document begins; for n_documents, the end of the stream."""
         if ordinal == self.n_documents:
             return self._bases[-1]
         k, number = self._home(ordinal)
@@ -300,15 +299,15 @@ class Index:
 
 
 def open_index(path: str | Path) -> Index:
-    """Open an index that `build_index` made.
+    """Open an index built by `build_index`.
 
-    Every file's size is compared at once, its content block by block as it is first used; call
-    `verify` to compare all of it.
+    File sizes are checked at once, contents block by block at first use; call `verify` to check
+    all contents.
 
     Raises
     ------
     CorpusError
-        If there is none, it is not whole, it is damaged, or it is of another version.
+        If the index is missing, incomplete, damaged, or of another version.
     """
     folder = Path(path)
     plan = read_plan(folder)
@@ -342,7 +341,7 @@ def _smallest(shard: Shard, first: int, end: int, limit: int | None) -> Ints:
 
 
 def _common(a: bytes, b: bytes) -> int:
-    """Length of the common prefix."""
+    """Length of the common prefix of two byte strings."""
     n = min(len(a), len(b))
     if a[:n] == b[:n]:
         return n

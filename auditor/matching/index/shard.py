@@ -1,8 +1,8 @@
-"""One shard of an index: a part of the corpus's text, its suffix array, and its documents.
+"""One shard of an index: part of the corpus's text, its suffix array, and its documents.
 
-A shard is one file: sections one after the other, then a checksum of each block of 16 KiB. It is
-mapped, not read, and each block is checked when it is first touched: so an answer never comes from
-a damaged block, and opening an index of any size is instant.
+A shard is one file: consecutive sections, then a checksum for each block of 16 KiB. The file is
+memory-mapped, and each block is verified at first use, so that opening an index is instant and no
+result comes from a damaged block.
 """
 
 import errno
@@ -25,7 +25,7 @@ from auditor.system.atomic_files import written_part
 
 _SHIFT = 14
 _BLOCK = 1 << _SHIFT
-# Characters are counted up to every such byte, so that few are left to count for a place.
+# Character counts are stored for every multiple of this many bytes.
 _STEP = 1 << 12
 _CHUNK = 1 << 20
 
@@ -34,13 +34,14 @@ Facts = dict[str, Any]
 
 @dataclass
 class Draft:
-    """A shard's text while it is gathered.
+    """A shard under construction.
 
     Attributes
     ----------
-    text : documents in UTF-8, a separator after each; `is_cut` says that the last one goes on
-    starts : where each document that begins here does
-    ids, id_ends : their ids in UTF-8, one after the other, and where each ends
+    text : documents in UTF-8, each followed by a separator
+    starts : where each document begins that begins in this shard
+    ids, id_ends : their ids in UTF-8, concatenated, and where each ends
+    is_cut : whether the last document continues in the next shard
     """
 
     text: bytearray = field(default_factory=bytearray)
@@ -50,13 +51,13 @@ class Draft:
     is_cut: bool = False
 
     def begin(self, doc_id: str) -> None:
-        """A document begins at the end of the text."""
+        """Begin a document at the end of the text."""
         self.starts.append(len(self.text))
         self.ids += doc_id.encode("utf-8", "surrogatepass")
         self.id_ends.append(len(self.ids))
 
     def digest(self) -> str:
-        """sha256 of all that the shard will hold of the corpus."""
+        """sha256 of the shard's part of the corpus."""
         digest = hashlib.sha256(b"cut" if self.is_cut else b"")
         for part in (self.text, self.starts, self.ids, self.id_ends):
             digest.update(len(part).to_bytes(8, "little"))
@@ -65,9 +66,9 @@ class Draft:
 
 
 def write_shard(path: Path, draft: Draft) -> Facts:
-    """Sort the suffixes and write the shard under its temporary name, safe on the disk.
+    """Sort the suffixes, and write and sync the shard under its temporary name.
 
-    Memory: about 6 bytes for each byte of text. Returns what index.json has to know of the file.
+    Takes about 6 bytes of memory per byte of text. Returns the file's entry in index.json.
     """
     text = np.frombuffer(draft.text, dtype=np.uint8)
     counts = _chars_before(text)
@@ -101,7 +102,7 @@ def write_shard(path: Path, draft: Draft) -> Facts:
 
 
 class _Sink:
-    """A file being written, with its sha256 and a checksum of each block."""
+    """Writes a file and computes its sha256 and the checksum of each block."""
 
     def __init__(self, stream: Any):
         self.sha256 = hashlib.sha256()
@@ -124,7 +125,7 @@ class _Sink:
                 self._open = 0
 
     def checksums(self) -> bytes:
-        """CRC-32 of every block so far, the last of which may be short."""
+        """CRC-32 of every block so far, including a partial last one."""
         rest = [self._open] if self.n_bytes % _BLOCK else []
         return (self._sums + array("I", rest)).tobytes()
 
@@ -147,7 +148,7 @@ def _suffix_array(text: bytearray) -> NDArray[np.int32]:
 
 
 def _chars_before(text: NDArray[np.uint8]) -> Ints:
-    """Characters before each multiple of _STEP, and in all."""
+    """Characters before each multiple of _STEP, and the total."""
     counts = [
         np.add.reduceat(is_char_start(part), np.arange(0, len(part), _STEP), dtype=np.int64)
         for at in range(0, len(text), _CHUNK)
@@ -157,9 +158,9 @@ def _chars_before(text: NDArray[np.uint8]) -> Ints:
 
 
 class Shard:
-    """A shard that is there, mapped. Positions are bytes of its text.
+    """A memory-mapped shard. Positions are bytes of its text.
 
-    Raises CorpusError, from any method, where a block that it needs is damaged.
+    All methods raise CorpusError if they need a damaged block.
     """
 
     def __init__(self, folder: Path, facts: Facts):
@@ -204,13 +205,13 @@ class Shard:
         return self._map[begin:end]
 
     def lower(self, query: bytes) -> int:
-        """How many suffixes are smaller than the query."""
+        """Number of suffixes smaller than the query."""
         return self._bisect(query, 0, is_past=False)
 
     def _bisect(self, query: bytes, low: int, *, is_past: bool) -> int:
         """The first rank, from `low` on, of a suffix not smaller than the query.
 
-        With `is_past`, of one that does not begin with the query either.
+        With `is_past`, suffixes that begin with the query count as smaller.
         """
         text, suffixes, seen = self._map, self._suffixes, self._seen
         n, length, at = self.n_bytes, len(query), self._suffixes_at
@@ -246,7 +247,7 @@ class Shard:
         first = self.lower(query)
         if not self.begins_with(first, query):
             return first, first
-        # Most texts stand in one place alone.
+        # Most texts occur only once.
         if not self.begins_with(first + 1, query):
             return first, first + 1
         return first, self._bisect(query, first + 2, is_past=True)
@@ -259,7 +260,7 @@ class Shard:
         return self._suffixes[rank]
 
     def places(self, first: int, end: int) -> Ints:
-        """Where the suffixes of ranks [first, end) begin, in the order of rank."""
+        """Where the suffixes of ranks [first, end) begin, in order of rank."""
         self._touch(self._suffixes_at + 4 * first, self._suffixes_at + 4 * end)
         return np.array(self._suffixes[first:end], dtype=np.int64)
 
@@ -271,11 +272,11 @@ class Shard:
 
     @property
     def starts(self) -> Ints:
-        """Where the documents that begin here do."""
+        """Start positions of the documents that begin in this shard."""
         return self._section("starts")
 
     def doc_id(self, number: int) -> str:
-        """The id of the document that begins here as number `number`."""
+        """The id of document `number` of those that begin in this shard."""
         ends = self._section("id_ends")
         at = self.facts["sections"]["ids"][0]
         begin = at + (int(ends[number - 1]) if number else 0)
@@ -291,7 +292,7 @@ class Shard:
         return self._sections[name]
 
     def _touch(self, begin: int, end: int) -> None:
-        """Check the blocks that hold bytes [begin, end) of the file, unless they were before."""
+        """Verify the blocks of bytes [begin, end) of the file that are not verified yet."""
         if end > begin:
             for block in range(begin >> _SHIFT, ((end - 1) >> _SHIFT) + 1):
                 if not self._seen[block]:

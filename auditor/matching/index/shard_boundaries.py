@@ -1,4 +1,4 @@
-"""What crosses the cuts between shards: the few occurrences that no shard holds whole."""
+"""Find the occurrences that cross a cut between shards."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class _Window:
-    """The stream around a cut: `raw` begins at position `begin`, the shard before at `base`."""
+    """The text around a cut: `raw` begins at position `begin`, the previous shard at `base`."""
 
     base: int
     cut: int
@@ -16,14 +16,14 @@ class _Window:
 
 
 class Seams:
-    """The cuts that fall into a document, and a search of the text around each.
+    """Search around the cuts that fall inside a document.
 
     Parameters
     ----------
     bases : list of int (n_shards + 1,)
-        Where each shard begins in the stream, and where the last ends.
+        Where each shard begins in the stream, and where the last one ends.
     is_cut : list of bool (n_shards,)
-        Whether the document at a shard's end goes on in the next.
+        Whether the document at a shard's end continues in the next.
     read : callable
         (begin, end) -> bytes of the stream.
     """
@@ -38,7 +38,7 @@ class Seams:
         """For each shard, ascending positions of occurrences that begin in it and cross its end."""
         found: list[list[int]] = [[] for _ in self._bases[1:]]
         for window in self._around(len(query)):
-            # What begins before this shard crosses an earlier cut, and is counted there.
+            # An occurrence that begins before this shard is counted at an earlier cut.
             first = max(window.base, window.cut - len(query) + 1) - window.begin
             end = window.cut - 1 + len(query) - window.begin
             place = window.raw.find(query, first, end)
@@ -48,11 +48,11 @@ class Seams:
         return found
 
     def holds(self, query: bytes) -> bool:
-        """Whether an occurrence stands around any cut."""
+        """Whether the text around any cut contains the query."""
         return any(query in window.raw for window in self._around(len(query)))
 
     def longer_prefix(self, query: bytes, least: int) -> int:
-        """The longest prefix that stands around a cut, where it is longer than `least`."""
+        """Length of the longest prefix found around a cut, or `least` if that is longer."""
         best = least
         for window in self._around(len(query)):
             while best < len(query):
@@ -64,7 +64,7 @@ class Seams:
         return best
 
     def _around(self, length: int) -> list[_Window]:
-        """Windows wide enough for texts of that length; kept for the next question."""
+        """Windows wide enough for queries of that length; cached."""
         if length > self._width and self._cuts:
             self._width = max(256, 1 << (length - 1).bit_length())
             self._windows = [self._window(k) for k in self._cuts]
