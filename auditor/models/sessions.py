@@ -45,7 +45,7 @@ class Session:
 
     @torch.inference_mode()
     def step(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
+        """Append a token (n_slots,) to every slot; return its hidden states (n_slots, width)."""
         first, last = int(self._positions.min()), int(self._positions.max())
         positions = torch.as_tensor(self._positions, device=self._model.device)
         self._cache.at(positions, first, last)
@@ -131,7 +131,7 @@ class WholeTextSession:
 
     @torch.inference_mode()
     def step(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
+        """Append a token (n_slots,) to every slot; return its hidden states (n_slots, width)."""
         for row, token in zip(self._rows, token_ids.tolist(), strict=True):
             row.append(token)
         # Sort by length to reduce padding.
