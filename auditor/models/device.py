@@ -95,9 +95,8 @@ def retry_with_smaller_batch(
     half = len(batch) // 2
     if note is not None:
         note(f"Out of memory with {len(batch)} texts at once: going on with {half}.")
-    parts = batch[:half], batch[half:]
     return [
         row
-        for part in parts
+        for part in (batch[:half], batch[half:])
         for row in retry_with_smaller_batch(work, part, too_large=too_large, note=note)
     ]

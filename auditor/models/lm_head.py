@@ -174,9 +174,8 @@ def measure(
         (for Min-K%++).
     """
     top = torch.maximum(logits.amax(dim=1).float(), exact)
-    given = logits, targets, exact, top
-    sums = row_sums(*given, moments=moments) or _reduce(*given, moments)
-    rest, rank, mean, square = sums
+    sums = row_sums(logits, targets, exact, top, moments=moments)
+    rest, rank, mean, square = sums or _reduce(logits, targets, exact, top, moments)
     own = torch.exp(exact - top)
     # log(own / (own + rest)), accurate for probabilities near 1.
     logprob = -torch.log1p(rest / own)

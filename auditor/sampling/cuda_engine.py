@@ -5,7 +5,7 @@ place (on a CPU, the same code is called directly). Each burst's results are cop
 while the next burst runs. A sequence that ends early runs to the end of the queued steps; the
 surplus tokens are discarded.
 
-Tests compare the CPU path with the plain engine.
+Not yet run on a GPU: tests compare the CPU path with the plain engine.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Generation:
         return Samples(self.token_ids, self.logprob, self.rank, self.length, self.ended)
 
     def _begin(self, n_slots: int, capacity: int) -> None:
-        """Slots that hold nothing yet."""
+        """Create empty slots."""
         self.session: Any = self.model.session(n_slots, capacity)
         self.sample = np.full(n_slots, -1)  # the sample of each slot; -1: none
         self.next_token = np.zeros(n_slots, np.int64)
@@ -136,7 +136,15 @@ class Generation:
         steps[active] = at
         temperature = self._temperature[torch.as_tensor(steps, device=device)]
         ids, measured = self._draw(hidden, torch.as_tensor(u, device=device), temperature)
-        return self._record(active, index, at, ids, measured)
+        drawn = ids.cpu().numpy()[active]
+        logprob, rank = (x.cpu().numpy()[active] for x in (measured.logprob, measured.rank))
+        over = self._enter(index, at, drawn, logprob, rank)
+        self.next_token[active] = drawn
+        # Parked slots must not advance.
+        idle = np.flatnonzero(self.sample < 0)
+        if len(idle):
+            self.session.park(idle.tolist())
+        return active[over]
 
     def _draw(self, hidden, uniform, temperature) -> tuple[torch.Tensor, Measured]:
         """The next token of every slot (slots,) and its statistics."""
@@ -149,17 +157,6 @@ class Generation:
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
         return ids, measured
-
-    def _record(self, active, index, at, ids, measured) -> np.ndarray:
-        drawn = ids.cpu().numpy()[active]
-        logprob, rank = (x.cpu().numpy()[active] for x in (measured.logprob, measured.rank))
-        over = self._enter(index, at, drawn, logprob, rank)
-        self.next_token[active] = drawn
-        # Parked slots must not advance.
-        idle = np.flatnonzero(self.sample < 0)
-        if len(idle):
-            self.session.park(idle.tolist())
-        return active[over]
 
     def _enter(self, index, at, drawn, logprob, rank) -> np.ndarray:
         """Store token number `at` of samples `index`; return which of them are finished."""

@@ -129,12 +129,12 @@ def is_raw(decoding: Decoding) -> bool:
     >>> is_raw(Decoding()), is_raw(Decoding(top_k=40))
     (True, False)
     """
-    cuts = (decoding.top_k, decoding.min_p)
-    shares = (decoding.top_p, decoding.typical_p)
     return (
         decoding.temperature == 1
-        and all(cut is None for cut in cuts)
-        and all(share is None or share == 1 for share in shares)
+        and decoding.top_k is None
+        and decoding.min_p is None
+        and decoding.top_p in (None, 1)
+        and decoding.typical_p in (None, 1)
     )
 
 

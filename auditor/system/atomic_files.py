@@ -122,8 +122,8 @@ def written_part(path: Path, kind: Kind = RunError) -> Iterator[BinaryIO]:
         try:
             # Remove leftovers of a killed process, including symbolic links.
             scratch.unlink(missing_ok=True)
-            how = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(scratch, how, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(scratch, flags, 0o600)
             with os.fdopen(descriptor, "wb") as sink:
                 yield sink
                 sink.flush()
@@ -173,5 +173,5 @@ def is_inside(name: str) -> bool:
     (True, False, False)
     """
     path = PurePosixPath(name)
-    parts = path.parts
-    return bool(parts) and not path.is_absolute() and ".." not in parts and "\0" not in name
+    is_relative = bool(path.parts) and not path.is_absolute()
+    return is_relative and ".." not in path.parts and "\0" not in name

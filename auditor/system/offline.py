@@ -23,10 +23,8 @@ _KEPT = (
     ("datasets.config", "HF_HUB_OFFLINE"),
     ("datasets.config", "HF_DATASETS_OFFLINE"),
 )
-_EVENTS = (
-    *("socket.connect", "socket.sendto", "socket.sendmsg"),
-    *("socket.getaddrinfo", "socket.gethostbyname"),
-)
+_LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname")
+_EVENTS = ("socket.connect", "socket.sendto", "socket.sendmsg", *_LOOKUPS)
 _depth = 0
 _is_watching = False
 
@@ -75,10 +73,10 @@ def offline() -> Iterator[None]:
                 os.environ[variable] = value
         for module, name, value in kept:
             setattr(module, name, value)
-        _tell_those_imported_meanwhile(kept, before)
+        _reset_new_imports(kept, before)
 
 
-def _tell_those_imported_meanwhile(kept: list, before: dict[str, str | None]) -> None:
+def _reset_new_imports(kept: list, before: dict[str, str | None]) -> None:
     """Reset the attributes of libraries imported within the context."""
     known = {(module.__name__, name) for module, name, _ in kept}
     was_offline = (before["HF_HUB_OFFLINE"] or "").upper() in ("1", "ON", "YES", "TRUE")
@@ -91,7 +89,7 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
     """Audit hook that refuses connections, packets and name lookups beyond this machine."""
     if not _depth or event not in _EVENTS:
         return
-    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+    if event in _LOOKUPS:
         host = args[0]
     elif args[0].family in (socket.AF_INET, socket.AF_INET6) and args[1]:
         host = args[1][0]

@@ -68,8 +68,8 @@ def row_sums(
     bits = None if is_wide else _bits(logits).view(np.uint16)
     rest, rank = np.empty(n, np.float32), np.empty(n, np.int32)
     mean, square = (np.empty(n, np.float32) if moments else None for _ in range(2))
-    given = values, bits, n_vocab, chosen, own, tops
-    in_parts(_sums, n, _threads(logits), *given, rest, rank, mean, square)
+    arrays = values, bits, n_vocab, chosen, own, tops, rest, rank, mean, square
+    in_parts(_sums, n, _threads(logits), *arrays)
     both = None if mean is None else torch.from_numpy(mean)
     squares = None if square is None else torch.from_numpy(square)
     return torch.from_numpy(rest), torch.from_numpy(rank), both, squares
