@@ -1,4 +1,4 @@
-"""Adapters, LoRA's and others: small weights beside a base model's, which stay as they are."""
+"""LoRA and other adapters: small weights added to a frozen base model."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from auditor.models.preserve_state import own_randomness
 from auditor.models.safety import read_settings
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# Any of them makes a tokenizer; without one, an adapter's text is made tokens by its base's.
+# Any of these files is a tokenizer; without one, an adapter uses its base's tokenizer.
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-# Of a tensor of an embedding in an adapter's file: which side counts the vocabulary.
+# Vocabulary axis of embedding tensors in an adapter's file.
 _COUNTS_ROWS = {"weight": 0, "base_layer.weight": 0, "lora_embedding_A": 1}
 _COUNTS_ROWS["token_adapter.base_layer.weight"] = 0
-# What peft saves of resized embeddings a second time, and does not read.
+# Duplicates of resized embeddings that peft saves and does not read.
 _SPARE = (".original_module.", ".modules_to_save.")
 _SUPPORTED = "an adapter must lie in the model's layers, as LoRA, DoRA, IA3, LoHa and LoKr do"
-_SAME = 1e-3  # nats by which two ways to the same numbers may differ
+_SAME = 1e-3  # tolerance, nats
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a folder holds an adapter, and no model's weights."""
+    """Whether a folder contains an adapter and no full model."""
     return (path / CONFIG).is_file() and all(
         file.name == WEIGHTS for file in path.glob("*.safetensors")
     )
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether an adapter's folder holds a tokenizer of its own."""
+    """Whether an adapter's folder contains a tokenizer."""
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
 def with_lora(network, *, rank: int, seed: int):
-    """The network with fresh LoRA adapters on every linear layer but the head; only they train.
+    """Add trainable LoRA adapters to every linear layer but the head; freeze the rest.
 
     Parameters
     ----------
-    network : a causal model of transformers, changed in place
+    network : a causal transformers model, changed in place
     rank : int
-        Of each pair of matrices; their product is scaled by 2.
+        Rank of each pair of matrices; their product is scaled by 2.
     seed : int
-        Decides the random half; the other half is zeros, so at first nothing changes.
+        For the random matrix of each pair. The other is zero, so the initial network is unchanged.
 
     Raises
     ------
     ModelError
-        If `peft` is missing, or does not know where to put adapters in such a model.
+        If `peft` is missing or does not support the model.
 
     Source
     ------
@@ -75,22 +75,22 @@ def with_lora(network, *, rank: int, seed: int):
 
 
 def load_adapter(network, folder: Path, *, base_fingerprint: str | None = None):
-    """The network with a saved adapter on, checked to give what peft's own forward gives.
+    """Load a saved adapter into a network and verify it against peft's forward pass.
 
-    Embeddings that the adapter was trained with after they were resized are resized here too. A
-    projection that it changes becomes a plain one with the change in its weights, in float32.
+    Embeddings are resized if they were resized in training. If the adapter changes the output
+    projection, the change is merged into it in float32.
 
     Parameters
     ----------
     network : the base model's network, changed in place
-    folder : as `save_pretrained` of peft or `auditor finetune --lora` writes it
-    base_fingerprint : sha256 of the base, checked where the folder says what it was made for
+    folder : written by `save_pretrained` of peft or by `auditor finetune --lora`
+    base_fingerprint : sha256 of the base; compared with the one recorded in the folder, if any
 
     Raises
     ------
     ModelError
-        If `peft` or the adapter's safetensors are missing, it is of a kind that is not in the
-        model's layers, or was made for another base, or a part of it would have no effect.
+        If `peft` or the safetensors file is missing, the kind of adapter is not supported, it was
+        trained for another base, or a part of it would have no effect.
     """
     peft = _peft()
     made_for = tuned_from(folder)
@@ -109,7 +109,7 @@ def load_adapter(network, folder: Path, *, base_fingerprint: str | None = None):
         with own_randomness(None), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tuned = peft.PeftModel.from_pretrained(network, str(folder)).eval()
-            found = tuned.load_adapter(str(folder), "default")  # again, as this tells what it found
+            found = tuned.load_adapter(str(folder), "default")  # again: this returns the key report
     except Exception as error:
         raise ModelError(
             f"{folder} is an adapter for another base, or damaged ({in_short(error)}). "
@@ -132,7 +132,7 @@ def load_adapter(network, folder: Path, *, base_fingerprint: str | None = None):
 
 
 def _check_kind(peft, folder: Path) -> None:
-    """Refuse what is not in the layers: the base's numbers alone would come of it."""
+    """Refuse adapters outside the layers: they would have no effect on the audit."""
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
     except Exception as error:
@@ -156,9 +156,9 @@ def _check_kind(peft, folder: Path) -> None:
 
 
 def _resize(network, folder: Path) -> tuple[int, int]:
-    """Give the embeddings as many rows as the adapter was trained with; rows before and after.
+    """Resize the embeddings to the adapter's size; return the number of rows before and after.
 
-    New rows are NaN until the adapter's own take their place.
+    New rows are NaN until they are loaded from the adapter.
     """
     inner, outer = network.get_input_embeddings(), network.get_output_embeddings()
     names = {name: module for name, module in network.named_modules() if module in (inner, outer)}
@@ -174,7 +174,7 @@ def _resize(network, folder: Path) -> tuple[int, int]:
                 if axis is not None:
                     rows.add(file.get_slice(key).get_shape()[axis])
     if len(rows) != 1 or rows == {old}:
-        return old, old  # sizes that contradict each other are told of when they are loaded
+        return old, old  # contradictory sizes are reported by the loader
     [new] = rows
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -188,7 +188,7 @@ def _resize(network, folder: Path) -> tuple[int, int]:
 
 @torch.inference_mode()
 def _check_applied(tuned, network, folder: Path) -> None:
-    """What the layers give must be what peft gives, which may do more than change layers."""
+    """Require that the layers alone reproduce peft's output, which may do more."""
     rows = network.get_input_embeddings().weight.shape[0]
     ids = torch.arange(min(4, rows), device=network.device)[None]
     try:
@@ -214,7 +214,7 @@ def _check_applied(tuned, network, folder: Path) -> None:
 
 
 class _Projection(torch.nn.Linear):
-    """A projection in float32 at the end of a network in any type."""
+    """A float32 projection at the end of a network of any dtype."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
         super().__init__(1, 1, bias=bias is not None, device="meta")
@@ -229,15 +229,15 @@ class _Projection(torch.nn.Linear):
 
 @torch.no_grad()
 def _put_whole_head(network, folder: Path) -> None:
-    """A projection of plain weights in the place of one that an adapter changes.
+    """Merge the adapter's change of the output projection into plain weights.
 
-    Its weights are read apart from its forward (`Head`), so what is beside them would be lost.
+    `Head` reads the weights without running the module, so a separate change would be lost.
     """
     outer = network.get_output_embeddings()
     if not (hasattr(outer, "base_layer") or hasattr(outer, "unload_and_optionally_merge_module")):
         return
     try:
-        # A copy in float32: in 16 bits a small change would be rounded away.
+        # In float32, because 16 bits would round a small change away.
         apart = copy.deepcopy(outer).float()
         probe = torch.randn(
             (8, network.config.get_text_config().hidden_size),
@@ -270,7 +270,7 @@ def _unmergeable(folder: Path, why: str) -> ModelError:
 
 @torch.no_grad()
 def _check_rows(network, folder: Path, old: int, new: int) -> None:
-    """Rows that were made before training must be in the file: nobody else knows them."""
+    """Require that the file contains every embedding row added before training."""
     added = torch.arange(old, max(old, new), device=network.device)
     outer = network.get_output_embeddings()
     for which, values in (
@@ -286,15 +286,15 @@ def _check_rows(network, folder: Path, old: int, new: int) -> None:
 
 
 def tuned_from(folder: Path) -> dict[str, str]:
-    """What an adapter or a model was tuned from, as its folder says.
+    """The base of an adapter or a fine-tuned model, as recorded in its folder.
 
     Returns
     -------
-    dict: `spec`, and `fingerprint` where it is known; {} if neither is.
+    dict with `spec` and `fingerprint`, each only where known.
     """
     said = read_settings(folder / "finetune.json").get("base")
     said = said if isinstance(said, dict) else {}
-    # An adapter's own settings come first: there one says where its base is now.
+    # The adapter's config takes precedence: users edit it when the base moves.
     spec = read_settings(folder / CONFIG).get("base_model_name_or_path") or said.get("spec")
     known = (("spec", spec), ("fingerprint", said.get("fingerprint")))
     return {name: value for name, value in known if isinstance(value, str) and value}
@@ -312,7 +312,7 @@ def adapter_fingerprint(folder: Path) -> str:
 
 
 def merged(network):
-    """The network with its adapters added into the weights, and no adapters."""
+    """The network with its adapters merged into the weights."""
     with _quiet():
         return network.merge_and_unload()
 
@@ -331,7 +331,7 @@ def _peft():
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """peft asks transformers for what it calls deprecated, and sets a layout it then warns of."""
+    """Suppress warnings: peft uses deprecated features of transformers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

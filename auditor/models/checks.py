@@ -1,9 +1,9 @@
-"""What a network is, found out on a few tokens before it is trusted with a run.
+"""Checks of a network on a few tokens before a run.
 
-The projection and the key-value cache of a LanguageModel are shortcuts. Each is compared with what
-the network itself says, in float32 whatever format the weights have: rounding to bfloat16 would
-hide differences of up to half a nat. Steps beyond a sliding window are checked when a run needs
-them, in the model's own format.
+A LanguageModel computes logits from hidden states and steps with a key-value cache. Both shortcuts
+are compared with the network's full forward pass in float32, whatever the weights' dtype: bfloat16
+rounding would hide differences of up to half a nat. Steps beyond a sliding window are checked when
+a run needs them, in the model's dtype.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from auditor.models.lm_head import not_finite, projected
 from auditor.models.sessions import Session
 
 _TOKENS = 6
-# Nats by which two ways to the same number may differ: in float32, and in fewer bits on average.
+# Tolerances, nats: the maximum in float32, the mean in lower precision.
 _ALLOWED, _ALLOWED_ROUNDED = 1e-3, 0.1
-_ROWS_COMPARED = 4096  # of the projection
+_ROWS_COMPARED = 4096  # rows of the projection
 
 
 class CannotRunError(ModelError):
-    """A network that cannot be run on the ids of tokens alone, or not in this format."""
+    """The network cannot run on token ids alone, or not in this dtype."""
 
 
 @torch.inference_mode()
 def check_network(model: WhiteBox) -> None:
-    """Refuse a network that is not causal or gives no numbers; find out which shortcuts fit it.
+    """Refuse a network that is not causal or not finite; find out which shortcuts it supports.
 
-    Sets `model.slow_because` and `model.cache_numbers`. Where float32 does not fit into memory even
-    a layer at a time, the comparison is made in the model's own format, on average.
+    Sets `model.slow_because` and `model.cache_numbers`. If float32 does not fit into memory even
+    one layer at a time, mean differences are compared in the model's dtype.
 
     Raises
     ------
     ModelError
-        If the network cannot be run on token ids, gives numbers that are not finite, or lets a
-        token change the probabilities of those before it.
+        If the network cannot run on token ids, gives non-finite logits, or a token changes the
+        probabilities of earlier tokens.
     """
     dtype = model.dtype
     if dtype == torch.float32:
         _check(model)
         return
-    _logits_of(model, probe_ids(model))  # the format that it will work in
+    _logits_of(model, probe_ids(model))  # must also run in its own dtype
     try:
         with in_float32(model.network):
             model.dtype = torch.float32
@@ -71,23 +71,23 @@ def _check(model: WhiteBox) -> None:
 
 
 def probe_ids(model: WhiteBox) -> torch.Tensor:
-    """A few different tokens from the middle of the vocabulary, no special ones, (1, time)."""
+    """Different non-special tokens from the middle of the vocabulary, (1, time)."""
     n = min(_TOKENS, model.context or _TOKENS)
     first = n_rows(model) // 2
     return (torch.arange(n, device=model.device)[None] + first) % n_rows(model)
 
 
 def n_rows(model: WhiteBox) -> int:
-    """How many tokens the network has embeddings for."""
+    """Number of token embeddings."""
     return model.network.get_input_embeddings().weight.shape[0]
 
 
 @torch.inference_mode()
 def check_steps(model: WhiteBox, length: int) -> None:
-    """Two texts stepped side by side, one of `length` tokens, must give what one pass gives.
+    """Compare cached steps of two texts, the longer of `length` tokens, with one full pass.
 
-    Where they do not, `model.slow_because["steps"]` says so; where they do, `model.cache_numbers`
-    is how many numbers the cache keeps of a token.
+    Sets `model.slow_because["steps"]` if they differ; otherwise `model.cache_numbers`, the numbers
+    cached per token.
     """
     length = min(length, model.context or length)
     if length < 5:
@@ -98,7 +98,7 @@ def check_steps(model: WhiteBox, length: int) -> None:
         [(n // 2 + i + by) % n for i in range(size)] for by, size in ((3, length), (0, length - 2))
     ]
     try:
-        # With more room than tokens, as in a run, but within a window that no mask reaches.
+        # Capacity above the length, as in a run, but within the sliding window.
         own = model.limits.own_window or length + 64
         session = Session(model, 2, max(length, min(own, length + 64)))
         session.prefill([0, 1], [text[:-2] for text in texts])
@@ -122,7 +122,7 @@ def check_steps(model: WhiteBox, length: int) -> None:
 
 
 def _logits_of(model: WhiteBox, ids: torch.Tensor) -> torch.Tensor:
-    """The network's own logits of a text (1, time): finite numbers, float64 (time, vocab)."""
+    """The network's logits of a text (1, time), checked to be finite: float64 (time, vocab)."""
     try:
         logits = model.network(input_ids=ids, use_cache=False).logits[0].double()
     except Exception as error:
@@ -138,7 +138,7 @@ def _logits_of(model: WhiteBox, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _check_probabilities(model: WhiteBox) -> torch.Tensor:
-    """Refuse a network that is not causal; its logits of `probe_ids` (time, vocab)."""
+    """Refuse a network that is not causal; return its logits of `probe_ids` (time, vocab)."""
     ids = probe_ids(model)
     n_same = ids.shape[1] // 2
     other = ids.clone()
@@ -155,10 +155,10 @@ def _check_probabilities(model: WhiteBox) -> torch.Tensor:
 
 
 def _why_not_projected(model: WhiteBox, logits: torch.Tensor) -> str | None:
-    """Why these logits of `probe_ids` are no projection of the trunk's output; None if they are.
+    """Why the logits of `probe_ids` are not a projection of the hidden states; None if they are.
 
-    Looked at are some thousand tokens of the vocabulary. A number that all logits of a row have in
-    common changes no probability.
+    Compares some thousand tokens of the vocabulary, up to a constant per row, which changes no
+    probability.
     """
     outer = model.network.get_output_embeddings()
     if outer is None or not hasattr(outer, "weight"):
@@ -185,7 +185,7 @@ def _logits(model: WhiteBox, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def _distance(model: WhiteBox, one: torch.Tensor, other: torch.Tensor) -> float:
-    """How far logits are apart as log-probabilities: the most, or in fewer bits the mean."""
+    """Distance of log-probabilities: the maximum in float32, the mean in lower precision."""
     apart = (one.log_softmax(-1) - other.log_softmax(-1)).abs()
     return float(apart.max() if model.dtype == torch.float32 else apart.mean(-1).max())
 

@@ -1,4 +1,4 @@
-"""Texts longer than a model's context, cut into pieces that fit."""
+"""Split texts that are longer than a model's context into windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens `tokens` of text `owner`, to be judged after `prefix`."""
+    """Tokens of text `owner`, to be scored after `prefix`."""
 
     owner: int
     prefix: list[int]
@@ -18,10 +18,10 @@ class Piece:
 def cut_to_context(
     texts: Sequence[Sequence[int]], prefixes: Sequence[Sequence[int]], context: int | None
 ) -> list[Piece]:
-    """Every text in order, in pieces of which each fits the context with what comes before it.
+    """Split every text, in order, into pieces that fit the context together with their prefix.
 
-    A piece after the first begins with half a context of the tokens before it, so every token is
-    judged with at least that much in sight. A prefix of more than half a context keeps its first
+    The prefix of each piece after the first is the preceding half context, so every such token is
+    scored with at least that much context. A prefix longer than half a context keeps its first
     token (BOS) and its end.
 
     >>> [(p.prefix, p.tokens) for p in cut_to_context([[1, 2, 3, 4, 5]], [[0]], 4)]

@@ -1,4 +1,4 @@
-"""What the machine can do: number formats and memory."""
+"""Capabilities of the machine: dtypes and memory."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Row = TypeVar("Row")
 
 
 def native_bfloat16(device: torch.device) -> bool:
-    """Whether this machine multiplies bfloat16 in hardware."""
+    """Whether the device supports bfloat16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def has_tiles() -> bool:
-    """Whether the processor multiplies tiles of bfloat16 (AMX)."""
+    """Whether the CPU has AMX for bfloat16."""
     return "amx_bf16" in _flags()
 
 
 @cache
 def _flags() -> frozenset[str]:
-    """What the processor says that it can, where Linux tells."""
+    """CPU feature flags; empty outside Linux."""
     try:
         return frozenset(Path("/proc/cpuinfo").read_text().split())
     except OSError:
@@ -38,14 +38,14 @@ def _flags() -> frozenset[str]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be taken now on the device."""
+    """Free memory of the device, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_ram()
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, in whatever words torch says it."""
+    """Whether an error means that memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
@@ -54,7 +54,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def forget_freed_memory() -> None:
-    """Give a GPU's freed memory back, so that a smaller batch finds room in one piece."""
+    """Empty the CUDA allocator's cache, so that a smaller batch finds contiguous memory."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -66,14 +66,14 @@ def retry_with_smaller_batch(
     too_large: str,
     note: Callable[[str], None] | None = None,
 ) -> list[Row]:
-    """A row for each item of a batch; where memory runs out, half a batch at a time.
+    """One row for each item of a batch; halves the batch when memory runs out.
 
     Parameters
     ----------
-    work : callable(items), giving as many rows
+    work : callable(items) that returns one row per item
     batch : at least one item
-    too_large : the error's sentence when one item alone does not fit
-    note : callable(sentence), told when a batch is halved
+    too_large : error message for a single item that does not fit
+    note : callable(sentence), called when a batch is halved
 
     Raises
     ------
@@ -90,14 +90,13 @@ def retry_with_smaller_batch(
             raise
         if len(batch) == 1:
             raise TooLargeError(too_large) from None
-    # Past the except clause, so that the failed attempt's tensors are let go of first.
+    # After the except clause, so that the failed attempt's tensors are released first.
     forget_freed_memory()
     half = len(batch) // 2
     if note is not None:
         note(f"Out of memory with {len(batch)} texts at once: going on with {half}.")
-    parts = batch[:half], batch[half:]
     return [
         row
-        for part in parts
+        for part in (batch[:half], batch[half:])
         for row in retry_with_smaller_batch(work, part, too_large=too_large, note=note)
     ]

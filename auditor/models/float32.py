@@ -1,9 +1,8 @@
-"""float32 arithmetic over weights that are kept in fewer bits, one layer at a time.
+"""float32 arithmetic over 16-bit weights, one layer at a time.
 
-A model that fits into memory in bfloat16 alone can still be asked for exact numbers: while a layer
-runs, its weights are float32, and after it they are what they were. With the buffers that a network
-makes of its config in float32 too (`restore_buffers`), the numbers are those of the same weights
-loaded in float32.
+For models that fit into memory only in 16 bits: each layer's weights are widened to float32 while
+it runs. With float32 buffers (`restore_buffers`), results equal those of the same weights loaded in
+float32.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ class Float32Layers:
         self._hooks: list[RemovableHandle] = []
         for module, is_whole in _units(network):
             self._widen(module, module, is_whole)
-        # Some networks look at the format of their projection before they call it.
+        # Some networks read the dtype of their projection before they call it.
         if (outer := network.get_output_embeddings()) is not None:
             self._widen(network, outer, is_whole=True)
 
     def _widen(self, called: nn.Module, part: nn.Module, is_whole: bool) -> None:
-        """Have `part` in float32, with all below it if `is_whole`, while `called` runs."""
+        """Widen `part`, with its submodules if `is_whole`, while `called` runs."""
         kept: list[tuple[dict, str, torch.Tensor]] = []
 
         def widen(module, args) -> None:
@@ -54,7 +53,7 @@ class Float32Layers:
         self._hooks.append(called.register_forward_hook(restore, always_call=True))
 
     def remove(self) -> None:
-        """Run the network in the format of its weights again."""
+        """Restore the arithmetic of the weights' dtype."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -62,7 +61,7 @@ class Float32Layers:
 
 @contextmanager
 def in_float32(network: Any) -> Iterator[None]:
-    """A network whose layers run in float32 for a while."""
+    """Run a network's layers in float32 within the context."""
     layers = Float32Layers(network)
     try:
         yield
@@ -71,13 +70,13 @@ def in_float32(network: Any) -> Iterator[None]:
 
 
 def restore_buffers(network: nn.Module, make: Callable[[], nn.Module]) -> None:
-    """Give a network of 16 bits the buffers that it makes of its config in float32.
+    """Replace the 16-bit buffers of a network by those computed from its config in float32.
 
     Parameters
     ----------
     network : changed in place
     make : callable()
-        Gives the same network in float32, with any weights: they take no memory.
+        Returns the same network in float32 with any weights, which are kept on the meta device.
     """
     register = nn.Module.register_parameter
 
@@ -101,7 +100,7 @@ def restore_buffers(network: nn.Module, make: Callable[[], nn.Module]) -> None:
 
 
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module, bool]]:
-    """What is widened at once: each layer of a list as a whole, and what stands beside them."""
+    """Modules to widen: layers of a ModuleList as a whole, other modules one by one."""
     if any(
         tensor is not None for tensor in (*module._parameters.values(), *module._buffers.values())
     ):

@@ -1,7 +1,7 @@
-"""What a function may need of a model, as three small protocols.
+"""Protocols that describe what a function needs of a model.
 
-A function states which it needs. A model that is no causal network of torch (masked,
-encoder-decoder, served by a provider) implements those that it can.
+A model that is not a causal torch network (for example one behind a provider's API) implements
+those that it supports.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from auditor.models.tokenizer import Vocabulary
 
 
 class KnownModel(Protocol):
-    """What every model has: names, tokens and bounds.
+    """Attributes of every model.
 
-    `name` is what the user called it, `context` the most tokens of a sequence (None: no limit),
-    `notes` sentences that a user should read.
+    `name` is the user's name for it, `context` the maximum sequence length in tokens (None: no
+    limit), `notes` are remarks for the user.
     """
 
     name: str
@@ -35,14 +35,14 @@ class KnownModel(Protocol):
 
     @property
     def n_vocab(self) -> int:
-        """Tokens that have a probability: ids below this number."""
+        """Vocabulary size: every id below it has a probability."""
 
     def identity(self) -> dict[str, Any]:
-        """What tells the model from others, as plain data: spec, sha256, dtype, bos_id."""
+        """Plain data that identifies the model: spec, sha256, dtype, bos_id."""
 
 
 class JudgesTexts(KnownModel, Protocol):
-    """A model that gives the log-probabilities of the tokens of a text."""
+    """A model that returns the log-probabilities of a text's tokens."""
 
     def token_stats(
         self,
@@ -53,16 +53,15 @@ class JudgesTexts(KnownModel, Protocol):
         progress: Callable[[int], None] | None = None,
         note: Callable[[str], None] | None = None,
     ) -> TokenStats:
-        """Statistics of each text's tokens, given its prefix; see `LanguageModel.token_stats`.
+        """Token statistics of each text given its prefix; see `LanguageModel.token_stats`.
 
-        A model that gives no ranks says so by `RANK_UNKNOWN`; one that gives no moments of the
-        vocabulary leaves them None.
+        Unavailable ranks are `RANK_UNKNOWN`; unavailable moments are None.
         """
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Sampled tokens of n sequences, padded to the longest; `length` says how many count.
+    """Sampled tokens of n sequences, padded to the longest; the first `length` are valid.
 
     token_ids int32, logprob float32 (nats, raw distribution), rank int32: (n, max_new_tokens).
     length int32, ended bool: (n,).
@@ -77,7 +76,7 @@ class Samples:
 
 @runtime_checkable
 class DrawsSamples(Protocol):
-    """A model that samples by itself. Networks in this process are sampled by `generate`."""
+    """A model with its own sampler. Networks in this process are sampled by `generate`."""
 
     def draw(
         self,
@@ -88,7 +87,7 @@ class DrawsSamples(Protocol):
         stream: str,
         decoding: Decoding,
     ) -> Samples:
-        """One continuation of each prompt; seed, stream and the sample's id fix what it becomes."""
+        """One continuation of each prompt, determined by seed, stream and the sample's id."""
 
 
 class WhiteBox(KnownModel, Protocol):
@@ -109,10 +108,10 @@ class WhiteBox(KnownModel, Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """The most tokens of one pass."""
+        """Maximum number of tokens per forward pass."""
 
     def hidden_states(self, ids: torch.Tensor, **kwargs) -> torch.Tensor:
-        """What the head is given for each token of a batch: (n, time) to (n, time, width)."""
+        """Inputs of the head for each token of a batch: (n, time) to (n, time, width)."""
 
     def fill(self, ids: torch.Tensor, cache) -> None:
-        """Put the keys and values of a batch (n, time) into a cache."""
+        """Write the keys and values of a batch (n, time) into a cache."""

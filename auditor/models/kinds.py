@@ -1,4 +1,4 @@
-"""What kind of model a folder holds, told from its config before any weight is read."""
+"""Check the kind of a model from its config, before its weights are read."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _LAYER = re.compile(r"\.\d+\.")
 
 
 def check_is_causal(spec: str, config: Any) -> None:
-    """Refuse a model that does not continue text from left to right, by its kind.
+    """Refuse a model that is not a causal language model.
 
     Parameters
     ----------
-    spec : what the user called it
-    config : as transformers reads it
+    spec : the user's name for the model
+    config : transformers config
 
     Raises
     ------
     ModelError
-        For encoder-decoders, masked models, and models of no text.
+        For encoder-decoders, masked language models, and models that do not generate text.
     """
     kind = str(getattr(config, "model_type", "") or "unknown")
     made_as = ", ".join(getattr(config, "architectures", None) or []) or kind
@@ -53,7 +53,7 @@ def check_is_causal(spec: str, config: Any) -> None:
 
 
 def quantisation_of(config: Any) -> str | None:
-    """The method that a model's weights were quantised by; None for plain weights."""
+    """Quantisation method of a model's weights; None if they are not quantised."""
     given = getattr(config, "quantization_config", None)
     if given is None:
         return None
@@ -62,22 +62,22 @@ def quantisation_of(config: Any) -> str | None:
 
 
 def check_all_is_read(spec: str, known: Iterable[str], unused: Iterable[str]) -> str | None:
-    """What to say of tensors in the weight files that the model does not use.
+    """A note about tensors in the weight files that the model does not use.
 
     Parameters
     ----------
-    spec : what the user called it
+    spec : the user's name for the model
     known : names of the model's tensors
-    unused : names of the tensors that were left over
+    unused : names of the unused tensors
 
     Returns
     -------
-    A sentence, or None where nothing is left over.
+    A sentence, or None if every tensor is used.
 
     Raises
     ------
     ModelError
-        If what is left over are whole layers: another model than the config says.
+        If whole layers are unused: the weights do not match the config.
     """
     unused = sorted(unused)
     if not unused:

@@ -1,4 +1,4 @@
-"""A key-value cache of slots: one row a sequence, written in place, rows at their own positions."""
+"""A key-value cache with one slot per sequence, each at its own position, written in place."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch.nn.functional import pad
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-# Room grows by this many tokens at a time, the first time by half: rarely enough that moving what
-# is there costs little, and by so little that attention reads few positions that hold nothing yet.
+# The cache grows by this many tokens, at first by half of it: a compromise between copying often
+# and attending to unused positions.
 _ROOM = 64
 
 
 class _SlotLayer(CacheLayerMixin):
-    """One layer's keys and values, (slots, heads, room, head_dim), contiguous."""
+    """Keys and values of one layer, (slots, heads, allocated length, head_dim), contiguous."""
 
     is_sliding = False
 
@@ -27,7 +27,7 @@ class _SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def make_room(self, room: int) -> None:
-        """Zeros after what is there, so that positions not yet written hold numbers."""
+        """Grow to `room` tokens; new positions are zero, so that masked attention stays finite."""
         keys, values = self.keys, self.values
         if keys is not None and values is not None and room > keys.shape[2]:
             more = (0, 0, 0, room - keys.shape[2])
@@ -57,15 +57,14 @@ class _SlotLayer(CacheLayerMixin):
 class SlotCache(Cache):
     """Keys and values of `n_slots` sequences of at most `capacity` tokens each.
 
-    Before a forward pass the session says where it goes: `at_start(slots)` for prompts written
-    from position 0, `at(positions)` for one more token in every slot. A slot is reused by writing
-    over it from position 0. Keys and values are handed out whole, with the room that is not used
-    yet: a mask must hide what a slot has not written.
+    Before each forward pass, the session sets the target: `at_start(slots)` for prompts at position
+    0, `at(positions)` for one more token in every slot. A slot is reused by overwriting it from
+    position 0. Attention gets the whole allocated length: a mask must hide unwritten positions.
     """
 
     def __init__(self, n_layers: int, n_slots: int, capacity: int):
         self.n_slots, self.capacity = n_slots, capacity
-        self.start = 0  # what a model may ask: tokens already seen
+        self.start = 0  # tokens already cached, as reported to the network
         self._slots: torch.Tensor | None = None
         self._positions: torch.Tensor | None = None
         self.room = 0
@@ -77,14 +76,14 @@ class SlotCache(Cache):
         self._slots, self._positions, self.start = slots, None, 0
 
     def at(self, positions: torch.Tensor, first: int, last: int) -> None:
-        """The next pass writes one token a slot, at `positions` (n_slots,), from first to last."""
+        """The next pass writes one token per slot at `positions` (n_slots,), in [first, last]."""
         self._slots = None
         self._positions = None if first == last else positions
         self.start = last
         self._need(last + 1)
 
     def make_room(self, length: int) -> int:
-        """Room for `length` tokens in every slot before they come; how much there is then."""
+        """Allocate `length` tokens in every slot; return the allocated length."""
         self._need(length)
         for layer in self._rows:
             layer.make_room(self.room)
@@ -117,7 +116,7 @@ class SlotCache(Cache):
             self.room = min(self.capacity, -(-length // step) * step)
 
     def numbers_per_token(self) -> float:
-        """Keys and values kept of one token of one slot, in all layers, as the layers made them."""
+        """Numbers cached per token of one slot, over all layers."""
         tensors = [t for layer in self._rows for t in (layer.keys, layer.values) if t is not None]
         return sum(t.numel() for t in tensors) / max(1, self.n_slots * self.room)
 

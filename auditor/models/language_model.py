@@ -1,4 +1,4 @@
-"""Causal language models: which way to their numbers is right, and statistics of given text."""
+"""Causal language models: hidden states, sessions, and token statistics of given texts."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ from auditor.models.sessions import TOKENS_AT_ONCE, Session, WholeTextSession
 from auditor.models.teacher_forcing import teacher_forced
 from auditor.models.tokenizer import Vocabulary
 
-# Elements of logits that a pass of a network's own head may make at once.
+# Maximum logits per pass when the network computes them itself.
 _LOGITS_AT_ONCE = 1 << 26
 
 
 class LanguageModel:
-    """A causal language model with its vocabulary, ready to sample and to judge text.
+    """A causal language model with its vocabulary, for sampling and scoring text.
 
-    Made by `auditor.load_model`. `name` is what a user called it, `fingerprint` the sha256 of its
-    weight files, `context` the most tokens a sequence may have.
+    Created by `auditor.load_model`. `name` is the user's name for it, `fingerprint` the sha256 of
+    its weight files, `context` the maximum sequence length in tokens, `notes` remarks for the user.
 
-    Two shortcuts make it fast: the projection to the vocabulary is done here, and keys and values
-    are kept in slots. Each is compared with the network's own answer first. Where a shortcut does
-    not fit, the network itself is asked, which is slower, and `slow_because` says why. `notes` are
-    sentences that a user should read.
+    Two shortcuts make it fast: the vocabulary projection runs outside the network, and keys and
+    values are cached in slots. Each is verified against the network's forward pass. If a shortcut
+    gives different results, the slower forward pass is used, and `slow_because` says why.
 
     Raises
     ------
     ModelError
-        If the network is not causal, gives numbers that are not finite, or cannot be run.
+        If the network is not causal, gives non-finite logits, or cannot be run.
     """
 
     def __init__(self, network, vocabulary: Vocabulary, *, name: str, fingerprint: str, dtype):
@@ -68,7 +67,7 @@ class LanguageModel:
         check_network(self)
         self.head = self._head()
         self._longest_checked = 0
-        # On a GPU the host would be waited for at every step; see sampling/cuda_engine.py.
+        # On a GPU, synchronising with the host at every step is slow: sampling/cuda_engine.py.
         self.queues_steps = self.device.type == "cuda" and self.takes_positions
 
     def _head(self) -> Head:
@@ -81,7 +80,7 @@ class LanguageModel:
         return Head(outer.weight, getattr(outer, "bias", None), self.dtype)
 
     def identity(self) -> dict[str, Any]:
-        """What tells the model from others, as plain data."""
+        """Plain data that identifies the model."""
         return {
             "spec": self.name,
             "sha256": self.fingerprint,
@@ -91,31 +90,31 @@ class LanguageModel:
 
     @property
     def n_vocab(self) -> int:
-        """Rows of the projection to the vocabulary: the tokens that have a probability."""
+        """Rows of the vocabulary projection."""
         return self.head.n_vocab
 
     @property
     def batch_tokens(self) -> int:
-        """The most tokens of one pass, so that memory stays flat."""
+        """Maximum number of tokens per forward pass; bounds the memory."""
         if "head" in self.slow_because:
             return max(1, _LOGITS_AT_ONCE // n_rows(self))
         return TOKENS_AT_ONCE
 
     def hidden_states(self, ids: torch.Tensor, **kwargs) -> torch.Tensor:
-        """What the head is given for each token of a batch: (n, time) to (n, time, width)."""
+        """Inputs of the head for each token of a batch: (n, time) to (n, time, width)."""
         use_cache = "past_key_values" in kwargs
         if "head" in self.slow_because:
             return self.network(input_ids=ids, use_cache=use_cache, **kwargs).logits
         return self._trunk(input_ids=ids, use_cache=use_cache, **kwargs)[0]
 
     def fill(self, ids: torch.Tensor, cache) -> None:
-        """Put the keys and values of a batch (n, time) into a cache, and make no logits."""
+        """Write the keys and values of a batch (n, time) into a cache, without logits."""
         self._trunk(input_ids=ids, use_cache=True, past_key_values=cache)
 
     def pack(self) -> LanguageModel:
-        """Lay out the weights for speed where this machine and format can; it no longer trains.
+        """Pack the weights for faster inference where supported; training is no longer possible.
 
-        Layers that do not give the same numbers packed are left as they are.
+        Layers whose packed output differs are left unpacked.
         """
         if not any(can_pack(weight) for weight in self._trunk.parameters()):
             return self
@@ -129,7 +128,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def _still_gives(self, before: torch.Tensor) -> bool:
-        """Whether the hidden states of a few tokens are what they were, up to rounding (3 %)."""
+        """Whether the hidden states of a few tokens equal `before` up to rounding (3 %)."""
         try:
             after = self.hidden_states(probe_ids(self)).float()
         except Exception as error:
@@ -138,36 +137,33 @@ class LanguageModel:
             return False
         return float((before - after).norm()) <= 0.03 * float(before.norm()) + 1e-6
 
-    # ---------------------------------------------------------------- sequences in flight
+    # ---------------------------------------------------------------- generation
     def bytes_per_slot(self, length: int) -> int:
-        """Memory of one sequence in flight: keys and values, and its row of logits.
-
-        Keys and values are measured on a cache of a few tokens.
-        """
+        """Memory of one sequence: measured keys and values, and its row of logits."""
         size = torch.finfo(self.dtype).bits // 8
         return int(self.cache_numbers * length * size) + self.head.n_vocab * (size + 1)
 
     def check_capacity(self, capacity: int) -> None:
-        """Find out whether sequences of so many tokens can keep their keys and values in slots."""
+        """Check whether sequences of `capacity` tokens can use the slot cache."""
         if "steps" not in self.slow_because:
             own = self.limits.own_window
             outgrown = max((w for w in self.limits.windows if w < capacity), default=0)
             if own is not None and own < capacity:
                 self.slow_because["steps"] = f"its layers cut the cache to {own} tokens themselves"
             elif outgrown > self._longest_checked:
-                # Sequences that outgrow a layer's window are checked on texts that do so too.
+                # The check texts must also exceed the layer's window.
                 check_steps(self, length=outgrown + 40)
                 self._longest_checked = outgrown
         self.queues_steps = self.queues_steps and "steps" not in self.slow_because
 
     def session(self, n_slots: int, capacity: int) -> Session | WholeTextSession:
-        """Room for `n_slots` sequences of at most `capacity` tokens, to be stepped together."""
+        """A session for `n_slots` sequences of at most `capacity` tokens, stepped together."""
         self.check_capacity(capacity)
         if "steps" in self.slow_because:
             return WholeTextSession(self, n_slots)
         return Session(self, n_slots, capacity)
 
-    # ------------------------------------------------------------------ statistics of given text
+    # ------------------------------------------------------------------ scoring
     @torch.inference_mode()
     def token_stats(
         self,
@@ -185,25 +181,25 @@ class LanguageModel:
         ----------
         texts : token ids of each text
         prefixes : token ids before each text, or None
-            A text's first token is conditioned on its prefix. With no prefix, or an empty one, on
-            BOS; where the model has no BOS either, that token has no probability (NaN). What is
-            longer than the context is judged in overlapping pieces (`cut_to_context`).
+            Conditions a text's first token. Without a prefix, BOS is used; without BOS, the first
+            token's log-probability is NaN. Sequences longer than the context are scored in
+            overlapping windows (`cut_to_context`).
         moments : bool
             Also the vocabulary's mean and standard deviation of the log-probability.
         batch_tokens : int
-            Tokens of one padded batch; memory stays flat whatever the number of texts.
+            Tokens per padded batch; bounds the memory.
         progress : callable(n_texts_done), or None
         note : callable(sentence), or None
-            Told when memory runs out and a batch is halved.
+            Called when memory runs out and a batch is halved.
 
         Returns
         -------
-        TokenStats of the texts' own tokens, in the given order.
+        TokenStats of the texts' tokens, in the given order.
 
         Raises
         ------
         ModelError
-            If the model gives what is no number, or one text alone does not fit into memory.
+            If the log-probabilities are not finite, or a single text does not fit into memory.
         """
         bos = self.vocabulary.bos_id
         start = [] if bos is None else [bos]
@@ -221,7 +217,7 @@ class LanguageModel:
             return [c for c in columns if c is not None]
 
         def done(batch: list[int]) -> None:
-            # A text counts when its first piece is done, so the total is the texts.
+            # Count only first pieces, so that the total is the number of texts.
             if progress is not None:
                 progress(sum(i == 0 or pieces[i - 1].owner != pieces[i].owner for i in batch))
 
@@ -244,7 +240,7 @@ class LanguageModel:
 
 
 def _trunk(network):
-    """The network without its projection: a part of it that the token embeddings belong to."""
+    """The part of the network that contains the token embeddings but not the projection."""
     embeddings = network.get_input_embeddings()
     decoder = network.get_decoder() if hasattr(network, "get_decoder") else None
     for part in (decoder, network.base_model, getattr(network, "model", None)):
@@ -256,7 +252,7 @@ def _trunk(network):
 
 
 def _assemble(texts, pieces, rows, moments) -> TokenStats:
-    """Rows of measured tokens to ragged columns; what had nothing before it is NaN, rank -1."""
+    """Join the rows of all pieces; tokens without context get NaN and rank -1."""
     offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts])]).astype(np.int64)
     n = int(offsets[-1])
     ids = np.fromiter((i for t in texts for i in t), dtype=np.int32, count=n)

@@ -1,4 +1,4 @@
-"""What bounds the sequences of a model: its context, its attention windows, its rotary switch."""
+"""Length limits of a model: context, attention windows, LongRoPE switch."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 
 from torch import nn
 
-# Settings that name the most tokens of a sequence.
+# Config keys of the maximum sequence length.
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
-# Settings that name how far a layer looks back. They mask; they do not bound a sequence.
+# Config keys of attention windows, which mask but do not bound a sequence.
 _WINDOWS = ("sliding_window", "attention_chunk_size")
-# The same, of layers that count positions from the end of the cache by themselves.
+# The same, for layers that crop their cache to the window.
 _OWN_WINDOWS = ("window_size", "attention_window_size")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Lengths, in tokens, at which a model changes what it does.
+    """Lengths, in tokens, at which a model's behaviour changes.
 
     context : int or None
-        The most tokens that can be fed at once; None without a limit.
+        Maximum sequence length; None without a limit.
     windows : tuple of int
-        How far the layers with sliding windows or chunks look back.
+        Sizes of sliding or chunked attention windows.
     own_window : int or None
-        The shortest window of layers that no mask reaches: within it their cache can be kept here.
+        Shortest window of layers that ignore the mask; the slot cache is valid within it.
     rope_switch : int or None
-        Sequences longer than this get other rotary factors in every position (LongRoPE).
+        Longer sequences use other rotary factors at every position (LongRoPE).
     """
 
     context: int | None
@@ -36,10 +36,10 @@ class Limits:
 
 
 def limits_of(config: Any, network: nn.Module | None = None) -> Limits:
-    """The limits that a text config names; with its network, also those of its position table."""
+    """Limits from a text config and, if a network is given, from its position embeddings."""
     limits = [value for name in _CONTEXT if (value := _positive(config, name)) is not None]
     if network is not None:
-        # ProphetNet looks up the position after a text too.
+        # ProphetNet also embeds the position after the text.
         limits += [rows - (getattr(config, "ngram", 0) > 0) for rows in _tables(network)]
     own = [value for name in _OWN_WINDOWS if (value := _positive(config, name)) is not None]
     masked = {value for name in _WINDOWS if (value := _positive(config, name)) is not None}
@@ -58,7 +58,7 @@ def _positive(config: Any, name: str) -> int | None:
 
 
 def _tables(network: nn.Module) -> list[int]:
-    """Lengths of learned position tables whose first rows stand for padding (RoBERTa's way)."""
+    """Usable rows of position embeddings that reserve the first rows for padding (RoBERTa)."""
     return [
         module.num_embeddings - module.padding_idx - 1
         for name, module in network.named_modules()
@@ -72,7 +72,7 @@ def _rope_switch(config: Any, context: int | None) -> int | None:
     given = getattr(config, "rope_parameters", None)
     if not isinstance(given, dict):
         return None
-    # One setting for all layers, or one for each kind of layer.
+    # Either one entry for all layers, or one per layer type.
     kinds = [given, *(value for value in given.values() if isinstance(value, dict))]
     found = [
         int(kind.get("original_max_position_embeddings") or context or 0)

@@ -1,10 +1,9 @@
-"""The vocabulary projection: hidden states to log-probabilities, in pieces that fit the cache.
+"""The vocabulary projection: hidden states to log-probabilities, in chunks that fit the cache.
 
-bfloat16 has 8 bits of mantissa, so a logit of 30 is rounded to 0.125. Two things keep the numbers
-sound all the same. The rows of the projection are centred (their mean is taken off in float32
-before rounding), which changes no probability and takes off the large common offset of models such
-as GPT-2. And the logit of every token that is reported is computed again with float32 accumulation
-and put in the place of its rounded self in the normaliser too.
+bfloat16 has an 8-bit mantissa, so a logit of 30 is rounded to a multiple of 0.125. Two measures
+limit the error. The projection's rows are centred in float32 before rounding, which changes no
+probability and removes the large common offset of models such as GPT-2. The logit of every reported
+token is recomputed with float32 accumulation, also in the normaliser.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ import torch
 from auditor.models.kernels.logit_rows import row_sums
 from auditor.models.kernels.packed_linear import PackedLinear, can_pack
 
-# Logits normalised at once on a CPU: 8 rows of 50,257 in float32 stay in the second-level cache.
+# Logits normalised at once on a CPU: 8 rows of 50,257 in float32 fit the L2 cache.
 _ELEMENTS_ON_CPU = 8 * 50_257
-# Below this a token's weight beside the top's is no number to divide by: float32 ends at 1e-38.
+# Smallest relative weight to divide by: float32 ends at 1e-38.
 _FAR = 1e-30
-# Nats below the top where a weight is 0 for sure; a logit of minus infinity is no further.
+# Clamp of logit - top in nats: the weight is 0, and a logit of minus infinity stays finite.
 _LEAST = -1e4
-# Rows of a projection in fewer bits that are made float32 at once.
+# Rows of a 16-bit projection that are widened to float32 at once.
 _WIDENED_ROWS = 16_384
-# Elements of float32 logits that a chunk of teacher-forced tokens may take.
+# Maximum float32 logits of a chunk of teacher-forced tokens.
 _CHUNK_ELEMENTS = 12 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model thought of one token a row; float32 nats, int32 ranks, shapes (n,)."""
+    """Statistics of one target token per row; float32 nats, int32 ranks, shapes (n,)."""
 
     logprob: torch.Tensor
     rank: torch.Tensor
@@ -46,14 +45,14 @@ class Head:
     weight : tensor (vocab, width)
     bias : tensor (vocab,) or None
     dtype : torch.float32, torch.bfloat16 or torch.float16
-        What the matrix product runs in. float32 leaves the weights as they are.
+        Of the matrix product. float32 leaves the weights unchanged.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype):
         self.bias = None if bias is None else bias.detach()
-        # Weights in fewer bits than the products are to have are widened some rows at a time.
+        # 16-bit weights are widened some rows at a time for float32 products.
         self._is_widened = dtype == torch.float32 != weight.dtype
-        self._mean: torch.Tensor | None = None  # (width,) what was taken off every row
+        self._mean: torch.Tensor | None = None  # (width,) subtracted from every row
         if dtype != torch.float32:
             wide = weight.detach().float()
             self._mean = wide.mean(dim=0)
@@ -62,7 +61,7 @@ class Head:
         self._packed: PackedLinear | None = None
 
     def pack(self) -> None:
-        """Keep the weights in the kernels' own order too, where there is one."""
+        """Also keep a packed copy of the weights, where supported."""
         if can_pack(self.weight) and not self._is_widened:
             self._packed = PackedLinear(self.weight, self.bias)
 
@@ -71,7 +70,7 @@ class Head:
         return self.weight.shape[0]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(n, width) -> (n, vocab), in the head's own dtype."""
+        """(n, width) -> (n, vocab), in the head's dtype."""
         if self._packed is not None:
             return self._packed(hidden)
         if self._is_widened:
@@ -82,10 +81,10 @@ class Head:
         return torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
 
     def uncentred(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """The logits as the model itself has them, for what depends on their sign: (n, vocab).
+        """The logits without centring, (n, vocab).
 
-        Centring takes the same number off all logits of a row, which no probability notices, but a
-        repetition penalty does.
+        Centring shifts each row by a constant: no probability changes, but a repetition penalty
+        depends on the sign of a logit.
         """
         if self._mean is None:
             return logits
@@ -117,16 +116,16 @@ class Head:
 
 
 class NetworkHead(Head):
-    """The logits as the network itself makes them: "hidden" states are logits (n, vocab) already.
+    """A head for networks that compute logits themselves: "hidden" states are logits (n, vocab).
 
-    For networks whose logits are more than a projection: scaled, capped, or of several layers.
+    For logits that are more than a projection: scaled, capped, or of several layers.
     """
 
     def __init__(self, n_vocab: int):
         self._n_vocab = n_vocab
 
     def pack(self) -> None:
-        """Nothing to lay out."""
+        """Do nothing."""
 
     @property
     def n_vocab(self) -> int:
@@ -137,16 +136,16 @@ class NetworkHead(Head):
         return hidden
 
     def uncentred(self, hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """The same logits: nothing was taken off them."""
+        """The same logits: they are not centred."""
         return logits
 
     def exact(self, hidden: torch.Tensor, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Logits of `ids` (n, m) as the network has them: (n, m) float32."""
+        """The network's logits of `ids` (n, m): (n, m) float32."""
         return logits.gather(1, ids).float()
 
 
 def projected(hidden: torch.Tensor, projection, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """hidden (n, width) times rows of a projection's weight, and its bias: float32 (n, n_rows)."""
+    """Logits of some rows of a projection for hidden (n, width), in float32: (n, n_rows)."""
     chosen = slice(None) if rows is None else rows
     bias = getattr(projection, "bias", None)
     weight = projection.weight.detach()[chosen].float()
@@ -162,26 +161,25 @@ def _join(columns: list[torch.Tensor | None]) -> torch.Tensor:
 def measure(
     logits: torch.Tensor, targets: torch.Tensor, exact: torch.Tensor, *, moments: bool = False
 ) -> Measured:
-    """Log-probability and rank of one target a row, under softmax(logits).
+    """Log-probability and rank of one target per row under softmax(logits).
 
     Parameters
     ----------
     logits : tensor (n, vocab), any float dtype
     targets : int64 tensor (n,)
     exact : float32 tensor (n,)
-        The targets' logits, more precise than `logits` where these are rounded.
+        The targets' logits at full precision.
     moments : bool
-        Also the mean and standard deviation, over the vocabulary's own distribution, of the
-        log-probability (what Min-K%++ needs).
+        Also the mean and standard deviation of the log-probability under the distribution itself
+        (for Min-K%++).
     """
     top = torch.maximum(logits.amax(dim=1).float(), exact)
-    given = logits, targets, exact, top
-    sums = row_sums(*given, moments=moments) or _reduce(*given, moments)
-    rest, rank, mean, square = sums
+    sums = row_sums(logits, targets, exact, top, moments=moments)
+    rest, rank, mean, square = sums or _reduce(logits, targets, exact, top, moments)
     own = torch.exp(exact - top)
-    # log(own / (own + rest)), written so that a token of probability ~1 keeps its digits.
+    # log(own / (own + rest)), accurate for probabilities near 1.
     logprob = -torch.log1p(rest / own)
-    # A token far below the top adds nothing to the sum: the plain difference is exact there.
+    # A token far below the top does not affect the sum.
     far = own < _FAR
     logprob = torch.where(far, exact - top - torch.log(rest.clamp_min(1e-38)), logprob)
     if mean is None or square is None:
@@ -194,14 +192,14 @@ def measure(
 
 
 def _reduce(logits, targets, exact, top, moments):
-    """What `row_sums` gives, by torch: for a GPU, and for other formats."""
+    """`row_sums` in torch, for GPUs and other dtypes."""
     n = len(logits)
     step = max(1, _ELEMENTS_ON_CPU // logits.shape[1]) if logits.device.type == "cpu" else n
     rest, rank = torch.empty_like(top), torch.empty(n, dtype=torch.int32, device=logits.device)
     mean, square = (torch.empty_like(top) if moments else None for _ in range(2))
     for at in range(0, n, step):
         rows = slice(at, at + step)
-        # The exact logit stands in for the rounded one: it is left out here, added by the caller.
+        # The target's rounded logit is excluded; the caller adds the exact one.
         others = logits[rows].float().scatter(1, targets[rows, None], float("-inf"))
         rank[rows] = (others > exact[rows, None]).sum(dim=1)
         shifted = others.sub_(top[rows, None])  # (rows, vocab)
@@ -219,7 +217,7 @@ def _reduce(logits, targets, exact, top, moments):
 
 
 def not_finite(name: str, dtype) -> str:
-    """The sentence for a model that gives NaN or infinite numbers."""
+    """Error message for a model with non-finite log-probabilities."""
     told = str(dtype).removeprefix("torch.")
     remedy = "Its weights may be damaged: download or save the model again."
     if dtype != torch.float32:
@@ -228,7 +226,7 @@ def not_finite(name: str, dtype) -> str:
 
 
 def unknown_token(name: str, token: int, n_vocab: int) -> str:
-    """The sentence for a token that stands in no row of the projection."""
+    """Error message for a token id beyond the rows of the projection."""
     return (
         f"{name}: its tokenizer and its weights do not belong together: tokens must be below "
         f"{n_vocab:,}; got {token:,}. Put the model's own tokenizer beside config.json."

@@ -1,4 +1,4 @@
-"""A model spec to a LanguageModel. Weights come from safetensors or GGUF, never from pickles."""
+"""Load a LanguageModel from a spec. Weights are read from safetensors or GGUF, never pickles."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from auditor.models.safety import check_folder, check_sizes, read_settings, stor
 from auditor.models.tokenizer import Vocabulary
 from auditor.system.offline import is_offline
 
-# Packages that the hub's client has spoken through, over its versions.
+# HTTP packages of the hub's client, over its versions.
 _TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
-# Below this many parameters bfloat16 saves no time worth its rounding.
+# Below this many parameters, bfloat16 saves too little time to justify its rounding.
 _SMALL = 30_000_000
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# More than any vocabulary has; a table of all ids is kept in memory.
+# Larger than any vocabulary; bounds the in-memory table of all ids.
 _MOST_TOKENS = 10_000_000
 
 
@@ -57,19 +57,18 @@ def load_model(
         `smollm2` (after `auditor models add smollm2`), `testbed:DIR/target`, or a hub id such as
         `gpt2-xl`.
     dtype : "auto", "float32", "bfloat16" or "float16"
-        auto: bfloat16 where the machine multiplies it natively and the model is large enough to
-        gain from it, else float32.
+        auto: bfloat16 if the hardware supports it and the model is large enough to benefit, else
+        float32.
     device : "auto", "cpu", "cuda", ...
     bos : str, optional
-        The token that starts a text, in place of what the tokenizer names.
+        Token that starts a text; overrides the tokenizer's BOS.
     is_reference : bool
-        Of a model that another is compared with: `bos` holds only where its tokenizer names none.
+        For a reference model: use `bos` only if its tokenizer has no BOS.
     base : str, optional
-        Of an adapter: the model that it is put on, in place of what its folder names.
+        For an adapter: its base model; overrides the one named in its folder.
     by_layers : bool, optional
-        In float32, of files that hold 16 bits: whether the weights stay in 16 bits and one layer at
-        a time is widened, which gives the same numbers in half the memory. Unsaid: where float32
-        weights do not fit.
+        For 16-bit weights with dtype float32: keep them in 16 bits and widen one layer at a time,
+        with the same results in half the memory. Default: only if float32 weights do not fit.
 
     Returns
     -------
@@ -78,10 +77,10 @@ def load_model(
     Raises
     ------
     ModelError
-        Unknown model, no weights in safetensors or GGUF, files that cannot be read, or a device
-        that is not there or too small.
+        Unknown model, no weights in safetensors or GGUF, unreadable files, or a device that is
+        missing or too small.
     ConfigError
-        An unknown dtype, or a `bos` that is no token of the vocabulary.
+        An unknown dtype, or a `bos` outside the vocabulary.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -101,13 +100,12 @@ def load_model(
 
 @dataclass(frozen=True)
 class _Start:
-    """What starts a text, as `load_model` is told."""
+    """BOS options of `load_model`."""
 
     bos: str | None
     is_reference: bool
 
     def vocabulary(self, spec: str, tokenizer) -> Vocabulary:
-        """The tokenizer with its BOS."""
         if self.is_reference and tokenizer.bos_token_id is not None:
             return Vocabulary(tokenizer)
         try:
@@ -125,7 +123,7 @@ def _load(
     start: _Start | None = None,
     by_layers: bool | None = None,
 ) -> LanguageModel:
-    """A model of its own; without `start` its layers are as an adapter needs them, not packed."""
+    """Load a model that is not an adapter; without `start`, unpacked, as an adapter's base."""
     place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
     wanted = _dtype(dtype, place, config)
@@ -147,7 +145,7 @@ def _load(
 
 
 def _model(network, vocabulary, spec: str, digest: str, wanted, kept) -> LanguageModel:
-    """A network whose weights are kept in one format as a model that computes in another."""
+    """A model that computes in `wanted` from weights kept in `kept`."""
     given = {"name": spec, "fingerprint": digest, "dtype": wanted}
     if kept == wanted:
         return LanguageModel(network, vocabulary, **given)
@@ -160,14 +158,14 @@ def _model(network, vocabulary, spec: str, digest: str, wanted, kept) -> Languag
     Float32Layers(network)
     try:
         return LanguageModel(network, vocabulary, **given)
-    except CannotRunError:  # a layer that looks at the format of another one's weights
+    except CannotRunError:  # a layer reads the dtype of another layer's weights
         raise _too_large(spec, str(network.device), wanted, kept) from None
 
 
 def _kept_as(
     path: Path, wanted: torch.dtype, place: torch.device, by_layers: bool | None
 ) -> torch.dtype:
-    """The format that weights are kept in while a model computes in `wanted`."""
+    """The dtype in which weights are kept while a model computes in `wanted`."""
     stored = stored_weights(path) if wanted == torch.float32 else None
     if stored is None or stored.dtype == torch.float32:
         return wanted
@@ -177,11 +175,11 @@ def _kept_as(
 
 
 def ways_to_float32(specs: Sequence[str], device: str) -> list[bool]:
-    """How models fit into memory side by side in float32, as `by_layers` of `load_model`.
+    """Values of `by_layers` with which all models fit into memory together in float32.
 
     Returns
     -------
-    list of bool: the way that fits, faster ways first; empty if none does.
+    list of bool, fastest first; empty if the models do not fit.
     """
     place = torch.device(usable_device(device))
     found = [(spec, resolve(spec)) for spec in specs]
@@ -207,7 +205,7 @@ def _too_large(
 
 
 def _base_of_adapter(spec: str, path: Path, base: str | None = None) -> tuple[str, Path] | None:
-    """Spec and path of the model that an adapter is for; None where the folder is no adapter's."""
+    """Spec and path of an adapter's base; None if the folder is not an adapter."""
     from auditor.models.adapters import CONFIG, is_adapter, tuned_from
 
     if not is_adapter(path):
@@ -236,7 +234,7 @@ def _base_of_adapter(spec: str, path: Path, base: str | None = None) -> tuple[st
 
 
 def _load_adapter(spec: str, path: Path, base: LanguageModel, start: _Start) -> LanguageModel:
-    """A base with an adapter on; text is made tokens by the adapter's own tokenizer, if any."""
+    """A base with an adapter, and the adapter's tokenizer if it has one."""
     from auditor.models.adapters import adapter_fingerprint, load_adapter
 
     load_adapter(base.network, path, base_fingerprint=base.fingerprint)
@@ -249,7 +247,7 @@ def _load_adapter(spec: str, path: Path, base: LanguageModel, start: _Start) -> 
             "tokenizer's files to use the base's."
         )
     vocabulary = start.vocabulary(spec, own or base.vocabulary.tokenizer)
-    # The layers were replaced in place, so the base's own network now has the adapter.
+    # Layers were replaced in place, so the base's network includes the adapter.
     both = hashlib.sha256((base.fingerprint + adapter_fingerprint(path)).encode()).hexdigest()
     model = LanguageModel(base.network, vocabulary, name=spec, fingerprint=both, dtype=base.dtype)
     model.notes += base.notes
@@ -257,7 +255,7 @@ def _load_adapter(spec: str, path: Path, base: LanguageModel, start: _Start) -> 
 
 
 def _tokenizer_of_adapter(spec: str, path: Path, config):
-    """The tokenizer in an adapter's folder; None where there is none."""
+    """The tokenizer in an adapter's folder, or None."""
     from auditor.models.adapters import has_tokenizer
 
     if not has_tokenizer(path):
@@ -279,7 +277,7 @@ def _tokenizer_of_adapter(spec: str, path: Path, config):
 def load_vocabulary(
     spec: str, *, bos: str | None = None, is_reference: bool = False, base: str | None = None
 ) -> Vocabulary:
-    """A model's vocabulary alone, without reading its weights; arguments as of `load_model`."""
+    """A model's vocabulary, without reading its weights; parameters as in `load_model`."""
     transformers_logging.set_verbosity_error()
     path = resolve(spec)
     start = _Start(bos, is_reference)
@@ -290,7 +288,7 @@ def load_vocabulary(
 
 
 def resolve(spec: str) -> Path:
-    """The folder or GGUF file that holds a model, fetched from the hub if it is not local."""
+    """The folder or GGUF file of a model, downloaded from the hub if it is not local."""
     if spec.startswith("testbed:"):
         folder = Path(spec.removeprefix("testbed:"))
         if not folder.is_dir():
@@ -342,7 +340,7 @@ def _from_hub(spec: str) -> Path:
             f"({type(error).__name__}). Check the spelling and the network, or give a local folder."
         ) from None
     except Exception as error:
-        # The hub's client raises its transport's own errors when there is no network.
+        # Without a network, the hub's client raises errors of its HTTP library.
         if not type(error).__module__.startswith(_TRANSPORTS):
             raise
         raise ModelError(
@@ -352,9 +350,9 @@ def _from_hub(spec: str) -> Path:
 
 
 def describe_model(spec: str, path: Path):
-    """Config and tokenizer of a model, without its weights; `path` is what `resolve` gives.
+    """Config and tokenizer of a model, without its weights; `path` comes from `resolve`.
 
-    Raises ModelError for pickles, code of its own, and files that are missing or cannot be read.
+    Raises ModelError for pickles, custom code, and files that are missing or unreadable.
     """
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
@@ -369,7 +367,7 @@ def describe_model(spec: str, path: Path):
             warnings.simplefilter("ignore")
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **gguf)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
-            tokenizer("a", add_special_tokens=False)  # some settings are looked at only in use
+            tokenizer("a", add_special_tokens=False)  # some settings are validated only in use
     except Exception as error:
         raise _undescribed(spec, folder, error) from None
     _check_tokenizer(spec, tokenizer)
@@ -377,8 +375,8 @@ def describe_model(spec: str, path: Path):
 
 
 def _check_tokenizer(spec: str, tokenizer) -> None:
-    """Refuse a tokenizer that is none, or whose ids are past all reason."""
-    # Where its files are missing, transformers makes a tokenizer of special tokens alone.
+    """Refuse a tokenizer without ordinary tokens or with absurdly large ids."""
+    # If its files are missing, transformers builds a tokenizer of special tokens only.
     if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
         raise ModelError(
             f"{spec} has no tokenizer that knows words. Put its files beside config.json: "
@@ -392,7 +390,7 @@ def _check_tokenizer(spec: str, tokenizer) -> None:
 
 
 def _undescribed(spec: str, folder: Path, error: Exception) -> ModelError:
-    """Why a config or a tokenizer cannot be read, as far as the folder shows it."""
+    """The error for an unreadable config or tokenizer."""
     pieces = sorted(file.name for file in folder.glob("*.model"))
     missing = [name for name in ("sentencepiece", "google.protobuf") if not _is_installed(name)]
     if pieces and missing and not (folder / "tokenizer.json").exists():
@@ -417,21 +415,20 @@ def _undescribed(spec: str, folder: Path, error: Exception) -> ModelError:
 def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # the package around it is missing
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def read_network(spec: str, path: Path, dtype: torch.dtype, config):
-    """A causal model's network on the CPU, and what to say of tensors that it does not use.
+    """A causal model's network on the CPU, and a note about unused tensors or None.
 
-    `path` and `config` are as `describe_model` has them. Raises ModelError where the weights cannot
-    be read, tensors of the model are missing, whole layers are left over, or the model is not a
-    causal one.
+    `path` and `config` are as in `describe_model`. Raises ModelError if the weights cannot be read,
+    tensors are missing, whole layers are unused, or the model is not causal.
     """
     check_is_causal(spec, config)
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
-    # The GGUF reader draws a progress bar of its own, whatever transformers was told.
+    # The GGUF reader ignores the setting that disables progress bars.
     quiet = contextlib.redirect_stderr(io.StringIO()) if gguf else contextlib.nullcontext()
     try:
         with warnings.catch_warnings(), quiet:
@@ -450,7 +447,7 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
     except Exception as error:
         raise _unread_weights(spec, config, error) from None
     network, found = loaded
-    # transformers fills what a file lacks with random numbers, and says so in a log only.
+    # transformers initialises missing tensors at random and only logs it.
     lacking = sorted(found["missing_keys"])
     if lacking:
         raise ModelError(
@@ -473,9 +470,9 @@ def _unread_weights(spec: str, config, error: Exception) -> ModelError:
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 over the sha256 of a model's config.json and weight files, in the order of names.
+    """sha256 over the sha256 of a model's config.json and weight files, ordered by name.
 
-    The config counts too: other rotary angles or layer settings make another model of the weights.
+    The config is included, because the same weights with other settings are another model.
     """
     if path.is_file():
         files = [path]
@@ -489,7 +486,7 @@ def fingerprint(path: Path) -> str:
 
 
 def usable_device(name: str) -> str:
-    """The device that a name means here ("auto": cuda if there is one); ModelError if none."""
+    """The device for a name ("auto": cuda if available); ModelError if it cannot be used."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -517,12 +514,12 @@ def _dtype(name: str, device: torch.device, config) -> torch.dtype:
 
 
 def loaded(model: LanguageModel | str, device: str, bos: str | None = None) -> LanguageModel:
-    """The model of a spec in float32, which reported numbers need; what is loaded, as it is.
+    """Load a spec in float32, as reported numbers require; return a loaded model unchanged.
 
     Raises
     ------
     ConfigError
-        If a BOS is named for a model that is loaded already.
+        If `bos` is given for a model that is already loaded.
     ModelError
         If it cannot be loaded.
     """

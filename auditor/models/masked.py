@@ -1,4 +1,4 @@
-"""Masked language models (BERT and its kin): which word might have stood in another's place."""
+"""Masked language models (such as BERT), used to propose replacements of words."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from transformers.utils import logging as transformers_logging
 from auditor.errors import ModelError, in_short
 from auditor.models.loading import describe_model, fingerprint, resolve, usable_device
 
-# Tokens of one batch; memory stays flat whatever the text's length.
-_BATCH_TOKENS = 4096
-# Replacements that are looked at for each token, its own among them.
-_CANDIDATES = 6
+_BATCH_TOKENS = 4096  # tokens per batch; bounds the memory
+_CANDIDATES = 6  # replacements considered per token, including the token itself
 
 
 @dataclass(frozen=True)
@@ -31,34 +29,34 @@ class Replacement:
 
 
 class MaskedModel:
-    """A masked language model with its tokenizer; made by `load_masked_model`."""
+    """A masked language model with its tokenizer, created by `load_masked_model`."""
 
     def __init__(self, network, tokenizer, *, name: str, fingerprint: str):
         self.network, self.tokenizer = network.eval(), tokenizer
         self.name, self.fingerprint = name, fingerprint
         self.device = next(network.parameters()).device
         limit = getattr(network.config, "max_position_embeddings", None) or 512
-        # RoBERTa numbers its positions from 2 and has as many more than it can use.
+        # RoBERTa numbers positions from 2, so its limit exceeds the usable length by 2.
         self.context = min(limit, tokenizer.model_max_length, 512)
 
     @torch.inference_mode()
     def replacements(
         self, text: str, n: int, *, rng: np.random.Generator, dropout: float = 0.7
     ) -> list[Replacement]:
-        """The n most suitable replacements of one token of the text by another, best first.
+        """The n most suitable replacements of a single token of the text, best first.
 
-        The model does not see a mask at the token's place, but the token's embedding with most of
-        it dropped, so that what it proposes still means something like the token.
+        The token is not masked: dropout is applied to its embedding, so that the proposals stay
+        close in meaning.
 
         Parameters
         ----------
         text : str
-            Of a text longer than the model's context, only the beginning is looked at.
+            Truncated to the model's context.
         n : int
         rng : numpy Generator
-            Draws what is dropped.
+            For the dropout.
         dropout : float, 0 to 1
-            Share of a token's embedding that is dropped.
+            Fraction of a token's embedding that is dropped.
 
         Returns
         -------
@@ -69,7 +67,7 @@ class MaskedModel:
         Mattern et al. 2023, "Membership Inference Attacks against Language Models via
         Neighbourhood Comparison", §2: suitability is p(other) / (1 - p(own)), dropout is 0.7.
         """
-        # A lone surrogate has no UTF-8: one character stands in for it, so places stay the same.
+        # Lone surrogates are not valid UTF-8: replace each by one character, which keeps offsets.
         clean = text.encode("utf-8", "replace").decode("utf-8")
         coded = self.tokenizer(
             clean,
@@ -103,7 +101,7 @@ class MaskedModel:
         probabilities = logits.softmax(-1)
         p_own = probabilities.gather(1, own[:, None])[:, 0]
         likely, candidates = probabilities.topk(min(_CANDIDATES, logits.shape[1]), dim=1)
-        # 1 - p in float64 is 0 only for a model that allows nothing else.
+        # In float64, 1 - p is 0 only if the model is certain.
         suitability = (likely / (1 - p_own).clamp_min(1e-12)[:, None]).cpu().numpy()
         out = []
         for place, (start, end) in enumerate(spans):
@@ -122,8 +120,8 @@ def load_masked_model(spec: str, *, device: str = "auto") -> MaskedModel:
     Raises
     ------
     ModelError
-        Unknown model, no weights in safetensors, no masked model, or a tokenizer that cannot say
-        where its tokens stand.
+        Unknown model, no weights in safetensors, not a masked model, or a tokenizer without
+        character offsets.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

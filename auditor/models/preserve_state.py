@@ -1,4 +1,4 @@
-"""Looking at a network in training and leaving it as it was found."""
+"""Context managers that restore a network's mode and the global random state."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 @contextmanager
 def left_as_found(network) -> Iterator[None]:
-    """Evaluation mode without gradients; on leaving, every module's own mode and all randomness.
+    """Evaluation mode without gradients; restores all random state and each module's mode on exit.
 
-    Modes are put back module by module: a part that was frozen in evaluation mode stays so.
+    A module that was frozen in evaluation mode stays in it.
     """
     modes = [(module, module.training) for module in network.modules()]
     with own_randomness(None), torch.no_grad():
@@ -28,9 +28,9 @@ def left_as_found(network) -> Iterator[None]:
 
 @contextmanager
 def own_randomness(seed: int | None) -> Iterator[None]:
-    """The global generators (torch, numpy, random) put back on leaving; set to a seed if given.
+    """Seed the global generators (torch, numpy, random) if a seed is given; restore them on exit.
 
-    Libraries draw from them whatever we do; nobody outside should notice.
+    For libraries that draw from global state.
     """
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=_devices()):

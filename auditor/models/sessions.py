@@ -1,7 +1,7 @@
-"""Sequences in flight through one model: prompts in, then one token a step.
+"""Sessions: generate many sequences together, one token per step.
 
-`Session` keeps keys and values in slots. `WholeTextSession` keeps the tokens alone and feeds every
-sequence anew at each step: slow, and right for every causal model.
+`Session` caches keys and values in slots. `WholeTextSession` recomputes every sequence at each
+step: slow, but correct for every causal model.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from auditor.models.interfaces import WhiteBox
 from auditor.models.kernels.cuda_graph import recorded
 from auditor.models.kv_cache import SlotCache
 
-# Tokens of a pass over prompts, or over sequences that are fed anew.
+# Tokens per pass over prompts or recomputed sequences.
 TOKENS_AT_ONCE = 16_384
-# What config.layer_types calls layers that attend to a window, or to a chunk, of the sequence.
+# Names in config.layer_types.
 _SLIDING, _CHUNKED = "sliding_attention", "chunked_attention"
 
 
 class Session:
-    """Sequences whose keys and values are kept, each in a slot of its own.
+    """Sequences with cached keys and values, one slot each.
 
-    The hidden states of a step go to `model.head`. A prompt fills the cache and gives nothing.
+    `step` returns hidden states for `model.head`; `prefill` only fills the cache.
     """
 
     def __init__(self, model: WhiteBox, n_slots: int, capacity: int):
@@ -35,7 +35,7 @@ class Session:
 
     @torch.inference_mode()
     def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        """Write prompts into slots."""
+        """Write prompts into the cache."""
         device = self._model.device
         for at, ids in _batches(prompts, TOKENS_AT_ONCE):
             rows = slice(at, at + len(ids))
@@ -45,7 +45,7 @@ class Session:
 
     @torch.inference_mode()
     def step(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
+        """Append a token (n_slots,) to every slot; return its hidden states (n_slots, width)."""
         first, last = int(self._positions.min()), int(self._positions.max())
         positions = torch.as_tensor(self._positions, device=self._model.device)
         self._cache.at(positions, first, last)
@@ -54,21 +54,21 @@ class Session:
         return hidden
 
     def make_room(self, length: int) -> int:
-        """Room for sequences of that length in every slot; how much there is now."""
+        """Allocate `length` tokens in every slot; return the allocated length."""
         return self._cache.make_room(length)
 
     @torch.inference_mode()
     def step_at(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """As `step`, at positions (n_slots,) that the device alone knows: below the room made."""
+        """`step` at positions (n_slots,) on the device, below the allocated length."""
         self._cache.at(positions, 0, self._cache.room - 1)
         return self._forward(token_ids, positions)
 
     def record(self, work: Callable[[], None], state: list[torch.Tensor]) -> Callable[[], None]:
-        """`work` as something that runs it again; `state` is what it changes besides the cache."""
+        """Record `work` for replay; `state` are the tensors it updates besides the cache."""
         return recorded(work, state, self._model.device)
 
     def numbers_per_token(self) -> float:
-        """How many numbers the keys and values of one token of one sequence are."""
+        """Numbers cached per token of one sequence."""
         return self._cache.numbers_per_token()
 
     def _forward(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -79,10 +79,9 @@ class Session:
         return model.hidden_states(token_ids[:, None], past_key_values=self._cache, **kwargs)[:, 0]
 
     def _masks(self, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """What each slot's new token attends to: additive, (slots, 1, 1, room).
+        """Additive attention masks for the new tokens, (slots, 1, 1, allocated length).
 
-        One mask for all layers, or, where layers of several kinds see different parts of the
-        sequence, a mask for each kind, as transformers takes them.
+        One mask for all layers, or one for each layer type, as transformers expects.
         """
         config = self._model.config
         at = positions[:, None]
@@ -109,7 +108,7 @@ class Session:
         return mask[:, None, None]
 
     def park(self, slots: Sequence[int]) -> None:
-        """Slots with nothing to do: kept at the first position, so that they never overflow."""
+        """Reset idle slots to position 0, so that they never overflow."""
         self._positions[list(slots)] = 0
 
     def keep(self, slots: Sequence[int]) -> None:
@@ -119,23 +118,23 @@ class Session:
 
 
 class WholeTextSession:
-    """Sequences fed anew at each step: for models whose cache is not of the plain kind."""
+    """Sequences recomputed at each step, for models without a plain key-value cache."""
 
     def __init__(self, model: WhiteBox, n_slots: int):
         self._model = model
         self._rows: list[list[int]] = [[] for _ in range(n_slots)]
 
     def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        """Put prompts into slots."""
+        """Store prompts in slots."""
         for slot, prompt in zip(slots, prompts, strict=True):
             self._rows[slot] = list(prompt)
 
     @torch.inference_mode()
     def step(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """One more token (n_slots,) in every slot; the hidden states (n_slots, width) at it."""
+        """Append a token (n_slots,) to every slot; return its hidden states (n_slots, width)."""
         for row, token in zip(self._rows, token_ids.tolist(), strict=True):
             row.append(token)
-        # Sequences of nearly equal length stand together, so that little is padded.
+        # Sort by length to reduce padding.
         order = sorted(range(len(self._rows)), key=lambda slot: -len(self._rows[slot]))
         rows, device = [self._rows[slot] for slot in order], self._model.device
         parts = []
@@ -157,7 +156,7 @@ class WholeTextSession:
 
 
 def _batches(rows: Sequence[Sequence[int]], most: int):
-    """(first row, ids padded on the right (n, longest)) of as many rows as have `most` tokens."""
+    """Yield (first row, padded ids (n, longest)) for batches of at most `most` padded tokens."""
     at = 0
     while at < len(rows):
         end, width = at + 1, len(rows[at])
@@ -169,7 +168,7 @@ def _batches(rows: Sequence[Sequence[int]], most: int):
 
 
 def padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Token ids padded on the right, int64 (n, longest): under a causal mask nothing sees it."""
+    """Token ids padded on the right, int64 (n, longest); a causal mask hides the padding."""
     ids = torch.zeros((len(rows), max(1, *map(len, rows))), dtype=torch.long)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)

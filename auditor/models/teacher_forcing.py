@@ -1,4 +1,4 @@
-"""Teacher forcing: one pass over known tokens, batched by length, for all that is measured so."""
+"""Teacher forcing: one forward pass over known tokens, batched by length."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ def teacher_forced(
     progress: Callable[[list[int]], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> list[tuple[np.ndarray, ...]]:
-    """Measure each row's tokens, each given the row's prefix and the tokens before it.
+    """Measure each token of each row, given the row's prefix and the preceding tokens.
 
     Parameters
     ----------
-    forward : callable(ids (n, time)), giving hidden states or logits (n, time, width)
-        Without gradients. Batches are padded on the right, which a causal model does not see.
+    forward : callable(ids (n, time)) -> hidden states or logits (n, time, width)
+        Without gradients. Batches are padded on the right, which a causal model ignores.
     rows : (prefix, tokens) of each row, token ids
-        With an empty prefix, the first token is conditioned on nothing and is not measured.
-    measure : callable(hidden (m, width), targets (m,)), giving columns of m values each
+        With an empty prefix, the first token has no context and is not measured.
+    measure : callable(hidden (m, width), targets (m,)) -> columns of m values each
     batch_tokens : int
-        Tokens of one padded batch.
-    device : where the model is
+        Tokens per padded batch.
+    device : the model's device
     rope_switch : int or None
-        The length beyond which the model takes other rotary factors (`limits_of`).
+        Length beyond which the model uses other rotary factors (`limits_of`).
     feeds_last : bool
-        Feed a row's last token too, although nothing is conditioned on it.
-    too_large : callable(n_tokens), giving the error's sentence when one row does not fit
-    progress : callable(places of the rows just done), or None
+        Also feed a row's last token, although nothing is conditioned on it.
+    too_large : callable(n_tokens) -> error message for a single row that does not fit
+    progress : callable(indices of the rows just done), or None
     note : callable(sentence), or None
         Called when memory runs out and a batch is halved.
 
     Returns
     -------
-    list of tuple: the columns of each row, a value for each measured token; () if it has none.
+    list of tuple: the columns of each row, one value per measured token; () if there is none.
 
     Raises
     ------
     TooLargeError
-        If one row alone does not fit into memory.
+        If a single row does not fit into memory.
     """
     lengths = np.array([len(prefix) + len(tokens) for prefix, tokens in rows], dtype=int)
     out: list[tuple[np.ndarray, ...]] = [()] * len(rows)
@@ -69,7 +69,7 @@ def teacher_forced(
         if not sum(sizes):
             return [()] * len(batch)
         ids = padded([[*rows[i][0], *rows[i][1]] for i in batch]).to(device)
-        # The factors of all positions go by the fed length, which must stay beyond the switch.
+        # Rotary factors depend on the fed length, which must stay beyond the switch.
         all_fed = feeds_last or ids.shape[1] - 1 == rope_switch
         hidden = forward(ids if all_fed else ids[:, :-1])
         row = np.repeat(np.arange(len(batch)), sizes)
@@ -94,17 +94,17 @@ def teacher_forced(
 def buckets(
     lengths: np.ndarray, batch_tokens: int, rope_switch: int | None = None
 ) -> list[list[int]]:
-    """Indices grouped by length, longest first, so that a batch pads little and fits its budget.
+    """Indices grouped by length, longest first, into batches of at most `batch_tokens` (padded).
 
-    Texts on the two sides of `rope_switch` are never padded together: which rotary factors a model
-    takes depends on the padded length.
+    Texts on the two sides of `rope_switch` are never batched together, because a model's rotary
+    factors depend on the padded length.
 
     >>> buckets(np.array([3, 9, 2]), 100), buckets(np.array([3, 9, 2]), 100, rope_switch=4)
     ([[1, 0, 2]], [[1], [0, 2]])
     """
     batches: list[list[int]] = []
     for i in np.argsort(-lengths, kind="stable").tolist():
-        # The first of a batch is its longest, so it sets the padded width.
+        # The first item of a batch is the longest and sets the padded width.
         longest = max(1, lengths[batches[-1][0]]) if batches else 0
         crosses = rope_switch is not None and longest > rope_switch >= lengths[i]
         if not batches or crosses or (len(batches[-1]) + 1) * longest > batch_tokens:
@@ -114,9 +114,9 @@ def buckets(
 
 
 def from_logits(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each target (n,) under logits (n, vocab), and whether it is the largest.
+    """Log-probability of each target (n,) under logits (n, vocab), and whether it is the argmax.
 
-    The log-probability is from float32 logits and comes as float64, nats.
+    float64, nats, computed in float32.
     """
     logits = logits.float()
     nats = log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
@@ -134,15 +134,15 @@ def continuation_logprob(
 ) -> NDArray[np.float64]:
     """Total log-probability of each continuation of one prompt, nats (n_rests,).
 
-    The prompt is fed once, where the model keeps keys and values alone.
+    The prompt is computed once if the model has a plain key-value cache.
 
     Parameters
     ----------
-    forward : the call of a causal model of transformers
+    forward : a causal transformers model
         In evaluation mode and without gradients.
     prompt : token ids, 1 or more
     rests : token ids of each continuation, 1 or more
-    batch_tokens, device, rope_switch : as for `teacher_forced`
+    batch_tokens, device, rope_switch : as in `teacher_forced`
     """
     longest = len(prompt) + max(map(len, rests), default=0)
     crosses = rope_switch is not None and longest > rope_switch
@@ -168,10 +168,7 @@ def continuation_logprob(
 
 
 def _fed(forward: Callable, prompt: Sequence[int], device: torch.device):
-    """What a model keeps of a prompt for its continuations: keys and values, or None.
-
-    Other kinds of state (of recurrent or convolutional layers) are not shared between rows.
-    """
+    """Cached keys and values of a prompt; None for models with other state (recurrent layers)."""
     ids = torch.tensor([list(prompt)], device=device)
     try:
         kept = getattr(forward(input_ids=ids, use_cache=True), "past_key_values", None)

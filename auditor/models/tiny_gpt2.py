@@ -1,4 +1,4 @@
-"""Small models from nothing: a byte-level BPE tokenizer and a GPT-2 of any size."""
+"""Build small untrained models: a byte-level BPE tokenizer and a GPT-2 of any size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def build_tokenizer(texts: Iterable[str], n_vocab: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `n_vocab` tokens, as GPT-2's; its one special token is BOS and EOS."""
+    """A byte-level BPE of `n_vocab` tokens; its only special token is both BOS and EOS."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -34,7 +34,7 @@ def build_tokenizer(texts: Iterable[str], n_vocab: int) -> PreTrainedTokenizerFa
 def build_gpt2(
     *, n_vocab: int, n_layer: int, width: int, n_head: int, context: int, seed: int
 ) -> GPT2LMHeadModel:
-    """A GPT-2 with random weights; the same for the same seed, and no global state is touched."""
+    """A GPT-2 with random weights determined by `seed`; global random state is unchanged."""
     config = GPT2Config(
         vocab_size=n_vocab,
         n_positions=context,
@@ -46,7 +46,7 @@ def build_gpt2(
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        # The same function as GPT-2's gelu_new, in one kernel instead of eight.
+        # Same function as GPT-2's gelu_new, in one kernel instead of eight.
         activation_function="gelu_pytorch_tanh",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -56,7 +56,7 @@ def build_gpt2(
 
 
 def save_model(network, tokenizer, folder: Path) -> None:
-    """A model folder as transformers reads it, weights as safetensors."""
+    """Save a transformers model folder with safetensors weights."""
     transformers_logging.disable_progress_bar()
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Token ids to text and back, with the place of every token in the text."""
+"""Token ids to text and back, with the character offset of every token."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import numpy as np
 from auditor.errors import ConfigError, ModelError
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-# Stands before and after a piece whose writing in the middle of a text is asked for.
+# Piece placed before and after another one to find its text in the middle of a sequence.
 _NEIGHBOUR = "a"
 
-# A text cut at the tokens that write nothing: what stands between them, and their ids.
+# A text split at the tokens that decode to nothing: the strings between them, and their ids.
 Parts = list[str | int]
 
 
 @cache
 def _byte_alphabet() -> dict[str, int]:
-    """The printable stand-ins that byte-level BPE (GPT-2 and its kin) writes for raw bytes."""
+    """The printable characters that byte-level BPE (such as GPT-2's) uses for raw bytes."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
     table = {chr(b): b for b in printable}
@@ -33,34 +33,33 @@ def _byte_alphabet() -> dict[str, int]:
     return table
 
 
-def _spell_byte_level(piece: str) -> bytes:
+def _byte_level_bytes(piece: str) -> bytes:
     table = _byte_alphabet()
     if all(c in table for c in piece):
         return bytes(table[c] for c in piece)
     return piece.encode("utf-8", "replace")
 
 
-def _spell_pieces(piece: str) -> bytes:
-    """SentencePiece's way: a bar for a space, and single bytes by number."""
+def _sentencepiece_bytes(piece: str) -> bytes:
+    """Bytes of a SentencePiece piece: "▁" is a space, <0xNN> a byte."""
     if match := _BYTE_PIECE.fullmatch(piece):
         return bytes([int(match[1], 16)])
     return piece.replace("▁", " ").encode("utf-8", "replace")
 
 
 class Vocabulary:
-    """A tokenizer as the audit needs it.
+    """Encoding, decoding and token offsets of a tokenizer.
 
-    Tokens spell the text that the tokenizer's own decoder gives, special tokens left out and no
-    spaces cleaned up, and each token's place in that text is known. Special is what tokenizer.json
-    marks so; an ordinary token that the settings name as padding or EOS is written. (One exception:
-    an added token of a byte-level tokenizer stands as it is written, which that decoder would take
-    for bytes.)
+    Decoding reproduces the tokenizer's decoder without special tokens and without cleaning up
+    spaces. Special tokens are those marked so in tokenizer.json; an ordinary token that the
+    settings name as padding or EOS is decoded. One exception: an added token of a byte-level
+    tokenizer decodes to its own name, which that decoder would interpret as bytes.
 
     Parameters
     ----------
     tokenizer : a Hugging Face tokenizer
     bos : str, optional
-        The token that starts a text, where the tokenizer names none.
+        Token that starts a text; overrides the tokenizer's BOS.
     """
 
     def __init__(self, tokenizer, bos: str | None = None):
@@ -81,25 +80,25 @@ class Vocabulary:
 
     @cached_property
     def _pieces(self) -> list[str | None]:
-        """The tokenizer's own name of every id; None where it has none."""
+        """The tokenizer's piece for every id, or None."""
         size = max(len(self.tokenizer), max(self.tokenizer.get_vocab().values(), default=-1) + 1)
         return self.tokenizer.convert_ids_to_tokens(list(range(size)))
 
     @cached_property
     def _added(self) -> dict:
-        """Tokens that were added to the learned ones, by id."""
+        """Tokens added to the learned vocabulary, by id."""
         return getattr(self.tokenizer, "added_tokens_decoder", {})
 
     @cached_property
     def _special(self) -> set[int]:
-        """Ids of special tokens, which write nothing."""
+        """Ids of special tokens, which decode to nothing."""
         special = {i for i, token in self._added.items() if token.special}
         return special - set(self._named_only())
 
     def _named_only(self) -> Iterator[int]:
-        """Ordinary tokens that are special by name only: as padding or EOS, say.
+        """Ordinary tokens that only the settings name as special (padding or EOS, say).
 
-        transformers marks as special what a tokenizer's settings name; tokenizer.json does not.
+        transformers marks them as special; tokenizer.json does not.
         """
         folder = getattr(self.tokenizer, "name_or_path", "") or ""
         file = Path(folder) / "tokenizer.json"
@@ -116,16 +115,16 @@ class Vocabulary:
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
-        """What each token id writes in the middle of a text, as bytes; special tokens nothing."""
-        spell = self._spell_added if self._is_byte_level else self._chunk_bytes
+        """Bytes of each token in the middle of a text; empty for special tokens."""
+        to_bytes = self._added_bytes if self._is_byte_level else self._chunk_bytes
         return [
-            b"" if piece is None or i in self._special else spell(i, piece)
+            b"" if piece is None or i in self._special else to_bytes(i, piece)
             for i, piece in enumerate(self._pieces)
         ]
 
-    def _spell_added(self, i: int, piece: str) -> bytes:
-        # Added tokens stand as they are written, in no alphabet.
-        return str(self._added[i]).encode() if i in self._added else _spell_byte_level(piece)
+    def _added_bytes(self, i: int, piece: str) -> bytes:
+        # Added tokens are plain text, not the byte alphabet.
+        return str(self._added[i]).encode() if i in self._added else _byte_level_bytes(piece)
 
     def _chunk_bytes(self, i: int, piece: str) -> bytes:
         if self._has_byte_pieces and (match := _BYTE_PIECE.fullmatch(piece)):
@@ -134,13 +133,13 @@ class Vocabulary:
 
     @cached_property
     def _decoder(self) -> dict | None:
-        """The decoder that tokenizer.json describes."""
+        """The decoder in tokenizer.json."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         return None if backend is None else json.loads(backend.to_str()).get("decoder")
 
     @cached_property
     def _is_byte_level(self) -> bool:
-        """Whether a text is its tokens' bytes one after the other, and nothing else."""
+        """Whether a text is the concatenation of its tokens' bytes."""
         if self._decoder is None:
             return False
         steps = [d["type"] for d in self._decoder.get("decoders", [self._decoder])]
@@ -152,10 +151,9 @@ class Vocabulary:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of the vocabulary: equal when token ids mean the same.
+        """sha256 of the vocabulary: equal if token ids have the same meaning.
 
-        Of the pieces, not of what the decoder makes of them: a run goes on under a version that
-        spells better.
+        It hashes pieces, not decoded text, so that runs resume under a version that decodes better.
         """
         special = {i for i, token in self._added.items() if token.special}
         special |= set(self.tokenizer.all_special_ids)
@@ -164,37 +162,37 @@ class Vocabulary:
         for i, piece in enumerate(self._pieces):
             raw = b""
             if piece is not None and i not in special:
-                raw = _spell_pieces(piece)
+                raw = _sentencepiece_bytes(piece)
                 if is_byte_level or i in self._added:
-                    raw = self._spell_added(i, piece)
+                    raw = self._added_bytes(i, piece)
             digest.update(len(raw).to_bytes(4, "little") + raw)
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is not None:  # the same pieces may be put together by other rules
+        if backend is not None:  # the same pieces may have other merge rules
             model = json.loads(backend.to_str()).get("model", {})
             digest.update(json.dumps(model.get("merges")).encode())
         return digest.hexdigest()
 
     # ------------------------------------------------------------------ text to tokens
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text as the tokenizer makes them, with nothing added before or after it.
+        """Token ids of a text, without added special tokens.
 
-        The name of a special token is read as that token.
+        The name of a special token is encoded as that token.
         """
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` of many texts at once."""
+        """`encode` many texts at once."""
         clean = [_clean(t) for t in texts]
         return self.tokenizer(clean, add_special_tokens=False)["input_ids"] if clean else []
 
     def encode_after(
         self, prompts: Sequence[str], texts: Sequence[str]
     ) -> tuple[list[list[int]], list[list[int]]]:
-        """Token ids of prompts, and of the texts that go on with them.
+        """Token ids of prompts and of the texts that continue them.
 
-        Prompt and text are encoded as one string and cut where the prompt ends. A token that
-        reaches across the cut is the text's, so that all of the text is judged; with it the
-        prompt's last characters are.
+        Each pair is encoded as one string and split at the end of the prompt. A token that crosses
+        the split belongs to the text, so that the whole text is scored, together with the prompt's
+        last characters.
 
         Parameters
         ----------
@@ -209,10 +207,10 @@ class Vocabulary:
     def encode_parts(
         self, prompts: Sequence[Parts], texts: Sequence[Parts]
     ) -> tuple[list[list[int]], list[list[int]]]:
-        """`encode_after` of texts that were cut at tokens; these stay where they are.
+        """`encode_after` for split texts; the token ids in them are kept.
 
-        Each string begins anew after a token, as a document does; a prompt's last string and a
-        text's first are one.
+        Each string after a token is encoded as the start of a document. A prompt's last string and
+        a text's first are encoded together.
         """
         pairs: list[tuple[str, str]] = []
         for prompt, text in zip(prompts, texts, strict=True):
@@ -234,7 +232,7 @@ class Vocabulary:
         """The tokens of both halves of each text, encoded as one."""
         wholes, cuts = [], []
         for left, right in ((_clean(a), _clean(b)) for a, b in pairs):
-            # What tokens spelt may begin with the space that the tokenizer puts there itself.
+            # Decoded text may begin with the space that the tokenizer adds.
             added = self._adds_space and (left + right).startswith(" ")
             wholes.append((left + right)[added:])
             cuts.append(max(len(left) - added, 0))
@@ -254,26 +252,25 @@ class Vocabulary:
         return out
 
     def _ends_in(self, text: str, token_ids: list[int]) -> list[int]:
-        """Where tokens end in the text that they were made of, counted from its end."""
+        """Where tokens end in the encoded text, aligned at its end."""
         ends = self.token_ends(token_ids)
         return (ends + len(text) - ends[-1]).tolist() if len(ends) else []
 
     @cached_property
     def _adds_space(self) -> bool:
-        """Whether the decoder leaves the space that the tokenizer puts before every text."""
+        """Whether the decoder keeps the space that the tokenizer adds before every text."""
         ids = self.tokenizer(" a", add_special_tokens=False)["input_ids"]
         return self.decode(ids) == "  a"
 
     # ------------------------------------------------------------------ tokens to text
     def decode(self, token_ids: Sequence[int], after: Sequence[int] = ()) -> str:
-        """The text that tokens spell; bytes that are not UTF-8 become U+FFFD.
+        """Decode tokens; bytes that are not UTF-8 become U+FFFD.
 
         Parameters
         ----------
         token_ids : sequence of int
         after : sequence of int
-            Tokens before them: many tokenizers leave out the space before a text's first word, and
-            write it before another.
+            Preceding tokens: many decoders drop the space only before the first word of a text.
         """
         if self._is_byte_level:
             table = self.token_bytes
@@ -282,9 +279,9 @@ class Vocabulary:
         return self._follows(self._written(after), self._written(token_ids))
 
     def token_ends(self, token_ids: Sequence[int], after: Sequence[int] = ()) -> np.ndarray:
-        """Where in `decode(token_ids, after)` each token ends, in characters: int32 (n_tokens,).
+        """End of each token in `decode(token_ids, after)`, in characters: int32 (n_tokens,).
 
-        A character that several tokens share ends with the token that completes it.
+        A character shared by several tokens belongs to the token that completes it.
         """
         if self._is_byte_level:
             return self._byte_level_ends(token_ids)
@@ -295,15 +292,15 @@ class Vocabulary:
         return ends[np.cumsum(writes)]
 
     def writes(self, token_ids: Sequence[int]) -> np.ndarray:
-        """Which tokens write something, if only a part of a character: bool (n_tokens,)."""
+        """Which tokens decode to text, even a part of a character: bool (n_tokens,)."""
         table = self.token_bytes
         return np.array([i < len(table) and bool(table[i]) for i in token_ids], dtype=bool)
 
     def ends_in(self, text: str, token_ids: Sequence[int], after: Sequence[int]) -> np.ndarray:
-        """`token_ends` in a sample's text as its run has it; `after` is its prompt, BOS and all.
+        """`token_ends` in the stored text of a sample; `after` is its prompt with BOS.
 
-        A run of a version that wrote the space before a first word, or spelt in another way, has a
-        text that is no longer what its tokens spell: ends then keep within it.
+        Earlier versions decoded differently (for example with a leading space). The ends are then
+        shifted or clipped to the stored text.
         """
         ends = self.token_ends(token_ids, self.without_bos(after))
         if len(ends) and ends[-1] == len(text) - 1 and text.startswith(" "):
@@ -311,14 +308,14 @@ class Vocabulary:
         return np.minimum(ends, len(text)).astype(np.int32)
 
     def without_bos(self, token_ids: Sequence[int]) -> Sequence[int]:
-        """Tokens without the BOS that they begin with: no text, even where it has a name's own."""
+        """The tokens without a leading BOS."""
         return token_ids[1:] if len(token_ids) and token_ids[0] == self.bos_id else token_ids
 
     def parts(self, token_ids: Sequence[int], after: Sequence[int] = ()) -> Parts:
-        """What tokens spell, cut at those that write nothing: texts, and the ids between them.
+        """Decode tokens, split at those that decode to nothing: strings, and ids between them.
 
-        The first text is spelt after `after` unless a token that writes nothing is its last; the
-        others begin anew.
+        The first string continues `after`, unless `after` ends in such a token; the others are
+        decoded as the start of a text.
         """
         names = self._names
         out: Parts = []
@@ -336,12 +333,12 @@ class Vocabulary:
         return out
 
     def text_parts(self, text: str) -> Parts:
-        """A text cut at the names of special tokens, which `encode` reads as those tokens."""
+        """A text split at the names of special tokens, which `encode` maps to those tokens."""
         if self._special_names is None:
             return [text]
         pieces = self._special_names.split(_clean(text))
         known = self.tokenizer.get_vocab()
-        # Odd ones are the names.
+        # Pieces at odd indices are the names.
         cut = [known[p] if n % 2 else p for n, p in enumerate(pieces)]
         return [p for p in cut if p != ""] or [""]
 
@@ -351,14 +348,14 @@ class Vocabulary:
         return re.compile(f"({'|'.join(map(re.escape, names))})") if names else None
 
     def name_of(self, token_id: int) -> str:
-        """The tokenizer's name of a token; empty where it has none."""
+        """The tokenizer's name of a token, or an empty string."""
         return (self._pieces[token_id] or "") if 0 <= token_id < len(self._pieces) else ""
 
     def counterpart(self, token_id: int, theirs: Vocabulary) -> list[int]:
-        """What stands in another tokenizer's text for a token of this one that writes nothing.
+        """Tokens of another tokenizer that replace a token of this one that decodes to nothing.
 
-        The special token of the same name; for BOS and EOS else its own EOS, or BOS where it has
-        no EOS; nothing for others.
+        The special token of the same name. Otherwise, for BOS and EOS, the other's EOS (or BOS if
+        it has no EOS); empty for other tokens.
         """
         same = theirs.tokenizer.get_vocab().get(self.name_of(token_id))
         if same is not None and same in theirs._special:
@@ -370,7 +367,7 @@ class Vocabulary:
 
     @cached_property
     def _names(self) -> dict[int, str]:
-        """The pieces of the tokens that write something."""
+        """The pieces of all tokens that decode to text."""
         return {
             i: piece
             for i, piece in enumerate(self._pieces)
@@ -378,12 +375,12 @@ class Vocabulary:
         }
 
     def _written(self, token_ids: Sequence[int]) -> list[str]:
-        """The pieces of those tokens that write something."""
+        """The pieces of those of the given tokens that decode to text."""
         names = self._names
         return [piece for i in token_ids if (piece := names.get(i)) is not None]
 
     def _put_together(self, pieces: list[str]) -> str:
-        """The text of pieces, by the tokenizer's own decoder."""
+        """Decode pieces with the tokenizer's decoder."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if not pieces:
             return ""
@@ -392,15 +389,15 @@ class Vocabulary:
         return " ".join(pieces) if backend.decoder is None else backend.decoder.decode(pieces)
 
     def _follows(self, before: list[str], pieces: list[str]) -> str:
-        """The text of pieces after those before."""
+        """The text that `pieces` add after `before`."""
         whole, begin = self._put_together([*before, *pieces]), self._put_together(before)
         if whole.startswith(begin):
             return whole[len(begin) :]
-        # They part where the pieces complete a character.
+        # The texts differ if the pieces complete a character.
         return whole[n_common([begin, whole]) :]
 
     def _chunk(self, piece: str) -> str:
-        """What a piece writes in the middle of a text."""
+        """Text of a piece in the middle of a sequence."""
         if piece not in self._chunks:
             whole = self._put_together([_NEIGHBOUR, piece, _NEIGHBOUR])
             begin, tail = self._neighbour_sizes
@@ -413,38 +410,38 @@ class Vocabulary:
 
     @cached_property
     def _neighbour_sizes(self) -> tuple[int, int]:
-        """Characters that a neighbour writes before a piece, and behind one."""
+        """Characters of the neighbour before and after a piece."""
         begin = len(self._put_together([_NEIGHBOUR]))
         return begin, len(self._put_together([_NEIGHBOUR, _NEIGHBOUR])) - begin
 
     def _piece_ends(self, pieces: list[str], before: list[str]) -> np.ndarray:
-        """Where each piece ends in what they write after those before, in characters."""
+        """End of each piece in `_follows(before, pieces)`, in characters."""
         if not pieces:
             return np.zeros(0, dtype=np.int64)
         text = self._follows(before, pieces)
-        # Bytes at the end of what comes before may begin the first piece's character.
+        # Trailing bytes of `before` may begin the first piece's character.
         n_open = self._n_open_bytes(before)
         chunks = self._middle_chunks([*before[len(before) - n_open :], *pieces])[n_open:]
         last = self._put_together([_NEIGHBOUR, pieces[-1]])[len(_NEIGHBOUR) :]
         for ending in (chunks[-1], last):
-            # The first piece is spelt in its own way where nothing comes before it.
+            # The first piece may decode differently at the start of a text.
             rest = [*chunks[1:-1], ending][: len(chunks) - 1]
             if text.endswith("".join(rest)):
                 sizes = np.array([len(c) for c in rest], dtype=np.int64)
                 return len(text) - sizes.sum() + np.append(0, np.cumsum(sizes))
-        # A decoder that looks beyond a piece's neighbours is asked again and again.
+        # The decoder depends on more than adjacent pieces: decode every prefix.
         grown = [self._follows(before, pieces[: n + 1]) for n in range(len(pieces))]
         ends = [n_common([text, so_far]) for so_far in grown]
         return np.maximum.accumulate(ends)
 
     def _n_open_bytes(self, pieces: list[str]) -> int:
-        """How many pieces at the end are bytes."""
+        """Number of trailing byte pieces."""
         if not self._has_byte_pieces:
             return 0
         return sum(1 for _ in takewhile(_BYTE_PIECE.fullmatch, reversed(pieces)))
 
     def _middle_chunks(self, pieces: list[str]) -> list[str]:
-        """What each piece writes; a run of bytes is its characters, or U+FFFD for each byte."""
+        """Text of each piece; byte runs decode as UTF-8, or to U+FFFD for each byte."""
         if not self._has_byte_pieces:
             return [self._chunk(piece) for piece in pieces]
         chunks: list[str] = []
@@ -471,15 +468,15 @@ class Vocabulary:
 
 
 def check_rows(name: str, vocabulary, n_vocab: int, ids: Sequence[int], where: str) -> None:
-    """An error if tokens have no row in the weights: some were added, and the weights not resized.
+    """Raise ModelError if a token has no row in the weights (added without resizing).
 
     Parameters
     ----------
-    name : what the user calls the model
+    name : the user's name for the model
     vocabulary : Vocabulary
     n_vocab : rows of the weights
     ids : token ids
-    where : what holds them, as the subject of a sentence
+    where : their source, as the subject of the error's sentence
 
     Raises
     ------
@@ -497,7 +494,7 @@ def check_rows(name: str, vocabulary, n_vocab: int, ids: Sequence[int], where: s
 
 
 def n_common(sequences: Sequence[Sequence]) -> int:
-    """Elements with which all of the sequences begin.
+    """Length of the longest common prefix of all sequences.
 
     >>> n_common(["abc", "abd"]), n_common([[1, 2], [1]]), n_common([])
     (2, 1, 0)
@@ -507,12 +504,12 @@ def n_common(sequences: Sequence[Sequence]) -> int:
 
 
 def _clean(text: str) -> str:
-    """A lone surrogate, which no tokenizer takes, becomes "?"."""
+    """Replace lone surrogates, which tokenizers reject, by "?"."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _joined(prompt: Parts, text: Parts) -> tuple[Parts, Parts, tuple[str, str]]:
-    """What stands before and after the seam, and the two strings that meet at it."""
+    """Parts before and after the seam of prompt and text, and the two strings that meet at it."""
     left = prompt[-1] if prompt and isinstance(prompt[-1], str) else None
     right = text[0] if text and isinstance(text[0], str) else None
     before = prompt if left is None else prompt[:-1]
@@ -521,7 +518,7 @@ def _joined(prompt: Parts, text: Parts) -> tuple[Parts, Parts, tuple[str, str]]:
 
 
 def _byte_chunks(raw: bytes) -> list[str]:
-    """The character that each byte completes, or U+FFFD for each byte where not all are UTF-8."""
+    """The character completed by each byte; all U+FFFD if the bytes are not valid UTF-8."""
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""Sampling: prompts, decoding, randomness and the batched loop."""
+"""Sampling: prompts, decoding, random streams and batched generation."""

@@ -1,4 +1,4 @@
-"""Beam search, by way of transformers; its tokens are then judged like any given text."""
+"""Beam search with transformers; the results are then scored like given texts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def beam_search(
 ) -> Samples:
     """The best of `decoding.beams` beams for each prompt.
 
-    Nothing is random here: the same prompt gives the same text, so from BOS alone every sample is
-    the same. Give prompts that differ. Where memory runs out, a batch is halved and `note` told.
+    Beam search is deterministic: equal prompts (such as BOS alone) give equal samples. When memory
+    runs out, the batch is halved and `note` is called.
     """
     check_prompts(model, prompts, decoding)
     n, most = len(prompts), decoding.max_new_tokens
@@ -59,7 +59,7 @@ def beam_search(
 
 
 def _batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Indices of prompts of one length: padding would count as text for a repetition penalty."""
+    """Batches of equally long prompts: a repetition penalty would count padding as text."""
     by_length: dict[int, list[int]] = {}
     for i, prompt in enumerate(prompts):
         by_length.setdefault(len(prompt), []).append(i)
@@ -83,7 +83,7 @@ def _beams(model: LanguageModel, prompts, decoding: Decoding, eos: int | None) -
                 repetition_penalty=decoding.repetition_penalty,
                 eos_token_id=eos,
                 pad_token_id=pad,
-                # A state that is not of keys and values cannot change places with another beam's.
+                # Only plain key-value caches can be reordered between beams.
                 use_cache="steps" not in model.slow_because,
             )
         except Exception as error:
@@ -102,7 +102,7 @@ def _beams(model: LanguageModel, prompts, decoding: Decoding, eos: int | None) -
 
 @contextmanager
 def _own_settings(network) -> Iterator[None]:
-    """Without the settings that a model's folder asks of `generate` (penalties, banned tokens)."""
+    """Ignore the model's generation_config (penalties, banned tokens)."""
     theirs = network.generation_config
     network.generation_config = type(theirs)()
     try:

@@ -1,11 +1,11 @@
-"""The batched loop for a device that runs ahead of the host: steps in bursts, nobody waits in one.
+"""Batched generation on a GPU: steps are queued in bursts without synchronising with the host.
 
-Tokens, positions and uniforms live on the device, and a step is one recorded piece of work that
-reads and writes them in place (a CUDA graph; on a CPU the same code, called). A burst of steps is
-queued, what it drew is on its way to the host while the next burst runs, and the host reads it one
-burst late. What ends early goes on to the end of what was queued, and that is thrown away.
+Tokens, positions and uniforms stay on the device, and a step is a CUDA graph that updates them in
+place (on a CPU, the same code is called directly). Each burst's results are copied to the host
+while the next burst runs. A sequence that ends early runs to the end of the queued steps; the
+surplus tokens are discarded.
 
-No GPU has been at hand for this: on a CPU it draws what the plain loop draws, which is tested.
+Not yet run on a GPU: tests compare the CPU path with the plain engine.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import torch
 
 from auditor.sampling.engine import Generation
 
-BURST = 16  # steps that are queued at once
+BURST = 16  # steps queued at once
 
 
 @dataclass(frozen=True)
 class _Burst:
-    """What was queued: which sample each slot held (-1: none) and how far it was; its numbers."""
+    """A queued burst: the sample of each slot (-1: none), its length so far, and the results."""
 
     sample: np.ndarray
     at: np.ndarray
     numbers: tuple[torch.Tensor, ...]  # token ids, log-probabilities, ranks: (BURST, slots)
-    arrived: Any  # a CUDA event, or None where there is nothing to wait for
+    arrived: Any  # a CUDA event, or None on a CPU
 
 
 class CudaGeneration(Generation):
@@ -39,8 +39,8 @@ class CudaGeneration(Generation):
         super()._begin(n_slots, capacity)
         device, most = self.model.device, self.decoding.max_new_tokens
         self.capacity = capacity
-        self.at = np.zeros(n_slots, np.int64)  # tokens of its sample that are queued, by slot
-        self.position = np.zeros(n_slots, np.int64)  # where its next token goes
+        self.at = np.zeros(n_slots, np.int64)  # queued tokens of each slot's sample
+        self.position = np.zeros(n_slots, np.int64)  # of each slot's next token
         self.tokens_on = torch.zeros(n_slots, dtype=torch.int64, device=device)
         self.positions_on = torch.zeros_like(self.tokens_on)
         self.at_on = torch.zeros_like(self.tokens_on)
@@ -67,7 +67,7 @@ class CudaGeneration(Generation):
             there[where] = _sent(here[slots], self.model.device)
 
     def _advance(self, progress: Callable[[int], None] | None) -> None:
-        """Everything that is pending, burst after burst."""
+        """Run bursts until nothing is pending."""
         queued: _Burst | None = None
         while (self.sample >= 0).any() or queued is not None:
             before, queued = queued, self._queue() if (self.sample >= 0).any() else None
@@ -75,13 +75,13 @@ class CudaGeneration(Generation):
                 n, ended = self._collect(before)
                 if progress is not None:
                     progress(n)
-                # Slots whose sample turned out to be over are free, if they still hold it.
+                # Free the slots of finished samples, unless they were reassigned.
                 freed = np.flatnonzero(np.isin(self.sample, ended) & (self.sample >= 0))
                 if len(freed):
                     self._release(freed)
 
     def _queue(self) -> _Burst:
-        """Queue a burst; then give the slots that are full by count to others at once."""
+        """Queue a burst, then reassign slots that have reached max_new_tokens."""
         busy = self.sample >= 0
         steps = int(min(BURST, (self.decoding.max_new_tokens - self.at[busy]).max()))
         room = self.session.make_room(min(self.capacity, int(self.position.max()) + steps))
@@ -95,7 +95,7 @@ class CudaGeneration(Generation):
         sample, at = self.sample.copy(), self.at.copy()
         numbers, arrived = _fetched((self.drawn_on, self.logprob_on, self.rank_on))
         self.at[busy] += steps
-        # A slot that holds nothing creeps forward too; it is written over from the start.
+        # Idle slots advance too; they are overwritten from the start.
         self.position = np.minimum(self.position + steps, self.capacity - 1)
         full = np.flatnonzero(busy & (self.at >= self.decoding.max_new_tokens))
         if len(full):
@@ -107,7 +107,7 @@ class CudaGeneration(Generation):
         self._fill(slots)
 
     def _one_step(self) -> None:
-        """One token in every slot, on the device alone: no number of it is looked at."""
+        """One token in every slot, without reading values on the host."""
         hidden = self.session.step_at(self.tokens_on, self.positions_on)
         u = self.uniform_on.gather(1, self.at_on[:, None])[:, 0]
         ids, measured = self._draw(hidden, u, self._temperature[self.at_on])
@@ -120,7 +120,7 @@ class CudaGeneration(Generation):
         self.cursor.add_(1).clamp_(max=BURST - 1)
 
     def _collect(self, burst: _Burst) -> tuple[int, np.ndarray]:
-        """Enter a burst's numbers; how many tokens they were, and the samples that it finished."""
+        """Store a burst's results; return the number of tokens and the finished samples."""
         if burst.arrived is not None:
             burst.arrived.synchronize()
         drawn, logprob, rank = (x.numpy() for x in burst.numbers)
@@ -145,13 +145,13 @@ class CudaGeneration(Generation):
 
 
 def _sent(values: np.ndarray, device: torch.device) -> torch.Tensor:
-    """On the device, without waiting until it is there."""
+    """Copy to the device asynchronously."""
     here = torch.as_tensor(values)
     return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here
 
 
 def _fetched(numbers: tuple[torch.Tensor, ...]) -> tuple[tuple[torch.Tensor, ...], Any]:
-    """Copies on the host, and what tells that they have arrived."""
+    """Copy to the host asynchronously; also an event for completion (None on a CPU)."""
     if numbers[0].device.type != "cuda":
         return tuple(x.clone() for x in numbers), None
     here = tuple(torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in numbers)

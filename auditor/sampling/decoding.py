@@ -1,8 +1,8 @@
-"""One step's logits to a token: pure functions of tensors.
+"""Decoding: from one step's logits to a token, as pure functions.
 
-The draw is by inverse distribution function over the kept tokens in order of their ids, so it
-depends on the probabilities alone and not on how ties were sorted. Of tokens with the same logit at
-the edge of top-k a CPU keeps the first, a GPU any.
+Tokens are drawn by inverse transform sampling over the kept tokens in order of id, so a draw
+depends only on the probabilities. Among equal logits at the edge of top-k, a CPU keeps the lowest
+ids, a GPU any.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from auditor.config.audit import Decoding
 from auditor.models.kernels.logit_rows import top_ids
 
-_ELEMENTS_ON_CPU = 16 * 50_257  # probabilities in flight at once, so that they stay in cache
+_ELEMENTS_ON_CPU = 16 * 50_257  # probabilities per chunk, so that they stay in cache
 
 
 def temperatures(decoding: Decoding, steps: np.ndarray) -> np.ndarray:
     """The softmax temperature at each step (0 = first new token).
 
-    In a straight line from `temperature_start` at the first token to `temperature` at token number
-    `temperature_steps`, and constant from there; "starting at t = 10 and decaying down to t = 1
-    over a period of the first 20 tokens".
+    Linear from `temperature_start` at the first token to `temperature` at token number
+    `temperature_steps`, then constant: "starting at t = 10 and decaying down to t = 1 over a period
+    of the first 20 tokens".
 
     Source
     ------
@@ -40,7 +40,7 @@ def temperatures(decoding: Decoding, steps: np.ndarray) -> np.ndarray:
 
 
 def penalise(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Make tokens that already stand in the sequence less likely.
+    """Apply a repetition penalty to the logits of tokens in the sequence.
 
     Source
     ------
@@ -60,7 +60,7 @@ def truncate(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
     if decoding.top_p is not None and decoding.top_p < 1:
         ordered, order = logits.sort(dim=1, descending=True)
         p = ordered.softmax(dim=1)
-        # A token stays while the mass before it is below top_p; so the first always stays.
+        # A token is kept while the mass before it is below top_p, so the first always is.
         drop = p.cumsum(dim=1) - p >= decoding.top_p
         logits = logits.masked_fill(drop.scatter(1, order, drop), float("-inf"))
     if decoding.min_p is not None:
@@ -80,7 +80,7 @@ def truncate(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
 
 
 def pick(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Index of the drawn column (n,), by inverse distribution function.
+    """Index of the drawn column (n,), by inverse transform sampling.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def pick(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     weights = (logits - logits.amax(dim=1, keepdim=True)).double().exp()
     total = weights.cumsum(dim=1)
     place = torch.searchsorted(total, uniform[:, None] * total[:, -1:], right=True)[:, 0]
-    # NaN, or rounding of u * total, may lead past the end: step back to the last that may be drawn.
+    # NaN, or rounding of u * total, may exceed the range: clamp to the last possible token.
     last = (weights > 0).double().mul(torch.arange(1, weights.shape[1] + 1, device=logits.device))
     return torch.minimum(place, last.argmax(dim=1))
 
@@ -120,7 +120,7 @@ def draw(
     if decoding.repetition_penalty != 1 and seen is not None:
         logits = penalise(logits, seen, decoding.repetition_penalty)
     if decoding.top_k is not None and decoding.top_k < logits.shape[1]:
-        # Temperature does not change the order, so the cut comes first and the rest is small.
+        # Temperature preserves the order, so truncate first: the rest is cheaper.
         ids = top_ids(logits, decoding.top_k)
         values = logits.gather(1, ids).float() / temperature[:, None]
         place = pick(truncate(values, decoding), uniform)

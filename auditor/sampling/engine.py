@@ -1,7 +1,7 @@
-"""The batched loop: slots, refill, log-probabilities kept as they are drawn.
+"""Batched generation with slots; log-probabilities are recorded while sampling.
 
-Each slot holds one sequence. A step puts one token into every slot; a sequence that ends gives its
-slot to the next one at once. What a sample becomes depends on (seed, stream, sample id) alone.
+Each slot contains one sequence. A step appends one token to every slot; a finished sequence is
+replaced by the next one at once. A sample depends only on (seed, stream, sample id).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from auditor.sampling.random_streams import uniforms
 
 
 class Generation:
-    """One batch of work: `prompts[i]` continued for sample `sample_ids[i]`."""
+    """Continue `prompts[i]` for sample `sample_ids[i]`."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class Generation:
 
     @torch.inference_mode()
     def run(self, n_slots: int, progress: Callable[[int], None] | None = None) -> Samples:
-        """Sample what is not finished yet, with at most `n_slots` sequences in flight."""
+        """Sample all unfinished sequences, at most `n_slots` at a time."""
         todo = np.flatnonzero(~self.finished).tolist()
         n_slots = min(n_slots, len(todo))
         if not todo:
             return Samples(self.token_ids, self.logprob, self.rank, self.length, self.ended)
-        # What a run that ended early left unfinished begins again; it draws the same numbers.
+        # Samples that an earlier run left unfinished restart with the same random numbers.
         if progress is not None and self.length[todo].any():
             progress(-int(self.length[todo].sum()))
         self.length[todo] = 0
@@ -70,9 +70,9 @@ class Generation:
         return Samples(self.token_ids, self.logprob, self.rank, self.length, self.ended)
 
     def _begin(self, n_slots: int, capacity: int) -> None:
-        """Slots that hold nothing yet."""
+        """Create empty slots."""
         self.session: Any = self.model.session(n_slots, capacity)
-        self.sample = np.full(n_slots, -1)  # which sample a slot holds; -1 = nothing
+        self.sample = np.full(n_slots, -1)  # the sample of each slot; -1: none
         self.next_token = np.zeros(n_slots, np.int64)
         self.uniform = np.zeros((n_slots, self.decoding.max_new_tokens))
         self.seen = None
@@ -93,15 +93,15 @@ class Generation:
                 self._shrink()
 
     def release(self) -> None:
-        """Let go of the memory of the sequences in flight."""
+        """Free the memory of the session."""
         self.session = self.seen = None
 
     def _fill(self, slots: np.ndarray) -> None:
-        """Give pending prompts to free slots; slots that get none are parked."""
+        """Assign pending prompts to free slots; park the others."""
         taken = [s for s in slots.tolist() if self._take(s)]
         idle = [s for s in slots.tolist() if self.sample[s] < 0]
         if taken:
-            # All but a prompt's last token go in at once; the last is the next step's token.
+            # Prefill all but a prompt's last token, which is the input of the next step.
             heads = {s: self.prompts[self.sample[s]][:-1] for s in taken}
             long = [s for s in taken if heads[s]]
             self.session.park([s for s in taken if not heads[s]])
@@ -124,7 +124,7 @@ class Generation:
         return True
 
     def _step(self) -> np.ndarray:
-        """One token for every slot; returns the slots that are finished."""
+        """One token for every slot; returns the finished slots."""
         device = self.model.device
         hidden = self.session.step(torch.as_tensor(self.next_token, device=device))
         active = np.flatnonzero(self.sample >= 0)
@@ -136,13 +136,21 @@ class Generation:
         steps[active] = at
         temperature = self._temperature[torch.as_tensor(steps, device=device)]
         ids, measured = self._draw(hidden, torch.as_tensor(u, device=device), temperature)
-        return self._record(active, index, at, ids, measured)
+        drawn = ids.cpu().numpy()[active]
+        logprob, rank = (x.cpu().numpy()[active] for x in (measured.logprob, measured.rank))
+        over = self._enter(index, at, drawn, logprob, rank)
+        self.next_token[active] = drawn
+        # Parked slots must not advance.
+        idle = np.flatnonzero(self.sample < 0)
+        if len(idle):
+            self.session.park(idle.tolist())
+        return active[over]
 
     def _draw(self, hidden, uniform, temperature) -> tuple[torch.Tensor, Measured]:
-        """The next token of every slot (slots,), and what the model thought of it."""
+        """The next token of every slot (slots,) and its statistics."""
         head = self.model.head
         logits = head.logits(hidden)
-        # A repetition penalty looks at a logit's sign, so there the head's own offset matters.
+        # A repetition penalty depends on a logit's sign, so it needs uncentred logits.
         raw = logits if self.seen is None else head.uncentred(hidden, logits)
         ids = draw(raw, uniform, temperature, self.decoding, self.seen)
         measured = measure(logits, ids, head.exact(hidden, logits, ids[:, None])[:, 0])
@@ -150,19 +158,8 @@ class Generation:
             self.seen.scatter_(1, ids[:, None], True)
         return ids, measured
 
-    def _record(self, active, index, at, ids, measured) -> np.ndarray:
-        drawn = ids.cpu().numpy()[active]
-        logprob, rank = (x.cpu().numpy()[active] for x in (measured.logprob, measured.rank))
-        over = self._enter(index, at, drawn, logprob, rank)
-        self.next_token[active] = drawn
-        # Parked slots must not creep forward.
-        idle = np.flatnonzero(self.sample < 0)
-        if len(idle):
-            self.session.park(idle.tolist())
-        return active[over]
-
     def _enter(self, index, at, drawn, logprob, rank) -> np.ndarray:
-        """Write down token number `at` of samples `index`; which of them are over with it."""
+        """Store token number `at` of samples `index`; return which of them are finished."""
         if not np.isfinite(logprob).all():
             raise ModelError(not_finite(self.model.name, self.model.dtype))
         self.token_ids[index, at] = drawn
@@ -176,7 +173,7 @@ class Generation:
         return over
 
     def _shrink(self) -> None:
-        """When most slots are idle and nothing is pending, go on with the busy ones only."""
+        """Drop idle slots when they are the majority and nothing is pending."""
         busy = np.flatnonzero(self.sample >= 0)
         if self.pending or not len(busy) or 2 * len(busy) > len(self.sample):
             return
@@ -190,7 +187,7 @@ class Generation:
 def check_prompts(
     model: LanguageModel, prompts: Sequence[Sequence[int]], decoding: Decoding
 ) -> None:
-    """A ModelError for prompts that are empty, too long, or of tokens that the model lacks."""
+    """Raise ModelError for prompts that are empty, too long, or contain unknown tokens."""
     lengths = [len(p) for p in prompts]
     if not all(lengths):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Few-shot prompts: a template filled from a table of examples, and its opening once more."""
+"""Few-shot prompts: a template filled from a table of examples, then its opening."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _DEFAULT = "contacts"
 
 
 def few_shot_texts(prompts: Prompts) -> list[str]:
-    """A prompt for every rotation of the table, so that samples see different shots.
+    """One prompt for every rotation of the table, so that samples have different shots.
 
-    Each is the template filled `shots` times (at most once a row), then the template up to its
-    first {column}: that is what the model is to fill in.
+    Each prompt is the template filled `shots` times (at most once per row), then the template up to
+    its first {column}, which the model is to complete.
 
     Parameters
     ----------
     prompts : Prompts
-        `template` and `examples` are files, or bare names of shipped ones (`questions`); where one
-        of them is such a name, the other may be left out.
+        `template` and `examples` are files or names of shipped ones (`questions`). If one of them
+        is a shipped name, the other may be omitted.
 
     Raises
     ------
     ConfigError
-        If the template or the table cannot be read, or do not fit each other.
+        If the template or the table cannot be read, or they do not match.
     """
     template_path, table_path = _files(prompts)
     template, rows = read_text(template_path), _table(table_path)
@@ -44,12 +44,12 @@ def few_shot_texts(prompts: Prompts) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """A small file of UTF-8 text, or of what a byte order mark says, without the mark.
+    """Read a text file, as UTF-8 or as its byte order mark says, without the mark.
 
     Raises
     ------
     ConfigError
-        If it is not there or not UTF-8.
+        If it is missing or cannot be decoded.
     """
     try:
         with path.open("rb") as stream:
@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
 
 
 def _files(prompts: Prompts) -> tuple[Path, Path]:
-    """Template and table: the user's own, or shipped ones of one name."""
+    """Paths of template and table: the user's, or shipped ones."""
     found: dict[str, Path | None] = {}
     names = []
     for given, ending in ((prompts.template, ".txt"), (prompts.examples, ".csv")):
@@ -79,7 +79,7 @@ def _files(prompts: Prompts) -> tuple[Path, Path]:
 
 
 def _opening(template: str, path: Path, row: dict[str, str], table: Path) -> str:
-    """The template's text before its first column; refuses a template that no row can fill."""
+    """The template's text before its first column; refuses a template that rows cannot fill."""
     told, opening = "", ""
     fields: list[str] = []
     try:
@@ -112,7 +112,7 @@ def _table(path: Path) -> list[dict[str, str]]:
             f"{path} has no rows. A table of examples needs a header and at least one row; add one."
         )
     for n, row in enumerate(rows, 1):
-        # The reader gives too many cells under None, and None for too few.
+        # csv puts surplus cells under the key None, and None for missing cells.
         if None in row or None in row.values():
             n_columns = sum(key is not None for key in row)
             raise ConfigError(

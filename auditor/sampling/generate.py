@@ -1,4 +1,4 @@
-"""Sample from a model: the engine for its device, and a smaller batch when memory runs out."""
+"""Sample from a model with the engine for its device; halve the batch when memory runs out."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ def generate(
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> tuple[Samples, int]:
-    """Continue every prompt; where memory runs out, with half as many sequences in flight.
+    """Continue every prompt; when memory runs out, halve the number of concurrent sequences.
 
-    Sequences that were finished by then are kept, and the others begin again: what a sample
-    becomes does not depend on when memory ran out.
+    Finished sequences are kept and the others restart, so samples do not depend on when memory ran
+    out.
 
     Parameters
     ----------
-    model : a network in this process, or a model that samples by itself
+    model : a network in this process, or a model with its own sampler
     prompts : token ids before each sample, at least one token each (BOS, say)
-    sample_ids : the samples' numbers in their stream
-    seed, stream : with a sample's number they fix what it becomes
+    sample_ids : ids of the samples in their stream
+    seed, stream : with a sample's id, they determine the sample
     decoding : Decoding
-    n_slots : sequences in flight at the most
-    progress : callable(tokens just drawn); below 0 for those that are drawn again
-    note : callable(sentence), told when the batch is halved
+    n_slots : maximum number of concurrent sequences
+    progress : callable(tokens just drawn); negative when tokens are discarded
+    note : callable(sentence), called when the batch is halved
 
     Returns
     -------
-    Samples, and the number of slots that fitted.
+    Samples, and the number of slots that fitted into memory.
 
     Raises
     ------
     ModelError
-        If the model gives NaN, a prompt is empty, too long for the model's context or of tokens
-        that the model lacks, or one sequence alone does not fit into memory.
+        If log-probabilities are not finite, a prompt is empty, too long for the model's context or
+        contains unknown tokens, or a single sequence does not fit into memory.
     """
     if isinstance(model, DrawsSamples):
         drawn = model.draw(prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
@@ -73,7 +73,7 @@ def generate(
                     f"{model.name}: one sequence of {decoding.max_new_tokens} new tokens does not "
                     "fit into memory. Lower --max-new-tokens, or use a machine with more."
                 ) from None
-        # Of the slots that were there, half: no more are ever made than there are prompts.
+        # There are never more slots than prompts.
         n_slots = max(1, min(n_slots, len(prompts)) // 2)
         work.release()
         forget_freed_memory()

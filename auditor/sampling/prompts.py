@@ -1,6 +1,6 @@
-"""Prefixes: BOS alone, text from a corpus, few-shot, a repeated word.
+"""Prompts: BOS alone, prefixes from a corpus, few-shot, a repeated word.
 
-The prompt of a sample depends on (seed, strategy, sample id) alone, as its tokens do.
+The prompt of a sample, like its tokens, depends only on (seed, strategy, sample id).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from auditor.sampling.few_shot import few_shot_texts, read_text
 from auditor.sampling.random_streams import uniforms
 from auditor.system.package_data import prompt_file, shipped
 
-# Texts that a prefix source keeps: enough variety, and memory that does not grow with the corpus.
+# Texts kept as prefix sources; bounds the memory for large corpora.
 _KEPT_TEXTS = 20_000
-# Characters of a text: room for a prefix anywhere in it, at few characters a token.
+# Characters kept of a text: long enough for a prefix at any position.
 _LEAST_CHARS = 500
 _CHARS_PER_TOKEN = 10
-# Texts turned into tokens at a time: lists of whole numbers take ten times an array's memory.
+# Texts encoded at a time: lists of integers take ten times an array's memory.
 _ENCODED_AT_ONCE = 1_000
 _DRAWS = 4
 
@@ -34,27 +34,27 @@ class PromptSource:
     Parameters
     ----------
     strategy : Strategy
-        Of kind `corpus`: files, folders or globs, or a shipped prompt set by its bare name
-        (`openings`; a file of that name goes first). A shipped set's lines are texts of their own,
-        and one of fewer tokens than min_tokens is used whole.
+        Kind `corpus` takes files, folders, globs, or the name of a shipped prompt set (`openings`);
+        a local file of that name takes precedence. Each line of a shipped set is one text; lines
+        shorter than min_tokens are used whole.
     vocabulary : Vocabulary
     seed : int
     context : int or None
-        The most tokens the model reads; prompt and new tokens must fit.
+        Maximum sequence length; prompt and new tokens must fit.
     text_field, strict : str or None, bool
-        How the texts of kind `corpus` are read; the strategy's own `text_field` goes first.
+        How the texts of kind `corpus` are read; the strategy's `text_field` takes precedence.
     model_name : str
-        What error messages call the model.
+        The model's name in error messages.
 
     Raises
     ------
     ModelError
-        If the strategy starts from BOS and the model has none, or prompt and new tokens are longer
-        than the model's context.
+        If the strategy starts from BOS and the model has none, or prompt and new tokens exceed the
+        model's context.
     CorpusError, ConfigError
-        If prefixes cannot be taken from the given texts, template, table or words.
+        If the texts, template, table or words yield no prompts.
 
-    `problems` are sentences on what of the given texts could not be read.
+    `problems` are sentences about texts that could not be read.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class PromptSource:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of all that prompts are taken from: other texts make other samples."""
+        """sha256 of the texts that prompts are taken from."""
         digest = hashlib.sha256()
         for ids in self.pool:
             digest.update(len(ids).to_bytes(8, "little") + ids.tobytes())
@@ -123,7 +123,7 @@ class PromptSource:
         return longest
 
     def prompts(self, sample_ids: Sequence[int]) -> list[list[int]]:
-        """The prompt of each sample, BOS first where the model has one."""
+        """The prompt of each sample, with BOS first if the model has one."""
         kind = self.strategy.prompts.kind
         if kind == "bos":
             return [list(self.bos) for _ in sample_ids]
@@ -146,10 +146,7 @@ class PromptSource:
 def _prefix_pool(
     prompts: Prompts, vocabulary: Vocabulary, text_field: str | None, strict: bool
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Texts to take prefixes from, as tokens: those of shipped sets, and long enough own ones.
-
-    And what could not be read, in sentences.
-    """
+    """Tokens of all texts of shipped sets and of long enough corpus texts; problems in reading."""
     sets = [path for given in prompts.corpus if (path := prompt_file(given, ".txt"))]
     lines = [line for path in sets for line in read_text(path).splitlines() if line.strip()]
     pool, problems = _encoded(lines, vocabulary), []
@@ -168,12 +165,12 @@ def _prefix_pool(
 
 
 def _spread(corpus: Corpus, max_tokens: int) -> list[str]:
-    """Pieces of text: an even spread over the corpus, each cut to what is needed."""
+    """Pieces of text of limited length, evenly spread over the corpus."""
     n_chars = max(_LEAST_CHARS, _CHARS_PER_TOKEN * max_tokens)
     kept: list[str] = []
     stride, n = 1, 0
     for document in corpus:
-        # A document gives several pieces, so that a long file is not one text.
+        # Split documents, so that a long file gives more than one text.
         for at in range(0, len(document.text), n_chars):
             if n % stride == 0:
                 kept.append(document.text[at : at + n_chars])
@@ -184,7 +181,7 @@ def _spread(corpus: Corpus, max_tokens: int) -> list[str]:
 
 
 def _repeated(prompts: Prompts) -> Iterator[str]:
-    """A word said over and over: the divergence attack (Nasr et al. 2023, section 5)."""
+    """A repeated word: the divergence attack (Nasr et al. 2023, section 5)."""
     words = list(prompts.words) or read_text(shipped("prompts/words.txt")).split()
     for word in words:
         if not word.strip():

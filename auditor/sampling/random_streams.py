@@ -1,7 +1,8 @@
-"""Uniform numbers from (seed, stream, sample, step) alone.
+"""Uniform random numbers that depend only on (seed, stream, sample, step).
 
-A counter-based generator (Philox 4x32-10; Salmon et al. 2011, "Parallel Random Numbers: As Easy as
-1, 2, 3") needs no state, so a sample draws the same numbers in any batch, shard, worker or restart.
+The generator is counter-based (Philox 4x32-10; Salmon et al. 2011, "Parallel Random Numbers: As
+Easy as 1, 2, 3") and stateless: a sample gets the same numbers in any batch, shard, worker or
+restart.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def uniforms(seed: int, stream: str, samples: np.ndarray, steps: np.ndarray) -> 
     ----------
     seed : int, at most 64 bits
     stream : str
-        What the numbers are for, a strategy's name for instance.
+        Purpose of the numbers, such as a strategy's name.
     samples : int array (n,)
     steps : int array (m,)
 

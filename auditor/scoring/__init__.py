@@ -1,1 +1,1 @@
-"""From a text to its scores."""
+"""Membership scores of texts."""

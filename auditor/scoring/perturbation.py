@@ -1,9 +1,8 @@
-"""The neighbours of a text: texts that are almost the same, for the neighbourhood attack.
+"""Neighbours of a text, for the neighbourhood attack.
 
-Two ways, and a result says which it was: a masked language model replaces one word by another
-that fits, as in Mattern et al. 2023; or, where there is no such model, words are dropped and
-swapped. The second breaks grammar, so that any likely text, seen in training or not, loses by it:
-it is the weaker control. Neighbours depend on the text and the seed alone, not on the texts beside.
+A masked language model replaces one word (Mattern et al. 2023). Without one, words are dropped and
+swapped: a weaker control, because broken grammar lowers the likelihood of any text, member or not.
+Results record the method. Neighbours depend only on the text and the seed.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ import numpy as np
 if TYPE_CHECKING:
     from auditor.models.masked import MaskedModel
 
-# Share of a text's words that a neighbour has dropped or swapped, at least one.
-_SHARE = 0.1
-# Draws for each neighbour asked for: a text of few words has few neighbours.
-_TRIES = 20
+_SHARE = 0.1  # fraction of words dropped or swapped, at least one
+_TRIES = 20  # draws per requested neighbour: short texts have few
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """How neighbours are made: n of a text, by a masked model or else by drops and swaps."""
+    """Makes n neighbours of a text with a masked model or, without one, by drops and swaps."""
 
     n: int
     seed: int = 0
@@ -34,25 +31,25 @@ class Perturbation:
 
     @property
     def how(self) -> str:
-        """The way, in words."""
+        """The method, in words."""
         if self.masked is None:
             return "words dropped and swapped"
         return f"a word replaced by {self.masked.name}"
 
     def neighbours(self, text: str) -> list[str]:
-        """At most n texts, distinct and other than the text; fewer of a text of few words."""
+        """At most n distinct texts other than the text; short texts have fewer."""
         if self.masked is None:
             return drop_and_swap(text, self.n, seed=self.seed)
         found = self.masked.replacements(text, 2 * self.n, rng=_rng(text, self.seed))
         texts = (text[: r.start] + r.text + text[r.end :] for r in found)
-        # Two replacements may spell the same text.
+        # Two replacements may give the same text.
         return [t for t in dict.fromkeys(texts) if t != text][: self.n]
 
 
 def drop_and_swap(text: str, n: int, *, seed: int = 0) -> list[str]:
-    """Neighbours of a text with a tenth of its words dropped, or swapped with the next.
+    """Neighbours of a text with a tenth of its words dropped or swapped with the next.
 
-    A text of one word is taken apart into characters.
+    For a text of one word, characters are used instead.
 
     Parameters
     ----------
@@ -62,7 +59,7 @@ def drop_and_swap(text: str, n: int, *, seed: int = 0) -> list[str]:
 
     Returns
     -------
-    list of at most n str, distinct and other than the text, none of them blank.
+    list of at most n distinct str other than the text, none of them blank.
 
     >>> sorted(drop_and_swap("to be", 9))
     ['be', 'be to', 'to ']

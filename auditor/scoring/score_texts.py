@@ -1,8 +1,8 @@
-"""Membership scores of texts that one already has: a corpus and a model in, a row a text out.
+"""Membership scores of the texts of a corpus under a model, one row per text.
 
-Every model sees every text once: one batched pass gives what all its scores need. What needs a
-pass of its own (lower-cased texts, the prefix of non-members, neighbours) is said by its option.
-Texts stream through in chunks, so that a corpus need not fit into memory; its scores must.
+Each model scores each text in a single batched pass; lower-cased texts, a non-member prefix and
+neighbours need further passes. The corpus is read in chunks and need not fit into memory; its
+scores must.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from auditor.system.atomic_files import write_atomically
 from auditor.system.progress import NullProgress
 from reports.csv_files import write_csv
 
-# A chunk ends at whichever of the two comes first.
+# A chunk ends at whichever limit is reached first.
 _CHUNK_TEXTS, _CHUNK_CHARS = 1024, 4_000_000
 _ENDINGS = (".parquet", ".csv")
 
@@ -49,50 +49,49 @@ def score_texts(
     seed: int = 0,
     progress: NullProgress | None = None,
 ) -> pd.DataFrame:
-    """The membership scores of every text of a corpus, higher = more likely a member.
+    """Membership scores of every text of a corpus; higher = more likely a member.
 
     Parameters
     ----------
     specs : sequence of str or Path
-        Files, folders or globs, as `read_corpus` takes them.
+        Files, folders or globs, as for `read_corpus`.
     model : str
-        Spec of the model under audit.
+        Spec of the target model.
     references : mapping of name to spec, or sequence of "[NAME=]SPEC"
-        Models to compare with; one with another tokenizer is compared by bits a byte.
+        Reference models; one with another tokenizer is compared in bits per byte.
     text_field : str, optional
-        The field that holds the text.
+        The field that contains the text.
     nonmember_prefix : path, optional
-        Texts that the model was not trained on, for `recall`: all texts of the file, an
-        empty line after each.
+        Texts that the model was not trained on, for `recall`; concatenated, separated by empty
+        lines.
     frequencies : sequence of corpus specs
-        Where the target's tokens are counted, for `dc_pdd`.
+        Corpus for the token frequencies of `dc_pdd`.
     neighbours : int
-        Neighbours of each text, for `neighbourhood`; 0: none. Each is a pass of the model.
+        Neighbours of each text, for `neighbourhood`; 0: none. Each needs a pass of the model.
     masked_model : str, optional
-        The masked model that makes them; without one, words are dropped and swapped.
-    dtype, device : as `load_model` takes them
-        float32 unless told otherwise: these numbers are reported, not only ranked by.
+        Masked model that makes the neighbours; without one, words are dropped and swapped.
+    dtype, device : as for `load_model`
+        float32 by default, because these numbers are reported and not only ranked.
     bos : str, optional
-        The token that starts a text: of the target in place of what its tokenizer names, of
-        references whose tokenizer names none.
+        Token that starts a text: overrides the target's BOS, and is used for references without
+        one.
     seed : int
-        Decides the neighbours.
+        For the neighbours.
     progress : NullProgress, optional
 
     Returns
     -------
-    DataFrame, one row a text in the corpus's order
-        doc_id, n_tokens, n_bytes, nll (mean nats a token), nll_reference:NAME, nll_lowercase,
-        zlib_bits, n_neighbours where asked for, and the scores of
-        `attacks.scores.score_table` made for texts whose inputs were given.
-        `frame.attrs["scored"]` says what made it: models with their fingerprints, the way of the
-        neighbours, counts, and the NaNs by score and reason.
+    DataFrame, one row per text in corpus order
+        doc_id, n_tokens, n_bytes, nll (mean nats per token), nll_reference:NAME, nll_lowercase,
+        zlib_bits, n_neighbours if requested, and the scores of `attacks.scores.score_table` for
+        texts whose inputs were given. `frame.attrs["scored"]` records the models with their
+        fingerprints, the neighbour method, counts, and NaNs by score and reason.
 
     Raises
     ------
     ConfigError, ModelError, CorpusError
-        An option out of range, a model or corpus that cannot be read, no text at all, or a prefix
-        that leaves no room in the context.
+        For options out of range, unreadable models or corpora, an empty corpus, or a prefix that
+        fills the context.
     """
     asked = make_config(
         {"model": model, "references": references, "dtype": dtype, "device": device, "bos": bos}
@@ -100,7 +99,7 @@ def score_texts(
     progress = progress or NullProgress()
     _check_neighbours(neighbours, masked_model)
     corpus = read_corpus(specs, text_field=text_field)
-    # What cannot work is said before a model is loaded; a corpus is read again for each use.
+    # Report input errors before a model is loaded; a corpus is read again for each use.
     n_texts = sum(1 for _ in corpus)
     prefix = None if nonmember_prefix is None else _prefix_text(nonmember_prefix)
     counted = read_corpus(frequencies) if frequencies else None
@@ -110,7 +109,7 @@ def score_texts(
     frames = []
     with progress.stage("scoring", n_texts * scorer.passes, "texts") as bar:
         scorer.advance, scorer.note = bar.advance, progress.note
-        # A text's neighbours are in memory with it.
+        # Neighbours are in memory together with their text.
         for chunk in _chunks(corpus, share=1 + neighbours):
             frames.append(scorer.score_documents(chunk))
     frame = pd.concat(frames, ignore_index=True)
@@ -121,12 +120,12 @@ def score_texts(
 
 
 def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarray:
-    """How often each token of a model's vocabulary stands in a corpus: int64 (n_vocab,).
+    """Count of each token of a model's vocabulary in a corpus: int64 (n_vocab,).
 
     Raises
     ------
     ModelError
-        If the corpus names a token that has no row in the model's weights.
+        If the corpus contains a token without a row in the model's weights.
     """
     counts = np.zeros(model.n_vocab, np.int64)
     vocabulary = model.vocabulary
@@ -140,14 +139,14 @@ def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarra
 
 
 def check_out(out: str | Path, *, overwrite: bool = False) -> None:
-    """An error unless scores can be written there.
+    """Check the path of an output file.
 
     Raises
     ------
     ConfigError
         If the ending is neither .parquet nor .csv.
     RunError
-        If something is there already and must not be overwritten.
+        If the path is a folder, or a file and `overwrite` is false.
     """
     path = Path(out)
     if path.suffix not in _ENDINGS:
@@ -160,9 +159,9 @@ def check_out(out: str | Path, *, overwrite: bool = False) -> None:
 
 
 def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = False) -> None:
-    """A frame of `score_texts` as Parquet or CSV by the ending, whole or not at all.
+    """Write a frame of `score_texts` atomically, as Parquet or CSV by the ending.
 
-    Parquet keeps `attrs`, and `pandas.read_parquet` gives them back. Raises as `check_out`.
+    Parquet preserves `attrs` for `pandas.read_parquet`. Raises the errors of `check_out`.
     """
     check_out(out, overwrite=overwrite)
     if Path(out).suffix == ".csv":
@@ -226,7 +225,7 @@ def _prefix_ids(text: str, model: JudgesTexts) -> list[int]:
 
 
 def _chunks(documents, *, share: int = 1) -> Iterator[list[Document]]:
-    """Documents in lists of so many texts or characters, or that by `share`."""
+    """Chunks of documents; `share` divides the limits."""
     chunk: list[Document] = []
     n_chars = 0
     for document in documents:

@@ -1,4 +1,4 @@
-"""One teacher-forced pass: what a model thinks of the true suffix of each prefix."""
+"""Log-probabilities of the true suffix of each prefix, in one teacher-forced pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from auditor.models.teacher_forcing import teacher_forced
 from auditor.models.tokenizer import check_rows
 from auditor.sampling.decoding import truncate
 
-# Elements of float32 logits made at once.
+# Float32 logits per chunk.
 _ELEMENTS = 6 * 1024 * 1024
 
 
@@ -27,10 +27,9 @@ class Measured:
     """n suffixes of m tokens under one model and decoding.
 
     first : bool array (n, m)
-        Whether each token is the model's first choice; of equal logits, the one that decoding
-        with top_k = 1 takes.
+        Whether each token is the model's first choice; ties as in decoding with top_k = 1.
     logprob : float32 array (n, m), nats
-        Under the decoding, renormalised; -inf where it never draws the token.
+        Under the decoding, renormalised; -inf if it never draws the token.
     """
 
     first: NDArray[np.bool_]
@@ -48,20 +47,20 @@ def measure_suffixes(
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Measured:
-    """First choices and log-probabilities of true suffixes; nothing is generated.
+    """First choices and log-probabilities of true suffixes, without generation.
 
-    Only the suffixes' tokens are projected to the vocabulary, and the last token is never fed.
+    Only suffix tokens are projected to the vocabulary, and the last token is not fed.
 
     Parameters
     ----------
-    model : in float32 where numbers are to be reported
+    model : in float32 if the numbers are reported
     prefixes : int array (n, p), p of 1 or more
     suffixes : int array (n, m)
     decoding : Decoding
     batch_tokens : int
-        Tokens of one batch; memory stays flat whatever n is.
+        Tokens per batch; bounds the memory.
     progress : callable(n_suffixes_done), or None
-    note : callable(sentence), told when memory runs out and a batch is halved
+    note : callable(sentence), called when memory runs out and a batch is halved
 
     Returns
     -------
@@ -70,8 +69,8 @@ def measure_suffixes(
     Raises
     ------
     ModelError
-        If the model gives NaN, has no row for a token, or one window alone does not fit into
-        memory.
+        If log-probabilities are not finite, a token has no row in the weights, or a single window
+        does not fit into memory.
     """
     n, m = suffixes.shape
     n_prefix = prefixes.shape[1]
@@ -111,7 +110,7 @@ def _chunk(
     raw = measure(logits, targets, model.head.exact(hidden, logits, targets[:, None])[:, 0])
     if not raw.logprob.isfinite().all():
         raise ModelError(not_finite(model.name, model.dtype))
-    # Of equal logits only one is what greedy decoding takes; few rows have to be asked.
+    # Break ties as greedy decoding does; only rows of rank 0 need it.
     first = raw.rank == 0
     at = first.nonzero()[:, 0]
     first[at] = top_ids(logits[at], 1)[:, 0] == targets[at]
@@ -120,22 +119,22 @@ def _chunk(
     return first, decoded_logprob(logits, targets, decoding)
 
 
-# Logits that are sorted at once: float32 and their order, so that memory stays flat.
+# Logits sorted at once; bounds the memory.
 _LOGITS_AT_ONCE = 64 * 50_257
 
 
 def is_raw(decoding: Decoding) -> bool:
-    """Whether a decoding draws from the model's own distribution.
+    """Whether a decoding samples from the unmodified distribution.
 
     >>> is_raw(Decoding()), is_raw(Decoding(top_k=40))
     (True, False)
     """
-    cuts = (decoding.top_k, decoding.min_p)
-    shares = (decoding.top_p, decoding.typical_p)
     return (
         decoding.temperature == 1
-        and all(cut is None for cut in cuts)
-        and all(share is None or share == 1 for share in shares)
+        and decoding.top_k is None
+        and decoding.min_p is None
+        and decoding.top_p in (None, 1)
+        and decoding.typical_p in (None, 1)
     )
 
 
@@ -144,8 +143,8 @@ def decoded_logprob(
 ) -> torch.Tensor:
     """Log-probability that `sampling.decoding.draw` draws each target, float32 (n,), nats.
 
-    What is kept is decided by the very calls that `draw` makes, so ties at the edge of top-k and
-    top-p fall as they do there. Probabilities are those of the kept tokens, renormalised.
+    It truncates with the same functions as `draw`, so ties at the edge of top-k and top-p agree.
+    Probabilities are renormalised over the kept tokens.
 
     Parameters
     ----------
@@ -153,11 +152,11 @@ def decoded_logprob(
         Raw, at temperature 1.
     targets : int64 tensor (n,)
     decoding : Decoding
-        A temperature that changes from token to token and a repetition penalty play no part.
+        A temperature schedule and a repetition penalty are ignored.
 
     Returns
     -------
-    -inf for a target that is not kept.
+    -inf for a target that is truncated.
 
     >>> rows = torch.log(torch.tensor([[0.5, 0.3, 0.2]]))
     >>> decoded_logprob(rows, torch.tensor([1]), Decoding(top_k=2)).exp()

@@ -1,9 +1,8 @@
-"""From texts to their scores: the one way, for samples, controls and texts of a user's own.
+"""Scores of texts: generated samples, controls, and a user's texts.
 
-A text may hold tokens that write nothing: the end of one document and the beginning of the next,
-where sampling went on. They stay in its place whatever it is compared with: the lower-cased text
-has them between its lower-cased parts, and a reference with another tokenizer has its own in their
-stead (`Vocabulary.counterpart`), so that all are of one sequence of documents.
+A text may contain tokens that decode to nothing, such as EOS between two documents of a sample.
+They are kept in every comparison: between the parts of the lower-cased text, and as the
+corresponding tokens of a reference with another tokenizer (`Vocabulary.counterpart`).
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ class Texts:
     """n texts to be scored.
 
     token_ids, prompt_ids : list of list of int (n)
-        The target's tokens, and those before them, BOS first where it has one.
+        The target's tokens, and the preceding ones, with BOS first if it has one.
     text : list of str (n)
-        What the tokens spell.
+        The decoded tokens.
     parts, prompt : list of Parts (n)
-        Text and prompt, without BOS, cut at the tokens that write nothing.
+        Text and prompt, without BOS, split at the tokens that decode to nothing.
     """
 
     token_ids: list[list[int]]
@@ -50,14 +49,14 @@ class Texts:
         prompt_ids: list[list[int]],
         text: list[str],
     ) -> Texts:
-        """Samples, known by their tokens."""
+        """Samples, given by their tokens."""
         before = [vocabulary.without_bos(p) for p in prompt_ids]
         parts = [vocabulary.parts(*row) for row in zip(token_ids, before, strict=True)]
         return cls(token_ids, prompt_ids, text, parts, [vocabulary.parts(p) for p in before])
 
     @classmethod
     def given(cls, vocabulary: Vocabulary, text: list[str]) -> Texts:
-        """Texts as they are."""
+        """Texts without a prompt."""
         bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
         parts = [vocabulary.text_parts(t) for t in text]
         nothing: list[Parts] = [[] for _ in text]
@@ -69,14 +68,14 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Figures of n texts; every array is (n,).
+    """Statistics and scores of n texts; every array is (n,).
 
     stats : TokenStats under the target
     n_bytes : int64, UTF-8 bytes
-    figures : nll (mean nats per token), nll_reference:NAME, nll_lowercase, zlib_bits; where they
-        were made, n_neighbours
+    figures : nll (mean nats per token), nll_reference:NAME, nll_lowercase, zlib_bits, and
+        n_neighbours if requested
     scores : higher = more likely memorized
-    undefined : {score: {reason: count}} of the scores that are NaN
+    undefined : {score: {reason: count}} of NaN scores
     """
 
     stats: TokenStats
@@ -88,13 +87,13 @@ class Scored:
 
 @dataclass
 class TextScorer:
-    """The models and whatever else the scores need; counts what `about` and `notes` report.
+    """Scores texts, and counts what `about` and `notes` report.
 
     target, references : models under which texts are scored
     for_samples : bool
-        Make the scores of an audit's samples, from the target, references and lower-cased texts
-        alone; else every membership score whose inputs are given.
-    prefix, counts, perturbation : what `recall`, `dc_pdd` and `neighbourhood` need
+        Compute only the scores of an audit's samples, from target, references and lower-cased
+        texts; otherwise every membership score whose inputs are given.
+    prefix, counts, perturbation : inputs of `recall`, `dc_pdd` and `neighbourhood`
     advance : callable(n_texts_done by a model), or None
     note : callable(sentence), or None
     """
@@ -113,35 +112,35 @@ class TextScorer:
 
     @property
     def passes(self) -> int:
-        """How many passes of a model a text needs, its neighbours included."""
+        """Model passes per text, including its neighbours."""
         around = self.perturbation.n if self.perturbation else 0
         return 2 + len(self.references) + (self.prefix is not None) + around
 
     @property
     def other_tokenizer(self) -> set[str]:
-        """References whose tokens are not the target's."""
+        """References with another tokenizer than the target's."""
         mine = self.target.vocabulary.fingerprint
         return {n for n, m in self.references.items() if m.vocabulary.fingerprint != mine}
 
     def score_documents(self, documents: Sequence[Document]) -> pd.DataFrame:
-        """A row for each document: raw figures, then the scores."""
+        """One row per document: statistics, then scores."""
         scored = self.score(self._texts(documents))
         columns = {"doc_id": [d.doc_id for d in documents], "n_tokens": scored.stats.n_tokens()}
         columns |= {"n_bytes": scored.n_bytes}
         return pd.DataFrame({**columns, **scored.figures, **scored.scores})
 
     def score(self, texts: Texts, target: TokenStats | None = None) -> Scored:
-        """Figures and scores of texts; `undefined` grows by the NaNs.
+        """Statistics and scores of texts; NaNs are added to `undefined`.
 
         Parameters
         ----------
         texts : Texts
-        target : TokenStats of the texts under the target, where they are known
+        target : TokenStats of the texts under the target, if already computed
 
         Raises
         ------
         ModelError
-            If a model gives NaN, or one text alone does not fit into memory.
+            If log-probabilities are not finite, or a single text does not fit into memory.
         """
         if target is None:
             moments = not self.for_samples
@@ -176,7 +175,7 @@ class TextScorer:
         return Scored(target, n_bytes, figures, scores, undefined)
 
     def about(self) -> dict[str, Any]:
-        """What made the scores, as plain data."""
+        """Models and options behind the scores, as plain data."""
         about: dict[str, Any] = {
             "model": self.target.identity(),
             "references": {name: model.identity() for name, model in self.references.items()},
@@ -195,7 +194,7 @@ class TextScorer:
         return about
 
     def notes(self) -> list[str]:
-        """What a user should know of how it went."""
+        """Remarks for the user."""
         told = [s for m in (self.target, *self.references.values()) for s in m.notes]
         has = {n: m.vocabulary.bos_id is not None for n, m in self.references.items()}
         if self.target.vocabulary.bos_id is not None:
@@ -218,7 +217,7 @@ class TextScorer:
         return told
 
     def _texts(self, documents: Sequence[Document]) -> Texts:
-        """The documents; samples that come with their tokens by these, where they spell the text.
+        """The documents as Texts; stored tokens are used if they are the target's.
 
         Raises
         ------
@@ -239,7 +238,7 @@ class TextScorer:
         return given
 
     def _is_drawn(self, document: Document) -> bool:
-        """Whether a document comes with tokens that are the target's: from BOS, and its text's."""
+        """Whether a document's stored tokens start with the target's BOS and decode to its text."""
         if document.tokens is None:
             return False
         vocabulary = self.target.vocabulary
@@ -251,7 +250,7 @@ class TextScorer:
         return vocabulary.decode(ids, after) == document.text
 
     def _after_prefix(self, texts: Texts) -> TokenStats | None:
-        """The texts, or as many of their tokens as fit, after the prefix of non-members."""
+        """Score the texts after the non-member prefix, cut to the context."""
         if self.prefix is None:
             return None
         prompts = [self.target.vocabulary.without_bos(p) for p in texts.prompt_ids]
@@ -266,7 +265,7 @@ class TextScorer:
         if self.perturbation is None:
             return {}
         vocabulary = self.target.vocabulary
-        # The names of the tokens that write nothing stand for them, and are read as them again.
+        # Tokens that decode to nothing are written by name and encoded back.
         named = [
             "".join(p if isinstance(p, str) else vocabulary.name_of(p) for p in parts)
             for parts in texts.parts
@@ -281,10 +280,9 @@ class TextScorer:
         return {"neighbours": stats, "n_neighbours": np.array([len(f) for f in found], np.int64)}
 
     def _lowercased(self, texts: Texts, target: TokenStats) -> TokenStats:
-        """The target on the lower-cased texts, each after its lower-cased prompt.
+        """Score the lower-cased texts after their lower-cased prompts.
 
-        Where lower-casing changes neither, these are the target's own figures, and no pass is made.
-        Prompt and text are encoded as one string; see `Vocabulary.encode_after`.
+        If lower-casing changes neither, the target's statistics are reused without a pass.
         """
         own = list(zip(texts.prompt, texts.parts, strict=True))
         lower = [(_lower(prompt), _lower(parts)) for prompt, parts in own]
@@ -299,40 +297,38 @@ class TextScorer:
         return _in_order(changed, found, same, kept)
 
     def _under_reference(self, model: JudgesTexts, texts: Texts) -> TokenStats:
-        """A reference on the texts: by tokens if it has the target's vocabulary, else by text.
+        """Score the texts under a reference: by tokens if the vocabularies are equal, else by text.
 
-        A token that has no row in the reference's weights leaves its text without any probability
-        under it (rank -1 throughout).
+        A text with a token that has no row in the reference's weights gets NaN and rank -1.
         """
         mine, theirs = self.target.vocabulary, model.vocabulary
         if theirs.fingerprint == mine.fingerprint:
             return self._where_known(model, texts.token_ids, texts.prompt_ids)
 
-        def respelt(parts: Parts) -> Parts:
+        def translated(parts: Parts) -> Parts:
             out: Parts = []
             for part in parts:
                 if not isinstance(part, str):
                     out += mine.counterpart(part, theirs)
-                elif out and isinstance(out[-1], str):  # what stood between has no counterpart
+                elif out and isinstance(out[-1], str):  # the token between has no counterpart
                     out[-1] += part
                 else:
                     out.append(part)
             return out
 
         pairs = zip(texts.prompt, texts.parts, strict=True)
-        return self._encoded(model, [(respelt(p), respelt(t)) for p, t in pairs])
+        return self._encoded(model, [(translated(p), translated(t)) for p, t in pairs])
 
     def _encoded(self, model: JudgesTexts, pairs: Sequence[tuple[Parts, Parts]]) -> TokenStats:
-        """A model on texts after prompts, in tokens of its own."""
+        """Score (prompt, text) pairs under a model, encoded by its tokenizer."""
         bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
         before, ids = model.vocabulary.encode_parts([p for p, _ in pairs], [t for _, t in pairs])
         return self._where_known(model, ids, [bos + p for p in before])
 
     def _where_known(self, model: JudgesTexts, ids, prefixes) -> TokenStats:
-        """`token_stats`, without probabilities where a text or its prefix has an unknown token.
+        """`token_stats`, with NaN for texts with unknown tokens in the text or its prefix.
 
-        The target's own tokens are refused before (`check_rows`): these are of what it is compared
-        to.
+        Only references get here: unknown tokens of the target are refused (`check_rows`).
         """
         whole = zip(ids, prefixes, strict=True)
         is_known = [max([*own, *p], default=0) < model.n_vocab for own, p in whole]
@@ -354,7 +350,7 @@ class TextScorer:
         )
 
     def _skip(self, n: int) -> None:
-        """Report texts that need no pass as done."""
+        """Count texts that need no pass as done."""
         if n and self.advance is not None:
             self.advance(n)
 
@@ -366,13 +362,13 @@ def _lower(parts: Parts) -> Parts:
 def _in_order(
     places: list[int], found: TokenStats, others: list[int], rest: TokenStats
 ) -> TokenStats:
-    """Figures of texts at these places and at the others, in the order of all places."""
+    """Merge the statistics of texts at `places` and at `others`, in order."""
     order = np.argsort(places + others, kind="stable")
     return TokenStats.concatenate([found, rest]).take(order)
 
 
 def no_start(lacks: str, others: str) -> str:
-    """What to know where some models judge a text's first token, and some have no BOS for it."""
+    """Note for models that cannot score a text's first token, unlike the others."""
     return (
         f"{lacks} has no BOS token, so the first token of a text counts for {others} alone. Name "
         "one with --bos."

@@ -1,8 +1,7 @@
-"""Files that are whole or not there, folders that one process writes, trouble told in a sentence.
+"""Atomic file writes, folder locks, and disk errors as single sentences.
 
-What a run, an index, a fine-tuning or a report writes goes through here: under a temporary name
-first, forced onto the disk, then renamed. All of it is its owner's alone, since it may hold
-personal data. Each function takes the kind of error that its caller tells trouble with.
+Files are written under a temporary name, synced to disk, then renamed. Only their owner can read
+them, because they may contain personal data. `kind` is the class of error to raise.
 """
 
 import errno
@@ -22,7 +21,7 @@ Kind = type[AuditError]
 
 @contextmanager
 def disk_trouble(path: Path, kind: Kind = RunError) -> Iterator[None]:
-    """Trouble with the disk, while this file or folder is written, as one sentence.
+    """Raise an OSError while writing a file or folder as one sentence.
 
     >>> with disk_trouble(Path("RUN/report.html")):
     ...     raise OSError(errno.EROFS, "Read-only file system")
@@ -46,14 +45,14 @@ permissions, or choose another --out.
 
 @contextmanager
 def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
-    """A folder that is there, for this process alone.
+    """Lock an existing folder for writing by this process.
 
-    The kernel lets go of the lock even if the process is killed. Readers need none.
+    The kernel releases the lock even if the process is killed. Readers need no lock.
 
     Raises
     ------
     AuditError
-        Of that kind, if another process has it, or the lock cannot be made.
+        Of that kind, if another process has the lock, or it cannot be created.
     """
     with disk_trouble(folder, kind):
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -61,7 +60,7 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
         with disk_trouble(folder, kind):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_ours = os.fstat(descriptor).st_nlink > 0  # 0: just taken back by its owner
+                is_ours = os.fstat(descriptor).st_nlink > 0  # 0: just deleted by its owner
             except BlockingIOError:
                 is_ours = False
         if not is_ours:
@@ -75,12 +74,12 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
 
 
 def make_own(folder: Path, kind: Kind = RunError) -> None:
-    """A folder that is its owner's alone from now on, made if need be, whatever the umask.
+    """Create a folder if needed and restrict it to its owner, whatever the umask.
 
     Raises
     ------
     AuditError
-        Of that kind, if it cannot be made.
+        Of that kind, if it cannot be created.
     """
     with disk_trouble(folder, kind):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,14 +88,14 @@ def make_own(folder: Path, kind: Kind = RunError) -> None:
 
 @contextmanager
 def owned(folder: Path, kind: Kind = RunError) -> Iterator[None]:
-    """The folder, made if need be, for this user and this process alone."""
+    """Create the folder if needed; restrict it to this user and lock it for this process."""
     make_own(folder, kind)
     with locked(folder, kind):
         yield
 
 
 def is_free(folder: Path, manifest: str) -> bool:
-    """Whether nothing is there but what a process leaves that is killed before its manifest."""
+    """Whether a folder is missing, empty, or has only leftovers from before its manifest."""
     begun = {LOCK, part_name(folder / manifest).name}
     return not folder.exists() or (
         folder.is_dir() and all(path.name in begun for path in folder.iterdir())
@@ -104,7 +103,7 @@ def is_free(folder: Path, manifest: str) -> bool:
 
 
 def part_name(path: Path) -> Path:
-    """The name that a file has until it is whole.
+    """The temporary name of a file until it is complete.
 
     >>> part_name(Path("RUN/report.html")).name
     '.report.html.part'
@@ -114,29 +113,29 @@ def part_name(path: Path) -> Path:
 
 @contextmanager
 def written_part(path: Path, kind: Kind = RunError) -> Iterator[BinaryIO]:
-    """A file, open for writing, under its temporary name: on the disk at the end, or gone.
+    """Open a file for writing under its temporary name; sync it on exit, delete it on error.
 
-    `publish` then gives it its lasting name.
+    Call `publish` to rename it.
     """
     scratch = part_name(path)
     with disk_trouble(path, kind):
         try:
-            # What a killed process left there goes, a link that leads elsewhere as well.
+            # Remove leftovers of a killed process, including symbolic links.
             scratch.unlink(missing_ok=True)
-            how = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(scratch, how, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(scratch, flags, 0o600)
             with os.fdopen(descriptor, "wb") as sink:
                 yield sink
                 sink.flush()
                 os.fsync(sink.fileno())
         except BaseException:
-            with suppress(OSError):  # what went wrong first is what is told
+            with suppress(OSError):  # report the first error
                 scratch.unlink()
             raise
 
 
 def publish(path: Path, kind: Kind = RunError) -> None:
-    """Give a file that is whole under its temporary name its lasting one, in place of any other."""
+    """Rename a complete file from its temporary name, replacing any existing file."""
     scratch = part_name(path)
     with disk_trouble(path, kind):
         try:
@@ -153,7 +152,7 @@ def publish(path: Path, kind: Kind = RunError) -> None:
 
 
 def write_atomically(path: Path, raw: bytes, kind: Kind = RunError) -> None:
-    """All of the bytes under that name, or the file as it was before; its folder is made.
+    """Write a file completely or leave it unchanged; creates its folder.
 
     Raises
     ------
@@ -168,11 +167,11 @@ def write_atomically(path: Path, raw: bytes, kind: Kind = RunError) -> None:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a file's name, as a manifest has it, stays within the manifest's own folder.
+    """Whether a file name from a manifest stays within the manifest's folder.
 
     >>> is_inside("samples/top-n-00000.parquet"), is_inside("../x"), is_inside("/etc/passwd")
     (True, False, False)
     """
     path = PurePosixPath(name)
-    parts = path.parts
-    return bool(parts) and not path.is_absolute() and ".." not in parts and "\0" not in name
+    is_relative = bool(path.parts) and not path.is_absolute()
+    return is_relative and ".." not in path.parts and "\0" not in name

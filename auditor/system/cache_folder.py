@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where models and remote runs are kept: $AUDITOR_CACHE, or the platform's folder for caches.
+    """Folder for models and remote runs: $AUDITOR_CACHE, or the platform's cache folder.
 
-    On Linux that is `auditor` in $XDG_CACHE_HOME or ~/.cache.
+    On Linux, the latter is `auditor` in $XDG_CACHE_HOME or ~/.cache.
     """
     from platformdirs import user_cache_path
 

@@ -1,7 +1,7 @@
-"""Inner loops as machine code, compiled by numba and shared among threads.
+"""Inner loops compiled by numba and run on several threads.
 
-numba is imported, and a loop compiled, when it is first called; the compiled code is kept beside
-the source, or in the user's cache folder where that is read-only.
+numba is imported and a loop compiled at the first call. The compiled code is cached beside the
+source, or in the user's cache folder if that is read-only.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from functools import cache, wraps
 
 
 def compiled(function: Callable, **options) -> Callable:
-    """`function` as machine code that runs without the interpreter's lock.
-
-    `options` are those of `numba.njit`.
-    """
+    """`function` compiled by `numba.njit(**options)`, without the GIL."""
 
     @cache
     def loop() -> Callable:
@@ -25,7 +22,7 @@ def compiled(function: Callable, **options) -> Callable:
         try:
             return numba.njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:
-            # There is no folder at all in which compiled code could be kept.
+            # No writable cache folder.
             return numba.njit(nogil=True, **options)(function)
 
     @wraps(function)
@@ -36,7 +33,7 @@ def compiled(function: Callable, **options) -> Callable:
 
 
 def in_parts(loop: Callable, n: int, threads: int, *arguments) -> None:
-    """Call `loop(*arguments, begin, end)` for ranges that make up range(n), one a thread.
+    """Call `loop(*arguments, begin, end)` for contiguous parts of range(n), one per thread.
 
     >>> in_parts(lambda out, begin, end: out.append((begin, end)), 5, 1, seen := [])
     >>> seen
@@ -52,12 +49,12 @@ def in_parts(loop: Callable, n: int, threads: int, *arguments) -> None:
     try:
         loop(*arguments, bounds[-2], n)
     finally:
-        wait(others)  # whatever fails: they write into what the caller owns
+        wait(others)  # even on errors: they write into the caller's arrays
     for other in others:
         other.result()
 
 
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of this process, started when needed: a forked one has none of its parent's."""
+    """Threads of this process; a forked process needs its own pool."""
     return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="rows")

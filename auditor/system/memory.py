@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""Free main memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def free_ram() -> int:
-    """Bytes of main memory that can be taken now, within a container's limit."""
+    """Free main memory in bytes, within a container's limit."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = 1024 * next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
@@ -18,12 +18,12 @@ def free_ram() -> int:
 
 
 def _left_to_container(folder: Path) -> int | None:
-    """Bytes that a container's limit leaves (control groups, version 2); None without a limit."""
+    """Bytes left within a cgroup v2 limit; None without a limit."""
     try:
         limit = int((folder / "memory.max").read_text())
         used = int((folder / "memory.current").read_text())
         stat = dict(x.split() for x in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no such file, or "max"
         return None
-    # Files that were read count as used until their room is needed.
+    # The page cache counts as used, but can be reclaimed.
     return max(0, limit - used + int(stat.get("inactive_file", 0)))

@@ -1,7 +1,7 @@
-"""No network, made sure of: what `--offline` means.
+"""Block all network access, for `--offline`.
 
-Without it, too, nothing is fetched unless a hub id or an `hf:` dataset is asked for; with it, what
-is not on this machine is an error at once, and no library underneath can connect to anywhere else.
+Without `--offline`, downloads happen only for a hub id or an `hf:` dataset. With it, anything that
+is not on this machine is an immediate error, and no library can open a remote connection.
 """
 
 from __future__ import annotations
@@ -15,33 +15,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# The hub's libraries read theirs when they are imported, and so do processes that we start.
+# The hub's libraries read theirs at import; child processes inherit them.
 _VARIABLES = ("AUDITOR_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-# Where those that are imported already keep it.
+# The corresponding attributes of libraries that are already imported.
 _KEPT = (
     ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
     ("datasets.config", "HF_HUB_OFFLINE"),
     ("datasets.config", "HF_DATASETS_OFFLINE"),
 )
-_EVENTS = (
-    *("socket.connect", "socket.sendto", "socket.sendmsg"),
-    *("socket.getaddrinfo", "socket.gethostbyname"),
-)
+_LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname")
+_EVENTS = ("socket.connect", "socket.sendto", "socket.sendmsg", *_LOOKUPS)
 _depth = 0
 _is_watching = False
 
 
 def is_offline() -> bool:
-    """Whether the network was ruled out, here or in the process that started this one."""
+    """Whether network access is blocked, here or by the parent process."""
     return os.environ.get(_VARIABLES[0]) == "1"
 
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """No network within: the hub's libraries are told, and other connections refused.
+    """Block network access within the context; the hub's libraries are set to offline mode.
 
-    Connections within this machine stay allowed: processes of one audit talk to each other. What
-    a library does below Python is not seen; those that fetch from hubs are told not to.
+    Local connections stay allowed, because the processes of an audit communicate. Connections
+    opened by native code are not intercepted.
 
     >>> import socket
     >>> with offline():
@@ -57,7 +55,7 @@ def offline() -> Iterator[None]:
         for module, name in _KEPT
         if module in sys.modules
     ]
-    if not _is_watching:  # a hook cannot be taken back: it looks whether it is wanted
+    if not _is_watching:  # audit hooks cannot be removed: this one checks `_depth`
         sys.addaudithook(_refuse)
         _is_watching = True
     _depth += 1
@@ -75,11 +73,11 @@ def offline() -> Iterator[None]:
                 os.environ[variable] = value
         for module, name, value in kept:
             setattr(module, name, value)
-        _tell_those_imported_meanwhile(kept, before)
+        _reset_new_imports(kept, before)
 
 
-def _tell_those_imported_meanwhile(kept: list, before: dict[str, str | None]) -> None:
-    """What was imported within read the variables as they were there."""
+def _reset_new_imports(kept: list, before: dict[str, str | None]) -> None:
+    """Reset the attributes of libraries imported within the context."""
     known = {(module.__name__, name) for module, name, _ in kept}
     was_offline = (before["HF_HUB_OFFLINE"] or "").upper() in ("1", "ON", "YES", "TRUE")
     for module, name in _KEPT:
@@ -88,10 +86,10 @@ def _tell_those_imported_meanwhile(kept: list, before: dict[str, str | None]) ->
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
-    """An audit hook: connecting, sending and asking for addresses beyond this machine fail."""
+    """Audit hook that refuses connections, packets and name lookups beyond this machine."""
     if not _depth or event not in _EVENTS:
         return
-    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+    if event in _LOOKUPS:
         host = args[0]
     elif args[0].family in (socket.AF_INET, socket.AF_INET6) and args[1]:
         host = args[1][0]
@@ -104,7 +102,7 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _is_here(host: Any) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is a loopback address."""
     if host in (None, "", b"", "localhost", b"localhost"):
         return True
     try:

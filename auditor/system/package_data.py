@@ -1,4 +1,4 @@
-"""The small files that travel with the project: in a wheel inside the package, else beside it."""
+"""Data files of the project: inside the package in a wheel, else beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shipped(name: str) -> Path:
     Raises
     ------
     ConfigError
-        If there is none of that name.
+        If it does not exist.
 
     >>> shipped("prompts/words.txt").name
     'words.txt'
@@ -35,9 +35,9 @@ def shipped(name: str) -> Path:
 
 
 def prompt_file(given: str, ending: str) -> Path | None:
-    """The shipped prompt set that a user named, or None if `given` is no bare name of one.
+    """The path of a shipped prompt set, or None if `given` is not the name of one.
 
-    A file of that name where the user stands goes first: then it is None, too.
+    None also if the working directory has a file of that name, which takes precedence.
 
     >>> prompt_file("openings", ".txt").name
     'openings.txt'

@@ -1,4 +1,4 @@
-"""How a long run tells where it is: a bar on a terminal, a plain line every 30 s elsewhere."""
+"""Progress of long runs: a bar on a terminal, a plain line every 30 s elsewhere."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _LINE_EVERY = 30.0
 
 
 class Stage(Protocol):
-    """What a stage reports to while it works."""
+    """Receives the progress of a stage."""
 
     def advance(self, n: float) -> None:
-        """So many units more are done."""
+        """Report that `n` more units are done."""
 
 
 class NullProgress:
-    """Says nothing; what the library uses unless asked."""
+    """No output; the default of the library."""
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
-        """A stage of `total` units of work (None: unknown); leaving the context ends it."""
+        """A stage of `total` units of work (None: unknown), ended by leaving the context."""
         yield _Silent()
 
     def note(self, sentence: str) -> None:
-        """A remark that a user should see."""
+        """Show a remark to the user."""
 
 
 class _Silent:
@@ -38,7 +38,7 @@ class _Silent:
 
 
 class Terminal(NullProgress):
-    """A bar with rate and time left for each stage, and notes between the bars."""
+    """A bar with throughput and time left for each stage, and notes between the bars."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -126,7 +126,7 @@ class _Line:
 
 
 def steps(stage: Stage) -> Callable[[float], None]:
-    """For work that tells how far it is in all, where a stage wants how much further.
+    """Convert reports of total progress to the increments that a stage expects.
 
     >>> class Told:
     ...     def advance(self, n):
@@ -148,12 +148,12 @@ def steps(stage: Stage) -> Callable[[float], None]:
 
 
 def for_terminal() -> NullProgress:
-    """A bar where stderr is a terminal, plain lines elsewhere."""
+    """A bar if stderr is a terminal, otherwise plain lines."""
     return Terminal() if sys.stderr.isatty() else Lines()
 
 
 def _plain(sentence: str) -> str:
-    """A sentence may quote a file's name or its content: controls are shown, not sent."""
+    """Escape control characters: a sentence may quote file names or contents."""
     return visible(sentence, double_backslash=False)
 
 
@@ -162,7 +162,7 @@ def _number(value: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds for people.
+    """Seconds in readable form.
 
     >>> _duration(3.21), _duration(75), _duration(7300)
     ('3.2 s', '1 min 15 s', '2 h 01 min')

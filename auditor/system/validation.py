@@ -1,17 +1,17 @@
-"""JSON that anyone may have written, checked against its type."""
+"""Validate untrusted JSON against a type."""
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError
 
-# True is not a number, and "3" is none either.
+# Neither True nor "3" is a number.
 STRICT = ConfigDict(strict=True)
-# pydantic refuses lone surrogates in a `str`; names of files may hold them.
+# pydantic refuses lone surrogates in a `str`, but file names may contain them.
 Text = InstanceOf[str]
 
 
 def fault(form: type[BaseModel], value: Any) -> str | None:
-    """Where data is not of its type, in words; None if it is.
+    """The first place where data does not match its type, in words; None if it matches.
 
     >>> class Numbers(BaseModel, strict=True):
     ...     a: list[int]

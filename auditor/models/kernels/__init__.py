@@ -1,1 +1,1 @@
-"""Faster forms of single operations of a network."""
+"""Faster implementations of single network operations."""

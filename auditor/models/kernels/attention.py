@@ -1,8 +1,8 @@
-"""Attention on a CPU by faster ways than the fused kernel as transformers calls it.
+"""CPU attention that is faster than the fused kernel as transformers calls it.
 
-One query a sequence, hundreds of sequences: the fused kernel pays for every (sequence, head) pair
-once more, and two plain products over a contiguous cache are up to three times as fast. Whole texts
-in bfloat16 on a processor that multiplies tiles (AMX): the kernel is given texts of whole tiles.
+For single-token queries, the fused kernel has a fixed cost per (sequence, head) pair; two matrix
+products over a contiguous cache are up to three times as fast. For whole texts in bfloat16 on a CPU
+with AMX, lengths are padded to whole tiles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TILE = 16  # rows
 
 
 def use_slot_attention(network) -> None:
-    """Let a network that attends by `sdpa` take the way below for single queries on a CPU."""
+    """Make a network with `sdpa` attention use `slot_attention`."""
     if network.config._attn_implementation != "sdpa":
         return
     AttentionInterface.register(_NAME, slot_attention)
@@ -30,18 +30,18 @@ def use_slot_attention(network) -> None:
     try:
         network.set_attn_implementation(_NAME)
     except (ValueError, AttributeError):
-        # A network that looks its attention up in a list of its own.
+        # The network looks attention up in its own registry.
         network.set_attn_implementation("sdpa")
 
 
 def slot_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
-    """Attention as transformers calls it; the fused kernel where neither way above is for it.
+    """Attention function for transformers; falls back to the fused kernel.
 
     Parameters
     ----------
     query : tensor (batch, heads, time, head_dim)
-    key, value : tensor (batch, key-value heads, room, head_dim)
-    attention_mask : additive tensor (batch, 1, time, room), or None
+    key, value : tensor (batch, key-value heads, keys, head_dim)
+    attention_mask : additive tensor (batch, 1, time, keys), or None
 
     Returns
     -------
@@ -59,24 +59,24 @@ def slot_attention(module, query, key, value, attention_mask, scaling=None, **kw
     groups = key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
     ahead = _exact(scale)
-    # Heads that share keys stand together: (batch, key-value heads, heads a group, head_dim).
+    # Group the heads that share keys: (batch, key-value heads, heads per group, head_dim).
     grouped = query.reshape(batch, groups, heads // groups, width) * ahead
-    # Keys times a query, as columns: faster than a query times keys.
+    # keys @ query is faster than query @ keys.T.
     weights = torch.matmul(key, grouped.transpose(2, 3)).transpose(2, 3)
     if ahead != scale:
         weights = weights.float().mul_(scale)
-    # Summed in float32 by the kernel, whatever the format.
+    # The softmax kernel accumulates in float32 for every dtype.
     weights = weights.add_(attention_mask).softmax(dim=-1).to(value.dtype)
     return torch.matmul(weights, value).reshape(batch, 1, heads, value.shape[3]), None
 
 
 def _exact(scale: float) -> float:
-    """The scale if it is a power of two, which changes no digit of a query, else 1."""
+    """The scale if it is a power of two (exact in floating point), else 1."""
     return scale if math.frexp(scale)[0] == 0.5 else 1.0
 
 
 def _is_whole(module, query, key, kwargs) -> bool:
-    """Whole texts under a causal mask, in bfloat16 on a CPU with tiles; no heads share keys."""
+    """Whether this is causal bfloat16 attention over whole texts, with AMX and no shared keys."""
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     fast = query.device.type == "cpu" and query.dtype == torch.bfloat16 and has_tiles()
@@ -84,10 +84,9 @@ def _is_whole(module, query, key, kwargs) -> bool:
 
 
 def tiled_attention(query, key, value, scaling: float | None = None) -> torch.Tensor:
-    """Every token of a text attends to itself and to those before it, by the fused kernel.
+    """Causal attention by the fused kernel, with `time` padded to a whole number of tiles.
 
-    That kernel is slow where a text ends within a tile. Zeros are put after such a text: under a
-    causal mask none of its tokens sees them.
+    The kernel is slow for partial tiles. The causal mask hides the padding.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A step of work recorded once and run again without Python between its kernels."""
+"""Record work as a CUDA graph and replay it without Python overhead."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-_WARM = 2  # runs before a recording: kernels are chosen and their memory is taken in these
+_WARM = 2  # warm-up runs before recording: they select kernels and allocate memory
 
 
 def recorded(
     work: Callable[[], None], state: Sequence[torch.Tensor], device: torch.device
 ) -> Callable[[], None]:
-    """`work` as a CUDA graph, or as it is on other devices.
+    """`work` as a CUDA graph; unchanged on other devices.
 
     Parameters
     ----------
     work : callable()
-        Reads and writes tensors in place, always the same ones, and looks at no number of them.
+        Reads and writes the same tensors in place on every call, without reading values on the
+        host.
     state : tensors
-        What it changes and reads again: as it was when this returns, although `work` ran.
+        Tensors that `work` updates; restored after the recording runs.
     device : torch.device
 
     Returns
@@ -28,7 +29,7 @@ def recorded(
     """
     before = [tensor.clone() for tensor in state]
     if device.type != "cuda":
-        work()  # so that what must be put back is put back on every device
+        work()  # so that CPU tests also cover the restoring of `state`
         again = work
     else:
         again = _graph(work)

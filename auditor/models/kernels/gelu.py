@@ -1,4 +1,4 @@
-"""GPT-2's activation in one kernel: transformers writes it as eight, each over all of a layer."""
+"""GPT-2's activation in one kernel; transformers runs eight elementwise operations."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from transformers.activations import FastGELUActivation, GELUTanh, NewGELUActiva
 
 
 def fuse_activations(network: nn.Module) -> None:
-    """Put torch's own kernel in the place of the same function written out, in every layer.
+    """Replace every tanh GELU written out in Python by torch's kernel.
 
-    All are 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016); they
-    differ in rounding alone.
+    All compute 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016) and
+    differ only in rounding.
     """
     for module in list(network.modules()):
         for name, child in list(module.named_children()):

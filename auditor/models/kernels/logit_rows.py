@@ -1,6 +1,6 @@
-"""Rows of logits on a CPU, read by compiled loops that keep what they work on in the first cache.
+"""Row reductions of logits on a CPU, as compiled loops that stay in the L1 cache.
 
-Reductions by torch read and write a row seven times over for what is here one pass.
+They need one pass; the same reductions in torch read and write each row seven times.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 
 from auditor.system.jit import compiled, in_parts
 
-_BLOCK = 2048  # logits summed in float32, before the sum goes on in float64
-_TOKENS = 64  # of which the largest is found first
-_ALONE = 400_000  # fewer logits are not worth a second thread
-_HALF = np.uint32(16)  # bits that bfloat16 leaves out of float32
+_BLOCK = 2048  # logits summed in float32; block sums are added in float64
+_TOKENS = 64  # tokens per block whose maximum is found first
+_ALONE = 400_000  # logits per thread
+_HALF = np.uint32(16)  # float32 bits that bfloat16 drops
 _ONE, _NONE = np.float32(1), np.float32(0)
 _LOG2_E = np.float32(1 / math.log(2))
-_LEAST = np.float32(-88)  # and below: e to that power is 2 to -127, which is written as 0
-_ONES, _PLACES = np.int32(127), np.int32(23)  # float32: 1 in the exponent; bits of the fraction
-# exp(x ln 2) for |x| <= 1/2, by its series: within 3e-7. The power's own rounding adds 5e-8 a nat.
+_LEAST = np.float32(-88)  # exp(-88) is 2^-127, which is flushed to 0
+_ONES, _PLACES = np.int32(127), np.int32(23)  # float32: exponent bias; bits of the fraction
+# Series of exp(x ln 2) for |x| <= 1/2, within 3e-7. Rounding of the power adds 5e-8 per nat.
 _C1, _C2, _C3, _C4, _C5, _C6 = (
     np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7)
 )
@@ -35,7 +35,7 @@ def row_sums(
     *,
     moments: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None] | None:
-    """Row sums of exp(logit - top) without the target, ranks, and weighted moments.
+    """Row sums of exp(logit - top) excluding the target, ranks, and weighted moments.
 
     Parameters
     ----------
@@ -47,15 +47,15 @@ def row_sums(
 
     Returns
     -------
-    (rest, rank, mean, square), tensors (n,): `rest` without the target; `rank` the number of logits
-    above `exact`; `mean` and `square` the sums of exp(l - top) (l - top) and of exp(l - top)
-    (l - top)^2, `exact` in the target's place, None without `moments`. None in place of it all
-    where no loop is for these logits: on a GPU, and in other formats.
+    (rest, rank, mean, square), tensors (n,): `rest` excludes the target; `rank` is the number of
+    logits above `exact`; `mean` and `square` are the sums of exp(l - top) (l - top) and of
+    exp(l - top) (l - top)^2 with `exact` as the target's logit, None without `moments`. Returns
+    None for a device or dtype that the loops do not support.
 
     Raises
     ------
     IndexError
-        If a target is no column of `logits`.
+        If a target is not a column of `logits`.
     """
     if not _is_for_loops(logits):
         return None
@@ -68,23 +68,23 @@ def row_sums(
     bits = None if is_wide else _bits(logits).view(np.uint16)
     rest, rank = np.empty(n, np.float32), np.empty(n, np.int32)
     mean, square = (np.empty(n, np.float32) if moments else None for _ in range(2))
-    given = values, bits, n_vocab, chosen, own, tops
-    in_parts(_sums, n, _threads(logits), *given, rest, rank, mean, square)
+    arrays = values, bits, n_vocab, chosen, own, tops, rest, rank, mean, square
+    in_parts(_sums, n, _threads(logits), *arrays)
     both = None if mean is None else torch.from_numpy(mean)
     squares = None if square is None else torch.from_numpy(square)
     return torch.from_numpy(rest), torch.from_numpy(rank), both, squares
 
 
 def top_ids(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """The tokens of the k largest logits of each row (n, vocab), in ascending order: (n, k).
+    """Ids of the k largest logits of each row (n, vocab), in ascending order of id: (n, k).
 
-    Of tokens with the same logit the first are taken, where the loops are for these logits (NaN is
-    below or above all numbers there, by its sign).
+    The compiled loops break ties by the lowest id, and sort NaN below or above all numbers by its
+    sign.
 
     Raises
     ------
     ValueError
-        If k is below 1 or above the number of tokens.
+        If k is outside [1, vocab].
     """
     if not 1 <= k <= logits.shape[1]:
         raise ValueError(f"k must be from 1 to {logits.shape[1]:,}; got {k:,}")
@@ -103,7 +103,7 @@ def _is_for_loops(logits: torch.Tensor) -> bool:
 
 
 def _bits(logits: torch.Tensor) -> np.ndarray:
-    """The numbers' bits, as whole numbers of their size."""
+    """The logits reinterpreted as integers of the same width."""
     kind = torch.int32 if logits.dtype == torch.float32 else torch.int16
     return logits.contiguous().view(kind).numpy()
 
@@ -112,10 +112,10 @@ def _threads(logits: torch.Tensor) -> int:
     return min(torch.get_num_threads(), 1 + logits.numel() // _ALONE)
 
 
-# Sums in any order, so that wide registers do them; NaN stays NaN.
+# Sums may be reordered, so that they vectorise; NaN is preserved.
 @partial(compiled, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square, begin, end):
-    """`row_sums` of rows begin to end: of float32 `values`, or of bfloat16 `bits`; one is None."""
+    """`row_sums` of rows begin to end: float32 `values` or bfloat16 `bits`; the other is None."""
     block = np.empty(_BLOCK, np.float32)
     for i in range(begin, end):
         target, own, top = targets[i], exact[i], tops[i]
@@ -124,7 +124,7 @@ def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square,
         for first, last in ((0, target), (target + 1, n_vocab)):
             for at in range(first, last, _BLOCK):
                 n = min(_BLOCK, last - at)
-                # What is None is known when this is compiled, and left out.
+                # Branches on None are resolved at compile time.
                 if values is not None:
                     block[:n] = values[i, at : at + n]
                 if bits is not None:
@@ -161,10 +161,10 @@ def _sums(values, bits, n_vocab, targets, exact, tops, rest, rank, mean, square,
 
 @partial(compiled, error_model="numpy")
 def _top(bits, digits, ids, begin, end):
-    """`top_ids` of rows begin to end, of numbers given by their bits.
+    """`top_ids` of rows begin to end, for floats given by their bits.
 
-    Bits are in the order of their numbers from 0 up; below 0 they are a sign and the `digits` of
-    the opposite number. The k largest stand in blocks whose own largest is among the k largest.
+    Bits of non-negative floats sort like the floats; bits of negative floats are a sign bit and the
+    `digits` of the absolute value. The k largest lie in the blocks with the k largest maxima.
     """
     n_vocab, k = bits.shape[1], ids.shape[1]
     n_blocks = (n_vocab + _TOKENS - 1) // _TOKENS
@@ -172,7 +172,7 @@ def _top(bits, digits, ids, begin, end):
     found, places = np.empty(n_vocab, bits.dtype), np.empty(n_vocab, np.int64)
 
     def kth_largest(keys, k, low, high):
-        while low < high:  # the largest number that at least k are not below
+        while low < high:  # bisect for the largest bound that at least k keys reach
             middle = (low + high + 1) >> 1
             n_above = 0
             for j in range(len(keys)):
@@ -185,7 +185,7 @@ def _top(bits, digits, ids, begin, end):
             some = bits[i, b * _TOKENS : min(n_vocab, b * _TOKENS + _TOKENS)]
             for j in range(len(some)):
                 keys[j] = some[j] if some[j] >= 0 else -(some[j] & digits)
-            peak = keys[0]  # never of a wider kind: so more of them are compared at once
+            peak = keys[0]  # keeps the narrow integer type, so that the loop vectorises
             for j in range(len(some)):
                 peak = keys[j] if keys[j] > peak else peak
             peaks[b] = peak
@@ -199,7 +199,7 @@ def _top(bits, digits, ids, begin, end):
                 if key >= bound:
                     found[n], places[n], n = key, at, n + 1
         least = kth_largest(found[:n], k, bound, digits)
-        # Of the tokens at the bound itself as many as there is room for.
+        # Ties at the bound fill the remaining places.
         room = k - np.sum(found[:n] > least)
         n_taken = 0
         for j in range(n):

@@ -1,10 +1,9 @@
-"""Weights laid out once in the order in which oneDNN's kernels read them; bfloat16 on a CPU.
+"""Linear layers with weights prepacked for oneDNN's bfloat16 kernels on a CPU.
 
-A plain product puts the weights in that order at every call. Laid out beforehand, the same kernel
-also adds the bias and applies GPT-2's activation before it rounds, so that a layer's widest
-intermediate is written and read once less. Such a layer has no parameters any more: it can be run,
-not trained, moved or saved. A block's two layers then take few rows at a time, so that what lies
-between them stays in the second-level caches.
+A plain product repacks the weights at every call. With prepacked weights, the kernel also adds the
+bias and applies GPT-2's activation before rounding, which saves one write and read of the widest
+intermediate. A packed layer has no parameters: it cannot be trained, moved or saved. An MLP's two
+layers run on a few rows at a time, so that the intermediate stays in the L2 cache.
 """
 
 from __future__ import annotations
@@ -18,10 +17,8 @@ from torch import nn
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
 from transformers.pytorch_utils import Conv1D
 
-# The number of rows for which the order is chosen: a step of many sequences, or a chunk of tokens.
-_ROWS = 128
-# Rows that go through both layers of a block together.
-_TOGETHER = 256
+_ROWS = 128  # batch size that the layout is optimised for
+_TOGETHER = 256  # rows per pass through an MLP
 
 
 class PackedLinear(nn.Module):
@@ -31,10 +28,10 @@ class PackedLinear(nn.Module):
     ----------
     weight : bfloat16 tensor (outputs, inputs) on the CPU
     bias : bfloat16 tensor (outputs,) or None
-    activation : "none", or "tanh" for GPT-2's approximation of the Gaussian error unit
+    activation : "none", or "tanh" for GPT-2's tanh approximation of GELU
 
-    On a processor without such kernels the product is made in float32 and rounded once: the same
-    numbers, with nothing gained.
+    On a CPU without these kernels, the product is computed in float32 and rounded once: the same
+    result, without the speed-up.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"):
@@ -66,7 +63,7 @@ class PackedLinear(nn.Module):
 
 
 class InRows(nn.Module):
-    """x (..., inputs) -> layers(x), some rows at a time; each row must stand for itself."""
+    """x (..., inputs) -> layers(x), in chunks of rows; `layers` must act on each row alone."""
 
     def __init__(self, layers: nn.Module):
         super().__init__()
@@ -81,7 +78,7 @@ class InRows(nn.Module):
 
 
 def can_pack(weight: torch.Tensor) -> bool:
-    """Whether this machine runs a product with these weights from a layout of its own."""
+    """Whether this machine has packed kernels for these weights."""
     plain = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
     return plain and _has_kernels()
 
@@ -92,26 +89,26 @@ def _has_kernels() -> bool:
         return torch.backends.mkldnn.is_available() and bool(
             torch.ops.mkldnn._is_mkldnn_bf16_supported()
         )
-    except (AttributeError, RuntimeError):  # a build of torch without it
+    except (AttributeError, RuntimeError):  # torch built without oneDNN
         return False
 
 
 def pack_linears(trunk: nn.Module, is_right: Callable[[], bool]) -> list[str]:
-    """Put a PackedLinear in the place of every linear layer of a trunk that can be packed.
+    """Replace every linear layer of a trunk that can be packed by a PackedLinear.
 
-    A GPT-2 block's activation goes into the layer before it, where it is the approximation that
-    the kernel knows. Layers that transformers calls an MLP take few rows at a time. Of each kind of
-    block the first is packed and tried: some look at their layers' weights themselves.
+    The tanh GELU of a GPT-2 block is fused into the layer before it. Modules named MLP run in
+    chunks of rows. The first block of each class is packed and verified, because some classes read
+    their layers' weights directly.
 
     Parameters
     ----------
     trunk : the network without its projection, changed in place
     is_right : callable()
-        Whether the network still gives the numbers that it gave unpacked.
+        Whether the network still gives the same results as before packing.
 
     Returns
     -------
-    Names of the kinds of block that were left as they were.
+    Names of the block classes that were left unpacked.
     """
     fits: dict[type, bool] = {}
     for module in list(trunk.modules()):
@@ -131,11 +128,11 @@ def pack_linears(trunk: nn.Module, is_right: Callable[[], bool]) -> list[str]:
 
 
 def _pack_children(module: nn.Module) -> bool:
-    """Pack the linear layers right below a module; whether there were any."""
+    """Pack the direct linear children of a module; return whether there were any."""
     fused = isinstance(module, GPT2MLP) and _is_tanh(cast("nn.Module", module.act))
     is_any = False
     for name, child in list(module.named_children()):
-        # Layers of these very kinds: one derived from them may do more than the product.
+        # Exact classes: a subclass may do more than the product.
         if type(child) not in (nn.Linear, Conv1D):
             continue
         weight, bias = cast("torch.Tensor", child.weight), cast("torch.Tensor", child.bias)
@@ -151,15 +148,15 @@ def _pack_children(module: nn.Module) -> bool:
 
 
 def _has_packed(module: nn.Module) -> bool:
-    """Whether it is made of packed layers and what acts on each number by itself, nothing else."""
+    """Whether a module consists only of packed layers and elementwise functions."""
     children = list(module.children())
     nested = any(list(child.children()) for child in children)
-    # A block that is given more than its rows (a residual, say) cannot take them apart.
+    # A block with more inputs (a residual, say) cannot be split by rows.
     takes = len(inspect.signature(module.forward).parameters)
     return takes == 1 and not nested and any(isinstance(c, PackedLinear) for c in children)
 
 
 def _is_tanh(activation: nn.Module) -> bool:
-    """Whether it is torch's own approximation by a hyperbolic tangent."""
+    """Whether an activation is torch's tanh GELU."""
     approximate = getattr(activation, "approximate", None)
     return isinstance(activation, nn.GELU) and approximate == "tanh"
