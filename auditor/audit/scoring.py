@@ -1,4 +1,4 @@
-"""Stage 2: each sample under each model, and the scores made of it."""
+"""Stage 2: score each sample under each model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def score(context: Context) -> None:
-    """Write scores/STRATEGY-NNNNN.parquet for every shard that is not there yet."""
+    """Write scores/STRATEGY-NNNNN.parquet for every missing shard."""
     missing = [
         stem
         for strategy in context.config.strategies
@@ -44,7 +44,7 @@ def score(context: Context) -> None:
 
 
 def _share(context: Context, workers: SharesTasks, files: dict[str, str], bar) -> Iterator[int]:
-    """Have workers score the shards; yields the texts of each."""
+    """Score the shards on workers; yields the number of texts in each."""
     known = context.run.manifest["shards"]
     tasks = [
         Task("score", stem.rpartition("-")[0], stem, 0, 0, needs={name: known[name]})
@@ -74,7 +74,7 @@ def score_shard(context: Context, stem: str, progress: Callable[[int], None] | N
 
 
 def texts_of(context: Context, table: pa.Table) -> Texts:
-    """The samples of a table, to be scored."""
+    """The samples of a table as `Texts`."""
     return Texts.drawn(
         context.vocabulary(TARGET),
         lists_of(table, "token_ids"),
@@ -91,9 +91,9 @@ def score_batch(
     progress: Callable[[int], None] | None = None,
     dtype: str | None = None,
 ) -> tuple[Scored, dict[str, np.ndarray]]:
-    """Samples under the audit's models, and the columns that the frame `scores` has of them.
+    """Score samples under the audit's models; also returns the columns of the frame `scores`.
 
-    `target` are their TokenStats under the target, where they are known.
+    `target` is their TokenStats under the target, where known.
     """
     scorer = TextScorer(
         context.model(TARGET, dtype=dtype),

@@ -1,4 +1,4 @@
-"""Ragged columns between Parquet and TokenStats, and samples from shard tables."""
+"""Convert ragged Parquet columns to TokenStats and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def stats_of(table: pa.Table) -> TokenStats:
     """The TokenStats of a table's token_ids, logprob and rank columns."""
     lists = [table[name].combine_chunks() for name in ("token_ids", "logprob", "rank")]
     offsets = np.asarray(lists[0].offsets, dtype=np.int64)
-    # A slice's offsets do not start at 0; flatten() gives just the slice's values.
+    # A slice's offsets do not start at 0; flatten() returns only the slice's values.
     flat = [np.asarray(column.flatten()) for column in lists]
     return TokenStats(offsets - offsets[0], *flat)
 

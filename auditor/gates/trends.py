@@ -1,4 +1,4 @@
-"""A history's figures as frames, and the page that shows how they went."""
+"""The figures of a history as frames, and the page that plots them over time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _PASSAGES = ("passages", "documents")
 
 
 def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
-    """Write the page of trends into the folder of the runs.
+    """Write the trend page into the folder of the runs.
 
     Parameters
     ----------
-    folder : the folder that holds the runs
+    folder : the folder that contains the runs
     entries : its history, from `read_history`
 
     Returns
@@ -50,7 +50,7 @@ def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
 
 
 def read_trends(entries: list[Entry]) -> tuple[list[Trend], list[str]]:
-    """What there is to draw: a Trend for each audit that ran, the one that ran last first.
+    """One Trend per audit, the one that ran last first.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _line(entry: Entry, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _figures(run: Run, entry: Entry) -> list[dict[str, Any]]:
-    """Every figure that a run has, a row each, in the unit of its gate."""
+    """Every figure of a run, one row each, in the unit of its gate."""
     when = _when(entry)
 
     def row(figure: str, found: Estimate, of: str = "") -> dict[str, Any]:
