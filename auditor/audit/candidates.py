@@ -60,8 +60,8 @@ def _ranked(context: Context, samples: pa.Table, lists: pd.DataFrame) -> pd.Data
     """The samples with their rank on each list, best first, and their near-duplicates marked."""
     frame = samples.to_pandas()
     vocabulary = context.vocabulary(TARGET)
-    spelt = frame[["text", "token_ids", "prompt_token_ids"]].itertuples(index=False)
-    frame["token_end"] = [vocabulary.ends_in(*row) for row in spelt]
+    tokens = frame[["text", "token_ids", "prompt_token_ids"]].itertuples(index=False)
+    frame["token_end"] = [vocabulary.ends_in(*row) for row in tokens]
     frame = frame.rename(columns=_PAGE_ONLY)
     ranks = lists.pivot_table(index="sample_id", columns="score", values="rank", aggfunc="first")
     names = [s for s in lists["score"].unique() if s != schema.CONTROL]

@@ -99,9 +99,8 @@ def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
         )
     bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
     prefixes, ids = [p[:n_prefix] for p in pieces], [p[n_prefix:] for p in pieces]
-    decode = model.vocabulary.decode
-    spelt = [decode(i, before) for i, before in zip(ids, prefixes, strict=True)]
-    texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], spelt)
+    decoded = [model.vocabulary.decode(i, p) for i, p in zip(ids, prefixes, strict=True)]
+    texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], decoded)
     n_models = 2 + len(context.config.references)
     with context.progress.stage("scoring controls", n_models * len(ids), "texts") as bar:
         _, columns = score_batch(context, texts, progress=bar.advance)

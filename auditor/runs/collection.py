@@ -81,8 +81,8 @@ class Runs(Sequence[Run]):
             run, model, begun (datetime, UTC; NaT = unknown), seed, complete, n_samples,
             n_candidates (verified, on a score's list), n_verbatim, their share and its 95 %
             confidence interval (low, high; Korn and Graubard's, candidates of one passage as one
-            cluster), n_passages (distinct passages among the verbatim candidates) and n_documents (in
-            which these first occur). Counts are <NA> and shares NaN where nothing was verified.
+            cluster), n_passages (distinct, of the verbatim candidates) and n_documents (in which
+            these first occur). Counts are <NA> and shares NaN where nothing was verified.
         """
         rows = [
             {"run": name, **_line(run)} for name, run in zip(self.names, self._runs, strict=True)

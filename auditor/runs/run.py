@@ -40,10 +40,10 @@ class Run:
     """A run's folder, open for reading; `auditor.load_run(path)` makes one.
 
     `samples()`, `scores()`, `candidates()`, `summary()`, `matches()` and so on return DataFrames;
-    docs/columns.md explains their columns. They raise a RunError if the stage has not run yet. Given
-    `columns` (names, or patterns such as `rank:*`), they read only those from disk. A file read
-    whole is checked against its sha256 in the manifest, single columns by their page checksums.
-    `manifest` records the options and what ran.
+    docs/columns.md explains their columns. They raise a RunError if the stage has not run yet.
+    Given `columns` (names, or patterns such as `rank:*`), they read only those from disk. A file
+    read whole is checked against its sha256 in the manifest, single columns by their page
+    checksums. `manifest` records the options and what ran.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], elsewhere: Elsewhere | None = None):

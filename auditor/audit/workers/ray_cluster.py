@@ -10,7 +10,7 @@ from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
 from auditor.errors import ConfigError, RunError
 from auditor.system.import_path import forget_folder
 
-_PATIENCE = 300.0  # seconds without a start or an outcome before the run fails
+_PATIENCE = 300.0  # seconds to wait for the cluster to start a worker
 
 
 class RayWorker:
