@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from auditor.audit.unselected import MOST_BYTES, NEEDLE_COLUMNS, needle_of
 from auditor.audit.verification import MATCHES, training_text
@@ -159,8 +158,8 @@ def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _
     needles: list[Needle] = []
     rows: _Rows = []
     n_bytes = 0
-    for table in _shards(run):
-        for row in table.to_pylist():
+    for name in sorted(n for n in run.manifest["shards"] if n.startswith("samples/")):
+        for row in run.read(name, _COLUMNS).to_pylist() if run.has(name) else ():
             if rows and n_bytes + row["n_bytes"] > MOST_BYTES:
                 yield needles, rows
                 needles, rows, n_bytes = [], [], 0
@@ -170,12 +169,6 @@ def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _
             n_bytes += row["n_bytes"]
     if rows:
         yield needles, rows
-
-
-def _shards(run: Run) -> Iterator[pa.Table]:
-    for name in sorted(n for n in run.manifest["shards"] if n.startswith("samples/")):
-        if run.has(name):
-            yield run.read(name, _COLUMNS)
 
 
 def _documents(truth: pd.DataFrame) -> list[Document]:

@@ -80,13 +80,10 @@ def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Co
         for _ in workers.share(plans):
             pass
     width = {s.name: s.decoding.max_new_tokens for s, _, _ in missing}
-    tasks = [
-        Task(
-            "sample", s.name, stem, ids.start, ids.stop,
-            batch_size=sizes.get(s.name) or context.config.batch_size,
-        )
-        for s, stem, ids in missing
-    ]  # fmt: skip
+    tasks = []
+    for s, stem, ids in missing:
+        size = sizes.get(s.name) or context.config.batch_size
+        tasks.append(Task("sample", s.name, stem, ids.start, ids.stop, batch_size=size))
     for outcome in workers.share(tasks):
         for sentence in outcome.notes:
             context.note(sentence)

@@ -76,12 +76,6 @@ def provisional_shortlist(context: Context) -> tuple[pd.DataFrame, pd.DataFrame,
     return chosen.chosen, chosen.counts, _joined(_rows(context, wanted), figures)
 
 
-def _shards(context: Context):
-    for strategy in context.config.strategies:
-        for stem, ids in context.shards(strategy):
-            yield strategy, f"samples/{stem}.parquet", ids
-
-
 def _texts(context: Context, sample_ids: list[str]) -> list[str]:
     """Texts of samples; reads only the shards that contain them."""
     wanted = set(sample_ids)
@@ -103,10 +97,12 @@ def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
     """The shortlisted sample rows, ordered by strategy and sample number."""
     files = set(_files_of(context, sample_ids))
     parts = []
-    for _, name, _ in _shards(context):
-        if name in files:
-            table = context.run.read(name)
-            parts.append(table.filter(pa.compute.is_in(table["sample_id"], pa.array(sample_ids))))
+    for strategy in context.config.strategies:
+        for stem, _ in context.shards(strategy):
+            if (name := f"samples/{stem}.parquet") in files:
+                table = context.run.read(name)
+                wanted = pa.compute.is_in(table["sample_id"], pa.array(sample_ids))
+                parts.append(table.filter(wanted))
     return pa.concat_tables(parts).combine_chunks()
 
 

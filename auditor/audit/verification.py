@@ -69,7 +69,7 @@ def verify(context: Context) -> None:
     if not is_due(context):
         return
     corpus = training_text(context.config)
-    needles = _needles(context)
+    needles = needles_of(context, {"": run.read(SAMPLES, NEEDLE_COLUMNS)})
     listed = {n.sample_id for n in needles}
     drawn = unselected(context)
     with context.timed("verify"):
@@ -86,16 +86,12 @@ def verify(context: Context) -> None:
             near = find_near(regions, corpus, encode=encode, progress=steps(bar))
         _describe(context, corpus)
         note_of(context, drawn)
-    run.write(UNSELECTED, _table(_of(overlaps, drawn), Match), looked_up=n_looked_up(drawn))
+    ids = {key for table in drawn.values() for key in table["sample_id"].to_pylist()}
+    of_drawn = [m for m in overlaps if m.sample_id in ids]
+    run.write(UNSELECTED, _table(of_drawn, Match), looked_up=n_looked_up(drawn))
     run.write(MATCHES, _table(matches, Match))
     run.write(FUZZY, _table(list(fuzzy.values()), FuzzyMatch))
     run.write(NEAR, _table(near, NearMatch))
-
-
-def _of(overlaps: list[Match], drawn: dict[str, pa.Table]) -> list[Match]:
-    """Overlaps of the unselected samples."""
-    ids = {key for table in drawn.values() for key in table["sample_id"].to_pylist()}
-    return [m for m in overlaps if m.sample_id in ids]
 
 
 def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) -> list[Match]:
@@ -135,11 +131,6 @@ def _regions(
         for n in needles
         if (m := best.get(n.sample_id)) is not None
     ]
-
-
-def _needles(context: Context) -> list[Needle]:
-    table = context.run.read(SAMPLES, NEEDLE_COLUMNS)
-    return needles_of(context, {"": table})
 
 
 _PLACES = pa.list_(pa.struct({"doc_id": pa.string(), "offset": pa.int64()}))

@@ -36,6 +36,7 @@ def compare_with_last(run: Run) -> Since | None:
     if last is None:
         return None
     found = compare_runs(last.path, run.path).counts()
+    target = run.manifest.get("models", {}).get("target", {})
     return Since(
         run=str(last.path),
         when=last.when,
@@ -43,12 +44,8 @@ def compare_with_last(run: Run) -> Since | None:
         gone=found["only A"],
         unchanged=found["both"],
         same_seed=last.seed == run.config.seed,
-        same_weights=_weights(run) == last.weights,
+        same_weights=str(target.get("sha256", "")) == last.weights,
     )
-
-
-def _weights(run: Run) -> str:
-    return str(run.manifest.get("models", {}).get("target", {}).get("sha256", ""))
 
 
 def judge(run: Run, gates: Gates, since: Since | None) -> tuple[Decision, ...]:

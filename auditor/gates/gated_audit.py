@@ -146,8 +146,8 @@ def _digest(judged: Judged) -> str:
     """Identifies an outcome, so that hooks are called once for each."""
     gates = [asdict(d) for d in judged.decisions]
     since = None if judged.since is None else asdict(judged.since)
-    told = json.dumps([gates, since], sort_keys=True)
-    return hashlib.sha256(storable(told).encode()).hexdigest()
+    outcome = json.dumps([gates, since], sort_keys=True)
+    return hashlib.sha256(storable(outcome).encode()).hexdigest()
 
 
 def _tell(

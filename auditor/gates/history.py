@@ -71,21 +71,18 @@ def read_history(folder: str | Path, *, nested: bool = True) -> list[Entry]:
 
 def last_before(run: Run) -> Entry | None:
     """The last complete earlier run with the same settings in the same parent folder."""
-    own, series = timestamp(run_time(run)), run.config.series
+    own, series, path = timestamp(run_time(run)), run.config.series, run.path
+    # The parent folder as the user wrote it, if the path allows.
+    parent = path.resolve().parent if path.name in ("", "..") else path.parent
     earlier = [
         entry
-        for entry in read_history(_beside(run.path), nested=False)
+        for entry in read_history(parent, nested=False)
         if entry.state == "complete"
         and entry.series == series
-        and entry.path.resolve() != run.path.resolve()
+        and entry.path.resolve() != path.resolve()
         and timestamp(entry.when) < own
     ]
     return earlier[-1] if earlier else None
-
-
-def _beside(path: Path) -> Path:
-    """The run's parent folder, written in the same way as the run's path if possible."""
-    return path.resolve().parent if path.name in ("", "..") else path.parent
 
 
 def _entry(path: Path, run: Run | AuditError) -> Entry:

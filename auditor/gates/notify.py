@@ -79,8 +79,8 @@ def call_hooks(
         # The path of a webhook is often its secret: never show it.
         name = f"The webhook at {urlsplit(notify.webhook).hostname or '?'}"
         calls.append((name, partial(_post, notify.webhook, summary)))
-    told = (_try(name, call, notify.attempts, sleep) for name, call in calls)
-    return [sentence for sentence in told if sentence]
+    results = (_try(name, call, notify.attempts, sleep) for name, call in calls)
+    return [sentence for sentence in results if sentence]
 
 
 def _try(
@@ -109,11 +109,11 @@ def _try(
     return None
 
 
-def _run(command: tuple[str, ...], told: str) -> None:
+def _run(command: tuple[str, ...], text: str) -> None:
     try:
         done = subprocess.run(  # noqa: S603
             command,
-            input=told,
+            input=text,
             text=True,
             timeout=_PATIENCE,
             stdout=_STDERR,

@@ -100,14 +100,14 @@ class MembersReport:
                 f"None of {made.n_candidates:,} members is listed by {self.list_by} at a false "
                 f"discovery rate of {100 * made.fdr:g} %."
             )
-        told = (
+        words = (
             f"{n:,} of {made.n_candidates:,} members are listed by {self.list_by} at a false "
             f"discovery rate of {100 * made.fdr:g} %: on average over lists at most that share is "
             "false, and one list may hold more."
         )
         if not verdict.claim:
-            told += " Being listed says that a text is unlike the non-members, no more than that."
-        return told
+            words += " Being listed says that a text is unlike the non-members, no more than that."
+        return words
 
 
 def audit_members(
@@ -182,11 +182,11 @@ def audit_members(
         options = {"model": model, "references": references, "seed": seed, **scoring}
         sides = _scored(members, nonmembers, names, text_field, progress, drop_shared, options)
     asked: dict[str, Any] = {
-        "members": _told(members),
-        "nonmembers": _told(nonmembers),
+        "members": _as_plain(members),
+        "nonmembers": _as_plain(nonmembers),
         "model": model,
     }
-    asked |= {"references": _told(references), "fdr": fdr, "seed": seed, "list_by": list_by}
+    asked |= {"references": _as_plain(references), "fdr": fdr, "seed": seed, "list_by": list_by}
     return compare(sides[0], sides[1], asked, scores, drop_shared=drop_shared)
 
 
@@ -292,7 +292,7 @@ def _scored(members, nonmembers, names, text_field, progress, drop_shared, optio
     ]
 
 
-def _told(specs) -> list[str] | dict[str, str]:
+def _as_plain(specs) -> list[str] | dict[str, str]:
     return dict(specs) if isinstance(specs, Mapping) else [str(spec) for spec in specs]
 
 

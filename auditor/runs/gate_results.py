@@ -33,7 +33,7 @@ class Decision:
 
     @property
     def word(self) -> str:
-        """ "failed", "holds", or "holds" with a qualification."""
+        """One of "failed", "holds" and "holds, by its interval alone"."""
         if not self.passed:
             return "failed"
         # The value exceeds the limit, but not significantly.
@@ -55,9 +55,9 @@ def check(decisions: Iterable[Decision]) -> None:
 
     >>> check([Decision("max_verified", 3, True, "2 of 9; allowed 3")])
     """
-    told = "; ".join(str(d) for d in decisions if not d.passed)
-    if told:
-        raise GateError(f"{told[0].upper()}{told[1:]}.")
+    failed = "; ".join(str(d) for d in decisions if not d.passed)
+    if failed:
+        raise GateError(f"{failed[0].upper()}{failed[1:]}.")
 
 
 @validated(frozen=True, config=STRICT)

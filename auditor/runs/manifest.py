@@ -119,8 +119,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"{folder} was written by another version (format {repr(found)[:40]}; this one reads "
             f"{FORMAT}). Open it with that version, or make the run again."
         )
-    if told := fault(_Manifest, manifest):
-        raise _damaged(file, f"is not what a run writes: {told}")
+    if problem := fault(_Manifest, manifest):
+        raise _damaged(file, f"is not what a run writes: {problem}")
     try:
         # Options added after the run get their defaults.
         manifest["config"] = make_config(manifest["config"]).identity()

@@ -145,8 +145,8 @@ def _trouble(url: str) -> Iterator[None]:
     except ImportError as error:
         raise RunError(f"{url} needs a package that is not installed ({error}).") from None
     except Exception as error:
-        told = " ".join(str(error).split())[:200] or type(error).__name__
+        why = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunError(
-            f"{url} cannot be reached or written ({told}). Check the URL, the network and what "
+            f"{url} cannot be reached or written ({why}). Check the URL, the network and what "
             "gives access; what was finished before is kept, and the same command goes on."
         ) from None

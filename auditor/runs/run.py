@@ -134,11 +134,11 @@ class Run:
 
     def notes(self) -> list[str]:
         """Notes on the run: memory that ran out, lines that were skipped."""
-        told = [note["sentence"] for note in self.manifest.get("notes", [])]
+        sentences = [note["sentence"] for note in self.manifest.get("notes", [])]
         for score, reasons in self.undefined().items():
             why = "; ".join(f"{n:,}: {reason}" for reason, n in reasons.items())
-            told.append(f"{score} is undefined for {sum(reasons.values()):,} samples ({why}).")
-        return told
+            sentences.append(f"{score} is undefined for {sum(reasons.values()):,} samples ({why}).")
+        return sentences
 
     def undefined(self) -> dict[str, dict[str, int]]:
         """Number of samples without a value, by score and reason: {score: {reason: count}}."""
@@ -327,7 +327,8 @@ def run_card(run: Run) -> str:
         verdict = _verdict(run)
     except AuditError as error:
         verdict = [str(error)]
-    links = [(label, _address(run, name)) for label, name in _FILES if run.has(name)]
+    # Relative to the working directory, which Jupyter serves.
+    links = [(t, quote(os.path.relpath(run.path / n))) for t, n in _FILES if run.has(n)]
     try:
         facts = _facts(run)
     except AuditError as error:
@@ -364,8 +365,3 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     rows.append(("Begun", str(run.manifest.get("begun", "unknown"))))
     rows.append(("Folder", str(run.path)))
     return rows
-
-
-def _address(run: Run, name: str) -> str:
-    """A path relative to the working directory, which Jupyter serves."""
-    return quote(os.path.relpath(run.path / name))

@@ -179,14 +179,14 @@ def build_with_progress(
         bars: dict[str, Stage] = {}
         done: dict[str, int] = {}
 
-        def told(what: str, step: int, n_steps: int) -> None:
+        def report(what: str, step: int, n_steps: int) -> None:
             if what not in bars:
                 stack.close()  # one bar at a time
                 bars[what] = stack.enter_context(progress.stage(what, n_steps, "steps"))
             bars[what].advance(step - done.get(what, 0))
             done[what] = step
 
-        return build_testbed(folder, size=size, seed=seed, progress=told)
+        return build_testbed(folder, size=size, seed=seed, progress=report)
 
 
 def _make(work: Path, size: Size, seed: int, progress) -> None:

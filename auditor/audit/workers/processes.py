@@ -59,13 +59,13 @@ class ProcessWorker:
         WorkerDiedError
         """
         try:
-            told = self.pipe.recv()
+            message = self.pipe.recv()
         except (EOFError, OSError):
             code = self.process.wait()
             name = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise WorkerDiedError(f"its process ended with {name}") from None
         self.task = None
-        return told
+        return message
 
     def stop(self) -> None:
         """Kill the process, even in the middle of a shard."""

@@ -36,12 +36,12 @@ class RayWorker:
         import ray
 
         try:
-            told = ray.get(self.reference)
+            message = ray.get(self.reference)
         except ray.exceptions.RayError as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise WorkerDiedError(first) from None
         self.task = None
-        return told
+        return message
 
     def stop(self) -> None:
         """Kill the actor."""

@@ -73,9 +73,9 @@ class ShardWorker:
         except AuditError as error:
             return Outcome(task, error=(type(error).__name__, str(error)))
         except OSError as error:
-            told = f"{error.filename or 'A file'} cannot be read or written ({error.strerror}). "
-            told += "Check it, and start the same command again to go on."
-            return Outcome(task, error=("RunError", told))
+            message = f"{error.filename or 'A file'} cannot be read or written ({error.strerror}). "
+            message += "Check it, and start the same command again to go on."
+            return Outcome(task, error=("RunError", message))
         return Outcome(
             task,
             files={k: v for k, v in manifest["shards"].items() if k not in task.needs},
