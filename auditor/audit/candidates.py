@@ -33,14 +33,7 @@ class Assembled:
 
 
 def assemble(context: Context, more: Iterable[Finder] = ()) -> Assembled:
-    """One row per shortlisted sample, with scores, ranks, verdict, personal data and content kinds.
-
-    Parameters
-    ----------
-    context : Context
-    more : iterable of finders
-        Used in addition to the rules; see `reports.privacy.find_personal`.
-    """
+    """One row per shortlisted sample; `more` finders look for personal data besides the rules."""
     run = context.run
     if all(run.has(name) for name in (LISTS, COUNTS, SAMPLES)):
         lists, counts, samples = (run.read(name) for name in (LISTS, COUNTS, SAMPLES))

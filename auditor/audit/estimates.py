@@ -40,14 +40,7 @@ class Claims:
 
 
 def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Claims:
-    """Compute all estimates from the run's folder.
-
-    Parameters
-    ----------
-    run : Run
-    candidates, counts : DataFrame
-        The candidates, and the counts of their lists.
-    """
+    """All estimates of a run, from its candidates, the counts of their lists, and its files."""
     samples = run.samples(["sample_id", "strategy", "n_tokens"])
     matches, looked_up = None, {}
     if run.has(UNSELECTED):

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from attacks.scores.token_stats import TokenStats
 from auditor.audit.context import TARGET, Context
-from auditor.audit.shard_table import lists_of, stats_of
+from auditor.audit.shard_table import stats_of
 from auditor.audit.workers.tasks import Task
 from auditor.scoring.text_scorer import Scored, Texts, TextScorer, no_start
 
@@ -58,12 +58,7 @@ def _share(context: Context, workers: SharesTasks, files: dict[str, str], bar) -
 
 
 def score_shard(context: Context, stem: str, progress: Callable[[int], None] | None = None) -> int:
-    """Score a shard of samples and write scores/STEM.parquet.
-
-    Returns
-    -------
-    int, texts that were scored.
-    """
+    """Score a shard of samples and write scores/STEM.parquet; returns the number of texts."""
     table = context.run.read(f"samples/{stem}.parquet")
     texts, known = texts_of(context, table), stats_of(table)
     scored, columns = score_batch(context, texts, known, progress=progress)
@@ -77,8 +72,8 @@ def texts_of(context: Context, table: pa.Table) -> Texts:
     """The samples of a table as `Texts`."""
     return Texts.drawn(
         context.vocabulary(TARGET),
-        lists_of(table, "token_ids"),
-        lists_of(table, "prompt_token_ids"),
+        table["token_ids"].to_pylist(),
+        table["prompt_token_ids"].to_pylist(),
         table["text"].to_pylist(),
     )
 

@@ -8,11 +8,6 @@ import pyarrow as pa
 from attacks.scores.token_stats import TokenStats
 
 
-def list_column(offsets: np.ndarray, values: np.ndarray) -> pa.Array:
-    """A list column over flat values."""
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
-
-
 def stats_of(table: pa.Table) -> TokenStats:
     """The TokenStats of a table's token_ids, logprob and rank columns."""
     lists = [table[name].combine_chunks() for name in ("token_ids", "logprob", "rank")]
@@ -22,15 +17,13 @@ def stats_of(table: pa.Table) -> TokenStats:
     return TokenStats(offsets - offsets[0], *flat)
 
 
-def lists_of(table: pa.Table, name: str) -> list[list[int]]:
-    """A list column as plain lists."""
-    return table[name].to_pylist()
-
-
 def stats_columns(stats: TokenStats) -> dict[str, pa.Array]:
     """TokenStats as the three list columns of a table."""
     return {
-        "token_ids": list_column(stats.offsets, stats.token_ids),
-        "logprob": list_column(stats.offsets, stats.logprob),
-        "rank": list_column(stats.offsets, stats.rank),
+        name: pa.ListArray.from_arrays(pa.array(stats.offsets.astype(np.int32)), pa.array(values))
+        for name, values in (
+            ("token_ids", stats.token_ids),
+            ("logprob", stats.logprob),
+            ("rank", stats.rank),
+        )
     }

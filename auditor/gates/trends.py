@@ -22,16 +22,7 @@ _PASSAGES = ("passages", "documents")
 
 
 def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
-    """Write the trend page into the folder of the runs.
-
-    Parameters
-    ----------
-    folder : the folder that contains the runs
-    entries : its history, from `read_history`
-
-    Returns
-    -------
-    Path of the page, FOLDER/trend.html.
+    """Write the trend page FOLDER/trend.html; `entries` are from `read_history`.
 
     Raises
     ------
@@ -50,11 +41,7 @@ def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
 
 
 def read_trends(entries: list[Entry]) -> tuple[list[Trend], list[str]]:
-    """One Trend per audit, the one that ran last first.
-
-    Parameters
-    ----------
-    entries : from `read_history`, the earliest first
+    """One Trend per audit, the one that ran last first, from `read_history`'s entries.
 
     Returns
     -------

@@ -166,9 +166,12 @@ class Run:
         """A Parquet file of the run, or some of its columns; checked as `Run` describes."""
         if columns is not None and self.has(name):
             place = self.place(name)
-            # A page checksum failed: read the whole file to report the error.
-            with suppress(OSError, ValueError, pa.ArrowException):
-                return _read_columns(place, columns)
+            # If a page checksum fails, fall through to the full read, which reports the error.
+            with (
+                suppress(OSError, ValueError, pa.ArrowException),
+                pq.ParquetFile(place, page_checksum_verification=True) as file,
+            ):
+                return file.read(columns=columns)
         self.has(name)  # downloads the file of a remote run
         known = self.manifest["shards"].get(name)
         try:
@@ -242,23 +245,7 @@ def load_run(path: str | Path) -> Run:
 def _read_frame(
     run: Run, table: schema.Table, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One of a run's tables, with all its shards stacked.
-
-    Parameters
-    ----------
-    run : Run
-    table : one of `reports.analysis.schema`
-    columns : names or patterns (`rank:*`), in the requested order; all by default
-
-    Returns
-    -------
-    DataFrame with the types of the schema; strategies in the order of the config.
-
-    Raises
-    ------
-    RunError
-        If the stage has not run, the run has no such column, or a file is damaged.
-    """
+    """One of a run's tables, all shards stacked, with the types of the schema."""
     names = _files(run, table.name)
     if not names:
         raise RunError(_not_yet(run, table.name))
@@ -271,12 +258,6 @@ def _read_frame(
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise run.unreadable(names[0], error) from None
     return frame if wanted is None else frame[wanted]
-
-
-def _read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Read only some columns of a Parquet file, with page checksums verified."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return file.read(columns=list(columns))
 
 
 def _files(run: Run, table: str) -> list[str]:

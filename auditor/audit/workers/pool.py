@@ -26,7 +26,12 @@ class Worker(Protocol):
         """Start a task."""
 
     def receive(self) -> Outcome | None:
-        """The outcome of the task, or None when the worker is ready for its first task."""
+        """The outcome of the task, or None when the worker is ready for its first task.
+
+        Raises
+        ------
+        WorkerDiedError
+        """
 
     def stop(self) -> None:
         """Kill the worker."""

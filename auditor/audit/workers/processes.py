@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ProcessWorker:
-    """The handle of a worker process.
+    """A `pool.Worker` in a process on this machine.
 
     It is started as a new interpreter, not forked: a fork would share the caller's threads and
     GPUs; and the caller's script must not run again.
@@ -47,17 +47,10 @@ class ProcessWorker:
         self._send(settings)
 
     def give(self, task: Task) -> None:
-        """Start a task."""
         self.task = task
         self._send(task)
 
     def receive(self) -> Outcome | None:
-        """The outcome of the task, or None when the worker is ready for its first task.
-
-        Raises
-        ------
-        WorkerDiedError
-        """
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -68,7 +61,6 @@ class ProcessWorker:
         return message
 
     def stop(self) -> None:
-        """Kill the process, even in the middle of a shard."""
         with suppress(OSError):
             self.process.kill()
         self.process.wait()
@@ -88,7 +80,6 @@ class ProcessTeam:
         self.size = size
 
     def sharing(self) -> int:
-        """Number of workers that share this machine's memory."""
         return self.size
 
     def threads(self) -> int | None:
@@ -98,11 +89,9 @@ class ProcessTeam:
         return max(1, len(os.sched_getaffinity(0)) // self.size)
 
     def start(self, settings: Settings) -> ProcessWorker:
-        """Start one more worker."""
         return ProcessWorker(settings)
 
     def ready(self, workers: Sequence[ProcessWorker]) -> list[ProcessWorker]:
-        """Wait for the next messages; returns the workers that sent one."""
         pipes = {worker.pipe: worker for worker in workers}
         return [pipes[pipe] for pipe in wait(list(pipes))]  # type: ignore[index]
 

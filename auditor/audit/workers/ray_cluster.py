@@ -14,7 +14,7 @@ _PATIENCE = 300.0  # seconds to wait for the cluster to start a worker
 
 
 class RayWorker:
-    """The handle of an actor."""
+    """A `pool.Worker` in a Ray actor."""
 
     def __init__(self, actor: Any):
         self.actor = actor
@@ -22,17 +22,10 @@ class RayWorker:
         self.reference = actor.ready.remote()
 
     def give(self, task: Task) -> None:
-        """Start a task."""
         self.task = task
         self.reference = self.actor.do.remote(task)
 
     def receive(self) -> Outcome | None:
-        """The outcome of the task, or None when the worker is ready for its first task.
-
-        Raises
-        ------
-        WorkerDiedError
-        """
         import ray
 
         try:
@@ -44,7 +37,6 @@ class RayWorker:
         return message
 
     def stop(self) -> None:
-        """Kill the actor."""
         import ray
 
         ray.kill(self.actor)
@@ -82,7 +74,6 @@ class RayTeam:
         self.needs = {"num_gpus": 1, "num_cpus": 1} if n_gpus else {"num_cpus": 1}
 
     def sharing(self) -> int:
-        """Number of workers that share a node's memory."""
         return -(-self.size // self.n_nodes)
 
     def threads(self) -> int | None:
@@ -98,7 +89,6 @@ class RayTeam:
         return RayWorker(kind.remote(settings, os.getcwd()))
 
     def ready(self, workers: Sequence[RayWorker]) -> list[RayWorker]:
-        """Wait for the next messages; returns the workers that sent one."""
         ray = _ray()
         references = {worker.reference: worker for worker in workers}
         while True:
@@ -130,7 +120,6 @@ class _Actor:
         """Returns once the worker has started."""
 
     def do(self, task: Task) -> Outcome:
-        """Run one task."""
         return self.worker.do(task)
 
 
