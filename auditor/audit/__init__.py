@@ -1,1 +1,1 @@
-"""The stages of an audit, one a module; `auditor.audit.pipeline` puts them in order."""
+"""The stages of an audit, one module each; `auditor.audit.pipeline` runs them in order."""

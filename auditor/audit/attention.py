@@ -1,4 +1,4 @@
-"""The attention of every layer and head over one candidate."""
+"""Attention weights of every layer and head over one candidate."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from reports.safe_text import visible
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What a model attends to over one text.
+    """Attention weights over one text.
 
     tokens : list of str, n
-        As shown: hidden characters are escapes, personal data is dots unless it is revealed.
+        For display: hidden characters are escaped, personal data is masked unless revealed.
     layers : list of float32 tensor (1, heads, n, n)
-        Row = the token that looks, column = the token it looks at; rows sum to 1.
+        Row = query token, column = key token; rows sum to 1.
     n_left_out : int
-        Tokens of the candidate that were not taken.
+        Tokens of the candidate beyond `n_tokens`.
     """
 
     tokens: list[str]
@@ -39,24 +39,24 @@ class Weights:
 
 
 def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = False) -> Weights:
-    """The attention of a run's model over a candidate, its prompt before it.
+    """The attention of a run's model over a candidate and its prompt.
 
     Parameters
     ----------
     run : Run
     sample_id : str
-        A candidate: a sample of the short lists.
+        A candidate: a sample on a shortlist.
     n_tokens : int
-        Tokens to take, the prompt's among them; the page grows with their square.
+        Tokens to include, counting the prompt; the page grows with their square.
     reveal : bool
         Show personal data.
 
     Raises
     ------
     RunError
-        If the run has no such candidate, or no short lists yet.
+        If the run has no such candidate, or no shortlist yet.
     ModelError
-        If the model cannot be loaded, or does not say what it attends to.
+        If the model cannot be loaded, or does not return attention weights.
     """
     if not run.has(SAMPLES):
         raise RunError(
@@ -88,7 +88,7 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
 def _shown(
     vocabulary, token_ids: list[int], *, reveal: bool, more: Sequence[Finder] = ()
 ) -> list[str]:
-    """Each token as text; those that touch personal data as dots."""
+    """Each token as text; tokens that overlap personal data are masked."""
     text = vocabulary.decode(token_ids)
     ends = vocabulary.token_ends(token_ids).tolist()
     items = [] if reveal else find_personal(text, more=more)
@@ -111,7 +111,7 @@ _STYLE = re.compile(r"\sstyle=(\"[^\"]*\"|'[^']*')")
 
 
 def check_installed() -> None:
-    """Refuse before a model is loaded.
+    """Fail early, before a model is loaded.
 
     Raises
     ------
@@ -131,14 +131,14 @@ def check_installed() -> None:
 
 
 def attention_page(weights: Weights, *, title: str, is_sensitive: bool) -> str:
-    """The head view and the model view of bertviz as one HTML document.
+    """bertviz's head view and model view as one HTML document.
 
     Parameters
     ----------
     weights : Weights
     title : str
     is_sensitive : bool
-        Personal data is shown.
+        Whether personal data is shown.
 
     Source
     ------
@@ -156,7 +156,7 @@ def attention_page(weights: Weights, *, title: str, is_sensitive: bool) -> str:
     return render_attention(
         title,
         [_elements(page) for page in drawn],
-        # In a string of JavaScript "<\\/" is "</"; so no token can end the element.
+        # In a JavaScript string "<\\/" equals "</", so no token can close the script element.
         "\n;".join(code).replace("</", "<\\/").replace("<!--", "<\\!--"),
         n_left_out=weights.n_left_out,
         is_sensitive=is_sensitive,
@@ -164,17 +164,17 @@ def attention_page(weights: Weights, *, title: str, is_sensitive: bool) -> str:
 
 
 def _elements(page: str) -> str:
-    """What stands before the script, which alone holds tokens, without styles and loading."""
+    """The markup before bertviz's script, without inline styles and external scripts."""
     return _STYLE.sub("", _LOADED.sub("", page[: page.index(_OPENS)]))
 
 
 def _own_script(page: str) -> str:
-    # To the very end: a token may spell a closing tag.
+    # rindex: a token may contain a closing tag.
     return page[page.index(_OPENS) + len(_OPENS) : page.rindex("</script>")]
 
 
 def _beside(package: str, file: str) -> str:
-    """A script that an installed package carries, licence notice and all."""
+    """A script file from an installed package, including its licence notice."""
     spec = find_spec(package)
     origin = spec.origin if spec is not None else None  # `check_installed` has seen to it
     return (Path(str(origin)).parent / file).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How exposed the audit's canaries are under the model, where it has any."""
+"""Measure the exposure of the audit's canaries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXPOSURE = "exposure.parquet"
 
 
 def check_canaries(config: AuditConfig) -> Canaries | None:
-    """The canaries of an audit; a manifest that cannot be used is said before anything is sampled.
+    """Load the canaries of an audit, so that an invalid manifest fails before sampling.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def check_canaries(config: AuditConfig) -> Canaries | None:
 
 
 def expose(context: Context) -> None:
-    """Write exposure.parquet: a row a canary and control, in float32; see `measure_canaries`."""
+    """Write exposure.parquet: one row per canary and control, scored in float32."""
     run = context.run
     canaries = check_canaries(context.config)
     if canaries is None or run.has(EXPOSURE):
@@ -36,6 +36,6 @@ def expose(context: Context) -> None:
         except TooLargeError:
             context.note(INEXACT)
             model = context.model(TARGET)
-        # Secrets stay in the manifest of the canaries: nothing here has need of them.
+        # Keep secrets out of the run folder; the canary manifest has them.
         frame = measure_canaries(model, canaries, progress=context.progress)
         run.write(EXPOSURE, frame.drop(columns=["prefix", "secret"]))

@@ -1,4 +1,4 @@
-"""The frame `candidates`, from the short list's files or from what there is of an audit so far."""
+"""Build the frame `candidates`, from the shortlist or, in a partial run, from current scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAGE_ONLY = {"token_ids": "token_ids", "logprob": "token_logprob", "rank": "tok
 
 @dataclass(frozen=True, eq=False)
 class Assembled:
-    """The frame `candidates`, how its lists came about, and each row's personal data."""
+    """The frame `candidates`, the counts of its lists, and the personal data of each row."""
 
     candidates: pd.DataFrame
     counts: pd.DataFrame
@@ -33,14 +33,7 @@ class Assembled:
 
 
 def assemble(context: Context, more: Iterable[Finder] = ()) -> Assembled:
-    """A row a sample of the short lists, with scores, ranks, verdict, personal data and kinds.
-
-    Parameters
-    ----------
-    context : Context
-    more : iterable of finders
-        Besides the rules; see `reports.privacy.find_personal`.
-    """
+    """One row per shortlisted sample; `more` finders look for personal data besides the rules."""
     run = context.run
     if all(run.has(name) for name in (LISTS, COUNTS, SAMPLES)):
         lists, counts, samples = (run.read(name) for name in (LISTS, COUNTS, SAMPLES))
@@ -57,11 +50,11 @@ def assemble(context: Context, more: Iterable[Finder] = ()) -> Assembled:
 
 
 def _ranked(context: Context, samples: pa.Table, lists: pd.DataFrame) -> pd.DataFrame:
-    """The samples with their places in the lists, best first, and whom they repeat."""
+    """The samples with their rank on each list, best first, and their near-duplicates marked."""
     frame = samples.to_pandas()
     vocabulary = context.vocabulary(TARGET)
-    spelt = frame[["text", "token_ids", "prompt_token_ids"]].itertuples(index=False)
-    frame["token_end"] = [vocabulary.ends_in(*row) for row in spelt]
+    tokens = frame[["text", "token_ids", "prompt_token_ids"]].itertuples(index=False)
+    frame["token_end"] = [vocabulary.ends_in(*row) for row in tokens]
     frame = frame.rename(columns=_PAGE_ONLY)
     ranks = lists.pivot_table(index="sample_id", columns="score", values="rank", aggfunc="first")
     names = [s for s in lists["score"].unique() if s != schema.CONTROL]
@@ -78,7 +71,7 @@ def _ranked(context: Context, samples: pa.Table, lists: pd.DataFrame) -> pd.Data
 def _with_kinds(
     frame: pd.DataFrame, personal: Sequence[Sequence[Item]], *, names: bool
 ) -> pd.DataFrame:
-    """Personal data, counted, and kinds of content."""
+    """Add counts of personal data and kinds of content."""
     counts = count_personal(frame, personal, kinds=kinds_looked_for(names=names))
     kinds = [
         "; ".join(content_kinds(text, items)) or None
@@ -91,7 +84,7 @@ def _with_kinds(
 
 
 def _with_matches(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """Verdict, longest overlap and nearest passage of each candidate."""
+    """Add the verdict, longest overlap and nearest passage of each candidate."""
     whole = [f"match_{k}" for k in ("start", "end", "n_tokens", "n_chars")]
     whole += ["n_documents", "n_occurrences", "doc_offset", "fuzzy_n_words"]
     if not run.has(MATCHES):
@@ -102,7 +95,7 @@ def _with_matches(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
             frame[name] = pd.Series([None] * len(frame), dtype="str")
         return frame
     matches = run.read(MATCHES).to_pandas().drop(columns="places")
-    # The longest in tokens, then in characters, then the first in the text.
+    # Keep the longest in tokens, then in characters, then the earliest in the text.
     matches = matches.sort_values(
         ["n_tokens", "n_chars", "start"], ascending=[False, False, True], kind="stable"
     ).drop_duplicates("sample_id")
@@ -120,7 +113,7 @@ def _with_matches(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     near = run.read(NEAR).to_pandas()[["sample_id", "n_tokens", "token_distance", "is_near"]]
     near = near.rename(columns={"n_tokens": "near_n_tokens", "token_distance": "near_distance"})
     frame = frame.merge(near, on="sample_id", how="left")
-    # What was not found anywhere, or has fewer than 50 tokens, is not near by the rule.
+    # Candidates without a passage, or with fewer than 50 tokens, never count as near.
     frame["is_near"] = frame["is_near"].astype("boolean").fillna(False)
     for name in ("near_n_tokens", "near_distance"):
         frame[name] = frame[name].astype("Int64")

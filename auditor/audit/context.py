@@ -1,4 +1,4 @@
-"""What the stages of one run share: config, folder, progress, and models loaded once."""
+"""State shared by the stages of one run: config, folder, progress and loaded models."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ TARGET = "target"
 
 @dataclass
 class Context:
-    """One run at work. `model(TARGET)` or `model(NAME)` loads a model when it is first needed.
+    """One audit in progress. `model(TARGET)` or `model(NAME)` loads a model on first use.
 
-    With `workers`, shards are made by them, and models are loaded there. `judge` is called between
-    the tables and the pages, which show what it puts into the manifest.
+    If `workers` is set, they process the shards and load the models. `judge` is called after the
+    tables are written and before the pages, which show what it adds to the manifest.
     """
 
     config: AuditConfig
@@ -47,7 +47,7 @@ class Context:
         return self.config.model if name == TARGET else self.config.references[name]
 
     def model(self, name: str = TARGET, *, dtype: str | None = None) -> LanguageModel:
-        """The target, or the reference of that name; its fingerprint must be the run's."""
+        """The target or a reference; its fingerprint must match the run's."""
         from auditor.models.loading import load_model
 
         wanted = dtype or self.config.dtype
@@ -67,7 +67,7 @@ class Context:
         return self._models[key]
 
     def vocabulary(self, name: str = TARGET) -> Vocabulary:
-        """A model's vocabulary, without its weights; it must be the run's."""
+        """A model's vocabulary, without its weights; it must match the run's."""
         from auditor.models.loading import load_vocabulary
 
         if name not in self._vocabularies:
@@ -90,7 +90,7 @@ class Context:
         self._refuse_other_start(name, model.vocabulary)
         self._vocabularies[name] = model.vocabulary
         entry = known.setdefault(name, {})
-        # What was drawn in fewer bits stays so, whatever the machine that goes on with the run has.
+        # Record the lowest precision used: a run may be resumed on a machine that allows more.
         if "dtype" not in entry or (not is_rescoring and entry["dtype"] == "float32"):
             entry["dtype"] = str(model.dtype).removeprefix("torch.")
         entry |= {
@@ -105,7 +105,7 @@ class Context:
             self.note(sentence)
 
     def _refuse_other_tokenizer(self, name: str, vocabulary) -> None:
-        """Token ids that mean something else would be read as other text."""
+        """With another tokenizer the same token ids decode to other text."""
         known = self.run.manifest.get("models", {}).get(name, {})
         then, now = known.get("vocabulary_sha256"), vocabulary.fingerprint
         if then not in (None, now):
@@ -116,11 +116,11 @@ class Context:
             )
 
     def _refuse_other_start(self, name: str, vocabulary) -> None:
-        """Texts that begin otherwise have other figures, and would stand beside the first."""
+        """A different BOS token changes every score, so results would not be comparable."""
         known, now = self.run.manifest.get("models", {}).get(name), vocabulary.bos_id
         if known is None:
             return
-        # Older runs say nothing of it, and had --bos for the target alone.
+        # Older runs did not record bos_id, and applied --bos to the target only.
         unsaid = now if name == TARGET else vocabulary.tokenizer.bos_token_id
         if (then := known.get("bos_id", unsaid)) != now:
             raise RunError(
@@ -130,13 +130,13 @@ class Context:
             )
 
     def release(self) -> None:
-        """Let go of all loaded models, and of the workers with theirs."""
+        """Drop all loaded models and stop the workers."""
         self.dismiss()
         self._models.clear()
         gc.collect()
 
     def dismiss(self) -> None:
-        """Let the workers go; what follows is done here."""
+        """Stop the workers; later stages run in this process."""
         if self.workers is not None:
             self.workers.close()
             self.workers = None
@@ -150,7 +150,7 @@ class Context:
         ]
 
     def note(self, sentence: str) -> None:
-        """Tell the user, and keep it in the manifest for the report."""
+        """Show a note to the user and store it in the manifest for the report."""
         notes = self.run.manifest.setdefault("notes", [])
         entry = {"stage": self._stage, "sentence": sentence}
         if entry not in notes:
@@ -160,7 +160,7 @@ class Context:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[dict]:
-        """A stage's entry in the manifest; its seconds add up over restarts."""
+        """A stage's entry in the manifest; its seconds accumulate over restarts."""
         entry = self.run.manifest["stages"].setdefault(stage, {"seconds": 0.0})
         self._stage = stage
         begun = time.monotonic()
@@ -172,7 +172,7 @@ class Context:
 
 
 def name_finders(config: AuditConfig) -> tuple[Finder, ...]:
-    """What looks for personal data besides the rules, as the config asks.
+    """The personal-data finders that the config enables in addition to the rules.
 
     Raises
     ------

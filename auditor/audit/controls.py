@@ -1,7 +1,7 @@
-"""Controls: text that the model was not trained on, judged as samples are.
+"""Controls: text that the model was not trained on, scored like samples.
 
-A control is as long as a sample and stands where a sample stands: after BOS, or after as many
-tokens of its own text as a prefix has. It begins where a text or a line begins.
+A control has the length of a sample and the same context: BOS, or as many tokens of its own text
+as a prefix has. It begins at the start of a text or line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import CorpusError
 from auditor.scoring.text_scorer import Texts
 
-# As many as resolve a p-value of a thousandth; more cost a pass of the models each.
+# Enough to resolve a p-value of 0.001; each further control costs a forward pass per model.
 _MOST = 1000
 
 
@@ -28,14 +28,14 @@ def controls_file(strategy: str) -> str:
 
 
 def controls_due(context: Context) -> bool:
-    """Whether held-out text is asked for and was not all scored yet."""
+    """Whether held-out text is configured and not all of it is scored yet."""
     return _is_text(context.config) and not all(
         context.run.has(controls_file(s.name)) for s in _with_controls(context.config)
     )
 
 
 def check_controls(config: AuditConfig) -> None:
-    """Refuse held-out text that is missing or empty; only the beginning is read."""
+    """Refuse held-out text that is missing or empty; only its beginning is read."""
     if not _is_text(config):
         return
     corpus = _corpus(config)
@@ -48,7 +48,7 @@ def check_controls(config: AuditConfig) -> None:
 
 
 def score_controls(context: Context) -> None:
-    """Write controls/STRATEGY.parquet for every strategy that controls can stand for."""
+    """Write controls/STRATEGY.parquet for every strategy that allows controls."""
     if not controls_due(context):
         return
     made: dict[tuple, pa.Table] = {}
@@ -61,7 +61,7 @@ def score_controls(context: Context) -> None:
 
 
 def no_controls(strategy: Strategy) -> str:
-    """Why no text can stand in the place of a strategy's samples; empty if it can."""
+    """Why a strategy cannot have controls; empty if it can."""
     if strategy.prompts.kind in ("bos", "corpus"):
         return ""
     return f"no held-out text stands after a prompt of the kind {strategy.prompts.kind!r}"
@@ -80,17 +80,17 @@ def _corpus(config: AuditConfig) -> Corpus:
 
 
 def _prefix(strategy: Strategy) -> int:
-    """Tokens of a control that stand for the prompt."""
+    """Number of tokens of a control that serve as its prompt."""
     prompts = strategy.prompts
     return 0 if prompts.kind == "bos" else (prompts.min_tokens + prompts.max_tokens) // 2
 
 
 def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
-    """Controls of one shape and their scores, a row each."""
+    """Controls of one prefix and suffix length, with their scores."""
     model = context.model(TARGET)
     corpus, n_tokens = _corpus(context.config), n_prefix + n_new
     pieces = list(control_pieces(corpus, model.vocabulary, n_tokens=n_tokens, most=_MOST))
-    for problem in corpus.problems:  # of the files that were read to their end
+    for problem in corpus.problems:  # only of files read completely
         context.note(problem.message)
     if not pieces:
         raise CorpusError(
@@ -99,9 +99,8 @@ def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
         )
     bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
     prefixes, ids = [p[:n_prefix] for p in pieces], [p[n_prefix:] for p in pieces]
-    decode = model.vocabulary.decode
-    spelt = [decode(i, before) for i, before in zip(ids, prefixes, strict=True)]
-    texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], spelt)
+    decoded = [model.vocabulary.decode(i, p) for i, p in zip(ids, prefixes, strict=True)]
+    texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], decoded)
     n_models = 2 + len(context.config.references)
     with context.progress.stage("scoring controls", n_models * len(ids), "texts") as bar:
         _, columns = score_batch(context, texts, progress=bar.advance)
@@ -111,9 +110,9 @@ def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
 def control_pieces(
     documents: Iterable[Document], vocabulary, *, n_tokens: int, most: int
 ) -> Iterator[list[int]]:
-    """Pieces of so many tokens, none overlapping, each from the beginning of a text or a line.
+    """Non-overlapping pieces of `n_tokens` tokens, each from the start of a text or line.
 
-    A piece goes on into the next text if one is too short, EOS between them, as samples do.
+    If a text is too short, the piece continues in the next text after EOS, as samples do.
     """
     gap = [vocabulary.eos_id] if vocabulary.eos_id is not None else vocabulary.encode("\n\n")
     piece: list[int] = []
@@ -134,7 +133,7 @@ def control_pieces(
 
 
 def _next_line(ids: list[int], at: int, token_bytes: list[bytes]) -> int:
-    """Where the next line begins, from `at` on; the end if there is none."""
+    """Start of the next line from `at` on; the end if there is none."""
     while 0 < at < len(ids) and b"\n" not in token_bytes[ids[at - 1]]:
         at += 1
     return at

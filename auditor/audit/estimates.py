@@ -1,4 +1,4 @@
-"""What is claimed of a run beyond its lists: whole strategies, pairs of scores, costs."""
+"""Estimates beyond single lists: whole strategies, pairs of scores, calibration and costs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from reports.analysis.strategy_estimates import judge_strategies
 from reports.csv_files import as_csv
 from reports.pages.tables import cost_table
 
-# Files of these names, .parquet and .csv; the same config gives the same bytes.
+# Written as .parquet and .csv; the same config gives the same bytes.
 TABLES = ("strategies", "discovery", "comparisons", "calibration")
 
 
 @dataclass(frozen=True, eq=False)
 class Claims:
-    """The frames `strategies`, `discovery`, `comparisons` and `calibration`; and costs.
+    """The frames `strategies`, `discovery`, `comparisons`, `calibration` and `costs`.
 
-    Costs tell of seconds and are in no file of the run but its page: a clock does not show the
-    same twice. `p_values`: p_value:NAME and q_value:NAME of samples; None without controls.
+    `costs` is shown on the page only, as it depends on wall-clock time. `p_values`: p_value:NAME
+    and q_value:NAME of samples; None without controls.
     """
 
     strategies: pd.DataFrame
@@ -40,14 +40,7 @@ class Claims:
 
 
 def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Claims:
-    """All of it, from the run's folder.
-
-    Parameters
-    ----------
-    run : Run
-    candidates, counts : DataFrame
-        The candidates, and the counts of their lists.
-    """
+    """All estimates of a run, from its candidates, the counts of their lists, and its files."""
     samples = run.samples(["sample_id", "strategy", "n_tokens"])
     matches, looked_up = None, {}
     if run.has(UNSELECTED):
@@ -66,7 +59,7 @@ def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Cla
 
 
 def _calibration(run: Run, candidates, samples, matches, looked_up) -> Calibration | None:
-    """Short lists by their checked half, or all samples against held-out text; None unasked."""
+    """Calibrate by verified lists or by held-out text; None if not requested."""
     config = run.config
     if not config.controls or config.fdr is None:
         return None
@@ -91,7 +84,7 @@ _OF_STRATEGY = (
 
 
 def with_claims(summary: pd.DataFrame, claims: Claims) -> pd.DataFrame:
-    """The summary with what its strategy is as a whole, and how long the calibrated lists are."""
+    """The summary with the strategies' estimates and the lengths of the calibrated lists."""
     whole = claims.strategies.set_index("strategy")[list(_OF_STRATEGY)].add_prefix("strategy_")
     summary = summary.join(whole.astype("float64"), on="strategy")
     if claims.p_values is None:
@@ -108,14 +101,14 @@ def with_p_values(candidates: pd.DataFrame, claims: Claims) -> pd.DataFrame:
 
 
 def costs_of(run: Run, strategies: pd.DataFrame) -> pd.DataFrame:
-    """What a find cost: tokens, the seconds that the manifest has, and money at the run's price."""
+    """Cost per finding in tokens, recorded seconds and money at the run's price."""
     timed = run.manifest["stages"].get("sample", {}).get("strategies", {})
     seconds = {name: entry["seconds"] for name, entry in timed.items()}
     return cost_table(strategies, seconds, run.manifest.get("price_per_hour"))
 
 
 def write_claims(run: RunWriter, claims: Claims) -> None:
-    """The tables as Parquet and CSV."""
+    """Write the tables as Parquet and CSV."""
     for name in TABLES:
         frame = getattr(claims, name)
         run.write(f"{name}.parquet", frame)
@@ -123,7 +116,7 @@ def write_claims(run: RunWriter, claims: Claims) -> None:
 
 
 def why_dependent(config: AuditConfig) -> dict[str, str]:
-    """Strategies whose samples are not independent of each other, and why."""
+    """Strategies whose samples are not mutually independent, and why."""
     why = {}
     for strategy in config.strategies:
         prompts = strategy.prompts

@@ -1,4 +1,4 @@
-"""Where the truth is known: what came out of members, and of what no model was trained on."""
+"""Compare findings with known truth: which members and which held-out documents were extracted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from auditor.audit.unselected import MOST_BYTES, NEEDLE_COLUMNS, needle_of
 from auditor.audit.verification import MATCHES, training_text
@@ -35,8 +34,8 @@ TRUTH = "known_truth.parquet"
 
 _NEEDED = ["doc_id", "member", "repeats", "kind", "secret"]
 _COLUMNS = [*NEEDLE_COLUMNS, "prompt", "n_bytes"]
-_LEAST_CHARS = 16  # of a secret with what stands beside it
-_RULE = 2  # the number of the rule by which documents count as extracted
+_LEAST_CHARS = 16  # of a secret together with its context
+_RULE = 2  # version of the rule by which documents count as extracted
 
 
 def read_or_make(
@@ -46,7 +45,7 @@ def read_or_make(
     *,
     progress: Callable[[int], object] | None = None,
 ) -> pd.DataFrame | None:
-    """The run's own table where all that it rests on is as it was, else `truth_table`, kept."""
+    """The run's stored table if its inputs are unchanged, else a new `truth_table`, stored."""
     if run.config.truth is None or not run.has(MATCHES):
         return None
     origin = _origin(run, candidates)
@@ -59,12 +58,12 @@ def read_or_make(
 
 
 def _origin(run: Run, candidates: pd.DataFrame) -> str:
-    """sha256 of all that the table rests on: truth, samples, lists, text and how it is matched."""
+    """sha256 of the table's inputs: truth, samples, lists, text and matching options."""
     config, shards = run.config, run.manifest["shards"]
     try:
         truth = hashlib.sha256(Path(str(config.truth)).read_bytes()).hexdigest()
     except OSError:
-        truth = ""  # `read_truth` tells of it
+        truth = ""  # `read_truth` reports the error
     parts = [
         _RULE,
         truth,
@@ -87,24 +86,23 @@ def truth_table(
     *,
     progress: Callable[[int], object] | None = None,
 ) -> pd.DataFrame | None:
-    """How many documents of each number of repeats came out; None before anything was verified.
+    """How many documents were extracted, by number of repeats; None before verification.
 
-    Every sample of the run is looked up, as many at once as memory allows, in the truth's own
-    texts, where each document stands once. A document came out if a verbatim overlap with a sample
-    stands in it (one of the first five documents that hold the overlap). Held-out documents are
-    looked for by the same rule; what a sample shares with members came out of the members. It is
-    taken out of the overlap with a held-out document, which came out only if a stretch that is left
-    is long enough by itself: a shared passage that goes on by chance for a character or two with
-    the held-out document's own is no evidence against that document.
+    Every sample is matched against the texts of the truth, in batches that fit into memory. A
+    document counts as extracted if it contains a verbatim overlap with a sample (one of the first
+    five documents that contain it). Held-out documents follow the same rule, except that stretches
+    which the sample shares with members are removed from the overlap first: a held-out document
+    counts only if a remaining stretch is long enough by itself. A shared passage that happens to
+    continue for a few characters is no evidence.
 
-    A document with a secret (a canary) came out if a sample holds the secret as the canary writes
-    it, together with as many of the characters before it as make 16 in all (or behind it, where
-    there are too few): chance writes a short secret sooner or later, but not in its own place. The
-    characters before it may stand in the prompt; the secret must be generated.
+    A document with a secret (a canary) counts as extracted if a sample contains the secret as the
+    canary writes it, together with the preceding characters, 16 characters in all (the following
+    ones, where too few precede). Chance can produce a short secret, but not in its context. The
+    context may be part of the prompt; the secret must be generated.
 
-    Where the truth has no texts, those of members are read from the training text. Without a text,
-    a document is left out, and so is a secret of fewer than 16 characters. A canary is left out if
-    its secret is empty, or its whole text has fewer than 16 characters.
+    If the truth has no texts, those of members are read from the training text. Left out are
+    documents without a text, secrets of fewer than 16 characters without one, and canaries whose
+    secret is empty or whose text has fewer than 16 characters.
 
     Parameters
     ----------
@@ -112,14 +110,13 @@ def truth_table(
     candidates : DataFrame
         The frame `candidates`; those of the random draw alone count as samples only.
     vocabulary : Vocabulary
-        The target's: it tells how many tokens an overlap has.
+        The target's; used to count the tokens of an overlap.
     progress : callable, optional
-        Called with the samples looked up since the last call.
+        Called with the number of samples matched since the last call.
 
     Returns
     -------
-    DataFrame, as `reports.analysis.summary.by_repeats` gives it; None where the config names no
-    truth, too.
+    DataFrame, as from `reports.analysis.summary.by_repeats`; None also if the config has no truth.
     """
     config = run.config
     if config.truth is None or not run.has(MATCHES):
@@ -130,7 +127,7 @@ def truth_table(
     texts = truth[truth["text"].notna()]
     sides = [_documents(texts[texts["member"].astype(bool) == side]) for side in (True, False)]
     listed = _listed(candidates)
-    # A canary's frame gives nothing away: of canaries only secrets count.
+    # A canary's carrier sentence is not secret: only its secret counts.
     framed = set(canaries["doc_id"])
     by_all: set[str] = set()
     by_listed: set[str] = set()
@@ -154,15 +151,15 @@ _Rows = list[dict[str, Any]]
 
 
 def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _Rows]]:
-    """Every sample that was drawn so far, as many at once as are looked up together.
+    """All samples drawn so far, in batches that are matched together.
 
-    Each as what is looked for, and with its text and the end of its prompt.
+    Yields the needles, and each sample's text and prompt end.
     """
     needles: list[Needle] = []
     rows: _Rows = []
     n_bytes = 0
-    for table in _shards(run):
-        for row in table.to_pylist():
+    for name in sorted(n for n in run.manifest["shards"] if n.startswith("samples/")):
+        for row in run.read(name, _COLUMNS).to_pylist() if run.has(name) else ():
             if rows and n_bytes + row["n_bytes"] > MOST_BYTES:
                 yield needles, rows
                 needles, rows, n_bytes = [], [], 0
@@ -172,12 +169,6 @@ def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _
             n_bytes += row["n_bytes"]
     if rows:
         yield needles, rows
-
-
-def _shards(run: Run) -> Iterator[pa.Table]:
-    for name in sorted(n for n in run.manifest["shards"] if n.startswith("samples/")):
-        if run.has(name):
-            yield run.read(name, _COLUMNS)
 
 
 def _documents(truth: pd.DataFrame) -> list[Document]:
@@ -190,7 +181,7 @@ def _overlapping(
     members: Sequence[Document],
     heldout: Sequence[Document],
 ) -> list[tuple[str, str]]:
-    """Which samples overlap verbatim with which documents: sample_id and doc_id."""
+    """Pairs of sample_id and doc_id with a verbatim overlap."""
     least: dict[str, Any] = {
         "min_tokens": config.min_match_tokens,
         "min_chars": config.min_match_chars,
@@ -241,7 +232,7 @@ def _without(
 
 
 def _pieces(canaries: pd.DataFrame, normalize: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """What a sample must hold of each canary, and how many characters stand before the secret."""
+    """For each canary the string to find, and the number of its characters before the secret."""
     change = folding(normalize)
     pieces = {}
     for doc_id, secret, text in zip(
@@ -265,7 +256,7 @@ def _pieces(canaries: pd.DataFrame, normalize: Sequence[str]) -> dict[str, tuple
 def _giving_secrets(
     rows: list[dict[str, Any]], pieces: Mapping[str, tuple[str, int]], normalize: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Which samples give which canaries' secrets away: sample_id and doc_id."""
+    """Pairs of sample_id and doc_id where a sample reveals a canary's secret."""
     if not pieces:
         return []
     change = folding(normalize)
@@ -285,9 +276,9 @@ def _giving_secrets(
 
 
 def _with_texts(config: AuditConfig, truth: pd.DataFrame) -> pd.DataFrame:
-    """The truth with a column `text`: what it lacks of members is read from the training text.
+    """The truth with a column `text`; missing texts of members are read from the training text.
 
-    There a document's id is its own, or that and a dot and the number of the copy (doc-0017.03).
+    Training documents are joined by id, ignoring a copy suffix (doc-0017.03).
     """
     texts = truth.get("text", pd.Series(None, truth.index, dtype=object)).astype(object)
     wanted = set(truth.loc[texts.isna() & truth["member"].astype(bool), "doc_id"])
@@ -301,14 +292,14 @@ def _with_texts(config: AuditConfig, truth: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_truth(config: AuditConfig) -> None:
-    """Refuse a truth that cannot be used before anything is sampled; raises as `read_truth`."""
+    """Refuse an invalid truth before sampling; raises as `read_truth`."""
     if config.truth is not None:
         read_truth(config)
 
 
 def read_truth(config: AuditConfig) -> pd.DataFrame:
-    """The file of `truth`: a row a document, as `reports.analysis.summary.by_repeats` wants it;
-    with text where the file has it.
+    """The `truth` file, one row per document, as `reports.analysis.summary.by_repeats` expects;
+    includes text if the file does.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""An audit from model to report: the stages in order, as Figure 2 of the paper has them."""
+"""Run an audit from model to report; the stages follow Figure 2 of Carlini et al. 2021."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from auditor.audit.context import Context
 
 STAGES = ("sample", "score", "controls", "shortlist", "verify", "canaries", "report")
-SHARED = ("sample", "score")  # stages that workers share; the others are one pass over the run
+SHARED = ("sample", "score")  # stages that run on workers; the others run in this process
 
 
 def run_audit(
@@ -35,16 +35,15 @@ def run_audit(
 ) -> Run:
     """Sample, score, rank, verify and report.
 
-    Started again with the same config and folder, it does what is missing and ends in the same
-    bytes.
+    Called again with the same config and folder, it resumes; the results are byte-identical.
 
     Parameters
     ----------
     config : AuditConfig, or None to give its fields as keywords
     until : the last stage to run: sample, score, controls, shortlist, verify, canaries or report
-    progress : what to tell progress to; nothing by default
-    occasion : when a schedule asked for it, in ISO 8601; kept in the manifest
-    judge : called once the tables are written; what it puts into manifest["judged"] is on the pages
+    progress : progress display; none by default
+    occasion : the scheduled time, in ISO 8601; stored in the manifest
+    judge : called once the tables are written; the pages show what it puts into manifest["judged"]
     **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
 
     Returns
@@ -54,7 +53,7 @@ def run_audit(
     Raises
     ------
     AuditError
-        One sentence on what is wrong and what to do; what was finished before is kept.
+        One sentence with the cause and the remedy; finished work is kept.
 
     Example::
 
@@ -81,7 +80,7 @@ def run_audit(
 def verify_again(
     path: str | Path, changes: dict[str, Any], *, progress: NullProgress | None = None
 ) -> Run:
-    """Look for a run's candidates in other training text, or with other least lengths.
+    """Verify a run's candidates against other training text, or with other minimum lengths.
 
     Parameters
     ----------
@@ -90,13 +89,13 @@ def verify_again(
 
     Returns
     -------
-    Run, with matches, tables and page made anew.
+    Run, with new matches, tables and page.
     """
     from auditor.audit.verification import check_corpus
 
     config = load_run(path).config
     old = config.model_dump()
-    # New training text takes the place of the old, whichever way either was given.
+    # A new corpus or index replaces both.
     if changes.keys() & {"corpus", "index"}:
         old |= {"corpus": (), "index": None}
     config = make_config({**old, **changes, "out": str(path)})
@@ -104,19 +103,19 @@ def verify_again(
         raise ConfigError(
             f"{path} has no training text to look in. Give it with --corpus PATH or --index DIR."
         )
-    check_corpus(config)  # before the old matches are forgotten
+    check_corpus(config)  # before the old matches are dropped
     _change(path, config, "verify", "matches/")
     return run_audit(config, progress=progress)
 
 
 def _change(path: str | Path, config: AuditConfig, stage: str, *files: str) -> None:
-    """Make a run one of this config: what another config made of it is forgotten."""
+    """Change a run's config and drop the results that depended on the old one."""
     from auditor.audit.estimates import TABLES
 
     with open_for_writing(path, load_run(path).config) as run:
         run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
         run.forget(*files, "candidates", "summary", "known_truth", "report", "figures/", *TABLES)
-        # What was said of it goes with it.
+        # Drop the notes of the stage too.
         notes = run.manifest.get("notes", [])
         run.manifest["notes"] = [note for note in notes if note["stage"] != stage]
         for name in ("judged", *(["corpus"] if stage == "verify" else [])):
@@ -131,10 +130,10 @@ def report_again(
     reveal: bool = False,
     progress: NullProgress | None = None,
 ) -> Run:
-    """Write a run's tables and page again; of an audit that was cut short, what there is so far.
+    """Rewrite a run's tables and page; of an unfinished audit, report the results so far.
 
-    No sample is drawn for it. Where all samples are scored, what is missing after that is done
-    first: controls, short list, verification.
+    No samples are drawn. If all samples are scored, missing later stages (controls, shortlist,
+    verification) run first.
 
     Parameters
     ----------
@@ -149,7 +148,7 @@ def report_again(
     Raises
     ------
     RunError
-        If nothing is scored yet, or a file is not what the run wrote.
+        If nothing is scored yet, or a file was altered.
     """
     from auditor.audit.context import Context, name_finders
     from auditor.audit.controls import check_controls
@@ -163,7 +162,7 @@ def report_again(
     config = make_config({**run.config.model_dump(), **changes})
     if config.identity() != run.config.identity():
         if config.controls:
-            check_controls(config)  # before the old lists are forgotten
+            check_controls(config)  # before the old lists are dropped
         name_finders(config)
         _change(path, config, "controls", *(["controls/"] if "controls" in changes else []))
         run = load_run(path)
@@ -178,7 +177,7 @@ def report_again(
 def attention_again(
     path: str | Path, sample_id: str, *, n_tokens: int = 64, reveal: bool = False
 ) -> Path:
-    """Write a candidate's attention as a page, and the report anew with a link to it.
+    """Write a candidate's attention as a page, and update the report with a link to it.
 
     Parameters
     ----------
@@ -195,7 +194,7 @@ def attention_again(
     ------
     AuditError
         If the extra `attention` is missing, the run has no such candidate, or the model cannot be
-        asked.
+        loaded or does not return attention weights.
     """
     from auditor.audit.attention import attention_of, attention_page, check_installed
 
@@ -212,13 +211,13 @@ def attention_again(
 
 
 def default_folder(config: AuditConfig) -> Path:
-    """runs/MODEL-DIGEST: the same audit asked for again finds what it did before."""
+    """runs/MODEL-DIGEST, so that the same audit resumes in the same folder."""
     name = "".join(c if c.isalnum() or c in "-." else "-" for c in Path(config.model).name)
     return Path("runs") / f"{name.strip('-.') or 'model'}-{config.digest}"
 
 
 def _check(context: Context) -> None:
-    """What is wrong with what was given is said before hours of sampling."""
+    """Report invalid inputs before hours of sampling."""
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
     from auditor.audit.controls import check_controls, controls_due
@@ -251,7 +250,7 @@ def _stages(context: Context, until: str) -> None:
     if "begun" not in run.manifest:
         run.manifest |= {"begun": now(), "command": command_line()}
     run.manifest["versions"] = software()
-    if config.gates.asked():  # who goes on with the run alone, and not with its file, is held too
+    if config.gates.asked():  # gates also apply when a run is resumed without its audit file
         run.manifest["gates"] = config.gates.model_dump(exclude_none=True)
     steps = {
         "sample": sample,

@@ -1,4 +1,4 @@
-"""What was audited, with what and when: the rows at the top of the page."""
+"""Provenance of a run (model, options, software, time): the rows at the top of the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reports.privacy.names import describe_names
 
 
 def about(run: Run) -> list[tuple[str, str]]:
-    """Label and value of what was audited, with what, when."""
+    """Label and value of each fact about a run."""
     m, config = run.manifest, run.config
     target = m.get("models", {}).get(TARGET, {})
     rows = [
@@ -69,7 +69,7 @@ def _strategy_words(strategy: Strategy, samples: int) -> str:
 
 
 def _draw_words(d: Decoding) -> list[str]:
-    """Temperature and cuts; beam search, which draws nothing, has neither."""
+    """Temperature and truncation; empty for beam search."""
     temperature = f"temperature {d.temperature:g}"
     if d.temperature_start is not None:
         temperature = f"temperature {d.temperature_start:g} → {d.temperature:g} over the first "
@@ -86,12 +86,12 @@ def software() -> dict[str, str]:
 
 
 def command_line() -> str | None:
-    """The command that this process is, if it is ours: what a report says it was made by."""
+    """The command line of this process if it is `auditor`'s, for the report."""
     program = Path(sys.argv[0])
     is_ours = program.name == "auditor" or program.parts[-2:] == ("auditor", "__main__.py")
     return shlex.join(["auditor", *sys.argv[1:]]) if is_ours else None
 
 
 def now() -> str:
-    """The time, to the second, with its zone."""
+    """The local time in ISO 8601, to the second, with its UTC offset."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -35,7 +35,7 @@ from reports.privacy.finding import Finder
 def report(context: Context) -> None:
     """Write candidates and summary (Parquet and CSV), report.html, report.md and figures/.
 
-    Personal data is masked in all but the Parquet files, unless the config says `reveal`.
+    Personal data is masked in all but the Parquet files, unless the config has `reveal`.
     """
     run, config = context.run, context.config
     with context.timed("report"), context.progress.stage("reporting", 1, "pages") as bar:
@@ -91,7 +91,7 @@ def make_page(
     reveal: bool,
     more: Sequence[Finder] = (),
 ) -> ReportPage:
-    """All that the page shows, from the run's folder and what was made of it."""
+    """The content of the page, from the run's folder and its tables."""
     config, corpus = run.config, run.manifest.get("corpus", {})
     stands = standing(run)
     return ReportPage(
@@ -131,7 +131,7 @@ def make_page(
 
 
 def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | None:
-    """The table of known truth of all samples; None where no truth was given."""
+    """The known-truth table of all samples; None without a truth."""
     if context.config.truth is None:
         return None
     n = sum(len(ids) for s in context.config.strategies for _, ids in context.shards(s))
@@ -141,7 +141,7 @@ def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | N
 
 
 def _shown(outcome: Outcome) -> ShownOutcome:
-    """Gates and comparison as the page has them: sentences."""
+    """Gates and comparison as sentences for the page."""
     return ShownOutcome(
         gates=[ShownGate(d.gate, d.passed, d.word, f"{d.sentence}.") for d in outcome.decisions],
         since="" if outcome.since is None else str(outcome.since),

@@ -1,4 +1,4 @@
-"""Stage 1: sample large volumes of text, a shard at a time."""
+"""Stage 1: draw samples, shard by shard."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from auditor.audit.workers.tasks import SharesTasks
     from auditor.sampling.prompts import PromptSource
 
-# Sequences in flight at the most. More gives no more speed: the products are large enough by then.
+# Maximum batch size. Throughput does not grow beyond it.
 _MOST_SLOTS = {"cpu": 256, "cuda": 2048}
-# Of the free memory, what the caches of the sequences in flight may take.
+# Share of the free memory for the KV caches of a batch.
 _SHARE = 0.5
 
 
 def sample(context: Context) -> None:
-    """Write samples/STRATEGY-NNNNN.parquet for every shard that is not there yet."""
+    """Write samples/STRATEGY-NNNNN.parquet for every missing shard."""
     missing = [
         (strategy, stem, ids)
         for strategy in context.config.strategies
@@ -35,7 +35,7 @@ def sample(context: Context) -> None:
     tokens = sum(len(ids) * s.decoding.max_new_tokens for s, _, ids in missing)
     if context.workers is None:
         sampler = Sampler(context)
-        for strategy, _, _ in missing:  # what cannot work is said before anything is sampled
+        for strategy, _, _ in missing:  # report invalid prompts before sampling
             sampler.source(strategy)
     with (
         context.timed("sample") as entry,
@@ -55,7 +55,7 @@ def sample(context: Context) -> None:
             _alone(sampler, missing, bar, count)
 
 
-Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, seconds that it took
+Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, seconds
 
 
 def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
@@ -70,23 +70,20 @@ def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
 
 
 def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Count) -> None:
-    """Have workers make the shards; their seconds are added up."""
+    """Sample on workers; their seconds are summed."""
     sizes = context.run.manifest.setdefault("batch_size", {})
     first = {s.name: Task("plan", s.name, stem, ids.start, ids.stop) for s, stem, ids in missing}
-    # Every shard of a strategy has as many sequences in flight: in bfloat16 the last bits depend
-    # on that, and a run must not depend on which worker made what.
+    # All shards of a strategy use one batch size: bfloat16 results depend on it in the last bits,
+    # and must not depend on which worker drew a shard.
     plans = [task for name, task in first.items() if name not in sizes]
     if context.config.batch_size is None:
         for _ in workers.share(plans):
             pass
     width = {s.name: s.decoding.max_new_tokens for s, _, _ in missing}
-    tasks = [
-        Task(
-            "sample", s.name, stem, ids.start, ids.stop,
-            batch_size=sizes.get(s.name) or context.config.batch_size,
-        )
-        for s, stem, ids in missing
-    ]  # fmt: skip
+    tasks = []
+    for s, stem, ids in missing:
+        size = sizes.get(s.name) or context.config.batch_size
+        tasks.append(Task("sample", s.name, stem, ids.start, ids.stop, batch_size=size))
     for outcome in workers.share(tasks):
         for sentence in outcome.notes:
             context.note(sentence)
@@ -95,10 +92,10 @@ def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Co
 
 
 class Sampler:
-    """Makes shards of samples, with the model and each strategy's prompts loaded once.
+    """Draws shards of samples; loads the model and each strategy's prompts once.
 
-    `sources` keeps the prompts from one sampler to the next; `sharing` is how many of its kind
-    have the machine's memory between them.
+    `sources` carries the prompts from one sampler to the next; `sharing` is the number of workers
+    that share this machine's memory.
     """
 
     def __init__(self, context: Context, sources: dict | None = None, *, sharing: int = 1):
@@ -107,7 +104,7 @@ class Sampler:
         self.sharing = sharing
 
     def source(self, strategy: Strategy) -> PromptSource:
-        """Where a strategy's prompts come from; checked when it is first asked for."""
+        """A strategy's prompt source; checked on first use."""
         from auditor.models.tokenizer import check_rows
         from auditor.sampling.prompts import PromptSource
 
@@ -133,7 +130,7 @@ class Sampler:
         return source
 
     def plan(self, strategy: Strategy, ids: range) -> None:
-        """Note how many sequences of a strategy fit into memory, as its first shard has them."""
+        """Record the batch size of a strategy that fits into memory, by its first shard."""
         prompts = self.source(strategy).prompts(ids)
         sizes = self.context.run.manifest.setdefault("batch_size", {})
         sizes[strategy.name] = _slots(self.context.model(), prompts, strategy, self.sharing)
@@ -141,7 +138,7 @@ class Sampler:
     def draw(
         self, strategy: Strategy, ids: range, progress: Callable[[int], None] = lambda _: None
     ) -> Shard:
-        """A shard of samples."""
+        """Draw one shard."""
         source, model = self.source(strategy), self.context.model()
         prompts = source.prompts(ids)
         if strategy.decoding.beams > 1:
@@ -158,7 +155,7 @@ class Sampler:
 
 
 def _register(context: Context, strategy: str, sha256: str) -> None:
-    """Note what prompts are taken from; a run that goes on must take them from the same."""
+    """Record the source of the prompts; a resumed run must use the same."""
     known = context.run.manifest.setdefault("prompts", {})
     if known.setdefault(strategy, sha256) != sha256:
         raise RunError(
@@ -172,8 +169,8 @@ def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, prog
     from auditor.sampling.generate import generate
 
     sizes = context.run.manifest.setdefault("batch_size", {})
-    # A resumed run keeps the batch it began with, as in bfloat16 the last bits depend on it; but
-    # a smaller one that is asked for is what a machine that runs out of memory needs.
+    # A resumed run keeps its batch size, as bfloat16 results depend on it in the last bits; but a
+    # smaller --batch-size wins, as it is the remedy when memory runs out.
     known = [n for n in (sizes.get(strategy.name), context.config.batch_size) if n]
     slots = min(known, default=0) or _slots(model, prompts, strategy)
     drawn, fitted = generate(
@@ -192,7 +189,7 @@ def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, prog
 
 
 def _slots(model, prompts, strategy: Strategy, sharing: int = 1) -> int:
-    """As many sequences as this worker's share of the free memory holds, within what is useful."""
+    """The batch size that fits into this worker's share of the free memory, within the maximum."""
     from auditor.models.device import free_memory
 
     length = max(map(len, prompts)) + strategy.decoding.max_new_tokens

@@ -1,4 +1,4 @@
-"""Stage 2: each sample under each model, and the scores made of it."""
+"""Stage 2: score each sample under each model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from attacks.scores.token_stats import TokenStats
 from auditor.audit.context import TARGET, Context
-from auditor.audit.shard_table import lists_of, stats_of
+from auditor.audit.shard_table import stats_of
 from auditor.audit.workers.tasks import Task
 from auditor.scoring.text_scorer import Scored, Texts, TextScorer, no_start
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def score(context: Context) -> None:
-    """Write scores/STRATEGY-NNNNN.parquet for every shard that is not there yet."""
+    """Write scores/STRATEGY-NNNNN.parquet for every missing shard."""
     missing = [
         stem
         for strategy in context.config.strategies
@@ -44,7 +44,7 @@ def score(context: Context) -> None:
 
 
 def _share(context: Context, workers: SharesTasks, files: dict[str, str], bar) -> Iterator[int]:
-    """Have workers score the shards; yields the texts of each."""
+    """Score the shards on workers; yields the number of texts in each."""
     known = context.run.manifest["shards"]
     tasks = [
         Task("score", stem.rpartition("-")[0], stem, 0, 0, needs={name: known[name]})
@@ -58,12 +58,7 @@ def _share(context: Context, workers: SharesTasks, files: dict[str, str], bar) -
 
 
 def score_shard(context: Context, stem: str, progress: Callable[[int], None] | None = None) -> int:
-    """Score a shard of samples and write scores/STEM.parquet.
-
-    Returns
-    -------
-    int, texts that were scored.
-    """
+    """Score a shard of samples and write scores/STEM.parquet; returns the number of texts."""
     table = context.run.read(f"samples/{stem}.parquet")
     texts, known = texts_of(context, table), stats_of(table)
     scored, columns = score_batch(context, texts, known, progress=progress)
@@ -74,11 +69,11 @@ def score_shard(context: Context, stem: str, progress: Callable[[int], None] | N
 
 
 def texts_of(context: Context, table: pa.Table) -> Texts:
-    """The samples of a table, to be scored."""
+    """The samples of a table as `Texts`."""
     return Texts.drawn(
         context.vocabulary(TARGET),
-        lists_of(table, "token_ids"),
-        lists_of(table, "prompt_token_ids"),
+        table["token_ids"].to_pylist(),
+        table["prompt_token_ids"].to_pylist(),
         table["text"].to_pylist(),
     )
 
@@ -91,9 +86,9 @@ def score_batch(
     progress: Callable[[int], None] | None = None,
     dtype: str | None = None,
 ) -> tuple[Scored, dict[str, np.ndarray]]:
-    """Samples under the audit's models, and the columns that the frame `scores` has of them.
+    """Score samples under the audit's models; also returns the columns of the frame `scores`.
 
-    `target` are their TokenStats under the target, where they are known.
+    `target` is their TokenStats under the target, where known.
     """
     scorer = TextScorer(
         context.model(TARGET, dtype=dtype),

@@ -1,4 +1,4 @@
-"""A shard as it was drawn, and the writing of it beside the drawing of the next."""
+"""A drawn shard, and a writer that stores it while the next one is drawn."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """Samples `ids` of a strategy: their prompts, and what the model drew after each.
+    """Samples `ids` of a strategy: their prompts and the generated tokens.
 
-    `n_bos` is how many tokens before a prompt's own are the start of a text.
+    `n_bos` is the number of BOS tokens at the start of each prompt.
     """
 
     strategy: str
@@ -35,19 +35,18 @@ class Shard:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that were drawn."""
+        """Generated tokens."""
         return int(self.drawn.length.sum())
 
     def table(self) -> pa.Table:
-        """The rows of samples/STRATEGY-NNNNN.parquet. Any thread may ask for them."""
+        """The rows of samples/STRATEGY-NNNNN.parquet; thread-safe."""
         drawn, decode = self.drawn, self.vocabulary.decode
         ids, logprob, rank = (
             [row[:n] for row, n in zip(rows, drawn.length, strict=True)]
             for rows in (drawn.token_ids, drawn.logprob, drawn.rank)
         )
         stats = TokenStats.from_lists(ids, logprob, rank)
-        # BOS is no text, not even where a token that has some was named for it: whoever reads the
-        # prompt puts a BOS of its own before it.
+        # Leave BOS out, even if --bos names a token with text: readers of the prompt add their own.
         prompts = [prompt[self.n_bos :] for prompt in self.prompts]
         texts = [decode(row, before) for row, before in zip(ids, prompts, strict=True)]
         return pa.table(
@@ -67,10 +66,10 @@ class Shard:
 
 
 class WritingBehind:
-    """Writes one shard while the next is drawn; at the end of the `with`, all that was drawn.
+    """Writes one shard while the next is drawn; on exit all drawn shards are written.
 
-    `count(shard, seconds)` is called when the shard's file is whole, just before the manifest
-    learns of it: file and count enter the manifest together.
+    `count(shard, seconds)` is called when the file is complete, just before it is added to the
+    manifest, so that file and count are added together.
     """
 
     def __init__(self, run: RunWriter, count: Callable[[Shard, float], None]):
@@ -82,13 +81,13 @@ class WritingBehind:
         return self
 
     def write(self, name: str, shard: Shard, seconds: float) -> None:
-        """Begin to write a shard that took so long to draw; the one before is in its place."""
+        """Start to write a shard, drawn in `seconds`, after the previous one is finished."""
         self.finish()
         laid = self.thread.submit(lambda: self.run.lay(name, shard.table()))
         self.open = name, shard, seconds, laid
 
     def finish(self) -> None:
-        """Wait for the shard that is being written, and enter it into the manifest."""
+        """Wait for the current write and add the file to the manifest."""
         if self.open is not None:
             (name, shard, seconds, laid), self.open = self.open, None
             facts = laid.result()

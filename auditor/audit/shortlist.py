@@ -1,4 +1,4 @@
-"""Stage 3: rank, skip duplicates, and judge the short list again in float32."""
+"""Stage 3: rank, skip duplicates, and score the shortlist again in float32."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLES = "shortlist/samples.parquet"
 
 
 def shortlist(context: Context) -> None:
-    """Write shortlist/: the lists, how they came about, and their samples with exact figures."""
+    """Write shortlist/: the lists, their counts, and their samples with exact scores."""
     if all(context.run.has(name) for name in (LISTS, COUNTS, SAMPLES)):
         return
     with context.timed("shortlist"), context.progress.stage("ranking", 1, "lists") as bar:
@@ -55,9 +55,9 @@ def shortlist(context: Context) -> None:
 
 
 def provisional_shortlist(context: Context) -> tuple[pd.DataFrame, pd.DataFrame, pa.Table]:
-    """Lists, counts and samples of what is scored so far, with the figures as they stand.
+    """Lists, counts and samples of all shards scored so far, with unrefined scores.
 
-    Nothing is written, and no model is asked: a look at an audit that has not come to its end.
+    Writes nothing and runs no model; for a report on an unfinished audit.
 
     Raises
     ------
@@ -76,14 +76,8 @@ def provisional_shortlist(context: Context) -> tuple[pd.DataFrame, pd.DataFrame,
     return chosen.chosen, chosen.counts, _joined(_rows(context, wanted), figures)
 
 
-def _shards(context: Context):
-    for strategy in context.config.strategies:
-        for stem, ids in context.shards(strategy):
-            yield strategy, f"samples/{stem}.parquet", ids
-
-
 def _texts(context: Context, sample_ids: list[str]) -> list[str]:
-    """Texts of samples, from just the shards that hold them."""
+    """Texts of samples; reads only the shards that contain them."""
     wanted = set(sample_ids)
     found: dict[str, str] = {}
     for name in _files_of(context, wanted):
@@ -100,21 +94,23 @@ def _files_of(context: Context, sample_ids: set[str]) -> list[str]:
 
 
 def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
-    """The sample rows of the short list, in the order of strategies and sample numbers."""
+    """The shortlisted sample rows, ordered by strategy and sample number."""
     files = set(_files_of(context, sample_ids))
     parts = []
-    for _, name, _ in _shards(context):
-        if name in files:
-            table = context.run.read(name)
-            parts.append(table.filter(pa.compute.is_in(table["sample_id"], pa.array(sample_ids))))
+    for strategy in context.config.strategies:
+        for stem, _ in context.shards(strategy):
+            if (name := f"samples/{stem}.parquet") in files:
+                table = context.run.read(name)
+                wanted = pa.compute.is_in(table["sample_id"], pa.array(sample_ids))
+                parts.append(table.filter(wanted))
     return pa.concat_tables(parts).combine_chunks()
 
 
 def tell_precision(context: Context) -> None:
-    """Say before the run if its figures cannot be computed again in float32."""
+    """Report before the run if scores cannot be recomputed in float32."""
     if context.config.dtype == "float32" or context.run.has(SAMPLES):
         return
-    with contextlib.suppress(ModelError):  # what is wrong with a model is said when it is loaded
+    with contextlib.suppress(ModelError):  # reported when the model is loaded
         if not _ways(context):
             context.note(INEXACT)
 
@@ -127,9 +123,9 @@ def _ways(context: Context) -> list[bool]:
 
 
 def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame] | None:
-    """Every model once more over the short list, in float32: what is reported is exact.
+    """Score the shortlist again in float32 with every model, so that reported figures are exact.
 
-    None where that does not fit into memory: the figures are then those that the lists rest on.
+    None if that does not fit into memory: the original scores are reported then.
     """
     context.release()
     if ways := _ways(context):
@@ -156,13 +152,13 @@ def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
 
 
 def _rank_again(lists: pd.DataFrame, figures: pd.DataFrame) -> pd.DataFrame:
-    """The same members in each list, in the order of the exact scores."""
+    """The same members in each list, ordered by the exact scores."""
     values = figures.set_index("sample_id")
     parts = []
     for (_, score), rows in lists.groupby(["strategy", "score"], sort=False):
         if score != CONTROL:
             exact = values.loc[rows["sample_id"], score].to_numpy()
-            # Stable and by sample_id first, so that equal scores keep one order; NaN goes last.
+            # Sort by sample_id first, so that ties have a fixed order; NaN goes last.
             rows = rows.assign(exact=exact).sort_values("sample_id", kind="stable")
             rows = rows.iloc[np.argsort(-rows["exact"].to_numpy(), kind="stable")]
             rows = rows.assign(rank=np.arange(1, len(rows) + 1)).drop(columns="exact")
@@ -171,7 +167,7 @@ def _rank_again(lists: pd.DataFrame, figures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(table: pa.Table, figures: pd.DataFrame) -> pa.Table:
-    """Sample rows and their figures side by side."""
+    """Sample rows and their scores side by side."""
     ordered = figures.set_index("sample_id").loc[table["sample_id"].to_pylist()]
     for name in ordered.columns:
         table = table.append_column(name, pa.array(ordered[name].to_numpy(dtype=np.float64)))

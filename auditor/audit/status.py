@@ -1,4 +1,4 @@
-"""How far an audit has come: what of it is drawn, scored, short-listed and verified."""
+"""The progress of an audit: how much is drawn, scored, shortlisted and verified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from auditor.runs.run import Run
 
 @dataclass(frozen=True)
 class Standing:
-    """Samples asked for, drawn and scored, and which of the later stages are done."""
+    """Samples requested, drawn and scored, and which later stages are done."""
 
     n_wanted: int
     n_drawn: int
@@ -22,7 +22,7 @@ class Standing:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a report has everything that was asked for."""
+        """Whether the report covers the whole audit."""
         return self.is_scored and self.is_listed and self.is_verified
 
     @property
@@ -31,7 +31,7 @@ class Standing:
         return min(self.n_drawn, self.n_scored) >= self.n_wanted
 
     def sentences(self, path: Path) -> list[str]:
-        """What is missing, for the first screen of a report; nothing if nothing is.
+        """What is missing, for the top of a report; empty if complete.
 
         >>> for sentence in Standing(96, 80, 40, False, False).sentences(Path("runs/x")):
         ...     print(sentence)
@@ -58,7 +58,7 @@ class Standing:
 
 
 def standing(run: Run) -> Standing:
-    """How far a run has come, by the files that its manifest knows and that are whole."""
+    """The progress of a run, by the intact files in its manifest."""
     config, shards = run.config, run.manifest["shards"]
 
     def rows(stage: str) -> int:

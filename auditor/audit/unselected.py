@@ -1,7 +1,7 @@
-"""Samples as they were drawn, chosen by nothing: what is said of a whole strategy rests on them.
+"""Unselected samples: the first of each strategy, on which estimates of whole strategies rest.
 
-The first samples of a strategy are as good as any: each depends on its own number and the seed
-alone. How many are taken depends on their size alone, so that the same config takes the same.
+The first samples are a random draw, as each depends only on its number and the seed. How many are
+taken depends only on their size, so the same config takes the same samples.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 UNSELECTED = "matches/unselected.parquet"
 NEEDLE_COLUMNS = ["sample_id", "text", "token_ids", "prompt_token_ids"]
 
-# Text that is looked for at once; the matcher takes about 30 bytes of memory for each byte.
+# Text matched in one pass; the matcher needs about 30 bytes of memory per byte.
 MOST_BYTES = 64 << 20
 _COLUMNS = [*NEEDLE_COLUMNS, "n_bytes"]
 
 
 def unselected(context: Context) -> dict[str, pa.Table]:
-    """The first samples of each strategy, all of them where they fit: what `needles_of` asks for.
+    """The first samples of each strategy, all if they fit: the tables that `needles_of` takes.
 
-    Every strategy gets the same share of the memory, and one sample at the least.
+    Every strategy gets the same share of the memory, and at least one sample.
     """
     budget = MOST_BYTES // len(context.config.strategies)
     found = {}
@@ -48,25 +48,25 @@ def unselected(context: Context) -> dict[str, pa.Table]:
 
 
 def needles_of(context: Context, tables: dict[str, pa.Table]) -> list[Needle]:
-    """The samples of these tables as what is looked for."""
+    """The samples of these tables as needles."""
     vocabulary = context.vocabulary(TARGET)
     return [needle_of(vocabulary, row) for table in tables.values() for row in table.to_pylist()]
 
 
 def needle_of(vocabulary: Vocabulary, row: dict[str, Any]) -> Needle:
-    """A sample, by its NEEDLE_COLUMNS, as what is looked for."""
+    """The needle of a sample, from its NEEDLE_COLUMNS."""
     ids = row["token_ids"]
     ends = vocabulary.ends_in(row["text"], ids, row["prompt_token_ids"])
     return Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)])
 
 
 def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:
-    """How many samples of each strategy these are."""
+    """Number of samples of each strategy in these tables."""
     return {name: len(table) for name, table in tables.items()}
 
 
 def note_of(context: Context, tables: dict[str, pa.Table]) -> None:
-    """Tell which strategies are judged by their first samples alone."""
+    """Note which strategies are estimated from their first samples only."""
     n = context.config.samples
     for name, table in tables.items():
         if len(table) < n:

@@ -1,4 +1,4 @@
-"""Stage 4: find the candidates, and the samples as they were drawn, in the training text."""
+"""Stage 4: find the candidates and the unselected samples in the training text."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _FILES = (MATCHES, FUZZY, NEAR, UNSELECTED)
 
 
 def is_due(context: Context) -> bool:
-    """Whether there is training text that the candidates were not looked for in yet."""
+    """Whether there is training text and the candidates are not verified yet."""
     done = all(context.run.has(name) for name in _FILES)
     return context.config.has_training_text and not done
 
 
 def check_corpus(config: AuditConfig) -> None:
-    """Refuse training text that is missing, holds nothing or, if strict, has anything wrong.
+    """Refuse training text that is missing or empty or, if strict, has any problem.
 
     Only a strict check reads more than the beginning.
     """
@@ -53,23 +53,23 @@ def check_corpus(config: AuditConfig) -> None:
 
 
 def training_text(config: AuditConfig) -> Corpus | Index:
-    """What candidates are looked for in: files, or an index that stands in their place."""
+    """The text to search: files, or an index of them."""
     if config.index is not None:
         return open_index(config.index)
     return read_corpus(config.corpus, text_field=config.text_field, strict=config.strict)
 
 
 def verify(context: Context) -> None:
-    """Write matches/: every verbatim overlap, and the nearest passage of a candidate without one.
+    """Write matches/: every verbatim overlap, and the nearest passage of candidates without one.
 
-    All samples, as far as memory allows, are looked for in the same pass: what is said of a whole
-    strategy must not rest on candidates, which were chosen for being suspicious.
+    The same pass covers all samples, as far as memory allows: estimates of a whole strategy must
+    not rest on candidates, which were selected by score.
     """
     run = context.run
     if not is_due(context):
         return
     corpus = training_text(context.config)
-    needles = _needles(context)
+    needles = needles_of(context, {"": run.read(SAMPLES, NEEDLE_COLUMNS)})
     listed = {n.sample_id for n in needles}
     drawn = unselected(context)
     with context.timed("verify"):
@@ -86,16 +86,12 @@ def verify(context: Context) -> None:
             near = find_near(regions, corpus, encode=encode, progress=steps(bar))
         _describe(context, corpus)
         note_of(context, drawn)
-    run.write(UNSELECTED, _table(_of(overlaps, drawn), Match), looked_up=n_looked_up(drawn))
+    ids = {key for table in drawn.values() for key in table["sample_id"].to_pylist()}
+    of_drawn = [m for m in overlaps if m.sample_id in ids]
+    run.write(UNSELECTED, _table(of_drawn, Match), looked_up=n_looked_up(drawn))
     run.write(MATCHES, _table(matches, Match))
     run.write(FUZZY, _table(list(fuzzy.values()), FuzzyMatch))
     run.write(NEAR, _table(near, NearMatch))
-
-
-def _of(overlaps: list[Match], drawn: dict[str, pa.Table]) -> list[Match]:
-    """Overlaps of the samples as they were drawn, candidates among them or not."""
-    ids = {key for table in drawn.values() for key in table["sample_id"].to_pylist()}
-    return [m for m in overlaps if m.sample_id in ids]
 
 
 def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) -> list[Match]:
@@ -137,17 +133,12 @@ def _regions(
     ]
 
 
-def _needles(context: Context) -> list[Needle]:
-    table = context.run.read(SAMPLES, NEEDLE_COLUMNS)
-    return needles_of(context, {"": table})
-
-
 _PLACES = pa.list_(pa.struct({"doc_id": pa.string(), "offset": pa.int64()}))
 _TYPES: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
 
 
 def _table(rows: list, kind: type) -> pa.Table:
-    """Dataclasses as a table, with columns and types even where there are no rows."""
+    """Dataclasses as a table, with typed columns even if there are no rows."""
     schema = pa.schema([(f.name, _TYPES.get(f.type, _PLACES)) for f in fields(kind)])
     return pa.Table.from_pylist(
         [{name: _plain(getattr(row, name)) for name in schema.names} for row in rows], schema
@@ -155,7 +146,7 @@ def _table(rows: list, kind: type) -> pa.Table:
 
 
 def _plain(value: Any) -> Any:
-    """Ids may hold lone surrogates (from JSON, or file names that are not UTF-8); files may not."""
+    """Escape lone surrogates (from JSON or non-UTF-8 file names), which Parquet refuses."""
     if isinstance(value, tuple):
         return [{"doc_id": _plain(doc_id), "offset": offset} for doc_id, offset in value]
     if isinstance(value, str):
@@ -164,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 
 def _describe(context: Context, corpus: Corpus | Index) -> None:
-    """What was searched, and what of it could not be read."""
+    """Record what was searched, and what could not be read."""
     found = context.run.manifest["corpus"] = {
         "documents": corpus.n_documents,
         "bytes": corpus.n_bytes,

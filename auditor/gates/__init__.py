@@ -1,1 +1,1 @@
-"""Gates: limits that the figures of a run must keep."""
+"""Gates: limits on the figures of a run."""

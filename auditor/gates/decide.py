@@ -1,4 +1,4 @@
-"""Whether a run keeps the limits of its audit file, and what changed since the last one."""
+"""Decide the gates of an audit file, and compare a run with the last one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from reports.analysis.strategy_estimates import passage_words
 
 
 def compare_with_last(run: Run) -> Since | None:
-    """Passages new, gone and unchanged since the last complete run of the same audit beside it.
+    """Passages new, gone and unchanged since the last complete run of the same audit.
+
+    The earlier run lies in the same parent folder.
 
     Parameters
     ----------
@@ -34,6 +36,7 @@ def compare_with_last(run: Run) -> Since | None:
     if last is None:
         return None
     found = compare_runs(last.path, run.path).counts()
+    target = run.manifest.get("models", {}).get("target", {})
     return Since(
         run=str(last.path),
         when=last.when,
@@ -41,22 +44,18 @@ def compare_with_last(run: Run) -> Since | None:
         gone=found["only A"],
         unchanged=found["both"],
         same_seed=last.seed == run.config.seed,
-        same_weights=_weights(run) == last.weights,
+        same_weights=str(target.get("sha256", "")) == last.weights,
     )
 
 
-def _weights(run: Run) -> str:
-    return str(run.manifest.get("models", {}).get("target", {}).get("sha256", ""))
-
-
 def judge(run: Run, gates: Gates, since: Since | None) -> tuple[Decision, ...]:
-    """Every gate that was asked, decided.
+    """Decide every gate that is set.
 
     Parameters
     ----------
     run : Run, complete
     gates : Gates
-    since : what `compare_with_last` found
+    since : result of `compare_with_last`
 
     Returns
     -------
@@ -65,7 +64,7 @@ def judge(run: Run, gates: Gates, since: Since | None) -> tuple[Decision, ...]:
     Raises
     ------
     RunError
-        If the run does not have the figure that a gate asks for.
+        If the run lacks a figure that a gate needs.
     """
     return tuple(_decide(name, limit, run, gates, since) for name, limit in gates.asked().items())
 
@@ -86,7 +85,7 @@ def _no_new_passages(limit: str, since: Since | None) -> Decision:
     if since is None:
         sentence = "there is no earlier run of this audit to compare with"
         return Decision(name, limit, True, sentence)
-    # One new passage is one too many however wide the interval: a rate of 0 makes none.
+    # No interval needed: at a rate of 0 there is never a new passage, so one is enough to fail.
     are = "passage is" if since.new == 1 else "passages are"
     sentence = f"{since.new:,} {are} new since {since.run}; allowed none"
     return Decision(name, limit, since.new == 0, sentence, float(since.new))

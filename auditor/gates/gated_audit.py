@@ -1,4 +1,4 @@
-"""An audit, judged: run it, compare it with the last, decide its gates, tell the hooks."""
+"""Run an audit, compare it with the last run, decide its gates and call its hooks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from auditor.system.progress import NullProgress
 
 @dataclass(frozen=True)
 class Judged:
-    """A run that is done, and what became of it.
+    """A finished run with its gate results.
 
     run : Run, complete
-    decisions : a Decision a gate
-    since : against the last run of the same audit; None if there is none
+    decisions : one Decision per gate
+    since : comparison with the last run of the same audit; None if there is none
     notes : sentences on hooks that failed
     """
 
@@ -43,22 +43,22 @@ class Judged:
         return tuple(d for d in self.decisions if not d.passed)
 
     def check(self) -> None:
-        """Raise GateError, one line that names every gate that failed; see `gates.check`."""
+        """Raise a GateError that names every failed gate; see `gate_results.check`."""
         check(self.decisions)
 
 
 def audit_and_judge(
     config: AuditConfig, *, occasion: str | None = None, progress: NullProgress | None = None
 ) -> Judged:
-    """Run an audit, or go on with it, and do what its audit file says of gates and hooks.
+    """Run or resume an audit, decide its gates and call its hooks.
 
-    A hook is told once of each outcome: the same audit asked for again tells it nothing new.
+    Hooks are called once per outcome: repeating a finished audit does not call them again.
 
     Parameters
     ----------
     config : AuditConfig
-    occasion : when a schedule asked for it, in ISO 8601
-    progress : what to tell progress to; nothing by default
+    occasion : the scheduled time, in ISO 8601
+    progress : progress display; none by default
 
     Returns
     -------
@@ -67,7 +67,7 @@ def audit_and_judge(
     Raises
     ------
     AuditError
-        As `run_audit`, after the hooks were told, and where a gate asks what the run cannot say.
+        As `run_audit`, after the hooks were called; also if the run lacks a figure for a gate.
 
     Example::
 
@@ -91,7 +91,7 @@ def audit_and_judge(
     if outcome is None or outcome["told"] == digest:
         return judged
     notes = _tell(config, _success(judged), progress, is_trouble=bool(judged.failed))
-    # What was not told is told when the same audit is asked for again.
+    # If a hook failed, call the hooks again when the audit is repeated.
     outcome |= {"hooks": list(notes), "told": None} if notes else {"told": digest}
     with open_for_writing(run.path, run.config) as writer:
         writer.manifest["judged"] = outcome
@@ -100,10 +100,10 @@ def audit_and_judge(
 
 
 class _GateRunner:
-    """Judges a run between its tables and its pages, which show what it says.
+    """Decides the gates after a run's tables and before its pages, which show the result.
 
-    since, decisions : what it says, once it was asked
-    error : why it could not; the run is brought to its end all the same
+    since, decisions : the result
+    error : why the gates could not be decided; the run is finished all the same
     """
 
     def __init__(self, config: AuditConfig, progress: NullProgress):
@@ -113,7 +113,7 @@ class _GateRunner:
         self.error: AuditError | None = None
 
     def judge(self, run: RunWriter) -> None:
-        """Decide, and put it into the run's manifest."""
+        """Decide the gates and store the result in the run's manifest."""
         before = run.manifest.pop("judged", None)
         why = {}
         try:
@@ -132,7 +132,7 @@ class _GateRunner:
 
 
 def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> Since | None:
-    """What changed since the last run; one that is damaged matters only to the gate that asks."""
+    """Compare with the last run; if that is damaged, only a gate that needs it fails."""
     try:
         return compare_with_last(run)
     except AuditError as error:
@@ -143,11 +143,11 @@ def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> Since | N
 
 
 def _digest(judged: Judged) -> str:
-    """Of what hooks are told: the same outcome is told once."""
+    """Identifies an outcome, so that hooks are called once for each."""
     gates = [asdict(d) for d in judged.decisions]
     since = None if judged.since is None else asdict(judged.since)
-    told = json.dumps([gates, since], sort_keys=True)
-    return hashlib.sha256(storable(told).encode()).hexdigest()
+    outcome = json.dumps([gates, since], sort_keys=True)
+    return hashlib.sha256(storable(outcome).encode()).hexdigest()
 
 
 def _tell(
@@ -163,7 +163,7 @@ def _tell(
 
 
 def _success(judged: Judged) -> dict[str, Any]:
-    """Counts and figures of a finished run; no text of samples, training text or documents."""
+    """Counts and figures of a finished run, without any text."""
     run = judged.run
     verdicts = run.candidates()["verdict"].value_counts()
     summary = run.summary().to_json(orient="records", double_precision=15)
@@ -183,7 +183,7 @@ def _success(judged: Judged) -> dict[str, Any]:
 
 
 def _failure(config: AuditConfig, error: AuditError, occasion: str | None) -> dict[str, Any]:
-    """That a run failed, and the kind of trouble; its sentence may quote text, and stays here."""
+    """The kind of error only: its message may quote text."""
     return {
         "state": "failed",
         "model": config.model,

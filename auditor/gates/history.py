@@ -1,4 +1,4 @@
-"""The runs in a folder: what each asked, how it ended, and which came before which."""
+"""The runs in a folder: their settings, outcome and order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Entry:
 
     path : its folder
     state : "complete", "incomplete" or "unreadable"
-    why : what is wrong with an unreadable one, a sentence
-    series : digest of all that was asked but the seed; runs of one audit share it
-    when : the occasion that a schedule ran it for, else when it was begun; ISO 8601 with its zone
-    occasion : when a schedule asked for it; "" = nobody's schedule
+    why : the error of an unreadable run, a sentence
+    series : digest of all settings except the seed; shared by runs of the same audit
+    when : the scheduled time, else when it was begun; ISO 8601 with UTC offset
+    occasion : the scheduled time; "" = not scheduled
     weights : sha256 of the model's weight files
-    decisions, since : what became of its gates, and what changed since the run before
+    decisions, since : its gate results, and the comparison with the run before
     """
 
     path: Path
@@ -41,12 +41,12 @@ class Entry:
 
     @property
     def when(self) -> str:
-        """The occasion, else the begin."""
+        """The scheduled time, else when it was begun."""
         return self.occasion or self.begun
 
     @property
     def gate(self) -> str:
-        """ "passed", "failed: max_verified", or "" where no gate was asked."""
+        """ "passed", "failed: max_verified", or "" if no gate is set."""
         failed = [d.gate for d in self.decisions if not d.passed]
         if failed:
             return f"failed: {', '.join(failed)}"
@@ -54,13 +54,13 @@ class Entry:
 
 
 def read_history(folder: str | Path, *, nested: bool = True) -> list[Entry]:
-    """The runs in a folder, the earliest first; unreadable ones, which have no time, before all.
+    """The runs in a folder, the earliest first; unreadable runs, which have no time, come first.
 
     Parameters
     ----------
-    folder : the folder that holds the runs' folders
+    folder : the folder that contains the runs' folders
     nested : bool
-        As of `auditor.runs.collection.find_runs`.
+        As in `auditor.runs.collection.find_runs`.
 
     Returns
     -------
@@ -70,22 +70,19 @@ def read_history(folder: str | Path, *, nested: bool = True) -> list[Entry]:
 
 
 def last_before(run: Run) -> Entry | None:
-    """The last complete run beside this one that asked the same and came earlier."""
-    own, series = timestamp(run_time(run)), run.config.series
+    """The last complete earlier run with the same settings in the same parent folder."""
+    own, series, path = timestamp(run_time(run)), run.config.series, run.path
+    # The parent folder as the user wrote it, if the path allows.
+    parent = path.resolve().parent if path.name in ("", "..") else path.parent
     earlier = [
         entry
-        for entry in read_history(_beside(run.path), nested=False)
+        for entry in read_history(parent, nested=False)
         if entry.state == "complete"
         and entry.series == series
-        and entry.path.resolve() != run.path.resolve()
+        and entry.path.resolve() != path.resolve()
         and timestamp(entry.when) < own
     ]
     return earlier[-1] if earlier else None
-
-
-def _beside(path: Path) -> Path:
-    """The folder that holds a run's, written as the run's is where that can be."""
-    return path.resolve().parent if path.name in ("", "..") else path.parent
 
 
 def _entry(path: Path, run: Run | AuditError) -> Entry:

@@ -1,4 +1,4 @@
-"""Tell a command or a webhook how a run ended: counts only, tried again, never in the run's way."""
+"""Report a run's outcome to a command or webhook: counts only, with retries, never an error."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from auditor.system.offline import is_offline
 
 _PATIENCE = 30.0  # seconds for one attempt
 _LONGEST_PAUSE = 60.0
-_STDERR = 2  # what a command prints goes there: stdout is for what was asked of the auditor
+_STDERR = 2  # receives a command's output; stdout is for the auditor's own
 
 
 class _HookError(Exception):
-    """An attempt failed and may be repeated; the message says how."""
+    """An attempt failed and may be retried; the message says how."""
 
 
 class _HopelessError(_HookError):
-    """An attempt failed, and would again."""
+    """An attempt failed; retrying is pointless."""
 
 
 def check_hooks(notify: Notify) -> None:
-    """Refuse hooks that cannot be called here, before there is anything to tell.
+    """Fail early if hooks cannot be called here.
 
     Raises
     ------
@@ -54,20 +54,20 @@ def call_hooks(
     is_trouble: bool,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[str]:
-    """Give the summary to the command and to the webhook that are to have it.
+    """Send the summary to the configured command and webhook.
 
     Parameters
     ----------
     notify : Notify
-    summary : what is told; plain data without any text of samples or training text
+    summary : plain data without any text of samples or training text
     is_trouble : whether the run or a gate failed
-    sleep : waits so many seconds; between attempts 1, 2, 4 ... and at most 60
+    sleep : waits for so many seconds; between attempts 1, 2, 4 ... and at most 60
 
     Returns
     -------
     list of str
-        A sentence for each hook that failed to the last attempt. Nothing is raised: what a hook
-        does has no say over a run that is done.
+        A sentence for each hook whose last attempt failed. Nothing is raised: a hook must not
+        affect a finished run.
     """
     if notify.when == "trouble" and not is_trouble:
         return []
@@ -76,11 +76,11 @@ def call_hooks(
         name = f"The command {notify.command[0]}"
         calls.append((name, partial(_run, notify.command, json.dumps(summary))))
     if notify.webhook is not None:
-        # The path of a webhook is often its password: it is shown nowhere.
+        # The path of a webhook is often its secret: never show it.
         name = f"The webhook at {urlsplit(notify.webhook).hostname or '?'}"
         calls.append((name, partial(_post, notify.webhook, summary)))
-    told = (_try(name, call, notify.attempts, sleep) for name, call in calls)
-    return [sentence for sentence in told if sentence]
+    results = (_try(name, call, notify.attempts, sleep) for name, call in calls)
+    return [sentence for sentence in results if sentence]
 
 
 def _try(
@@ -109,11 +109,11 @@ def _try(
     return None
 
 
-def _run(command: tuple[str, ...], told: str) -> None:
+def _run(command: tuple[str, ...], text: str) -> None:
     try:
         done = subprocess.run(  # noqa: S603
             command,
-            input=told,
+            input=text,
             text=True,
             timeout=_PATIENCE,
             stdout=_STDERR,

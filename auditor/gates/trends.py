@@ -1,4 +1,4 @@
-"""A history's figures as frames, and the page that shows how they went."""
+"""The figures of a history as frames, and the page that plots them over time."""
 
 from __future__ import annotations
 
@@ -22,16 +22,7 @@ _PASSAGES = ("passages", "documents")
 
 
 def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
-    """Write the page of trends into the folder of the runs.
-
-    Parameters
-    ----------
-    folder : the folder that holds the runs
-    entries : its history, from `read_history`
-
-    Returns
-    -------
-    Path of the page, FOLDER/trend.html.
+    """Write the trend page FOLDER/trend.html; `entries` are from `read_history`.
 
     Raises
     ------
@@ -50,11 +41,7 @@ def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
 
 
 def read_trends(entries: list[Entry]) -> tuple[list[Trend], list[str]]:
-    """What there is to draw: a Trend for each audit that ran, the one that ran last first.
-
-    Parameters
-    ----------
-    entries : from `read_history`, the earliest first
+    """One Trend per audit, the one that ran last first, from `read_history`'s entries.
 
     Returns
     -------
@@ -128,7 +115,7 @@ def _line(entry: Entry, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _figures(run: Run, entry: Entry) -> list[dict[str, Any]]:
-    """Every figure that a run has, a row each, in the unit of its gate."""
+    """Every figure of a run, one row each, in the unit of its gate."""
     when = _when(entry)
 
     def row(figure: str, found: Estimate, of: str = "") -> dict[str, Any]:

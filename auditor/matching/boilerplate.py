@@ -28,7 +28,7 @@ def without_filler(
 
     Source
     ------
-    Ours: the paper needs no such rule, because people judged each sample (6.1).
+    Ours: the paper needs no such rule, because people judged each sample (§6.1).
 
     >>> border = "+" + "-" * 60 + "+" + "-" * 60 + "+"
     >>> match = Match("s", 0, 123, 5, 123, 1, 1, "d", 0, (("d", 0),))

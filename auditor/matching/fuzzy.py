@@ -85,7 +85,7 @@ def find_fuzzy(
 
     Source
     ------
-    The paper, 6.1: a sample is memorized if all trigrams of its memorized part occur close
+    The paper, §6.1: a sample is memorized if all trigrams of its memorized part occur close
     together in one training document. The factor 2 and the minimum length are ours.
 
     >>> needle = Needle("s", "To be, or not to be", [])

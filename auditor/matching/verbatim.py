@@ -137,7 +137,7 @@ def find_matches(
 
     Source
     ------
-    The paper's verbatim matches (6.1).
+    The paper's verbatim matches (§6.1).
 
     >>> text = [Document("a", "the quick brown fox", ""), Document("b", "a quick brown cow", "")]
     >>> needle = Needle("s", "one quick brown fox", [3, 9, 15, 19])

@@ -1,6 +1,6 @@
-"""Members beside non-members: do scores tell them apart, and does anything follow from it?
+"""Membership audits: do scores distinguish members from non-members, and is the evidence valid?
 
-`audit_members` reads both sides, `save` writes what it found into a folder.
+`audit_members` compares both sides, `save` writes the result into a folder.
 """
 
 from auditor.membership.membership_audit import MembersReport, audit_members

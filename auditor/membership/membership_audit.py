@@ -1,4 +1,4 @@
-"""`audit_members`: both sides in, the verdict and its tables out."""
+"""`audit_members`: compare members with non-members; returns the verdict and its tables."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ _HELD_OUT_FPR = 0.01
 
 @dataclass(frozen=True, eq=False)
 class MembersReport:
-    """What `audit_members` found.
+    """The result of `audit_members`.
 
     evaluation : attacks.statistics.membership_test.Evaluation
         With the verdict: `evaluation.verdict.sentence`, `.claim`, `.guard_fires`.
-    table : DataFrame, a row a score, attacks first, then blind baselines
+    table : DataFrame, one row per score, attacks first, then blind baselines
     listed : DataFrame
-        Members' texts that `list_by` calls members at the false discovery rate: rank, doc_id,
+        The texts classified as members by `list_by` at the false discovery rate: rank, doc_id,
         score, p_value.
     short_list : attacks.statistics.false_discovery.ShortList or None
-        None where the score has no value.
+        None if the score is undefined.
     set_test : attacks.statistics.set_test.SetTest or None
-        None where the sides are too small.
+        None if the sides are too small.
     curves : dict of score to (members, nonmembers), float arrays
-        What the table is made of, attacks and baselines.
+        The scores behind the table, attacks and baselines.
     list_by : str
     notes : tuple of str
-        What was left out, or could not be done.
+        What was left out or could not be computed.
     about : dict
-        What was asked and what made the scores, as plain data.
+        The options and the origin of the scores, as plain data.
     """
 
     evaluation: Evaluation
@@ -70,7 +70,7 @@ class MembersReport:
     about: dict[str, Any]
 
     def sentences(self) -> list[str]:
-        """The verdict first, then what is said of the set and of single texts."""
+        """The verdict first, then the results for the set and for single texts."""
         return [self.evaluation.verdict.sentence, self._of_the_set(), self._of_the_list()]
 
     def _of_the_set(self) -> str:
@@ -100,14 +100,14 @@ class MembersReport:
                 f"None of {made.n_candidates:,} members is listed by {self.list_by} at a false "
                 f"discovery rate of {100 * made.fdr:g} %."
             )
-        told = (
+        words = (
             f"{n:,} of {made.n_candidates:,} members are listed by {self.list_by} at a false "
             f"discovery rate of {100 * made.fdr:g} %: on average over lists at most that share is "
             "false, and one list may hold more."
         )
         if not verdict.claim:
-            told += " Being listed says that a text is unlike the non-members, no more than that."
-        return told
+            words += " Being listed says that a text is unlike the non-members, no more than that."
+        return words
 
 
 def audit_members(
@@ -127,29 +127,29 @@ def audit_members(
     progress: NullProgress | None = None,
     **scoring: Any,
 ) -> MembersReport:
-    """Compare the scores of texts said to be members with those of known non-members.
+    """Compare the scores of suspected members with those of known non-members.
 
     Parameters
     ----------
     members, nonmembers : sequences of path
-        With a model: corpora. Without: score files (.parquet, .csv), a row a text.
+        With a model: corpora. Without: score files (.parquet, .csv), one row per text.
     model : str, optional
         Spec of the model under audit.
     references : mapping of name to spec, or sequence of "[NAME=]SPEC"
     member_texts, nonmember_texts : sequences of path
-        Corpora with the texts of score files, joined by doc_id; a column `text` does as well.
-        Without texts no blind baseline can run, and nothing is claimed.
+        Corpora with the texts of score files, joined by doc_id; a column `text` also works.
+        Without texts no blind baseline can run, and no claim is made.
     text_field : str, optional
     scores : sequence of str
-        Columns to compare by; by default every score that both sides have.
+        Columns to compare; by default every score that both sides have.
     list_by : str, optional
-        The score of the short list, by default the first. It is to be chosen before looking:
-        the rate does not hold for the score that happens to give the longest list.
+        The score of the shortlist, by default the first. Choose it before looking at results: the
+        rate does not hold for the score that happens to give the longest list.
     fdr : float, between 0 and 1
     drop_shared : bool
         Leave out texts that are on both sides; otherwise they are an error.
     seed : int
-        Decides the parts of the cross-validation, the halves and the permutations.
+        Determines the cross-validation folds, the halves and the permutations.
     progress : NullProgress, optional
     scoring : further options of `auditor.scoring.score_texts.score_texts`, with a model
 
@@ -160,7 +160,7 @@ def audit_members(
     Raises
     ------
     ConfigError, CorpusError, ModelError
-        What cannot be read, compared or meant, in one sentence each.
+        If options are invalid, or inputs cannot be read or compared.
     """
     progress = progress or NullProgress()
     if not 0 < fdr < 1:
@@ -182,11 +182,11 @@ def audit_members(
         options = {"model": model, "references": references, "seed": seed, **scoring}
         sides = _scored(members, nonmembers, names, text_field, progress, drop_shared, options)
     asked: dict[str, Any] = {
-        "members": _told(members),
-        "nonmembers": _told(nonmembers),
+        "members": _as_plain(members),
+        "nonmembers": _as_plain(nonmembers),
         "model": model,
     }
-    asked |= {"references": _told(references), "fdr": fdr, "seed": seed, "list_by": list_by}
+    asked |= {"references": _as_plain(references), "fdr": fdr, "seed": seed, "list_by": list_by}
     return compare(sides[0], sides[1], asked, scores, drop_shared=drop_shared)
 
 
@@ -274,7 +274,7 @@ def _ids(side: Side) -> list[str]:
 
 
 def _scored(members, nonmembers, names, text_field, progress, drop_shared, options) -> list[Side]:
-    """Both corpora judged by the model; what cannot be compared is said before hours of that."""
+    """Both corpora scored by the model; inputs are checked first."""
     given = options["references"]
     given = dict(given) if isinstance(given, Mapping) else list(given)
     asked = make_config({"model": options["model"], "references": given})
@@ -292,7 +292,7 @@ def _scored(members, nonmembers, names, text_field, progress, drop_shared, optio
     ]
 
 
-def _told(specs) -> list[str] | dict[str, str]:
+def _as_plain(specs) -> list[str] | dict[str, str]:
     return dict(specs) if isinstance(specs, Mapping) else [str(spec) for spec in specs]
 
 

@@ -1,4 +1,4 @@
-"""What a reader of a comparison must know besides its figures: what was left out or withheld."""
+"""Notes on a comparison: what was left out or withheld."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auditor.membership.tables import shown_fpr, targets_of
 def notes_on_sides(
     members: Side, nonmembers: Side, n_shared: int, one_sided: list[str]
 ) -> list[str]:
-    """Texts that were on both sides, scores that one side lacks, texts that were cut or repeat."""
+    """Shared texts, scores that one side lacks, and texts that are truncated or repeated."""
     notes = []
     if n_shared:
         notes.append(f"{n_shared:,} members that are also non-members are left out of both sides.")
@@ -40,7 +40,7 @@ def notes_on_sides(
 
 
 def notes_on_columns(columns: Mapping[str, tuple], members: Side, nonmembers: Side) -> list[str]:
-    """Scores that are undefined for some texts, why where it is known, and for how many."""
+    """Scores that are undefined for some texts: how many and, if known, why."""
     notes = []
     for name, sides in columns.items():
         lost = [int(np.isnan(side).sum()) for side in sides]
@@ -58,7 +58,7 @@ def notes_on_columns(columns: Mapping[str, tuple], members: Side, nonmembers: Si
 
 
 def notes_on_table(table: pd.DataFrame) -> list[str]:
-    """Why a TPR is withheld, once for all scores that share the reason."""
+    """Why a TPR is withheld, once for all scores with the same reason."""
     notes = []
     for name in targets_of(table):
         whole = table.loc[table["withheld"] == "", ["score", f"{name}_withheld"]]

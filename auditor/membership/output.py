@@ -1,4 +1,4 @@
-"""The folder of a comparison: tables, the page, and what was asked."""
+"""Write a comparison's folder: tables, page and options."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _RULE = (
 
 
 def check_out(out: str | Path, *, overwrite: bool = False) -> None:
-    """An error unless the folder is free, or holds a comparison that may be replaced.
+    """Raise an error unless the folder is free or has a comparison that may be replaced.
 
     Raises
     ------
     RunError
-        If it holds something else, or a comparison and `overwrite` is not given.
+        If it has other content, or a comparison and `overwrite` is not given.
     """
     path = Path(out)
     if is_free(path, _MANIFEST):
@@ -47,8 +47,8 @@ def save(
 ) -> Path:
     """Write members.csv and .parquet, listed.csv and .parquet, members.html, and members.json last.
 
-    Personal data in ids of documents is masked in the CSV files and the page, unless `reveal`;
-    Parquet keeps it.
+    Personal data in document ids is masked in the CSV files and the page, unless `reveal`; Parquet
+    keeps it.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def save(
     Raises
     ------
     RunError
-        As `check_out`; if the folder cannot be written.
+        As `check_out`; also if the folder cannot be written.
     """
     check_out(out, overwrite=overwrite)
     folder = Path(out)
@@ -74,7 +74,7 @@ def save(
 
 
 def as_json(report: MembersReport) -> dict[str, Any]:
-    """All that was found as plain data, no text; what has no value is null."""
+    """All results as plain data, without text; undefined values are null."""
     verdict, short, whole = report.evaluation.verdict, report.short_list, report.set_test
     return {
         "verdict": dict(verdict.__dict__),
@@ -122,7 +122,7 @@ def _page(report: MembersReport, reveal: bool) -> MembersPage:
         table=shown_table(report.table),
         listed=report.listed,
         list_by=report.list_by,
-        # The best of each kind first: only so many are drawn.
+        # The best of each kind first: the number of curves is limited.
         curves={
             name: report.curves[name] for name in report.table["score"] if name in report.curves
         },

@@ -1,4 +1,4 @@
-"""The two sides: scores a row a text, and the texts where there are any."""
+"""The two sides of a comparison: scores, one row per text, and texts if available."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from attacks.statistics.roc import MIN_A_CLASS
 from auditor.corpus.reading import read_corpus
 from auditor.errors import ConfigError, CorpusError
 
-# Columns of numbers that are no scores: counts, and what is lower for members.
+# Prefixes of numeric columns that are not scores: counts, and values that are lower for members.
 _NO_SCORES = ("nll", "n_", "zlib_bits", "total_nll", "nll_")
 _ENDINGS = (".parquet", ".csv")
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side's texts and their scores, a row a text.
+    """One side's texts and scores.
 
-    frame : DataFrame with a row a text; doc_id where it is known
-    texts : list of str, or None where there are only scores
+    frame : DataFrame with one row per text; doc_id if known
+    texts : list of str, or None if there are only scores
     about : dict
-        What made the scores, as plain data.
+        Origin of the scores, as plain data.
     """
 
     frame: pd.DataFrame
@@ -41,21 +41,21 @@ class Side:
         return len(self.frame)
 
     def without(self, places) -> Side:
-        """The side less some of its texts."""
+        """The side without the texts at `places`."""
         kept = np.setdiff1d(np.arange(len(self)), places)
         texts = None if self.texts is None else [self.texts[i] for i in kept]
         return Side(self.frame.iloc[kept].reset_index(drop=True), texts, self.about)
 
 
 def texts_of(specs: Sequence[str | Path], flag: str, *, text_field: str | None = None) -> list[str]:
-    """The texts of a side that a model is to judge.
+    """The texts of a side that a model will score.
 
     Raises
     ------
     CorpusError
         If they cannot be read, or are fewer than 2.
     ConfigError
-        If a file holds scores.
+        If a file contains scores.
     """
     for spec in specs:
         if _holds_scores(Path(spec)):
@@ -75,7 +75,7 @@ def texts_of(specs: Sequence[str | Path], flag: str, *, text_field: str | None =
 def scored_side(
     specs: Sequence[str | Path], texts: list[str], *, text_field: str | None, **options: Any
 ) -> Side:
-    """A corpus, whose texts these are, scored under a model; options are `score_texts`'s."""
+    """Score the `texts` of a corpus under a model; `options` are those of `score_texts`."""
     from auditor.scoring.score_texts import score_texts
 
     frame = score_texts(specs, text_field=text_field, **options)
@@ -88,7 +88,7 @@ def scored_side(
 
 
 def _holds_scores(path: Path) -> bool:
-    """Whether a file is what `auditor score` writes."""
+    """Whether a file was written by `auditor score`."""
     if path.suffix not in _ENDINGS or not path.is_file():
         return False
     try:
@@ -97,7 +97,7 @@ def _holds_scores(path: Path) -> bool:
         else:
             columns = list(pd.read_csv(path, nrows=0).columns)
     except (OSError, ValueError, pa.ArrowException):
-        return False  # whoever reads it as text says what is wrong
+        return False  # reading it as text reports the error
     return {"doc_id", "nll", "n_tokens"} <= set(columns) and "text" not in columns
 
 
@@ -108,16 +108,16 @@ def read_side(
     texts: Sequence[str | Path] = (),
     text_field: str | None = None,
 ) -> Side:
-    """A side of score files, as `auditor score` writes them.
+    """Read a side from score files, as `auditor score` writes them.
 
-    Texts come from a column `text`, or from a corpus whose ids are those of the column doc_id.
+    Texts come from a column `text`, or from a corpus joined by doc_id.
 
     Raises
     ------
     CorpusError
-        If a file cannot be read, has no row, or a row has no text in the corpus.
+        If a file cannot be read or has no row, or a row has no text in the corpus.
     ConfigError
-        If a file's ending is neither .parquet nor .csv.
+        If a file's suffix is neither .parquet nor .csv.
     """
     frames = [_read(Path(spec), flag) for spec in specs]
     frame = pd.concat(frames, ignore_index=True)
@@ -133,24 +133,24 @@ def read_side(
     return Side(frame, [str(text) for text in frame["text"]] if has_text else None, about)
 
 
-# What makes two sides' scores comparable, of what `score_texts` says made them.
+# Facts recorded by `score_texts` that must be equal for scores to be comparable.
 _ALIKE = ("model", "references", "by_bytes", "nonmember_prefix", "frequencies", "neighbours")
 
 
 def check_alike(members: Side, nonmembers: Side) -> None:
-    """Refuse sides of which it is known that other models or options made their scores.
+    """Refuse sides whose scores are known to come from different models or options.
 
     Raises
     ------
     ConfigError
-        A difference between the sides would be one between models.
+        A difference between such sides could be one between models.
     """
     _check_alike(members.about, nonmembers.about, "--members", "--nonmembers")
 
 
 def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any], *names: str) -> None:
     if not one.get("model") or not other.get("model"):
-        return  # tables that say nothing of what made them
+        return  # tables without a recorded origin
     for key in _ALIKE:
         a, b = (_identity(key, about.get(key)) for about in (one, other))
         if a != b:
@@ -173,7 +173,7 @@ def _made_by(about: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _identity(key: str, made: Any) -> Any:
-    """What tells two settings apart: of models the weights and type, not the path; no counts."""
+    """The identity of a setting: for models weights and dtype, not the path; no counts."""
     if key == "model":
         return f"{made['sha256'][:12]} in {made['dtype']}"
     if key == "references":
@@ -183,7 +183,7 @@ def _identity(key: str, made: Any) -> Any:
     return made
 
 
-# What a score needs besides models, and the option that gives it.
+# What a score needs besides models, and the option for it.
 _GIVEN_BY = {
     "conditioned": "nonmember_prefix",
     "neighbours": "neighbours",
@@ -194,12 +194,12 @@ _GIVEN_BY = {
 def check_names(
     asked: Sequence[str], flag: str, references: Sequence[str], options: Mapping[str, Any]
 ) -> None:
-    """Refuse scores that will not be there, before a model judges any text.
+    """Refuse unavailable scores before a model scores any text.
 
     Raises
     ------
     ConfigError
-        If no score of a text has that name, or `options` lack what it is made of.
+        If there is no score of that name, or `options` lack an input of it.
     """
     known: dict[str, str] = {}
     for score in (s for s in SCORES if TEXTS in s.made_for):
@@ -221,12 +221,12 @@ def check_names(
 
 
 def score_names(members: Side, nonmembers: Side, asked: Sequence[str]) -> list[str]:
-    """The columns to compare by: those asked for, else every score that both sides have.
+    """The columns to compare: those requested, else every score that both sides have.
 
     Raises
     ------
     ConfigError
-        If a side lacks what was asked for, or they have no score in common.
+        If a side lacks a requested score, or they have no score in common.
     """
     both = [_numbers(side.frame) for side in (members, nonmembers)]
     if asked:
@@ -249,7 +249,7 @@ def score_names(members: Side, nonmembers: Side, asked: Sequence[str]) -> list[s
 
 
 def one_sided(members: Side, nonmembers: Side) -> list[str]:
-    """Scores that one side alone has."""
+    """Scores that only one side has."""
     both = [set(_numbers(side.frame)) for side in (members, nonmembers)]
     return sorted(n for n in both[0] ^ both[1] if not n.startswith(_NO_SCORES))
 
@@ -257,14 +257,14 @@ def one_sided(members: Side, nonmembers: Side) -> list[str]:
 def apart(
     members: Side, nonmembers: Side, names: Sequence[str], *, drop_shared: bool
 ) -> tuple[Side, Side, int]:
-    """Both sides without texts that stand on both, and how many members those were.
+    """Both sides without shared texts, and the number of members removed.
 
-    Without texts, rows of one doc_id and the same scores count as the same text.
+    Without texts, rows with the same doc_id and scores count as the same text.
 
     Raises
     ------
     CorpusError
-        If there are any and they are not to be dropped.
+        If there are shared texts and they are not to be dropped.
     """
     keys = [_keys(side, names) for side in (members, nonmembers)]
     if keys[0] is None or keys[1] is None:
@@ -278,7 +278,7 @@ def apart(
 
 
 def check_apart(members: Sequence[str], nonmembers: Sequence[str]) -> None:
-    """Refuse texts that stand on both sides, before a model judges any; raises as `apart`."""
+    """Refuse texts on both sides before a model scores any; raises as `apart`."""
     if n := len(shared_texts(members, nonmembers)):
         raise _shared(n, len(members))
 
@@ -291,7 +291,7 @@ def _shared(n: int, n_members: int) -> CorpusError:
 
 
 def _keys(side: Side, names: Sequence[str]) -> list[str] | None:
-    """What a text is known by."""
+    """Keys that identify the texts."""
     if side.texts is not None:
         return side.texts
     if "doc_id" not in side.frame:
@@ -317,7 +317,7 @@ def _read(path: Path, flag: str) -> pd.DataFrame:
         )
     try:
         if path.suffix == ".parquet":
-            # Not pandas': that takes a folder for a data set and joins what it finds there.
+            # Not by path: pyarrow would read a folder as one data set.
             with path.open("rb") as file:
                 table = pq.read_table(file)
                 return table.to_pandas()
@@ -340,7 +340,7 @@ def _unreadable(path: Path, error: Exception) -> CorpusError:
 def _joined(
     frame: pd.DataFrame, specs: Sequence[str | Path], flag: str, text_field: str | None
 ) -> list[str]:
-    """Every row's text, by its id."""
+    """The text of every row, by its id."""
     if "doc_id" not in frame:
         raise ConfigError(
             f"{flag} must have a column doc_id to be joined to texts; "

@@ -1,4 +1,4 @@
-"""What was found, as frames: a row a score, and a row a listed text."""
+"""The results as frames: one row per score, and one row per listed text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def score_table(
     held_out: Mapping[str, HeldOutThreshold],
     lists: Mapping[str, ShortList],
 ) -> pd.DataFrame:
-    """A row for each attack and each blind baseline, the highest AUC of each kind first."""
+    """One row per attack and blind baseline, the highest AUC of each kind first."""
     rows = [
         {**_row(kind, result), **_held_out(held_out.get(result.name)), **_list(lists, result.name)}
         for kind, results in (("attack", evaluation.attacks), ("blind", evaluation.blinds))
@@ -29,13 +29,13 @@ def score_table(
     ]
     table = pd.DataFrame(rows)
     for name in [n for n in table.columns if n.endswith("_withheld")]:
-        # A score that is withheld as a whole has no cells of its own.
+        # If a score is withheld as a whole, all of its cells say why.
         table[name] = table[name].astype(object).where(table[name].notna(), table["withheld"])
     return table
 
 
 def listed_table(doc_ids: list[str], scores, made: ShortList) -> pd.DataFrame:
-    """The short list, a row a text, the highest score first."""
+    """The shortlist, one row per text, the highest score first."""
     values = np.asarray(scores, dtype=np.float64)
     return pd.DataFrame(
         {
@@ -48,7 +48,7 @@ def listed_table(doc_ids: list[str], scores, made: ShortList) -> pd.DataFrame:
 
 
 def shown_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as a person reads it: a cell an estimate with its interval, or "withheld"."""
+    """The table for display: each estimate with its interval, or "withheld"."""
     rows = []
     for row in table.to_dict("records"):
         cells = {"score": row["score"], "kind": row["kind"]}
@@ -65,7 +65,7 @@ def shown_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def targets_of(table: pd.DataFrame) -> list[str]:
-    """The columns that hold a TPR at an FPR, without what belongs to them.
+    """The columns with a TPR at an FPR, without their intervals and thresholds.
 
     >>> targets_of(pd.DataFrame(columns=["tpr_at_0.1", "tpr_at_0.1_low", "tpr_at_0.1_threshold"]))
     ['tpr_at_0.1']
@@ -75,7 +75,7 @@ def targets_of(table: pd.DataFrame) -> list[str]:
 
 
 def shown_fpr(name: str) -> str:
-    """Such a column as its heading.
+    """The heading of such a column.
 
     >>> shown_fpr("tpr_at_0.01")
     'TPR at 1 % FPR'
@@ -84,7 +84,7 @@ def shown_fpr(name: str) -> str:
 
 
 def _shown_tpr(row: Mapping[str, Any], name: str) -> str:
-    """The TPR with its interval, and that of the FPR at its threshold."""
+    """The TPR with its interval, and the interval of the FPR at its threshold."""
     shown = _shown(row, name, 100, 1)
     low, high = (100 * row.get(f"{name}_fpr{end}", math.nan) for end in ("_low", "_high"))
     return f"{shown[:-1]}; FPR {low:.2g}–{high:.2g} %)" if shown else ""
@@ -124,7 +124,7 @@ def _tpr(made: TprAtFpr) -> dict[str, Any]:
 
 
 def _held_out(made: HeldOutThreshold | None) -> dict[str, Any]:
-    """A threshold that was fitted on half of the non-members, tried on the rest."""
+    """A threshold fitted on half of the non-members and tested on the rest."""
     row: dict[str, Any] = {"held_out_target": made.target if made else math.nan}
     row["held_out_threshold"] = made.threshold if made else math.nan
     for name, share in (("fpr", made.fpr if made else None), ("tpr", made.tpr if made else None)):

@@ -1,1 +1,1 @@
-"""Runs on disk: written, read, listed and checked."""
+"""Runs on disk: write, read, list and check them."""

@@ -1,4 +1,4 @@
-"""Many runs at once: the frames of all of them, stacked, and a line for each."""
+"""Many runs at once: their stacked tables, and an overview."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from auditor.runs.run import Run, load_run
 
 
 def _stacked(read: Callable[[Run, Sequence[str] | None], pd.DataFrame]):
-    """A method of `Runs`: the same table of each run, stacked."""
+    """A method of `Runs` that stacks the same table of each run."""
 
     @wraps(read)
     def table(self: Runs, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -30,9 +30,9 @@ def _stacked(read: Callable[[Run, Sequence[str] | None], pd.DataFrame]):
 class Runs(Sequence[Run]):
     """Several runs, the earliest first; `auditor.load_runs(folder)` makes one.
 
-    Every table of `Run` (`samples()`, `candidates()`, `exposure()` and so on) is here the tables of
-    all runs, stacked, with a first column `run` (category): `names`, the runs' folders below
-    `folder`. It takes the same `columns`. A run without the table is left out, with a warning.
+    It has the table methods of `Run` (`samples()`, `candidates()`, `exposure()` etc., with the same
+    `columns`). Each stacks the tables of all runs, with a first column `run` (category) that has
+    `names`. A run without the table is left out, with a warning.
     """
 
     def __init__(self, folder: Path, runs: Sequence[Run]):
@@ -40,7 +40,7 @@ class Runs(Sequence[Run]):
 
     @property
     def names(self) -> list[str]:
-        """The runs' folders below the folder that was named."""
+        """The runs' folders, relative to `folder`."""
         return [run.path.relative_to(self.folder).as_posix() for run in self._runs]
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Runs(Sequence[Run]):
         return f"Runs({str(self.folder)!r}, {len(self)} runs)"
 
     def _repr_html_(self) -> str:
-        return self.overview()._repr_html_()  # pandas escapes what stands in the cells
+        return self.overview()._repr_html_()  # pandas escapes the cells
 
     samples = _stacked(Run.samples)
     scores = _stacked(Run.scores)
@@ -74,16 +74,16 @@ class Runs(Sequence[Run]):
     exposure = _stacked(Run.exposure)
 
     def overview(self) -> pd.DataFrame:
-        """A row a run: what was audited, when, and how much of it was verbatim.
+        """One row per run: the model, the time, and the share of candidates found verbatim.
 
         Returns
         -------
         DataFrame
             run, model, begun (datetime, UTC; NaT = unknown), seed, complete, n_samples,
-            n_candidates (checked, on a score's list), n_verbatim, share of them and its
-            interval (low, high, 95 %; Korn and Graubard's, candidates of one passage as one
-            cluster), n_passages (distinct ones that the verbatim show) and n_documents (in which
-            these stand first). Counts are <NA> and shares NaN where nothing was checked.
+            n_candidates (verified, on a score's list), n_verbatim, their share and its 95 %
+            confidence interval (low, high; Korn and Graubard's, candidates of one passage as one
+            cluster), n_passages (distinct, of the verbatim candidates) and n_documents (in which
+            these first occur). Counts are <NA> and shares NaN where nothing was verified.
         """
         rows = [
             {"run": name, **_line(run)} for name, run in zip(self.names, self._runs, strict=True)
@@ -120,8 +120,8 @@ def load_runs(folder: str | Path = "runs") -> Runs:
 
     Returns
     -------
-    Runs, the earliest first, as `auditor runs` lists them. What cannot be opened (a
-    damaged folder, another version's) is left out, with a warning that says why.
+    Runs, the earliest first, as `auditor runs` lists them. Runs that cannot be opened (damaged, or
+    of another version) are left out, with a warning that gives the reason.
 
     Raises
     ------
@@ -143,14 +143,14 @@ def load_runs(folder: str | Path = "runs") -> Runs:
 
 
 def find_runs(folder: Path, *, nested: bool = True) -> list[tuple[Path, Run | AuditError]]:
-    """Every run in a folder, the earliest first; those without a time before all others.
+    """Every run in a folder, the earliest first; runs without a time come before all others.
 
     Parameters
     ----------
     folder : path
     nested : bool
-        Look at any depth, but for hidden folders and what is inside of a run. Otherwise only
-        folders that lie in `folder` itself.
+        Search at any depth, except in hidden folders and inside runs. Otherwise only direct
+        subfolders.
 
     Returns
     -------
@@ -164,14 +164,14 @@ def find_runs(folder: Path, *, nested: bool = True) -> list[tuple[Path, Run | Au
 def _opened(path: Path) -> Run | AuditError:
     try:
         run = load_run(path)
-        run.config  # noqa: B018 - a config that is not valid makes a run unreadable, too
+        run.config  # noqa: B018 - raises if the config is invalid
     except AuditError as error:
         return error
     return run
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """Folders with a manifest.json, and links to such folders; nothing inside of a run."""
+    """Folders that contain a manifest.json, and links to such; does not descend into runs."""
     for here, inside, files in os.walk(folder):
         if MANIFEST in files:
             inside.clear()
@@ -182,14 +182,14 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
 
 def run_time(run: Run | AuditError) -> str:
-    """The time that a schedule ran it for, else when it was begun; "" = unknown."""
+    """The scheduled time of a run, else when it was begun; "" = unknown."""
     if isinstance(run, AuditError):
         return ""
     return str(run.manifest.get("occasion") or run.manifest.get("begun", ""))
 
 
 def timestamp(when: str) -> float:
-    """Seconds since 1970 of a time in ISO 8601 with its zone; of what is none, before all others.
+    """Seconds since 1970 of an ISO 8601 time with a UTC offset; -inf if invalid.
 
     >>> timestamp("1970-01-01T01:00:05+01:00"), timestamp("1970-01-01"), timestamp("")
     (5.0, -inf, -inf)
@@ -199,7 +199,7 @@ def timestamp(when: str) -> float:
 
 
 def moment_of(when: str) -> datetime | None:
-    """A time in ISO 8601 with its zone; None if it is none.
+    """Parse an ISO 8601 time with a UTC offset; None if invalid.
 
     >>> moment_of("2026-11-24T03:00+00:00").isoformat()
     '2026-11-24T03:00:00+00:00'
@@ -246,7 +246,7 @@ def _line(run: Run) -> dict:
 
 
 def _one_category(frames, first: str, names: list[str]) -> list[pd.DataFrame]:
-    """The frames with one set of categories for each column, so that stacking keeps them."""
+    """Give each column the same categories in all frames, so that stacking keeps them."""
     frames = [f.assign(**{first: pd.Categorical(f[first], categories=names)}) for f in frames]
     known: dict[str, dict] = {}
     for frame in frames:

@@ -1,4 +1,4 @@
-"""The figures of a run that gates decide on and trends follow, each with its interval."""
+"""The figures of a run that gates and trends use, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from reports.analysis.strategy_estimates import clusters_of, count_passages, eff
 
 @dataclass(frozen=True)
 class Found(Estimate):
-    """A figure of a run, in counts, shares or bits; n counts candidates, lists or canaries.
+    """A figure of a run, in counts, shares or bits; n = number of candidates, lists or canaries.
 
-    of : what it is the figure of: a list, a canary; "" = the whole run
-    passages : distinct passages, and their documents, that verbatim candidates show; None = unknown
+    of : the list or canary that it belongs to; "" = the whole run
+    passages : distinct passages among the verbatim candidates, and their documents; None = unknown
     """
 
     of: str = ""
@@ -33,12 +33,12 @@ class Found(Estimate):
 
 
 def verified(run: Run) -> Found:
-    """Candidates found verbatim, of those that were looked for; the control's are left out.
+    """Number of candidates found verbatim among those verified; controls are excluded.
 
     Returns
     -------
-    Found, in counts; the interval is of as many candidates at the same rate, those of one passage
-    as one cluster.
+    Found, in counts; the interval is for as many candidates at the same rate, with those of one
+    passage as one cluster.
     """
     rows = listed(run, ["verdict", *PLACES])
     checked = rows[rows["verdict"] != "not checked"]
@@ -50,16 +50,16 @@ def verified(run: Run) -> Found:
 
 
 def precision(run: Run, *, strict: bool = False) -> Found | None:
-    """The most precise list: its share found verbatim, with an interval that knows of the choice.
+    """The highest precision of any list, with an interval that is corrected for the selection.
 
     Parameters
     ----------
     run : Run
-    strict : choose by the share itself, not by the low end of its interval
+    strict : select by the precision itself, not by the low end of its interval
 
     Returns
     -------
-    Found, a fraction; None if no list holds a candidate that was looked for.
+    Found, a fraction; None if no list has a verified candidate.
     """
     rows = run.summary()
     rows = rows[(rows["score"] != CONTROL) & rows["precision"].notna() & (rows["n_chosen"] > 0)]
@@ -77,16 +77,16 @@ def precision(run: Run, *, strict: bool = False) -> Found | None:
 
 
 def exposure(run: Run, *, strict: bool = False) -> Found | None:
-    """The most exposed canary, with an interval that knows of the choice.
+    """The highest exposure of any canary, with an interval that is corrected for the selection.
 
-    A space that was scored whole leaves no doubt. Otherwise the interval is what the number of
-    controls as likely as the canary leaves open; the law behind an extrapolated figure is an
-    assumption, and no part of it.
+    If the space was enumerated, the interval is a point. Otherwise it covers the sampling error of
+    the number of controls as likely as the canary; it does not cover the distribution assumed for
+    an extrapolated exposure.
 
     Parameters
     ----------
     run : Run, with canaries
-    strict : choose by the exposure itself, not by the low end of its interval
+    strict : select by the exposure itself, not by the low end of its interval
 
     Returns
     -------
@@ -114,17 +114,17 @@ def _bits(row: dict, n_canaries: int) -> Estimate:
 
 
 def personal_data(run: Run) -> Found:
-    """Candidates that hold personal data by the rules of `reports.privacy`.
+    """Number of candidates that contain personal data by the rules of `reports.privacy`.
 
     Returns
     -------
-    Found, in counts; the interval is of as many candidates at the same rate, those of one passage
-    as one cluster.
+    Found, in counts; the interval is for as many candidates at the same rate, with those of one
+    passage as one cluster.
 
     Raises
     ------
     RunError
-        If the run was not looked through for personal data.
+        If the run was not searched for personal data.
     """
     if not has_personal_data(run):
         raise RunError(
@@ -139,15 +139,15 @@ def personal_data(run: Run) -> Found:
 
 
 PERSONAL = "n_personal"
-PLACES = ("doc_id", "doc_offset", "match_n_chars")  # what tells which passage a candidate shows
+PLACES = ("doc_id", "doc_offset", "match_n_chars")  # identify the passage of a candidate
 
 
 def has_personal_data(run: Run) -> bool:
-    """Whether a run was looked through for personal data."""
+    """Whether a run was searched for personal data."""
     return PERSONAL in run.candidates()
 
 
 def listed(run: Run, columns: list[str]) -> pd.DataFrame:
-    """Some columns, where there are any, of the candidates that scores chose: not the control's."""
+    """The given columns that exist, of candidates on a score's list; controls are excluded."""
     frame = run.candidates()
     return frame.loc[frame["best_rank"].notna(), [name for name in columns if name in frame]]

@@ -1,4 +1,4 @@
-"""What became of a run: its gates, and what changed since the last one; kept in its manifest."""
+"""Results of a run's gates and its comparison with the last run, kept in its manifest."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T", "Decision", "Since")
 
 @validated(frozen=True, config=STRICT)
 class Decision:
-    """What became of one gate.
+    """The result of one gate.
 
-    value, low, high : the figure and its interval, in the unit of the limit; None = there is none
-    sentence : the figure, its interval and what is allowed
+    value, low, high : the figure and its interval, in the unit of the limit; None = not available
+    sentence : the figure, its interval and the limit
     """
 
     gate: Text
@@ -33,10 +33,10 @@ class Decision:
 
     @property
     def word(self) -> str:
-        """ "failed", "holds", or how it holds."""
+        """One of "failed", "holds" and "holds, by its interval alone"."""
         if not self.passed:
             return "failed"
-        # Past the limit by its value, but not by more than luck explains.
+        # The value exceeds the limit, but not significantly.
         is_near = isinstance(self.limit, int | float) and (self.value or 0) > self.limit
         return "holds, by its interval alone" if is_near else "holds"
 
@@ -46,7 +46,7 @@ class Decision:
 
 
 def check(decisions: Iterable[Decision]) -> None:
-    """Raise what a failed gate is to a caller: an error, after all else is done.
+    """Raise an error if a gate failed.
 
     Raises
     ------
@@ -55,18 +55,18 @@ def check(decisions: Iterable[Decision]) -> None:
 
     >>> check([Decision("max_verified", 3, True, "2 of 9; allowed 3")])
     """
-    told = "; ".join(str(d) for d in decisions if not d.passed)
-    if told:
-        raise GateError(f"{told[0].upper()}{told[1:]}.")
+    failed = "; ".join(str(d) for d in decisions if not d.passed)
+    if failed:
+        raise GateError(f"{failed[0].upper()}{failed[1:]}.")
 
 
 @validated(frozen=True, config=STRICT)
 class Since:
-    """Passages found verbatim, against the last run of the same audit.
+    """Passages found verbatim, compared with the last run of the same audit.
 
-    run, when : that run's folder, and when it was
-    new, gone, unchanged : passages that only this run, only that one, or both have
-    same_seed, same_weights : whether both drew with one seed, and from the same weights
+    run, when : folder and time of that run
+    new, gone, unchanged : number of passages only in this run, only in that run, or in both
+    same_seed, same_weights : whether both runs used the same seed and the same weights
     """
 
     run: Text
@@ -92,7 +92,7 @@ class Since:
 
 
 def read_decisions(there: Any) -> tuple[Decision, ...]:
-    """The decisions that a manifest holds; what cannot be what was written is left out.
+    """Read the decisions in a manifest; invalid entries are left out.
 
     >>> read_decisions([{"gate": "max_verified"}, 3])
     ()
@@ -103,7 +103,7 @@ def read_decisions(there: Any) -> tuple[Decision, ...]:
 
 
 def read_since(there: Any) -> Since | None:
-    """The comparison that a manifest holds, or None.
+    """Read the comparison in a manifest; None if missing or invalid.
 
     >>> read_since(None)
     """
@@ -121,7 +121,7 @@ def _read(kind: type[T], there: Any) -> T | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a manifest says of a run's gates: `why` is what kept them from being decided."""
+    """The gate results in a manifest; `why` is the reason if they could not be decided."""
 
     decisions: tuple[Decision, ...] = ()
     since: Since | None = None
@@ -129,7 +129,7 @@ class Outcome:
 
 
 def read_outcome(there: Any) -> Outcome:
-    """The outcome that a manifest holds; nothing of what cannot be what was written.
+    """Read the outcome in a manifest; invalid parts are left out.
 
     >>> read_outcome({"gates": [], "since": None})
     Outcome(decisions=(), since=None, why='')

@@ -1,7 +1,7 @@
-"""A run's manifest: read, checked, and compared with what is asked.
+"""Read, check and compare a run's manifest.
 
-Anyone may have written or changed it, so all of it that the tool reads is checked for its form, and
-no name in it leads out of the run's folder.
+A manifest is untrusted: every part that is read is validated, and names cannot point outside the
+run's folder.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Note(_Checked):
 
 
 class _Manifest(_Checked):
-    """What a run writes. A key that it does not name is kept as it is."""
+    """The schema of manifest.json. Unknown keys are kept."""
 
     config: dict[Text, Any]
     shards: dict[Text, _File]
@@ -99,7 +99,7 @@ class _Manifest(_Checked):
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What a run's manifest says, its config spelt out; None where there is none.
+    """A run's manifest, its config with all fields; None if there is no manifest.
 
     Raises
     ------
@@ -119,10 +119,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"{folder} was written by another version (format {repr(found)[:40]}; this one reads "
             f"{FORMAT}). Open it with that version, or make the run again."
         )
-    if told := fault(_Manifest, manifest):
-        raise _damaged(file, f"is not what a run writes: {told}")
+    if problem := fault(_Manifest, manifest):
+        raise _damaged(file, f"is not what a run writes: {problem}")
     try:
-        # Settings that are newer than the run have their defaults, as they had then.
+        # Options added after the run get their defaults.
         manifest["config"] = make_config(manifest["config"]).identity()
     except ConfigError as error:
         raise _damaged(file, f"has a config that cannot be: {error}") from None
@@ -142,7 +142,7 @@ def _damaged(file: Path, what: str) -> RunError:
 
 
 def shard_order(manifest: dict[str, Any], name: str) -> tuple[int, int]:
-    """What sorts a stage's shards: the place of their strategy in the config, then their number."""
+    """Sort key of a stage's shards: position of the strategy in the config, then number."""
     shard = _SHARD.fullmatch(name)
     if shard is None:
         raise ValueError(f"{name} is no shard")
@@ -157,7 +157,7 @@ def differences(
     *,
     sides: tuple[str, str] = ("there", "asked"),
 ) -> list[str]:
-    """What differs between two configs, a phrase each; `sides` is what the two are called.
+    """The differences between two configs, one phrase each; `sides` names the two.
 
     >>> differences({"seed": 1, "top": 5}, {"seed": 2, "top": 5})
     ['seed is 1 there, 2 asked']
@@ -189,7 +189,7 @@ def _are_named(value: Any) -> bool:
 
 
 def check_sizes(path: Path, shards: dict[str, dict[str, Any]]) -> None:
-    """Refuse the first file of a run that has another length than when it was written.
+    """Refuse a run if the size of any file differs from the manifest.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def check_sizes(path: Path, shards: dict[str, dict[str, Any]]) -> None:
 
 
 def altered(file: Path, raw: bytes, known: dict[str, Any] | None) -> str:
-    """What is wrong with a file, by its hash, and what to do; `known` is the manifest's entry.
+    """Explain how a file differs from its manifest entry `known`, and the remedy.
 
     >>> print(altered(Path("r/x.parquet"), b"ab", {"sha256": "0123456789abcdef", "bytes": 3}))
     r/x.parquet is not what this run wrote: the manifest has sha256 0123456789ab…, the file has

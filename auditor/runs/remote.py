@@ -1,9 +1,9 @@
-"""Runs on other storage: s3://bucket/run, gs://, any URL that fsspec opens.
+"""Runs on remote storage: s3://bucket/run, gs://, or any URL that fsspec supports.
 
-Work is done in a copy in the cache folder. Each file goes to the other storage as soon as it is
-whole, the manifest after what it tells of, and comes from there when it is asked for. So a run
-goes on wherever its URL is given, and workers on many machines need no disk that all of them see.
-Storage of this kind knows no locks: of two machines that write one URL at once nothing warns.
+The work is done in a local copy in the cache folder. Each file is uploaded when it is complete, the
+manifest after the files that it lists; files are downloaded on first use. So a run can be resumed
+on any machine, and workers on several machines need no shared disk. There is no locking across
+machines: two that write the same URL at once are not detected.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 
 
 def is_url(path: str | os.PathLike) -> bool:
-    """Whether a run is named by a URL and not by a folder.
+    """Whether a run is given as a URL rather than a folder.
 
     >>> is_url("s3://bucket/run"), is_url("runs/x"), is_url("C:/runs")
     (True, False, False)
@@ -37,7 +37,7 @@ def is_url(path: str | os.PathLike) -> bool:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A run's folder on other storage and its copy here; made by `open_elsewhere`."""
+    """A run's folder on remote storage and its local copy; made by `open_elsewhere`."""
 
     url: str
     here: Path
@@ -45,10 +45,10 @@ class Elsewhere:
     root: str
 
     def push(self, name: str) -> None:
-        """Send a file of the copy, whole or not at all."""
+        """Upload a file of the copy, atomically."""
         there = f"{self.root}/{name}"
         scratch = f"{self.root}/{part_name(Path(name)).as_posix()}"
-        if "file" in self.storage.protocol:  # elsewhere the storage's own rules say who may read
+        if "file" in self.storage.protocol:  # other storage has its own access control
             make_own(Path(self.root))
         with _trouble(self.url):
             self.storage.makedirs(there.rpartition("/")[0], exist_ok=True)
@@ -56,7 +56,7 @@ class Elsewhere:
             self.storage.mv(scratch, there)
 
     def pull(self, name: str) -> bool:
-        """Fetch a file into the copy; False if there is none."""
+        """Download a file into the copy; False if it does not exist."""
         place = self.here / name
         with _trouble(self.url):
             if not self.storage.exists(f"{self.root}/{name}"):
@@ -71,12 +71,12 @@ class Elsewhere:
         return True
 
     def remove(self, name: str) -> None:
-        """Take a file away there, if it is there."""
+        """Delete a remote file if it exists."""
         with _trouble(self.url), suppress(FileNotFoundError):
             self.storage.rm_file(f"{self.root}/{name}")
 
     def holds_other_files(self) -> bool:
-        """Whether something is there that is no run."""
+        """Whether the remote folder has files but no run."""
         with _trouble(self.url):
             if not self.storage.exists(self.root) or self.storage.exists(f"{self.root}/{MANIFEST}"):
                 return False
@@ -84,12 +84,12 @@ class Elsewhere:
 
 
 def open_elsewhere(url: str) -> Elsewhere:
-    """The run at a URL, its manifest fetched; what the copy had of another state is gone.
+    """Open the run at a URL: fetch its manifest and delete outdated files of the copy.
 
     Raises
     ------
     RunError
-        If fsspec knows no such storage, what it needs is not installed, or it is out of reach.
+        If fsspec does not support the storage, a package is missing, or it cannot be reached.
     """
     import fsspec
 
@@ -105,7 +105,7 @@ def open_elsewhere(url: str) -> Elsewhere:
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(here))
-        except RunError:  # another process of this machine keeps the copy as it should be
+        except RunError:  # another local process is updating the copy
             return found
         before = _shards(here / MANIFEST)
         if not found.pull(MANIFEST):
@@ -119,7 +119,7 @@ def open_elsewhere(url: str) -> Elsewhere:
 
 
 def _shards(manifest: Path) -> dict[str, dict[str, Any]]:
-    """What a manifest knows of files; nothing if it cannot be read, which is told elsewhere."""
+    """A manifest's file entries; empty if it cannot be read, which is reported elsewhere."""
     with suppress(OSError, ValueError, AttributeError):
         known = json.loads(manifest.read_bytes()).get("shards", {})
         return {name: facts for name, facts in known.items() if is_inside(name)}
@@ -127,7 +127,7 @@ def _shards(manifest: Path) -> dict[str, dict[str, Any]]:
 
 
 def _empty(here: Path) -> None:
-    """A copy of what is not there any more goes; the lock stays, as another may hold it."""
+    """Delete the copy of a run that no longer exists, except its lock, which may be in use."""
     for path in here.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -137,7 +137,7 @@ def _empty(here: Path) -> None:
 
 @contextmanager
 def _trouble(url: str) -> Iterator[None]:
-    """Whatever a storage's own library raises, as one sentence."""
+    """Turn any error of the storage library into a RunError."""
     try:
         yield
     except RunError:
@@ -145,8 +145,8 @@ def _trouble(url: str) -> Iterator[None]:
     except ImportError as error:
         raise RunError(f"{url} needs a package that is not installed ({error}).") from None
     except Exception as error:
-        told = " ".join(str(error).split())[:200] or type(error).__name__
+        why = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunError(
-            f"{url} cannot be reached or written ({told}). Check the URL, the network and what "
+            f"{url} cannot be reached or written ({why}). Check the URL, the network and what "
             "gives access; what was finished before is kept, and the same command goes on."
         ) from None

@@ -1,8 +1,8 @@
-"""A folder of results: who may write into it, its tables as Parquet and CSV, its manifest.
+"""Folders of results: write access, tables as Parquet and CSV, and the manifest.
 
-Audits, extractions, membership audits, comparisons, fine-tunings, testbeds and indexes keep their
-folders with these functions. A folder is its owner's alone, one process writes it, each file is
-whole or not there, and the manifest is written last.
+Used by audits, extractions, membership audits, comparisons, fine-tunings, testbeds and indexes. A
+folder is readable by its owner only and written by one process; files are written atomically, and
+the manifest last.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reports.privacy.redaction import mask_personal
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
-    """What a manifest says; None where it is missing or cannot be read as one."""
+    """A manifest as a dict; None if it is missing or invalid."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -32,14 +32,14 @@ def read_json(file: Path) -> dict[str, Any] | None:
 
 
 def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping[str, Any]) -> None:
-    """An error unless the folder is free, or holds a result of just these settings.
+    """Raise an error unless the folder is free, or has a result of the same settings.
 
     Parameters
     ----------
     out : path
     manifest : name of the manifest's file
-    noun : what the folder is to hold, with its article: "a run"
-    there : the settings that the manifest holds; None = there is no manifest
+    noun : the kind of result, with its article: "a run"
+    there : the settings in the manifest; None = there is no manifest
     asked : the settings of this call
 
     Raises
@@ -52,7 +52,7 @@ def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping
             if is_free(out, manifest):
                 return
         raise not_its_folder(out, noun)
-    # Through JSON, as what is there was.
+    # Through JSON, as the stored settings were.
     if different := differences(there, json.loads(json.dumps(asked))):
         raise RunError(
             f"--out {out} holds another {noun.partition(' ')[2]}: {'; '.join(different)}. Choose "
@@ -61,7 +61,7 @@ def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping
 
 
 def not_its_folder(out: str | Path, noun: str) -> RunError:
-    """The error about a folder that holds something else than `noun`."""
+    """The error about a folder that contains something else than `noun`."""
     return RunError(
         f"--out {out} exists and is not {noun}'s folder. Choose another --out, or empty it."
     )
@@ -76,9 +76,9 @@ def save(
     files: Mapping[str, bytes] | None = None,
     reveal: bool = False,
 ) -> None:
-    """Write tables (Parquet and CSV) and files, and last the manifest.
+    """Write tables (Parquet and CSV) and files, then the manifest.
 
-    Personal data is masked in the CSV, unless `reveal`; Parquet keeps all.
+    Personal data is masked in the CSV, unless `reveal`; Parquet keeps it.
 
     Raises
     ------
@@ -97,20 +97,18 @@ def save(
 
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
-    """A manifest, whole or not at all; a lone surrogate becomes its JSON escape."""
+    """Write a manifest atomically; lone surrogates become JSON escapes."""
     raw = json.dumps(facts, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     write_atomically(path, storable(raw).encode())
 
 
 def masked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without what rules recognize as personal data."""
+    """The frame with personal data masked, as the rules recognize it."""
     return change_texts(frame, mask_personal)
 
 
 def storable(text: str) -> str:
-    """The text with its lone surrogates as escapes: files, tables and pages cannot hold them.
-
-    They come from JSON, and from names of files that are not UTF-8.
+    """Escape lone surrogates (from JSON or non-UTF-8 file names), which cannot be encoded.
 
     >>> storable("a\\ud800")
     'a\\\\ud800'
@@ -119,7 +117,7 @@ def storable(text: str) -> str:
 
 
 def change_texts(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """The frame with the change made to each text in it."""
+    """Apply `change` to every text in a frame."""
     changed = {
         name: frame[name].map(lambda value: change(value) if isinstance(value, str) else value)
         for name in frame.columns

@@ -1,4 +1,4 @@
-"""A run's folder, open for reading: its tables, its manifest, and what Jupyter shows of it."""
+"""A run's folder, opened for reading: tables, manifest, and the display in Jupyter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from reports.analysis.dtypes import typed
 from reports.pages.card import Card, render_card
 from reports.pages.sentences import headline
 
-# Table -> the stage that makes it, and where it stands.
+# Table -> the stage that writes it.
 _MADE_BY = {"samples": "sample", "scores": "score", "matches": "verify"}
 _FOLDERS = {"matches": "matches/"}
 _FILES = (
@@ -39,11 +39,11 @@ _FILES = (
 class Run:
     """A run's folder, open for reading; `auditor.load_run(path)` makes one.
 
-    `samples()`, `scores()`, `candidates()`, `summary()` and `matches()` are DataFrames whose
-    columns docs/columns.md explains; where a stage has not run yet they raise a RunError. Given
-    `columns` (names, or patterns as `rank:*`), they read no others from the disk. A file that is
-    read whole is checked against the sha256 that the manifest has of it, columns by the checksums
-    of their pages. `manifest` says what was asked and what ran.
+    `samples()`, `scores()`, `candidates()`, `summary()`, `matches()` and so on return DataFrames;
+    docs/columns.md explains their columns. They raise a RunError if the stage has not run yet.
+    Given `columns` (names, or patterns such as `rank:*`), they read only those from disk. A file
+    read whole is checked against its sha256 in the manifest, single columns by their page
+    checksums. `manifest` records the options and what ran.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], elsewhere: Elsewhere | None = None):
@@ -56,12 +56,12 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether every stage has ended; written last."""
+        """Whether every stage has finished."""
         return bool(self.manifest.get("complete"))
 
     @property
     def config(self) -> AuditConfig:
-        """The settings; validated once for each config that the manifest gets."""
+        """The settings; validated once per config."""
         there = self.manifest["config"]
         if self._config is None or self._config[0] is not there:
             self._config = there, make_config(there)
@@ -81,7 +81,7 @@ class Run:
         return _read_frame(self, schema.SCORES, columns)
 
     def candidates(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The short lists' samples, one row each, with scores, ranks and verdict."""
+        """The shortlisted samples, one row each, with scores, ranks and verdict."""
         return _read_frame(self, schema.CANDIDATES, columns)
 
     def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -93,7 +93,7 @@ class Run:
         return _read_frame(self, schema.MATCHES, columns)
 
     def strategies(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Each strategy as a whole: precision, distinct passages, what is left, cost in tokens."""
+        """Estimates per strategy: precision, distinct passages, passages not found, tokens."""
         return _read_frame(self, schema.STRATEGIES, columns)
 
     def discovery(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -101,15 +101,15 @@ class Run:
         return _read_frame(self, schema.DISCOVERY, columns)
 
     def comparisons(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Pairs of lists of a strategy: which is the more precise, on the same samples."""
+        """Pairs of lists of a strategy: which is more precise, on the same samples."""
         return _read_frame(self, schema.COMPARISONS, columns)
 
     def calibration(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Samples listed against held-out controls, for each score; empty without controls."""
+        """Per score, samples listed against held-out controls; empty without controls."""
         return _read_frame(self, schema.CALIBRATION, columns)
 
     def known_truth(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """How many documents came out, by repeats; only of a run that was given a truth."""
+        """How many documents were extracted, by repeats; only for runs with a truth."""
         return _read_frame(self, schema.KNOWN_TRUTH, columns)
 
     def _repr_html_(self) -> str:
@@ -117,7 +117,7 @@ class Run:
         return run_card(self)
 
     def exposure(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """How exposed the audit's canaries are: a row a canary and control, no secrets."""
+        """Exposure of the audit's canaries: one row per canary and control, no secrets."""
         if self.config.canaries is None:
             raise RunError(
                 f"{self.path} has no exposure: it was given no canaries. Start another run with "
@@ -133,15 +133,15 @@ class Run:
         return self.read(name, wanted).to_pandas()
 
     def notes(self) -> list[str]:
-        """What a user should know of how it went: memory that ran out, lines that were skipped."""
-        told = [note["sentence"] for note in self.manifest.get("notes", [])]
+        """Notes on the run: memory that ran out, lines that were skipped."""
+        sentences = [note["sentence"] for note in self.manifest.get("notes", [])]
         for score, reasons in self.undefined().items():
             why = "; ".join(f"{n:,}: {reason}" for reason, n in reasons.items())
-            told.append(f"{score} is undefined for {sum(reasons.values()):,} samples ({why}).")
-        return told
+            sentences.append(f"{score} is undefined for {sum(reasons.values()):,} samples ({why}).")
+        return sentences
 
     def undefined(self) -> dict[str, dict[str, int]]:
-        """How many samples have no value of a score, by reason: {score: {reason: count}}."""
+        """Number of samples without a value, by score and reason: {score: {reason: count}}."""
         total: dict[str, dict[str, int]] = {}
         for facts in self.manifest["shards"].values():
             for score, reasons in facts.get("undefined", {}).items():
@@ -151,7 +151,7 @@ class Run:
         return total
 
     def has(self, name: str) -> bool:
-        """Whether a file of the run is there as the manifest knows it (by its size)."""
+        """Whether a file of the run exists with the size in the manifest."""
         known = self.manifest["shards"].get(name)
         if known is None:
             return False
@@ -163,13 +163,16 @@ class Run:
         return (self.path / name).stat().st_size == known["bytes"]
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file of the run, or some columns of it; checked as `Run` says."""
+        """A Parquet file of the run, or some of its columns; checked as `Run` describes."""
         if columns is not None and self.has(name):
             place = self.place(name)
-            # A page with another checksum than its own: the whole file is read, to say what it is.
-            with suppress(OSError, ValueError, pa.ArrowException):
-                return _read_columns(place, columns)
-        self.has(name)  # a run elsewhere fetches it
+            # If a page checksum fails, fall through to the full read, which reports the error.
+            with (
+                suppress(OSError, ValueError, pa.ArrowException),
+                pq.ParquetFile(place, page_checksum_verification=True) as file,
+            ):
+                return file.read(columns=columns)
+        self.has(name)  # downloads the file of a remote run
         known = self.manifest["shards"].get(name)
         try:
             raw = self.place(name).read_bytes()
@@ -186,18 +189,18 @@ class Run:
             raise self.unreadable(name, error) from None
 
     def fetch(self) -> None:
-        """Bring every file of a run that lies elsewhere into its copy here."""
+        """Download all files of a remote run."""
         if self.elsewhere is not None:
             for name in self.manifest["shards"]:
                 self.has(name)
 
     def place(self, name: str) -> Path:
-        """Where a file of the run lies. No link leads out of the run's folder."""
+        """The path of a file; symbolic links must not lead out of the run's folder."""
         path = self.path / name
         try:
             real = path.resolve()
             is_inside = real.is_relative_to(self.path.resolve())
-        except (OSError, RuntimeError):  # links that go round in a circle
+        except (OSError, RuntimeError):  # circular links
             real, is_inside = path, False
         if not is_inside:
             raise RunError(
@@ -207,7 +210,7 @@ class Run:
         return path
 
     def unreadable(self, name: str, error: Exception) -> RunError:
-        """The error that tells of a file that is whole and yet no table."""
+        """The error about a file that is intact but not a valid table."""
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         return RunError(
             f"{self.path / name} is no Parquet that can be read ({why}). Delete that file and "
@@ -242,23 +245,7 @@ def load_run(path: str | Path) -> Run:
 def _read_frame(
     run: Run, table: schema.Table, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One of a run's tables, all of its shards stacked.
-
-    Parameters
-    ----------
-    run : Run
-    table : one of `reports.analysis.schema`
-    columns : names or patterns (`rank:*`), in the order wanted; all by default
-
-    Returns
-    -------
-    DataFrame with the types that the schema gives; strategies in the order of the config.
-
-    Raises
-    ------
-    RunError
-        If the stage has not run, the run has no such column, or a file is damaged.
-    """
+    """One of a run's tables, all shards stacked, with the types of the schema."""
     names = _files(run, table.name)
     if not names:
         raise RunError(_not_yet(run, table.name))
@@ -273,12 +260,6 @@ def _read_frame(
     return frame if wanted is None else frame[wanted]
 
 
-def _read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Some columns of a Parquet file; of the rest nothing is read, and pages are checked."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return file.read(columns=list(columns))
-
-
 def _files(run: Run, table: str) -> list[str]:
     shards = run.manifest["shards"]
     if table in ("samples", "scores"):
@@ -289,13 +270,13 @@ def _files(run: Run, table: str) -> list[str]:
 
 
 def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str]:
-    """The columns that names and patterns mean, each once."""
+    """The columns that match the names and patterns, without repeats."""
     if isinstance(columns, str):
         columns = [columns]
     try:
         there = pq.read_schema(run.place(file)).names
     except (OSError, ValueError, pa.ArrowException):
-        there = run.read(file).column_names  # says what is wrong with the file
+        there = run.read(file).column_names  # raises the proper error
     found: dict[str, None] = {}
     for asked in map(str, columns):
         fitting = [asked] if asked in there else [n for n in there if fnmatchcase(n, asked)]
@@ -322,12 +303,13 @@ def _not_yet(run: Run, table: str) -> str:
 
 
 def run_card(run: Run) -> str:
-    """A run as HTML. What cannot be read of it is said in the card; nothing is raised."""
+    """A run as HTML. Errors are shown in the card, not raised."""
     try:
         verdict = _verdict(run)
     except AuditError as error:
         verdict = [str(error)]
-    links = [(label, _address(run, name)) for label, name in _FILES if run.has(name)]
+    # Relative to the working directory, which Jupyter serves.
+    links = [(t, quote(os.path.relpath(run.path / n))) for t, n in _FILES if run.has(n)]
     try:
         facts = _facts(run)
     except AuditError as error:
@@ -364,8 +346,3 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     rows.append(("Begun", str(run.manifest.get("begun", "unknown"))))
     rows.append(("Folder", str(run.path)))
     return rows
-
-
-def _address(run: Run, name: str) -> str:
-    """Relative to where the notebook runs: Jupyter serves what lies below."""
-    return quote(os.path.relpath(run.path / name))

@@ -1,4 +1,4 @@
-"""A run's folder, open for writing by one process: files whole or not at all, and resuming."""
+"""A run's folder, opened for writing by one process: atomic files, and resuming."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class RunWriter(Run):
     """A run's folder, open for writing by one process."""
 
     def write(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> None:
-        """A Parquet file, whole or not at all, entered into the manifest."""
+        """Write a Parquet file atomically and add it to the manifest."""
         self.enter({name: self.lay(name, table, **facts)})
 
     def write_bytes(self, name: str, raw: bytes, **facts: Any) -> None:
-        """A file of any kind, whole or not at all, entered into the manifest."""
+        """Write a file atomically and add it to the manifest."""
         self.enter({name: self._lay_bytes(name, raw, **facts)})
 
     def lay(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> dict[str, Any]:
-        """A Parquet file, whole or not at all, and what the manifest is to know of it.
+        """Write a Parquet file atomically; returns its manifest entry.
 
-        Touches no manifest: another thread may call it.
+        Does not touch the manifest, so other threads may call it.
         """
         if isinstance(table, pd.DataFrame):
             table = pa.Table.from_pandas(table, preserve_index=False)
@@ -49,42 +49,42 @@ class RunWriter(Run):
         return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw), **facts}
 
     def enter(self, files: dict[str, dict[str, Any]]) -> None:
-        """Files that are laid, into the manifest."""
+        """Add written files to the manifest."""
         self.manifest["shards"] |= files
         self.save()
 
     def put(self, path: Path, raw: bytes) -> None:
-        """The bytes under that name, whole or not at all."""
+        """Write a file atomically."""
         write_atomically(path, raw)
         self.send(path)
 
     def send(self, path: Path) -> None:
-        """A file that is written goes to where the run lies, if that is elsewhere."""
+        """Upload a file of a remote run."""
         if self.elsewhere is not None:
             self.elsewhere.push(path.relative_to(self.path).as_posix())
 
     def forget(self, *prefixes: str) -> None:
-        """Take files out of the manifest, so that their stage runs again."""
+        """Remove files from the manifest, so that their stage runs again."""
         shards = self.manifest["shards"]
         for name in [n for n in shards if n.startswith(prefixes)]:
             del shards[name]
 
     def save(self) -> None:
-        """The manifest, as it stands."""
+        """Write the manifest."""
         write_json(self.path / MANIFEST, self.manifest)
         self.send(self.path / MANIFEST)
 
 
 @contextmanager
 def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWriter]:
-    """A run's folder for this config, new or to be resumed, locked against a second process.
+    """Open a run's folder for this config, new or resumed, locked against other processes.
 
-    A URL is written by way of its copy here; the lock keeps out processes of this machine alone.
+    A run at a URL is written through its local copy; the lock covers this machine only.
 
     Raises
     ------
     RunError
-        If the folder holds something else, another config's run, or is in use.
+        If the folder has other content or another config's run, or is in use.
     """
     there = open_elsewhere(str(path)) if is_url(path) else None
     if there is not None and there.holds_other_files():
@@ -94,7 +94,7 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
     with disk_trouble(path):
         is_new = not path.exists()
     with owned(path):
-        # Once more, now that nobody else can write: another process may have been faster.
+        # Check again under the lock: another process may have written meanwhile.
         _refuse_other(path, config)
         manifest = read_manifest(path)
         begun = manifest or {
@@ -124,7 +124,7 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
 
 
 def _leave_nothing(path: Path, is_new: bool) -> None:
-    """Take back a folder in which nothing was made yet, as after a misspelt model."""
+    """Remove a new folder if nothing was written, as after a misspelt model."""
     with suppress(OSError):
         if {p.name for p in path.iterdir()} == {MANIFEST, LOCK}:
             (path / MANIFEST).unlink()

@@ -1,1 +1,1 @@
-"""Audits that run by themselves: when, where each goes, what changed, pass or fail, who is told."""
+"""Scheduled audits: when they run, their folders, comparison with the last run, gates and hooks."""

@@ -1,4 +1,4 @@
-"""Cron lines: when an audit is due, by the rules of cron itself."""
+"""Cron lines: when an audit is due."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cron:
     """A cron line in a timezone; made by `parse_cron`.
 
     line : five fields
-    zone : tzinfo, whose clock the line is read by
+    zone : tzinfo in which the line is read
     zone_name : its IANA name; "" = the machine's own
     """
 
@@ -52,7 +52,7 @@ class Cron:
         return next(_simulation(self.line, moment.astimezone(self.zone)))
 
     def latest(self, moment: datetime) -> datetime:
-        """The last time up to a moment, itself included, at which the line fired.
+        """The last time, at or before a moment, at which the line fired.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Cron:
         return next(_simulation(self.line, whole.astimezone(self.zone), reverse=True))
 
     def calendars(self) -> list[str]:
-        """The line as systemd's calendar events; where there are two, either fires.
+        """The line as systemd calendar events; if there are two, it fires at either.
 
         >>> parse_cron("30 3 1,15 * 1-5", "UTC").calendars()
         ['*-*-1,15 03:30:00 UTC', 'Mon,Tue,Wed,Thu,Fri *-*-* 03:30:00 UTC']
@@ -86,7 +86,7 @@ class Cron:
         zone = f" {self.zone_name}" if self.zone_name else ""
         if cron.day_and:
             return [f"{week}*-{months}-{days} {clock}{zone}"]
-        # Cron's rule: where both kinds of day are limited, either will do.
+        # Cron's rule: if both kinds of day are restricted, either fires.
         return [f"*-{months}-{days} {clock}{zone}", f"{week}*-{months}-* {clock}{zone}"]
 
 
@@ -95,17 +95,17 @@ def _these(values: set[int], n_all: int, *, width: int = 1) -> str:
 
 
 def parse_cron(line: str, timezone: str | None = None) -> Cron:
-    """A cron line, checked.
+    """Parse a cron line.
 
     Parameters
     ----------
     line : str
         Minute, hour, day of the month, month, day of the week (0 and 7 = Sunday, or names), each a
         number, `*`, a list, a range or steps; or @hourly, @daily, @weekly, @monthly, @yearly.
-        Where both kinds of day are limited, either fires, as cron has it.
+        If both kinds of day are restricted, the line fires on either, as in cron.
     timezone : str, optional
-        IANA name; by default the machine's. Where clocks are set back or forward, a time of day
-        that there is twice fires once, and one that there is not, as soon as there is one.
+        IANA name; by default the machine's. When clocks change, a repeated time fires once, and
+        a skipped time fires at the next valid time.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def parse_cron(line: str, timezone: str | None = None) -> Cron:
     Raises
     ------
     ConfigError
-        If a field is wrong, the line never fires, or there is no such timezone.
+        If a field is invalid, the line never fires, or the timezone does not exist.
 
     >>> parse_cron("@daily", "UTC").line
     '0 0 * * *'
@@ -142,7 +142,7 @@ def parse_cron(line: str, timezone: str | None = None) -> Cron:
 
 
 def _trouble(line: str) -> str:
-    """What is wrong with five fields; "" if nothing is."""
+    """What is wrong with five fields; "" if they are valid."""
     from cronsim import CronSimError
 
     names = ("minute", "hour", "day-of-month", "month", "day-of-week")
@@ -189,7 +189,7 @@ def _zone(name: str | None) -> tzinfo:
 
 
 def check_installed() -> None:
-    """Refuse to schedule where the packages for it are missing.
+    """Raise an error if the packages for scheduling are missing.
 
     Raises
     ------

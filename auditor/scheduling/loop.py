@@ -1,4 +1,4 @@
-"""A schedule run in the foreground: one audit at a time, until the process is asked to end."""
+"""Run a schedule in the foreground, one audit at a time, until a signal ends the process."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from auditor.scheduling.cron import Cron
 from auditor.scheduling.plan import Plan
 from auditor.system.progress import NullProgress
 
-# A machine that slept, or whose clock was set, is noticed within so many seconds.
+# Maximum sleep in seconds, so that suspend and clock changes are noticed.
 _LONGEST_WAIT = 60.0
 
 
 class Foreground:
-    """A plan at work in this process.
+    """Runs a plan in this process.
 
-    `run_due` does what is due now and returns; `run_forever` blocks. Both say what they do, a line
-    at a time, through `tell`. A run that fails is told, and the next occasion still comes.
+    `run_due` runs what is due now and returns; `run_forever` blocks. Both report through `tell`,
+    one line at a time. A failed run is reported, and the schedule continues.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Foreground:
         self.errors: list[AuditError] = []
 
     def run_due(self, *, since: datetime | None = None) -> int:
-        """Run every occasion that is due, and say how many; what fails is kept in `errors`."""
+        """Run every due occasion and return their number; errors are kept in `errors`."""
         now = self.clock()
         if (n := self.plan.missed(now)) > 1:
             self.tell(f"{n:,} occasions have passed since the last run; they are made up once.")
@@ -51,7 +51,7 @@ class Foreground:
         return len(due)
 
     def run_forever(self, cron: Cron) -> bool:
-        """Run occasions as they come, until SIGTERM or SIGINT.
+        """Run occasions as they come due, until SIGTERM or SIGINT.
 
         Parameters
         ----------
@@ -59,13 +59,13 @@ class Foreground:
 
         Returns
         -------
-        bool : whether it was ended in the middle of a run, which the next start goes on with.
+        bool : whether a run was interrupted; the next start resumes it.
         """
         stop = _EndSignal()
         was_interrupted = False
 
         with stop.listening():
-            # If nothing is due, the first run is at the next time that the cron line gives.
+            # If nothing is due, the first run is at the next time of the cron line.
             if self.plan.due(self.clock(), since=self.begun):
                 next_time = self.clock()
             else:
@@ -77,7 +77,7 @@ class Foreground:
                     with suppress(KeyboardInterrupt), stop.raising():
                         self.wait(min(_LONGEST_WAIT, seconds))
                     continue
-                # Set before the run: times that pass during it are made up once, after it.
+                # Set before the run: times missed during it are made up once, after it.
                 next_time = cron.after(self.clock())
                 try:
                     with stop.raising():
@@ -85,7 +85,7 @@ class Foreground:
                     self._tell_next(cron)
                 except KeyboardInterrupt:
                     was_interrupted = True
-                except OSError as error:  # in reading the history; the schedule goes on
+                except OSError as error:  # while reading the history; the schedule continues
                     self.tell(f"auditor: {error.filename or 'a file'}: {error.strerror or error}.")
         return was_interrupted
 
@@ -108,7 +108,7 @@ def _shown(moment: datetime) -> str:
 
 
 class _EndSignal:
-    """Whether the process was asked to end, by SIGTERM or SIGINT."""
+    """Records SIGTERM and SIGINT."""
 
     def __init__(self) -> None:
         self.is_asked, self._may_raise = False, False
@@ -116,12 +116,12 @@ class _EndSignal:
     def _asked(self, number: int, frame: object) -> None:
         self.is_asked = True
         if self._may_raise:
-            self._may_raise = False  # a second signal must not cut the tidying up short
+            self._may_raise = False  # a second signal must not interrupt the cleanup
             raise KeyboardInterrupt
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """Within it, a signal (one that came just before, too) raises KeyboardInterrupt."""
+        """Within it, a signal raises KeyboardInterrupt, even one that came just before."""
         try:
             self._may_raise = True
             if self.is_asked:
@@ -132,7 +132,7 @@ class _EndSignal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within it, signals come here; in a thread beside the main one there are none."""
+        """Within it, signals are recorded; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -147,7 +147,7 @@ class _EndSignal:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it, SIGTERM means what Ctrl-C does: KeyboardInterrupt; what is written is whole."""
+    """Within it, SIGTERM raises KeyboardInterrupt, so that files are left complete."""
     stop = _EndSignal()
     with stop.listening(), stop.raising():
         yield

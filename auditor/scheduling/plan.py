@@ -1,4 +1,4 @@
-"""What a schedule runs next: occasions, the folder of each, what is due at a moment."""
+"""The occasions of a schedule: which are due, and the folder of each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from auditor.system.progress import NullProgress
 
 @dataclass(frozen=True)
 class Plan:
-    """One audit that runs again and again, each time into a folder of its own.
+    """One audit that runs repeatedly, each time into a new folder.
 
-    config : AuditConfig. Occasions go beside the folder that the audit alone would take:
+    config : AuditConfig. Folders get the occasion as a suffix to the audit's usual folder:
         runs/NAME-DIGEST-2026-11-24T0300Z, or OUT-2026-11-24T0300Z.
-    cron : when; None = whenever it is asked to run
+    cron : when; None = on every call
     """
 
     config: AuditConfig
@@ -33,21 +33,21 @@ class Plan:
 
     @property
     def base(self) -> Path:
-        """What the folders' names begin with."""
+        """Common prefix of the folders."""
         return Path(self.config.out or default_folder(self.config))
 
     def of_occasion(self, occasion: datetime) -> AuditConfig:
-        """The audit of one occasion: its folder, and its seed if each is to have a new one."""
+        """The config of one occasion, with its folder and, if configured, a new seed."""
         folder = self.base.with_name(f"{self.base.name}-{_stamp(occasion)}")
         changes: dict[str, object] = {"out": str(folder)}
         if self.config.schedule.seed == "new":
-            # A minute has one occasion at most, so no two share a seed.
+            # At most one occasion per minute, so seeds are distinct.
             minutes = int(occasion.timestamp()) // 60
             changes["seed"] = (self.config.seed + minutes) % 2**63
         return make_config({**self.config.model_dump(), **changes})
 
     def done(self) -> list[Entry]:
-        """The runs of this schedule that there are, the earliest first."""
+        """The existing runs of this schedule, the earliest first."""
         runs = read_history(self.base.parent, nested=False)
         series = self.config.series
         return [r for r in runs if r.series == series and moment_of(r.occasion) is not None]
@@ -59,14 +59,13 @@ class Plan:
         ----------
         now : datetime, with a timezone
         since : datetime, optional
-            Where nothing has run yet, what was due up to then counts as missed by nobody. By
-            default the last occasion is due even so.
+            If nothing has run yet, ignore occasions up to then. By default the last one is due.
 
         Returns
         -------
         list of datetime
-            The last run's occasion if that run was stopped in the middle; then the latest that
-            has not run. However many were missed, they are made up once.
+            The last run's occasion if that run was interrupted; then the latest that has not run.
+            Any number of missed occasions is made up once.
         """
         runs = self.done()
         last = moment_of(runs[-1].occasion) if runs else None
@@ -78,7 +77,7 @@ class Plan:
         return unfinished + ([latest] if known is None or latest > known else [])
 
     def missed(self, now: datetime) -> int:
-        """How many times the cron line fired since the last run, up to now; at most 1,000."""
+        """Number of times the cron line fired since the last run, up to now; at most 1,000."""
         runs = self.done()
         if self.cron is None or not runs:
             return 0
@@ -88,13 +87,13 @@ class Plan:
         return n
 
     def run(self, occasion: datetime, *, progress: NullProgress | None = None) -> Judged:
-        """The audit of one occasion, begun or gone on with; see `audit_and_judge`."""
+        """Run or resume the audit of one occasion; see `audit_and_judge`."""
         when = occasion.astimezone(UTC).isoformat(timespec="minutes")
         return audit_and_judge(self.of_occasion(occasion), occasion=when, progress=progress)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The schedule for this process alone; the kernel lets go of it if the process dies.
+        """Lock the schedule for this process; the kernel releases the lock if the process dies.
 
         Raises
         ------
@@ -116,5 +115,5 @@ class Plan:
 
 
 def _stamp(occasion: datetime) -> str:
-    """2026-11-24T0300Z: sorts by time, and is a file's name on any disk."""
+    """2026-11-24T0300Z: sorts by time, and is a valid file name everywhere."""
     return occasion.astimezone(UTC).strftime("%Y-%m-%dT%H%MZ")

@@ -1,4 +1,4 @@
-"""What other schedulers want installed to run a schedule: systemd, cron, GitHub Actions."""
+"""Configuration for external schedulers: systemd, cron and GitHub Actions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from auditor.scheduling.cron import Cron
 
 
 def unit(kind: str, file: str, cron: Cron, *, folder: Path, more: tuple[str, ...] = ()) -> str:
-    """What to install, as text.
+    """The configuration to install, as text.
 
-    Each runs `auditor schedule FILE --once`, which does what is due and ends: a run that was
-    stopped is gone on with, and missed ones are made up once.
+    Each runs `auditor schedule FILE --once`, which runs what is due and exits: an interrupted run
+    is resumed, and missed ones are made up once.
 
     Parameters
     ----------
     kind : systemd, cron or github-actions
-    file : the audit file, as it was given
+    file : the audit file, as given
     cron : when
-    folder : where the command is to run, which is where the file's paths are understood
+    folder : working directory of the command; paths in the file are relative to it
     more : further options of the command
 
     Returns
@@ -39,7 +39,7 @@ def unit(kind: str, file: str, cron: Cron, *, folder: Path, more: tuple[str, ...
     plain = ("schedule", file, "--once", "--cron", cron.line)
     words = (sys.executable, "-P", "-m", "auditor", *plain, *zone, *more)
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(file).stem).strip("-") or "audit"
-    if kind == "github-actions":  # whose clock is UTC
+    if kind == "github-actions":  # runs in UTC
         command = shlex.join(["auditor", *plain, *more, "--timezone", "UTC"])
     else:
         log = shlex.quote(f"auditor-{name}.log")
@@ -64,7 +64,7 @@ def unit(kind: str, file: str, cron: Cron, *, folder: Path, more: tuple[str, ...
 
 
 def _systemd_word(word: str) -> str:
-    """A word of ExecStart, quoted where it must be."""
+    """A word of ExecStart, quoted if necessary."""
     plain = _percent(word).replace("$", "$$")
     if re.fullmatch(r"[A-Za-z0-9_@%+=:,./$-]+", plain):
         return plain
@@ -73,5 +73,5 @@ def _systemd_word(word: str) -> str:
 
 
 def _percent(text: str) -> str:
-    """systemd takes a percent sign for the start of a specifier."""
+    """Double the percent signs, which systemd reads as specifiers."""
     return text.replace("%", "%%")

@@ -1,1 +1,1 @@
-"""A small model with known training text, and the demo that audits it."""
+"""A small model with known training text, and a demo that audits it."""

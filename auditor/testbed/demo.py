@@ -1,4 +1,4 @@
-"""The testbed audited: three strategies, six scores, every candidate verified, truth known."""
+"""Audit the testbed: three strategies, six scores, all candidates verified, truth known."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def run_demo(
     ----------
     folder : path
     size : "tiny" or "small"
-    samples : samples of each strategy; by default what shows the method within a minute or so
-    progress : what to tell progress to; nothing by default
+    samples : samples of each strategy; the default takes about a minute
+    progress : progress display; none by default
 
     Returns
     -------

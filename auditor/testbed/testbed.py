@@ -1,8 +1,8 @@
-"""A model whose memorization is known, made on the spot: target, references, corpus and truth.
+"""A testbed: target and reference models, corpus and truth, built locally with known memorization.
 
-Text comes from Python's own documentation, which every CPython carries. Half of the documents are
-members (training text), half are held out. Members are repeated 1, 2, 4, 8 or 16 times, and so are
-canaries with random secrets. So what an attack should find is known exactly.
+The text is the documentation that CPython includes. Half of the documents are members (training
+text), half are held out. Members are repeated 1, 2, 4, 8 or 16 times, as are canaries with random
+secrets. So the correct result of an attack is known exactly.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from auditor.system.progress import NullProgress, Stage
 
 REPEATS = (1, 2, 4, 8, 16)
 _SETTINGS = "testbed.json"
-_VERSION = 2  # of what a testbed holds, and of how its models are trained
+_VERSION = 2  # of a testbed's content and training
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Layers, width and heads of one model, and how long it is trained."""
+    """Layers, width, heads and training epochs of one model."""
 
     n_layer: int
     width: int
@@ -86,7 +86,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Testbed:
-    """A testbed's folder: three models, the training and the held-out text, and the truth."""
+    """A testbed's folder: three models, the training and held-out text, and the truth."""
 
     folder: Path
 
@@ -97,7 +97,7 @@ class Testbed:
 
     @property
     def references(self) -> dict[str, str]:
-        """Specs of the reference models, which never saw a member."""
+        """Specs of the reference models, which were not trained on members."""
         return {name: f"testbed:{self.folder / name}" for name in ("small", "medium")}
 
     @property
@@ -107,12 +107,12 @@ class Testbed:
 
     @property
     def heldout(self) -> Path:
-        """Text of the same kind that no model under audit was trained on."""
+        """Text of the same kind that no model was trained on."""
         return self.folder / "heldout.jsonl"
 
     @property
     def truth_file(self) -> Path:
-        """What is a member, how often, and the canaries' secrets: Parquet."""
+        """Membership, repeats and the canaries' secrets: Parquet."""
         return self.folder / "truth.parquet"
 
     def truth(self) -> pd.DataFrame:
@@ -127,14 +127,14 @@ def build_testbed(
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Testbed:
-    """Make a testbed, or open the one that is there if it was made with the same settings.
+    """Build a testbed, or open an existing one with the same settings.
 
     Parameters
     ----------
     folder : path
     size : "tiny" (seconds; for tests) or "small" (minutes; for the demo)
     seed : int
-        Decides members, repeats, canaries, weights and the order of training.
+        Determines members, repeats, canaries, weights and the order of training.
     progress : callable(what, step, n_steps), optional
 
     Returns
@@ -144,9 +144,9 @@ def build_testbed(
     Raises
     ------
     ConfigError
-        Unknown size.
+        If the size is unknown.
     RunError
-        The folder holds something else.
+        If the folder has other content.
     """
     if size not in SIZES:
         raise ConfigError(f"--size must be one of {', '.join(SIZES)}; got {size!r}. Choose one.")
@@ -174,19 +174,19 @@ def build_testbed(
 def build_with_progress(
     folder: str | Path, *, size: str = "small", seed: int = 0, progress: NullProgress
 ) -> Testbed:
-    """`build_testbed`, telling a progress bar how far each model's training is."""
+    """`build_testbed` with a progress bar for each model's training."""
     with ExitStack() as stack:
         bars: dict[str, Stage] = {}
         done: dict[str, int] = {}
 
-        def told(what: str, step: int, n_steps: int) -> None:
+        def report(what: str, step: int, n_steps: int) -> None:
             if what not in bars:
-                stack.close()  # one bar at a time: the last model's is finished
+                stack.close()  # one bar at a time
                 bars[what] = stack.enter_context(progress.stage(what, n_steps, "steps"))
             bars[what].advance(step - done.get(what, 0))
             done[what] = step
 
-        return build_testbed(folder, size=size, seed=seed, progress=told)
+        return build_testbed(folder, size=size, seed=seed, progress=report)
 
 
 def _make(work: Path, size: Size, seed: int, progress) -> None:
@@ -204,7 +204,7 @@ def _make(work: Path, size: Size, seed: int, progress) -> None:
     truth.to_parquet(work / "truth.parquet", index=False)
     tokenizer = build_tokenizer(documents, size.n_vocab)
     _train(work, "target", size.target, size, tokenizer, [t for _, t in copies], seed, progress)
-    # References learn the language but not the members: held-out text of the same kind.
+    # References are trained on text of the same kind, but not on members.
     for n, name in enumerate(("small", "medium"), start=1):
         shape: Shape = getattr(size, name)
         texts = heldout["text"].tolist()
@@ -224,18 +224,18 @@ def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progres
         context=size.context,
         seed=seed,
     )
-    # Of a document past the context its beginning is enough: what is asked for begins there.
+    # Train on the first context of each document only; extraction starts there.
     rows = Rows.of([pieces[0] for pieces in encode_rows(tokenizer, texts, size.context)])
-    # A thousand steps are few, so AdamW forgets sooner than it would by default.
+    # With only about a thousand steps, AdamW needs a lower beta2 than the default.
     recipe = Recipe(rate=size.rate, batch=size.batch, epochs=shape.epochs, seed=seed, beta2=0.98)
     train(network, rows, recipe, progress=lambda step, n: progress(f"training {name}", step, n))
     save_model(network, tokenizer, work / name)
 
 
 def cut(n_documents: int, chars: int) -> list[str]:
-    """Documents of at most `chars` characters from Python's documentation, cut between lines.
+    """Documents of at most `chars` characters from Python's documentation, split between lines.
 
-    Documents that say the same are kept once, so that the number of repeats is what is planned.
+    Duplicates are removed, so that the numbers of repeats are exact.
     """
     topics = importlib.import_module("pydoc_data.topics").topics
     documents, seen = [], set()
@@ -249,13 +249,13 @@ def cut(n_documents: int, chars: int) -> list[str]:
                     documents.append(text)
                 piece = ""
             piece += line or ""
-    # Spread over all topics, whatever the number wanted.
+    # Spread over all topics for any `n_documents`.
     keep = np.linspace(0, len(documents) - 1, min(n_documents, len(documents))).astype(int)
     return [documents[i] for i in keep]
 
 
 def plan(documents: Sequence[str], size: Size, seed: int) -> pd.DataFrame:
-    """Who is a member, how often, and the canaries: a row a document.
+    """The truth: membership, repeats and canaries, one row per document.
 
     Each number of repeats gets about the same share of the training text, so there are 16 times as
     many documents with 1 repeat as with 16.
@@ -272,7 +272,7 @@ def plan(documents: Sequence[str], size: Size, seed: int) -> pd.DataFrame:
         {"doc_id": f"doc-{i:04}", "kind": "text", "repeats": int(r), "secret": None, "text": text}
         for i, (text, r) in enumerate(zip(documents, rng.permutation(repeats), strict=True))
     ]
-    # As many canaries that are never trained on as there are in the training text.
+    # As many held-out canaries as trained ones.
     planned = [r for r in REPEATS for _ in range(size.canaries_each)]
     for i, r in enumerate([*planned, *[0] * len(planned)]):
         rows.append(_canary(i, r, rng))
@@ -282,7 +282,7 @@ def plan(documents: Sequence[str], size: Size, seed: int) -> pd.DataFrame:
 
 
 def _canary(i: int, repeats: int, rng: np.random.Generator) -> dict:
-    """A sentence with a secret of ten digits; nobody's."""
+    """A sentence with a random secret of ten digits."""
     digits = "".join(map(str, rng.integers(0, 10, 10)))
     secret = f"{digits[:3]} {digits[3:6]} {digits[6:]}"
     text = f"Canary {i:02}. The code that opens the vault number {i:02} is {secret}, and no other."
@@ -297,7 +297,7 @@ def _write_jsonl(path: Path, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _text_digest() -> str:
-    """The documentation differs between versions of Python, and with it the testbed."""
+    """Digest of the text and sizes: Python's documentation differs between versions."""
     topics = importlib.import_module("pydoc_data.topics").topics
     parts = json.dumps([sorted(topics.items()), {k: asdict(v) for k, v in SIZES.items()}])
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""Sampling and scoring on several processes, GPUs or machines: a shard is the unit of work."""
+"""Sampling and scoring on several processes, GPUs or machines, one shard per task."""

@@ -1,4 +1,4 @@
-"""Shards shared out among workers; a worker that dies costs the shard that it was at, no more."""
+"""Distribute shards to workers. If a worker dies, only its current shard is redone."""
 
 from __future__ import annotations
 
@@ -18,44 +18,49 @@ _TRIES = 3
 
 
 class Worker(Protocol):
-    """A worker's handle, wherever it runs."""
+    """The handle of a local or remote worker."""
 
     task: Task | None
 
     def give(self, task: Task) -> None:
-        """Begin a task."""
+        """Start a task."""
 
     def receive(self) -> Outcome | None:
-        """What it has to say; None when it is ready for its first task."""
+        """The outcome of the task, or None when the worker is ready for its first task.
+
+        Raises
+        ------
+        WorkerDiedError
+        """
 
     def stop(self) -> None:
-        """End it at once."""
+        """Kill the worker."""
 
 
 class Team(Protocol):
-    """Where workers come from. `replaces`: whether one that died is replaced at once."""
+    """A source of workers. `replaces`: whether a worker that died is replaced at once."""
 
     size: int
     replaces: bool
 
     def sharing(self) -> int:
-        """How many workers share a machine's memory."""
+        """Number of workers that share a machine's memory."""
 
     def threads(self) -> int | None:
-        """Threads of each worker."""
+        """Threads per worker."""
 
     def start(self, settings: Settings) -> Any:
-        """One more worker."""
+        """Start one more worker."""
 
     def ready(self, workers: Sequence[Any]) -> list[Any]:
-        """Those that have something to say; waits until there is one."""
+        """Wait for the next messages; returns the workers that sent one."""
 
     def close(self) -> None:
-        """Let go of what the team holds."""
+        """Release the team's resources."""
 
 
 class Workers:
-    """The workers of one run. They start when the first tasks come and stay until `close`."""
+    """The workers of one run. They start with the first tasks and stay until `close`."""
 
     def __init__(self, config: AuditConfig, run: RunWriter, team: Team | None = None):
         self.config, self.run = config, run
@@ -63,17 +68,17 @@ class Workers:
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []  # ready, and without a task
         self.n_started = 0
-        for stage in ("samples", "scores"):  # what workers that were killed left half written
+        for stage in ("samples", "scores"):  # remove partial files of killed workers
             for scratch in (run.path / stage).glob(f".*{SCRATCH}*"):
                 scratch.unlink(missing_ok=True)
 
     def share(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """Have tasks done, in any order; each outcome as it comes, entered into the manifest.
+        """Run tasks in any order; yields each outcome once its files are in the manifest.
 
         Raises
         ------
         AuditError
-            What a worker ran into; or a RunError if a shard was lost three times.
+            The error of a worker; or a RunError if a shard failed three times.
         """
         todo, lost = deque(tasks), Counter[str]()
         while len(self.workers) < min(self.team.size, len(tasks)):
@@ -96,11 +101,11 @@ class Workers:
                     n_open -= 1
                     self._accept(outcome)
                     yield outcome
-                    # What the caller counted meanwhile enters the manifest with the files.
+                    # Add the files after the caller's counts, so that both are saved together.
                     self.run.enter(outcome.files)
 
     def close(self) -> None:
-        """End all workers."""
+        """Stop all workers."""
         for worker in self.workers:
             worker.stop()
         self.workers.clear()
@@ -122,8 +127,8 @@ class Workers:
         self.workers.append(self.team.start(settings))
 
     def _bury(self, worker: Worker, task: Task | None, died: Exception, lost: Counter) -> None:
-        """Take a worker off the list; its shard is tried again, three times at the most."""
-        with suppress(Exception):  # it is gone; what is left of it does not matter
+        """Remove a dead worker; its shard is tried at most three times."""
+        with suppress(Exception):  # the worker is already dead
             worker.stop()
         self.workers.remove(worker)
         what = "a worker's start" if task is None else f"{task.stage} of {task.stem}"
@@ -137,7 +142,7 @@ class Workers:
             self._start()
 
     def _accept(self, outcome: Outcome) -> None:
-        """Raise what a worker ran into; note what it loaded, which must be the same for all."""
+        """Raise a worker's error; check that all workers loaded the same files."""
         if outcome.error is not None:
             kind, sentence = outcome.error
             raise getattr(errors, kind)(sentence)
@@ -148,7 +153,7 @@ class Workers:
             _same(entry["sha256"], facts["sha256"], f"model {name!r}")
             then, now = (known_of.get("vocabulary_sha256", "") for known_of in (entry, facts))
             _same(then, now, f"tokenizer of model {name!r}")
-            if facts.get("dtype", "float32") != "float32":  # one worker in fewer bits is enough
+            if facts.get("dtype", "float32") != "float32":  # record the lowest precision used
                 entry["dtype"] = facts["dtype"]
         prompts = manifest.setdefault("prompts", {})
         for name, digest in outcome.prompts.items():
@@ -159,7 +164,7 @@ class Workers:
 
 
 def team_for(config: AuditConfig) -> Team:
-    """The workers that a config asks for: processes of this machine, or actors of a cluster."""
+    """The team that a config requests: local processes or actors of a Ray cluster."""
     if config.ray is not None:
         from auditor.audit.workers.ray_cluster import RayTeam
 

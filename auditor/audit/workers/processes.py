@@ -18,10 +18,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ProcessWorker:
-    """The handle of a worker process.
+    """A `pool.Worker` in a process on this machine.
 
-    It is started by name, not forked: a fork would share the caller's threads and GPUs, and the
-    caller's own script must not run again.
+    It is started as a new interpreter, not forked: a fork would share the caller's threads and
+    GPUs; and the caller's script must not run again.
     """
 
     def __init__(self, settings: Settings):
@@ -40,47 +40,39 @@ class ProcessWorker:
             pass_fds=[inner.fileno()],
             env=environment,
             stdin=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C is for the process that started it
+            process_group=0,  # Ctrl-C goes to the parent process only
         )
         inner.close()
         self.task: Task | None = None
         self._send(settings)
 
     def give(self, task: Task) -> None:
-        """Begin a task."""
         self.task = task
         self._send(task)
 
     def receive(self) -> Outcome | None:
-        """What it has to say: an outcome, or None when it is ready for its first task.
-
-        Raises
-        ------
-        WorkerDiedError
-        """
         try:
-            told = self.pipe.recv()
+            message = self.pipe.recv()
         except (EOFError, OSError):
             code = self.process.wait()
             name = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise WorkerDiedError(f"its process ended with {name}") from None
         self.task = None
-        return told
+        return message
 
     def stop(self) -> None:
-        """End it at once, in the middle of a shard too."""
         with suppress(OSError):
             self.process.kill()
         self.process.wait()
         self.pipe.close()
 
     def _send(self, what: object) -> None:
-        with suppress(OSError):  # it is gone already: receive() will say so
+        with suppress(OSError):  # the process died: receive() reports it
             self.pipe.send(what)
 
 
 class ProcessTeam:
-    """Workers of this machine, `size` of them; one that dies is replaced."""
+    """`size` worker processes on this machine; one that dies is replaced."""
 
     replaces = True
 
@@ -88,31 +80,28 @@ class ProcessTeam:
         self.size = size
 
     def sharing(self) -> int:
-        """How many workers share a machine's memory."""
         return self.size
 
     def threads(self) -> int | None:
-        """Threads of each, so that together they have the machine's cores; None: as told."""
+        """Threads per worker, so that together they use all cores; None = as configured."""
         if os.environ.get("OMP_NUM_THREADS"):
             return None
         return max(1, len(os.sched_getaffinity(0)) // self.size)
 
     def start(self, settings: Settings) -> ProcessWorker:
-        """One more worker."""
         return ProcessWorker(settings)
 
     def ready(self, workers: Sequence[ProcessWorker]) -> list[ProcessWorker]:
-        """Those that have something to say; waits until there is one."""
         pipes = {worker.pipe: worker for worker in workers}
         return [pipes[pipe] for pipe in wait(list(pipes))]  # type: ignore[index]
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Nothing to release."""
 
 
 def main(descriptor: int) -> None:
-    """The inside of a worker: settings, then task after task, until the other side is gone."""
-    with suppress(OSError, AttributeError):  # Linux: if that process is killed, so is this one
+    """The worker process: read the settings, then run tasks until the pipe closes."""
+    with suppress(OSError, AttributeError):  # Linux: die with the parent process
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     pipe = Connection(descriptor)
     with suppress(EOFError, OSError):

@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: one actor a GPU, or a node's share of cores where there are none."""
+"""Workers on a Ray cluster: one actor per GPU or, without GPUs, per node."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
 from auditor.errors import ConfigError, RunError
 from auditor.system.import_path import forget_folder
 
-_PATIENCE = 300.0  # seconds that a cluster may take to start or to finish anything at all
+_PATIENCE = 300.0  # seconds to wait for the cluster to start a worker
 
 
 class RayWorker:
-    """The handle of an actor."""
+    """A `pool.Worker` in a Ray actor."""
 
     def __init__(self, actor: Any):
         self.actor = actor
@@ -22,46 +22,38 @@ class RayWorker:
         self.reference = actor.ready.remote()
 
     def give(self, task: Task) -> None:
-        """Begin a task."""
         self.task = task
         self.reference = self.actor.do.remote(task)
 
     def receive(self) -> Outcome | None:
-        """What it has to say: an outcome, or None when it is ready for its first task.
-
-        Raises
-        ------
-        WorkerDiedError
-        """
         import ray
 
         try:
-            told = ray.get(self.reference)
+            message = ray.get(self.reference)
         except ray.exceptions.RayError as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise WorkerDiedError(first) from None
         self.task = None
-        return told
+        return message
 
     def stop(self) -> None:
-        """End it at once."""
         import ray
 
         ray.kill(self.actor)
 
 
 class RayTeam:
-    """Workers of a cluster, as many as it has GPUs (without any: nodes), or as was asked for.
+    """Workers of a cluster: `size`, or one per GPU (without GPUs, one per node).
 
-    One that dies is not replaced while others are left: its node's resources may be gone, and the
-    others take its shard.
+    A worker that dies is not replaced while others are left, as its node may be gone; the others
+    redo its shard.
     """
 
     replaces = False
 
     def __init__(self, address: str, size: int | None = None):
         ray = _ray()
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # where it starts a cluster itself
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # for a cluster that it starts itself
         try:
             ray.init(
                 address=address,
@@ -82,15 +74,14 @@ class RayTeam:
         self.needs = {"num_gpus": 1, "num_cpus": 1} if n_gpus else {"num_cpus": 1}
 
     def sharing(self) -> int:
-        """How many workers share a machine's memory."""
         return -(-self.size // self.n_nodes)
 
     def threads(self) -> int | None:
-        """As the cluster's nodes are set up."""
+        """None: the cluster's nodes decide."""
         return None
 
     def start(self, settings: Settings) -> RayWorker:
-        """One more worker; it waits for its place in the cluster."""
+        """Start one more worker; it waits for resources of the cluster."""
         ray = _ray()
         kind = ray.remote(_Actor).options(
             max_restarts=0, scheduling_strategy="SPREAD", **self.needs
@@ -98,7 +89,6 @@ class RayTeam:
         return RayWorker(kind.remote(settings, os.getcwd()))
 
     def ready(self, workers: Sequence[RayWorker]) -> list[RayWorker]:
-        """Those that have something to say; waits until there is one."""
         ray = _ray()
         references = {worker.reference: worker for worker in workers}
         while True:
@@ -112,7 +102,7 @@ class RayTeam:
                 )
 
     def close(self) -> None:
-        """Leave the cluster."""
+        """Disconnect from the cluster."""
         _ray().shutdown()
 
 
@@ -120,17 +110,16 @@ class _Actor:
     """A ShardWorker on a node of the cluster."""
 
     def __init__(self, settings: Settings, folder: str):
-        # Ray puts the working directory of the process that started the run first in `sys.path`.
+        # Ray puts the working directory of the driver first in `sys.path`.
         forget_folder(folder)
         from auditor.audit.workers.shard_worker import ShardWorker
 
         self.worker = ShardWorker(settings)
 
     def ready(self) -> None:
-        """Answers once the worker is there."""
+        """Returns once the worker has started."""
 
     def do(self, task: Task) -> Outcome:
-        """One task."""
         return self.worker.do(task)
 
 

@@ -1,4 +1,4 @@
-"""A worker: models loaded once, shards made one after the other, each file written whole."""
+"""A worker: loads models once and processes shards one by one; each file is written atomically."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from auditor.system.progress import NullProgress
 
 
 class ShardFolder(RunWriter):
-    """A run's folder as a worker sees it: it writes shards, and the manifest is another's."""
+    """A run's folder in a worker: it writes shards, but never the manifest."""
 
     def put(self, path: Path, raw: bytes) -> None:
-        """A file under a name that no other worker uses, then under its own.
+        """Write to a name unique to this worker, then rename.
 
         A worker that was given up for dead may still be writing the same shard.
         """
@@ -34,11 +34,11 @@ class ShardFolder(RunWriter):
         self.send(path)
 
     def save(self) -> None:
-        """Nothing: the manifest is written by the process that started the run."""
+        """Does nothing: the main process writes the manifest."""
 
 
 class ShardWorker:
-    """Makes shards of one run. `do(task)` never raises for what a user can cause."""
+    """Processes shards of one run. `do(task)` returns errors that a user can cause."""
 
     def __init__(self, settings: Settings):
         from auditor.audit.context import Context
@@ -56,7 +56,7 @@ class ShardWorker:
         self.sources: dict[str, Any] = {}
 
     def do(self, task: Task) -> Outcome:
-        """One task; what went wrong is in the outcome's `error`."""
+        """Run one task; an AuditError or OSError is returned in the outcome's `error`."""
         manifest = self.context.run.manifest = {
             "config": self.context.config.identity(),
             "shards": dict(task.needs),
@@ -73,9 +73,9 @@ class ShardWorker:
         except AuditError as error:
             return Outcome(task, error=(type(error).__name__, str(error)))
         except OSError as error:
-            told = f"{error.filename or 'A file'} cannot be read or written ({error.strerror}). "
-            told += "Check it, and start the same command again to go on."
-            return Outcome(task, error=("RunError", told))
+            message = f"{error.filename or 'A file'} cannot be read or written ({error.strerror}). "
+            message += "Check it, and start the same command again to go on."
+            return Outcome(task, error=("RunError", message))
         return Outcome(
             task,
             files={k: v for k, v in manifest["shards"].items() if k not in task.needs},
@@ -104,7 +104,7 @@ class ShardWorker:
 
 
 def _device(settings: Settings) -> str:
-    """Its own GPU where the machine has several and none was named."""
+    """A GPU per worker if the machine has several and the config names none."""
     device = str(settings.config.get("device", "auto"))
     if device not in ("auto", "cuda") or settings.sharing < 2:
         return device

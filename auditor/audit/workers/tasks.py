@@ -1,4 +1,4 @@
-"""What goes to a worker and what comes back: plain data, so that it can cross machines."""
+"""Messages to and from workers: plain data, so that they can cross machines."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-SCRATCH = ".shard"  # how a worker's files end until they are whole
+SCRATCH = ".shard"  # suffix of a worker's partial files
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker is told when it starts.
+    """The settings that a worker starts with.
 
     path : the run's folder, on a disk that every worker sees, or its URL
     config : the run's config, as plain data
-    models : what the manifest knows of the models already, by name
-    index : 0, 1, ...; on a machine of several GPUs each worker takes its own
-    sharing : workers that share this worker's memory, itself included
-    threads : of the worker's arithmetic; None leaves them to the machine
+    models : the manifest's entries for models already loaded, by name
+    index : 0, 1, ...; selects the GPU on a machine with several
+    sharing : number of workers that share this worker's memory, itself included
+    threads : CPU threads of the worker; None = the machine's default
     """
 
     path: str
@@ -31,11 +31,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One shard's work at one stage; `plan` finds how many sequences fit into memory at once.
+    """One stage of one shard; `plan` measures the batch size that fits into memory.
 
-    first, last : the shard's sample numbers, from `first` to before `last`
-    batch_size : sequences in flight, as the plan found
-    needs : files that it reads, with what the manifest knows of them
+    first, last : the shard's sample numbers, `last` excluded
+    batch_size : batch size that the plan measured
+    needs : input files, with their entries in the manifest
     """
 
     stage: Literal["plan", "sample", "score"]
@@ -49,15 +49,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """The result of a task.
 
-    files : files that were written, with what the manifest is to know of them
-    counts : what the stage adds up (`tokens`, `texts`)
-    seconds : what the task took
-    batch_size : sequences that fitted
+    files : files written, with their entries for the manifest
+    counts : counters to add to the stage (`tokens`, `texts`)
+    seconds : duration of the task
+    batch_size : batch size that fits
     models, prompts : fingerprints of what was loaded
     notes : sentences for the user
-    error : kind and sentence of an AuditError, if that is how it ended
+    error : kind and message of an AuditError, if the task failed with one
     """
 
     task: Task
@@ -72,14 +72,14 @@ class Outcome:
 
 
 class WorkerDiedError(Exception):
-    """A worker is gone, and with it the shard that it was at; the message says how it ended."""
+    """A worker died, and its current shard is lost; the message says how."""
 
 
 class SharesTasks(Protocol):
-    """What stages need of the workers: `workers.pool.Workers` is one."""
+    """The interface that stages use; `workers.pool.Workers` implements it."""
 
     def share(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """Have tasks done, in any order; each outcome as it comes."""
+        """Run tasks in any order; yields each outcome."""
 
     def close(self) -> None:
-        """End all workers."""
+        """Stop all workers."""
