@@ -1,4 +1,4 @@
-"""`extract`: windows of training text, one pass of each model over them, tables and laws."""
+"""`extract`: discoverable extraction from windows of training text, with scaling laws."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """What came of an extraction.
+    """Result of an extraction.
 
     examples, summary, fits : DataFrame
-        See `auditor.extraction.tables`; a row an example, model and prefix length.
+        See `auditor.extraction.tables`; `examples` has one row per example, model and prefix
+        length.
     notices : list of str
-        What was skipped or could not be told.
+        What was skipped or could not be measured.
     asked, models : dict
-        The settings; each model's fingerprint and parameters.
+        The settings; each model's fingerprint and number of parameters.
     reveal : bool
-        Show personal data in the sentences and in what `save` writes; it is masked otherwise, but
-        for the Parquet files.
+        Show personal data in the headline and in what `save` writes. Otherwise it is masked,
+        except in the Parquet files.
     """
 
     examples: pd.DataFrame
@@ -53,11 +54,11 @@ class Extraction:
 
     @property
     def headline(self) -> list[str]:
-        """A sentence a model and prefix length; see `tables.headline`."""
+        """One sentence per model and prefix length; see `tables.headline`."""
         return headline(self.examples, reveal=self.reveal)
 
     def save(self, out: str | Path) -> None:
-        """Tables and the figure of the laws into a folder. Raises RunError if it is taken."""
+        """Write tables and the figure to a folder. Raises RunError if the folder is in use."""
         figure = figure_files(laws_figure(self.summary, self.fits), "laws")
         save_extraction(
             Path(out),
@@ -89,36 +90,38 @@ def extract(
     reveal: bool = False,
     progress: NullProgress | None = None,
 ) -> Extraction:
-    """Measure how much of a training text models give back when shown what comes before it.
+    """Measure how much training text models reproduce when prompted with its prefix.
 
     Parameters
     ----------
-    models : model specs, or LanguageModels that are loaded already
-        Specs are loaded in float32, which reported numbers need.
+    models : model specs (loaded in float32), or LanguageModels
     corpus : files, folders and globs, or documents that can be read more than once
-    prefix_tokens : int or several
-        Lengths of prefix. With `from_start` each begins where its document does; else all end at
-        the same suffix.
+    prefix_tokens : int or sequence of int
+        With `from_start` every prefix begins at the start of its document; otherwise prefixes of
+        all lengths share one suffix.
     suffix_tokens : int
     examples : int
-        Windows at most, one a different document.
+        Maximum number of windows, at most one per distinct document.
     seed : int
     decoding : Decoding, by default the model's own distribution
-    p : probabilities for which the fewest samples are wanted
+    p : sequence of float
+        Report the number of samples that extracts a suffix with each of these probabilities.
     samples_per_prefix : int
-        Continuations to sample of each prefix, for near-verbatim extraction; 0 = none.
+        Continuations sampled per prefix, for near-verbatim extraction; 0 = none.
     from_start : bool
-        Take the first tokens of each document, as the model met them; else a random place in it.
+        Take the first tokens of each document, as in training; otherwise a random position.
     with_bos : bool or None
-        Put BOS before each prefix. None: with `from_start`, where the model has one, and with
-        `bos`.
+        Prepend BOS to each prefix. None: do so with `bos`, and with `from_start` if the model has
+        a BOS token.
     bos : str, optional
-        The token that is BOS, of every spec of `models`, in place of what its tokenizer names.
+        BOS token of every spec in `models`, instead of the tokenizer's.
     device : "auto", "cpu", "cuda", ...
     count : callable(text) -> int, optional
-        Counts repeats in an index; by default the corpus itself is searched.
-    out : folder to save to, optional
-    reveal : show personal data in the sentences and the CSV, in place of masking it
+        Counts repeats in an index; by default the corpus is scanned.
+    out : path, optional
+        Folder to save to.
+    reveal : bool
+        Show personal data in the headline and the CSV files instead of masking it.
     progress : NullProgress, optional
 
     Returns
@@ -128,10 +131,9 @@ def extract(
     Raises
     ------
     ConfigError
-        If a number lies outside what is allowed, or prefix and suffix exceed a model's context.
+        If a number is out of range, or prefix and suffix exceed a model's context.
     CorpusError, ModelError, RunError
-        If the corpus has no document that is long enough, a model cannot be used, or the folder
-        holds something else.
+        If no document is long enough, a model cannot be used, or the folder is in use.
 
     Source
     ------
@@ -169,11 +171,13 @@ def extract(
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
     result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models, reveal)
-    return _saved(result, out)
+    if out is not None:
+        result.save(out)
+    return result
 
 
 class _Work:
-    """One extraction at work: models come and go, windows of one vocabulary are drawn once."""
+    """State of one extraction. Models with the same vocabulary share their windows."""
 
     def __init__(
         self, asked: ExtractionConfig, corpus, examples, n_samples, device, count, progress
@@ -186,7 +190,6 @@ class _Work:
         self._windows: dict[str, tuple[Windows, pd.Series]] = {}
 
     def measure(self, spec) -> pd.DataFrame:
-        """All rows of one model."""
         model = loaded(spec, self.device, self.asked.bos)
         for sentence in model.notes:
             self._tell(sentence)
@@ -276,7 +279,7 @@ class _Work:
 
 
 def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
-    """Documents to be read more than once, and what the manifest calls them."""
+    """Documents that can be read more than once, and their names for the manifest."""
     if isinstance(corpus, str | Path):
         corpus = [corpus]
     if isinstance(corpus, Corpus):
@@ -292,12 +295,6 @@ def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
             raise CorpusError("--corpus must be given at least once; got none. Name training text.")
         return read_corpus(items), [str(item) for item in items]
     return corpus, ["documents given in memory"]
-
-
-def _saved(result: Extraction, out: str | Path | None) -> Extraction:
-    if out is not None:
-        result.save(out)
-    return result
 
 
 def _name(spec) -> str:
