@@ -1,4 +1,4 @@
-"""Canaries into a folder that `datasets` saved: the same columns and splits, with rows between."""
+"""Insert canaries into a dataset folder saved by `datasets`, keeping columns and splits."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def insert_rows(
     seed: int,
     finish: Callable[[str, list[Placement]], Insertion],
 ) -> Insertion:
-    """Write a saved dataset anew with canaries as rows of its split "train", else its first.
+    """Copy a saved dataset, with canaries as rows of its split "train", else its first.
 
-    A canary's other columns are null, but for an id of text. `meter` is told the source's text;
-    `finish` is called just before the new folder gets its name.
+    Other columns of a canary are null, except a text id. `meter` counts the source's text;
+    `finish` is called just before the new folder is moved into place.
 
     Raises
     ------
     CorpusError
-        If the dataset cannot be read, is empty, or has no such column of text.
+        If the dataset cannot be read, is empty, or lacks the text column.
     """
     import datasets
 
@@ -83,7 +83,7 @@ def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
     schema = rows.features.arrow_schema
     there = sample_row(schema)
     fields = text_fields(there, text_field, text_columns(schema))
-    # At the end of a path lies a sample of its type.
+    # Each path of the sample row ends in a value of the column's type.
     is_all_text = all(values_at(there, path) == [TEXT] for path in fields)
     if not fields or not is_all_text:
         of_text = "" if not fields else " of text"
@@ -95,7 +95,7 @@ def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
 
 
 def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> Any:
-    """The rows with canaries between them."""
+    """The rows with canaries in between."""
     import datasets
 
     texts = [placement.canary.text for placement in placements]
@@ -118,7 +118,7 @@ def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> A
 
 
 def _written(whole: Any, out: Path, finish: Callable[[], Insertion]) -> Insertion:
-    """The folder, whole or not at all, for its owner alone."""
+    """Write the folder atomically, readable only by its owner."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         whole.save_to_disk(str(scratch / "dataset"))
@@ -130,7 +130,7 @@ def _written(whole: Any, out: Path, finish: Callable[[], Insertion]) -> Insertio
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bars of `datasets`, which would stand among ours."""
+    """Hide the progress bars of `datasets`."""
     import datasets
 
     shown = datasets.is_progress_bar_enabled()
