@@ -59,7 +59,10 @@ def insert_rows(
         chosen = "train" if "train" in splits else next(iter(splits), "")
         rows = splits.get(chosen)
         if rows is None or not len(rows):
-            raise _empty(source)
+            raise CorpusError(
+                f"{source} is empty: there is no row to put canaries beside. Name a dataset that "
+                "holds text."
+            )
         fields = _fields(source, rows, text_field)
         there = sample_row(rows.features.arrow_schema)
         columns = list(dict.fromkeys(field_of(there, path) for path in fields))
@@ -70,13 +73,6 @@ def insert_rows(
         splits[chosen] = _woven(rows, placements, fields)
         whole = splits[""] if "" in splits else datasets.DatasetDict(splits)
         return _written(whole, out, lambda: finish("row", placements))
-
-
-def _empty(source: Path) -> CorpusError:
-    return CorpusError(
-        f"{source} is empty: there is no row to put canaries beside. Name a dataset that holds "
-        "text."
-    )
 
 
 def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
