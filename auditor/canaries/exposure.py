@@ -161,10 +161,10 @@ def _check(canaries: Canaries, enumerate_up_to: int, controls: int | None, beams
         raise ConfigError(f"--enumerate-up-to must be 0 or more; got {enumerate_up_to}.")
     if beams < 1:
         raise ConfigError(f"--beams must be 1 or more; got {beams}.")
-    there = len(canaries.controls)
-    if controls is not None and not 1 <= controls <= there:
+    available = len(canaries.controls)
+    if controls is not None and not 1 <= controls <= available:
         raise ConfigError(
-            f"--controls must be between 1 and {there:,}, as many as the manifest has; got "
+            f"--controls must be between 1 and {available:,}, as many as the manifest has; got "
             f"{controls}."
         )
 
@@ -217,10 +217,10 @@ def _measure(
         law = beyond.law
     except ValueError as error:
         withheld = str(error)
-    asked = Encoded(encoded.prompt, [encoded.rests[i] for i in own])
-    out[0]["greedy"] = gives_back(model, asked, note=note)
+    inserted = Encoded(encoded.prompt, [encoded.rests[i] for i in own])
+    out[0]["greedy"] = gives_back(model, inserted, note=note)
     if beams > 1:
-        out[0]["beam"] = gives_back(model, asked, beams=beams, note=note)
+        out[0]["beam"] = gives_back(model, inserted, beams=beams, note=note)
     return _Measured(out[0], out[1], law, withheld)
 
 

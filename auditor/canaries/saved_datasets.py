@@ -64,8 +64,8 @@ def insert_rows(
                 "holds text."
             )
         fields = _fields(source, rows, text_field)
-        there = sample_row(rows.features.arrow_schema)
-        columns = list(dict.fromkeys(field_of(there, path) for path in fields))
+        sample = sample_row(rows.features.arrow_schema)
+        columns = list(dict.fromkeys(field_of(sample, path) for path in fields))
         for row in rows.select_columns(columns):
             values = [value for path in fields for value in values_at(row, path) or ()]
             meter.add("\n".join(value for value in values if value))
@@ -77,14 +77,14 @@ def insert_rows(
 
 def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
     schema = rows.features.arrow_schema
-    there = sample_row(schema)
-    fields = text_fields(there, text_field, text_columns(schema))
+    sample = sample_row(schema)
+    fields = text_fields(sample, text_field, text_columns(schema))
     # Each path of the sample row ends in a value of the column's type.
-    is_all_text = all(values_at(there, path) == [TEXT] for path in fields)
+    is_all_text = all(values_at(sample, path) == [TEXT] for path in fields)
     if not fields or not is_all_text:
         of_text = "" if not fields else " of text"
         raise CorpusError(
-            f"{source} {no_field(there, text_field, 'column' + of_text)}. Set --text-field to one "
+            f"{source} {no_field(sample, text_field, 'column' + of_text)}. Set --text-field to one "
             "that holds text."
         )
     return fields
@@ -96,11 +96,11 @@ def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> A
 
     texts = [placement.canary.text for placement in placements]
     columns: dict[str, list[Any]] = {name: [None] * len(texts) for name in rows.column_names}
-    there = sample_row(rows.features.arrow_schema)
-    made = [with_text(there, fields, text) for text in texts]
+    sample = sample_row(rows.features.arrow_schema)
+    made = [with_text(sample, fields, text) for text in texts]
     columns |= {name: [row[name] for row in made] for name in made[0]} if made else {}
     key = next((name for name in ID_FIELDS if name in columns), None)
-    if key is not None and key not in fields and there[key] == TEXT:
+    if key is not None and key not in fields and sample[key] == TEXT:
         columns[key] = [f"{p.canary.canary_id}.{p.copy:02}" for p in placements]
     ours = datasets.Dataset.from_dict(columns, features=rows.features)
     order: list[int] = []

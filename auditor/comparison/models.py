@@ -123,22 +123,22 @@ def compare_models(
     if not texts:
         raise ConfigError("--texts must name text that was trained on; got none. Give some.")
     pair = Pair(base, tuned, device=device, bos=bos)
-    asked = _Texts.read(texts, heldout, text_field, examples, seed)
-    pair.check_texts(asked.text)
+    chosen = _Texts.read(texts, heldout, text_field, examples, seed)
+    pair.check_texts(chosen.text)
     widths = prefix_tokens, suffix_tokens
     # Both models score each text as is and lowercased.
-    with progress.stage("judging", 4 * len(asked.text), "texts") as bar:
+    with progress.stage("judging", 4 * len(chosen.text), "texts") as bar:
         # No variable keeps a model, so that only one is in memory. The tuned model is first, so
         # that an adapter that does not fit its base fails before any work is done.
-        after = _score(pair.tuned(), asked, widths, bar.advance, progress.note)
-        before = _score(pair.base(), asked, widths, bar.advance, progress.note)
-    frame = _frame(asked, before, after)
+        after = _score(pair.tuned(), chosen, widths, bar.advance, progress.note)
+        before = _score(pair.base(), chosen, widths, bar.advance, progress.note)
+    frame = _frame(chosen, before, after)
     return Comparison(
         texts=frame,
         tests=_tests(frame, seed),
         extraction=_extraction(frame),
         probes=_probes(pair.folder),
-        notes=asked.notes + _short_note(before, widths),
+        notes=chosen.notes + _short_note(before, widths),
         facts={
             "base": {"spec": pair.base_spec, "fingerprint": pair.base_fingerprint},
             "tuned": {"spec": pair.tuned_spec, "fingerprint": pair.tuned_fingerprint},
@@ -200,7 +200,7 @@ def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
 
 
 def _score(
-    model: JudgesTexts, asked: _Texts, widths: tuple[int, int], advance, note
+    model: JudgesTexts, chosen: _Texts, widths: tuple[int, int], advance, note
 ) -> dict[str, NDArray]:
     """All metrics of all texts under one model."""
     for sentence in model.notes:
@@ -213,8 +213,8 @@ def _score(
             f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
             f"context); got {n_prefix + n_suffix}. Lower them."
         )
-    texts = Texts.given(model.vocabulary, asked.text)
-    for doc_id, ids in zip(asked.doc_id, texts.token_ids, strict=True):
+    texts = Texts.given(model.vocabulary, chosen.text)
+    for doc_id, ids in zip(chosen.doc_id, texts.token_ids, strict=True):
         check_rows(model.name, model.vocabulary, model.n_vocab, ids, doc_id)
     scored = TextScorer(model, for_samples=True, advance=advance).score(texts)
     suffixes = _suffixes(scored.stats, n_prefix, n_suffix)
@@ -236,10 +236,10 @@ def _suffixes(stats: TokenStats, n_prefix: int, n_suffix: int) -> dict[str, NDAr
     return {"log_p_z": log_p, "extracted": extracted}
 
 
-def _frame(asked: _Texts, before: dict, after: dict) -> pd.DataFrame:
+def _frame(chosen: _Texts, before: dict, after: dict) -> pd.DataFrame:
     columns: dict[str, Any] = {
-        "doc_id": asked.doc_id,
-        "member": asked.member,
+        "doc_id": chosen.doc_id,
+        "member": chosen.member,
         "n_tokens": before["n_tokens"],
     }
     for name in before:
@@ -249,7 +249,7 @@ def _frame(asked: _Texts, before: dict, after: dict) -> pd.DataFrame:
         with np.errstate(invalid="ignore"):  # two infinities have no difference: NaN
             change = new - old
         columns |= {f"{name}_base": old, f"{name}_tuned": new, f"{name}_change": change}
-    return pd.DataFrame({**columns, "text": asked.text})
+    return pd.DataFrame({**columns, "text": chosen.text})
 
 
 def figure_names(frame: pd.DataFrame) -> list[str]:

@@ -122,24 +122,24 @@ def attack_benchmark(
     arrays = read_examples(folder, split=split)
     shown = _shown(arrays, use_preprefix, folder, split)
     m = suffix_tokens if arrays.suffix is None else arrays.suffix.shape[1]
-    asked = ExtractionConfig(
+    config = ExtractionConfig(
         prefix_tokens=(shown.shape[1],),
         suffix_tokens=m,
         p=tuple(p),
         decoding=decoding or Decoding(),
         from_start=False,
     )
-    told = {
-        **asked.told(),
+    settings = {
+        **config.told(),
         "model": model if isinstance(model, str) else model.name,
         "benchmark": str(folder),
         "split": split,
         "use_preprefix": use_preprefix,
     }
     if out is not None:
-        refuse_other_extraction(Path(out), told)
+        refuse_other_extraction(Path(out), settings)
     used = loaded(model, device)
-    asked.check(used)
+    config.check(used)
     work = progress or NullProgress()
     notices = _check_tokens(used, arrays, folder, split)
     for sentence in notices:
@@ -147,11 +147,11 @@ def attack_benchmark(
     guesses = _guesses(used, shown.astype(np.int64), m, work)
     examples = summary = pd.DataFrame()
     if arrays.suffix is not None:
-        examples = _examples(used, shown, arrays.suffix, asked, work)
+        examples = _examples(used, shown, arrays.suffix, config, work)
         summary = summarize(examples)
     facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
     scores = score_guesses(guesses, arrays.suffix, len(arrays))
-    result = BenchmarkAttack(guesses, scores, examples, summary, notices, told, facts)
+    result = BenchmarkAttack(guesses, scores, examples, summary, notices, settings, facts)
     if out is not None:
         result.save(out)
     return result
@@ -282,13 +282,13 @@ def _guesses(
 
 
 def _examples(
-    model: LanguageModel, shown, suffixes, asked: ExtractionConfig, progress: NullProgress
+    model: LanguageModel, shown, suffixes, config: ExtractionConfig, progress: NullProgress
 ) -> pd.DataFrame:
     """Rows as `extract` makes them, without character positions, as there is no text."""
     n, width = len(shown), shown.shape[1] + suffixes.shape[1]
     with progress.stage("extract", n, "windows") as bar:
         measured = measure_suffixes(
-            model, shown, suffixes, decoding=asked.decoding, progress=bar.advance
+            model, shown, suffixes, decoding=config.decoding, progress=bar.advance
         )
     windows = Windows(
         doc_id=[str(i) for i in range(n)],
@@ -299,7 +299,7 @@ def _examples(
         n_documents=n,
         n_short=0,
     )
-    frame = example_rows(windows, measured, n_prefix=shown.shape[1], p=asked.p)
+    frame = example_rows(windows, measured, n_prefix=shown.shape[1], p=config.p)
     frame = frame.drop(columns=["prefix_start", "suffix_start", "suffix_end"])
     frame.insert(3, "repeats", pd.array([None] * n, dtype="Int64"))
     frame.insert(0, "n_parameters", model.n_parameters)

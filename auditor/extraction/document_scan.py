@@ -157,7 +157,7 @@ def scan_document(
     language models".
     """
     at_least("--stride", stride, 1, "Usual is 10.")
-    asked = ExtractionConfig(
+    config = ExtractionConfig(
         prefix_tokens=(prefix_tokens,),
         suffix_tokens=suffix_tokens,
         p=tuple(p),
@@ -167,29 +167,29 @@ def scan_document(
         bos=bos,
     )
     own = document if isinstance(document, Document) else _read(document)
-    told = {
-        **asked.told(),
+    settings = {
+        **config.told(),
         "model": model if isinstance(model, str) else model.name,
         "document": own.doc_id,
         "stride": stride,
     }
     if out is not None:
-        refuse_other_extraction(Path(out), told)
+        refuse_other_extraction(Path(out), settings)
     used, progress = loaded(model, device, bos), progress or NullProgress()
     for sentence in used.notes:
         progress.note(sentence)
-    asked.check(used)
+    config.check(used)
     windows = slide(
         own, used.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
     )
     windows.check_rows(used)
     _check_exact(windows, own, used)
-    rows = _rows(used, windows, asked, progress)
+    rows = _rows(used, windows, config, progress)
     starts = (rows[name].to_numpy() for name in ("suffix_start", "prefix_start"))
     ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
     best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)
     facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
-    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, told, facts, reveal)
+    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, settings, facts, reveal)
     if out is not None:
         scan.save(out)
     return scan
@@ -206,18 +206,18 @@ def _check_exact(windows: Windows, document: Document, model: LanguageModel) -> 
 
 
 def _rows(
-    model: LanguageModel, windows: Windows, asked: ExtractionConfig, progress: NullProgress
+    model: LanguageModel, windows: Windows, config: ExtractionConfig, progress: NullProgress
 ) -> pd.DataFrame:
-    n_prefix = asked.longest_prefix
+    n_prefix = config.longest_prefix
     with progress.stage("scan", len(windows), "windows") as bar:
         measured = measure_suffixes(
             model,
-            asked.started(model, windows.prefixes(n_prefix)),
+            config.started(model, windows.prefixes(n_prefix)),
             windows.suffixes(n_prefix),
-            decoding=asked.decoding,
+            decoding=config.decoding,
             progress=bar.advance,
         )
-    return example_rows(windows, measured, n_prefix=n_prefix, p=asked.p)
+    return example_rows(windows, measured, n_prefix=n_prefix, p=config.p)
 
 
 def _coverage(best: NDArray[np.float64], shown: NDArray[np.float64]) -> pd.DataFrame:

@@ -142,7 +142,7 @@ def extract(
     """
     at_least("--examples", examples, 1, "Usual is 1000.")
     at_least("--samples-per-prefix", samples_per_prefix, 0, "0 samples none.")
-    asked = ExtractionConfig(
+    config = ExtractionConfig(
         prefix_tokens=lengths(prefix_tokens),
         suffix_tokens=suffix_tokens,
         p=tuple(p),
@@ -156,21 +156,23 @@ def extract(
     if not specs:
         raise ConfigError("--model must be given at least once; got none. Name a model.")
     text, named = _opened(corpus)
-    told: dict[str, Any] = {
-        **asked.told(),
+    settings: dict[str, Any] = {
+        **config.told(),
         "models": [_name(spec) for spec in specs],
         "corpus": named,
         "examples": examples,
         "samples_per_prefix": samples_per_prefix,
     }
     if out is not None:
-        refuse_other_extraction(Path(out), told)
+        refuse_other_extraction(Path(out), settings)
     work = _Work(
-        asked, text, examples, samples_per_prefix, device, count, progress or NullProgress()
+        config, text, examples, samples_per_prefix, device, count, progress or NullProgress()
     )
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
-    result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models, reveal)
+    result = Extraction(
+        rows, summarize(rows), fits(rows), work.notices, settings, work.models, reveal
+    )
     if out is not None:
         result.save(out)
     return result
@@ -180,9 +182,9 @@ class _Work:
     """State of one extraction. Models with the same vocabulary share their windows."""
 
     def __init__(
-        self, asked: ExtractionConfig, corpus, examples, n_samples, device, count, progress
+        self, config: ExtractionConfig, corpus, examples, n_samples, device, count, progress
     ):
-        self.asked, self.corpus, self.examples = asked, corpus, examples
+        self.config, self.corpus, self.examples = config, corpus, examples
         self.n_samples, self.device, self.count = n_samples, device, count
         self.progress = progress
         self.notices: list[str] = []
@@ -190,19 +192,19 @@ class _Work:
         self._windows: dict[str, tuple[Windows, pd.Series]] = {}
 
     def measure(self, spec) -> pd.DataFrame:
-        model = loaded(spec, self.device, self.asked.bos)
+        model = loaded(spec, self.device, self.config.bos)
         for sentence in model.notes:
             self._tell(sentence)
-        self.asked.check(model, samples=self.n_samples > 0)
+        self.config.check(model, samples=self.n_samples > 0)
         windows, repeats = self._drawn(model)
         windows.check_rows(model)
         self.models[model.name] = {
             "sha256": model.fingerprint,
             "parameters": model.n_parameters,
             "dtype": str(model.dtype).removeprefix("torch."),
-            "bos": self.asked.starts_with_bos(model),
+            "bos": self.config.starts_with_bos(model),
         }
-        frames = [self._prefix(model, windows, repeats, n) for n in self.asked.prefix_tokens]
+        frames = [self._prefix(model, windows, repeats, n) for n in self.config.prefix_tokens]
         frame = pd.concat(frames, ignore_index=True)
         frame.insert(0, "n_parameters", model.n_parameters)
         frame.insert(0, "model", pd.Series([storable(model.name)] * len(frame), dtype="str"))
@@ -214,11 +216,11 @@ class _Work:
             windows = draw_windows(
                 self.corpus,
                 model.vocabulary,
-                n_prefix=self.asked.longest_prefix,
-                n_suffix=self.asked.suffix_tokens,
+                n_prefix=self.config.longest_prefix,
+                n_suffix=self.config.suffix_tokens,
                 examples=self.examples,
-                seed=self.asked.seed,
-                from_start=self.asked.from_start,
+                seed=self.config.seed,
+                from_start=self.config.from_start,
             )
             repeats = count_repeats(windows.text, self.corpus, count=self.count)
             self._windows[key] = windows, repeats
@@ -228,7 +230,7 @@ class _Work:
     def _note(self, windows: Windows, repeats: pd.Series) -> None:
         for problem in getattr(self.corpus, "problems", []):
             self._tell(problem.message)
-        width = self.asked.longest_prefix + self.asked.suffix_tokens
+        width = self.config.longest_prefix + self.config.suffix_tokens
         if windows.n_short:
             self._tell(
                 f"Too short for {width} tokens of prefix and suffix, and skipped: "
@@ -248,18 +250,18 @@ class _Work:
     def _prefix(
         self, model: LanguageModel, windows: Windows, repeats: pd.Series, n_prefix: int
     ) -> pd.DataFrame:
-        prefixes = self.asked.started(model, windows.prefixes(n_prefix))
+        prefixes = self.config.started(model, windows.prefixes(n_prefix))
         name = f"{Path(model.name).name}, {n_prefix}"
         with self.progress.stage(f"extract {name}", len(windows), "windows") as bar:
             measured = measure_suffixes(
                 model,
                 prefixes,
                 windows.suffixes(n_prefix),
-                decoding=self.asked.decoding,
+                decoding=self.config.decoding,
                 progress=bar.advance,
                 note=self._tell,
             )
-        frame = example_rows(windows, measured, n_prefix=n_prefix, p=self.asked.p)
+        frame = example_rows(windows, measured, n_prefix=n_prefix, p=self.config.p)
         frame.insert(6, "repeats", repeats)
         if not self.n_samples:
             return frame
@@ -270,8 +272,8 @@ class _Work:
                 prefixes,
                 windows.suffixes(n_prefix),
                 n_samples=self.n_samples,
-                decoding=self.asked.decoding,
-                seed=self.asked.seed,
+                decoding=self.config.decoding,
+                seed=self.config.seed,
                 progress=bar.advance,
                 note=self._tell,
             )

@@ -13,15 +13,15 @@ from auditor.runs.result_folder import read_json, refuse_other, save
 _MANIFEST = "extraction.json"
 
 
-def refuse_other_extraction(out: Path, asked: Mapping[str, Any]) -> None:
+def refuse_other_extraction(out: Path, settings: Mapping[str, Any]) -> None:
     """Raise RunError unless the folder is free or has an extraction with these settings."""
-    there = (read_json(out / _MANIFEST) or {}).get("asked")
-    refuse_other(out, _MANIFEST, "an extraction", there, asked)
+    found = (read_json(out / _MANIFEST) or {}).get("asked")
+    refuse_other(out, _MANIFEST, "an extraction", found, settings)
 
 
 def save_extraction(
     out: Path,
-    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
     *,
     tables: Mapping[str, pd.DataFrame],
     files: Mapping[str, bytes] | None = None,
@@ -29,6 +29,6 @@ def save_extraction(
     reveal: bool,
 ) -> None:
     """Write tables and files, then extraction.json. Raises RunError if the folder is in use."""
-    refuse_other_extraction(out, asked)
-    manifest = {"asked": dict(asked), **facts, "revealed": reveal}
+    refuse_other_extraction(out, settings)
+    manifest = {"asked": dict(settings), **facts, "revealed": reveal}
     save(out, _MANIFEST, manifest, tables=tables, files=files, reveal=reveal)

@@ -37,14 +37,14 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def refuse_other(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def refuse_other(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The manifest of this fine-tuning, or None if the folder is free.
 
     Raises RunError, naming the differences, if the folder has anything else.
     """
     manifest = read_manifest(out)
-    there = None if manifest is None else manifest["asked"]
-    result_folder.refuse_other(out, MANIFEST, "a fine-tuning", there, asked)
+    found = None if manifest is None else manifest["asked"]
+    result_folder.refuse_other(out, MANIFEST, "a fine-tuning", found, settings)
     return manifest
 
 

@@ -116,13 +116,13 @@ def run_finetune(
             "with --merge where it is made."
         )
     # Fail before hours of reading and training.
-    refuse_other(out, asked := {**config.identity(), "base_fingerprint": fingerprint(path)})
+    refuse_other(out, settings := {**config.identity(), "base_fingerprint": fingerprint(path)})
     with owned(out):
-        there = refuse_other(out, asked)
-        if there and there.get("complete"):
-            return Finetuned(out, there)
+        previous = refuse_other(out, settings)
+        if previous and previous.get("complete"):
+            return Finetuned(out, previous)
         work = _prepared(config, path, out, progress)
-        manifest = _begun(work, asked, there)
+        manifest = _begun(work, settings, previous)
         write_json(out / MANIFEST, manifest)
         manifest |= {"complete": True, **_train(work)}
         _save(work)
@@ -194,10 +194,12 @@ def _probe(tokenizer, text: Text, canaries: list[Canary], context: int | None) -
     )
 
 
-def _begun(work: _Work, asked: dict[str, Any], there: dict[str, Any] | None) -> dict[str, Any]:
+def _begun(
+    work: _Work, settings: dict[str, Any], previous: dict[str, Any] | None
+) -> dict[str, Any]:
     """The manifest before training. Raises ConfigError if the training text has changed."""
     now = work.text.fingerprint
-    if there and there["corpus"]["fingerprint"] != now:
+    if previous and previous["corpus"]["fingerprint"] != now:
         raise ConfigError(
             f"The training text is not what {work.out} was begun with: its files have changed. "
             "Choose another --out, or bring them back."
@@ -206,8 +208,8 @@ def _begun(work: _Work, asked: dict[str, Any], there: dict[str, Any] | None) -> 
     lengths = (rows.offsets[1:] - rows.offsets[:-1])[rows.order]
     return {
         "format": FORMAT,
-        "asked": asked,
-        "base": {"spec": work.config.model, "fingerprint": asked["base_fingerprint"]},
+        "asked": settings,
+        "base": {"spec": work.config.model, "fingerprint": settings["base_fingerprint"]},
         "corpus": {
             "fingerprint": now,
             "documents": work.text.n_documents,

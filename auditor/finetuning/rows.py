@@ -145,8 +145,8 @@ def _digests(corpus: Iterable, seed: int) -> NDArray[np.uint64]:
 
 def _n_held_out(config: FinetuneConfig, n_documents: int) -> int:
     """Number of distinct documents to hold out."""
-    asked = config.heldout_documents
-    n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if asked is None else asked
+    given = config.heldout_documents
+    n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if given is None else given
     if n >= n_documents:
         raise ConfigError(
             f"--heldout-documents must be below the {n_documents:,} different documents of the "
