@@ -200,7 +200,7 @@ def load_canaries(path: str | Path) -> Canaries:
     Raises
     ------
     RunError
-        If the manifest is missing, of another version, or modified.
+        If the manifest is missing, damaged, or of another version.
     """
     path = Path(path)
     try:

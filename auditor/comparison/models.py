@@ -280,7 +280,7 @@ def _tests(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _gained(changes: NDArray) -> Estimate:
-    """Net share of texts extracted only after fine-tuning, minus those only before."""
+    """Share of texts extracted only after fine-tuning, minus the share only before."""
     gained, lost = (int(np.count_nonzero(changes == sign)) for sign in (1, -1))
     return paired_proportions(gained, lost, len(changes))
 
@@ -306,8 +306,6 @@ def _extraction(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _probes(folder: Path) -> pd.DataFrame | None:
-    if not (folder / PROBES).is_dir():
-        return None
     try:
         return read_probes(folder / PROBES)
     except RunError:

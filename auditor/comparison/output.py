@@ -38,7 +38,7 @@ _DRAWN = {
 def model_headline(found: Comparison) -> list[str]:
     """Summary of a model comparison in sentences."""
     rates = found.extraction.set_index(["group", "model"])
-    sentences = []
+    head = []
     for group, name in (("members", "members"), ("heldout", "held-out texts")):
         if (group, "base") not in rates.index or not rates.loc[(group, "base"), "n_texts"]:
             continue
@@ -46,25 +46,21 @@ def model_headline(found: Comparison) -> list[str]:
             proportion(int(row["n_extracted"]), int(row["n_texts"]))
             for row in (rates.loc[(group, when)] for when in ("base", "tuned"))
         )
-        sentences.append(
-            f"Of the {name}, greedy decoding gives back {before} before and {after} after."
-        )
+        head.append(f"Of the {name}, greedy decoding gives back {before} before and {after} after.")
     row = found.tests.set_index("figure").loc["perplexity"]
-    sentences.append(
+    head.append(
         f"Log-likelihood of members changed by {with_interval(row, 'members')} nats a token "
         f"(p = {row['p_members']:.2g}, signs flipped)."
     )
     if row["n_heldout"]:
-        sentences.append(
+        head.append(
             f"Of held-out text it changed by {with_interval(row, 'heldout')}; the difference is "
             f"{with_interval(row, 'difference')} (p = {row['p_difference']:.2g}, "
             "labels dealt anew)."
         )
     else:
-        sentences.append(
-            "No held-out text was given: how much of this is the text's kind is not known."
-        )
-    return sentences
+        head.append("No held-out text was given: how much of this is the text's kind is not known.")
+    return head
 
 
 def run_headline(found: RunComparison) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer
 from transformers.utils import logging as transformers_logging
 
 from auditor.canaries.canaries import Canary, read_watched
@@ -238,7 +237,16 @@ def _train(work: _Work) -> dict[str, Any]:
     # Trainer and its data loaders use the global random generators.
     with own_randomness(config.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = _trainer(work, recipe, n_steps)
+        trainer = make_trainer(
+            work.network,
+            work.text.rows,
+            recipe,
+            folder=work.out / CHECKPOINTS,
+            device=usable_device(config.device),
+            save_every=config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES)),
+            report_to=config.report_to,
+            tokenizer=work.tokenizer,
+        )
         hook.attach(trainer)
         if begin is None:
             before = watch.measure(trainer.model, 0, epoch=0.0)
@@ -268,20 +276,6 @@ def _train(work: _Work) -> dict[str, Any]:
             if name not in ("step", "epoch", "exposure", "repeats", "seconds")
         },
     }
-
-
-def _trainer(work: _Work, recipe: Recipe, n_steps: int) -> Trainer:
-    config = work.config
-    return make_trainer(
-        work.network,
-        work.text.rows,
-        recipe,
-        folder=work.out / CHECKPOINTS,
-        device=usable_device(config.device),
-        save_every=config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES)),
-        report_to=config.report_to,
-        tokenizer=work.tokenizer,
-    )
 
 
 def _diverged(work: _Work, error: Diverged) -> str:
