@@ -1,8 +1,8 @@
-"""Audits that take seconds, for the tests that need a whole one."""
+"""Settings of a complete audit that takes seconds."""
 
 
 def settings(bed, out, **changes):
-    """An audit of the testbed that takes seconds."""
+    """A small audit of a testbed."""
     given = {
         "model": bed.target,
         "references": bed.references,

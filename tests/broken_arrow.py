@@ -1,4 +1,4 @@
-"""A saved dataset whose Arrow file says that its texts lie where they do not."""
+"""A saved dataset whose Arrow file has wrong text offsets."""
 
 import struct
 from pathlib import Path
@@ -7,7 +7,7 @@ import datasets
 
 
 def saved_with_offsets(folder: Path, offsets: tuple[int, int, int]) -> Path:
-    """The texts "one" and "three", saved; their offsets are 0, 3 and 8 in a file that is whole."""
+    """Save the texts "one" and "three", whose correct offsets are 0, 3 and 8."""
     datasets.Dataset.from_dict({"text": ["one", "three"]}).save_to_disk(folder)
     (path,) = folder.glob("*.arrow")
     raw, whole = path.read_bytes(), struct.pack("<3i", 0, 3, 8)

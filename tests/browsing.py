@@ -1,4 +1,4 @@
-"""A headless Chromium that notes what a page asks of the network and complains of."""
+"""A headless Chromium that logs network requests and console messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAGS = (
 
 
 def find_browser() -> tuple[str, str]:
-    """Paths of chromium and chromedriver; a loud skip where there are none, in CI a failure."""
+    """Paths of chromium and chromedriver; if missing, skip the test, or fail it in CI."""
     paths = shutil.which("chromium"), shutil.which("chromedriver")
     if not all(paths) or find_spec("selenium") is None:
         why = (
@@ -37,7 +37,7 @@ def find_browser() -> tuple[str, str]:
 
 @contextmanager
 def browser(profile: Path) -> Iterator:
-    """A driver of a fresh Chromium."""
+    """A driver for a new Chromium with this profile."""
     chromium, chromedriver = find_browser()
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -55,10 +55,10 @@ def browser(profile: Path) -> Iterator:
 
 
 def requests_of(driver) -> list[str]:
-    """Addresses that were asked for since the last call."""
-    told = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    """URLs requested since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     return [
         message["params"]["request"]["url"]
-        for message in told
+        for message in messages
         if message["method"] == "Network.requestWillBeSent"
     ]

@@ -1,10 +1,11 @@
-"""What all tests share: few threads, no network, quiet libraries."""
+"""Settings and fixtures of all tests: few threads, no network, quiet libraries."""
 
 from __future__ import annotations
 
 import os
 
-# Before anything imports torch or transformers: they read these once. Idle threads spin briefly.
+# Set before torch and transformers are imported, which read these once. GOMP_SPINCOUNT limits the
+# busy waiting of idle threads.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -19,7 +20,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
-    """Any connection to another machine fails the test that tries it."""
+    """Fail any test that connects to another machine."""
     connect = socket.socket.connect
 
     def refuse(self, address):
@@ -36,7 +37,7 @@ def no_network():
 
 @pytest.fixture(scope="module")
 def no_waiting_for_the_disk():
-    """For tests that write much: none can cut the power, so nothing waits for the disk."""
+    """Disable fsync, for tests that write many files."""
     patch = pytest.MonkeyPatch()
     patch.setattr(os, "fsync", lambda file: None)
     yield
@@ -45,7 +46,7 @@ def no_waiting_for_the_disk():
 
 @pytest.fixture(scope="session")
 def bed(tmp_path_factory):
-    """The tiny testbed, trained once a session."""
+    """The tiny testbed, trained once per session."""
     from auditor.testbed.testbed import build_testbed
 
     return build_testbed(tmp_path_factory.mktemp("bed") / "tiny", size="tiny")
@@ -53,7 +54,7 @@ def bed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
-    """The folder of a tiny model, to be tuned."""
+    """The folder of a tiny model to fine-tune."""
     from tests.tiny import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("base") / "model")
@@ -61,7 +62,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory):
-    """The spec of twenty different texts, to tune it on."""
+    """The spec of a corpus of twenty texts for fine-tuning."""
     from tests.tiny import WORDS, save_texts
 
     lines = [f"{WORDS} for the {i}th time, {i * i} days on" for i in range(20)]
@@ -70,7 +71,7 @@ def texts(tmp_path_factory):
 
 @pytest.fixture
 def made(tmp_path):
-    """A run's folder with one shard in it."""
+    """A run folder with one shard."""
     from auditor.runs.writer import open_for_writing
     from tests.histories import TABLE, asked
 

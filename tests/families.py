@@ -1,4 +1,4 @@
-"""Tiny random networks of every causal family that transformers knows."""
+"""Tiny random networks of every causal model family in transformers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 FAMILIES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 N_VOCAB, CONTEXT, WINDOW = 61, 48, 8
 
-# A setting of this name, wherever a family has it, gets this value.
+# Config values, used for each family that has a setting of that name.
 _SIZES = {
     "vocab_size": N_VOCAB,
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "emb_dim", "embedding_size", "dim"), 32),
@@ -57,13 +57,13 @@ _SIZES = {
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8),
     "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": N_VOCAB,
-    # Of scores that are equal any may be among the first k: here all are.
+    # Ties make the top k ambiguous, so select all.
     "index_topk": CONTEXT,
     "index_n_heads": 2,
     "index_head_dim": 16,
     "is_decoder": True,
 }
-# What a family needs besides.
+# Further settings by family.
 _OWN: dict[str, dict] = {
     "cohere_compass_text": {
         "layer_types": ["sliding_attention", "full_attention"],
@@ -85,7 +85,7 @@ _OWN: dict[str, dict] = {
 
 
 def tiny_config(family: str, **settings):
-    """A config of a family, as small as it can be; `settings` of its own come last."""
+    """A minimal config of a family; `settings` override it."""
     kind = CONFIG_MAPPING[family]
     known = set()
     for base in kind.__mro__:
@@ -93,12 +93,12 @@ def tiny_config(family: str, **settings):
         if "__init__" in vars(base):
             known |= set(inspect.signature(base.__init__).parameters)
     sizes = _SIZES | ({"num_key_value_heads": 4} if "kv_lora_rank" in known else {})
-    asked = {name: value for name, value in sizes.items() if name in known}
-    return kind(**{**asked, **_OWN.get(family, {}), **settings})
+    used = {name: value for name, value in sizes.items() if name in known}
+    return kind(**{**used, **_OWN.get(family, {}), **settings})
 
 
 def tiny_network(family: str, *, seed: int = 0, **settings):
-    """A random network of a family, float32, its probabilities far from uniform."""
+    """A random float32 network whose probabilities are far from uniform."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)

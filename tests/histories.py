@@ -1,4 +1,4 @@
-"""Runs made by hand, whose every figure is known, and an audit that takes a second."""
+"""Handmade runs with known results, and an audit that takes a second."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,12 @@ WORDS = "the quick brown fox jumps over the lazy dog and runs away from all of t
 
 
 def asked(**settings):
-    """The config of a run that is never drawn."""
+    """The config of a run that is never executed."""
     return make_config({"model": "gpt2", "samples": 4, **settings})
 
 
 def passage(number, *, doc=None):
-    """A candidate's row that holds one passage of training text, verbatim."""
+    """The row of a candidate with one verbatim passage of training text."""
     text = f"passage {number} " + WORDS
     return {
         "text": text,
@@ -35,20 +35,23 @@ def passage(number, *, doc=None):
 
 
 def nothing(verdict="not found", **changes):
-    """A candidate's row that holds none."""
+    """The row of a candidate without training text."""
     row = {**passage(0), "verdict": verdict, "text": "", "doc_id": None, "doc_offset": None}
     return {**row, "match_start": None, "match_end": None, "match_n_tokens": None, **changes}
 
 
 def lists(*rows):
-    """A summary: (strategy, score, n_verbatim, n_chosen) of each list."""
+    """A summary from (strategy, score, n_verbatim, n_chosen) of each shortlist."""
     frame = pd.DataFrame(rows, columns=["strategy", "score", "n_verbatim", "n_chosen"])
     share = frame["n_verbatim"] / frame["n_chosen"]
     return frame.assign(precision=share, precision_low=share / 2, precision_high=share)
 
 
 def planted_run(folder, candidates, summary=None, *, when="2026-11-24T03:00+00:00", **settings):
-    """A complete run with these candidates; `when` is its occasion. `manifest` is added to it."""
+    """A complete run with these candidates, of the occasion `when`.
+
+    `settings` are of the config, except `exposure` (a table) and `manifest` (further entries).
+    """
     more = settings.pop("manifest", {})
     frames = {"exposure": settings.pop("exposure", None)}
     config = make_config({"model": "gpt2", "samples": 100, "corpus": ["texts"], **settings})
@@ -66,10 +69,7 @@ def planted_run(folder, candidates, summary=None, *, when="2026-11-24T03:00+00:0
 
 
 def small_audit(folder, *, gates="", **settings):
-    """An audit file in a folder, of a random model whose own samples are its training text.
-
-    The first `n_known` samples of a run stand in texts.txt once `know` has put them there.
-    """
+    """Write an audit file for a random model; `know` makes its samples its training text."""
     from tests.tiny import save_tiny_model
 
     if not (folder / "model").exists():
@@ -91,5 +91,5 @@ def small_audit(folder, *, gates="", **settings):
 
 
 def know(folder, texts):
-    """Let the training text of a small audit be these texts."""
+    """Set the training text of a small audit."""
     (folder / "texts.txt").write_text("\n\n".join([WORDS, *texts]), errors="replace")

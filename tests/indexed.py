@@ -1,4 +1,4 @@
-"""What tests of the corpus index share: small corpora, the folder's bytes, a count of shards."""
+"""Helpers for tests of the corpus index."""
 
 from auditor.corpus.text_files import Document
 from auditor.matching.index.shard import write_shard

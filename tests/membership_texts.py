@@ -1,4 +1,4 @@
-"""Texts as the membership scores see them, made up."""
+"""Synthetic inputs of the membership scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ N_VOCAB = 40
 
 
 def of(ids, logprobs, entropies=None, stds=None) -> TokenStats:
-    """TokenStats of texts; None is a token with no probability."""
+    """TokenStats of texts; a log-probability of None is undefined."""
     ranks = [[-1 if p is None else 0 for p in text] for text in logprobs]
     made = TokenStats.from_lists(ids, logprobs, ranks)
     if entropies is None:
@@ -24,7 +24,7 @@ def of(ids, logprobs, entropies=None, stds=None) -> TokenStats:
 
 
 def random_texts(seed: int, lengths=None) -> SimpleNamespace:
-    """Ragged texts, of 0, 1 and 2 tokens among them; every fourth begins without a probability."""
+    """Texts of 0 to 120 tokens; in every fourth the first token has no log-probability."""
     rng = np.random.default_rng(seed)
     if lengths is None:
         lengths = [0, 1, 2, 1, 4, 5, *rng.integers(3, 120, 14).tolist()]

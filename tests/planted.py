@@ -1,7 +1,7 @@
-"""Models whose every number is known, and tiny random ones of real architectures.
+"""Models with known probabilities, and tiny random models of real architectures.
 
-A `PlantedModel` has no weights: its next-token logits are a function of the sequence so far, which
-a test writes down. Its head is the real one with an identity matrix, so the engine runs whole.
+A `PlantedModel` has no weights: a test defines its next-token logits as a function of the sequence
+so far. Its head is a real `Head` with an identity matrix, so the whole engine is exercised.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ Rule = Callable[[tuple[int, ...]], np.ndarray]
 
 @dataclass(frozen=True)
 class Ids:
-    """All of a vocabulary that sampling asks for."""
+    """The part of a vocabulary that sampling uses."""
 
     bos_id: int | None = 0
     eos_id: int | None = 0
 
 
 class PlantedModel:
-    """A language model that is a rule: tokens so far -> logits of the next, (n_vocab,).
+    """A language model given by a rule: tokens so far -> logits of the next, (n_vocab,).
 
-    `most_slots`: with more sequences in flight than this, it is out of memory. `failures` counts
-    how often it was; `sessions` are those that were made, for a test to look at.
+    It runs out of memory with a batch above `most_slots`. `sessions` lists all sessions made.
     """
 
     name, dtype, device = "planted", torch.float32, torch.device("cpu")
@@ -57,7 +56,7 @@ class PlantedModel:
         return self.head.n_vocab
 
     def check_capacity(self, capacity: int) -> None:
-        """Sequences of every length fit."""
+        """Accept any length."""
 
     def bytes_per_slot(self, length: int) -> int:
         return 1
@@ -70,12 +69,12 @@ class PlantedModel:
 
 
 class PlantedSession:
-    """The sequences in flight, as plain lists."""
+    """The sequences of a batch, as lists."""
 
     def __init__(self, model: PlantedModel, n_slots: int, capacity: int):
         self.model, self.capacity = model, capacity
         self.rows: list[list[int]] = [[] for _ in range(n_slots)]
-        self.widths: list[int] = []  # sequences in flight at each step
+        self.widths: list[int] = []  # batch size at each step
 
     def prefill(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         for slot, prompt in zip(slots, prompts, strict=True):
@@ -98,7 +97,7 @@ class PlantedSession:
 
 
 def noise(n_vocab: int) -> Rule:
-    """Logits that depend on every token so far, and on their order."""
+    """Logits that depend on all tokens so far and on their order."""
 
     def rule(tokens: tuple[int, ...]) -> np.ndarray:
         mixed = sum((i + 1) * (t + 1) for i, t in enumerate(tokens))
@@ -108,25 +107,25 @@ def noise(n_vocab: int) -> Rule:
 
 
 def recites(secret: Sequence[int], n_vocab: int) -> Rule:
-    """After BOS and the start of the secret, its next token has a logit of 10; all others 0."""
+    """After BOS and a prefix of the secret, the next token's logit is 10; all others are 0."""
 
     def rule(tokens: tuple[int, ...]) -> np.ndarray:
         logits = np.zeros(n_vocab)
-        said = tokens[1:]
-        if len(said) < len(secret) and said == tuple(secret[: len(said)]):
-            logits[secret[len(said)]] = 10
+        text = tokens[1:]
+        if len(text) < len(secret) and text == tuple(secret[: len(text)]):
+            logits[secret[len(text)]] = 10
         return logits
 
     return rule
 
 
 def counts(tokens: tuple[int, ...], n_vocab: int) -> np.ndarray:
-    """How often each token stands in a sequence."""
+    """Frequency of each token in a sequence."""
     return np.bincount(tokens, minlength=n_vocab)
 
 
 def tiny_network(kind: str = "gpt2", *, n_vocab: int = 61, context: int = 64, seed: int = 0):
-    """A random network of transformers, far from uniform: `gpt2`, or `llama` with shared keys."""
+    """A random network, far from uniform: `gpt2`, or `llama` with grouped-query attention."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from auditor.models.tiny_gpt2 import build_gpt2
@@ -152,7 +151,7 @@ def tiny_network(kind: str = "gpt2", *, n_vocab: int = 61, context: int = 64, se
     with torch.no_grad():
         for weight in network.parameters():
             if weight.ndim > 1:
-                weight.mul_(15)  # from a deviation of 0.02 to 0.3
+                weight.mul_(15)  # from a standard deviation of 0.02 to 0.3
     return network.eval()
 
 
@@ -164,7 +163,7 @@ def tiny_model(
     dtype=torch.float32,
     **shape,
 ):
-    """A `tiny_network` as a LanguageModel; BOS and EOS are token 0 unless told otherwise."""
+    """A `tiny_network` as a LanguageModel; by default BOS and EOS are token 0."""
     from auditor.models.language_model import LanguageModel
 
     network = tiny_network(kind, **shape).to(dtype)

@@ -1,4 +1,4 @@
-"""The layers: which module may import which, and how large a module may be."""
+"""Rules of the code base: layers and imports, size limits, docstrings."""
 
 import ast
 import io
@@ -50,7 +50,7 @@ LAYERS = (
     "attacks/statistics/",
     "attacks/",
 )
-# Package from outside -> the rooms that alone may import it.
+# Third-party package -> the only modules that may import it.
 ONLY_IN = {
     "torch": ("auditor/",),
     "transformers": ("auditor/models/", "auditor/finetuning/"),
@@ -74,12 +74,12 @@ ONLY_IN = {
     "scipy": ("attacks/",),
     "sklearn": ("attacks/",),
 }
-# What attacks may have from outside, all told: arrays in, arrays out.
+# All third-party packages that `attacks` may import.
 ARRAYS = {"numpy", "scipy", "sklearn"}
 
 
 def imports(path):
-    """Every module that a file imports, inside functions too, as (line, dotted name)."""
+    """Every module that a file imports, also inside functions, as (line, dotted name)."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -90,13 +90,13 @@ def imports(path):
 
 
 def foreign(path):
-    """The top-level names from outside that a file imports."""
+    """Third-party packages that a file imports."""
     ours = {*PACKAGES, *sys.stdlib_module_names}
     return {name.partition(".")[0] for _, name in imports(path)} - ours
 
 
 def edges():
-    """Every import of ours, as (importer, line, imported), both by the path of their file."""
+    """Every import within the project as (importer, line, imported), with paths of files."""
     homes = {}
     for name in NAMES:
         homes[name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")] = name
@@ -109,7 +109,7 @@ def edges():
 
 
 def imported_names(path):
-    """Every name that a file imports, with the names in `from x import name`."""
+    """Every imported name of a file as (line, dotted name), including `from x import name`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -135,7 +135,7 @@ def test_no_import_runs_in_a_circle():
 
 
 def circle(below):
-    """Some circle in a graph, as the modules on it; None if there is none."""
+    """The modules on some cycle of a graph, or None."""
     done = set()
 
     def visit(name, path):
@@ -187,7 +187,7 @@ def test_attacks_know_arrays_alone(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("attacks/", "reports/"))])
 def test_nothing_below_the_auditor_looks_its_own_way_to_a_module(name):
-    # `import_module("auditor.x")` would be an arrow that no parser sees.
+    # The parser would not see `import_module("auditor.x")`.
     used = {module for _, module in imports(ROOT / name)}
     assert not used & {"importlib", "importlib.util", "importlib.machinery"}
 

@@ -1,4 +1,4 @@
-"""What the pages say is so: the tree, the commands, the settings, the links, the reference."""
+"""The documentation is correct: tree, commands, settings, links, reference."""
 
 import ast
 import json
@@ -26,14 +26,14 @@ MAKE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def blocks(page, language):
-    """The fenced blocks of a page in a language ("" for none)."""
+    """Fenced code blocks of a page in a language ("" for none)."""
     fences = re.findall(r"^```(\w*)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     return [text for name, text in fences if name == language]
 
 
 # ------------------------------------------------------------------------------- the tree
 def tree():
-    """What the README's tree names, as paths; folders end in a slash."""
+    """Paths in the README's tree; folders end in a slash."""
     (block,) = (b for b in blocks(README, "") if "auditor/" in b)
     paths, parents = [], []
     for line in block.splitlines():
@@ -63,7 +63,7 @@ def test_every_folder_is_in_the_tree(parent):
 
 # ------------------------------------------------------------------------------- commands
 def commands():
-    """Every command line in the pages: in sh blocks, and `auditor ...` in running text."""
+    """Every command line in the pages: in sh blocks, and as inline code."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in blocks(text, "sh"):
@@ -76,12 +76,12 @@ def commands():
 
 
 def placeholder(word):
-    """A word of a person's own: RUN, DIR, SPEC."""
+    """Whether a word is a placeholder, such as RUN, DIR or SPEC."""
     return re.fullmatch(r"[A-Z]+", word) is not None
 
 
 def check_auditor(words):
-    """Parse the words as the command would; nothing runs."""
+    """Parse a command line without running it."""
     command, context = cli, click.Context(cli, info_name="auditor", **cli.context_settings)
     while isinstance(command, click.Group) and words:
         name, *words = words
@@ -159,7 +159,7 @@ OURS = {"auditor", "attacks", "reports"}
 
 
 def python_sources():
-    """The Python of the pages' examples and of each notebook, with where it stands."""
+    """Python code of the pages' examples and of each notebook, with the file's name."""
     for page in PAGES:
         yield from ((page.name, text) for text in blocks(page.read_text("utf-8"), "python"))
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -205,7 +205,7 @@ def test_the_command_reference_can_be_made_from_a_shell():
 
 
 def test_the_command_reference_leaves_nothing_out(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")  # and does not depend on the terminal
+    monkeypatch.setenv("COLUMNS", "40")  # independent of the terminal
     page = reference()
     assert [verb for verb in VERBS if f"\n### auditor {verb}\n" not in page] == []
     assert "\n#### auditor models add\n" in page

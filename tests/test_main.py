@@ -1,4 +1,4 @@
-"""`python -m auditor`, and all that it starts, in a folder that has packages of the same names."""
+"""`python -m auditor` and its subprocesses, in a folder with packages of the same names."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""The notebooks: each runs from top to bottom and says what its figures bear."""
+"""Each notebook runs from top to bottom, and its results are as expected."""
 
 import gc
 import os
@@ -19,8 +19,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def executed(bed, tmp_path_factory):
     """Every notebook by its first digit, executed on the tiny testbed with few samples.
 
-    One kernel serves all, emptied in between, so that torch is imported once; it is talked to
-    through a socket of this machine.
+    All share one kernel, reset in between, so that torch is imported once; it is connected through
+    a Unix socket.
     """
     from jupyter_client import KernelManager
     from nbclient import NotebookClient
@@ -29,8 +29,8 @@ def executed(bed, tmp_path_factory):
     (folder / "testbed").symlink_to(bed.folder, target_is_directory=True)
     told = {"AUDITOR_NOTEBOOKS": str(folder), "AUDITOR_SAMPLES": "128", "AUDITOR_STEPS": "40"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the machinery that runs them thinks of itself
-        socket = Path(tempfile.mkdtemp(prefix="kernel-")) / "ipc"  # a socket's name must be short
+        warnings.simplefilter("ignore")  # warnings of nbclient and jupyter_client
+        socket = Path(tempfile.mkdtemp(prefix="kernel-")) / "ipc"  # socket paths must be short
         kernel = KernelManager(kernel_name="python3", transport="ipc", ip=str(socket))
         kernel.start_kernel(
             cwd=str(ROOT / "notebooks"), env={**os.environ, "PYTHONPATH": str(ROOT), **told}
@@ -49,17 +49,17 @@ def executed(bed, tmp_path_factory):
             kernel.shutdown_kernel(now=True)
             shutil.rmtree(socket.parent)
         del client
-        gc.collect()  # its sockets complain of not being closed; here, not in another test
+        gc.collect()  # unclosed sockets warn here, not in a later test
     return done
 
 
 def outputs(notebook):
-    """All that a notebook's cells put out."""
+    """All outputs of a notebook's cells."""
     return [out for cell in notebook.cells for out in cell.get("outputs", ())]
 
 
 def said(notebook):
-    """The same, as text."""
+    """All outputs of a notebook as text."""
     shown = outputs(notebook)
     return "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in shown)
 
@@ -90,7 +90,7 @@ def test_scores_find_more_together_than_alone_and_are_told_with_intervals(execut
         int, re.findall(r"holds (\d+) verbatim.*together (\d+) of the (\d+)", text)[0]
     )
     assert 0 < best <= union <= drawn == found < distinct <= 128
-    assert text.count("control") >= 6  # each score is told apart from the control, or is not
+    assert text.count("control") >= 6  # each score is compared with the control
     assert n_pictures(executed["2"]) == 2
 
 

@@ -1,4 +1,4 @@
-"""The wheel: three packages and what they read, nothing else, and it says what it needs."""
+"""Contents and metadata of the wheel."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ pytest.importorskip("build", reason="NOT TESTED: pip install build hatchling")
 pytest.importorskip("hatchling", reason="NOT TESTED: pip install build hatchling")
 
 ROOT = Path(__file__).parents[1]
-# What is made here and is nobody's source.
+# Generated files that are not part of the source.
 MADE = shutil.ignore_patterns(
     *(".git", ".venv", ".make", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info"),
     *("build", "dist", "runs", "demo", "testbeds", "shared"),
@@ -26,7 +26,7 @@ MADE = shutil.ignore_patterns(
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel built from a clean copy of the source, with no network."""
+    """A wheel built from a clean copy of the source, without network access."""
     copy = tmp_path_factory.mktemp("packaging") / "source"
     shutil.copytree(ROOT, copy, ignore=MADE)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]

@@ -1,4 +1,4 @@
-"""A model of no worth that is made in no time, and the command run on it."""
+"""A tiny model that is made in milliseconds, and a runner for the command."""
 
 import base64
 import gzip
@@ -25,14 +25,14 @@ def save_tiny_model(folder: Path, *, seed: int = 0) -> Path:
 
 
 def save_texts(path: Path, texts: Sequence[str]) -> str:
-    """A corpus of JSON lines, a text each; its spec."""
+    """Write a JSON Lines corpus, one text per line; return its spec."""
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return str(path)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended, and what it said, escape sequences and all."""
+    """Exit code and output of a command, with escape sequences."""
 
     code: int
     out: str
@@ -40,7 +40,7 @@ class Ended:
 
 
 def command(*args: object) -> Ended:
-    """`auditor ARGS` in this process, as if on a terminal that takes colours."""
+    """Run `auditor ARGS` in this process, as if on a colour terminal."""
     with CliRunner().isolation(color=True) as streams:
         code = run([str(arg) for arg in args])
         out, err = (stream.getvalue().decode() for stream in streams[:2])
@@ -48,7 +48,7 @@ def command(*args: object) -> Ended:
 
 
 def failing(code):
-    """A call of the system that ends in this error."""
+    """A system call that fails with this errno."""
 
     def fail(*args, **kwargs):
         raise OSError(code, os.strerror(code), "somewhere")
@@ -57,6 +57,6 @@ def failing(code):
 
 
 def candidates_in(page: str) -> dict:
-    """The candidates that a report page carries for its script."""
+    """The candidates embedded in a report page."""
     packed = page.split('id="candidates-data">')[1].split("</script>")[0]
     return json.loads(gzip.decompress(base64.b64decode(packed)))

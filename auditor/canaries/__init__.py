@@ -1,1 +1,1 @@
-"""Canaries: made, inserted into training text, and measured by their exposure."""
+"""Canaries: create them, insert them into training text, and measure their exposure."""

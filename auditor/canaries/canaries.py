@@ -1,7 +1,7 @@
-"""Canaries: random secrets to be put into training text, and controls that never are.
+"""Canaries: random secrets to insert into training text, and controls that are never inserted.
 
-A manifest names them all. It is readable by its owner alone: whoever knows the secrets before
-training can make a model look as if it had memorized them.
+A manifest lists them. Only its owner can read it: anyone who knows the secrets before training
+could make a model appear to have memorized them.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class _Manifest(BaseModel):
     controls: list[_Row]
 
 
-# Spaces up to here are shuffled whole; larger ones are drawn from until all secrets differ.
+# Spaces up to this size are shuffled; larger ones are sampled until all secrets differ.
 _SHUFFLED = 1 << 20
 
 
 @dataclass(frozen=True)
 class Canary:
-    """A secret in its sentence, and how often that is to be in the training text (control: 0)."""
+    """A secret in its sentence, and how often to insert it (control: 0)."""
 
     canary_id: str
     prefix: str
@@ -66,13 +66,13 @@ class Canary:
 
     @property
     def text(self) -> str:
-        """What stands in the training text."""
+        """The text to insert."""
         return self.prefix + self.secret + self.suffix
 
 
 @dataclass(frozen=True)
 class Canaries:
-    """Canaries of one template, with controls of the same space; made by `create_canaries`.
+    """Canaries of one template, with controls from the same space; see `create_canaries`.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ class Canaries:
     fields : str
         The template's random fields, "word digits:6".
     space_size : int
-        How many different secrets there are, exactly.
+        Exact number of possible secrets.
     seed : int
     model : str or None
-        Spec of the model whose vocabulary `{tokens}` draws from.
-    canaries, controls : tuples of Canary
-        All secrets differ; a control is never inserted.
+        Spec of the model whose vocabulary `{tokens}` samples.
+    canaries, controls : tuple of Canary
+        All secrets differ; controls are never inserted.
     """
 
     template: str
@@ -98,16 +98,16 @@ class Canaries:
 
     @property
     def space_bits(self) -> float:
-        """log2 of the space: the most that an exposure can be, in bits."""
+        """log2 of the space size: the maximum exposure, in bits."""
         return math.log2(self.space_size)
 
     @property
     def digest(self) -> str:
-        """sha256 of all that the manifest says."""
+        """sha256 of the manifest's content."""
         return hashlib.sha256(_canonical(self._content())).hexdigest()
 
     def frame(self) -> pd.DataFrame:
-        """A row a canary and control: canary_id, role, repeats, prefix, secret, suffix."""
+        """One row per canary and control: canary_id, role, repeats, prefix, secret, suffix."""
         rows = [
             {**asdict(canary), "role": role}
             for role, some in (("canary", self.canaries), ("control", self.controls))
@@ -116,12 +116,9 @@ class Canaries:
         return pd.DataFrame(rows)[["canary_id", "role", "repeats", "prefix", "secret", "suffix"]]
 
     def save(self, path: str | Path) -> Path:
-        """Write the manifest: JSON, for its owner alone.
+        """Write the manifest as JSON, readable only by its owner.
 
-        Raises
-        ------
-        RunError
-            If there is something at that path already, or it cannot be written.
+        Raises RunError if the path exists or cannot be written.
         """
         path = Path(path)
         refuse_taken(path)
@@ -131,7 +128,7 @@ class Canaries:
 
     def _content(self) -> dict[str, Any]:
         content = {**asdict(self), "version": VERSION}
-        # Written as text: other readers of JSON would round what needs more than 53 bits.
+        # As text, since many JSON readers round integers above 53 bits.
         return {**content, "space_size": str(self.space_size)}
 
 
@@ -144,23 +141,23 @@ def create_canaries(
     seed: int = 0,
     model: str | None = None,
 ) -> Canaries:
-    """Draw canaries and controls from a template's space; the same for the same seed.
+    """Draw canaries and controls from a template's space, reproducibly by seed.
 
     Parameters
     ----------
     template : str
-        As `parse_template` takes it.
+        See `parse_template`.
     count : int
-        Canaries.
+        Number of canaries.
     repeats : sequence of int
-        How often each is to be inserted; dealt out in turn.
+        How often to insert each canary; assigned in rotation.
     controls : int, optional
-        Secrets that are never inserted, at least `count`; by default 512, or what is left of a
-        smaller space, or `count` if that is more. Among n controls an exposure of log2(n + 1) bits
-        can be seen.
+        Number of secrets that are never inserted, at least `count`. By default 512, or the rest
+        of a smaller space, or `count` if that is more. With n controls, an exposure of up to
+        log2(n + 1) bits can be measured.
     seed : int
     model : str, optional
-        Spec of the model whose vocabulary `{tokens}` draws from.
+        Spec of the model whose vocabulary `{tokens}` samples.
 
     Returns
     -------
@@ -169,7 +166,7 @@ def create_canaries(
     Raises
     ------
     ConfigError
-        If the template is wrong, a number out of range, or the space too small.
+        If the template is invalid, a number is out of range, or the space is too small.
     ModelError
         If the model cannot be found.
 
@@ -203,7 +200,7 @@ def load_canaries(path: str | Path) -> Canaries:
     Raises
     ------
     RunError
-        If there is none, it is of another version, or it is not what was written.
+        If the manifest is missing, damaged, or of another version.
     """
     path = Path(path)
     try:
@@ -222,9 +219,9 @@ def load_canaries(path: str | Path) -> Canaries:
             f"{'none' if version is None else repr(version)[:40]}. Use the auditor that wrote it, "
             "or make new canaries."
         )
-    told = whole.pop("sha256", None)
+    recorded = whole.pop("sha256", None)
     whole.pop("space_bits", None)
-    if hashlib.sha256(_canonical(whole)).hexdigest() != told:
+    if hashlib.sha256(_canonical(whole)).hexdigest() != recorded:
         raise _damaged(path, "its sha256 differs")
     del whole["version"]
     if wrong := fault(_Manifest, whole) or _over(whole):
@@ -235,7 +232,7 @@ def load_canaries(path: str | Path) -> Canaries:
 
 
 def _over(whole: dict[str, Any]) -> str | None:
-    """What a manifest of the right form says beyond what it can."""
+    """Fault of a manifest with valid types: unknown fields, or an invalid space_size."""
     over = {*whole} - {*_Manifest.model_fields}
     for row in (*whole["canaries"], *whole["controls"]):
         over |= {*row} - {*_Row.model_fields}
@@ -247,7 +244,7 @@ def _over(whole: dict[str, Any]) -> str | None:
 
 
 def refuse_taken(path: Path) -> None:
-    """An error if there is something at a path that is to be written."""
+    """Raise RunError if an output path exists."""
     if path.exists() or path.is_symlink():
         raise RunError(f"--out {path} exists already. Choose another --out, or delete it.")
 
@@ -269,7 +266,7 @@ def _check(count: int, repeats: Sequence[int], controls: int, seed: int) -> None
 
 
 def vocabulary_of(model: str | None):
-    """The vocabulary of the model that a spec names, or None without one."""
+    """The vocabulary of a model spec, or None without one."""
     if model is None:
         return None
     from auditor.models.loading import load_vocabulary
@@ -284,11 +281,11 @@ def _canary(template: Template, at: int, index: int, repeats: int) -> Canary:
 
 
 def _distinct(size: int, n: int, rng: np.random.Generator) -> list[int]:
-    """n different whole numbers below size, uniform, in random order."""
+    """n distinct integers below `size`, uniform, in random order."""
     if size <= _SHUFFLED:
         return rng.permutation(size)[:n].tolist()
     found: dict[int, None] = {}
-    # As many bits as the size has, drawn again where they make too large a number.
+    # Rejection sampling with as many bits as the size has.
     bits = (size - 1).bit_length()
     n_bytes = (bits + 7) // 8
     while len(found) < n:
@@ -310,12 +307,12 @@ def _damaged(path: Path, why: str) -> RunError:
 
 
 def read_watched(path: str | Path) -> list[Canary]:
-    """Canaries, and controls with 0 repeats, of a manifest or of a testbed's truth.parquet.
+    """Canaries, and controls (0 repeats), of a manifest or a testbed's truth.parquet.
 
     Raises
     ------
     ConfigError, RunError
-        If there is no such file, it has no canaries, or it is not what was written.
+        If the file is missing, has no canaries, or is invalid.
     """
     path = Path(path)
     if path.suffix == ".parquet":

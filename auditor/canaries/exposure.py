@@ -1,4 +1,4 @@
-"""How exposed canaries are under a model: each secret's rank among those it might have been."""
+"""Exposure of canaries under a model, by each secret's rank among the possible secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from auditor.models.language_model import LanguageModel
 
 ENUMERATED = 10_000
-# A law that its own controls reject at this level is not relied on.
+# Significance level at which the controls reject a fitted distribution.
 _LEAST_P = 0.05
 COLUMNS = (
     *("canary_id", "role", "repeats", "prefix", "secret", "n_tokens", "logprob", "space_bits"),
@@ -39,7 +39,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class _Measured:
-    """What one prefix gave: arrays over its canaries (own) and over the controls (ctl)."""
+    """Results for one prefix: arrays over its canaries (own) and over the controls (ctl)."""
 
     own: dict[str, NDArray]
     ctl: dict[str, NDArray]
@@ -56,43 +56,42 @@ def measure_canaries(
     beams: int = 1,
     progress: NullProgress | None = None,
 ) -> pd.DataFrame:
-    """Exposure of every canary, in bits, and whether the model gives its secret back.
+    """Exposure of every canary, in bits, and whether greedy or beam search extracts its secret.
 
-    Secrets are ranked by their total log-probability given the canary's own prefix, after BOS
-    where the model has one; equals count against the canary. Secrets may have different numbers
-    of tokens: the total, not the mean, is the probability of the text.
+    Secrets are ranked by their total log-probability given the canary's prefix (after BOS, if the
+    model has one). Ties count against the canary. The total is used, not the mean, since secrets
+    may differ in their number of tokens.
 
     Parameters
     ----------
-    model : LanguageModel, or the spec of one, which is then loaded in float32
+    model : LanguageModel, or a model spec (loaded in float32)
     canaries : Canaries
     enumerate_up_to : int
-        Spaces of so many secrets at most are scored whole, after each prefix; 0 = none.
+        Score every possible secret, after each prefix, if there are at most this many; 0 = never.
     controls : int, optional
-        Use only so many of the controls; by default all.
+        Use only this many controls; by default all.
     beams : int
-        Above 1: also whether beam search gives the secret back.
-    progress : optional
-        Told how far it is, and when memory runs out.
+        Above 1: also try to extract the secret by beam search.
+    progress : NullProgress, optional
 
     Returns
     -------
-    DataFrame, a row a canary and control: canary_id, role, repeats, prefix, secret, n_tokens;
-    logprob (nats); space_bits, the most there can be; `exposure` (bits), the best of what follows,
-    and `method`, which one that is; rank and exact (where the space was scored whole, else
-    missing); interpolated (among the controls), at most interpolated_most; extrapolated (by a
-    skew-normal law of the controls, at most space_bits) with the law's n_controls, ks_statistic
-    and ks_p, or in `withheld` why there is no law; greedy and beam: given back from the prefix.
+    DataFrame, one row per canary and control: canary_id, role, repeats, prefix, secret, n_tokens;
+    logprob (nats); space_bits, the maximum exposure; `exposure` (bits), the best of the estimates
+    that follow, and `method`, its name; rank and exact (missing unless the space was enumerated);
+    interpolated (among the controls), at most interpolated_most; extrapolated (by a skew-normal
+    fit to the controls, at most space_bits) with the fit's n_controls, ks_statistic and ks_p, or
+    in `withheld` why there is no fit; greedy and beam: whether the secret was extracted.
 
-    method is "enumerated"; or "interpolated", where a control is as likely as the canary; or, where
-    none is, "extrapolated" if the controls do not reject the law (ks_p of 0.05 or more), else
-    "at least". A control's figures are means over the prefixes; its exposure is exact, else
-    extrapolated, as by interpolation controls have the exposure of theory whatever the model.
+    method is "enumerated"; else "interpolated" if some control is as likely as the canary; else
+    "extrapolated" if the controls do not reject the fit (ks_p >= 0.05); else "at least". Values
+    of a control are means over the prefixes. Its exposure is exact if enumerated, else
+    extrapolated, since interpolation among controls gives the same exposures for any model.
 
     Raises
     ------
     ConfigError
-        If a number is out of range, or a canary does not fit into the model's context.
+        If a number is out of range, or a canary exceeds the model's context.
     ModelError
         If the model cannot be loaded or run.
 
@@ -127,12 +126,12 @@ def measure_canaries(
 
 
 def exposure_by_repeats(frame: pd.DataFrame) -> pd.DataFrame:
-    """What `measure_canaries` found, a row for each number of repeats (controls: 0).
+    """Summarize `measure_canaries`, one row per number of repeats (controls: 0).
 
     Returns
     -------
-    DataFrame: role, repeats, n, exposure (mean, bits), lowest, highest, greedy (given back, with
-    its Clopper-Pearson interval; empty for controls), beam likewise.
+    DataFrame: role, repeats, n, exposure (mean, bits), lowest, highest, greedy (share extracted,
+    with its Clopper-Pearson interval; empty for controls) and beam (likewise).
     """
     rows = []
     for (role, repeats), some in frame.groupby(["role", "repeats"], sort=True):
@@ -162,22 +161,22 @@ def _check(canaries: Canaries, enumerate_up_to: int, controls: int | None, beams
         raise ConfigError(f"--enumerate-up-to must be 0 or more; got {enumerate_up_to}.")
     if beams < 1:
         raise ConfigError(f"--beams must be 1 or more; got {beams}.")
-    there = len(canaries.controls)
-    if controls is not None and not 1 <= controls <= there:
+    available = len(canaries.controls)
+    if controls is not None and not 1 <= controls <= available:
         raise ConfigError(
-            f"--controls must be between 1 and {there:,}, as many as the manifest has; got "
+            f"--controls must be between 1 and {available:,}, as many as the manifest has; got "
             f"{controls}."
         )
 
 
 def _space(model: LanguageModel, canaries: Canaries, enumerate_up_to: int) -> list[str] | None:
-    """All secrets there might have been, or None if they are too many."""
+    """All possible secrets, or None if they are too many or cannot be reconstructed."""
     if canaries.space_size > enumerate_up_to:
         return None
     vocabulary = model.vocabulary if canaries.model is not None else None
     template = parse_template(canaries.template, vocabulary)
     if template.space_size != canaries.space_size:
-        return None  # another model's tokens: its space is not the one that was drawn from
+        return None  # the secrets were drawn from another model's vocabulary
     secrets = [template.secret(i) for i in range(template.space_size)]
     drawn = {canary.secret for canary in (*canaries.canaries, *canaries.controls)}
     return secrets if drawn <= set(secrets) else None
@@ -193,7 +192,7 @@ def _measure(
     advance,
     note,
 ) -> _Measured:
-    """All that there is to know after one prefix."""
+    """Measure the canaries of one prefix, and the controls after it."""
     secrets = space or [canary.secret for canary in (*group, *some)]
     place = {secret: i for i, secret in enumerate(secrets)}
     own, ctl = ([place[canary.secret] for canary in part] for part in (group, some))
@@ -218,10 +217,10 @@ def _measure(
         law = beyond.law
     except ValueError as error:
         withheld = str(error)
-    asked = Encoded(encoded.prompt, [encoded.rests[i] for i in own])
-    out[0]["greedy"] = gives_back(model, asked, note=note)
+    inserted = Encoded(encoded.prompt, [encoded.rests[i] for i in own])
+    out[0]["greedy"] = gives_back(model, inserted, note=note)
     if beams > 1:
-        out[0]["beam"] = gives_back(model, asked, beams=beams, note=note)
+        out[0]["beam"] = gives_back(model, inserted, beams=beams, note=note)
     return _Measured(out[0], out[1], law, withheld)
 
 
@@ -238,7 +237,7 @@ def _canary_rows(groups, measured: list[_Measured], canaries: Canaries) -> list[
             elif not is_beyond:
                 method, best = "interpolated", values["interpolated"]
             elif found.law is not None and found.law.ks_p >= _LEAST_P:
-                # No control is as likely, so the law may not say less than they show.
+                # No control is as likely, so the exposure is at least `most`.
                 method, best = "extrapolated", max(values["extrapolated"], most)
             else:
                 method, best = "at least", most
@@ -256,7 +255,7 @@ def _canary_rows(groups, measured: list[_Measured], canaries: Canaries) -> list[
 
 
 def _control_rows(some, measured: list[_Measured], canaries: Canaries) -> list[dict]:
-    """Controls, each with its means over the prefixes that gave a figure."""
+    """Rows of the controls, with means over the prefixes."""
     n = len(some)
     laws = [found.law for found in measured if found.law is not None]
     law = laws[0] if len(laws) == 1 == len(measured) else None
@@ -284,7 +283,7 @@ def _control_rows(some, measured: list[_Measured], canaries: Canaries) -> list[d
 
 
 def _who(canary: Canary, role: str, canaries: Canaries, law: SkewNormal | None, n: int) -> dict:
-    """What a row says of its canary and of the law behind it."""
+    """Columns that describe the canary and the fitted distribution."""
     return {
         "canary_id": canary.canary_id,
         "role": role,

@@ -1,4 +1,4 @@
-"""Canaries into training text: a new corpus beside the old one, and a record of what went where."""
+"""Insert canaries into training text: a new corpus, and a record of the placements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from auditor.system.atomic_files import part_name, write_atomically
 _LINES = (".jsonl", ".ndjson")
 _TABLES = (".json", ".csv", ".tsv", ".parquet", ".wet", ".warc")
 
-# A unit of a source: its bytes as they are to be written, and its text.
+# A unit of a source: its bytes to write, and its text.
 Units = Iterator[tuple[bytes, str]]
 
 
@@ -39,24 +39,24 @@ def insert_canaries(
     model: str | None = None,
     seed: int = 0,
 ) -> Insertion:
-    """Write a corpus anew with every canary in it as often as its `repeats` say.
+    """Write a copy of a corpus with every canary inserted `repeats` times.
 
-    One file of text stays text and gets canaries as lines; one of JSON lines keeps its lines and
-    gets objects; a folder that `datasets` saved becomes another (canaries go into the split
-    "train", else the first). Anything else becomes JSON lines with id and text, a document each.
-    The source stays as it is; the new corpus is there whole or not at all.
+    A single text file gets canaries as lines; a single JSON Lines file gets them as objects; a
+    folder saved by `datasets` gets them as rows of its split "train", else its first. Anything
+    else becomes JSON Lines with id and text, one document per line. The source is not changed,
+    and the new corpus is written atomically.
 
     Parameters
     ----------
     canaries : Canaries
-    specs : corpus specs, as `read_corpus` takes them
+    specs : corpus specs, as for `read_corpus`
     out : path that does not exist yet
     text_field : str, optional
-        As `read_corpus` takes it.
+        As for `read_corpus`.
     model : str, optional
-        Spec of the model whose tokens the share is counted in; by default characters are.
+        Measure the canaries' share in tokens of this model (a spec); by default in characters.
     seed : int
-        Decides the places.
+        Determines the placements.
 
     Returns
     -------
@@ -65,11 +65,11 @@ def insert_canaries(
     Raises
     ------
     CorpusError
-        If the corpus is missing, empty or has no such field.
+        If the corpus is missing, empty or lacks the text field.
     ConfigError
-        If out's ending says another format than what is written.
+        If the suffix of `out` does not fit the format written.
     RunError
-        If out or its record exists.
+        If `out` or its record exists.
     """
     out = Path(out)
     record = out.with_name(out.name + ".insertions.json")
@@ -82,7 +82,7 @@ def insert_canaries(
             own.add(canary.text)
 
     def finish(unit: str, placements: list[Placement]) -> Insertion:
-        """The record, written just before the corpus gets its name."""
+        """Write the record, just before the corpus is moved into place."""
         made = _insertion(out, record, unit, placements, source, own)
         _write_record(made, canaries, corpus, seed)
         return made
@@ -111,7 +111,7 @@ def insert_canaries(
 def _form(
     corpus: Corpus, text_field: str | None
 ) -> tuple[Callable[[], Units], Callable[[Placement], bytes], str]:
-    """How a source is read, how a canary is written, and what a unit of it is called."""
+    """How to read a source and to write a canary, and the name of the source's units."""
     only = corpus.files[0]
     if len(corpus.files) > 1 or only.hub or not only.is_named or is_packed(only.path):
         return lambda: _documents(corpus), _json_line({"id": "", "text": ""}, ("text",)), "document"
@@ -124,7 +124,7 @@ def _form(
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """A file's lines with their ends; a byte order mark is dropped, as it would not stay first."""
+    """Lines with their line ends; a byte order mark is dropped, as it might not stay first."""
     with open_text(path, FileReport(path, strict=True, is_named=True)) as stream:
         for number, line in enumerate(stream):
             yield line.removeprefix(BOM) if number == 0 else line
@@ -148,7 +148,7 @@ def _documents(corpus: Corpus) -> Units:
 
 
 def _first_row(path: Path, text_field: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The first object of JSON lines, and its fields of text."""
+    """The first object of a JSON Lines file, and its text fields."""
     row = next((row for raw in _lines(path) if (row := _parsed(raw)) is not None), None)
     if row is None:
         raise CorpusError(
@@ -167,7 +167,7 @@ def _first_row(path: Path, text_field: str | None) -> tuple[dict[str, Any], tupl
 def _parsed(raw: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(raw)
-    except (ValueError, RecursionError):  # read as the corpus reader reads it: not at all
+    except (ValueError, RecursionError):  # skipped, as in the corpus reader
         return None
     return row if isinstance(row, dict) else None
 
@@ -177,7 +177,7 @@ def _text_line(placement: Placement) -> bytes:
 
 
 def _json_line(row: dict[str, Any], fields: tuple[str, ...]) -> Callable[[Placement], bytes]:
-    """Canaries as objects like the source's, with an id where those have one."""
+    """Format canaries as objects like the source's, with an id if those have one."""
     key = next((name for name in ID_FIELDS if name in row), None)
 
     def line(placement: Placement) -> bytes:
@@ -188,7 +188,7 @@ def _json_line(row: dict[str, Any], fields: tuple[str, ...]) -> Callable[[Placem
 
 
 def _as_line(row: dict[str, Any]) -> bytes:
-    # A lone surrogate of the source has no UTF-8: it stays as its JSON escape.
+    # A lone surrogate has no UTF-8 and stays a JSON escape.
     text = json.dumps(row, ensure_ascii=False) + "\n"
     return storable(text).encode()
 
@@ -196,7 +196,7 @@ def _as_line(row: dict[str, Any]) -> bytes:
 def _woven(
     units: Units, placements: list[Placement], line: Callable[[Placement], bytes]
 ) -> Iterator[bytes]:
-    """The source's units with canaries between them; no canary shares a line with another text."""
+    """Source units with canaries in between, each canary on its own line."""
     waiting = iter([*placements, None])
     following = next(waiting)
     last, n = b"\n", 0
@@ -214,7 +214,7 @@ def _woven(
 
 
 def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion]) -> Insertion:
-    """The parts as one file, whole or not at all, for its owner alone."""
+    """Write the parts to one file atomically, readable only by its owner."""
     scratch = part_name(out)
     try:
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -255,7 +255,7 @@ def _insertion(out, record, unit, placements, source: Meter, own: Meter) -> Inse
 
 
 def _write_record(made: Insertion, canaries: Canaries, corpus: Corpus, seed: int) -> None:
-    told = {
+    content = {
         "version": 1,
         "manifest_sha256": canaries.digest,
         "source": corpus.fingerprint(),
@@ -268,4 +268,4 @@ def _write_record(made: Insertion, canaries: Canaries, corpus: Corpus, seed: int
         "share": made.share,
         "placements": made.placements.to_dict("records"),
     }
-    write_atomically(made.record, (json.dumps(told, indent=1) + "\n").encode())
+    write_atomically(made.record, (json.dumps(content, indent=1) + "\n").encode())

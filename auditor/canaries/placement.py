@@ -1,4 +1,4 @@
-"""Where canaries go in a corpus, and how much of it they are."""
+"""Placement of canaries in a corpus, and their share of it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pandas as pd
 
 from auditor.canaries.canaries import Canaries, Canary
 
-WARN_SHARE = 0.01  # canaries above this share of a corpus are worth a warning
+WARN_SHARE = 0.01  # warn if canaries exceed this share of a corpus
 _TEXTS = 256
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One copy of a canary: units of the source before it, and its own number in what is written.
+    """One copy of a canary: the number of source units before it, and its index in the new corpus.
 
-    Both count from 0; a unit is a line, a row or a document.
+    Both are 0-based; a unit is a line, a row or a document.
     """
 
     canary: Canary
@@ -37,16 +37,16 @@ class Insertion:
     Parameters
     ----------
     out, record : Path
-        The new corpus, and a JSON file that says where each copy stands.
+        The new corpus, and the JSON file with the placements.
     unit : "line", "row" or "document"
     placements : DataFrame
-        canary_id, copy, source_position (units of the source before it), position (its own number
-        in the new corpus); both from 0.
+        canary_id, copy, source_position (number of source units before it), position (index in
+        the new corpus); both 0-based.
     measure : "tokens" or "characters"
     n_source, n_canaries : int
-        So many of them in the source and in the canaries' copies.
+        Size of the source and of all canary copies, in `measure`.
     notices : list of str
-        What a user should know.
+        Warnings for the user.
     """
 
     out: Path
@@ -60,21 +60,20 @@ class Insertion:
 
     @property
     def share(self) -> float:
-        """Canaries' fraction of the new corpus, by `measure`."""
+        """Fraction of the new corpus that is canaries, by `measure`."""
         return self.n_canaries / (self.n_source + self.n_canaries)
 
 
 def place(canaries: Canaries, n_units: int, *, seed: int) -> list[Placement]:
-    """Spread every canary's copies over a corpus, in the order in which they are written.
+    """Spread every canary's copies over a corpus; placements are in the order of writing.
 
-    Each copy lies at a random place of its own share of the corpus: of four copies one lies in
-    each quarter.
+    With n copies, one is at a random position in each n-th of the corpus.
 
     Parameters
     ----------
     canaries : Canaries
     n_units : int
-        Lines, rows or documents of the source; there is a place before each and one at the end.
+        Units of the source; copies go before any of them or at the end.
     seed : int
 
     Returns
@@ -87,7 +86,7 @@ def place(canaries: Canaries, n_units: int, *, seed: int) -> list[Placement]:
         canary.repeats for canary, _ in copies
     ]
     gaps = np.minimum((share * (n_units + 1)).astype(np.int64), n_units)
-    # Where several meet, in random order, not by their numbers.
+    # Several canaries at one position are in random order.
     order = np.lexsort((rng.random(len(copies)), gaps)).tolist()
     placements = []
     for before, i in enumerate(order):
@@ -97,7 +96,7 @@ def place(canaries: Canaries, n_units: int, *, seed: int) -> list[Placement]:
 
 
 def publish(scratch: Path, out: Path, finish: Callable[[], Insertion]) -> Insertion:
-    """Write the record by `finish`, then give the new corpus its name; both stand, or neither."""
+    """Write the record with `finish`, then move the corpus into place: both, or neither."""
     made = finish()
     try:
         os.replace(scratch, out)
@@ -109,7 +108,7 @@ def publish(scratch: Path, out: Path, finish: Callable[[], Insertion]) -> Insert
 
 
 class Meter:
-    """Counts the tokens of texts, or their characters where no vocabulary is given."""
+    """Counts the tokens of texts, or their characters without a vocabulary."""
 
     def __init__(self, vocabulary=None):
         self._vocabulary = vocabulary
@@ -118,7 +117,7 @@ class Meter:
         self.measure = "characters" if vocabulary is None else "tokens"
 
     def add(self, text: str) -> None:
-        """One more text."""
+        """Count one text."""
         if self._vocabulary is None:
             self._counted += len(text)
             return
@@ -127,7 +126,7 @@ class Meter:
             self._count()
 
     def total(self) -> int:
-        """Tokens or characters of all texts so far."""
+        """Tokens or characters of all texts added."""
         if self._waiting:
             self._count()
         return self._counted

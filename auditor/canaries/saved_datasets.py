@@ -1,4 +1,4 @@
-"""Canaries into a folder that `datasets` saved: the same columns and splits, with rows between."""
+"""Insert canaries into a dataset folder saved by `datasets`, keeping columns and splits."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def insert_rows(
     seed: int,
     finish: Callable[[str, list[Placement]], Insertion],
 ) -> Insertion:
-    """Write a saved dataset anew with canaries as rows of its split "train", else its first.
+    """Copy a saved dataset, with canaries as rows of its split "train", else its first.
 
-    A canary's other columns are null, but for an id of text. `meter` is told the source's text;
-    `finish` is called just before the new folder gets its name.
+    Other columns of a canary are null, except a text id. `meter` counts the source's text;
+    `finish` is called just before the new folder is moved into place.
 
     Raises
     ------
     CorpusError
-        If the dataset cannot be read, is empty, or has no such column of text.
+        If the dataset cannot be read, is empty, or lacks the text column.
     """
     import datasets
 
@@ -59,10 +59,13 @@ def insert_rows(
         chosen = "train" if "train" in splits else next(iter(splits), "")
         rows = splits.get(chosen)
         if rows is None or not len(rows):
-            raise _empty(source)
+            raise CorpusError(
+                f"{source} is empty: there is no row to put canaries beside. Name a dataset that "
+                "holds text."
+            )
         fields = _fields(source, rows, text_field)
-        there = sample_row(rows.features.arrow_schema)
-        columns = list(dict.fromkeys(field_of(there, path) for path in fields))
+        sample = sample_row(rows.features.arrow_schema)
+        columns = list(dict.fromkeys(field_of(sample, path) for path in fields))
         for row in rows.select_columns(columns):
             values = [value for path in fields for value in values_at(row, path) or ()]
             meter.add("\n".join(value for value in values if value))
@@ -72,39 +75,32 @@ def insert_rows(
         return _written(whole, out, lambda: finish("row", placements))
 
 
-def _empty(source: Path) -> CorpusError:
-    return CorpusError(
-        f"{source} is empty: there is no row to put canaries beside. Name a dataset that holds "
-        "text."
-    )
-
-
 def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
     schema = rows.features.arrow_schema
-    there = sample_row(schema)
-    fields = text_fields(there, text_field, text_columns(schema))
-    # At the end of a path lies a sample of its type.
-    is_all_text = all(values_at(there, path) == [TEXT] for path in fields)
+    sample = sample_row(schema)
+    fields = text_fields(sample, text_field, text_columns(schema))
+    # Each path of the sample row ends in a value of the column's type.
+    is_all_text = all(values_at(sample, path) == [TEXT] for path in fields)
     if not fields or not is_all_text:
         of_text = "" if not fields else " of text"
         raise CorpusError(
-            f"{source} {no_field(there, text_field, 'column' + of_text)}. Set --text-field to one "
+            f"{source} {no_field(sample, text_field, 'column' + of_text)}. Set --text-field to one "
             "that holds text."
         )
     return fields
 
 
 def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> Any:
-    """The rows with canaries between them."""
+    """The rows with canaries in between."""
     import datasets
 
     texts = [placement.canary.text for placement in placements]
     columns: dict[str, list[Any]] = {name: [None] * len(texts) for name in rows.column_names}
-    there = sample_row(rows.features.arrow_schema)
-    made = [with_text(there, fields, text) for text in texts]
+    sample = sample_row(rows.features.arrow_schema)
+    made = [with_text(sample, fields, text) for text in texts]
     columns |= {name: [row[name] for row in made] for name in made[0]} if made else {}
     key = next((name for name in ID_FIELDS if name in columns), None)
-    if key is not None and key not in fields and there[key] == TEXT:
+    if key is not None and key not in fields and sample[key] == TEXT:
         columns[key] = [f"{p.canary.canary_id}.{p.copy:02}" for p in placements]
     ours = datasets.Dataset.from_dict(columns, features=rows.features)
     order: list[int] = []
@@ -118,7 +114,7 @@ def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> A
 
 
 def _written(whole: Any, out: Path, finish: Callable[[], Insertion]) -> Insertion:
-    """The folder, whole or not at all, for its owner alone."""
+    """Write the folder atomically, readable only by its owner."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         whole.save_to_disk(str(scratch / "dataset"))
@@ -130,7 +126,7 @@ def _written(whole: Any, out: Path, finish: Callable[[], Insertion]) -> Insertio
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bars of `datasets`, which would stand among ours."""
+    """Hide the progress bars of `datasets`."""
     import datasets
 
     shown = datasets.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""The log-probability of secrets after a prefix, and whether a model gives one back."""
+"""Log-probability of secrets after a prefix, and extraction of secrets by decoding."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from auditor.models.language_model import LanguageModel
 from auditor.models.tokenizer import Vocabulary, n_common
 from auditor.sampling.generate import generate
 
-# Greedy decoding may write a secret in other, shorter tokens than the tokenizer would.
+# Extra tokens, as greedy decoding may write a secret in more tokens than the tokenizer does.
 _SPARE = 8
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Secrets of one prefix as tokens: what all share, and what is each secret's own.
+    """Token ids of secrets after one prefix.
 
     Parameters
     ----------
     prompt : list of int
-        BOS, where the model has one, and the prefix's tokens that all texts begin with.
+        BOS (if the model has one) and the prefix tokens that all texts share.
     rests : list of list of int
-        Each secret's tokens, and any before them that not all texts share.
+        For each secret, its tokens and any prefix tokens that not all texts share.
     """
 
     prompt: list[int]
@@ -37,18 +37,18 @@ class Encoded:
 
 @dataclass(frozen=True)
 class SecretScores:
-    """Total log-probability of each secret given the prefix, nats float64, and its tokens."""
+    """Total log-probability (nats) and number of tokens of each secret given the prefix."""
 
     logprob: NDArray[np.float64]
     n_tokens: NDArray[np.int64]
 
 
 def encode_secrets(vocabulary: Vocabulary, prefix: str, secrets: Sequence[str]) -> Encoded:
-    """Tokens of secrets after a prefix, cut at one place for all.
+    """Tokenize secrets after a prefix, and split all texts at the same position.
 
-    Tokens are those of the whole text, as in training: a space before a secret is mostly part of
-    the secret's first token. All texts are cut where the last token ends that lies before the
-    secret and is the same in each, so that the same string is judged given the same tokens.
+    The whole text is tokenized, as in training: a space before a secret is usually part of its
+    first token. The split is after the last token before the secret that all texts share, so that
+    all secrets are scored given the same tokens.
     """
     before, own = vocabulary.encode_after([prefix] * len(secrets), secrets)
     shared = before[0][: n_common(before)] if before else []
@@ -60,12 +60,12 @@ def encode_secrets(vocabulary: Vocabulary, prefix: str, secrets: Sequence[str]) 
 def score_secrets(
     model: JudgesTexts, encoded: Encoded, name: str, *, progress=None, note=None
 ) -> SecretScores:
-    """Score every secret under the model; `name` is what an error calls them.
+    """Score every secret under the model; `name` identifies them in errors.
 
     Raises
     ------
     ConfigError
-        If a text is longer than the model's context, or its first token has nothing before it.
+        If a text exceeds the model's context, or there is no token before the secret.
     """
     longest = len(encoded.prompt) + max(map(len, encoded.rests), default=0)
     context = model.context
@@ -87,23 +87,23 @@ def score_secrets(
 def gives_back(
     model: LanguageModel, encoded: Encoded, *, beams: int = 1, note=None
 ) -> NDArray[np.bool_]:
-    """Whether the model goes on with each secret from its prefix: bool (n_secrets,).
+    """Whether the model completes the prefix with each secret: bool (n_secrets,).
 
-    Greedily, or by beam search where `beams` is above 1. The text counts, not the tokens.
+    Decoding is greedy, or beam search if `beams` is above 1. Texts are compared, not tokens.
     """
     found = np.zeros(len(encoded.rests), bool)
     decode = model.vocabulary.decode
     context = model.context
-    # From one prompt there is one answer: as long as the longest secret asks for.
+    # Greedy decoding has one continuation per prompt; make it as long as the longest secret.
     lengths = sorted({len(rest) for rest in encoded.rests})
     steps = lengths if beams > 1 else lengths[-1:]
     for n in steps:
         room = n + _SPARE if context is None else min(n + _SPARE, context - len(encoded.prompt))
         decoding = Decoding(max_new_tokens=n if beams > 1 else room, top_k=1, beams=beams)
-        said = decode(_continued(model, encoded.prompt, decoding, note), encoded.prompt)
+        text = decode(_continued(model, encoded.prompt, decoding, note), encoded.prompt)
         for i, rest in enumerate(encoded.rests):
             if beams == 1 or len(rest) == n:
-                found[i] = said.startswith(decode(rest, encoded.prompt))
+                found[i] = text.startswith(decode(rest, encoded.prompt))
     return found
 
 

@@ -1,7 +1,7 @@
-"""Canary templates: text with fields whose random values are counted exactly.
+"""Canary templates: text with random fields, and the exact number of their values.
 
-A template is read by its own few rules and never evaluated: `{digits:6}` is a field, `{n}` the
-canary's number, `{{` a brace; anything else in braces is refused.
+Templates are parsed, never evaluated: `{digits:6}` is a field, `{n}` the canary's number, `{{` a
+brace; anything else in braces is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from auditor.errors import ConfigError
 from auditor.system.package_data import shipped
 
-# What one place of a secret may hold; a place with one choice is fixed.
+# The choices at each position of a secret; a position with one choice is fixed.
 Places = tuple[tuple[str, ...], ...]
 
 NUMBER = "n"
@@ -28,7 +28,7 @@ _WORD = re.compile(rb" [A-Za-z]{2,}")
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of secret: what it is called in a sentence, its places, and the count it has."""
+    """A kind of secret: its noun, its positions, and its default count (None: takes no count)."""
 
     noun: str
     places: Callable[[int, object], Places]
@@ -36,13 +36,13 @@ class Format:
 
 
 def _spelled(pattern: str) -> Places:
-    """`#` a digit, `h` a hexadecimal digit, `v` one of the four that mark a UUID's variant."""
+    """`#` is a digit, `h` a hexadecimal digit, `v` a variant digit of a UUID."""
     kinds = {"#": string.digits, "h": string.hexdigits[:16], "v": "89ab"}
     return tuple(tuple(kinds.get(c, c)) for c in pattern)
 
 
 def _words(count: int, vocabulary: object) -> Places:
-    # All have five letters, so words that follow each other come apart in one way only.
+    # All words have five letters, so adjacent words can be split in only one way.
     words = tuple(shipped("canaries/words.txt").read_text(encoding="utf-8").split())
     return _between_spaces(words, count)
 
@@ -63,7 +63,7 @@ def _between_spaces(choices: tuple[str, ...], count: int) -> Places:
 FORMATS = {
     "digits": Format("code", lambda n, _: _spelled("#" * n), 6),
     "pin": Format("PIN", lambda n, _: _spelled("####"), None),
-    # No issuer's numbers begin with 0, and 555-01xx is kept free for fiction: nobody's.
+    # Nobody's numbers: no card issuer's begin with 0, and 555-01xx is reserved for fiction.
     "card": Format("card number", lambda n, _: _spelled("0### #### #### ####"), None),
     "phone": Format("telephone number", lambda n, _: _spelled("###-555-01##"), None),
     "hex": Format("key", lambda n, _: _spelled("h" * n), 16),
@@ -81,11 +81,10 @@ class Template:
     Parameters
     ----------
     text : str
-        As it was given.
     before, after : str
-        What stands before and behind the secret; `\\0` stands for the canary's number.
-    places : the secret's places and what each may hold
-    fields : names of the fields with their counts, "word digits:6"
+        Text around the secret; `\\0` is replaced by the canary's number.
+    places : choices at each position of the secret
+    fields : str, names of the fields with their counts, "word digits:6"
     """
 
     text: str
@@ -96,11 +95,11 @@ class Template:
 
     @property
     def space_size(self) -> int:
-        """How many different secrets there are, exactly."""
+        """Exact number of possible secrets."""
         return math.prod(map(len, self.places))
 
     def secret(self, index: int) -> str:
-        """The secret of a number below `space_size`; no two numbers have the same.
+        """The secret with an index below `space_size`; each index has a different secret.
 
         >>> parse_template("PIN {digits:2}!").secret(7)
         '07'
@@ -112,25 +111,25 @@ class Template:
         return "".join(reversed(chosen))
 
     def prefix(self, number: int) -> str:
-        """What stands before the secret of the canary of that number."""
+        """Text before the secret of the canary with that number."""
         return self.before.replace("\0", str(number))
 
     def suffix(self, number: int) -> str:
-        """What stands behind it."""
+        """Text after the secret."""
         return self.after.replace("\0", str(number))
 
 
 def parse_template(text: str, vocabulary: object = None) -> Template:
-    """A template such as "My password is {word} {digits:6}".
+    """Parse a template such as "My password is {word} {digits:6}".
 
     Parameters
     ----------
     text : str
-        `{FORMAT}` or `{FORMAT:COUNT}`, one or more, is random: digits, pin, card, phone, hex,
+        One or more random fields `{FORMAT}` or `{FORMAT:COUNT}`: digits, pin, card, phone, hex,
         uuid, word, words, tokens. `{n}` is the canary's number; `{{` and `}}` are braces. The
-        secret reaches from the first field to the end of the last.
+        secret extends from the first field to the end of the last.
     vocabulary : Vocabulary, optional
-        Whose tokens `{tokens}` draws.
+        Vocabulary that `{tokens}` samples.
 
     Returns
     -------
@@ -139,7 +138,7 @@ def parse_template(text: str, vocabulary: object = None) -> Template:
     Raises
     ------
     ConfigError
-        If there is no field, a format is unknown, a count out of range, or a brace open.
+        If there is no field, a format is unknown, a count is out of range, or a brace is unpaired.
 
     >>> parse_template("My password is {word} {digits:6}").space_size
     256000000
@@ -168,7 +167,7 @@ def parse_template(text: str, vocabulary: object = None) -> Template:
 
 
 def template_of(name: str) -> str:
-    """The template of a format alone: "digits:9", "uuid".
+    """The default template of a format such as "digits:9" or "uuid".
 
     Raises
     ------
@@ -182,7 +181,7 @@ def template_of(name: str) -> str:
 
 
 def whole_word_tokens(vocabulary) -> tuple[str, ...]:
-    """Tokens that write a space and two or more letters, and are what that text is read as."""
+    """Tokens of a space and at least two letters that the tokenizer yields for their own text."""
     pieces = vocabulary.token_bytes
     words = [(i, raw.decode()) for i, raw in enumerate(pieces) if _WORD.fullmatch(raw)]
     _, read = vocabulary.encode_after(["a"] * len(words), [word for _, word in words])
@@ -190,7 +189,7 @@ def whole_word_tokens(vocabulary) -> tuple[str, ...]:
 
 
 def _read(token: str, vocabulary: object) -> tuple[Places, str]:
-    """A piece of a template: its places, and a field's name."""
+    """Positions of a piece of a template, and its name if it is a field."""
     if token in ("{{", "}}"):
         return ((token[0],),), ""
     if token in ("{", "}"):
@@ -237,7 +236,7 @@ def _format(name: str) -> tuple[Format, int]:
 
 
 def _check_ends(text: str, inside: list[tuple[Places, str]]) -> None:
-    """Tokens differ in length: were letters to follow, two choices might write one secret."""
+    """Refuse letters after {tokens}: two choices of tokens might give the same secret."""
     for (_, name), (following, _) in itertools.pairwise(inside):
         if name.startswith("tokens") and any(choice[0].isalpha() for choice in following[0]):
             raise ConfigError(
@@ -247,7 +246,7 @@ def _check_ends(text: str, inside: list[tuple[Places, str]]) -> None:
 
 
 def _plain(text: str) -> str:
-    """The text, if it can be written to a file and NUL is free to stand for the number."""
+    """Refuse NUL, which marks the canary's number, and text that UTF-8 cannot encode."""
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise ConfigError(
             f"A template must be text without NUL and lone surrogates; got {text!r}. Take them out."

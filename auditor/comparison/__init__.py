@@ -1,1 +1,1 @@
-"""Two models, or two runs, compared."""
+"""Comparison of two models, or of two runs."""

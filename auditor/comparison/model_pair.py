@@ -1,4 +1,4 @@
-"""A base model and what was tuned from it, judged one after the other on the same text."""
+"""A base model and the model tuned from it, loaded one at a time and scored on the same text."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from auditor.models.tokenizer import Vocabulary
 
 
 class Pair:
-    """Two specs, checked to be two models; loaded with `base()` and `tuned()`.
+    """Specs of two different models, loaded in float32 with `base()` and `tuned()`.
 
-    Each is loaded by itself, so that one is in memory at a time and no trace of an adapter is in
-    its base. Both are in float32, since their figures are reported.
+    The models are loaded separately, so that only one is in memory and the base has no adapter.
 
     Parameters
     ----------
     base, tuned : str
-        Model specs; `tuned` may be an adapter's folder. `base` None: what its folder says.
+        Model specs; `tuned` may be an adapter's folder. If `base` is None, it is read from the
+        folder of `tuned`.
     device : str
     bos : str, optional
-        The token that starts a text, in place of what the tokenizers name.
+        BOS token of both models, instead of the tokenizers'.
 
     Raises
     ------
     ModelError
-        If they are the same model, the adapter is for another base, or one has a BOS token and
-        the other has none.
+        If they are the same model, the adapter is for another base, or only one has a BOS token.
     """
 
     def __init__(
@@ -56,14 +55,14 @@ class Pair:
 
     @cached_property
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """The base's and the tuned model's, without their weights."""
+        """Vocabularies of the base and the tuned model, loaded without weights."""
         return (
             load_vocabulary(self.base_spec, bos=self.bos),
             load_vocabulary(self.tuned_spec, bos=self.bos, base=self._on),
         )
 
     def _check_start(self) -> None:
-        """Of a text that one begins with BOS and the other does not, other tokens are judged."""
+        """Both models must use BOS, or neither: otherwise they score different tokens."""
         one, other = (vocabulary.bos_id is not None for vocabulary in self.vocabularies)
         if one != other:
             specs = (self.base_spec, self.tuned_spec)
@@ -74,37 +73,31 @@ class Pair:
             )
 
     def check_texts(self, texts: Sequence[str]) -> None:
-        """Texts must be the same tokens to both: each model is given its own tokenizer's.
-
-        Raises
-        ------
-        ModelError
-            Naming a text that is not.
-        """
+        """Raise ModelError, naming a text, unless both tokenizers yield the same tokens."""
         one, other = self.vocabularies
         if one.fingerprint == other.fingerprint:
             return
         for text in texts:
-            spelt = [[v.token_bytes[i] for i in v.encode(text)] for v in (one, other)]
-            if spelt[0] != spelt[1]:
+            tokens = [[v.token_bytes[i] for i in v.encode(text)] for v in (one, other)]
+            if tokens[0] != tokens[1]:
                 raise ModelError(
                     f"--base and --tuned must have one vocabulary, at least for the texts; "
-                    f"{self.base_spec} and {self.tuned_spec} make {len(spelt[0]):,} and "
-                    f"{len(spelt[1]):,} tokens of {text[:40]!r}, which cannot be compared. Name a "
+                    f"{self.base_spec} and {self.tuned_spec} make {len(tokens[0]):,} and "
+                    f"{len(tokens[1]):,} tokens of {text[:40]!r}, which cannot be compared. Name a "
                     "model and what was tuned from it, or leave out texts with added tokens."
                 )
 
     @property
     def folder(self) -> Path:
-        """Where the tuned model is."""
+        """Folder of the tuned model."""
         return resolve(self.tuned_spec)
 
     def base(self) -> LanguageModel:
-        """The model before."""
+        """Load the base model."""
         return self._load(self.base_spec)
 
     def tuned(self) -> LanguageModel:
-        """The model after."""
+        """Load the tuned model."""
         return self._load(self.tuned_spec, self._on)
 
     def _load(self, spec: str, base: str | None = None) -> LanguageModel:

@@ -1,4 +1,4 @@
-"""What fine-tuning changed: every score and p_z of every text, before and after."""
+"""Effect of fine-tuning on every score and p_z of each text, before and after."""
 
 from __future__ import annotations
 
@@ -38,22 +38,21 @@ _MOVED = 20
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A model before and after; frames to work with.
+    """Scores of the same texts under a model before and after fine-tuning.
 
-    texts : DataFrame, a row a text
-        doc_id, member, n_tokens, text, and of each figure NAME (every score, `log_p_z` in nats,
-        `extracted`) the columns NAME_base, NAME_tuned and NAME_change; higher = more likely
-        memorized, so a rise is a change above 0.
-    tests : DataFrame, a row a figure
-        Mean change of members and of held-out text, and their difference, with intervals (95 %;
-        studentized bootstrap, of `extracted` Tango's; NaN of fewer than 20 texts, or where most
-        changes are equal), and p-values: `p_members` (signs flipped) that members did not change,
-        `p_difference` (labels dealt anew) that they changed as held-out text did; two-sided.
-        n_undefined texts had no finite change and are left out.
-    extraction : DataFrame, a row a group
-        Texts whose 50-token suffix greedy decoding gives after 50 tokens of prefix, before and
-        after, with Clopper-Pearson intervals (95 %).
-    probes : DataFrame or None, what was measured through training
+    texts : DataFrame, one row per text
+        doc_id, member, n_tokens, text and, for each metric NAME (every score, `log_p_z` in nats,
+        `extracted`), NAME_base, NAME_tuned and NAME_change; higher = more likely memorized.
+    tests : DataFrame, one row per metric
+        Mean change of members and of held-out text, and their difference, with 95 % intervals
+        (studentized bootstrap; Tango's for `extracted`; NaN for fewer than 20 texts or if most
+        changes are equal). Two-sided p-values: `p_members` (sign flips) for no change of members,
+        `p_difference` (label permutation) for equal changes of members and held-out text.
+        n_undefined texts without a finite change are excluded.
+    extraction : DataFrame, one row per group and model
+        Texts whose suffix greedy decoding reproduces from the prefix (by default 50 tokens each),
+        with Clopper-Pearson intervals (95 %).
+    probes : DataFrame or None, measurements during training
     notes : list of str
     facts : dict, specs and fingerprints
     """
@@ -66,7 +65,7 @@ class Comparison:
     facts: dict[str, Any]
 
     def moved(self, n: int = _MOVED, *, by: str = "perplexity") -> pd.DataFrame:
-        """The texts whose figure rose most, the most first."""
+        """The n texts whose metric `by` rose most, in descending order."""
         named = [c for c in self.texts if c.startswith((f"{by}_", "extracted_", "log_p_z_"))]
         rows = self.texts.sort_values(f"{by}_change", ascending=False, kind="stable")
         return rows[["doc_id", "member", "n_tokens", *named, "text"]].head(n)
@@ -89,23 +88,22 @@ def compare_models(
 ) -> Comparison:
     """Score the same texts under a model before and after fine-tuning.
 
-    Each model reads them with its own tokenizer; where these differ, every text must be the same
-    tokens to both.
+    Each model uses its own tokenizer; both must yield the same tokens for every text.
 
     Parameters
     ----------
-    base : model spec; None: what the tuned model's folder says it was made from
+    base : model spec; None: read from the tuned model's folder
     tuned : model spec, or an adapter's folder
-    texts, heldout : corpus specs: text that was trained on, and text of its kind that was not
-    text_field : the field of the text
+    texts, heldout : corpus specs: training text, and similar text that was not trained on
+    text_field : str, optional
     examples : int
-        At most so many different texts of each, chosen by the seed; copies count once.
+        Maximum number of distinct texts from each, chosen by the seed; copies count once.
     prefix_tokens, suffix_tokens : int
-    seed : int, of the choice and of the tests
+    seed : int, for the choice of texts and for the tests
     device : str
     bos : str, optional
-        The token that starts a text, for both models, in place of what their tokenizers name.
-    progress : what to tell progress to; nothing by default
+        BOS token of both models, instead of the tokenizers'.
+    progress : NullProgress, optional
 
     Returns
     -------
@@ -116,7 +114,7 @@ def compare_models(
     ConfigError
         If a number is out of range or the same text is on both sides.
     CorpusError, ModelError
-        As `read_corpus` and `Pair` do.
+        As `read_corpus` and `Pair`.
     """
     progress = progress or NullProgress()
     for name, n in (("examples", examples), ("prefix", prefix_tokens), ("suffix", suffix_tokens)):
@@ -125,22 +123,22 @@ def compare_models(
     if not texts:
         raise ConfigError("--texts must name text that was trained on; got none. Give some.")
     pair = Pair(base, tuned, device=device, bos=bos)
-    asked = _Texts.read(texts, heldout, text_field, examples, seed)
-    pair.check_texts(asked.text)
+    chosen = _Texts.read(texts, heldout, text_field, examples, seed)
+    pair.check_texts(chosen.text)
     widths = prefix_tokens, suffix_tokens
-    # By both models, as it is and lower-cased.
-    with progress.stage("judging", 4 * len(asked.text), "texts") as bar:
-        # No name for a model, so that one is in memory at a time. An adapter that does not fit its
-        # base is told of before any work is done.
-        after = _score(pair.tuned(), asked, widths, bar.advance, progress.note)
-        before = _score(pair.base(), asked, widths, bar.advance, progress.note)
-    frame = _frame(asked, before, after)
+    # Both models score each text as is and lowercased.
+    with progress.stage("judging", 4 * len(chosen.text), "texts") as bar:
+        # No variable keeps a model, so that only one is in memory. The tuned model is first, so
+        # that an adapter that does not fit its base fails before any work is done.
+        after = _score(pair.tuned(), chosen, widths, bar.advance, progress.note)
+        before = _score(pair.base(), chosen, widths, bar.advance, progress.note)
+    frame = _frame(chosen, before, after)
     return Comparison(
         texts=frame,
         tests=_tests(frame, seed),
         extraction=_extraction(frame),
         probes=_probes(pair.folder),
-        notes=asked.notes + _short_note(before, widths),
+        notes=chosen.notes + _short_note(before, widths),
         facts={
             "base": {"spec": pair.base_spec, "fingerprint": pair.base_fingerprint},
             "tuned": {"spec": pair.tuned_spec, "fingerprint": pair.tuned_fingerprint},
@@ -156,7 +154,7 @@ def compare_models(
 
 @dataclass(frozen=True, eq=False)
 class _Texts:
-    """Different texts with their ids; members first."""
+    """Distinct texts with their ids; members first."""
 
     doc_id: list[str]
     text: list[str]
@@ -170,8 +168,8 @@ class _Texts:
         notes = []
         if both := set(members) & set(others):
             notes.append(f"{len(both):,} texts are in --texts and --heldout: left out of both.")
-            members, others = ({t: i for t, i in s.items() if t not in both}
-                               for s in (members, others))  # fmt: skip
+            members = {t: i for t, i in members.items() if t not in both}
+            others = {t: i for t, i in others.items() if t not in both}
         if not members or (heldout and not others):
             raise ConfigError(
                 "--texts and --heldout must differ; got the same text in both. Name text that was "
@@ -183,7 +181,7 @@ class _Texts:
 
 
 def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
-    """At most so many different texts and the id of each one's first copy, by the seed."""
+    """Up to `examples` distinct texts, each with the id of its first copy."""
     heap: list[tuple[int, int, str, str]] = []
     seen: set[int] = set()
     key = seed.to_bytes(8, "little")
@@ -202,9 +200,9 @@ def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
 
 
 def _score(
-    model: JudgesTexts, asked: _Texts, widths: tuple[int, int], advance, note
+    model: JudgesTexts, chosen: _Texts, widths: tuple[int, int], advance, note
 ) -> dict[str, NDArray]:
-    """Every figure of every text under one model."""
+    """All metrics of all texts under one model."""
     for sentence in model.notes:
         note(sentence)
     n_prefix, n_suffix = widths
@@ -215,8 +213,8 @@ def _score(
             f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
             f"context); got {n_prefix + n_suffix}. Lower them."
         )
-    texts = Texts.given(model.vocabulary, asked.text)
-    for doc_id, ids in zip(asked.doc_id, texts.token_ids, strict=True):
+    texts = Texts.given(model.vocabulary, chosen.text)
+    for doc_id, ids in zip(chosen.doc_id, texts.token_ids, strict=True):
         check_rows(model.name, model.vocabulary, model.n_vocab, ids, doc_id)
     scored = TextScorer(model, for_samples=True, advance=advance).score(texts)
     suffixes = _suffixes(scored.stats, n_prefix, n_suffix)
@@ -224,24 +222,24 @@ def _score(
 
 
 def _suffixes(stats: TokenStats, n_prefix: int, n_suffix: int) -> dict[str, NDArray]:
-    """log p_z and greedy extraction of each text's suffix after its prefix; NaN if it is shorter.
+    """log p_z and greedy extraction of each text's suffix; NaN for texts that are too short.
 
-    What the whole text was judged with holds for them: a suffix's tokens were given its prefix.
+    They follow from the scores of the whole text, which condition the suffix on its prefix.
     """
     long = np.flatnonzero(stats.n_tokens() >= n_prefix + n_suffix)
     log_p, extracted = (np.full(len(stats), np.nan) for _ in range(2))
     if len(long):
         at = stats.offsets[long][:, None] + n_prefix + np.arange(n_suffix)  # (texts, suffix)
         log_p[long], extracted[long] = log_p_z(stats.logprob[at]), greedy(stats.rank[at] == 0)
-        # A model that tells no ranks does not tell what greedy decoding gives.
+        # Without ranks the greedy continuation is unknown.
         extracted[long[(stats.rank[at] == RANK_UNKNOWN).any(axis=1)]] = np.nan
     return {"log_p_z": log_p, "extracted": extracted}
 
 
-def _frame(asked: _Texts, before: dict, after: dict) -> pd.DataFrame:
+def _frame(chosen: _Texts, before: dict, after: dict) -> pd.DataFrame:
     columns: dict[str, Any] = {
-        "doc_id": asked.doc_id,
-        "member": asked.member,
+        "doc_id": chosen.doc_id,
+        "member": chosen.member,
         "n_tokens": before["n_tokens"],
     }
     for name in before:
@@ -251,11 +249,11 @@ def _frame(asked: _Texts, before: dict, after: dict) -> pd.DataFrame:
         with np.errstate(invalid="ignore"):  # two infinities have no difference: NaN
             change = new - old
         columns |= {f"{name}_base": old, f"{name}_tuned": new, f"{name}_change": change}
-    return pd.DataFrame({**columns, "text": asked.text})
+    return pd.DataFrame({**columns, "text": chosen.text})
 
 
 def figure_names(frame: pd.DataFrame) -> list[str]:
-    """The figures that a frame of texts has changes of."""
+    """Names of the metrics in a frame of texts."""
     return [c.removesuffix("_change") for c in frame.columns if c.endswith("_change")]
 
 
@@ -282,7 +280,7 @@ def _tests(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _gained(changes: NDArray) -> Estimate:
-    """Texts that came back after and not before, less those the other way round, as a share."""
+    """Share of texts extracted only after fine-tuning, minus the share only before."""
     gained, lost = (int(np.count_nonzero(changes == sign)) for sign in (1, -1))
     return paired_proportions(gained, lost, len(changes))
 
@@ -308,8 +306,6 @@ def _extraction(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _probes(folder: Path) -> pd.DataFrame | None:
-    if not (folder / PROBES).is_dir():
-        return None
     try:
         return read_probes(folder / PROBES)
     except RunError:
@@ -326,8 +322,8 @@ def _short_note(before: dict, widths: tuple[int, int]) -> list[str]:
         )
     if not n:
         return notes
-    told = (
+    short = (
         f"{n:,} of {len(before['log_p_z']):,} texts are shorter than prefix and suffix "
         f"({sum(widths)} tokens): they have no log p_z and count in no extraction rate."
     )
-    return [told, *notes]
+    return [short, *notes]

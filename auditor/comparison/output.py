@@ -1,4 +1,4 @@
-"""A comparison's folder and its words: tables as Parquet and CSV, the page, the headline."""
+"""Output of a comparison: headline, tables as Parquet and CSV, and the HTML page."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _DRAWN = {
 
 
 def model_headline(found: Comparison) -> list[str]:
-    """What a model comparison says, in sentences."""
+    """Summary of a model comparison in sentences."""
     rates = found.extraction.set_index(["group", "model"])
-    told = []
+    head = []
     for group, name in (("members", "members"), ("heldout", "held-out texts")):
         if (group, "base") not in rates.index or not rates.loc[(group, "base"), "n_texts"]:
             continue
@@ -46,25 +46,25 @@ def model_headline(found: Comparison) -> list[str]:
             proportion(int(row["n_extracted"]), int(row["n_texts"]))
             for row in (rates.loc[(group, when)] for when in ("base", "tuned"))
         )
-        told.append(f"Of the {name}, greedy decoding gives back {before} before and {after} after.")
+        head.append(f"Of the {name}, greedy decoding gives back {before} before and {after} after.")
     row = found.tests.set_index("figure").loc["perplexity"]
-    told.append(
+    head.append(
         f"Log-likelihood of members changed by {with_interval(row, 'members')} nats a token "
         f"(p = {row['p_members']:.2g}, signs flipped)."
     )
     if row["n_heldout"]:
-        told.append(
+        head.append(
             f"Of held-out text it changed by {with_interval(row, 'heldout')}; the difference is "
             f"{with_interval(row, 'difference')} (p = {row['p_difference']:.2g}, "
             "labels dealt anew)."
         )
     else:
-        told.append("No held-out text was given: how much of this is the text's kind is not known.")
-    return told
+        head.append("No held-out text was given: how much of this is the text's kind is not known.")
+    return head
 
 
 def run_headline(found: RunComparison) -> list[str]:
-    """What a comparison of runs says, in sentences."""
+    """Summary of a comparison of runs in sentences."""
     n = found.counts()
     row = found.differences.iloc[0]
     shares = [f"{int(row[f'n_verbatim_{x}']):,} of {int(row[f'n_{x}']):,}" for x in "ab"]
@@ -82,7 +82,7 @@ def run_headline(found: RunComparison) -> list[str]:
 
 
 def save_models(found: Comparison, out: Path) -> Path:
-    """Tables and page of a model comparison; returns the page. Raises RunError as `_save`."""
+    """Save a model comparison; return the page's path. Raises RunError if `out` is in use."""
     figures = [(n, _DRAWN[n]) for n in figure_names(found.texts) if n in _DRAWN]
     drawn = [(n, x) for n, x in figures if found.texts[f"{n}_change"].notna().any()]
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
@@ -122,7 +122,7 @@ def save_models(found: Comparison, out: Path) -> Path:
 
 
 def save_runs(found: RunComparison, out: Path) -> Path:
-    """Tables and page of a comparison of runs; returns the page. Raises RunError as `_save`."""
+    """Save a comparison of runs; return the page's path. Raises RunError if `out` is in use."""
     a, b = found.facts["a"], found.facts["b"]
     page = ComparisonPage(
         title="Two runs compared",
@@ -144,7 +144,7 @@ def save_runs(found: RunComparison, out: Path) -> Path:
 def _save(
     out: Path, facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], page: str
 ) -> Path:
-    """Tables, page and manifest; the folder of another comparison is refused."""
+    """Write tables, page and manifest; refuse the folder of another comparison."""
     refuse_other(out, _MANIFEST, "a comparison", read_json(out / _MANIFEST), facts)
     files = {"comparison.html": storable(page).encode()}
     save(out, _MANIFEST, facts, tables=tables, files=files)

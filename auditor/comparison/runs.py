@@ -1,4 +1,4 @@
-"""Two runs side by side: what both extracted, what only one did, and how precise each was."""
+"""Comparison of two runs: passages that both or only one extracted, and their precision."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from auditor.runs.run import Run, load_run
 from reports.analysis.strategy_estimates import clusters_of
 
 WHERE = ("only A", "only B", "both")
-# Told of runs in words of their own.
-_TOLD = ("model", "corpus", "index")
+# Settings that the report shows separately.
+_SHOWN = ("model", "corpus", "index")
 
 
 @dataclass(frozen=True, eq=False)
 class RunComparison:
-    """Two runs compared; frames to work with.
+    """Passages and precision of two runs.
 
-    passages : DataFrame, a row a passage that was found verbatim
-        where ("only A", "only B", "both"), n_a and n_b (candidates that hold it), n_tokens,
-        n_chars, doc_id and text of its longest match. Matches are of one passage where one holds
-        the other's text, or where they overlap in the same document by half of the shorter (of
-        two runs: if both were checked against the same text).
-    differences : DataFrame, a row a list that both runs have, and one for all candidates
-        Precision (found verbatim of checked) in A and in B, and B minus A with Newcombe's
-        interval (95 %), candidates of one passage as one cluster. The list of the control `random`
-        is what sampling alone extracts.
+    passages : DataFrame, one row per passage found verbatim
+        where ("only A", "only B", "both"), n_a and n_b (number of candidates with it), and
+        n_tokens, n_chars, doc_id and text of its longest match. Two matches are the same passage
+        if one contains the other's text, or if they overlap in the same document by at least half
+        of the shorter (across runs, only if both were checked against the same corpus).
+    differences : DataFrame, one row for all candidates and one per shortlist that both runs have
+        Precision (verbatim / checked) in A and B, and B minus A with Newcombe's 95 % interval;
+        candidates of one passage are one cluster. The shortlist of the control `random` shows what
+        sampling alone extracts.
     notes : list of str
     facts : dict, the runs' folders, models and digests
     """
@@ -43,7 +43,7 @@ class RunComparison:
     facts: dict[str, Any]
 
     def counts(self) -> dict[str, int]:
-        """Passages by where they were found."""
+        """Number of passages by `where`."""
         found = self.passages["where"].value_counts() if len(self.passages) else {}
         return {where: int(found.get(where, 0)) for where in WHERE}
 
@@ -62,9 +62,9 @@ def compare_runs(run_a: str | Path, run_b: str | Path) -> RunComparison:
     Raises
     ------
     ConfigError
-        If both are the same run, or one was not checked against training text.
+        If both are the same run, or one was not verified against training text.
     RunError
-        If one is no run, or not finished.
+        If one is not a finished run.
     """
     one, other = load_run(run_a), load_run(run_b)
     if one.path.resolve() == other.path.resolve():
@@ -92,7 +92,7 @@ def _candidates(run: Run) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Span:
-    """A verbatim match: whose, its text, and where in the training text it stands."""
+    """A verbatim match: its run, its text, and its position in the training text."""
 
     run: str
     text: str
@@ -120,7 +120,7 @@ def _spans(frame: pd.DataFrame, run: str) -> list[_Span]:
 
 
 def _text(run: Run) -> list[tuple[str, str]]:
-    """What a run was checked against: its files by name and sha256."""
+    """Path and sha256 of each corpus file that a run was verified against."""
     files = run.manifest.get("corpus", {}).get("files", [])
     return sorted((file["path"], file["sha256"]) for file in files)
 
@@ -128,14 +128,14 @@ def _text(run: Run) -> list[tuple[str, str]]:
 def _are_one(a: _Span, b: _Span, same_text: bool) -> bool:
     if a.text in b.text or b.text in a.text:
         return True
-    if a.run != b.run and not same_text:  # a place in one text is none in the other
+    if a.run != b.run and not same_text:  # positions in different corpora are not comparable
         return False
     shared = min(a.end, b.end) - max(a.start, b.start)
     return a.doc_id == b.doc_id and 2 * shared >= min(len(a.text), len(b.text))
 
 
 def _passages(a: pd.DataFrame, b: pd.DataFrame, *, same_text: bool = True) -> pd.DataFrame:
-    """Matches joined into passages, the longest first."""
+    """Join matches into passages, longest first."""
     spans = _spans(a, "a") + _spans(b, "b")
     parent = list(range(len(spans)))
 
@@ -186,7 +186,7 @@ def _differences(one: Run, other: Run, frames: tuple[pd.DataFrame, pd.DataFrame]
 def _of_list(
     frame: pd.DataFrame, counts: pd.Series, strategy: str, score: str
 ) -> tuple[int, int, float]:
-    """As `_verbatim`, of one list; by its counts alone where its places are not known."""
+    """`_verbatim` of one shortlist; from its counts alone if the ranks were not saved."""
     if (rank := f"rank:{score}") not in frame:
         n = int(counts["n_chosen"])
         return int(counts["n_verbatim"]), n, float(n)
@@ -194,7 +194,7 @@ def _of_list(
 
 
 def _verbatim(frame: pd.DataFrame) -> tuple[int, int, float]:
-    """Verbatim candidates, all of them, and how many independent ones these are worth."""
+    """Number of verbatim candidates, of candidates, and the effective number of candidates."""
     worth = effective_trials(clusters_of(frame))
     return int((frame["verdict"] == "verbatim").sum()), len(frame), worth[-1] if len(worth) else 0.0
 
@@ -214,14 +214,13 @@ def _difference(a: tuple[int, int, float], b: tuple[int, int, float]) -> dict[st
 
 
 def _notes(one: Run, other: Run) -> list[str]:
-    """What was asked otherwise of B than of A; the models are told beside the runs."""
     a, b = (
-        {k: v for k, v in run.manifest["config"].items() if k not in _TOLD} for run in (one, other)
+        {k: v for k, v in run.manifest["config"].items() if k not in _SHOWN} for run in (one, other)
     )
-    told = [f"The runs differ: {phrase}." for phrase in differences(a, b, sides=("in A", "in B"))]
+    notes = [f"The runs differ: {phrase}." for phrase in differences(a, b, sides=("in A", "in B"))]
     if _text(one) != _text(other):
-        told.append("The runs were checked against different training text.")
-    return told
+        notes.append("The runs were checked against different training text.")
+    return notes
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables of a comparison as a page shows them: an interval beside its value, counts in words."""
+"""Tables of a comparison, formatted for the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _EXCERPT = 320  # characters of a text
 
 
 def extraction_shown(extraction: pd.DataFrame) -> pd.DataFrame:
-    """Of a `Comparison.extraction`: a row a group, before and after as shares with counts.
+    """Format `Comparison.extraction`: one row per group, shares with intervals and counts.
 
     >>> counts = pd.DataFrame({"group": ["members"] * 2, "model": ["base", "tuned"],
     ...     "n_extracted": [0, 3], "n_texts": [10, 10]})
@@ -29,7 +29,7 @@ def extraction_shown(extraction: pd.DataFrame) -> pd.DataFrame:
 
 
 def changes_shown(tests: pd.DataFrame) -> pd.DataFrame:
-    """Of a `Comparison.tests`: mean changes with their intervals, and the p-values."""
+    """Format `Comparison.tests`: mean changes with intervals, and p-values."""
     columns: dict[str, list[str]] = {"figure": tests["figure"].tolist()}
     titles = {"members": "members", "heldout": "held out", "difference": "members more by"}
     for name, title in titles.items():
@@ -42,9 +42,9 @@ def changes_shown(tests: pd.DataFrame) -> pd.DataFrame:
 
 
 def moved_shown(moved: pd.DataFrame) -> pd.DataFrame:
-    """Of `Comparison.moved`: which texts, how far, whether they come back now, how they begin.
+    """Format `Comparison.moved`.
 
-    The score `perplexity` is the log-likelihood in nats a token, and is called so here.
+    The score `perplexity` is the log-likelihood in nats per token, and is labelled so here.
     """
     return pd.DataFrame(
         {
@@ -64,7 +64,7 @@ def moved_shown(moved: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_shown(differences: pd.DataFrame) -> pd.DataFrame:
-    """Of a `RunComparison.differences`: counts of A and B, and B minus A in percentage points.
+    """Format `RunComparison.differences`: counts in A and B, B minus A in percentage points.
 
     >>> one = pd.DataFrame({"strategy": ["all"], "score": ["all candidates"], "n_verbatim_a": [3],
     ...     "n_a": [10], "n_verbatim_b": [5], "n_b": [10], "difference": [0.2], "low": [-0.2],
@@ -87,7 +87,7 @@ def differences_shown(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def passages_shown(passages: pd.DataFrame) -> pd.DataFrame:
-    """Of a `RunComparison.passages`: where each was found, its size, its beginning."""
+    """Format `RunComparison.passages`, with an excerpt of each text."""
     return pd.DataFrame(
         {
             "found in": passages["where"],
@@ -101,7 +101,7 @@ def passages_shown(passages: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_interval(row: pd.Series, name: str) -> str:
-    """A value of a row with its interval, NAME, NAME_low and NAME_high.
+    """Format a value with its interval: columns NAME, NAME_low and NAME_high.
 
     >>> with_interval(pd.Series({"x": 1.234, "x_low": -0.5, "x_high": 2.0}), "x")
     '+1.23 (-0.5 to +2)'

@@ -1,1 +1,1 @@
-"""Discoverable extraction: what a model gives back of a text when shown what comes before it."""
+"""Discoverable extraction: whether a model completes training text from its prefix."""

@@ -1,4 +1,4 @@
-"""`attack_benchmark`: a model against the arrays of lm-extraction-benchmark, and its guesses."""
+"""`attack_benchmark`: extract the suffixes of lm-extraction-benchmark from a model."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from auditor.sampling.generate import generate
 from auditor.scoring.suffixes import measure_suffixes
 from auditor.system.progress import NullProgress
 
-# Tokens of the tokenizer that the benchmark's arrays were made with (GPT-2's, GPT-Neo's). Arrays
-# whose largest id is near that are taken for its own.
+# Vocabulary size of GPT-2 and GPT-Neo, which the benchmark's arrays use. Arrays without a tokenizer
+# file whose largest id is between _LARGE and this size are assumed to use it.
 _BENCHMARK_TOKENS, _LARGE = 50_257, 40_000
 _SLOTS = 64
 
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkAttack:
-    """Guesses for a split of the benchmark and, where its suffixes are known, how good they are.
+    """Guesses for a split of the benchmark, scored where its suffixes are known.
 
-    guesses : list of Guess, the surest first
+    guesses : list of Guess, most likely first
     scores : DataFrame
         One row: n_examples, n_guesses, n_correct, precision, recall (with intervals) and
-        recall_at_100_errors; NaN where no suffixes are known.
+        recall_at_100_errors; NaN if the suffixes are unknown.
     examples, summary : DataFrame
-        As `extract` gives them for the true suffixes; empty where these are not known.
+        As in `Extraction`, for the true suffixes; empty if these are unknown.
     notices : list of str
     asked, model : dict
     """
@@ -57,16 +57,16 @@ class BenchmarkAttack:
 
     @property
     def headline(self) -> list[str]:
-        """What was guessed right, in sentences."""
+        """The result in sentences."""
         row = self.scores.iloc[0]
         if np.isnan(row["recall"]):
             return [f"{len(self.guesses):,} guesses; there are no suffixes to check them with."]
         share = proportion(int(row["n_correct"]), int(row["n_examples"]))
-        told = f"Recall {share}, at 100 errors {100 * row['recall_at_100_errors']:.1f} %."
-        return [told, *headline(self.examples)]
+        recall = f"Recall {share}, at 100 errors {100 * row['recall_at_100_errors']:.1f} %."
+        return [recall, *headline(self.examples)]
 
     def save(self, out: str | Path) -> None:
-        """guess.csv and the tables into a folder. Raises RunError if it is taken."""
+        """Write guess.csv and the tables to a folder. Raises RunError if the folder is in use."""
         out = Path(out)
         tables = {"scores": self.scores}
         if len(self.examples):
@@ -89,17 +89,17 @@ def attack_benchmark(
     out: str | Path | None = None,
     progress: NullProgress | None = None,
 ) -> BenchmarkAttack:
-    """Guess every suffix greedily, order the guesses by likelihood, and score them.
+    """Decode every suffix greedily, order the guesses by likelihood, and score them.
 
     Parameters
     ----------
     model : model spec (loaded in float32), or a LanguageModel
-    folder : with the arrays that `benchmark_files.read_examples` reads
+    folder : path, read by `benchmark_files.read_examples`
     split : "train", "val" or "test"
     suffix_tokens : int
-        Length of the guesses where no suffixes are there; else theirs.
+        Length of the guesses if the folder has no suffixes; otherwise theirs is used.
     use_preprefix : bool
-        Show the model the 100 tokens before the prefix, too.
+        Prepend the 100 tokens that precede the prefix.
     decoding, p, device, out, progress
         As `auditor.extraction.extract`; the guesses themselves are greedy.
 
@@ -110,8 +110,8 @@ def attack_benchmark(
     Raises
     ------
     CorpusError
-        If a file is missing or damaged, an id exceeds the model's vocabulary, or the model has
-        another tokenizer than the arrays were made with.
+        If a file is missing or damaged, an id exceeds the model's vocabulary, or the arrays were
+        made with a tokenizer other than the model's.
     ConfigError, ModelError, RunError
         As `extract`.
 
@@ -122,70 +122,62 @@ def attack_benchmark(
     arrays = read_examples(folder, split=split)
     shown = _shown(arrays, use_preprefix, folder, split)
     m = suffix_tokens if arrays.suffix is None else arrays.suffix.shape[1]
-    asked = ExtractionConfig(
+    config = ExtractionConfig(
         prefix_tokens=(shown.shape[1],),
         suffix_tokens=m,
         p=tuple(p),
         decoding=decoding or Decoding(),
         from_start=False,
     )
-    told = {
-        **asked.told(),
+    settings = {
+        **config.told(),
         "model": model if isinstance(model, str) else model.name,
         "benchmark": str(folder),
         "split": split,
         "use_preprefix": use_preprefix,
     }
     if out is not None:
-        refuse_other_extraction(Path(out), told)
+        refuse_other_extraction(Path(out), settings)
     used = loaded(model, device)
-    asked.check(used)
+    config.check(used)
     work = progress or NullProgress()
     notices = _check_tokens(used, arrays, folder, split)
-    _told_all(work, notices)
+    for sentence in notices:
+        work.note(sentence)
     guesses = _guesses(used, shown.astype(np.int64), m, work)
     examples = summary = pd.DataFrame()
     if arrays.suffix is not None:
-        examples = _examples(used, shown, arrays.suffix, asked, work)
+        examples = _examples(used, shown, arrays.suffix, config, work)
         summary = summarize(examples)
-    facts = _facts(used)
+    facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
     scores = score_guesses(guesses, arrays.suffix, len(arrays))
-    result = BenchmarkAttack(guesses, scores, examples, summary, notices, told, facts)
+    result = BenchmarkAttack(guesses, scores, examples, summary, notices, settings, facts)
     if out is not None:
         result.save(out)
     return result
 
 
-def _facts(model: LanguageModel) -> dict[str, Any]:
-    return {"name": model.name, "sha256": model.fingerprint, "parameters": model.n_parameters}
-
-
-def _told_all(progress: NullProgress, sentences: list[str]) -> None:
-    for sentence in sentences:
-        progress.note(sentence)
-
-
 def score_guesses(
     guesses: Sequence[Guess], suffixes: NDArray[np.integer] | None, n_examples: int
 ) -> pd.DataFrame:
-    """Precision, recall and recall at 100 errors of guesses in their order, as one row.
+    """Precision, recall and recall at 100 errors of ordered guesses, as one row.
 
     Parameters
     ----------
-    guesses : sequence of Guess, the surest first
-    suffixes : int array (n_examples, m), or None where they are not known
+    guesses : sequence of Guess, most likely first
+    suffixes : int array (n_examples, m), or None if unknown
     n_examples : int
 
     Returns
     -------
-    DataFrame with n_examples, n_guesses, n_correct (examples that some guess has right),
-    precision (right guesses of all), recall, their Clopper-Pearson intervals, and
+    DataFrame with n_examples, n_guesses, n_correct (examples with a correct guess), precision
+    (share of guesses that are correct), recall, their Clopper-Pearson intervals, and
     recall_at_100_errors.
 
     Raises
     ------
     CorpusError
-        If a guess is for an example that is not there, or of another length.
+        If a guess names an example that does not exist, or has the wrong length.
 
     Source
     ------
@@ -232,7 +224,7 @@ def _shown(arrays: Examples, use_preprefix: bool, folder, split: str) -> NDArray
 
 
 def _check_tokens(model: LanguageModel, arrays: Examples, folder, split: str) -> list[str]:
-    """Ids that mean something else to a model measure nothing: refused, or told where unknown."""
+    """Refuse arrays of another tokenizer; return a notice if their tokenizer is unknown."""
     n = len(model.vocabulary.token_bytes)
     parts = (arrays.prefix, arrays.suffix, arrays.preprefix)
     largest = max(int(part.max()) for part in parts if part is not None)
@@ -262,17 +254,17 @@ def _check_tokens(model: LanguageModel, arrays: Examples, folder, split: str) ->
 
 
 def _is_gpt2(token_bytes: list[bytes]) -> bool:
-    """Whether a vocabulary is GPT-2's, by its size and some of its tokens."""
+    """Identify GPT-2's vocabulary by its size and some of its tokens."""
     known = {198: b"\n", 220: b" ", 262: b" the", 464: b"The"}
     return len(token_bytes) >= _BENCHMARK_TOKENS and all(
-        token_bytes[i] == spelt for i, spelt in known.items()
+        token_bytes[i] == token for i, token in known.items()
     )
 
 
 def _guesses(
     model: LanguageModel, prefixes: NDArray[np.int64], m: int, progress: NullProgress
 ) -> list[Guess]:
-    """Greedy continuations, the likeliest first; equally likely ones by their number."""
+    """Greedy continuations, most likely first; ties keep the order of the examples."""
     with progress.stage("guess", len(prefixes) * m, "tokens") as bar:
         drawn, _ = generate(
             model,
@@ -290,13 +282,13 @@ def _guesses(
 
 
 def _examples(
-    model: LanguageModel, shown, suffixes, asked: ExtractionConfig, progress: NullProgress
+    model: LanguageModel, shown, suffixes, config: ExtractionConfig, progress: NullProgress
 ) -> pd.DataFrame:
-    """The rows that `extract` gives, of the true suffixes; there is no text, so no places."""
+    """Rows as `extract` makes them, without character positions, as there is no text."""
     n, width = len(shown), shown.shape[1] + suffixes.shape[1]
     with progress.stage("extract", n, "windows") as bar:
         measured = measure_suffixes(
-            model, shown, suffixes, decoding=asked.decoding, progress=bar.advance
+            model, shown, suffixes, decoding=config.decoding, progress=bar.advance
         )
     windows = Windows(
         doc_id=[str(i) for i in range(n)],
@@ -307,7 +299,7 @@ def _examples(
         n_documents=n,
         n_short=0,
     )
-    frame = example_rows(windows, measured, n_prefix=shown.shape[1], p=asked.p)
+    frame = example_rows(windows, measured, n_prefix=shown.shape[1], p=config.p)
     frame = frame.drop(columns=["prefix_start", "suffix_start", "suffix_end"])
     frame.insert(3, "repeats", pd.array([None] * n, dtype="Int64"))
     frame.insert(0, "n_parameters", model.n_parameters)

@@ -1,4 +1,4 @@
-"""The files of google-research/lm-extraction-benchmark: token arrays, and guesses as CSV."""
+"""Files of google-research/lm-extraction-benchmark: token arrays, and guesses as CSV."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DTYPE = np.dtype(np.uint16)
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Token arrays of one split (`train`, say), a row an example.
+    """Token arrays of one split, such as `train`; one row per example.
 
     prefix : uint16 array (n, p); 50 tokens in the benchmark
-    suffix : uint16 array (n, m), or None where it is not published; 50
+    suffix : uint16 array (n, m), or None if unpublished; 50 tokens in the benchmark
     preprefix : uint16 array (n, q), or None; the 100 tokens before the prefix
     vocabulary_sha256 : str or None
-        The fingerprint of the vocabulary whose ids these are (`Vocabulary.fingerprint`), from
-        SPLIT_tokenizer.txt, which the benchmark's own arrays do not have: theirs are GPT-2's.
+        `Vocabulary.fingerprint` of the tokenizer, read from SPLIT_tokenizer.txt. The benchmark
+        itself has no such file; its arrays use GPT-2's tokenizer.
     """
 
     prefix: NDArray[np.uint16]
@@ -42,20 +42,20 @@ class Examples:
 
 @dataclass(frozen=True)
 class Guess:
-    """One guess: which example (its row), and the suffix's tokens."""
+    """A guessed suffix (token ids) for the example in row `example_id`."""
 
     example_id: int
     suffix: tuple[int, ...]
 
 
 def read_examples(folder: str | Path, *, split: str = "train") -> Examples:
-    """`SPLIT_prefix.npy`, and `SPLIT_suffix.npy` and `SPLIT_preprefix.npy` where they are there.
+    """Read `SPLIT_prefix.npy` and, if present, `SPLIT_suffix.npy` and `SPLIT_preprefix.npy`.
 
     Raises
     ------
     CorpusError
-        If the prefixes are missing, a file is no array of numbers, or an array is not uint16, not
-        two-dimensional, or of another number of rows than the prefixes.
+        If the prefixes are missing, a file is not a two-dimensional uint16 array, or the arrays
+        differ in their number of rows.
     """
     folder = Path(folder)
     names = {part: folder / f"{split}_{part}.npy" for part in ("prefix", "suffix", "preprefix")}
@@ -83,10 +83,10 @@ def read_examples(folder: str | Path, *, split: str = "train") -> Examples:
 
 def _load(path: Path) -> NDArray[np.uint16]:
     try:
-        # Never pickles: an array of objects could run code when read.
+        # Unpickling an object array could run code.
         array = np.load(path, allow_pickle=False)
     except Exception as error:
-        # numpy lets through whatever the parsers below it raise: of headers, of archives.
+        # numpy passes on whatever its header and archive parsers raise.
         raise CorpusError(
             f"{path} cannot be read as an array of numbers ({_first_line(error)}). Make it again "
             "with numpy.save."
@@ -102,12 +102,13 @@ def _load(path: Path) -> NDArray[np.uint16]:
 
 
 def write_examples(folder: str | Path, examples: Examples, *, split: str = "train") -> None:
-    """The arrays under the benchmark's names, each whole or not at all.
+    """Write the arrays under the benchmark's file names, each file atomically.
 
     Raises
     ------
     CorpusError
-        If an array is not uint16, which ids above 65,535 do not fit, or the rows differ in number.
+        If an array is not uint16 (token ids above 65,535 do not fit), or the arrays differ in
+        their number of rows.
     RunError
         If the folder cannot be written.
     """
@@ -130,7 +131,7 @@ def write_examples(folder: str | Path, examples: Examples, *, split: str = "trai
 
 
 def write_guesses(path: str | Path, guesses: Iterable[Guess]) -> None:
-    """Guesses as the benchmark wants them, the surest first: `8,"[3,6,9]"`.
+    """Write guesses in the benchmark's format, most likely first: `8,"[3,6,9]"`.
 
     Raises
     ------
@@ -146,13 +147,12 @@ def write_guesses(path: str | Path, guesses: Iterable[Guess]) -> None:
 
 
 def read_guesses(path: str | Path) -> list[Guess]:
-    """Guesses in their order, the surest first.
+    """Read guesses, most likely first.
 
     Raises
     ------
     CorpusError
-        If the file cannot be read, its header is another, or a line holds no id and list of token
-        ids.
+        If the file cannot be read, or its header or a line has the wrong format.
     """
     path = Path(path)
     try:

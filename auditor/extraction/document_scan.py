@@ -1,4 +1,4 @@
-"""`scan_document`: windows slid over one document, its coverage, its heat map."""
+"""`scan_document`: sliding windows over one document, with coverage and a heat map."""
 
 from __future__ import annotations
 
@@ -33,20 +33,19 @@ TAUS = (0.5, 0.1, 0.01, 0.001)
 
 @dataclass(frozen=True, eq=False)
 class DocumentScan:
-    """What a model gives back of one document.
+    """How much of one document a model reproduces.
 
     windows : DataFrame
-        A row a window; see `tables.example_rows`.
+        One row per window; see `tables.example_rows`.
     coverage : DataFrame
-        A row a tau: n_chars, share, longest_run and longest_start of the characters in a suffix
-        with p_z of tau or more (what came out), and the same as window_* with the prefixes
-        counted too (what was shown as well).
+        One row per tau: n_chars, share, longest_run and longest_start of the characters in
+        suffixes with p_z >= tau; window_* are the same with the prefixes counted too.
     text : str
     best : float64 array (n_chars,), nats
-        Best log p_z of the suffixes over each character; NaN where there is none.
+        Highest log p_z of the suffixes that cover each character; NaN if none does.
     asked, model : dict
     reveal : bool
-        As of `auditor.extraction.extract.Extraction`.
+        As in `auditor.extraction.extract.Extraction`.
     """
 
     windows: pd.DataFrame
@@ -59,7 +58,7 @@ class DocumentScan:
 
     @property
     def headline(self) -> list[str]:
-        """What is covered, in sentences."""
+        """The result in sentences."""
         top = self.coverage.iloc[0]
         n, k = len(self.windows), int(self.windows["greedy"].sum())
         lead = (
@@ -99,7 +98,7 @@ class DocumentScan:
         )
 
     def save(self, out: str | Path) -> None:
-        """Tables, figure and page into a folder. Raises RunError if it is taken."""
+        """Write tables, figure and page to a folder. Raises RunError if the folder is in use."""
         title = f"{self.asked['document']} under {self.model['name']}"
         title = title if self.reveal else mask_personal(title)
         files = figure_files(heatmap_figure(self.best, title=title), "heatmap")
@@ -134,12 +133,11 @@ def scan_document(
     Parameters
     ----------
     model : model spec (loaded in float32), or a LanguageModel
-    document : a file that holds one document, or a Document
+    document : path of a file with one document, or a Document
     prefix_tokens, suffix_tokens : int
     stride : int
-        Tokens from one window to the next; the last window ends where the document does. The
-        paper slides by characters and makes tokens of each window anew; here the document's
-        tokens are made once.
+        Tokens between the starts of windows; the last window ends where the document does. The
+        paper slides by characters and tokenizes each window; we tokenize the document once.
     decoding, p, with_bos, bos, device, out, reveal, progress
         As `auditor.extraction.extract`.
 
@@ -150,8 +148,8 @@ def scan_document(
     Raises
     ------
     ConfigError, CorpusError, ModelError, RunError
-        As `extract`; CorpusError also if the file holds more than one document, or the model's
-        tokens do not spell the document letter for letter.
+        As `extract`; CorpusError also if the file has more than one document, or the model's
+        tokens do not decode to the document's exact text.
 
     Source
     ------
@@ -159,7 +157,7 @@ def scan_document(
     language models".
     """
     at_least("--stride", stride, 1, "Usual is 10.")
-    asked = ExtractionConfig(
+    config = ExtractionConfig(
         prefix_tokens=(prefix_tokens,),
         suffix_tokens=suffix_tokens,
         p=tuple(p),
@@ -169,36 +167,36 @@ def scan_document(
         bos=bos,
     )
     own = document if isinstance(document, Document) else _read(document)
-    told = {
-        **asked.told(),
+    settings = {
+        **config.told(),
         "model": model if isinstance(model, str) else model.name,
         "document": own.doc_id,
         "stride": stride,
     }
     if out is not None:
-        refuse_other_extraction(Path(out), told)
+        refuse_other_extraction(Path(out), settings)
     used, progress = loaded(model, device, bos), progress or NullProgress()
     for sentence in used.notes:
         progress.note(sentence)
-    asked.check(used)
+    config.check(used)
     windows = slide(
         own, used.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
     )
     windows.check_rows(used)
-    _check_spelt(windows, own, used)
-    rows = _rows(used, windows, asked, progress)
+    _check_exact(windows, own, used)
+    rows = _rows(used, windows, config, progress)
     starts = (rows[name].to_numpy() for name in ("suffix_start", "prefix_start"))
     ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
     best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)
     facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
-    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, told, facts, reveal)
+    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, settings, facts, reveal)
     if out is not None:
         scan.save(out)
     return scan
 
 
-def _check_spelt(windows: Windows, document: Document, model: LanguageModel) -> None:
-    """Without its own characters there are no places to shade."""
+def _check_exact(windows: Windows, document: Document, model: LanguageModel) -> None:
+    # Character positions, which the heat map needs, are known only if decoding is exact.
     if windows.text[0] is None:
         raise CorpusError(
             f"{document.doc_id} must be spelt by the model's tokens letter for letter; "
@@ -208,23 +206,22 @@ def _check_spelt(windows: Windows, document: Document, model: LanguageModel) -> 
 
 
 def _rows(
-    model: LanguageModel, windows: Windows, asked: ExtractionConfig, progress: NullProgress
+    model: LanguageModel, windows: Windows, config: ExtractionConfig, progress: NullProgress
 ) -> pd.DataFrame:
-    """A row a window."""
-    n_prefix = asked.longest_prefix
+    n_prefix = config.longest_prefix
     with progress.stage("scan", len(windows), "windows") as bar:
         measured = measure_suffixes(
             model,
-            asked.started(model, windows.prefixes(n_prefix)),
+            config.started(model, windows.prefixes(n_prefix)),
             windows.suffixes(n_prefix),
-            decoding=asked.decoding,
+            decoding=config.decoding,
             progress=bar.advance,
         )
-    return example_rows(windows, measured, n_prefix=n_prefix, p=asked.p)
+    return example_rows(windows, measured, n_prefix=n_prefix, p=config.p)
 
 
 def _coverage(best: NDArray[np.float64], shown: NDArray[np.float64]) -> pd.DataFrame:
-    """A row a tau: of suffixes, and of whole windows."""
+    """One row per tau: for the suffixes, and for whole windows."""
     rows = []
     for tau in TAUS:
         whole = asdict(coverage(shown, tau))

@@ -1,4 +1,4 @@
-"""`extract`: windows of training text, one pass of each model over them, tables and laws."""
+"""`extract`: discoverable extraction from windows of training text, with scaling laws."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """What came of an extraction.
+    """Result of an extraction.
 
     examples, summary, fits : DataFrame
-        See `auditor.extraction.tables`; a row an example, model and prefix length.
+        See `auditor.extraction.tables`; `examples` has one row per example, model and prefix
+        length.
     notices : list of str
-        What was skipped or could not be told.
+        What was skipped or could not be measured.
     asked, models : dict
-        The settings; each model's fingerprint and parameters.
+        The settings; each model's fingerprint and number of parameters.
     reveal : bool
-        Show personal data in the sentences and in what `save` writes; it is masked otherwise, but
-        for the Parquet files.
+        Show personal data in the headline and in what `save` writes. Otherwise it is masked,
+        except in the Parquet files.
     """
 
     examples: pd.DataFrame
@@ -53,11 +54,11 @@ class Extraction:
 
     @property
     def headline(self) -> list[str]:
-        """A sentence a model and prefix length; see `tables.headline`."""
+        """One sentence per model and prefix length; see `tables.headline`."""
         return headline(self.examples, reveal=self.reveal)
 
     def save(self, out: str | Path) -> None:
-        """Tables and the figure of the laws into a folder. Raises RunError if it is taken."""
+        """Write tables and the figure to a folder. Raises RunError if the folder is in use."""
         figure = figure_files(laws_figure(self.summary, self.fits), "laws")
         save_extraction(
             Path(out),
@@ -89,36 +90,38 @@ def extract(
     reveal: bool = False,
     progress: NullProgress | None = None,
 ) -> Extraction:
-    """Measure how much of a training text models give back when shown what comes before it.
+    """Measure how much training text models reproduce when prompted with its prefix.
 
     Parameters
     ----------
-    models : model specs, or LanguageModels that are loaded already
-        Specs are loaded in float32, which reported numbers need.
+    models : model specs (loaded in float32), or LanguageModels
     corpus : files, folders and globs, or documents that can be read more than once
-    prefix_tokens : int or several
-        Lengths of prefix. With `from_start` each begins where its document does; else all end at
-        the same suffix.
+    prefix_tokens : int or sequence of int
+        With `from_start` every prefix begins at the start of its document; otherwise prefixes of
+        all lengths share one suffix.
     suffix_tokens : int
     examples : int
-        Windows at most, one a different document.
+        Maximum number of windows, at most one per distinct document.
     seed : int
     decoding : Decoding, by default the model's own distribution
-    p : probabilities for which the fewest samples are wanted
+    p : sequence of float
+        Report the number of samples that extracts a suffix with each of these probabilities.
     samples_per_prefix : int
-        Continuations to sample of each prefix, for near-verbatim extraction; 0 = none.
+        Continuations sampled per prefix, for near-verbatim extraction; 0 = none.
     from_start : bool
-        Take the first tokens of each document, as the model met them; else a random place in it.
+        Take the first tokens of each document, as in training; otherwise a random position.
     with_bos : bool or None
-        Put BOS before each prefix. None: with `from_start`, where the model has one, and with
-        `bos`.
+        Prepend BOS to each prefix. None: do so with `bos`, and with `from_start` if the model has
+        a BOS token.
     bos : str, optional
-        The token that is BOS, of every spec of `models`, in place of what its tokenizer names.
+        BOS token of every spec in `models`, instead of the tokenizer's.
     device : "auto", "cpu", "cuda", ...
     count : callable(text) -> int, optional
-        Counts repeats in an index; by default the corpus itself is searched.
-    out : folder to save to, optional
-    reveal : show personal data in the sentences and the CSV, in place of masking it
+        Counts repeats in an index; by default the corpus is scanned.
+    out : path, optional
+        Folder to save to.
+    reveal : bool
+        Show personal data in the headline and the CSV files instead of masking it.
     progress : NullProgress, optional
 
     Returns
@@ -128,10 +131,9 @@ def extract(
     Raises
     ------
     ConfigError
-        If a number lies outside what is allowed, or prefix and suffix exceed a model's context.
+        If a number is out of range, or prefix and suffix exceed a model's context.
     CorpusError, ModelError, RunError
-        If the corpus has no document that is long enough, a model cannot be used, or the folder
-        holds something else.
+        If no document is long enough, a model cannot be used, or the folder is in use.
 
     Source
     ------
@@ -140,7 +142,7 @@ def extract(
     """
     at_least("--examples", examples, 1, "Usual is 1000.")
     at_least("--samples-per-prefix", samples_per_prefix, 0, "0 samples none.")
-    asked = ExtractionConfig(
+    config = ExtractionConfig(
         prefix_tokens=lengths(prefix_tokens),
         suffix_tokens=suffix_tokens,
         p=tuple(p),
@@ -154,31 +156,35 @@ def extract(
     if not specs:
         raise ConfigError("--model must be given at least once; got none. Name a model.")
     text, named = _opened(corpus)
-    told: dict[str, Any] = {
-        **asked.told(),
+    settings: dict[str, Any] = {
+        **config.told(),
         "models": [_name(spec) for spec in specs],
         "corpus": named,
         "examples": examples,
         "samples_per_prefix": samples_per_prefix,
     }
     if out is not None:
-        refuse_other_extraction(Path(out), told)
+        refuse_other_extraction(Path(out), settings)
     work = _Work(
-        asked, text, examples, samples_per_prefix, device, count, progress or NullProgress()
+        config, text, examples, samples_per_prefix, device, count, progress or NullProgress()
     )
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
-    result = Extraction(rows, summarize(rows), fits(rows), work.notices, told, work.models, reveal)
-    return _saved(result, out)
+    result = Extraction(
+        rows, summarize(rows), fits(rows), work.notices, settings, work.models, reveal
+    )
+    if out is not None:
+        result.save(out)
+    return result
 
 
 class _Work:
-    """One extraction at work: models come and go, windows of one vocabulary are drawn once."""
+    """State of one extraction. Models with the same vocabulary share their windows."""
 
     def __init__(
-        self, asked: ExtractionConfig, corpus, examples, n_samples, device, count, progress
+        self, config: ExtractionConfig, corpus, examples, n_samples, device, count, progress
     ):
-        self.asked, self.corpus, self.examples = asked, corpus, examples
+        self.config, self.corpus, self.examples = config, corpus, examples
         self.n_samples, self.device, self.count = n_samples, device, count
         self.progress = progress
         self.notices: list[str] = []
@@ -186,20 +192,19 @@ class _Work:
         self._windows: dict[str, tuple[Windows, pd.Series]] = {}
 
     def measure(self, spec) -> pd.DataFrame:
-        """All rows of one model."""
-        model = loaded(spec, self.device, self.asked.bos)
+        model = loaded(spec, self.device, self.config.bos)
         for sentence in model.notes:
             self._tell(sentence)
-        self.asked.check(model, samples=self.n_samples > 0)
+        self.config.check(model, samples=self.n_samples > 0)
         windows, repeats = self._drawn(model)
         windows.check_rows(model)
         self.models[model.name] = {
             "sha256": model.fingerprint,
             "parameters": model.n_parameters,
             "dtype": str(model.dtype).removeprefix("torch."),
-            "bos": self.asked.starts_with_bos(model),
+            "bos": self.config.starts_with_bos(model),
         }
-        frames = [self._prefix(model, windows, repeats, n) for n in self.asked.prefix_tokens]
+        frames = [self._prefix(model, windows, repeats, n) for n in self.config.prefix_tokens]
         frame = pd.concat(frames, ignore_index=True)
         frame.insert(0, "n_parameters", model.n_parameters)
         frame.insert(0, "model", pd.Series([storable(model.name)] * len(frame), dtype="str"))
@@ -211,11 +216,11 @@ class _Work:
             windows = draw_windows(
                 self.corpus,
                 model.vocabulary,
-                n_prefix=self.asked.longest_prefix,
-                n_suffix=self.asked.suffix_tokens,
+                n_prefix=self.config.longest_prefix,
+                n_suffix=self.config.suffix_tokens,
                 examples=self.examples,
-                seed=self.asked.seed,
-                from_start=self.asked.from_start,
+                seed=self.config.seed,
+                from_start=self.config.from_start,
             )
             repeats = count_repeats(windows.text, self.corpus, count=self.count)
             self._windows[key] = windows, repeats
@@ -225,7 +230,7 @@ class _Work:
     def _note(self, windows: Windows, repeats: pd.Series) -> None:
         for problem in getattr(self.corpus, "problems", []):
             self._tell(problem.message)
-        width = self.asked.longest_prefix + self.asked.suffix_tokens
+        width = self.config.longest_prefix + self.config.suffix_tokens
         if windows.n_short:
             self._tell(
                 f"Too short for {width} tokens of prefix and suffix, and skipped: "
@@ -245,18 +250,18 @@ class _Work:
     def _prefix(
         self, model: LanguageModel, windows: Windows, repeats: pd.Series, n_prefix: int
     ) -> pd.DataFrame:
-        prefixes = self.asked.started(model, windows.prefixes(n_prefix))
+        prefixes = self.config.started(model, windows.prefixes(n_prefix))
         name = f"{Path(model.name).name}, {n_prefix}"
         with self.progress.stage(f"extract {name}", len(windows), "windows") as bar:
             measured = measure_suffixes(
                 model,
                 prefixes,
                 windows.suffixes(n_prefix),
-                decoding=self.asked.decoding,
+                decoding=self.config.decoding,
                 progress=bar.advance,
                 note=self._tell,
             )
-        frame = example_rows(windows, measured, n_prefix=n_prefix, p=self.asked.p)
+        frame = example_rows(windows, measured, n_prefix=n_prefix, p=self.config.p)
         frame.insert(6, "repeats", repeats)
         if not self.n_samples:
             return frame
@@ -267,8 +272,8 @@ class _Work:
                 prefixes,
                 windows.suffixes(n_prefix),
                 n_samples=self.n_samples,
-                decoding=self.asked.decoding,
-                seed=self.asked.seed,
+                decoding=self.config.decoding,
+                seed=self.config.seed,
                 progress=bar.advance,
                 note=self._tell,
             )
@@ -276,7 +281,7 @@ class _Work:
 
 
 def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
-    """Documents to be read more than once, and what the manifest calls them."""
+    """Documents that can be read more than once, and their names for the manifest."""
     if isinstance(corpus, str | Path):
         corpus = [corpus]
     if isinstance(corpus, Corpus):
@@ -292,12 +297,6 @@ def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
             raise CorpusError("--corpus must be given at least once; got none. Name training text.")
         return read_corpus(items), [str(item) for item in items]
     return corpus, ["documents given in memory"]
-
-
-def _saved(result: Extraction, out: str | Path | None) -> Extraction:
-    if out is not None:
-        result.save(out)
-    return result
 
 
 def _name(spec) -> str:

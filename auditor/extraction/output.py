@@ -1,4 +1,4 @@
-"""The folder of an extraction: the settings, tables as Parquet and CSV, figures, a page."""
+"""The result folder of an extraction: settings, tables (Parquet and CSV), figures, page."""
 
 from __future__ import annotations
 
@@ -13,33 +13,22 @@ from auditor.runs.result_folder import read_json, refuse_other, save
 _MANIFEST = "extraction.json"
 
 
-def refuse_other_extraction(out: Path, asked: Mapping[str, Any]) -> None:
-    """An error unless the folder is free, or holds an extraction with these settings.
-
-    Raises
-    ------
-    RunError
-    """
-    there = (read_json(out / _MANIFEST) or {}).get("asked")
-    refuse_other(out, _MANIFEST, "an extraction", there, asked)
+def refuse_other_extraction(out: Path, settings: Mapping[str, Any]) -> None:
+    """Raise RunError unless the folder is free or has an extraction with these settings."""
+    found = (read_json(out / _MANIFEST) or {}).get("asked")
+    refuse_other(out, _MANIFEST, "an extraction", found, settings)
 
 
 def save_extraction(
     out: Path,
-    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
     *,
     tables: Mapping[str, pd.DataFrame],
     files: Mapping[str, bytes] | None = None,
     facts: Mapping[str, Any],
     reveal: bool,
 ) -> None:
-    """Write tables and files, and last extraction.json.
-
-    Raises
-    ------
-    RunError
-        If the folder holds something else, or cannot be written.
-    """
-    refuse_other_extraction(out, asked)
-    manifest = {"asked": dict(asked), **facts, "revealed": reveal}
+    """Write tables and files, then extraction.json. Raises RunError if the folder is in use."""
+    refuse_other_extraction(out, settings)
+    manifest = {"asked": dict(settings), **facts, "revealed": reveal}
     save(out, _MANIFEST, manifest, tables=tables, files=files, reveal=reveal)

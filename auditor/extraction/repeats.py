@@ -1,4 +1,4 @@
-"""How often each window's text stands in the training text."""
+"""How often each window's text occurs in the corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from auditor.corpus.reading import Document
 from auditor.matching.verbatim import Needle, find_matches
 
-# More tokens than any text has: only whole windows are wanted, and those by their characters.
+# More tokens than any text has, so that only whole windows match, by their characters.
 _NO_TOKENS = 1 << 30
 
 
@@ -19,15 +19,15 @@ def count_repeats(
     *,
     count: Callable[[str], int] | None = None,
 ) -> pd.Series:
-    """Places at which each text stands in a corpus, Int64 (n,); NA where its text is not known.
+    """Occurrences of each text in a corpus, Int64 (n,); NA where the text is None.
 
     Parameters
     ----------
     texts : sequence of str or None
     corpus : iterable of Document, to be read twice
-        Searched where `count` is None.
+        Scanned if `count` is None.
     count : callable(text) -> int, optional
-        Counts in an index of the same corpus instead; `open_index(folder).count`, for one.
+        Counts in an index of the same corpus instead, such as `open_index(folder).count`.
 
     >>> corpus = [Document("a", "one two one two", "")]
     >>> count_repeats(["one two", None], corpus).tolist()

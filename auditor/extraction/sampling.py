@@ -1,4 +1,4 @@
-"""Extraction by sampling: k continuations of each prefix, and how near the nearest comes."""
+"""Near-verbatim extraction: sample k continuations per prefix, compare with the suffix."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from auditor.models.device import free_memory
 from auditor.models.language_model import LanguageModel
 from auditor.sampling.generate import generate
 
-NEAR = 0.1  # edits, as a share of the suffix, up to which a sample is near-verbatim
+NEAR = 0.1  # near-verbatim: at most this many edits per suffix token
 _MOST_SLOTS = 128
 _SAMPLES_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """What k samples of each of n prefixes came to.
+    """Comparison of k samples per prefix with the true suffixes.
 
     n_samples : int
     n_exact, n_near : int64 array (n,)
-        Samples that are the suffix; samples within NEAR of it, in edits of tokens.
+        Samples equal to the suffix; samples within NEAR of it.
     distance : int64 array (n,)
-        Edits between the suffix and its nearest sample.
+        Smallest token edit distance between the suffix and a sample.
     """
 
     n_samples: int
@@ -55,11 +55,13 @@ def sample_suffixes(
     prefixes, suffixes : int arrays (n, p) and (n, m)
     n_samples : int
     decoding : Decoding
-        Samples are of m tokens whatever it says, and go on past EOS, as p_z does.
+        Samples always have m tokens and continue past EOS, consistent with p_z.
     seed : int
-        With an example's number and the sample's it fixes what is drawn.
-    progress : callable(tokens just drawn), or None
-    note : callable(sentence), told when memory runs out
+        Fixes each sample together with the numbers of its prefix and of the sample.
+    progress : callable(n_tokens), optional
+        Called with the number of tokens just drawn.
+    note : callable(sentence), optional
+        Called when memory runs out.
 
     Returns
     -------
@@ -105,6 +107,6 @@ def sample_suffixes(
 
 
 def _slots(model: LanguageModel, length: int) -> int:
-    """Sequences in flight: as many as a third of the free memory holds."""
+    """Batch size that fits into a third of the free memory."""
     room = free_memory(model.device) // 3
     return int(min(_MOST_SLOTS, max(1, room // model.bytes_per_slot(length))))

@@ -1,4 +1,4 @@
-"""Rows of an extraction: an example each, a summary with intervals, log-linear laws."""
+"""Tables of an extraction: examples, shares with confidence intervals, log-linear laws."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from auditor.runs.result_folder import storable
 from auditor.scoring.suffixes import Measured
 from reports.privacy.redaction import mask_personal
 
-QUERIES = (1, 100, 10_000)  # samples that an attacker may draw, in the summary
-_EXACT_REPEATS = 12  # different numbers of repeats above which they are taken together
+QUERIES = (1, 100, 10_000)  # numbers of samples in the summary
+_EXACT_REPEATS = 12  # with more distinct numbers of repeats, group them by powers of two
 
 
 def example_rows(
     windows: Windows, measured: Measured, *, n_prefix: int, p: Sequence[float]
 ) -> pd.DataFrame:
-    """A row a window: where it is, what one pass says of it.
+    """One row per window: its position and the metrics of one forward pass.
 
     Columns
     -------
     doc_id; prefix_start, suffix_start, suffix_end (characters); prefix_tokens, suffix_tokens;
     n_first, exact_memorization (share), extraction_strength; greedy (bool); log_p_z (nats);
-    n_outside (suffix tokens that the decoding never draws, which make p_z 0); and for each p
-    `n:P` (fewest samples, inf = none or beyond float64) and `log10_n:P`.
+    n_outside (suffix tokens that the decoding never draws, which make p_z 0); for each p, `n:P`
+    (fewest samples; inf = impossible or beyond float64) and `log10_n:P`.
     """
     nats = log_p_z(measured.logprob)
     ends = windows.char_ends
@@ -67,7 +67,7 @@ def example_rows(
 
 
 def add_sampled(frame: pd.DataFrame, sampled: Sampled) -> pd.DataFrame:
-    """The rows with what sampling found: n_samples, n_exact, n_near, edit_distance, near."""
+    """Add the columns n_samples, n_exact, n_near, edit_distance and near_verbatim."""
     return frame.assign(
         n_samples=sampled.n_samples,
         n_exact=sampled.n_exact,
@@ -78,7 +78,7 @@ def add_sampled(frame: pd.DataFrame, sampled: Sampled) -> pd.DataFrame:
 
 
 def outcomes(examples: pd.DataFrame) -> dict[str, pd.Series]:
-    """Each way to be extracted, as a bool column: greedy, within n samples, near-verbatim."""
+    """Criteria of extraction as bool columns: greedy, within n samples, near-verbatim."""
     found = {"greedy": examples["greedy"]}
     for name in examples.columns:
         if name.startswith("n:"):
@@ -91,10 +91,10 @@ def outcomes(examples: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def summarize(examples: pd.DataFrame) -> pd.DataFrame:
-    """Shares extracted with Clopper-Pearson intervals (95 %), a row a group and outcome.
+    """Share extracted per group and outcome, with Clopper-Pearson intervals (95 %).
 
-    Groups are model x prefix length, and within each every number of repeats (repeats_from to
-    repeats_to; both NA = all).
+    Groups are model x prefix length x number of repeats (repeats_from to repeats_to; both NA =
+    all).
     """
     rows = []
     for (model, n_prefix), own in examples.groupby(["model", "prefix_tokens"], sort=False):
@@ -122,7 +122,7 @@ def summarize(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_repeats(examples: pd.DataFrame) -> Iterator[tuple[object, object, pd.DataFrame]]:
-    """All rows, then those of each number of repeats, or of each doubling where these are many."""
+    """All rows, then those of each number of repeats, or of each power of two if these are many."""
     yield pd.NA, pd.NA, examples
     known = examples[examples["repeats"].notna() & (examples["repeats"] > 0)]
     repeats = known["repeats"].astype("int64")
@@ -136,34 +136,39 @@ def _by_repeats(examples: pd.DataFrame) -> Iterator[tuple[object, object, pd.Dat
 
 
 def fits(examples: pd.DataFrame) -> pd.DataFrame:
-    """Log-linear laws of the greedily extractable share, a row each; withheld ones say why.
+    """Log-linear fits of the greedily extractable share, one row each.
 
     Columns
     -------
-    of (repeats, prefix_tokens or n_parameters); model and prefix_tokens that are held fixed
-    (missing: the one that varies); slope, low, high (share for ten times as much); intercept;
-    r_squared and its interval; n_points, n_examples, confidence; withheld.
+    of (the variable: repeats, prefix_tokens or n_parameters); model and prefix_tokens (fixed;
+    missing if they vary); slope, low, high (change of the share per factor of ten); intercept;
+    r_squared and its interval; n_points, n_examples, confidence; withheld (the reason, if the fit
+    is not reported).
     """
     rows = []
     for (model, n_prefix), own in examples.groupby(["model", "prefix_tokens"], sort=False):
         points = [part for low, _, part in _by_repeats(own) if low is not pd.NA]
-        # Where numbers of repeats were taken together, they stand at their mean on the log axis.
+        # Grouped numbers of repeats are placed at their mean on the log axis.
         x = [10 ** np.log10(part["repeats"].astype(float)).mean() for part in points]
         rows.append(_fit("repeats", model, n_prefix, x, points))
     for model, own in examples.groupby("model", sort=False):
         groups = list(own.groupby("prefix_tokens"))
-        rows.append(_fit("prefix_tokens", model, pd.NA, [n for n, _ in groups], _parts(groups)))
+        rows.append(
+            _fit(
+                "prefix_tokens", model, pd.NA, [n for n, _ in groups], [part for _, part in groups]
+            )
+        )
     for n_prefix, own in examples.groupby("prefix_tokens", sort=False):
         groups = list(own.groupby("n_parameters"))
-        rows.append(_fit("n_parameters", None, n_prefix, [n for n, _ in groups], _parts(groups)))
+        rows.append(
+            _fit(
+                "n_parameters", None, n_prefix, [n for n, _ in groups], [part for _, part in groups]
+            )
+        )
     frame = pd.DataFrame(rows)
     frame["model"] = frame["model"].astype("str")
     frame["prefix_tokens"] = frame["prefix_tokens"].astype("Int64")
     return frame
-
-
-def _parts(groups: list) -> list[pd.DataFrame]:
-    return [part for _, part in groups]
 
 
 def _fit(of: str, model, n_prefix, x: Sequence[float], points: Sequence[pd.DataFrame]) -> dict:
@@ -174,17 +179,17 @@ def _fit(of: str, model, n_prefix, x: Sequence[float], points: Sequence[pd.DataF
 
 
 def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
-    """A sentence a model and prefix length: the greedy share, or what came nearest.
+    """One sentence per model and prefix length: the greedy share, or the nearest miss.
 
-    Personal data in the id of a document is masked unless `reveal`.
+    Personal data in document ids is masked unless `reveal`.
     """
-    told = []
+    sentences = []
     for (model, n_prefix), own in examples.groupby(["model", "prefix_tokens"], sort=False):
         n, k = len(own), int(own["greedy"].sum())
         given = f"{model}, given {n_prefix} tokens:"
         m = int(own["suffix_tokens"].iloc[0])
         if k:
-            told.append(
+            sentences.append(
                 f"{given} greedy decoding goes on with the next {m} tokens of the training text "
                 f"in {proportion(k, n)}."
             )
@@ -195,16 +200,16 @@ def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
         near = f"{power(best['log_p_z'])} in {doc_id}"
         if np.isneginf(best["log_p_z"]):
             near = "none of the suffixes can be drawn under this decoding"
-        told.append(
+        sentences.append(
             f"{given} greedy decoding gives the next {m} tokens in none of {n:,} (0–{high:.2g} %). "
             f"Nearest: {near}; at most {100 * own['exact_memorization'].max():.0f} % of a suffix "
             "are first choices."
         )
-    return told
+    return sentences
 
 
 def power(nats: float) -> str:
-    """A probability for people, however small.
+    """A probability as short text, however small.
 
     >>> power(np.log(0.25)), power(-1000 * np.log(10)), power(-np.inf)
     ('p_z 0.25', 'p_z 10^-1000', 'p_z 0')

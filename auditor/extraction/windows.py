@@ -1,4 +1,4 @@
-"""Windows: stretches of training text of which the model is given the first part."""
+"""Windows of training text: a prefix to prompt with, and the suffix that follows it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from auditor.errors import CorpusError
 from auditor.models.interfaces import KnownModel
 from auditor.models.tokenizer import Vocabulary, check_rows
 
-# Characters of a document that are turned into tokens, from a random place in a longer one.
+# Of longer documents only a random excerpt of this many characters is tokenized.
 _CHARS = 200_000
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """n windows of tokens, each from one document.
+    """n windows of tokens, each from a different document unless made by `slide`.
 
     doc_id : list of str (n)
     token_ids : int32 array (n, prefix + suffix)
     char_ends : int64 array (n, prefix + suffix + 1)
-        Where in the document the window begins, and where each of its tokens ends, in characters.
+        Character offsets in the document: the window's start, then the end of each token.
     text : list of str or None (n)
-        The document's own characters under the window; None where tokens do not spell the document
-        (some tokenizers normalise it), so that its characters are not known.
+        The window's text in the document; None if the tokens do not decode to it exactly (some
+        tokenizers normalize text).
     n_suffix : int
     n_documents, n_short : int
-        Documents of the corpus; different ones among those drawn that had too few tokens and were
-        skipped.
+        Documents in the corpus; drawn documents that were too short and were skipped.
     from_start : bool
-        The windows are their documents' first tokens.
+        Each window starts at the beginning of its document.
     """
 
     doc_id: list[str]
@@ -51,15 +50,14 @@ class Windows:
         return len(self.doc_id)
 
     def check_rows(self, model: KnownModel) -> None:
-        """Raises ModelError if a window holds a token that has no row in a model's weights."""
+        """Raise ModelError if a window has a token without a row in the model's weights."""
         for doc_id, ids in zip(self.doc_id, self.token_ids.tolist(), strict=True):
             check_rows(model.name, model.vocabulary, model.n_vocab, ids, doc_id)
 
     def begin(self, n_prefix: int) -> int:
-        """Where in a window the prefix of that length begins.
+        """Index in the window at which a prefix of that length begins.
 
-        From a document's start the prefix does so, too, and the suffix is what follows it;
-        elsewhere all prefixes end at the same suffix.
+        With `from_start` all prefixes begin at 0; otherwise all end at the same suffix.
         """
         return 0 if self.from_start else self.token_ids.shape[1] - self.n_suffix - n_prefix
 
@@ -84,11 +82,10 @@ def draw_windows(
     seed: int,
     from_start: bool = False,
 ) -> Windows:
-    """One window from each of `examples` different documents, chosen at random in one pass.
+    """Draw one window from each of `examples` distinct documents, in one pass.
 
-    Which documents and places depends on their text and the seed alone, not on their order or on
-    how often the corpus repeats them, so copies of a document count once. Memory holds the chosen
-    documents and no more.
+    The choice of documents and positions depends only on their text and the seed, not on their
+    order; copies of a document count once. Only the chosen windows are kept in memory.
 
     Parameters
     ----------
@@ -96,15 +93,15 @@ def draw_windows(
     vocabulary : Vocabulary
     n_prefix, n_suffix : int, tokens
     examples : int
-        At most so many windows; fewer where the corpus has fewer documents that are long enough.
+        Maximum number of windows; fewer if the corpus has fewer documents that are long enough.
     seed : int
     from_start : bool
-        Take each document's first tokens, not a random place: what a model of learned positions
-        that saw each document from its start (the testbed's, for one) knows best.
+        Take each document's first tokens instead of a random position. Models with learned
+        positions that were trained on whole documents (such as the testbed's) know these best.
 
     Returns
     -------
-    Windows, in the order of the corpus.
+    Windows, in corpus order.
 
     Raises
     ------
@@ -112,7 +109,7 @@ def draw_windows(
         If the corpus has no documents, or none of n_prefix + n_suffix tokens.
     """
     width = n_prefix + n_suffix
-    heap: list[tuple[int, int, str, tuple]] = []  # the chosen, the least urgent first
+    heap: list[tuple[int, int, str, tuple]] = []  # chosen so far, least urgent first
     seen: set[int] = set()
     n_documents = n_short = 0
     for order, document in enumerate(corpus):
@@ -141,13 +138,13 @@ def draw_windows(
             else "The corpus has no documents. Name files that hold text."
         )
     chosen = sorted(heap, key=lambda item: -item[1])
-    return _assembled([(i[2], *i[3]) for i in chosen], n_suffix, n_documents, n_short, from_start)
+    return _windows([(i[2], *i[3]) for i in chosen], n_suffix, n_documents, n_short, from_start)
 
 
 def slide(
     document: Document, vocabulary: Vocabulary, *, n_prefix: int, n_suffix: int, stride: int
 ) -> Windows:
-    """Every window of one document, `stride` tokens apart, and one that ends where it ends.
+    """All windows of one document at steps of `stride` tokens, and one at its end.
 
     Raises
     ------
@@ -155,64 +152,64 @@ def slide(
         If the document has fewer than n_prefix + n_suffix tokens.
     """
     width = n_prefix + n_suffix
-    spelt = _spelt(document.text, vocabulary)
-    if len(spelt.ids) < width:
+    encoded = _encode(document.text, vocabulary)
+    if len(encoded.ids) < width:
         raise CorpusError(
             f"{document.doc_id} must have at least {width} tokens (prefix {n_prefix} + suffix "
-            f"{n_suffix}); got {len(spelt.ids)}. Lower --prefix-tokens or --suffix-tokens."
+            f"{n_suffix}); got {len(encoded.ids)}. Lower --prefix-tokens or --suffix-tokens."
         )
-    last = len(spelt.ids) - width
+    last = len(encoded.ids) - width
     rows = [
-        (document.doc_id, *_window(document.text, spelt, at, width, 0))
+        (document.doc_id, *_window(document.text, encoded, at, width, 0))
         for at in sorted({*range(0, last + 1, stride), last})
     ]
-    return _assembled(rows, n_suffix, 1, 0)
+    return _windows(rows, n_suffix, 1, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class _Spelt:
-    """Tokens of a text, where each ends, and whether the tokens spell just that text."""
+class _Encoded:
+    """Tokens of a text, their character ends, and whether they decode to exactly that text."""
 
     ids: list[int]
     ends: NDArray[np.int64]
     is_exact: bool
 
 
-def _spelt(text: str, vocabulary: Vocabulary) -> _Spelt:
+def _encode(text: str, vocabulary: Vocabulary) -> _Encoded:
     ids = vocabulary.encode(text)
     ends = np.concatenate([[0], vocabulary.token_ends(ids)]).astype(np.int64)
-    said = vocabulary.decode(ids)
-    # A lone surrogate is read as "?": one character for one, so places stay right.
+    decoded = vocabulary.decode(ids)
+    # A lone surrogate becomes "?", one character for one, so offsets stay right.
     clean = text.encode("utf-8", "replace").decode("utf-8")
-    if said == f" {clean}":  # some tokenizers put a space before every text
-        said, ends = said[1:], np.maximum(ends - 1, 0)
-    elif clean == f" {said}":  # others leave out the one that it begins with: the first token's
-        said, ends = clean, np.append(0, ends[1:] + 1)
-    return _Spelt(ids, ends, said == clean)
+    if decoded == f" {clean}":  # some tokenizers prepend a space
+        decoded, ends = decoded[1:], np.maximum(ends - 1, 0)
+    elif clean == f" {decoded}":  # others drop the text's leading space
+        decoded, ends = clean, np.append(0, ends[1:] + 1)
+    return _Encoded(ids, ends, decoded == clean)
 
 
 def _cut(text: str, vocabulary: Vocabulary, width: int, number: int):
-    """A window at a place that the number decides, or None where the text is too short."""
+    """A window at a position derived from `number`, or None if the text is too short."""
     start = 0
     if len(text) > _CHARS:
         start = number % (len(text) - _CHARS + 1)
-        # Between words, so that the stretch begins with a token of the whole text's, mostly.
+        # Cut at a space, where a token of the whole text usually begins.
         space = text.find(" ", start, start + 1000) if start else 0
         start = start if space < 0 else space
         text = text[start : start + _CHARS]
-    spelt = _spelt(text, vocabulary)
-    if len(spelt.ids) < width:
+    encoded = _encode(text, vocabulary)
+    if len(encoded.ids) < width:
         return None
-    return _window(text, spelt, number % (len(spelt.ids) - width + 1), width, start)
+    return _window(text, encoded, number % (len(encoded.ids) - width + 1), width, start)
 
 
-def _window(text: str, spelt: _Spelt, at: int, width: int, start: int):
-    ends = spelt.ends[at : at + width + 1]
-    shown = text[ends[0] : ends[-1]] if spelt.is_exact else None
-    return spelt.ids[at : at + width], ends + start, shown
+def _window(text: str, encoded: _Encoded, at: int, width: int, start: int):
+    ends = encoded.ends[at : at + width + 1]
+    shown = text[ends[0] : ends[-1]] if encoded.is_exact else None
+    return encoded.ids[at : at + width], ends + start, shown
 
 
-def _assembled(rows, n_suffix, n_documents, n_short, from_start=False) -> Windows:
+def _windows(rows, n_suffix, n_documents, n_short, from_start=False) -> Windows:
     return Windows(
         doc_id=[row[0] for row in rows],
         token_ids=np.array([row[1] for row in rows], dtype=np.int32),

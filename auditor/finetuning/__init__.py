@@ -1,1 +1,1 @@
-"""Training: from the testbed's small models on."""
+"""Fine-tuning of causal language models, and memorization measured during training."""

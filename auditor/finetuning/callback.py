@@ -1,4 +1,4 @@
-"""Memorization measured while a model trains: a callback for `Trainer`, and where its rows go."""
+"""Memorization during training: a callback for `Trainer`, and the log of its measurements."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from auditor.system.atomic_files import write_atomically
 
 
 class ProbeLog:
-    """Rows of a probe in a folder, one Parquet file a step, each written whole or not at all.
+    """Log of a probe in a folder: one Parquet file per step, each written atomically.
 
-    What was written stays whatever becomes of the process; a step measured again replaces its row.
+    Files persist if the process dies; a step measured again replaces its file.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
     def write(self, row: ProbeRow) -> None:
-        """One row under its step's name. Raises RunError if the disk is full."""
+        """Write the row of one step. Raises RunError if the disk is full."""
         sink = io.BytesIO()
-        told = asdict(row)
-        told |= {name: list(told[name]) for name in ("exposure", "repeats")}
-        pd.DataFrame([told]).to_parquet(sink, index=False)
+        values = asdict(row)
+        values |= {name: list(values[name]) for name in ("exposure", "repeats")}
+        pd.DataFrame([values]).to_parquet(sink, index=False)
         write_atomically(self.folder / f"step-{row.step:09}.parquet", sink.getvalue())
 
 
 def read_probes(folder: str | Path) -> pd.DataFrame:
-    """All rows of a probe's folder, by step; see `ProbeRow` for the columns.
+    """Read all rows of a probe's folder, in order of steps; see `ProbeRow` for the columns.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def read_probes(folder: str | Path) -> pd.DataFrame:
 
 
 class MemorizationCallback(TrainerCallback):
-    """Measures a probe every n steps and at the end of each epoch of a `Trainer`, or one of TRL's.
+    """Measure a probe every n steps and at the end of each epoch of a `Trainer` (or TRL trainer).
 
-    Training with it and without gives the same weights. Rows go to `folder` as Parquet, to `rows`,
-    and to the trainer's log. For trackers (TensorBoard, trackio, W&B) to see them, use
-    `callback.attach(trainer)`: given in `callbacks=` alone a callback never meets its trainer, and
-    the figures then join the trainer's own next log line, for `log_history` and later callbacks.
+    The callback does not change the trained weights. Rows go to `folder` as Parquet, to `rows`,
+    and to the trainer's log. Use `callback.attach(trainer)` to log to trackers (TensorBoard,
+    trackio, W&B). If the callback is passed in `callbacks=` instead, its metrics are added to the
+    trainer's next log line, where only `log_history` and later callbacks see them.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ class MemorizationCallback(TrainerCallback):
     every : int, steps
     folder : path, optional
     stop_at_exposure : float, bits, optional
-        Training stops once the inserted canaries' mean exposure is above this.
+        Stop training once the mean exposure of the inserted canaries exceeds this.
 
     Raises
     ------
     ConfigError
-        If `every` is below 1, or the probe's controls cannot show the exposure to stop at.
+        If `every` is below 1, or `stop_at_exposure` is outside what the probe can measure.
     """
 
     def __init__(
@@ -101,25 +101,25 @@ class MemorizationCallback(TrainerCallback):
         self._pending: dict[str, float] = {}
 
     def attach(self, trainer):
-        """Add the callback to a trainer, whose log then takes every row; returns the trainer."""
+        """Add the callback to a trainer, log every row to it, and return it."""
         trainer.add_callback(self)
         self._trainer = trainer
         return trainer
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        """Every n steps."""
+        """Measure every n steps."""
         if state.global_step % self.every == 0:
             self._measure(state, control, model)
         return control
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        """At the end of each epoch, unless that step is measured already."""
+        """Measure at the end of each epoch, unless that step was measured already."""
         if not self.rows or self.rows[-1].step != state.global_step:
             self._measure(state, control, model)
         return control
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Without a trainer to log through, the figures join the next line that it logs."""
+        """Add pending metrics to this log line, if no trainer is attached."""
         if self._pending and logs is not None:
             logs.update(self._pending)
             if state.log_history:
@@ -133,7 +133,7 @@ class MemorizationCallback(TrainerCallback):
         if state.is_world_process_zero and self.log is not None:
             self.log.write(row)
         if self._trainer is not None:
-            # A trainer takes a logged line for the one that was due at this step.
+            # Logging resets should_log, which would drop the line due at this step.
             is_due = control.should_log
             self._trainer.log(row.logged())
             control.should_log = is_due

@@ -1,4 +1,4 @@
-"""The folder of a fine-tuning: its manifest, its checkpoints, and the model as it is saved."""
+"""Files of a fine-tuning run: manifest, checkpoints and the saved model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,7 @@ _PART = ".model.part"
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """The manifest, or None where there is none.
-
-    Raises
-    ------
-    RunError
-        If it is damaged, or another version's.
-    """
+    """The manifest, or None if missing. Raises RunError if damaged or of another version."""
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -43,24 +37,21 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def refuse_other(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The manifest that is there, if it is of just this fine-tuning; None where all is free.
+def refuse_other(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest of this fine-tuning, or None if the folder is free.
 
-    Raises
-    ------
-    RunError
-        If the folder holds something else, saying what differs.
+    Raises RunError, naming the differences, if the folder has anything else.
     """
     manifest = read_manifest(out)
-    there = None if manifest is None else manifest["asked"]
-    result_folder.refuse_other(out, MANIFEST, "a fine-tuning", there, asked)
+    found = None if manifest is None else manifest["asked"]
+    result_folder.refuse_other(out, MANIFEST, "a fine-tuning", found, settings)
     return manifest
 
 
 def last_checkpoint(out: Path) -> Path | None:
-    """The latest whole checkpoint; those that a killed process left in parts are deleted.
+    """The latest complete checkpoint; incomplete ones are deleted.
 
-    The trainer's state is what a checkpoint gets last, so one that has it has all.
+    `Trainer` writes trainer_state.json last, so a checkpoint that has it is complete.
     """
     found = {}
     for folder in (out / CHECKPOINTS).glob("checkpoint-*"):
@@ -73,13 +64,13 @@ def last_checkpoint(out: Path) -> Path | None:
 
 
 def save_network(network, tokenizer, out: Path) -> None:
-    """A model's or an adapter's files into a folder, each whole or not at all."""
+    """Save a model or adapter and its tokenizer to a folder, each file atomically."""
     part = out / _PART
     shutil.rmtree(part, ignore_errors=True)
     try:
         network.save_pretrained(part)
         tokenizer.save_pretrained(part)
-        (part / "README.md").unlink(missing_ok=True)  # what peft writes has only empty headings
+        (part / "README.md").unlink(missing_ok=True)  # peft's model card is an empty template
         out.mkdir(exist_ok=True, mode=0o700)
         for file in sorted(part.iterdir()):
             os.replace(file, out / file.name)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer
 from transformers.utils import logging as transformers_logging
 
 from auditor.canaries.canaries import Canary, read_watched
@@ -58,7 +57,7 @@ class Finetuned:
 
 @dataclass(frozen=True)
 class _Work:
-    """All that training needs, read and made ready."""
+    """Inputs of training, loaded and checked."""
 
     config: FinetuneConfig
     out: Path
@@ -72,16 +71,16 @@ class _Work:
 def finetune(
     model: str, corpora, *, out: str | Path, progress: NullProgress | None = None, **options: Any
 ) -> Finetuned:
-    """Fine-tune a causal language model; stopped anywhere and asked again, it goes on.
+    """Fine-tune a causal language model; resume if the same run was interrupted.
 
     Parameters
     ----------
     model : str, a model spec
-    corpora : corpus spec, or several to be mixed
+    corpora : corpus spec, or several to mix
     out : path
-        The folder to write: the model (or adapter) in safetensors with its tokenizer,
-        finetune.json, checkpoints/ and probes/ (what was memorized, step by step).
-    progress : what to tell progress to; nothing by default
+        Folder for the model (or adapter) in safetensors with its tokenizer, finetune.json,
+        checkpoints/ and probes/ (memorization by step).
+    progress : NullProgress, optional
     options : fields of `FinetuneConfig`
 
     Returns
@@ -91,10 +90,10 @@ def finetune(
     Raises
     ------
     ConfigError, CorpusError, ModelError
-        As the config, reading and loading do; if the loss or a gradient is not a number, naming
-        the step and the checkpoint that stays.
+        If the options, the corpus or the model are invalid; ModelError also if the loss or a
+        gradient is not finite, naming the step and the last checkpoint.
     RunError
-        If `out` holds something else, or another fine-tuning, saying what differs.
+        If `out` has anything but this fine-tuning; the message names the differences.
     """
     given: dict[str, Any] = dict(options)
     for name in ("heldout", "report_to"):
@@ -107,7 +106,7 @@ def finetune(
 def run_finetune(
     config: FinetuneConfig, *, out: str | Path, progress: NullProgress | None = None
 ) -> Finetuned:
-    """`finetune` of a config; returns and raises as it does."""
+    """`finetune` with a config; same return value and errors."""
     out, progress = Path(out), progress or NullProgress()
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
@@ -115,17 +114,16 @@ def run_finetune(
             f"{config.model} is an adapter, and --model must be a whole model. Merge it first, "
             "with --merge where it is made."
         )
-    # Before hours of reading and training, whether the folder is free for this.
-    refuse_other(out, asked := {**config.identity(), "base_fingerprint": fingerprint(path)})
+    # Fail before hours of reading and training.
+    refuse_other(out, settings := {**config.identity(), "base_fingerprint": fingerprint(path)})
     with owned(out):
-        there = refuse_other(out, asked)
-        if there and there.get("complete"):
-            return Finetuned(out, there)
+        previous = refuse_other(out, settings)
+        if previous and previous.get("complete"):
+            return Finetuned(out, previous)
         work = _prepared(config, path, out, progress)
-        manifest = _begun(work, asked, there)
+        manifest = _begun(work, settings, previous)
         write_json(out / MANIFEST, manifest)
-        told = _train(work)
-        manifest |= {"complete": True, **told}
+        manifest |= {"complete": True, **_train(work)}
         _save(work)
         manifest["fingerprint"] = adapter_fingerprint(out) if config.lora else fingerprint(out)
         write_json(out / MANIFEST, manifest)
@@ -168,7 +166,8 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgr
 def _start_with(tokenizer, config: FinetuneConfig) -> None:
     """Make a special token the tokenizer's BOS, which is then saved with it.
 
-    An ordinary token would be a special one when the tokenizer is read again, and cut other text.
+    An ordinary token would become special when the tokenizer is loaded, and change how text is
+    tokenized.
     """
     added = tokenizer.added_tokens_decoder.items()
     known = {str(token): i for i, token in added if token.special}
@@ -182,7 +181,7 @@ def _start_with(tokenizer, config: FinetuneConfig) -> None:
 
 
 def _probe(tokenizer, text: Text, canaries: list[Canary], context: int | None) -> MemorizationProbe:
-    """What is measured: 50 tokens after 50, or as many as the context has room for."""
+    """A probe with prefixes and suffixes of 50 tokens, or half the context if it is shorter."""
     half = 50 if context is None else max(1, min(50, (context - 1) // 2))
     return MemorizationProbe(
         tokenizer,
@@ -194,10 +193,12 @@ def _probe(tokenizer, text: Text, canaries: list[Canary], context: int | None) -
     )
 
 
-def _begun(work: _Work, asked: dict[str, Any], there: dict[str, Any] | None) -> dict[str, Any]:
-    """The manifest before training; training text that changed since is another fine-tuning's."""
+def _begun(
+    work: _Work, settings: dict[str, Any], previous: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The manifest before training. Raises ConfigError if the training text has changed."""
     now = work.text.fingerprint
-    if there and there["corpus"]["fingerprint"] != now:
+    if previous and previous["corpus"]["fingerprint"] != now:
         raise ConfigError(
             f"The training text is not what {work.out} was begun with: its files have changed. "
             "Choose another --out, or bring them back."
@@ -206,8 +207,8 @@ def _begun(work: _Work, asked: dict[str, Any], there: dict[str, Any] | None) -> 
     lengths = (rows.offsets[1:] - rows.offsets[:-1])[rows.order]
     return {
         "format": FORMAT,
-        "asked": asked,
-        "base": {"spec": work.config.model, "fingerprint": asked["base_fingerprint"]},
+        "asked": settings,
+        "base": {"spec": work.config.model, "fingerprint": settings["base_fingerprint"]},
         "corpus": {
             "fingerprint": now,
             "documents": work.text.n_documents,
@@ -221,7 +222,7 @@ def _begun(work: _Work, asked: dict[str, Any], there: dict[str, Any] | None) -> 
 
 
 def _train(work: _Work) -> dict[str, Any]:
-    """Train, from the last checkpoint where there is one; losses and measurements."""
+    """Train, from the last checkpoint if there is one; return losses and measurements."""
     config, begin = work.config, last_checkpoint(work.out)
     recipe = Recipe(
         rate=config.rate,
@@ -233,10 +234,19 @@ def _train(work: _Work) -> dict[str, Any]:
     )
     n_steps = recipe.n_steps(len(work.text.rows))
     hook, watch = work.hook, work.hook.probe
-    # Trainer and its data loaders seed and draw from global generators.
+    # Trainer and its data loaders use the global random generators.
     with own_randomness(config.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = _trainer(work, recipe, n_steps)
+        trainer = make_trainer(
+            work.network,
+            work.text.rows,
+            recipe,
+            folder=work.out / CHECKPOINTS,
+            device=usable_device(config.device),
+            save_every=config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES)),
+            report_to=config.report_to,
+            tokenizer=work.tokenizer,
+        )
         hook.attach(trainer)
         if begin is None:
             before = watch.measure(trainer.model, 0, epoch=0.0)
@@ -268,20 +278,6 @@ def _train(work: _Work) -> dict[str, Any]:
     }
 
 
-def _trainer(work: _Work, recipe: Recipe, n_steps: int) -> Trainer:
-    config = work.config
-    return make_trainer(
-        work.network,
-        work.text.rows,
-        recipe,
-        folder=work.out / CHECKPOINTS,
-        device=usable_device(config.device),
-        save_every=config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES)),
-        report_to=config.report_to,
-        tokenizer=work.tokenizer,
-    )
-
-
 def _diverged(work: _Work, error: Diverged) -> str:
     kept = last_checkpoint(work.out)
     stays = f"{kept} is the last good checkpoint" if kept else "no checkpoint was made before"
@@ -292,7 +288,7 @@ def _diverged(work: _Work, error: Diverged) -> str:
 
 
 def _save(work: _Work) -> None:
-    """The model or adapter, and where asked for the two merged."""
+    """Save the model or adapter and, if requested, the merged model."""
     network = work.network.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

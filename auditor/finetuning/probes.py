@@ -1,4 +1,4 @@
-"""What a network has memorized so far: canaries' exposure, greedy extraction, the loss gap."""
+"""Probes of memorization: canary exposure, greedy extraction, and the loss gap."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from auditor.models.teacher_forcing import (
 )
 from auditor.models.tokenizer import Vocabulary
 
-# No figures of a step: which step it is, one value a canary, and what does not change.
+# Not logged: the step, per-canary values, and constants.
 _NOT_LOGGED = ("step", "epoch", "exposure", "exposure_most", "repeats")
-# Elements of logits made at once.
+# Maximum number of logits per batch.
 _ELEMENTS = 16 * 1024 * 1024
-# Of each measured token: log-probability in nats, and whether it is the first choice.
+# Per token: log-probability in nats, and whether it is the most likely token.
 _Measured = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
 class ProbeRow:
-    """What one measurement found; NaN where there was nothing to measure.
+    """One measurement; NaN where there was nothing to measure.
 
     step : int
     epoch : float
     exposure_mean, exposure_max : float, bits, over the inserted canaries
-    exposure : tuple of float, bits, one an inserted canary
+    exposure : tuple of float, bits, one per inserted canary
     exposure_most : float, bits
-        What so many controls can show: log2(n + 1).
+        Upper bound with n controls: log2(n + 1).
     repeats : tuple of int, how often each of these canaries was inserted
-    extraction_rate : float, share of probe texts whose whole suffix greedy decoding gives
+    extraction_rate : float, share of probe texts whose suffix is extracted by greedy decoding
     n_extracted, n_probed : int, texts
     member_nll, heldout_nll : float, mean nats per token over all tokens
     loss_gap : float, nats per token
-        heldout_nll - member_nll: higher, the more of the members is memorized.
-    seconds : float, what the measurement took
+        heldout_nll - member_nll; higher = more memorized.
+    seconds : float, duration of the measurement
     """
 
     step: int
@@ -67,36 +67,36 @@ class ProbeRow:
     seconds: float
 
     def logged(self) -> dict[str, float]:
-        """What goes into a trainer's log: the figures that are numbers, as memorization/NAME."""
+        """Metrics for a trainer's log, as memorization/NAME, without NaN."""
         named = asdict(self)
         kept = [f.name for f in fields(self) if f.name not in _NOT_LOGGED]
         return {f"memorization/{k}": float(named[k]) for k in kept if named[k] == named[k]}
 
 
 class MemorizationProbe:
-    """Texts and canaries made ready once, to be measured as often as one likes.
+    """Texts and canaries, tokenized once and measured at any number of training steps.
 
-    Works for a `Trainer` (through `MemorizationCallback`) and for a hand-written loop:
-    `probe.measure(model, step)` leaves the model's mode, gradients and all randomness as they were.
+    Use it with a `Trainer` (through `MemorizationCallback`) or in a custom loop:
+    `probe.measure(model, step)` preserves the model's mode, gradients and random state.
 
     Parameters
     ----------
-    tokenizer : the model's own
-    members : texts that are trained on
-        The first `prefix_tokens` of each are shown, and the next `suffix_tokens` must all be first
-        choices to count as extracted; texts shorter than both are not probed for that.
-    heldout : texts that are not, for the loss gap
-    canaries : inserted ones, and as controls those with 0 repeats
-        A canary's exposure is by its rank among itself and the n controls' secrets, all given its
-        own prefix: log2(n + 1) bits at the most.
+    tokenizer : the model's tokenizer
+    members : texts in the training set
+        A text is extracted if greedy decoding from its first `prefix_tokens` reproduces the next
+        `suffix_tokens`. Shorter texts count only for the loss.
+    heldout : texts outside the training set, for the loss gap
+    canaries : inserted canaries, and controls (0 repeats)
+        A canary's exposure follows from its rank among the n controls' secrets, all scored after
+        the canary's prefix; at most log2(n + 1) bits.
     prefix_tokens, suffix_tokens : int
     max_tokens : int
-        Tokens of one text that count for the loss gap: its beginning, at least prefix and suffix.
-        More texts say more than longer ones, at the same cost.
+        Texts are truncated to this many tokens, but at least to prefix and suffix. At equal cost,
+        more texts are more informative than longer ones.
     max_controls : int
-        Controls that are judged, the first of them: every one is, after each canary's prefix.
+        Use only this many controls; each is scored after every canary's prefix.
     bos : str, optional
-        The token that starts a text, in place of what the tokenizer names: as in training.
+        BOS token used in training, instead of the tokenizer's.
 
     Raises
     ------
@@ -105,8 +105,8 @@ class MemorizationProbe:
 
     Source
     ------
-    Exposure: Carlini et al. 2019, "The Secret Sharer", section 4.3. Greedy
-    extraction: Carlini et al. 2022, "Quantifying Memorization", definition 3.1.
+    Exposure: Carlini et al. 2019, "The Secret Sharer", section 4.3. Greedy extraction: Carlini
+    et al. 2022, "Quantifying Memorization", definition 3.1.
     """
 
     def __init__(
@@ -149,11 +149,11 @@ class MemorizationProbe:
 
     @property
     def max_exposure(self) -> float:
-        """The most bits that so many controls can show; NaN without canaries."""
+        """Upper bound of the exposure in bits, log2(n_controls + 1); NaN without canaries."""
         return float(np.log2(self.n_controls + 1)) if self.canaries else float("nan")
 
     def check_fits(self, context: int | None) -> None:
-        """Raises ModelError if a canary is longer than a model of this context can be fed."""
+        """Raise ModelError if a canary does not fit into this context."""
         longest = max((group.longest for group in self._secrets), default=0)
         if context is not None and longest > context + 1:
             raise ModelError(
@@ -162,11 +162,11 @@ class MemorizationProbe:
             )
 
     def measure(self, model, step: int, *, epoch: float = float("nan")) -> ProbeRow:
-        """Measure a causal model of transformers, with adapters or without, and leave it as it was.
+        """Measure a causal model of transformers, with or without adapters.
 
         Parameters
         ----------
-        model : module whose call gives logits; in whatever mode it is
+        model : module that returns logits; its mode, gradients and the random state are preserved
         step : int
         epoch : float
 
@@ -177,7 +177,7 @@ class MemorizationProbe:
         Raises
         ------
         ModelError
-            If the model gives NaN, or a canary is longer than its context.
+            If the model returns NaN, or a canary is longer than its context.
         """
         begun = time.perf_counter()
         context = limits_of(model.config.get_text_config(), model).context
@@ -207,7 +207,7 @@ class MemorizationProbe:
         )
 
     def _exposure(self, model, step: int) -> NDArray[np.float64]:
-        """Of each inserted canary, bits."""
+        """Exposure of each inserted canary, bits."""
         bits = np.zeros(len(self.canaries))
         for group in self._secrets:
             total = continuation_logprob(
@@ -224,7 +224,7 @@ class MemorizationProbe:
         return bits
 
     def _extracted(self, members: list[_Measured]) -> NDArray[np.bool_]:
-        """Of each member that is long enough, whether greedy decoding gives its suffix."""
+        """Whether each member's suffix is extracted, for members that are long enough."""
         # Without BOS the first token is not measured.
         begin = self.prefix_tokens - (not self.start)
         end = self.width - (not self.start)
@@ -234,7 +234,7 @@ class MemorizationProbe:
 
 @dataclass(frozen=True)
 class _Secrets:
-    """Secrets after one prefix: those of the canaries `own` that have it, then the controls'."""
+    """Secrets after one prefix: those of the canaries numbered `own`, then the controls'."""
 
     own: list[int]
     encoded: Encoded
@@ -245,7 +245,7 @@ class _Secrets:
 
 
 def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list[_Secrets]:
-    """A group for each prefix of the canaries."""
+    """Group canaries by their prefix."""
     by_prefix: dict[str, list[int]] = {}
     for i, canary in enumerate(canaries):
         by_prefix.setdefault(canary.prefix, []).append(i)
@@ -276,7 +276,7 @@ def _mean_nll(rows: list[_Measured]) -> float:
 
 
 def _measure(model, rows: list[Row], step: int) -> list[_Measured]:
-    """Log-probabilities and first choices of each row's tokens, from float32 logits."""
+    """Measure each row's tokens from float32 logits."""
     forward = _forward(model)
     found = teacher_forced(
         lambda ids: forward(input_ids=ids, use_cache=False).logits,
@@ -293,10 +293,7 @@ def _measure(model, rows: list[Row], step: int) -> list[_Measured]:
 
 
 def _forward(model):
-    """The model's call in its weights' own precision, in which figures are.
-
-    Accelerate wraps a model's forward in its mixed precision.
-    """
+    # Accelerate wraps forward in mixed precision; measure in the precision of the weights.
     return getattr(model, "_original_forward", model)
 
 
@@ -313,7 +310,7 @@ def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
 
 
 def _cut(rows: Sequence[Row], context: int | None) -> list[Row]:
-    """Rows cut to what the model can be fed: the last token is not."""
+    """Truncate rows to context + 1 tokens, as the last token is not an input."""
     if context is None:
         return list(rows)
     return [(prefix, tokens[: context + 1 - len(prefix)]) for prefix, tokens in rows]

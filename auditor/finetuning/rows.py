@@ -1,4 +1,4 @@
-"""Training text to rows of tokens: split into training and held-out documents, and mixed."""
+"""Rows of tokens for training: tokenize, split off held-out documents, and mix corpora."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auditor.config.finetuning import FinetuneConfig
 from auditor.corpus.reading import Corpus, read_corpus
 from auditor.errors import ConfigError
 
-# Texts measured again and again: enough for a mean, few enough to cost little.
+# Texts per probe: enough for a mean, few enough to be cheap.
 N_PROBED = 64
 _MOST_HELD_OUT = 1_000
 IGNORED = -100  # cross entropy's mark for "no target here"
@@ -23,10 +23,11 @@ _AT_ONCE = 256  # documents tokenized together
 
 
 class Rows(torch.utils.data.Dataset):
-    """Rows of tokens, each as often as it stands in an epoch.
+    """The rows of one epoch, which may repeat rows.
 
-    tokens : int32 array, all rows one after the other; offsets : int64 array (n + 1,)
-    order : int64 array, the rows of an epoch before they are shuffled
+    tokens : int32 array, the concatenated rows
+    offsets : int64 array (n + 1,)
+    order : int64 array, indices of an epoch's rows before shuffling
     """
 
     def __init__(self, tokens: NDArray[np.int32], offsets: NDArray[np.int64], order: NDArray):
@@ -34,7 +35,7 @@ class Rows(torch.utils.data.Dataset):
 
     @classmethod
     def of(cls, rows: Sequence[NDArray[np.int32]], order: NDArray | None = None) -> Rows:
-        """Rows from arrays of their own; each once an epoch unless an order is given.
+        """Build from one array per row; each row occurs once per epoch unless `order` is given.
 
         >>> rows = Rows.of([np.array([5, 6]), np.array([7])])
         >>> len(rows), rows[1].tolist()
@@ -55,10 +56,10 @@ class Rows(torch.utils.data.Dataset):
 
 @dataclass
 class Text:
-    """What a fine-tuning reads: rows to train on, and texts to measure.
+    """Rows to train on, and texts to measure.
 
-    n_documents : int, different ones that are trained on
-    members, heldout : texts to be measured, some of each
+    members, heldout : texts for the probe, a sample of each
+    n_documents, n_heldout : int, distinct documents
     """
 
     rows: Rows
@@ -71,17 +72,17 @@ class Text:
 
 
 def read_text(config: FinetuneConfig, tokenizer, width: int) -> Text:
-    """Rows of at most `width` tokens from the config's corpora, and the held-out text.
+    """Read the config's corpora into rows of at most `width` tokens; split off held-out text.
 
-    A document begins a row, after BOS where there is one, and ends with EOS; what is longer goes
-    on in rows of its own. Copies of a document are on one side of the split together.
+    Each document starts a new row (see `encode_rows`). Copies of a document are on the same side
+    of the split.
 
     Raises
     ------
     CorpusError
-        As reading does.
+        As `read_corpus`.
     ConfigError
-        If nothing would be left to train on.
+        If there is no text left to train on.
     """
     corpora = [_open([spec], config) for spec in config.corpora]
     digests = np.unique([d for corpus in corpora for d in _digests(corpus, config.seed)])
@@ -114,7 +115,7 @@ def read_text(config: FinetuneConfig, tokenizer, width: int) -> Text:
 
 
 def pad(rows: Sequence[NDArray[np.int32]]) -> dict[str, torch.Tensor]:
-    """Rows as a batch: input_ids and labels, int64 (rows, longest); no padding is a target.
+    """Pad rows to a batch: input_ids and labels, int64 (rows, longest); padding is ignored.
 
     >>> pad([np.array([5, 6]), np.array([7])])["labels"].tolist()
     [[5, 6], [7, -100]]
@@ -143,9 +144,9 @@ def _digests(corpus: Iterable, seed: int) -> NDArray[np.uint64]:
 
 
 def _n_held_out(config: FinetuneConfig, n_documents: int) -> int:
-    """Different documents to hold out; by their digests' order, which a seed shuffles."""
-    asked = config.heldout_documents
-    n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if asked is None else asked
+    """Number of distinct documents to hold out."""
+    given = config.heldout_documents
+    n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if given is None else given
     if n >= n_documents:
         raise ConfigError(
             f"--heldout-documents must be below the {n_documents:,} different documents of the "
@@ -161,15 +162,15 @@ def _held_texts(sources: Sequence[Corpus], wanted: set[int], seed: int) -> list[
 
 
 def _keep(corpus: Corpus, digests: NDArray[np.uint64], seed: int) -> list[str]:
-    """The corpus's texts of these digests, each once, in its order."""
-    asked = set(digests.tolist())
-    if not asked:
+    """Texts of a corpus with these digests, without copies, in corpus order."""
+    wanted = set(digests.tolist())
+    if not wanted:
         return []
-    return list(dict.fromkeys(d.text for d in corpus if _digest(d.text, seed) in asked))
+    return list(dict.fromkeys(d.text for d in corpus if _digest(d.text, seed) in wanted))
 
 
 def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig) -> Rows:
-    """All rows of the corpora in order, and which of them stand in an epoch how often."""
+    """Rows of all training documents, repeated in an epoch by their corpus's weight."""
     tokens: list[NDArray[np.int32]] = []
     order: list[NDArray[np.int64]] = []
     rng, n = np.random.default_rng([config.seed, 2]), 0
@@ -196,10 +197,10 @@ def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig
 
 
 def encode_rows(tokenizer, texts: Sequence[str], width: int) -> list[list[NDArray[np.int32]]]:
-    """Each text's rows: BOS, its tokens and EOS, cut every `width` tokens.
+    """Rows of each text: BOS, tokens, EOS (if the tokenizer has them), cut every `width` tokens.
 
-    A document begins at position 0, as a sample from BOS does; so a model with learned positions
-    can give it back. BOS and EOS stand where the tokenizer has them.
+    Documents start at position 0, as samples do, so that a model with learned positions can
+    reproduce them.
     """
     clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
@@ -208,7 +209,7 @@ def encode_rows(tokenizer, texts: Sequence[str], width: int) -> list[list[NDArra
     for ids in tokenizer(clean, add_special_tokens=False)["input_ids"]:
         row = np.array([*bos, *ids, *eos], dtype=np.int32)
         pieces = [row[at : at + width] for at in range(0, len(row), width)]
-        # A single token has nothing before it to be predicted from.
+        # A single token has no context to be predicted from.
         out.append([piece for piece in pieces if len(piece) > 1])
     return out
 
@@ -219,12 +220,12 @@ def _fingerprint(corpora: Sequence[Corpus]) -> str:
 
 
 def _notes(config: FinetuneConfig, corpora: Sequence[Corpus], n_shared: int) -> list[str]:
-    told = [
+    notes = [
         f"{kind}: {n:,} in the training text; first: {corpus.problems[0].message}"
         for corpus in corpora
         for kind, n in corpus.problem_counts.items()
         if corpus.problems
     ]
     if config.heldout and n_shared:
-        told.append(f"{n_shared:,} held-out documents were in the corpus too: not trained on.")
-    return told
+        notes.append(f"{n_shared:,} held-out documents were in the corpus too: not trained on.")
+    return notes

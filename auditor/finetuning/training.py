@@ -1,4 +1,4 @@
-"""Training of causal models through transformers' `Trainer`, `auditor finetune`'s and testbeds'."""
+"""Training with transformers' `Trainer`, for `auditor finetune` and for testbeds."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from auditor.finetuning.rows import IGNORED, Rows, pad
 from auditor.models.device import native_bfloat16
 from auditor.models.preserve_state import left_as_found, own_randomness
 
-_FAST_FROM = 1_000_000  # parameters from which bfloat16 gains more than its conversions cost
-_SHORT_ROWS = 320  # tokens up to which plain attention trains faster than fused
-_SHARE = 0.05  # of the steps to warm up, and of the peak rate that is left at the end
+_FAST_FROM = 1_000_000  # parameters above which bfloat16 outweighs its conversion cost
+_SHORT_ROWS = 320  # tokens up to which eager attention trains faster than fused
+_SHARE = 0.05  # warm-up as a share of the steps; final as a share of the peak rate
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How weights are moved.
+    """Hyperparameters of training.
 
     rate : float
-        Peak learning rate of AdamW: after a warm-up of 5 % of the steps it falls along a half
-        cosine to 5 % of itself. Gradients are clipped to a norm of 1.
-    batch : int, rows of a step
-    epochs : float; max_steps : int or None, in its place
-    seed : int, decides the order of the rows, and dropout
+        Peak learning rate of AdamW, with a warm-up of 5 % of the steps and cosine decay to 5 % of
+        the peak. Gradients are clipped to a norm of 1.
+    batch : int, rows per step
+    epochs : float
+    max_steps : int, optional, overrides `epochs`
+    seed : int, for the order of the rows and for dropout
     beta2 : float
-        How slowly AdamW forgets squared gradients; where steps are few, it should forget sooner.
+        AdamW's decay of squared gradients; use less if there are few steps.
     precision : "auto", "float32" or "bfloat16"
-        Of products; weights and sums stay float32. auto: bfloat16 where the machine multiplies it
-        natively and the model has over a million parameters.
+        Precision of matrix products; weights and sums stay float32. auto: bfloat16 if the device
+        supports it natively and the model has over a million parameters.
     """
 
     rate: float
@@ -53,7 +54,7 @@ class Recipe:
     precision: str = "auto"
 
     def n_steps(self, n_rows: int) -> int:
-        """Steps of a training on so many rows an epoch.
+        """Number of training steps, with n_rows rows per epoch.
 
         >>> Recipe(rate=1e-3, batch=4, epochs=2).n_steps(18)
         10
@@ -62,7 +63,7 @@ class Recipe:
 
 
 class Diverged(Exception):  # noqa: N818
-    """Training gave what is no number: at which step, and what ("loss" or "gradient")."""
+    """The "loss" or "gradient" (`what`) is not finite at a step."""
 
     def __init__(self, step: int, what: str):
         super().__init__(f"The {what} is not a number at step {step:,}")
@@ -70,19 +71,19 @@ class Diverged(Exception):  # noqa: N818
 
 
 class _Causal(Trainer):
-    """A Trainer that projects no padding, and stops at a loss that is not a number."""
+    """A Trainer that skips the projection of padding and stops if the loss is not finite."""
 
     is_plain = False  # whether the model's logits are the projection of its hidden states
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The model's own loss; of plain models the same without projecting what is padding."""
-        # Spread over several devices the model is wrapped, and its parts are not to be called.
+        """The model's loss; for plain models computed without projecting padding."""
+        # Over several devices the model is wrapped, and its parts must not be called directly.
         if return_outputs or not self.is_plain or model is not self.model:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return batch_loss(inner(model), **inputs, fast=self.args.bf16)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        """As the Trainer's own; a loss that is not finite ends the training."""
+        """Raise `Diverged` if the loss is not finite."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise Diverged(self.state.global_step + 1, "loss")
@@ -90,19 +91,19 @@ class _Causal(Trainer):
 
 
 class Steps(TrainerCallback):
-    """Tells how many steps more are done, and refuses gradients that are not numbers."""
+    """Report progress, and stop at gradients that are not finite."""
 
     def __init__(self, advance: Callable[[int], None]):
         self._advance, self._seen = advance, 0
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        """Raises `Diverged` before a gradient that is no number moves a weight."""
+        """Raise `Diverged` before a gradient that is not finite changes a weight."""
         sums = [p.grad.sum() for p in model.parameters() if p.grad is not None]
         if not torch.isfinite(torch.stack(sums)).all():
             raise Diverged(state.global_step + 1, "gradient")
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Also after a restart, where the first step is far from the beginning."""
+        """Report the steps since the last call; after a resume, also those done before."""
         self._advance(state.global_step - self._seen)
         self._seen = state.global_step
 
@@ -118,23 +119,23 @@ def make_trainer(
     report_to: Sequence[str] = (),
     tokenizer=None,
 ) -> Trainer:
-    """A Trainer that is ready to go; call it within `own_randomness`, since it seeds globally.
+    """Set up a Trainer; call within `own_randomness`, as Trainer seeds the global generators.
 
     Parameters
     ----------
-    network : a causal model of transformers, with adapters or without, changed in place
-    rows : Rows, an epoch of them
+    network : causal model of transformers, with or without adapters; trained in place
+    rows : Rows
     recipe : Recipe
-    folder : path, where its checkpoints go
+    folder : path, for checkpoints
     device : str
-    save_every : int, steps between checkpoints; None: none
-    report_to : trackers as `Trainer` names them
-    tokenizer : saved with each checkpoint
+    save_every : int, optional, steps between checkpoints; None: no checkpoints
+    report_to : trackers, by their names in `Trainer`
+    tokenizer : optional, saved with each checkpoint
 
     Raises
     ------
     ModelError
-        If the Trainer refuses the precision, the device or a tracker.
+        If Trainer rejects the precision, the device or a tracker.
     """
     transformers_logging.set_verbosity_error()
     place = torch.device(device)
@@ -168,7 +169,7 @@ def make_trainer(
 
 
 def _settings(recipe: Recipe, n_steps: int) -> dict[str, Any]:
-    """What a Trainer is told that comes of the recipe alone."""
+    """TrainingArguments that depend on the recipe alone."""
     return {
         "per_device_train_batch_size": recipe.batch,
         "num_train_epochs": recipe.epochs,
@@ -191,48 +192,45 @@ def _settings(recipe: Recipe, n_steps: int) -> dict[str, Any]:
 
 
 def inner(network):
-    """The causal model itself, without what adapters wrap around it."""
+    """The causal model without its adapter wrapper."""
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
 def batch_loss(
     network, input_ids: torch.Tensor, labels: torch.Tensor, *, fast: bool = False
 ) -> torch.Tensor:
-    """Mean cross entropy over the labels of a batch that are no padding, nats per token.
+    """Mean cross entropy of a batch without its padding, nats per token.
 
     Parameters
     ----------
-    network : a causal model whose logits are the projection of its hidden states
-    input_ids, labels : int64 (rows, longest), as `pad` makes them
-    fast : bool, products in bfloat16
+    network : causal model whose logits are a projection of its hidden states
+    input_ids, labels : int64 (rows, longest), from `pad`
+    fast : bool, matrix products in bfloat16
     """
     targets = labels[:, 1:].flatten()
     with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=fast):
         hidden = network.base_model(input_ids=input_ids[:, :-1], use_cache=False)[0].flatten(0, 1)
-        # A fifth of a batch is padding: it is dropped before the vocabulary is projected.
+        # About a fifth of a batch is padding: drop it before the projection to the vocabulary.
         real = (targets != IGNORED).nonzero()[:, 0]
         logits = network.get_output_embeddings()(hidden.index_select(0, real))
     return cross_entropy(logits.float(), targets[real])
 
 
 def _is_plain(network, rows: Rows) -> bool:
-    """Whether `batch_loss` is the model's own loss: not so where logits are capped or scaled."""
+    """Whether `batch_loss` equals the model's loss; not if logits are capped or scaled."""
     batch = {k: v.to(network.device) for k, v in pad([rows[0][:8], rows[0][:5]]).items()}
     try:
         with left_as_found(network):
             own = network(**batch, use_cache=False).loss
             plain = batch_loss(inner(network), batch["input_ids"], batch["labels"])
             return bool(torch.isclose(own, plain, atol=1e-3))
-    except (AttributeError, TypeError):  # no such parts: another architecture
+    except (AttributeError, TypeError):  # an architecture without these parts
         return False
 
 
 @contextmanager
 def _fit_for_rows(network, rows: Rows, device: torch.device) -> Iterator[None]:
-    """For a while the attention that trains short rows fastest.
-
-    The CPU's fused attention is slow backwards; short rows fare better with plain products.
-    """
+    """Use eager attention for short rows on the CPU, whose fused attention is slow backwards."""
     model = inner(network)
     before = model.config._attn_implementation
     if device.type == "cpu" and int(np.diff(rows.offsets).max()) <= _SHORT_ROWS:
@@ -246,17 +244,17 @@ def _fit_for_rows(network, rows: Rows, device: torch.device) -> Iterator[None]:
 def train(
     network, rows: Rows, recipe: Recipe, *, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Train on the CPU and keep nothing but the network, which is changed in place.
+    """Train a network in place on the CPU, without checkpoints.
 
     Parameters
     ----------
-    network, rows, recipe : as `make_trainer` takes them
-    progress : callable(step, n_steps)
+    network, rows, recipe : as for `make_trainer`
+    progress : callable(step, n_steps), optional
 
     Raises
     ------
     ModelError
-        If a loss or a gradient is not a number.
+        If a loss or a gradient is not finite.
     """
     n_steps, done = recipe.n_steps(len(rows)), 0
 
@@ -281,9 +279,10 @@ def train(
 
 
 def run(trainer: Trainer, advance: Callable[[int], None], *, resume: Path | None = None) -> None:
-    """Train with a trainer of `make_trainer`, telling steps; from a checkpoint where one is given.
+    """Train with a trainer from `make_trainer`; optionally resume from a checkpoint.
 
-    Raises `Diverged` before what is no number reaches a weight.
+    `advance` is called with the number of steps just done. Raises `Diverged` before a loss or
+    gradient that is not finite changes a weight.
     """
     trainer.add_callback(Steps(advance))
     network, device = trainer.model, trainer.args.device
