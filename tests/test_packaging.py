@@ -28,7 +28,7 @@ MADE = shutil.ignore_patterns(
 def wheel(tmp_path_factory):
     """A wheel built from a clean copy of the source, without network access."""
     copy = tmp_path_factory.mktemp("packaging") / "source"
-    shutil.copytree(ROOT, copy, ignore=MADE)
+    shutil.copytree(ROOT, copy, ignore=made)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -177,7 +177,7 @@ def test_the_penalty_is_that_of_the_model_own_logits_in_bfloat16_too():
             # Logits -50, -50.5, -51, -51.5: a penalty of 1.1 takes off 5 from those that are seen.
             weight = torch.zeros(4, 5)
             weight[:, 0] = torch.tensor([-50.0, -50.5, -51.0, -51.5])
-            self.head, self.n_vocab = Head(weight, None, torch.bfloat16), 4
+            self.head = Head(weight, None, torch.bfloat16)
 
     decoding = Decoding(max_new_tokens=4, top_k=1, repetition_penalty=1.1)
     drawn = sample(Shifted(), [[0]], [0], decoding)
