@@ -17,11 +17,15 @@ pytest.importorskip("build", reason="NOT TESTED: pip install build hatchling")
 pytest.importorskip("hatchling", reason="NOT TESTED: pip install build hatchling")
 
 ROOT = Path(__file__).parents[1]
-# Generated files that are not part of the source.
-MADE = shutil.ignore_patterns(
-    *(".git", ".venv", ".make", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info"),
-    *("build", "dist", "runs", "demo", "testbeds", "shared"),
-)
+# Generated files that are not part of the source: anywhere, and in the root of the checkout.
+MADE = (".git", ".venv", ".make", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info")
+MADE_IN_ROOT = ("build", "dist", "runs", "demo", "testbeds", "shared")
+
+
+def made(folder, names):
+    """The names in a folder that a clean copy leaves out."""
+    patterns = (*MADE, *(MADE_IN_ROOT if Path(folder) == ROOT else ()))
+    return shutil.ignore_patterns(*patterns)(folder, names)
 
 
 @pytest.fixture(scope="module")
