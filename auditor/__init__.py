@@ -8,10 +8,10 @@ Example::
     run.candidates().head()
 """
 
+# ruff: noqa: F401 - the imports below are for type checkers; `__getattr__` makes them at run time.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from auditor.errors import AuditError, ConfigError, CorpusError, GateError, ModelError, RunError
 from auditor.version import __version__
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from attacks.statistics.resampling import newcombe
     from attacks.statistics.roc import auc, tpr_at_fpr
     from auditor.audit.pipeline import run_audit
-    from auditor.canaries.canaries import Canaries, load_canaries
-    from auditor.canaries.canaries import create_canaries as make_canaries
+    from auditor.canaries.canaries import Canaries, load_canaries, make_canaries
     from auditor.canaries.exposure import exposure_by_repeats, measure_canaries
     from auditor.canaries.insertion import insert_canaries
     from auditor.comparison.models import compare_models
@@ -31,6 +30,14 @@ if TYPE_CHECKING:
     from auditor.config.finetuning import FinetuneConfig
     from auditor.config.gates import Gates
     from auditor.corpus.reading import read_corpus
+    from auditor.errors import (
+        AuditError,
+        ConfigError,
+        CorpusError,
+        GateError,
+        ModelError,
+        RunError,
+    )
     from auditor.extraction.benchmark import attack_benchmark
     from auditor.extraction.document_scan import scan_document
     from auditor.extraction.extract import extract
@@ -54,75 +61,14 @@ if TYPE_CHECKING:
     from reports.figures.audit_figures import figure3, precision_figure
     from reports.figures.comparison import change_figure, training_figure
 
-__all__ = [
-    "AuditConfig",
-    "AuditError",
-    "Canaries",
-    "ConfigError",
-    "CorpusError",
-    "Decoding",
-    "ExtractionConfig",
-    "FinetuneConfig",
-    "GateError",
-    "Gates",
-    "MemorizationCallback",
-    "MemorizationProbe",
-    "ModelError",
-    "ProbeLog",
-    "Rows",
-    "Run",
-    "RunError",
-    "Runs",
-    "Strategy",
-    "__version__",
-    "attack_benchmark",
-    "auc",
-    "audit_and_judge",
-    "audit_members",
-    "build_index",
-    "build_testbed",
-    "change_figure",
-    "clopper_pearson",
-    "compare_models",
-    "compare_runs",
-    "encode_rows",
-    "expected_exposure",
-    "exposure_by_repeats",
-    "extract",
-    "figure3",
-    "find_matches",
-    "finetune",
-    "insert_canaries",
-    "load_canaries",
-    "load_model",
-    "load_run",
-    "load_runs",
-    "make_canaries",
-    "measure_canaries",
-    "newcombe",
-    "open_index",
-    "pad",
-    "precision_figure",
-    "read_corpus",
-    "read_probes",
-    "run_audit",
-    "scan_document",
-    "score_names",
-    "score_texts",
-    "table2",
-    "tpr_at_fpr",
-    "training_figure",
-    "with_lora",
-]
-
-# Module -> the names that are public; `make_canaries` is called otherwise where it lives.
+# Module -> its public names.
 _MODULES = {
     "attacks.statistics.exposure": "expected_exposure",
     "attacks.statistics.intervals": "clopper_pearson",
     "attacks.statistics.resampling": "newcombe",
     "attacks.statistics.roc": "auc tpr_at_fpr",
     "auditor.audit.pipeline": "run_audit",
-    "auditor.canaries.canaries": "Canaries load_canaries",
+    "auditor.canaries.canaries": "Canaries load_canaries make_canaries",
     "auditor.canaries.exposure": "exposure_by_repeats measure_canaries",
     "auditor.canaries.insertion": "insert_canaries",
     "auditor.comparison.models": "compare_models",
@@ -132,6 +78,7 @@ _MODULES = {
     "auditor.config.finetuning": "FinetuneConfig",
     "auditor.config.gates": "Gates",
     "auditor.corpus.reading": "read_corpus",
+    "auditor.errors": "AuditError ConfigError CorpusError GateError ModelError RunError",
     "auditor.extraction.benchmark": "attack_benchmark",
     "auditor.extraction.document_scan": "scan_document",
     "auditor.extraction.extract": "extract",
@@ -155,15 +102,15 @@ _MODULES = {
     "reports.figures.audit_figures": "figure3 precision_figure",
     "reports.figures.comparison": "change_figure training_figure",
 }
-_HOMES = {name: (module, name) for module, names in _MODULES.items() for name in names.split()}
-_HOMES["make_canaries"] = ("auditor.canaries.canaries", "create_canaries")
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> object:
     # Lazy, so that `import auditor` (and `auditor --help`) does not wait for torch.
     if name in _HOMES:
-        module, attribute = _HOMES[name]
-        return getattr(import_module(module), attribute)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'auditor' has no attribute {name!r}")
 
 

@@ -80,9 +80,9 @@ class Place:
     @cached_property
     def canaries(self) -> Path:
         """A manifest of two canaries."""
-        from auditor.canaries.canaries import create_canaries
+        from auditor.canaries.canaries import make_canaries
 
-        made = create_canaries("The PIN of {n} is {pin}.", count=2, controls=2)
+        made = make_canaries("The PIN of {n} is {pin}.", count=2, controls=2)
         return made.save(self.folder / "canaries.json")
 
     def copy(self, made: Path) -> Path:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from auditor.canaries.canaries import create_canaries
+from auditor.canaries.canaries import make_canaries
 from auditor.finetuning.callback import MemorizationCallback
 from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.rows import N_PROBED, Rows, encode_rows
@@ -63,7 +63,7 @@ def measure(steps: int, order: tuple[bool, ...]) -> list[tuple[bool, Trained]]:
     """A training for each of `order`: with the callback where it says True."""
     documents = cut(960, 900)
     tokenizer = build_tokenizer(documents, 2048)
-    canaries = create_canaries("The code of vault {n} is {digits:8}.", count=10)
+    canaries = make_canaries("The code of vault {n} is {digits:8}.", count=10)
     rows = Rows.of([row for rows in encode_rows(tokenizer, documents[:800], 288) for row in rows])
     probe = MemorizationProbe(
         tokenizer,

@@ -72,7 +72,7 @@ class Canary:
 
 @dataclass(frozen=True)
 class Canaries:
-    """Canaries of one template, with controls from the same space; see `create_canaries`.
+    """Canaries of one template, with controls from the same space; see `make_canaries`.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class Canaries:
         return {**content, "space_size": str(self.space_size)}
 
 
-def create_canaries(
+def make_canaries(
     template: str,
     *,
     count: int = 10,
@@ -170,7 +170,7 @@ def create_canaries(
     ModelError
         If the model cannot be found.
 
-    >>> some = create_canaries("The PIN of {n} is {pin}.", count=2, repeats=[1, 8], controls=3)
+    >>> some = make_canaries("The PIN of {n} is {pin}.", count=2, repeats=[1, 8], controls=3)
     >>> [c.repeats for c in some.canaries], some.space_size, some.controls[0].prefix
     ([1, 8], 10000, 'The PIN of 3 is ')
     """

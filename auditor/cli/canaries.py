@@ -43,12 +43,12 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
     {n} is the canary's number. The secret reaches from the first field to the end of the last.
     Give each canary its own number where several should be given back greedily.
     """
-    from auditor.canaries.canaries import create_canaries
+    from auditor.canaries.canaries import make_canaries
     from auditor.canaries.templates import template_of
 
     if (template is None) == (kind is None):
         raise click.UsageError("Give one of --template and --format.")
-    made = create_canaries(
+    made = make_canaries(
         template_of(kind) if template is None else template,
         count=count,
         repeats=repeats or (1,),

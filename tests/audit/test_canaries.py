@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from auditor.canaries.canaries import create_canaries
+from auditor.canaries.canaries import make_canaries
 from auditor.canaries.exposure import measure_canaries
 from auditor.errors import RunError
 from auditor.runs.run import load_run
@@ -12,7 +12,7 @@ from tests.tiny import command
 
 
 def test_an_audit_measures_its_canaries_and_keeps_no_secret(tmp_path):
-    canaries = create_canaries("Code {n}: {digits:2}.", count=3, controls=20)
+    canaries = make_canaries("Code {n}: {digits:2}.", count=3, controls=20)
     canaries.save(tmp_path / "canaries.json")
     file = small_audit(tmp_path, gates="[gates]\nmax_exposure_bits = 6.7\n")
     ended = command("audit", file, "--canaries", tmp_path / "canaries.json")

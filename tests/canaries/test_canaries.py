@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.canaries.canaries import Canaries, create_canaries, load_canaries
+from auditor.canaries.canaries import Canaries, load_canaries, make_canaries
 from auditor.canaries.templates import FORMATS, parse_template, template_of
 from auditor.errors import AuditError, ConfigError, ModelError, RunError
 from auditor.system.package_data import shipped
@@ -48,7 +48,7 @@ def model(tmp_path_factory):
 
 
 def some(template="The PIN of {n} is {pin}.", **options) -> Canaries:
-    return create_canaries(template, **{"count": 3, "controls": 5, **options})
+    return make_canaries(template, **{"count": 3, "controls": 5, **options})
 
 
 # ------------------------------------------------------------------------------------- spaces
@@ -66,7 +66,7 @@ def test_no_two_numbers_have_the_same_secret(text):
 
 @pytest.mark.parametrize(("text", "shape"), SHAPES.items())
 def test_secrets_look_as_their_format_says(text, shape):
-    made = create_canaries(f"It is {text}.", count=50, controls=50)
+    made = make_canaries(f"It is {text}.", count=50, controls=50)
     for canary in (*made.canaries, *made.controls):
         assert re.fullmatch(shape, canary.secret)
         assert canary.text == f"It is {canary.secret}."
@@ -192,7 +192,7 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
 
 @pytest.mark.parametrize("template", ["{digits:1}", "{digits:9}", "{uuid}"])
 def test_all_secrets_differ_and_controls_stand_nowhere(template):
-    made = create_canaries(template, count=4, controls=6, repeats=[1, 2, 4])
+    made = make_canaries(template, count=4, controls=6, repeats=[1, 2, 4])
     secrets = [canary.secret for canary in (*made.canaries, *made.controls)]
     assert len(set(secrets)) == 10
     assert [canary.repeats for canary in made.canaries] == [1, 2, 4, 1]
@@ -211,7 +211,7 @@ def test_every_secret_of_a_space_is_drawn_about_as_often():
 
 
 def test_large_spaces_are_drawn_from_evenly():
-    made = create_canaries("{digits:12}", count=1000, controls=1000)
+    made = make_canaries("{digits:12}", count=1000, controls=1000)
     first = [int(canary.secret[0]) for canary in (*made.canaries, *made.controls)]
     assert sum((first.count(d) - 200) ** 2 / 200 for d in range(10)) < 27.9
 
@@ -294,10 +294,10 @@ def test_the_bits_of_a_space_are_its_logarithm():
 
 
 def test_a_small_space_leaves_fewer_controls_unless_they_are_asked_for():
-    made = create_canaries("It is {word}.", count=6)
+    made = make_canaries("It is {word}.", count=6)
     assert (made.space_size, len(made.controls)) == (256, 250)
-    assert len(create_canaries("It is {pin}.", count=6).controls) == 512
+    assert len(make_canaries("It is {pin}.", count=6).controls) == 512
     with pytest.raises(ConfigError, match="has 256 secrets; 6 canaries and 512 controls need 518"):
-        create_canaries("It is {word}.", count=6, controls=512)
+        make_canaries("It is {word}.", count=6, controls=512)
     with pytest.raises(ConfigError, match="200 canaries and 200 controls need 400"):
-        create_canaries("It is {word}.", count=200)
+        make_canaries("It is {word}.", count=200)

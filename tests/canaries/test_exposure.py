@@ -12,7 +12,7 @@ import torch
 
 from attacks.scores.token_stats import TokenStats
 from attacks.statistics.exposure import expected_exposure
-from auditor.canaries.canaries import create_canaries
+from auditor.canaries.canaries import make_canaries
 from auditor.canaries.exposure import exposure_by_repeats, measure_canaries
 from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, score_secrets
 from auditor.cli.command import VERBS
@@ -72,7 +72,7 @@ BY_HAND = {3: 0.0, 2: math.log2(10), 1: math.log2(100), 0: math.log2(1000)}
 
 
 def test_exposure_of_a_planted_secret_is_the_one_worked_out_by_hand():
-    made = create_canaries("PIN: {digits:3}.", count=40, controls=200, seed=2)
+    made = make_canaries("PIN: {digits:3}.", count=40, controls=200, seed=2)
     planted = made.canaries[7]
     frame = measure_canaries(knows(planted), made)
     assert len(frame) == 240
@@ -87,7 +87,7 @@ def test_exposure_of_a_planted_secret_is_the_one_worked_out_by_hand():
 
 
 def test_total_log_probability_is_the_one_worked_out_by_hand():
-    made = create_canaries("PIN: {digits:3}", count=1, controls=30, seed=0)
+    made = make_canaries("PIN: {digits:3}", count=1, controls=30, seed=0)
     planted = made.canaries[0]
     frame = measure_canaries(knows(planted), made).set_index("secret")
     n = len(LETTERS)
@@ -100,7 +100,7 @@ def test_total_log_probability_is_the_one_worked_out_by_hand():
 
 
 def test_without_enumeration_rank_is_among_the_controls():
-    made = create_canaries("PIN: {digits:3}.", count=3, controls=100, seed=2)
+    made = make_canaries("PIN: {digits:3}.", count=3, controls=100, seed=2)
     planted = made.canaries[1]
     frame = measure_canaries(knows(planted), made, enumerate_up_to=999).iloc[:3]
     for row in frame.itertuples():
@@ -117,7 +117,7 @@ def test_without_enumeration_rank_is_among_the_controls():
 
 
 def test_each_prefix_has_candidates_of_its_own():
-    made = create_canaries("PIN {n}: {digits:2}", count=4, controls=20, seed=3)
+    made = make_canaries("PIN {n}: {digits:2}", count=4, controls=20, seed=3)
     planted = made.canaries[2]
     frame = measure_canaries(knows(planted), made).set_index("canary_id")
     assert frame.loc[planted.canary_id, "exact"] == pytest.approx(math.log2(100))
@@ -141,7 +141,7 @@ def hashed(tokens: tuple[int, ...]) -> np.ndarray:
 
 
 def test_under_a_model_that_saw_none_of_them_controls_have_the_exposure_of_theory():
-    made = create_canaries("PIN: {digits:3}", count=100, controls=900, seed=0)
+    made = make_canaries("PIN: {digits:3}", count=100, controls=900, seed=0)
     frame = measure_canaries(Reciter(hashed), made)
     # All 1,000 secrets of the space, so no chance is left but ties, of which there are none.
     assert frame["exact"].mean() == pytest.approx(expected_exposure(1000), abs=1e-9)
@@ -156,7 +156,7 @@ def test_under_a_model_that_saw_none_of_them_controls_have_the_exposure_of_theor
 
 
 def test_past_the_controls_a_law_that_fits_goes_on():
-    made = create_canaries("PIN: {digits:6}", count=1, controls=300, seed=0)
+    made = make_canaries("PIN: {digits:6}", count=1, controls=300, seed=0)
     planted = said(made.canaries[0].prefix + made.canaries[0].secret)
 
     def rule(tokens):
@@ -199,7 +199,7 @@ def test_all_secrets_are_cut_at_one_place_and_are_whole(vocabulary, prefix, secr
 
 
 def test_what_is_too_long_for_the_context_is_refused():
-    made = create_canaries("PIN: {digits:9}", count=1, controls=1)
+    made = make_canaries("PIN: {digits:9}", count=1, controls=1)
     # BOS, five characters and nine digits are 15 tokens.
     model = Reciter(hashed, context=15)
     assert len(measure_canaries(model, made)) == 2
@@ -209,7 +209,7 @@ def test_what_is_too_long_for_the_context_is_refused():
 
 
 def test_a_secret_with_nothing_before_it_is_refused():
-    made = create_canaries("{digits:9}", count=1, controls=1)
+    made = make_canaries("{digits:9}", count=1, controls=1)
     with pytest.raises(ConfigError, match="must have text before its secret"):
         measure_canaries(Reciter(hashed, bos_id=None), made)
 
@@ -242,7 +242,7 @@ def test_beam_search_gives_back_the_likeliest_secret_of_all():
     ],
 )
 def test_numbers_out_of_range_are_refused(options, sentence):
-    made = create_canaries("PIN: {digits:3}", count=1, controls=2)
+    made = make_canaries("PIN: {digits:3}", count=1, controls=2)
     with pytest.raises(ConfigError, match=sentence):
         measure_canaries(Reciter(hashed), made, **options)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.canaries.canaries import create_canaries
+from auditor.canaries.canaries import make_canaries
 from auditor.canaries.insertion import insert_canaries
 from auditor.canaries.placement import place
 from auditor.corpus.reading import read_corpus
@@ -19,7 +19,7 @@ from auditor.errors import ConfigError, CorpusError, RunError
 from tests.broken_arrow import saved_with_offsets
 from tests.tiny import save_tiny_model
 
-CANARIES = create_canaries(
+CANARIES = make_canaries(
     "The PIN of {n} is {pin}.", count=4, repeats=[1, 2, 4, 8], controls=4, seed=1
 )
 LINES = [f"Line {i} of many." for i in range(40)]

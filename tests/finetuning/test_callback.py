@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from auditor.canaries.canaries import Canary, create_canaries
+from auditor.canaries.canaries import Canary, make_canaries
 from auditor.canaries.exposure import measure_canaries
 from auditor.errors import ConfigError, ModelError, RunError
 from auditor.finetuning.callback import MemorizationCallback, ProbeLog, read_probes
@@ -145,7 +145,7 @@ def test_controls_are_judged_after_each_canarys_own_prefix(tokenizer, tmp_path):
     """As `canaries measure` does: after its own prefix a control is as rare as that is unseen."""
     folder = tmp_path / "model"
     save_model(network(5), tokenizer, folder)
-    made = create_canaries("the code of {n} is {digits:3}.", count=4, controls=40)
+    made = make_canaries("the code of {n} is {digits:3}.", count=4, controls=40)
     watch = MemorizationProbe(tokenizer, canaries=[*made.canaries, *made.controls])
     found = watch.measure(network(5), 0).exposure
     frame = measure_canaries(str(folder), made, enumerate_up_to=0)

@@ -244,9 +244,9 @@ def test_training_text_that_changed_is_not_gone_on_with(tmp_path, base):
 
 
 def test_canaries_of_a_manifest_are_watched_and_training_stops(tmp_path, base):
-    from auditor.canaries.canaries import create_canaries
+    from auditor.canaries.canaries import make_canaries
 
-    made = create_canaries("The PIN is {pin}.", count=2, repeats=[8], controls=15)
+    made = make_canaries("The PIN is {pin}.", count=2, repeats=[8], controls=15)
     made.save(tmp_path / "canaries.json")
     texts = [f"{WORDS} {i}" for i in range(4)] + [c.text for c in made.canaries] * 8
     done = finetune(

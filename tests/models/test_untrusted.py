@@ -6,7 +6,7 @@ import json
 import datasets
 import pytest
 
-from auditor.canaries.canaries import create_canaries, load_canaries
+from auditor.canaries.canaries import load_canaries, make_canaries
 from auditor.corpus.reading import read_corpus
 from auditor.errors import CorpusError, RunError
 from auditor.matching.index import build_index, open_index
@@ -213,7 +213,7 @@ def test_an_index_is_checked_before_it_is_mapped(tmp_path, change, says):
     ],
 )
 def test_a_manifest_of_canaries_has_its_form_or_is_refused(tmp_path, change, says):
-    path = create_canaries("The PIN of {n} is {pin}.", count=1, controls=1).save(tmp_path / "c")
+    path = make_canaries("The PIN of {n} is {pin}.", count=1, controls=1).save(tmp_path / "c")
     whole = json.loads(path.read_text())
     del whole["sha256"], whole["space_bits"]
     change(whole)
