@@ -210,3 +210,9 @@ def test_the_command_reference_leaves_nothing_out(monkeypatch):
     assert [verb for verb in VERBS if f"\n### auditor {verb}\n" not in page] == []
     assert "\n#### auditor models add\n" in page
     assert page == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def test_the_python_reference_names_all_that_is_public():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: auditor\.(\w+)$", page, re.MULTILINE)
+    assert sorted([*named, "__version__"]) == sorted(auditor.__all__)

@@ -241,8 +241,8 @@ def read_corpus(
     A document is a plain text file, a line of JSONL, a row of CSV, TSV or Parquet, a line of JSON
     or an object of its array, or a text record of WET or WARC. Files may be compressed (.gz, .zst,
     .xz). A folder saved by `datasets` is read with all splits; name a split's subfolder to read
-    one. A hub dataset is hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]] and is streamed; PATH may be a
-    folder in a hub's layout. A preset, such as "glue/qnli" or "wikitext", is a short name for one
+    one. A hub dataset is `hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]]` and is streamed; PATH may be
+    a folder in a hub's layout. A preset, such as "glue/qnli" or "wikitext", is a short name for one
     (`presets`); PRESET@FOLDER is a local copy. Text is UTF-8, or UTF-16 or UTF-32 with a byte
     order mark; the mark is removed, all else, newlines included, is kept. Links in a folder are
     followed, and each real file is read once.
