@@ -9,20 +9,20 @@ from auditor.cli.printing import say
 
 @click.command()
 @click.argument("run")
-@click.option("--sample", "sample_id", required=True, metavar="ID", help="The candidate.")
+@click.option("--sample", "sample_id", required=True, metavar="ID", help="Id of the candidate.")
 @click.option(
     "--tokens",
     type=click.IntRange(2, 512),
     default=64,
     show_default=True,
-    help="Tokens to show, the prompt's among them.",
+    help="Tokens to show, including the prompt.",
 )
 @click.option("--reveal", is_flag=True, help="Show personal data.")
 def attention(run, sample_id, tokens, reveal) -> None:
-    """Write a candidate's attention, head by head, as a page that its report links to.
+    """Write a page with the attention of each head on a candidate; the report links to it.
 
-    Needs the extra `attention`. The page is RUN/attention/ID.html; it grows with the square of
-    --tokens.
+    Needs the extra `attention`. The page is RUN/attention/ID.html; its size grows with the
+    square of --tokens.
     """
     from auditor.audit.pipeline import attention_again
 

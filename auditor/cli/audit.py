@@ -14,13 +14,13 @@ _FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour")
 @click.command()
 @audit_flags
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--resume", metavar="RUN", help="Go on with a run as it was asked for.")
+@click.option("--resume", metavar="RUN", help="Resume a run with its own options.")
 def audit(file, as_json, resume, **flags) -> None:
-    """Sample, score, rank, verify and report: the whole audit.
+    """Run a whole audit: sample, score, rank, verify and report.
 
-    FILE is an audit file (TOML) that says what the flags say; flags win. Stopped anywhere, the
-    same command goes on where it was. The file may set limits in a table [gates]; past one, the
-    exit code is 3.
+    FILE is an audit file (TOML). Any option can be set in it; flags override it. An interrupted
+    audit is resumed by the same command. The table [gates] of the file sets limits; if one is
+    exceeded, the exit code is 3.
 
     \b
     auditor audit --model gpt2-xl --reference gpt2 --reference gpt2-medium --samples 200000
@@ -41,11 +41,11 @@ def audit(file, as_json, resume, **flags) -> None:
 
 @click.command()
 @audit_flags
-@click.option("--resume", metavar="RUN", help="Go on with a run as it was asked for.")
+@click.option("--resume", metavar="RUN", help="Resume a run with its own options.")
 def sample(file, resume, **flags) -> None:
-    """The first stage alone: sample text from the model into a run's folder.
+    """Run the first stage only: sample text from the model into a run folder.
 
-    Go on with `auditor score RUN`, or with `auditor audit --resume RUN` for all the rest.
+    Continue with `auditor score RUN`, or with `auditor audit --resume RUN` for all other stages.
     """
     from auditor.audit.pipeline import run_audit
     from auditor.system.progress import for_terminal

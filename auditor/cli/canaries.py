@@ -13,7 +13,7 @@ from auditor.config.fields import TEXT_FIELD
 
 @click.group()
 def canaries() -> None:
-    """Random secrets that are put into training text, to measure what a model keeps of them.
+    """Insert random secrets into training text and measure how well a model knows them.
 
     \b
     auditor canaries create --template "My password is {word} {digits:6}" --out canaries.json
@@ -24,24 +24,32 @@ def canaries() -> None:
 
 @canaries.command()
 @click.option("--template", help='Text with fields: "My password is {word} {digits:6}".')
-@click.option("--format", "kind", metavar="NAME", help="A field in a ready sentence: digits:6.")
-@click.option("--count", type=int, default=10, show_default=True, help="Canaries.")
+@click.option(
+    "--format", "kind", metavar="NAME", help="A field in a built-in sentence, such as digits:6."
+)
+@click.option("--count", type=int, default=10, show_default=True, help="Number of canaries.")
 @click.option(
     "--repeats",
     multiple=True,
     type=int,
-    help="How often each is to be inserted; several are dealt out in turn.  [default: 1]",
+    help="Copies to insert of each canary; several values are assigned in turn.  [default: 1]",
 )
-@click.option("--controls", type=int, help="Secrets never inserted.  [default: up to 512]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides the secrets.")
-@click.option("--model", metavar="SPEC", help="Whose vocabulary {tokens} draws from.")
-@click.option("--out", required=True, metavar="FILE", help="The manifest: JSON, yours to keep.")
+@click.option(
+    "--controls",
+    type=int,
+    help="Number of control secrets, which are never inserted.  [default: up to 512]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the secrets.")
+@click.option("--model", metavar="SPEC", help="Model whose vocabulary {tokens} uses.")
+@click.option(
+    "--out", required=True, metavar="FILE", help="Manifest to write (JSON); keep it private."
+)
 def create(template, kind, count, repeats, controls, seed, model, out) -> None:
     """Draw canaries and controls, and write their manifest.
 
     Fields: {digits:N}, {pin}, {card}, {phone}, {hex:N}, {uuid}, {word}, {words:N}, {tokens:N};
-    {n} is the canary's number. The secret reaches from the first field to the end of the last.
-    Give each canary its own number where several should be given back greedily.
+    {n} is the number of the canary. The secret extends from the first field to the end of the
+    last. Use {n} so that several canaries can be extracted by greedy decoding.
     """
     from auditor.canaries.canaries import make_canaries
     from auditor.canaries.templates import template_of
@@ -67,17 +75,22 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
 @canaries.command()
 @click.argument("manifest")
 @click.option(
-    "--corpus", multiple=True, required=True, metavar="SPEC", help="Training text; any number."
+    "--corpus", multiple=True, required=True, metavar="SPEC", help="Training text; repeatable."
 )
 @click.option("--text-field", help=TEXT_FIELD)
-@click.option("--model", metavar="SPEC", help="Count the share in this model's tokens.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides the places.")
+@click.option(
+    "--model", metavar="SPEC", help="Count the share of canaries in tokens of this model."
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Random seed of the positions."
+)
 @click.option("--out", required=True, metavar="PATH", help="The new corpus.")
 def insert(manifest, corpus, text_field, model, seed, out) -> None:
-    """Write training text anew with the canaries of MANIFEST in it; the source stays as it is.
+    """Write a copy of the training text with the canaries of MANIFEST; the source is not
+    changed.
 
-    One file of text or JSON lines, or a folder that `datasets` saved, keeps its form; anything
-    else becomes JSON lines. OUT.insertions.json says where each copy stands.
+    A text file, a JSON Lines file or a folder saved by `datasets` keeps its format; other
+    sources become JSON Lines. OUT.insertions.json records where each copy is.
     """
     from auditor.canaries.canaries import load_canaries
     from auditor.canaries.insertion import insert_canaries
@@ -103,19 +116,24 @@ def insert(manifest, corpus, text_field, model, seed, out) -> None:
     type=int,
     default=10_000,
     show_default=True,
-    help="Score spaces of so many secrets at most whole, after each prefix.",
+    help="Largest secret space to score completely, after each prefix.",
 )
-@click.option("--controls", type=int, help="Use only so many controls.  [default: all]")
-@click.option("--beams", type=int, default=1, show_default=True, help="Above 1: beam search, too.")
-@click.option("--bos", metavar="TOKEN", help="Token that starts a text, in place of the model's.")
+@click.option("--controls", type=int, help="Number of controls to use.  [default: all]")
+@click.option(
+    "--beams", type=int, default=1, show_default=True, help="Values above 1 also run a beam search."
+)
+@click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the model.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--out", metavar="FILE", help="A row a canary and control: .csv or .parquet.")
+@click.option(
+    "--out", metavar="FILE", help="Output file with a row per canary and control, .csv or .parquet."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no secrets.")
 def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out, as_json) -> None:
-    """How exposed the canaries of MANIFEST are under a model, in bits.
+    """Measure the exposure of the canaries of MANIFEST under a model, in bits.
 
-    By rank among all secrets where they are few, else among the controls, and past those by a
-    skew-normal law of the controls. A secret that was never trained on has 1.44 bits on average.
+    Exposure is computed from the rank among all possible secrets if there are few, otherwise
+    from the rank among the controls, and beyond them from a skew-normal distribution fitted to
+    the controls. A secret that was never trained on has an exposure of 1.44 bits on average.
     """
     from auditor.canaries.canaries import load_canaries, refuse_taken
     from auditor.canaries.exposure import exposure_by_repeats, measure_canaries

@@ -18,24 +18,24 @@ from auditor.errors import AuditError
 
 # Verb -> module, and its line in --help, so that --help reads no module.
 VERBS = {
-    "audit": ("auditor.cli.audit", "Sample, score, rank, verify and report: the whole audit."),
-    "sample": ("auditor.cli.audit", "The first stage alone: sample text from the model."),
-    "score": ("auditor.cli.stages", "Score the samples of a run, or texts that you have."),
-    "verify": ("auditor.cli.stages", "Find a run's candidates in training text."),
-    "report": ("auditor.cli.stages", "Write a run's tables and page again."),
-    "attention": ("auditor.cli.attention", "Where the model looks while it says a candidate."),
-    "demo": ("auditor.cli.demo", "A model whose memorization is known, audited."),
-    "testbed": ("auditor.cli.demo", "Make the demo's models, corpus and truth in a folder."),
-    "models": ("auditor.cli.models", "Models on this machine; add or remove one."),
-    "extract": ("auditor.cli.extract", "How much of a known text the model gives back."),
-    "members": ("auditor.cli.members", "Can scores tell training text from other text?"),
-    "finetune": ("auditor.cli.finetune", "Train a model on text, and watch what it memorizes."),
-    "compare": ("auditor.cli.compare", "Before and after training; or two runs."),
-    "canaries": ("auditor.cli.canaries", "Secrets put into training text, and their exposure."),
-    "index": ("auditor.cli.index", "Index training text, and count or find text in it."),
-    "runs": ("auditor.cli.runs", "The runs in a folder, a line each, or as a page of trends."),
-    "schedule": ("auditor.cli.schedule", "Run an audit file again and again, by a cron line."),
-    "doctor": ("auditor.cli.models", "What this machine has and can do for an audit."),
+    "audit": ("auditor.cli.audit", "Run a whole audit: sample, score, rank, verify, report."),
+    "sample": ("auditor.cli.audit", "Run the first stage only: sample text from the model."),
+    "score": ("auditor.cli.stages", "Score the samples of a run, or texts of your own."),
+    "verify": ("auditor.cli.stages", "Search training text for the candidates of a run."),
+    "report": ("auditor.cli.stages", "Rewrite the tables and the report page of a run."),
+    "attention": ("auditor.cli.attention", "Show the attention of the model on a candidate."),
+    "demo": ("auditor.cli.demo", "Train a small model on known text and audit it."),
+    "testbed": ("auditor.cli.demo", "Create the models, corpus and ground truth of the demo."),
+    "models": ("auditor.cli.models", "List the models on this machine; add or remove one."),
+    "extract": ("auditor.cli.extract", "Measure how much of a known text a model reproduces."),
+    "members": ("auditor.cli.members", "Test whether scores separate training text from other text."),
+    "finetune": ("auditor.cli.finetune", "Fine-tune a model and measure what it memorizes."),
+    "compare": ("auditor.cli.compare", "Compare a model before and after training, or two runs."),
+    "canaries": ("auditor.cli.canaries", "Insert secrets into training text; measure their exposure."),
+    "index": ("auditor.cli.index", "Index training text; count and find text in it."),
+    "runs": ("auditor.cli.runs", "List the runs in a folder, or plot them over time."),
+    "schedule": ("auditor.cli.schedule", "Run an audit file on a schedule."),
+    "doctor": ("auditor.cli.models", "Show what this machine has and supports."),
 }
 
 
@@ -92,10 +92,10 @@ class Verbs(click.Group):
 )
 @click.version_option(auditor.__version__, "--version", prog_name="auditor")
 def cli() -> None:
-    """Find out what of its training data a language model gives back, how much, and how sure.
+    """Measure what a language model reproduces of its training data, how much, and how sure.
 
-    Only audit models and data that you may audit. Exit codes: 0 done, 1 could not, 2 usage,
-    3 a gate failed, 130 interrupted (start the same command again to go on).
+    Only audit models and data that you are allowed to audit. Exit codes: 0 success, 1 error, 2
+    usage error, 3 a gate failed, 130 interrupted (run the same command again to resume).
     """
 
 

@@ -13,21 +13,40 @@ from auditor.config.fields import TEXT_FIELD
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
-@click.option("--base", metavar="SPEC", help="Model before.  [default: what --tuned says]")
-@click.option("--tuned", metavar="SPEC", help="Model after, or an adapter's folder.")
-@click.option("--texts", multiple=True, metavar="SPEC", help="Text that was trained on.")
-@click.option("--heldout", multiple=True, metavar="SPEC", help="Text of its kind that was not.")
+@click.option("--base", metavar="SPEC", help="Model before training.  [default: what --tuned says]")
+@click.option("--tuned", metavar="SPEC", help="Model after training, or a folder with an adapter.")
+@click.option(
+    "--texts", multiple=True, metavar="SPEC", help="Text that the tuned model was trained on."
+)
+@click.option(
+    "--heldout",
+    multiple=True,
+    metavar="SPEC",
+    help="Text of the same kind that it was not trained on.",
+)
 @click.option("--text-field", help=TEXT_FIELD)
-@click.option("--examples", type=int, default=1000, show_default=True, help="Texts, at most.")
-@click.option("--prefix-tokens", type=int, default=50, show_default=True, help="Tokens shown.")
-@click.option("--suffix-tokens", type=int, default=50, show_default=True, help="Tokens wanted.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides texts and draws.")
-@click.option("--bos", metavar="TOKEN", help="Token that starts a text, in place of the models'.")
+@click.option(
+    "--examples", type=int, default=1000, show_default=True, help="Maximum number of texts."
+)
+@click.option(
+    "--prefix-tokens", type=int, default=50, show_default=True, help="Tokens of the prefix."
+)
+@click.option(
+    "--suffix-tokens", type=int, default=50, show_default=True, help="Tokens of the suffix."
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed of the texts and the samples.",
+)
+@click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the models.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--out", metavar="DIR", help="Folder for tables and page.")
+@click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no text.")
 def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
-    """What fine-tuning changed, text by text; or what two runs extracted.
+    """Compare a model before and after fine-tuning, or the results of two runs.
 
     \b
     auditor compare --base gpt2 --tuned tuned --texts notes/ --heldout others/ --out changes

@@ -17,13 +17,13 @@ from auditor.cli.printing import say
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Decides members, repeats and weights.",
+    help="Random seed of members, repeats and weights.",
 )
 def testbed(folder, size, seed) -> None:
-    """Make the demo's models, corpus and truth in FOLDER.
+    """Create the models, corpus and ground truth of the demo in FOLDER.
 
-    A target whose training text is known to the letter, two references that never saw it, the
-    training text, held-out text, and truth.parquet.
+    Creates a target model with fully known training text, two reference models that were not
+    trained on it, the training text, held-out text, and truth.parquet.
     """
     from auditor.system.progress import for_terminal
     from auditor.testbed.testbed import build_with_progress
@@ -42,12 +42,13 @@ def testbed(folder, size, seed) -> None:
 @click.option(
     "--size", default="small", show_default=True, help="tiny (seconds) or small (minutes)."
 )
-@click.option("--samples", type=click.IntRange(min=1), help="Samples of each strategy.")
+@click.option("--samples", type=click.IntRange(min=1), help="Samples per strategy.")
 def demo(folder, size, samples) -> None:
-    """A model whose memorization is known, audited from end to end.
+    """Train a small model on known text and audit it.
 
-    Trains the testbed in FOLDER/testbed, audits it with the three sampling strategies and the six
-    scores of the paper, verifies every candidate against the training text, and writes FOLDER/run.
+    Trains the testbed in FOLDER/testbed, audits it with the three sampling strategies and the
+    six scores of the paper, verifies every candidate against the training text, and writes
+    FOLDER/run.
     """
     from auditor.cli.show import show_run
     from auditor.system.progress import for_terminal

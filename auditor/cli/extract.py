@@ -31,54 +31,87 @@ _ONLY = {
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, metavar="SPEC", help="Model spec; any number.")
+@click.option("--model", "models", multiple=True, metavar="SPEC", help="Model spec; repeatable.")
 @click.option(
     "--corpus", multiple=True, metavar="SPEC", help="Training text: files, folders, hf:PATH."
 )
-@click.option("--index", metavar="DIR", help="... or an index of it (`auditor index build`).")
-@click.option("--document", metavar="FILE", help="Slide over this one document instead.")
-@click.option("--benchmark", metavar="DIR", help="Arrays of lm-extraction-benchmark instead.")
+@click.option(
+    "--index",
+    metavar="DIR",
+    help="An index of the training text, in place of --corpus (see `auditor index build`).",
+)
+@click.option("--document", metavar="FILE", help="Scan one document with a sliding window instead.")
+@click.option(
+    "--benchmark", metavar="DIR", help="Use the arrays of lm-extraction-benchmark instead."
+)
 @click.option("--text-field", help=TEXT_FIELD)
-@click.option("--strict", is_flag=True, help="Stop at the first thing wrong in a file.")
+@click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
 @click.option(
     "--prefix-tokens",
     multiple=True,
     type=int,
-    help="Tokens shown to the model; several for a sweep.  [default: 50]",
+    help="Tokens shown to the model; repeatable for a sweep.  [default: 50]",
 )
 @click.option(
-    "--suffix-tokens", type=int, default=50, show_default=True, help="Tokens it should go on with."
+    "--suffix-tokens",
+    type=int,
+    default=50,
+    show_default=True,
+    help="Tokens that the model should continue with.",
 )
 @click.option(
-    "--examples", type=int, default=1000, show_default=True, help="Documents tried, at most."
+    "--examples", type=int, default=1000, show_default=True, help="Maximum number of documents."
 )
-@click.option("--from-start/--anywhere", default=True, help="Windows: documents' starts (default).")
-@click.option("--with-bos/--no-bos", default=None, help="BOS first.  [default: with --from-start]")
-@click.option("--bos", metavar="TOKEN", help="Token that is BOS, in place of the models'.")
-@click.option("--stride", type=int, default=10, show_default=True, help="Tokens, of --document.")
-@click.option("--preprefix", is_flag=True, help="Show the 100 tokens before, too, of --benchmark.")
+@click.option(
+    "--from-start/--anywhere",
+    default=True,
+    help="Take windows from the start of documents (default) or from anywhere.",
+)
+@click.option(
+    "--with-bos/--no-bos",
+    default=None,
+    help="Start with the BOS token.  [default: with --from-start]",
+)
+@click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the models.")
+@click.option(
+    "--stride",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Tokens between windows; needs --document.",
+)
+@click.option(
+    "--preprefix", is_flag=True, help="Also show the 100 tokens before; needs --benchmark."
+)
 @click.option("--split", default="train", show_default=True, help="train, val or test.")
-@click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the decoding.")
-@click.option("--top-k", type=int, help="Keep the k likeliest tokens.")
-@click.option("--top-p", type=float, help="Keep the likeliest tokens of this mass.")
-@click.option("--p", multiple=True, type=float, help="Probability wanted.  [default: 0.5]")
+@click.option(
+    "--temperature", type=float, default=1.0, show_default=True, help="Softmax temperature."
+)
+@click.option("--top-k", type=int, help="Sample from the k most likely tokens.")
+@click.option(
+    "--top-p", type=float, help="Sample from the most likely tokens with this total probability."
+)
+@click.option(
+    "--p", multiple=True, type=float, help="Target probability of extraction.  [default: 0.5]"
+)
 @click.option(
     "--samples-per-prefix",
     type=int,
     default=0,
     show_default=True,
-    help="Sample, too, and count near-verbatim ones.",
+    help="Also draw samples and count near-verbatim ones.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides the windows.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the windows.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--out", metavar="DIR", help="Folder for tables, figures and page.")
+@click.option("--out", metavar="DIR", help="Folder for tables, figures and the report page.")
 @click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print counts as JSON, no text.")
 def extract(models, as_json, **given) -> None:
-    """What a model goes on with, word for word, when shown text of its training data.
+    """Measure how much of a known text a model reproduces word for word.
 
-    One pass over each window of prefix and suffix tells whether greedy decoding gives the suffix,
-    with what probability one sample is it (p_z), and how many samples are needed.
+    One pass over each window of prefix and suffix computes whether greedy decoding reproduces
+    the suffix, the probability that one sample is the suffix (p_z), and how many samples are
+    needed.
 
     \b
     auditor extract --model gpt2 --corpus training-text/ --out extraction

@@ -13,15 +13,17 @@ from auditor.config.finetuning import FinetuneConfig
 
 @click.command()
 @options_of(FinetuneConfig, only=("model", "corpora"))
-@click.option("--out", required=True, metavar="DIR", help="Folder to write, or to go on in.")
+@click.option(
+    "--out", required=True, metavar="DIR", help="Output folder; an interrupted training is resumed."
+)
 @options_of(FinetuneConfig, but=("model", "corpora"))
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def finetune(model, corpora, out, as_json, **options) -> None:
-    """Fine-tune a model on text, and measure what it memorizes on the way.
+    """Fine-tune a model on text, and measure what it memorizes during training.
 
-    One --corpus is domain adaptation, several are mixed by --weight. Killed anywhere, the same
-    command goes on from the last checkpoint. Put canaries into the text with `auditor canaries
-    insert`, and name their manifest with --canaries to watch their exposure.
+    One --corpus is domain adaptation; several are mixed by --weight. An interrupted training is
+    resumed from the last checkpoint by the same command. To measure the exposure of canaries,
+    insert them with `auditor canaries insert` and pass their manifest as --canaries.
 
     \b
     auditor finetune --model gpt2 --corpus notes/ --out tuned

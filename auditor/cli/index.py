@@ -10,13 +10,15 @@ from auditor.cli.printing import plain, say
 from auditor.config.fields import TEXT_FIELD
 
 _TEXT_FIELD = click.option("--text-field", help=TEXT_FIELD)
-_STRICT = click.option("--strict", is_flag=True, help="Stop at the first thing wrong in a file.")
+_STRICT = click.option(
+    "--strict", is_flag=True, help="Stop at the first record that cannot be read."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
 def index() -> None:
-    """Index training text once, then ask how often a text stands in it, and where.
+    """Index training text once, then count and find text in it.
 
     \b
     auditor index build training-text/ --out text.index
@@ -26,20 +28,25 @@ def index() -> None:
 
 @index.command()
 @click.argument("corpus", nargs=-1, required=True)
-@click.option("--out", required=True, metavar="DIR", help="The index's folder, 5 times the text.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    help="Folder of the index; it takes 5 times the size of the text.",
+)
 @_TEXT_FIELD
 @_STRICT
 @click.option(
     "--shard-bytes",
     type=int,
     metavar="N",
-    help="Text in a shard; making one takes 6 times as much memory. Default: 256 MB or less.",
+    help="Text per shard; building one needs 6 times as much memory. Default: 256 MB or less.",
 )
 @_JSON
 def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
     """Index training text: files, folders and globs.
 
-    Stopped anywhere, the same command goes on with the shards that are missing.
+    An interrupted build is resumed by the same command; finished shards are kept.
     """
     from auditor.corpus.reading import read_corpus
     from auditor.matching.index import build_index
@@ -59,7 +66,7 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
 @click.argument("text")
 @_JSON
 def count(folder, text, as_json) -> None:
-    """In how many places and documents TEXT stands."""
+    """Count the occurrences of TEXT and the documents that contain it."""
     from auditor.matching.index import open_index
 
     there = open_index(folder)
@@ -73,10 +80,10 @@ def count(folder, text, as_json) -> None:
 @index.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("text")
-@click.option("--limit", type=int, default=10, show_default=True, help="At most so many places.")
+@click.option("--limit", type=int, default=10, show_default=True, help="Maximum number of matches.")
 @_JSON
 def find(folder, text, limit, as_json) -> None:
-    """The first places of TEXT: a document and a character's number in it, from 0, a line."""
+    """Find the first occurrences of TEXT: document and character offset, from 0, one per line."""
     from auditor.matching.index import open_index
 
     places = open_index(folder).find(text, limit)
@@ -92,14 +99,15 @@ def find(folder, text, limit, as_json) -> None:
 @index.command()
 @click.argument("folder", metavar="DIR")
 @click.option(
-    "--corpus", multiple=True, metavar="PATH", help="Training text that it should be the index of."
+    "--corpus", multiple=True, metavar="PATH", help="Training text that the index was built from."
 )
 @_TEXT_FIELD
 @_JSON
 def check(folder, corpus, text_field, as_json) -> None:
-    """Compare every file of an index with its sha256; with --corpus also the text it was made of.
+    """Check every file of an index against its sha256 and, with --corpus, the text it was built
+    from.
 
-    Exit code 1 if anything is not what it was.
+    The exit code is 1 if anything has changed.
     """
     from auditor.corpus.reading import read_corpus
     from auditor.matching.index import open_index

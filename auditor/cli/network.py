@@ -24,7 +24,7 @@ def _option() -> click.Option:
         expose_value=False,
         is_eager=True,
         callback=_go_offline,
-        help="No network, made sure of.",
+        help="Block all network access.",
     )
 
 

@@ -32,68 +32,96 @@ _FLAGS: list[Callable] = [
         "references",
         multiple=True,
         metavar="[NAME=]SPEC",
-        help="A model to compare with; any number.",
+        help="Reference model; repeatable.",
     ),
     click.option(
         "--strategy",
         "strategies",
         multiple=True,
         metavar="NAME",
-        help=f"How to sample: {', '.join(PRESETS)}; any number.  [default: top-n]",
+        help=f"Sampling strategy: {', '.join(PRESETS)}; repeatable.  [default: top-n]",
     ),
-    click.option("--samples", type=int, help="Samples of each strategy.  [default: 1000]"),
+    click.option("--samples", type=int, help="Samples per strategy.  [default: 1000]"),
     click.option(
         "--corpus",
         multiple=True,
         metavar="SPEC",
-        help="Training text to verify in: files, folders, hf:PATH, presets.",
+        help="Training text to search: files, folders, hf:PATH, presets.",
     ),
-    click.option("--index", metavar="DIR", help="... or an index of it (`auditor index build`)."),
+    click.option(
+        "--index",
+        metavar="DIR",
+        help="An index of the training text, in place of --corpus (see `auditor index build`).",
+    ),
     click.option(
         "--text-field", help=f"Of --corpus and --prompts: {TEXT_FIELD[0].lower()}{TEXT_FIELD[1:]}"
     ),
-    click.option("--strict/--no-strict", default=None, help="Stop at broken lines or bytes."),
+    click.option(
+        "--strict/--no-strict", default=None, help="Stop at the first record that cannot be read."
+    ),
     click.option(
         "--prompts",
         multiple=True,
         metavar="PATH",
-        help="Texts for `internet` prefixes, or a shipped set: openings.",
+        help="Texts to take `internet` prefixes from, or a built-in set: openings.",
     ),
     click.option(
         "--template",
         metavar="PATH",
-        help="Template for `few-shot`: text with {column}, or a shipped one: contacts, questions.",
+        help="Template for `few-shot`: text with {column} fields, or a built-in one:"
+        " contacts, questions.",
     ),
     click.option(
         "--examples",
         metavar="PATH",
-        help="Table for `few-shot`: CSV with a header, or a shipped one.",
+        help="Examples for `few-shot`: a CSV file with a header, or a built-in set.",
     ),
-    click.option("--word", "words", multiple=True, help="Word for `repeat`; any number."),
-    click.option("--samples-per-prompt", type=int, help="Samples of one prompt.  [default: 1]"),
-    click.option("--max-new-tokens", type=int, help="Tokens of a sample.  [default: 256]"),
+    click.option("--word", "words", multiple=True, help="Word for `repeat`; repeatable."),
+    click.option("--samples-per-prompt", type=int, help="Samples per prompt.  [default: 1]"),
+    click.option("--max-new-tokens", type=int, help="Tokens per sample.  [default: 256]"),
     click.option("--temperature", type=float, help="Softmax temperature.  [default: 1]"),
     click.option("--temperature-start", type=float, help="Temperature of the first token."),
-    click.option("--temperature-steps", type=int, help="Tokens until it is --temperature."),
-    click.option("--top-k", type=int, help="Keep the k likeliest tokens."),
-    click.option("--top-p", type=float, help="Keep the likeliest tokens of this mass."),
-    click.option("--min-p", type=float, help="Keep tokens of this share of the likeliest."),
-    click.option("--typical-p", type=float, help="Keep the most typical tokens of this mass."),
-    click.option("--repetition-penalty", type=float, help="Above 1: repeat less."),
-    click.option("--beams", type=int, help="Beam search instead of sampling."),
-    click.option("--stop-at-eos/--no-stop-at-eos", default=None, help="End a sample at EOS."),
-    click.option("--top", type=int, help="Length of each short list.  [default: 100]"),
-    click.option("--min-match-tokens", type=int, help="Verbatim from here on.  [default: 32]"),
+    click.option(
+        "--temperature-steps", type=int, help="Tokens over which it changes to --temperature."
+    ),
+    click.option("--top-k", type=int, help="Sample from the k most likely tokens."),
+    click.option(
+        "--top-p",
+        type=float,
+        help="Sample from the most likely tokens with this total probability.",
+    ),
+    click.option(
+        "--min-p", type=float, help="Drop tokens below this fraction of the highest probability."
+    ),
+    click.option(
+        "--typical-p",
+        type=float,
+        help="Sample from the most typical tokens with this total probability.",
+    ),
+    click.option("--repetition-penalty", type=float, help="Values above 1 discourage repetition."),
+    click.option("--beams", type=int, help="Number of beams: beam search instead of sampling."),
+    click.option(
+        "--stop-at-eos/--no-stop-at-eos",
+        default=None,
+        help="End samples at the end-of-sequence token.",
+    ),
+    click.option("--top", type=int, help="Candidates per shortlist.  [default: 100]"),
+    click.option(
+        "--min-match-tokens",
+        type=int,
+        help="Minimum length of a verbatim match, in tokens.  [default: 32]",
+    ),
     click.option(
         "--min-match-chars",
         type=int,
-        help="... or from here on, a run of one character counted once.  [default: 100]",
+        help="Minimum length in characters, as an alternative; a run of one "
+        "character counts once.  [default: 100]",
     ),
     click.option(
         "--normalize",
         multiple=True,
         metavar="WHAT",
-        help="Verbatim but for `whitespace` or `case`; both may be given.",
+        help="Ignore differences of `whitespace` or `case` in matches; repeatable.",
     ),
     click.option(
         "--controls",
@@ -102,31 +130,41 @@ _FLAGS: list[Callable] = [
         help="Text of the same kind that the model did not see, or `verified`: half of each list. "
         "They hold lists at --fdr.  [default: verified, with --fdr]",
     ),
-    click.option("--fdr", type=float, help="False share of such a list.  [default: 0.05]"),
+    click.option("--fdr", type=float, help="False discovery rate of a list.  [default: 0.05]"),
     click.option(
-        "--names", metavar="PIPELINE", help="Look for names of people as well, with this of spaCy."
+        "--names", metavar="PIPELINE", help="Also detect names of people, with this spaCy pipeline."
     ),
-    click.option("--truth", metavar="PATH", help="A testbed's truth.parquet."),
-    click.option("--canaries", metavar="FILE", help="Measure these, of `auditor canaries create`."),
-    click.option("--seed", type=int, help="Decides every sample.  [default: 0]"),
+    click.option("--truth", metavar="PATH", help="truth.parquet of a testbed."),
+    click.option(
+        "--canaries",
+        metavar="FILE",
+        help="Manifest of canaries to measure (see `auditor canaries create`).",
+    ),
+    click.option("--seed", type=int, help="Random seed of the samples.  [default: 0]"),
     click.option(
         "--bos",
         metavar="TOKEN",
-        help="Token that starts a text, in place of the model's; of references, if they name none.",
+        help="BOS token to use in place of that of the model, and for references that have none.",
     ),
     click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: auto]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
     click.option(
-        "--workers", type=int, help="Processes at work, a GPU or cores each.  [default: 1]"
+        "--workers",
+        type=int,
+        help="Worker processes, each with its own GPU or CPU cores.  [default: 1]",
     ),
-    click.option("--ray", metavar="ADDRESS", help="... or workers of a Ray cluster; auto, local."),
-    click.option("--batch-size", type=int, help="Sequences in flight.  [default: by memory]"),
-    click.option("--shard-size", type=int, help="Samples of a file.  [default: 512]"),
+    click.option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Workers on a Ray cluster instead: an address, auto or local.",
+    ),
+    click.option("--batch-size", type=int, help="Sequences sampled at once.  [default: by memory]"),
+    click.option("--shard-size", type=int, help="Samples per file.  [default: 512]"),
     click.option(
         "--reveal", is_flag=True, default=None, help="Show personal data in the report and CSV."
     ),
     click.option(
-        "--price-per-hour", type=float, help="Of the machine: tells what a find costs in money."
+        "--price-per-hour", type=float, help="Price of the machine, for the cost per find."
     ),
     click.option(
         "--out",

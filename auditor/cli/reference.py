@@ -11,8 +11,8 @@ from auditor.cli.command import cli
 _INTRO = """\
 # The command
 
-Made from `--help` by `make docs`; change the help, not this page. What a flag says, an audit file
-(TOML) can say too, and flags win.
+Generated from `--help` by `make docs`: change the help, not this page. Any option of `audit` can be
+set in an audit file (TOML); flags override it.
 """
 
 

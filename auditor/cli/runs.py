@@ -12,13 +12,15 @@ from auditor.cli.printing import say
 
 @click.command()
 @click.argument("folder", default="runs")
-@click.option("--json", "as_json", is_flag=True, help="Print the lines as JSON.")
-@click.option("--html", "as_page", is_flag=True, help="Write FOLDER/trend.html: figures over time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+@click.option(
+    "--html", "as_page", is_flag=True, help="Write FOLDER/trend.html: the results over time."
+)
 def runs(folder, as_json, as_page) -> None:
-    """The runs in FOLDER (default: runs), a line each, the earliest first.
+    """List the runs in FOLDER (default: runs), the earliest first.
 
-    Folder, state, model, strategies, when, how many candidates are verbatim and how many passages
-    they show, and what its gates said.
+    Each line has the folder, state, model, strategies, date, verified candidates, distinct
+    passages and gate results.
     """
     from auditor.errors import RunError
     from auditor.gates.history import read_history

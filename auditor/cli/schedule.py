@@ -13,24 +13,35 @@ _KINDS = ("systemd", "cron", "github-actions")
 
 @click.command()
 @click.argument("file", type=click.Path())
-@click.option("--cron", metavar="LINE", help='When: five fields, as in "0 3 * * 1", or @daily.')
-@click.option("--timezone", metavar="NAME", help="Whose clock.  [default: this machine's]")
 @click.option(
-    "--seed", type=click.Choice(["same", "new"]), help="Samples of a run.  [default: same]"
+    "--cron", metavar="LINE", help='Cron line with five fields, such as "0 3 * * 1", or @daily.'
 )
-@click.option("--once", is_flag=True, help="Run what is due now, and end.")
-@click.option("--print", "kind", type=click.Choice(_KINDS), help="Print what to install instead.")
-@click.option("--out", metavar="DIR", help="What the runs' folders begin with.")
+@click.option(
+    "--timezone", metavar="NAME", help="Time zone of the cron line.  [default: this machine's]"
+)
+@click.option(
+    "--seed",
+    type=click.Choice(["same", "new"]),
+    help="Whether each run draws the same or new samples.  [default: same]",
+)
+@click.option("--once", is_flag=True, help="Run what is due now, then exit.")
+@click.option(
+    "--print",
+    "kind",
+    type=click.Choice(_KINDS),
+    help="Print the configuration for another scheduler instead.",
+)
+@click.option("--out", metavar="DIR", help="Prefix of the run folders.")
 def schedule(file, cron, timezone, seed, once, kind, out) -> None:
-    """Run an audit file again and again, each time into a folder of its own.
+    """Run an audit file on a schedule, each time into a new folder.
 
-    In the foreground, one run at a time, until Ctrl-C or SIGTERM. Started again, it goes on with a
-    run that was stopped, and makes up once for those that were missed. What the flags say can stand
-    in the file's table [schedule]; flags win.
+    Runs in the foreground, one audit at a time, until Ctrl-C or SIGTERM. After a restart it
+    resumes an interrupted run, then makes up for all missed runs with one run. The table
+    [schedule] of the file can set these options; flags override it.
 
-    Folders are runs/MODEL-DIGEST-2026-11-24T0300Z (UTC), or begin with --out. With the seed "same",
-    every run draws the same samples from the same model: what changes is the model's doing, or the
-    training text's.
+    Folders are named runs/MODEL-DIGEST-2026-11-24T0300Z (UTC), or start with --out. With the
+    seed "same", every run of the same model draws the same samples, so a change comes from the
+    model or the training text.
 
     \b
     auditor schedule audit.toml --cron "0 3 * * 1"

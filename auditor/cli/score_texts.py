@@ -15,43 +15,43 @@ from auditor.config.fields import TEXT_FIELD
 OUT = "scores.parquet"
 
 _FLAGS: list[Callable] = [
-    click.option("--model", metavar="SPEC", help="Model whose training text is asked about."),
+    click.option("--model", metavar="SPEC", help="Model to score the texts with."),
     click.option(
         "--reference",
         "references",
         multiple=True,
         metavar="[NAME=]SPEC",
-        help="A model to compare with; any number.",
+        help="Reference model; repeatable.",
     ),
-    click.option("--out", metavar="FILE", help=f"Ends in .parquet or .csv.  [default: {OUT}]"),
+    click.option("--out", metavar="FILE", help="Output file, .parquet or .csv.  [default: "),
     click.option("--overwrite", is_flag=True, help="Replace --out if it exists."),
     click.option("--text-field", help=TEXT_FIELD),
     click.option(
         "--nonmember-prefix",
         metavar="FILE",
-        help="Texts that the model did not see, for ReCaLL.",
+        help="Texts that the model was not trained on, for ReCaLL.",
     ),
     click.option(
         "--frequencies",
         multiple=True,
         metavar="CORPUS",
-        help="Text in which tokens are counted, for DC-PDD; any number.",
+        help="Text for token frequencies, for DC-PDD; repeatable.",
     ),
-    click.option("--neighbours", type=int, help="Neighbours of each text.  [default: 0]"),
+    click.option("--neighbours", type=int, help="Neighbours per text.  [default: 0]"),
     click.option(
         "--masked-model",
         metavar="SPEC",
-        help="Makes the neighbours; else words are dropped and swapped.",
+        help="Masked model that makes the neighbours; without one, words are dropped and swapped.",
     ),
-    click.option("--seed", type=int, help="Decides the neighbours.  [default: 0]"),
+    click.option("--seed", type=int, help="Random seed of the neighbours.  [default: 0]"),
     click.option(
         "--bos",
         metavar="TOKEN",
-        help="Token that starts a text, in place of the model's; of references, if they name none.",
+        help="BOS token to use in place of that of the model, and for references that have none.",
     ),
     click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: float32]"),
     click.option("--device", help="auto, cpu or cuda.  [default: auto]"),
-    click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON."),
+    click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON."),
 ]
 
 

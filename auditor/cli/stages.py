@@ -13,13 +13,13 @@ from auditor.config.fields import TEXT_FIELD
 @click.argument("inputs", nargs=-1, required=True, metavar="RUN | TEXTS...")
 @text_flags
 def score(inputs, **flags) -> None:
-    """Score the samples of a run, or texts that you have.
+    """Score the samples of a run, or texts of your own.
 
-    RUN is the folder that `auditor sample` printed: its samples get the scores of the audit, as its
-    config asks, and no flag is taken.
+    RUN is the folder that `auditor sample` printed: its samples get the scores of an audit, with
+    the options of the run, and no other option is allowed.
 
-    TEXTS are files, folders or globs, and need --model: every text gets one row of membership
-    scores, higher = more likely a member. What holds a manifest.json is a run.
+    TEXTS are files, folders or globs and need --model: every text gets one row of membership
+    scores, higher = more likely a member. A folder with a manifest.json is a run.
 
     \b
     auditor score runs/x
@@ -43,20 +43,31 @@ def score(inputs, **flags) -> None:
 @click.command()
 @click.argument("run")
 @click.option(
-    "--corpus", multiple=True, metavar="PATH", help="Training text, in place of the run's."
+    "--corpus",
+    multiple=True,
+    metavar="PATH",
+    help="Training text to search, in place of that of the run.",
 )
-@click.option("--index", metavar="DIR", help="... or an index of it.")
+@click.option("--index", metavar="DIR", help="An index, in place of --corpus.")
 @click.option("--text-field", help=TEXT_FIELD)
-@click.option("--normalize", multiple=True, metavar="WHAT", help="whitespace or case; or both.")
-@click.option("--min-match-tokens", type=int, help="Verbatim from here on.")
 @click.option(
-    "--min-match-chars", type=int, help="... or from here on, a run of one character counted once."
+    "--normalize",
+    multiple=True,
+    metavar="WHAT",
+    help="Ignore differences of `whitespace` or `case`; repeatable.",
+)
+@click.option("--min-match-tokens", type=int, help="Minimum length of a verbatim match, in tokens.")
+@click.option(
+    "--min-match-chars",
+    type=int,
+    help="Minimum length in characters, as an alternative; a run of one character counts once.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def verify(run, as_json, **given) -> None:
-    """Find a run's candidates in training text, and write its report anew.
+    """Search training text for the candidates of a run, and update its report.
 
-    With other training text, or other least lengths, than before: the old matches are replaced.
+    Use it to search other training text or to change the minimum length of a match. The previous
+    matches are replaced.
     """
     from auditor.audit.pipeline import verify_again
     from auditor.cli.show import show_run
@@ -71,27 +82,28 @@ def verify(run, as_json, **given) -> None:
     "--controls",
     multiple=True,
     metavar="SPEC",
-    help="Held-out text, or `verified`, in place of the run's.",
+    help="Held-out text, or `verified`, in place of the setting of the run.",
 )
-@click.option("--fdr", type=float, help="False share of a list against it.  [default: 0.05]")
-@click.option("--names", metavar="PIPELINE", help="Look for names of people, with this of spaCy.")
-@click.option("--price-per-hour", type=float, help="Of the machine: what a find costs in money.")
+@click.option("--fdr", type=float, help="False discovery rate of a list.  [default: 0.05]")
+@click.option(
+    "--names", metavar="PIPELINE", help="Also detect names of people, with this spaCy pipeline."
+)
+@click.option("--price-per-hour", type=float, help="Price of the machine, for the cost per find.")
 @click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def report(run, reveal, as_json, **given) -> None:
-    """Write a run's tables and page again, and print the summary.
+    """Rewrite the tables and the report page of a run, and print the summary.
 
-    With --fdr, samples are listed at that false discovery rate. Where training text is given, a
-    coin chooses the half of each short list that is checked in it, and the list is made of the
-    others (--controls verified). Or else --controls names text of the same kind that the model was
-    not trained on, and the samples are listed that score above it; the models judge that text, so
-    they must be there.
+    With --fdr, samples are listed at that false discovery rate. If there is training text, a
+    random half of each shortlist is checked against it, and the list is made of the other half
+    (--controls verified). Otherwise --controls names text of the same kind that the model was
+    not trained on, and the samples that score above it are listed; this needs the models.
 
     With --names, an installed spaCy pipeline such as en_core_web_sm (extra `names`), names of
-    people count as personal data, too.
+    people count as personal data.
 
-    Personal data is masked in the page and in candidates.csv, unless --reveal is given; the next
-    report masks it again. Of an audit that was cut short, the report shows what there is so far.
+    Personal data is masked in the page and in candidates.csv unless --reveal is given; the next
+    report masks it again. The report of an interrupted audit shows what is complete.
     """
     from auditor.audit.pipeline import report_again
     from auditor.cli.show import show_run

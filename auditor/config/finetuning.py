@@ -32,42 +32,46 @@ class FinetuneConfig(Options):
         If a value lies outside what is allowed.
     """
 
-    model: str = option("Model to begin with.", metavar="SPEC")
+    model: str = option("Model to start from.", metavar="SPEC")
     corpora: tuple[str, ...] = option(
-        "Text to train on; several are mixed.", flag="corpus", metavar="SPEC"
+        "Text to train on; repeatable.", flag="corpus", metavar="SPEC"
     )
     weights: tuple[_Above0, ...] = option(
-        "How often each --corpus's documents stand in an epoch, in order.  [default: 1]",
+        "Copies of the documents of each --corpus per epoch, in order.  [default: 1]",
         (),
         flag="weight",
     )
-    repeats: Positive = option("Every document so often.", 1)
+    repeats: Positive = option("Copies of every document.", 1)
     text_field: str | None = option(TEXT_FIELD, None)
-    heldout: tuple[str, ...] = option("Text to hold out.", (), metavar="SPEC")
+    heldout: tuple[str, ...] = option("Held-out text.", (), metavar="SPEC")
     heldout_documents: Annotated[int, Field(ge=0)] | None = option(
         "Documents of --corpus to hold out.  [default: a tenth, 1,000 at the most]", None
     )
-    lora: bool = option("Train adapters; the model's weights stay.", False)
+    lora: bool = option("Train LoRA adapters instead of all weights.", False)
     lora_rank: Positive = option("Rank of the adapters.", 16)
-    merge: bool = option("Of --lora: save OUT/merged, a whole model, too.", False)
+    merge: bool = option("Also save the merged model as OUT/merged; needs --lora.", False)
     epochs: _Above0 = option("Passes over the text.", 3.0)
-    max_steps: Positive | None = option("Steps, in place of --epochs.", None)
-    batch: Positive = option("Rows of a step.", 8)
-    row_tokens: Positive | None = option("Tokens of a row.  [default: context, up to 1,024]", None)
-    learning_rate: _Above0 | None = option("Peak.  [default: 5e-5, 2e-4 with --lora]", None)
-    precision: Literal["auto", "float32", "bfloat16"] = option(
-        "auto, float32 or bfloat16, of products.", "auto"
+    max_steps: Positive | None = option("Training steps, in place of --epochs.", None)
+    batch: Positive = option("Rows per step.", 8)
+    row_tokens: Positive | None = option("Tokens per row.  [default: context, up to 1,024]", None)
+    learning_rate: _Above0 | None = option(
+        "Peak learning rate.  [default: 5e-5, 2e-4 with --lora]", None
     )
-    canaries: str | None = option("Canaries whose exposure is watched.", None, metavar="MANIFEST")
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "Format of matrix products: auto, float32 or bfloat16.", "auto"
+    )
+    canaries: str | None = option(
+        "Canaries whose exposure is measured during training.", None, metavar="MANIFEST"
+    )
     probe_every: Positive = option("Steps between measurements.", 200)
     stop_at_exposure: float | None = option("Stop above this mean exposure, in bits.", None)
     save_every: Positive | None = option("Steps between checkpoints.  [default: a tenth]", None)
     bos: str | None = option(
-        "Special token that starts a text, in place of the model's.", None, metavar="TOKEN"
+        "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )
-    seed: int = option("Decides order and split.", 0)
+    seed: int = option("Random seed of the order and the split.", 0)
     device: str = option("auto, cpu or cuda.", "auto")
-    report_to: tuple[str, ...] = option("Trackers: tensorboard, trackio, wandb.", ())
+    report_to: tuple[str, ...] = option("Experiment tracker: tensorboard, trackio or wandb.", ())
 
     @model_validator(mode="after")
     def _sound(self):
