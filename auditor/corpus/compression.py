@@ -4,6 +4,7 @@ import codecs
 import io
 import lzma
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -206,9 +207,9 @@ class _Converted(io.RawIOBase):
         self._ready = self._ready[n:]
         return n
 
+    @abstractmethod
     def _next(self) -> bytes | None:
         """The next bytes, possibly none; None at the end."""
-        raise NotImplementedError
 
 
 class _Recoded(_Converted):
