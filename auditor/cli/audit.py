@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.options import audit_flags, config_from
+from auditor.cli.generated import flags_of, given_options, json_option
+from auditor.cli.options import audit_options, config_from
 from auditor.cli.printing import say
 
-# What a run is resumed with may differ from how it was begun in these alone.
+# The options that may change when a run is resumed.
 _FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour")
+_resume_option = click.option("--resume", metavar="RUN", help="Resume a run with its own options.")
 
 
 @click.command()
-@audit_flags
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--resume", metavar="RUN", help="Resume a run with its own options.")
+@audit_options
+@json_option
+@_resume_option
 def audit(file, as_json, resume, **flags) -> None:
     """Run a whole audit: sample, score, rank, verify and report.
 
@@ -40,8 +42,8 @@ def audit(file, as_json, resume, **flags) -> None:
 
 
 @click.command()
-@audit_flags
-@click.option("--resume", metavar="RUN", help="Resume a run with its own options.")
+@audit_options
+@_resume_option
 def sample(file, resume, **flags) -> None:
     """Run the first stage only: sample text from the model into a run folder.
 
@@ -59,17 +61,17 @@ def _config(file, flags, resume):
 
 
 def _resumed(file, flags, resume):
-    """The config of a run that is there; flags that would make it another run are refused."""
+    """The config of an existing run; flags that would make it another run are refused."""
     from auditor.config.audit import make_config
     from auditor.runs.run import load_run
 
-    given = {name: value for name, value in flags.items() if value not in (None, ())}
-    named = {p.name: p.opts[0] for p in click.get_current_context().command.params}
-    refused = ([file] if file else []) + [named[name] for name in given if name not in _FREE]
+    given = given_options(flags)
+    refused = [file] if file else []
+    refused += [flags_of([name]) for name in given if name not in _FREE]
     if refused:
         raise click.UsageError(
-            f"--resume goes on with {resume} as it was asked for; got {', '.join(refused)} as "
-            "well. Leave that out, or start another run without --resume."
+            f"--resume continues {resume} with its own options; got {', '.join(refused)} as well. "
+            "Remove that, or start another run without --resume."
         )
     run = load_run(resume)
     limits = {"gates": run.manifest.get("gates", {})}

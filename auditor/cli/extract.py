@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import say
-from auditor.config.fields import TEXT_FIELD
+from auditor.config.audit import AuditConfig, Decoding
+from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig
 
+_DECODING = ("temperature", "top_k", "top_p")
+_EXTRACTION = [name for name, f in CorpusExtractionConfig.model_fields.items() if f.description]
 _FROM = ("corpus", "index", "document", "benchmark")
 # Flags that only some of the ways know.
 _ONLY = {
@@ -44,68 +49,18 @@ _ONLY = {
 @click.option(
     "--benchmark", metavar="DIR", help="Use the arrays of lm-extraction-benchmark instead."
 )
-@click.option("--text-field", help=TEXT_FIELD)
-@click.option("--strict", is_flag=True, help="Stop at the first record that cannot be read.")
-@click.option(
-    "--prefix-tokens",
-    multiple=True,
-    type=int,
-    help="Tokens shown to the model; repeatable for a sweep.  [default: 50]",
-)
-@click.option(
-    "--suffix-tokens",
-    type=int,
-    default=50,
-    show_default=True,
-    help="Tokens that the model should continue with.",
-)
-@click.option(
-    "--examples", type=int, default=1000, show_default=True, help="Maximum number of documents."
-)
-@click.option(
-    "--from-start/--anywhere",
-    default=True,
-    help="Take windows from the start of documents (default) or from anywhere.",
-)
-@click.option(
-    "--with-bos/--no-bos",
-    default=None,
-    help="Start with the BOS token.  [default: with --from-start]",
-)
-@click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the models.")
-@click.option(
-    "--stride",
-    type=int,
-    default=10,
-    show_default=True,
-    help="Tokens between windows; needs --document.",
-)
+@options_of(AuditConfig, only=("text_field", "strict"))
+@options_of(CorpusExtractionConfig)
+@options_of(DocumentScanConfig, only=("stride",))
 @click.option(
     "--preprefix", is_flag=True, help="Also show the 100 tokens before; needs --benchmark."
 )
 @click.option("--split", default="train", show_default=True, help="train, val or test.")
-@click.option(
-    "--temperature", type=float, default=1.0, show_default=True, help="Softmax temperature."
-)
-@click.option("--top-k", type=int, help="Sample from the k most likely tokens.")
-@click.option(
-    "--top-p", type=float, help="Sample from the most likely tokens with this total probability."
-)
-@click.option(
-    "--p", multiple=True, type=float, help="Target probability of extraction.  [default: 0.5]"
-)
-@click.option(
-    "--samples-per-prefix",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Also draw samples and count near-verbatim ones.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the windows.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@options_of(Decoding, only=_DECODING)
+@options_of(AuditConfig, only=("device",))
 @click.option("--out", metavar="DIR", help="Folder for tables, figures and the report page.")
-@click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print counts as JSON, no text.")
+@options_of(AuditConfig, only=("reveal",))
+@json_option
 def extract(models, as_json, **given) -> None:
     """Measure how much of a known text a model reproduces word for word.
 
@@ -125,11 +80,10 @@ def extract(models, as_json, **given) -> None:
     if not models:
         raise click.UsageError("Missing option '--model'. Name a model to extract from.")
     shared = {
-        "decoding": _decoding(given),
-        "p": given["p"] or (0.5,),
-        "device": given["device"],
+        "decoding": _part(given, _DECODING),
         "out": given["out"],
         "progress": for_terminal(),
+        **_part(given, ("p", "device")),
     }
     result = _RUN[kind](models, given, shared)
     if as_json:
@@ -138,7 +92,7 @@ def extract(models, as_json, **given) -> None:
     _show(kind, result)
     if given["out"]:
         if given["reveal"]:
-            say("What is written there shows personal data: keep it to yourself.", err=True)
+            say("These files show personal data: keep them confidential.", err=True)
         say(f"\nSaved: {given['out']}")
 
 
@@ -148,8 +102,7 @@ def _kind(given: dict[str, Any]) -> str:
     if len(asked) != 1:
         got = ", ".join(f"--{name}" for name in asked) or "none"
         raise click.UsageError(
-            f"Give one of --corpus, --index, --document and --benchmark; got {got}. They are four "
-            "ways to say what to extract."
+            f"Give one of --corpus, --index, --document and --benchmark; got {got}."
         )
     _check_used(asked[0])
     return "corpus" if asked == ["index"] else asked[0]
@@ -168,14 +121,9 @@ def _check_used(way: str) -> None:
             )
 
 
-def _decoding(given: dict[str, Any]):
-    """The decoding of the flags, checked as an audit's is."""
-    from auditor.config.audit import make_config
-
-    wanted = {name: given[name] for name in ("temperature", "top_k", "top_p")}
-    table = {name: value for name, value in wanted.items() if value is not None}
-    asked = {"model": "any", "strategies": ["pure"], "decoding": table}
-    return make_config(asked).strategies[0].decoding
+def _part(given: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The options of these names that were given."""
+    return given_options({name: given[name] for name in names})
 
 
 def _one(models, flag: str) -> str:
@@ -184,53 +132,30 @@ def _one(models, flag: str) -> str:
     return models[0]
 
 
-def _one_prefix(given: dict[str, Any]) -> int:
-    lengths = given["prefix_tokens"] or (50,)
-    if len(lengths) != 1:
-        raise click.UsageError(
-            f"--document takes one --prefix-tokens; got {len(lengths)}. Run them in turn."
-        )
-    return lengths[0]
-
-
 def _corpus(models, given, shared):
     from auditor.corpus.reading import read_corpus
     from auditor.extraction.extract import extract as run
     from auditor.matching.index import open_index
 
     index = open_index(given["index"]) if given["index"] else None
-    fields = {name: given[name] for name in ("text_field", "strict")}
-    return run(
-        models,
-        index or read_corpus(given["corpus"], **fields),
-        count=index.count if index else None,
-        prefix_tokens=given["prefix_tokens"] or 50,
-        suffix_tokens=given["suffix_tokens"],
-        examples=given["examples"],
-        seed=given["seed"],
-        samples_per_prefix=given["samples_per_prefix"],
-        from_start=given["from_start"],
-        with_bos=given["with_bos"],
-        bos=given["bos"],
-        reveal=given["reveal"],
-        **shared,
-    )
+    text = index or read_corpus(given["corpus"], **_part(given, ("text_field", "strict")))
+    options = _part(given, (*_EXTRACTION, "reveal"))
+    return run(models, text, count=index.count if index else None, **{**options, **shared})
 
 
 def _document(models, given, shared):
     from auditor.extraction.document_scan import scan_document
 
-    return scan_document(
-        _one(models, "document"),
-        given["document"],
-        prefix_tokens=_one_prefix(given),
-        suffix_tokens=given["suffix_tokens"],
-        stride=given["stride"],
-        with_bos=given["with_bos"],
-        bos=given["bos"],
-        reveal=given["reveal"],
-        **shared,
-    )
+    if len(given["prefix_tokens"]) > 1:
+        raise click.UsageError(
+            f"--document takes one --prefix-tokens; got {len(given['prefix_tokens'])}. Run them in "
+            "turn."
+        )
+    names = ("suffix_tokens", "stride", "with_bos", "bos", "reveal")
+    options = {**_part(given, names), **shared}
+    if given["prefix_tokens"]:
+        options["prefix_tokens"] = given["prefix_tokens"][0]
+    return scan_document(_one(models, "document"), given["document"], **options)
 
 
 def _benchmark(models, given, shared):
@@ -240,9 +165,8 @@ def _benchmark(models, given, shared):
         _one(models, "benchmark"),
         given["benchmark"],
         split=given["split"],
-        suffix_tokens=given["suffix_tokens"],
         use_preprefix=given["preprefix"],
-        **shared,
+        **{**_part(given, ("suffix_tokens",)), **shared},
     )
 
 

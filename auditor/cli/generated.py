@@ -1,33 +1,47 @@
-"""Click options made from the fields of an options model."""
+"""Click options generated from the fields of an options model."""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Collection
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import click
+from pydantic import BaseModel
 
-from auditor.config.fields import Options
+from auditor.config.fields import flag_of
 
 
 def options_of(
-    model: type[Options], *, only: Collection[str] = (), but: Collection[str] = ()
+    model: type[BaseModel],
+    *,
+    only: Collection[str] = (),
+    but: Collection[str] = (),
+    is_required: bool = True,
+    shows_defaults: bool = True,
 ) -> Callable:
-    """A decorator: an option for each field of a model, in their order.
+    """A decorator that adds an option for each field with a help text, in their order.
 
-    An option that is not given is None or (), so that the model's default holds.
+    An option that is not given is None or (), so that the default of the model applies.
 
     Parameters
     ----------
-    model : with fields made by `auditor.config.fields.option`
+    model : pydantic model, fields made by `auditor.config.fields.option`
     only, but : names of fields; all, by default
+    is_required : a field without a default is a required option
+    shows_defaults : whether the help names the defaults
     """
-    fields = [n for n in model.model_fields if (not only or n in only) and n not in but]
+    fields = [
+        name
+        for name, field in model.model_fields.items()
+        if field.description and (not only or name in only) and name not in but
+    ]
 
     def decorate(function: Callable) -> Callable:
         for name in reversed(fields):
-            function = _option(name, model.model_fields[name])(function)
+            function = _option(name, model.model_fields[name], is_required, shows_defaults)(
+                function
+            )
         return function
 
     return decorate
@@ -38,17 +52,35 @@ def given_options(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, ())}
 
 
-def _option(name: str, field: Any) -> Callable:
-    extra = field.json_schema_extra or {}
+def flags_of(names: Collection[str]) -> str:
+    """The flags of the current command's parameters, as an error lists them."""
+    known = {p.name: p.opts[0] for p in click.get_current_context().command.params}
+    return ", ".join(known[name] for name in names)
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, default=None, help="Print the results as JSON."
+)
+
+
+def _option(name: str, field: Any, is_required: bool, shows_defaults: bool) -> Callable:
     kind, multiple = _kind(field.annotation)
-    words = field.description
-    if not field.is_required() and field.default not in (None, ()) and kind is not bool:
-        words += f"  [default: {field.default}]"
-    settings: dict[str, Any] = {"is_flag": True, "default": None} if kind is bool else {}
-    if kind is not bool:
-        settings = {"type": kind, "multiple": multiple, "metavar": extra.get("metavar")}
-    flag = "--" + extra.get("flag", name).replace("_", "-")
-    return click.option(flag, name, required=field.is_required(), help=words, **settings)
+    flag, help_text = flag_of(name, field), field.description
+    required = is_required and field.is_required()
+    if kind is bool:
+        settings: dict[str, Any] = {"is_flag": True, "default": None}
+    else:
+        metavar = (field.json_schema_extra or {}).get("metavar")
+        settings = {"type": kind, "multiple": multiple, "metavar": metavar}
+        if shows_defaults and not field.is_required() and field.default not in (None, (), {}):
+            help_text += f"  [default: {_shown(field.default)}]"
+    return click.option(flag, name, required=required, help=help_text, **settings)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ", ".join(map(_shown, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _kind(annotation: Any) -> tuple[type, bool]:
@@ -58,6 +90,9 @@ def _kind(annotation: Any) -> tuple[type, bool]:
         return _kind(inside[0])
     if origin is tuple:
         return _kind(inside[0])[0], True
+    if origin is dict:
+        return str, True
     if origin in (Union, types.UnionType):
         return _kind(next(part for part in inside if part is not types.NoneType))
-    return (str if origin is Literal else annotation), False
+    is_plain = annotation in (bool, int, float)
+    return (annotation if is_plain else str), False

@@ -6,92 +6,30 @@ import json
 
 import click
 
+from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import say
-from auditor.config.fields import TEXT_FIELD
+from auditor.config.audit import AuditConfig
+from auditor.config.membership import MembershipConfig
+from auditor.config.scoring import ScoringConfig
 
-# How texts are scored; without a model there is nothing to score.
-_SCORING = ("nonmember_prefix", "frequencies", "neighbours", "bos", "dtype", "device")
+_SETS = ("members", "nonmembers")
 
 
 @click.command()
-@click.option(
-    "--members", multiple=True, required=True, metavar="PATH", help="Texts assumed to be members."
-)
-@click.option(
-    "--nonmembers",
-    multiple=True,
-    required=True,
-    metavar="PATH",
-    help="Texts known not to be members.",
-)
+@options_of(MembershipConfig, only=_SETS)
 @click.option(
     "--model",
     metavar="SPEC",
     help="Model to score the texts with; without it, the files must contain scores.",
 )
-@click.option(
-    "--reference",
-    "references",
-    multiple=True,
-    metavar="[NAME=]SPEC",
-    help="Reference model; repeatable.",
-)
-@click.option(
-    "--member-texts",
-    multiple=True,
-    metavar="PATH",
-    help="Texts of --members, if that contains scores.",
-)
-@click.option(
-    "--nonmember-texts",
-    multiple=True,
-    metavar="PATH",
-    help="Texts of --nonmembers, if that contains scores.",
-)
-@click.option("--text-field", help=TEXT_FIELD)
-@click.option(
-    "--nonmember-prefix", metavar="FILE", help="Other non-member texts, for ReCaLL; needs --model."
-)
-@click.option(
-    "--frequencies",
-    multiple=True,
-    metavar="CORPUS",
-    help="Text for token frequencies, for DC-PDD; needs --model.",
-)
-@click.option("--neighbours", type=int, help="Neighbours per text; needs --model.")
-@click.option(
-    "--score", "scores", multiple=True, metavar="NAME", help="Score to compare; repeatable."
-)
-@click.option(
-    "--list-by", metavar="NAME", help="Score that the shortlist is ranked by.  [default: the first]"
-)
-@click.option(
-    "--fdr",
-    type=float,
-    default=0.05,
-    show_default=True,
-    help="False discovery rate of the shortlist.",
-)
-@click.option("--drop-shared", is_flag=True, help="Leave out texts that are in both sets.")
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Random seed of folds, halves and permutations.",
-)
-@click.option(
-    "--bos",
-    metavar="TOKEN",
-    help="BOS token to use in place of that of the model, and for references that have none.",
-)
-@click.option("--dtype", help="auto, float32, bfloat16 or float16.  [default: float32]")
-@click.option("--device", help="auto, cpu or cuda.  [default: auto]")
+@options_of(ScoringConfig, only=("references",))
+@options_of(MembershipConfig, but=_SETS)
+@options_of(ScoringConfig, but=("model", "references", "seed", "text_field"))
 @click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
 @click.option("--overwrite", is_flag=True, help="Replace the results in --out.")
-@click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def members(members, nonmembers, out, overwrite, reveal, as_json, **asked) -> None:
+@options_of(AuditConfig, only=("reveal",))
+@json_option
+def members(out, overwrite, reveal, as_json, **options) -> None:
     """Test whether scores of a model separate its training text from other text.
 
     Compares presumed members with known non-members, score by score, with baselines that never
@@ -109,19 +47,16 @@ def members(members, nonmembers, out, overwrite, reveal, as_json, **asked) -> No
 
     if out:
         check_out(out, overwrite=overwrite)  # before any model is loaded
-    for name in _SCORING:  # what was not said is left to the library
-        if not asked[name]:
-            del asked[name]
-    report = audit_members(members, nonmembers, progress=for_terminal(), **asked)
+    report = audit_members(progress=for_terminal(), **given_options(options))
     if out:
-        save(report, out, overwrite=overwrite, reveal=reveal)
+        save(report, out, overwrite=overwrite, reveal=bool(reveal))
     if as_json:
         click.echo(json.dumps(told(report), indent=2, sort_keys=True))
         return
     _show(report)
     if out:
         if reveal:
-            say("What is written there shows personal data: keep it to yourself.", err=True)
+            say("These files show personal data: keep them confidential.", err=True)
         say(f"\nWritten to: {out}")
 
 

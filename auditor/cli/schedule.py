@@ -6,24 +6,16 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.generated import options_of
 from auditor.cli.printing import say
+from auditor.config.gates import Schedule
 
 _KINDS = ("systemd", "cron", "github-actions")
 
 
 @click.command()
 @click.argument("file", type=click.Path())
-@click.option(
-    "--cron", metavar="LINE", help='Cron line with five fields, such as "0 3 * * 1", or @daily.'
-)
-@click.option(
-    "--timezone", metavar="NAME", help="Time zone of the cron line.  [default: this machine's]"
-)
-@click.option(
-    "--seed",
-    type=click.Choice(["same", "new"]),
-    help="Whether each run draws the same or new samples.  [default: same]",
-)
+@options_of(Schedule)
 @click.option("--once", is_flag=True, help="Run what is due now, then exit.")
 @click.option(
     "--print",

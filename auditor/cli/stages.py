@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.generated import flags_of, given_options, json_option, options_of
 from auditor.cli.printing import say
-from auditor.cli.score_texts import given_flags, is_run, score_given_texts, text_flags
-from auditor.config.fields import TEXT_FIELD
+from auditor.cli.score_texts import is_run, score_given_texts, text_options
+from auditor.config.audit import AuditConfig
+
+_OF_VERIFICATION = (
+    *("corpus", "index", "text_field", "normalize", "min_match_tokens", "min_match_chars"),
+)
+_OF_REPORT = ("controls", "fdr", "names", "price_per_hour", "reveal")
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="RUN | TEXTS...")
-@text_flags
+@text_options
 def score(inputs, **flags) -> None:
     """Score the samples of a run, or texts of your own.
 
@@ -28,11 +34,10 @@ def score(inputs, **flags) -> None:
     if not is_run(inputs):
         score_given_texts(inputs, flags)
         return
-    if given := given_flags(flags):
-        named = {p.name: p.opts[0] for p in click.get_current_context().command.params}
+    if given := given_options(flags):
         raise click.UsageError(
-            f"{inputs[0]} is a run, which is scored as its config asks; got "
-            f"{', '.join(named[name] for name in given)}. Leave that out, or give texts."
+            f"{inputs[0]} is a run, which is scored with its own options; got {flags_of(given)}. "
+            "Remove that, or give texts."
         )
     from auditor.audit.pipeline import run_audit
 
@@ -42,55 +47,25 @@ def score(inputs, **flags) -> None:
 
 @click.command()
 @click.argument("run")
-@click.option(
-    "--corpus",
-    multiple=True,
-    metavar="PATH",
-    help="Training text to search, in place of that of the run.",
-)
-@click.option("--index", metavar="DIR", help="An index, in place of --corpus.")
-@click.option("--text-field", help=TEXT_FIELD)
-@click.option(
-    "--normalize",
-    multiple=True,
-    metavar="WHAT",
-    help="Ignore differences of `whitespace` or `case`; repeatable.",
-)
-@click.option("--min-match-tokens", type=int, help="Minimum length of a verbatim match, in tokens.")
-@click.option(
-    "--min-match-chars",
-    type=int,
-    help="Minimum length in characters, as an alternative; a run of one character counts once.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@options_of(AuditConfig, only=_OF_VERIFICATION, shows_defaults=False)
+@json_option
 def verify(run, as_json, **given) -> None:
     """Search training text for the candidates of a run, and update its report.
 
-    Use it to search other training text or to change the minimum length of a match. The previous
-    matches are replaced.
+    Use it to search other training text or to change the minimum length of a match; options that
+    are not given keep the values of the run. The previous matches are replaced.
     """
     from auditor.audit.pipeline import verify_again
     from auditor.cli.show import show_run
 
-    changes = {name: value for name, value in given.items() if value not in (None, ())}
+    changes = given_options(given)
     show_run(verify_again(run, changes, progress=_progress()), as_json=as_json)
 
 
 @click.command()
 @click.argument("run")
-@click.option(
-    "--controls",
-    multiple=True,
-    metavar="SPEC",
-    help="Held-out text, or `verified`, in place of the setting of the run.",
-)
-@click.option("--fdr", type=float, help="False discovery rate of a list.  [default: 0.05]")
-@click.option(
-    "--names", metavar="PIPELINE", help="Also detect names of people, with this spaCy pipeline."
-)
-@click.option("--price-per-hour", type=float, help="Price of the machine, for the cost per find.")
-@click.option("--reveal", is_flag=True, help="Show personal data in the report and CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@options_of(AuditConfig, only=_OF_REPORT)
+@json_option
 def report(run, reveal, as_json, **given) -> None:
     """Rewrite the tables and the report page of a run, and print the summary.
 
@@ -108,8 +83,8 @@ def report(run, reveal, as_json, **given) -> None:
     from auditor.audit.pipeline import report_again
     from auditor.cli.show import show_run
 
-    changes = {name: value for name, value in given.items() if value not in (None, ())}
-    made = report_again(run, changes, reveal=reveal, progress=_progress())
+    changes = given_options(given)
+    made = report_again(run, changes, reveal=bool(reveal), progress=_progress())
     show_run(made, as_json=as_json)
 
 

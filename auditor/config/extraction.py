@@ -1,84 +1,82 @@
-"""What an extraction is asked to do, checked before anything is loaded and against each model."""
+"""Options of extractions, checked before anything is loaded and against each model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
 
-from auditor.config.audit import Decoding
+from auditor.config.fields import Count, Options, Positive, Seed, option
+from auditor.config.sampling import Decoding
 from auditor.errors import ConfigError, ModelError
 
 
-@dataclass(frozen=True)
-class ExtractionConfig:
-    """How suffixes are asked for.
+def _lengths(given: Any) -> Any:
+    """One length or several: each once, shortest first."""
+    if isinstance(given, int | np.integer):
+        return (given,)
+    return tuple(sorted(set(given))) if isinstance(given, list | tuple | set | range) else given
 
-    prefix_tokens : tuple of int
-        Lengths of the prefix.
-    suffix_tokens : int
-    p : tuple of float
-        Probabilities for which the fewest samples are wanted.
-    decoding : Decoding
-        Of which temperature, top_k, top_p, min_p and typical_p count.
-    from_start : bool
-        Windows are the documents' first tokens, as the model met them, not from a random place.
-    with_bos : bool or None
-        Put the model's BOS before each prefix. None: with `from_start`, where the model has one,
-        and with `bos`.
-    bos : str or None
-        The token that is BOS, in place of what the models' tokenizers name.
-    seed : int
+
+class ExtractionConfig(Options):
+    """How suffixes are requested.
+
+    Of `decoding`, temperature, top_k, top_p, min_p and typical_p apply; by default it is the
+    model's own distribution. With `from_start`, prefixes begin at the start of their documents, as
+    in training; otherwise prefixes of all lengths share one suffix. If `with_bos` is None, prefixes
+    begin with BOS if `bos` is given, or if `from_start` is set and the model has a BOS token.
 
     Raises
     ------
     ConfigError
-        If a number lies outside what is allowed.
+        For an invalid option.
     """
 
-    prefix_tokens: tuple[int, ...] = (50,)
-    suffix_tokens: int = 50
-    p: tuple[float, ...] = (0.5,)
-    decoding: Decoding = field(default_factory=Decoding)
-    from_start: bool = True
-    with_bos: bool | None = None
-    bos: str | None = None
-    seed: int = 0
+    prefix_tokens: Annotated[
+        tuple[Positive, ...], BeforeValidator(_lengths), Field(min_length=1)
+    ] = option("Tokens shown to the model; repeatable for a sweep.", (50,))
+    suffix_tokens: Positive = option("Tokens that the model should continue with.", 50)
+    p: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], BeforeValidator(tuple)] = option(
+        "Target probability of extraction; repeatable.", (0.5,)
+    )
+    decoding: Decoding = Decoding()
+    from_start: bool = option(
+        "Take windows from the start of documents (default) or from anywhere.",
+        True,
+        flag="from-start/--anywhere",
+    )
+    with_bos: bool | None = option(
+        "Start with the BOS token.  [default: with --from-start or --bos]",
+        None,
+        flag="with-bos/--no-bos",
+    )
+    bos: str | None = option(
+        "BOS token to use in place of that of the models.", None, metavar="TOKEN"
+    )
+    seed: Seed = option("Random seed of the windows.", 0)
 
-    def __post_init__(self) -> None:
-        if not self.prefix_tokens:
-            raise ConfigError("--prefix-tokens must be given at least once; got none. Usual is 50.")
-        for name, value in (
-            *(("--prefix-tokens", n) for n in self.prefix_tokens),
-            ("--suffix-tokens", self.suffix_tokens),
-        ):
-            at_least(name, value, 1, "Usual is 50.")
+    @model_validator(mode="after")
+    def _check(self):
         if self.bos is not None and self.with_bos is False:
             raise ConfigError(
-                f"--bos names the token before each prefix, and --no-bos rules it out; got --bos "
-                f"{self.bos} with it. Leave one out."
-            )
-        for p in self.p:
-            if not 0 < p < 1:
-                raise ConfigError(
-                    f"--p must lie between 0 and 1, both excluded; got {p}. Usual are 0.5 and 0.9."
-                )
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(
-                f"--seed must be between 0 and 2^63 - 1; got {self.seed}. Usual is 0."
+                "--bos names the token before each prefix, and --no-bos rules it out; got both. "
+                "Remove one."
             )
         if self.decoding.repetition_penalty != 1 or self.decoding.temperature_start is not None:
             raise ConfigError(
-                "p_z is of a decoding that is the same at each token; got a repetition penalty or "
-                "a falling temperature. Leave them out."
+                "p_z needs the same decoding for each token; got a repetition penalty or a falling "
+                "temperature. Remove them."
             )
+        return self
 
-    def told(self) -> dict:
-        """The same as plain data, for a manifest; older ones say nothing of `bos`."""
-        told = {k: v for k, v in asdict(self).items() if k != "bos" or v is not None}
-        return {**told, "decoding": self.decoding.model_dump(mode="json")}
+    def identity(self) -> dict[str, Any]:
+        """The settings as plain data, for a manifest; without `bos` if it is not set."""
+        settings = self.model_dump(mode="json")
+        if self.bos is None:
+            del settings["bos"]
+        return settings
 
     @property
     def longest_prefix(self) -> int:
@@ -92,15 +90,15 @@ class ExtractionConfig:
         return self.with_bos
 
     def check(self, model, *, samples: bool = False) -> None:
-        """Whether prefix and suffix fit a model. Raises ConfigError or ModelError if not.
+        """Check that prefix and suffix fit a model; raises ConfigError or ModelError.
 
-        `samples`: also for sampling, where BOS takes a place of its own; in one pass it takes that
-        of the last token, which is never fed.
+        `samples`: also for sampling, where BOS takes a position of its own; a single pass does not
+        feed the last token, which leaves a position for BOS.
         """
         if self.with_bos and model.vocabulary.bos_id is None:
             raise ModelError(
                 f"{model.name}'s tokenizer has no BOS token to put before each prefix. Name one "
-                "with --bos, or leave out --with-bos."
+                "with --bos, or remove --with-bos."
             )
         if model.context is None:
             return
@@ -121,24 +119,29 @@ class ExtractionConfig:
             )
 
     def started(self, model, prefixes: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Prefixes with BOS before them, where that is asked for."""
+        """Prefixes, with BOS before them if requested."""
         if not self.starts_with_bos(model):
             return prefixes
         bos = np.full((len(prefixes), 1), model.vocabulary.bos_id, dtype=prefixes.dtype)
         return np.concatenate([bos, prefixes], axis=1)
 
 
-def at_least(name: str, value: int, least: int, remedy: str) -> None:
-    """Raises ConfigError if a whole number is below what is allowed."""
-    if value < least:
-        raise ConfigError(f"{name} must be {least} or more; got {value}. {remedy}")
+class CorpusExtractionConfig(ExtractionConfig):
+    """An extraction from a corpus: at most `examples` windows, one per distinct document."""
+
+    examples: Positive = option("Maximum number of documents.", 1000)
+    samples_per_prefix: Count = option("Also draw samples and count near-verbatim ones.", 0)
 
 
-def lengths(prefix_tokens: int | Sequence[int]) -> tuple[int, ...]:
-    """One length or several, each once, shortest first.
+class DocumentScanConfig(ExtractionConfig):
+    """A scan of one document: windows `stride` tokens apart, by default without BOS."""
 
-    >>> lengths(50), lengths([50, 10, 50])
-    ((50,), (10, 50))
-    """
-    given = [prefix_tokens] if isinstance(prefix_tokens, int) else prefix_tokens
-    return tuple(sorted(set(given)))
+    from_start: bool = False
+    stride: Positive = option("Tokens between windows; needs --document.", 10)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_bos(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("bos") is None:
+            given = {**given, "with_bos": bool(given.get("with_bos"))}
+        return given

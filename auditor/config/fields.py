@@ -1,29 +1,67 @@
-"""Fields that are options of a command too: help, flag and metavar are declared with the field."""
+"""The options of a command as pydantic fields, each with its help text and flag."""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError, PydanticUndefined
 
-from auditor.config.sampling import STRICT
 from auditor.errors import ConfigError
+
+STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def no_bool(value: Any) -> Any:
+    """Refuse a boolean as a number: `samples = true` is a mistake, but Python counts it as 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "must be a whole number")
+    return value
+
+
+Positive = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
+Seed = Annotated[int, BeforeValidator(no_bool), Field(ge=0, lt=2**63)]
+
+
+def _path_text(value: Any) -> Any:
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _specs(value: Any) -> Any:
+    return (value,) if isinstance(value, str | PurePath) else value
+
+
+PathText = Annotated[str, BeforeValidator(_path_text)]
+# One path or spec, or several.
+Specs = Annotated[tuple[PathText, ...], BeforeValidator(_specs)]
+Above0 = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 TEXT_FIELD = (
     "The field that holds the text: NAME, NAME+NAME, or the path of a nested one, such as "
     "translation.en or messages[].content (the text of each element of the list, joined by "
     "newlines)."
 )
+BOS = "BOS token to use in place of that of the model, and for references that have none."
+DTYPE = "auto, float32, bfloat16 or float16."
+DEVICE = "auto, cpu or cuda."
+REVEAL = "Show personal data in the report and CSV."
 
 
 def option(text: str, default: Any = PydanticUndefined, **shown: str) -> Any:
-    """A field with its help text; `flag` and `metavar` where the command line has others."""
+    """A field with its help text; `flag` and `metavar` if the command line has others.
+
+    The flag of a boolean may name both states: "from-start/--anywhere".
+    """
     return Field(default, description=text, json_schema_extra=dict(shown))
 
 
 class Options(BaseModel):
-    """Options of a verb; what is wrong is a ConfigError that names the flag."""
+    """Options of a command; an invalid one is a ConfigError that names the flag."""
 
     model_config = STRICT
 
@@ -31,25 +69,93 @@ class Options(BaseModel):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            raise ConfigError(self._sentence(error)) from None
+            raise ConfigError(
+                first_error(error, self._label, {"": type(self).model_fields})
+            ) from None
 
     @classmethod
-    def _sentence(cls, error: ValidationError) -> str:
-        first = error.errors()[0]
-        name, kind, got = str(first["loc"][0]), first["type"], first["input"]
-        if kind == "extra_forbidden":
-            return f"{name} is no option; there are {', '.join(cls.model_fields)}."
-        extra = cls.model_fields[name].json_schema_extra
-        own = extra.get("flag") if isinstance(extra, dict) else None
-        flag = f"--{own or name}".replace("_", "-")
-        if kind == "missing":
-            return f"{flag} is missing. Add it."
-        if kind == "greater_than_equal":
-            remedy = " Raise it." if first["ctx"]["ge"] else ""
-            return f"{flag} must be {first['ctx']['ge']} or more; got {got}.{remedy}"
-        if kind in ("greater_than", "finite_number"):
-            return f"{flag} must be above 0; got {got}. Raise it."
-        if kind == "literal_error":
-            allowed = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-            return f"{flag} must be one of {allowed}; got {got!r}."
-        return f"{flag}: {first['msg']}; got {got!r}. Change {flag}."
+    def _label(cls, path: list[str]) -> str:
+        name = path[-1]  # of a nested model: its options are flags as well
+        return flag_of(name, cls.model_fields.get(name)).partition("/")[0]
+
+
+def flag_of(name: str, field: Any) -> str:
+    """The flag of a field: "--top-k", or "--strict/--no-strict"."""
+    shown = getattr(field, "json_schema_extra", None) or {}
+    return "--" + shown.get("flag", name).replace("_", "-")
+
+
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge", "Raise"),
+    "greater_than": ("above", "gt", "Raise"),
+    "less_than_equal": ("at most", "le", "Lower"),
+    "less_than": ("below", "lt", "Lower"),
+}
+# By the beginnings of pydantic's error types.
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string_unicode": "valid Unicode (not, for example, a file name that is not UTF-8)",
+    "string_too": "not empty",
+    "too_short": "given at least once",
+    "string": "text",
+    "tuple": "a list",
+    "dict": "a table",
+    "model": "a table, or the name of a strategy",
+}
+
+
+def first_error(
+    error: ValidationError,
+    label: Callable[[list[str]], str],
+    known: Mapping[str, Iterable[str]],
+) -> str:
+    """The first complaint of pydantic as a sentence: what, allowed, got, remedy.
+
+    Parameters
+    ----------
+    error : ValidationError
+    label : names a field, given the names on the path to it
+    known : the fields of each table; "" is the whole
+    """
+    first = error.errors()[0]
+    kind, path = first["type"], [str(p) for p in first["loc"] if not isinstance(p, int)]
+    if kind == "value_error":
+        text = str(first["ctx"]["error"])
+        return text if text.endswith((".", "?")) else text + "."
+    if kind == "extra_forbidden":
+        *parents, word = path
+        table = parents[-1] if parents else ""
+        names = [*known.get(table, known[""])]
+        full = f"{table}.{word}" if table else word
+        return f"Unknown setting {full}.{nearest(word, names)} Known: {', '.join(names)}."
+    name = label(path)
+    if kind == "missing":
+        example = (
+            "Name it with --model SPEC, as in: --model gpt2." if path == ["model"] else "Add it."
+        )
+        return f"{name} is missing. {example}"
+    got = cut(first.get("input"))
+    if kind in _BOUNDS:
+        word, key, remedy = _BOUNDS[kind]
+        limit = first["ctx"][key]
+        limit = f"{limit:g}" if isinstance(limit, float) else limit
+        return f"{name} must be {word} {limit}; got {got}. {remedy} {name}."
+    if kind == "literal_error":
+        return f"{name} must be {first['ctx']['expected']}; got {got}. Choose one of these."
+    allowed = next((text for start, text in _KINDS.items() if kind.startswith(start)), None)
+    return f"{name} must be {allowed or first['msg']}; got {got}. Change {name}."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A question that suggests the known word nearest to an unknown one, or nothing."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def cut(value: object) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"

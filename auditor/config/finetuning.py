@@ -1,4 +1,4 @@
-"""What a fine-tuning is asked to do, checked before anything is loaded."""
+"""Options of fine-tuning, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from auditor.config.fields import TEXT_FIELD, Options, option
-from auditor.config.sampling import Positive
+from auditor.config.fields import DEVICE, TEXT_FIELD, Above0, Count, Options, Positive, Seed, option
 from auditor.errors import ConfigError
 
 # Peak learning rates that are usual for all weights, and for adapters alone.
 _RATE, _LORA_RATE = 5e-5, 2e-4
-# What may differ when a fine-tuning goes on: it changes no weight.
+# Options that may change when a fine-tuning is resumed: they change no weight.
 _FREE = ("device", "merge", "report_to")
-_Above0 = Annotated[float, Field(gt=0)]
 
 
 class FinetuneConfig(Options):
     """How a model is fine-tuned; each field is an option of `auditor finetune`.
 
-    One corpus is domain adaptation, several are mixed: of weight 0.5 stands half of the documents
-    in an epoch, chosen by the seed. With text in `heldout`, no documents of the corpora are held
-    out. Of `precision` are products; weights and sums stay float32. `bos` is used in training and
-    in what is measured, and is saved as the tokenizer's BOS.
+    One corpus is domain adaptation; several are mixed. With a weight of 0.5, an epoch contains half
+    of the documents, chosen by the seed. With `heldout`, no documents of the corpora are held out.
+    `precision` applies to matrix products; weights and sums stay float32. `bos` is used in training
+    and in measurements, and is saved as the tokenizer's BOS.
 
     Raises
     ------
     ConfigError
-        If a value lies outside what is allowed.
+        For an invalid option.
     """
 
     model: str = option("Model to start from.", metavar="SPEC")
     corpora: tuple[str, ...] = option(
         "Text to train on; repeatable.", flag="corpus", metavar="SPEC"
     )
-    weights: tuple[_Above0, ...] = option(
+    weights: tuple[Above0, ...] = option(
         "Copies of the documents of each --corpus per epoch, in order.  [default: 1]",
         (),
         flag="weight",
@@ -44,17 +42,17 @@ class FinetuneConfig(Options):
     repeats: Positive = option("Copies of every document.", 1)
     text_field: str | None = option(TEXT_FIELD, None)
     heldout: tuple[str, ...] = option("Held-out text.", (), metavar="SPEC")
-    heldout_documents: Annotated[int, Field(ge=0)] | None = option(
+    heldout_documents: Count | None = option(
         "Documents of --corpus to hold out.  [default: a tenth, 1,000 at the most]", None
     )
     lora: bool = option("Train LoRA adapters instead of all weights.", False)
     lora_rank: Positive = option("Rank of the adapters.", 16)
     merge: bool = option("Also save the merged model as OUT/merged; needs --lora.", False)
-    epochs: _Above0 = option("Passes over the text.", 3.0)
+    epochs: Above0 = option("Passes over the text.", 3.0)
     max_steps: Positive | None = option("Training steps, in place of --epochs.", None)
     batch: Positive = option("Rows per step.", 8)
     row_tokens: Positive | None = option("Tokens per row.  [default: context, up to 1,024]", None)
-    learning_rate: _Above0 | None = option(
+    learning_rate: Above0 | None = option(
         "Peak learning rate.  [default: 5e-5, 2e-4 with --lora]", None
     )
     precision: Literal["auto", "float32", "bfloat16"] = option(
@@ -69,8 +67,8 @@ class FinetuneConfig(Options):
     bos: str | None = option(
         "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )
-    seed: int = option("Random seed of the order and the split.", 0)
-    device: str = option("auto, cpu or cuda.", "auto")
+    seed: Annotated[Seed, Field(lt=2**32)] = option("Random seed of the order and the split.", 0)
+    device: str = option(DEVICE, "auto")
     report_to: tuple[str, ...] = option("Experiment tracker: tensorboard, trackio or wandb.", ())
 
     @model_validator(mode="after")
@@ -84,15 +82,13 @@ class FinetuneConfig(Options):
             )
         if self.heldout and self.heldout_documents is not None:
             raise ConfigError(
-                "--heldout names text to be held out, --heldout-documents takes it from the "
-                "corpus; got both. Leave one out."
+                "--heldout names held-out text, --heldout-documents takes it from the corpus; got "
+                "both. Remove one."
             )
         if self.merge and not self.lora:
-            raise ConfigError("--merge is for adapters, and got no --lora. Add --lora or leave it.")
+            raise ConfigError("--merge needs --lora; got none. Add --lora, or remove --merge.")
         if self.stop_at_exposure is not None and self.canaries is None:
             raise ConfigError("--stop-at-exposure needs --canaries; got none. Give a manifest.")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"--seed must be between 0 and 2^32 - 1; got {self.seed}.")
         return self
 
     @property
@@ -104,11 +100,11 @@ class FinetuneConfig(Options):
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """How often each corpus's documents stand in an epoch, repeats included."""
+        """Copies of the documents of each corpus per epoch, repeats included."""
         return tuple(self.repeats * w for w in self.weights or (1.0,) * len(self.corpora))
 
     def identity(self) -> dict[str, Any]:
-        """What makes two fine-tunings the same, as JSON holds it."""
+        """The settings that determine the result, as plain data."""
         return self.model_dump(mode="json", exclude=set(_FREE))
 
 

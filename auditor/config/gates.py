@@ -1,4 +1,4 @@
-"""What an audit file says beside the audit: its gates, its hooks, its schedule."""
+"""The tables [gates], [notify] and [schedule] of an audit file."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from auditor.config.sampling import STRICT, Positive, cut, no_bool
+from auditor.config.fields import STRICT, Count, Positive, cut, no_bool, option
 
-Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
-# The gates that ask about what was found in training text.
+# Gates that need training text.
 _OF_TRAINING_TEXT = ("max_verified", "max_precision", "no_new_passages_since")
 
 
 class Gates(BaseModel):
-    """Limits that a run must keep, the table [gates].
+    """Limits on the results of a run: the table [gates].
 
-    A gate fails only if the figure's 95 % interval lies past the limit; with `strict`, if the
-    figure itself does.
+    A gate fails if the figure's 95 % confidence interval lies beyond the limit; with `strict`, if
+    the figure itself does.
 
-    max_verified : candidates found verbatim
-    max_precision : share of a list found verbatim, the most precise list of all
-    max_exposure_bits : exposure of a canary, the most exposed of all
-    max_personal_data : candidates that hold personal data
+    max_verified : verbatim candidates
+    max_precision : share of verbatim candidates in the most precise list
+    max_exposure_bits : exposure of the most exposed canary
+    max_personal_data : candidates that contain personal data
     no_new_passages_since : "last" = no passage that the last run of the same audit did not have
     """
 
@@ -37,7 +36,7 @@ class Gates(BaseModel):
     strict: bool = False
 
     def asked(self) -> dict[str, Any]:
-        """The gates that were set, and their limits.
+        """The gates that are set, and their limits.
 
         >>> Gates(max_verified=3, strict=True).asked()
         {'max_verified': 3}
@@ -45,46 +44,36 @@ class Gates(BaseModel):
         return self.model_dump(exclude={"strict"}, exclude_none=True)
 
     def check(self, *, has_text: bool, has_canaries: bool, is_new_seed: bool) -> None:
-        """Refuse, before hours of sampling, a gate on a figure that an audit will not have.
+        """Raises ValueError for a gate on a figure that the audit will not have.
 
-        Parameters
-        ----------
-        has_text, has_canaries : whether the audit has training text, and canaries
-        is_new_seed : whether each run of its schedule draws other samples
-
-        Raises
-        ------
-        ValueError
-
-        >>> Gates(max_verified=3).check(has_text=True, has_canaries=False, is_new_seed=False)
+        `is_new_seed`: each run of the schedule draws new samples.
         """
         asked = self.asked()
         of_text = next((name for name in _OF_TRAINING_TEXT if name in asked), None)
         if of_text and not has_text:
             raise ValueError(
-                f"gates.{of_text} asks what was found in training text, and this audit has none. "
-                "Add corpus (--corpus PATH) or index, or leave that gate out"
+                f"gates.{of_text} needs training text; this audit has none. Add corpus (--corpus "
+                "PATH) or index, or remove the gate"
             )
         if "max_exposure_bits" in asked and not has_canaries:
             raise ValueError(
-                "gates.max_exposure_bits asks for the exposure of canaries, and this audit has "
-                "none. Add canaries (--canaries FILE, from `auditor canaries create`), or leave "
-                "that gate out"
+                "gates.max_exposure_bits needs canaries; this audit has none. Add canaries "
+                "(--canaries FILE, from `auditor canaries create`), or remove the gate"
             )
         if "no_new_passages_since" in asked and is_new_seed:
             raise ValueError(
                 "gates.no_new_passages_since needs the same samples in every run, and "
-                "schedule.seed is 'new': what is new would be luck. Leave one of the two out"
+                "schedule.seed is 'new': new passages would be due to chance. Remove one of them"
             )
 
 
 class Notify(BaseModel):
-    """Who is told how a run ended, the table [notify].
+    """Notifications at the end of a run: the table [notify].
 
-    command : a program and its arguments; it gets the summary as JSON on its standard input
-    webhook : an address that the summary is posted to, as JSON
+    command : a program and its arguments; it reads the summary as JSON from standard input
+    webhook : a URL to which the summary is posted as JSON
     when : "always", or "trouble" = if the run or a gate failed
-    attempts : how often each is tried, with longer and longer pauses
+    attempts : tries of each, with growing pauses
     """
 
     model_config = STRICT
@@ -97,7 +86,7 @@ class Notify(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
-        """A command as one text is split as a shell would; nothing runs in a shell."""
+        """Split a command given as one text as a shell would; no shell is used."""
         if isinstance(given, dict) and isinstance(given.get("command"), str):
             try:
                 return {**given, "command": tuple(shlex.split(given["command"]))}
@@ -112,28 +101,32 @@ class Notify(BaseModel):
     def _sound(self):
         if self.webhook is not None and not self.webhook.startswith(("https://", "http://")):
             raise ValueError(
-                "notify.webhook must be an address that begins with https:// or http://; got "
-                f"{cut(self.webhook)}. Give the whole address"
+                "notify.webhook must be a URL that begins with https:// or http://; got "
+                f"{cut(self.webhook)}. Give the full URL"
             )
         return self
 
     @property
     def is_asked(self) -> bool:
-        """Whether there is anybody to tell."""
+        """Whether there is a command or a webhook."""
         return bool(self.command) or self.webhook is not None
 
 
 class Schedule(BaseModel):
-    """When an audit runs by itself, the table [schedule]; what flags say wins.
+    """When an audit runs: the table [schedule]; flags override it.
 
-    cron : five fields (minute, hour, day of the month, month, day of the week), or @daily and such
-    timezone : an IANA name; by default the machine's
-    seed : "same" = every run draws the same samples from the same model, so that what changes is
-        the model's or the training text's doing; "new" = every run draws others
+    With the seed "same", every run of the same model draws the same samples, so that a change comes
+    from the model or the training text.
     """
 
     model_config = STRICT
 
-    cron: str | None = None
-    timezone: str | None = None
-    seed: Literal["same", "new"] = "same"
+    cron: str | None = option(
+        'Cron line with five fields, such as "0 3 * * 1", or @daily.', None, metavar="LINE"
+    )
+    timezone: str | None = option(
+        "Time zone of the cron line.  [default: this machine's]", None, metavar="NAME"
+    )
+    seed: Literal["same", "new"] = option(
+        "Whether each run draws the same or new samples: same or new.", "same"
+    )

@@ -1,66 +1,53 @@
-"""How to sample: what the model is given first, and how the next token is drawn."""
+"""Sampling strategies: prompts and decoding."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, field_validator, model_validator
 
-
-def no_bool(value: Any) -> Any:
-    """Refuse true and false where a whole number is asked for."""
-    if isinstance(value, bool):  # Python counts True as 1; `samples = true` is a mistake
-        raise PydanticCustomError("int_type", "must be a whole number")
-    return value
-
-
-STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-Positive = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
+from auditor.config.fields import STRICT, Above0, Positive, Share, cut, nearest, option
 
 
 class Decoding(BaseModel):
     """How the next token is drawn from a model's logits.
 
-    `temperature` holds after `temperature_steps` tokens; before, it falls in a straight line from
-    `temperature_start` (first token) to it. Truncations apply in the order top_k, top_p, min_p,
-    typical_p, after the repetition penalty and the temperature, as in transformers. More than one
-    of `beams` draw nothing: of these only the penalty then counts.
+    The temperature changes linearly from `temperature_start` to `temperature` over the first
+    `temperature_steps` tokens. As in transformers, the repetition penalty and the temperature
+    apply first, then top_k, top_p, min_p and typical_p. With `beams` above 1 nothing is drawn,
+    and only the penalty applies.
     """
 
     model_config = STRICT
 
-    max_new_tokens: Positive = 256
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    temperature_start: Annotated[float, Field(gt=0)] | None = None
-    temperature_steps: Positive = 20
-    top_k: Positive | None = None
-    top_p: Share | None = None
-    min_p: Share | None = None
-    typical_p: Share | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
-    stop_at_eos: bool = False
-    beams: Positive = 1
+    max_new_tokens: Positive = option("Tokens per sample.", 256)
+    temperature: Above0 = option("Softmax temperature.", 1.0)
+    temperature_start: Above0 | None = option("Temperature of the first token.", None)
+    temperature_steps: Positive = option("Tokens over which it changes to --temperature.", 20)
+    top_k: Positive | None = option("Sample from the k most likely tokens.", None)
+    top_p: Share | None = option(
+        "Sample from the most likely tokens with this total probability.", None
+    )
+    min_p: Share | None = option(
+        "Drop tokens below this fraction of the highest probability.", None
+    )
+    typical_p: Share | None = option(
+        "Sample from the most typical tokens with this total probability.", None
+    )
+    repetition_penalty: Above0 = option("Values above 1 discourage repetition.", 1.0)
+    stop_at_eos: bool = option(
+        "End samples at the end-of-sequence token.", False, flag="stop-at-eos/--no-stop-at-eos"
+    )
+    beams: Positive = option("Number of beams; above 1, beam search instead of sampling.", 1)
 
 
 class Prompts(BaseModel):
-    """What the model is given before it samples.
+    """The prompt that samples continue.
 
-    kind `bos` is the start-of-text token alone; `corpus` takes `min_tokens` to `max_tokens` tokens
-    from a random place of the user's texts (`text_field` is their column, by default the audit's);
-    `few-shot` fills a template from a table of examples;
-    `repeat` says one word `repeats` times.
+    `bos` is the start-of-text token alone; `corpus` takes `min_tokens` to `max_tokens` tokens from
+    a random place in the user's texts (their `text_field` is by default that of the audit);
+    `few-shot` fills a template from a table of examples; `repeat` repeats one word.
     """
 
     model_config = STRICT
@@ -70,12 +57,21 @@ class Prompts(BaseModel):
     text_field: str | None = None
     min_tokens: Positive = 5
     max_tokens: Positive = 10
-    template: str | None = None
-    examples: str | None = None
+    template: str | None = option(
+        "Template for `few-shot`: text with {column} fields, or a built-in one: contacts, "
+        "questions.",
+        None,
+        metavar="PATH",
+    )
+    examples: str | None = option(
+        "Examples for `few-shot`: a CSV file with a header, or a built-in set.",
+        None,
+        metavar="PATH",
+    )
     shots: Positive = 3
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = option("Word for `repeat`; repeatable.", (), flag="word")
     repeats: Positive = 50
-    samples_per_prompt: Positive = 1
+    samples_per_prompt: Positive = option("Samples per prompt.", 1)
 
     @model_validator(mode="after")
     def _ordered(self):
@@ -107,8 +103,8 @@ class Strategy(BaseModel):
         return name
 
 
-# The paper's three (sections 4.2 and 5.1), two of later work, and the model as it is. What a preset
-# sets cannot be unset in TOML, so `pure` is also what a strategy of one's own starts from.
+# The paper's three (sections 4.2 and 5.1), two of later work, and unmodified sampling. TOML cannot
+# unset what a preset sets, so `pure` is also the preset for strategies defined from scratch.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "top-n": {"prompts": {"kind": "bos"}, "decoding": {"top_k": 40}},
     "temperature": {
@@ -127,9 +123,9 @@ def strategy(name: str, *, preset: str | None = None, **parts: dict[str, Any]) -
 
     Parameters
     ----------
-    name : what it is called; it names files
-    preset : a key of PRESETS; by default the one called `name`
-    **parts : `prompts` and `decoding`, the settings that differ from the preset's
+    name : also used in file names
+    preset : a key of PRESETS, by default `name`
+    **parts : `prompts` and `decoding`, the settings that differ from the preset
 
     Returns
     -------
@@ -154,15 +150,3 @@ def strategy(name: str, *, preset: str | None = None, **parts: dict[str, Any]) -
         key: {**base.get(key, {}), **(parts.get(key) or {})} for key in ("prompts", "decoding")
     }
     return Strategy.model_validate({"name": name, **merged})
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A question that names the known word nearest to one that is not known, or nothing."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def cut(value: object) -> str:
-    """A value as an error shows it."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -130,7 +130,7 @@ def attack_benchmark(
         from_start=False,
     )
     settings = {
-        **config.told(),
+        **config.identity(),
         "model": model if isinstance(model, str) else model.name,
         "benchmark": str(folder),
         "split": split,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 
 from attacks.statistics.coverage import best_log_p, coverage
 from attacks.statistics.intervals import proportion
-from auditor.config.audit import Decoding
-from auditor.config.extraction import ExtractionConfig, at_least
+from auditor.config.extraction import DocumentScanConfig
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import CorpusError
 from auditor.extraction.output import refuse_other_extraction, save_extraction
@@ -117,16 +115,11 @@ def scan_document(
     document: str | Path | Document,
     *,
     prefix_tokens: int = 50,
-    suffix_tokens: int = 50,
-    stride: int = 10,
-    decoding: Decoding | None = None,
-    p: Sequence[float] = (0.5,),
-    with_bos: bool | None = None,
-    bos: str | None = None,
     device: str = "auto",
     out: str | Path | None = None,
     reveal: bool = False,
     progress: NullProgress | None = None,
+    **options: Any,
 ) -> DocumentScan:
     """Slide a window over a document and measure p_z of every suffix.
 
@@ -134,12 +127,13 @@ def scan_document(
     ----------
     model : model spec (loaded in float32), or a LanguageModel
     document : path of a file with one document, or a Document
-    prefix_tokens, suffix_tokens : int
-    stride : int
-        Tokens between the starts of windows; the last window ends where the document does. The
-        paper slides by characters and tokenizes each window; we tokenize the document once.
-    decoding, p, with_bos, bos, device, out, reveal, progress
+    prefix_tokens : int
+    device, out, reveal, progress
         As `auditor.extraction.extract`.
+    options : fields of `DocumentScanConfig`
+        suffix_tokens, stride, decoding, p, with_bos, bos. The last window ends where the document
+        does. The paper slides by characters and tokenizes each window; we tokenize the document
+        once.
 
     Returns
     -------
@@ -156,31 +150,26 @@ def scan_document(
     Cooper et al. 2025, "Extracting memorized pieces of (copyrighted) books from open-weight
     language models".
     """
-    at_least("--stride", stride, 1, "Usual is 10.")
-    config = ExtractionConfig(
-        prefix_tokens=(prefix_tokens,),
-        suffix_tokens=suffix_tokens,
-        p=tuple(p),
-        decoding=decoding or Decoding(),
-        from_start=False,
-        with_bos=bool(with_bos) if bos is None else with_bos,
-        bos=bos,
-    )
+    options["prefix_tokens"] = prefix_tokens
+    config = DocumentScanConfig(**options)
     own = document if isinstance(document, Document) else _read(document)
     settings = {
-        **config.told(),
+        **config.identity(),
         "model": model if isinstance(model, str) else model.name,
         "document": own.doc_id,
-        "stride": stride,
     }
     if out is not None:
         refuse_other_extraction(Path(out), settings)
-    used, progress = loaded(model, device, bos), progress or NullProgress()
+    used, progress = loaded(model, device, config.bos), progress or NullProgress()
     for sentence in used.notes:
         progress.note(sentence)
     config.check(used)
     windows = slide(
-        own, used.vocabulary, n_prefix=prefix_tokens, n_suffix=suffix_tokens, stride=stride
+        own,
+        used.vocabulary,
+        n_prefix=config.longest_prefix,
+        n_suffix=config.suffix_tokens,
+        stride=config.stride,
     )
     windows.check_rows(used)
     _check_exact(windows, own, used)
@@ -206,7 +195,7 @@ def _check_exact(windows: Windows, document: Document, model: LanguageModel) -> 
 
 
 def _rows(
-    model: LanguageModel, windows: Windows, config: ExtractionConfig, progress: NullProgress
+    model: LanguageModel, windows: Windows, config: DocumentScanConfig, progress: NullProgress
 ) -> pd.DataFrame:
     n_prefix = config.longest_prefix
     with progress.stage("scan", len(windows), "windows") as bar:

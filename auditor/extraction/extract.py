@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from auditor.config.audit import Decoding
-from auditor.config.extraction import ExtractionConfig, at_least, lengths
+from auditor.config.extraction import CorpusExtractionConfig
 from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import ConfigError, CorpusError
 from auditor.extraction.output import refuse_other_extraction, save_extraction
@@ -74,21 +73,12 @@ def extract(
     models: LanguageModel | str | Sequence[LanguageModel | str],
     corpus: Sequence[str | Path] | Iterable[Document],
     *,
-    prefix_tokens: int | Sequence[int] = 50,
-    suffix_tokens: int = 50,
-    examples: int = 1000,
-    seed: int = 0,
-    decoding: Decoding | None = None,
-    p: Sequence[float] = (0.5,),
-    samples_per_prefix: int = 0,
-    from_start: bool = True,
-    with_bos: bool | None = None,
-    bos: str | None = None,
     device: str = "auto",
     count: Count | None = None,
     out: str | Path | None = None,
     reveal: bool = False,
     progress: NullProgress | None = None,
+    **options: Any,
 ) -> Extraction:
     """Measure how much training text models reproduce when prompted with its prefix.
 
@@ -96,25 +86,6 @@ def extract(
     ----------
     models : model specs (loaded in float32), or LanguageModels
     corpus : files, folders and globs, or documents that can be read more than once
-    prefix_tokens : int or sequence of int
-        With `from_start` every prefix begins at the start of its document; otherwise prefixes of
-        all lengths share one suffix.
-    suffix_tokens : int
-    examples : int
-        Maximum number of windows, at most one per distinct document.
-    seed : int
-    decoding : Decoding, by default the model's own distribution
-    p : sequence of float
-        Report the number of samples that extracts a suffix with each of these probabilities.
-    samples_per_prefix : int
-        Continuations sampled per prefix, for near-verbatim extraction; 0 = none.
-    from_start : bool
-        Take the first tokens of each document, as in training; otherwise a random position.
-    with_bos : bool or None
-        Prepend BOS to each prefix. None: do so with `bos`, and with `from_start` if the model has
-        a BOS token.
-    bos : str, optional
-        BOS token of every spec in `models`, instead of the tokenizer's.
     device : "auto", "cpu", "cuda", ...
     count : callable(text) -> int, optional
         Counts repeats in an index; by default the corpus is scanned.
@@ -123,6 +94,9 @@ def extract(
     reveal : bool
         Show personal data in the headline and the CSV files instead of masking it.
     progress : NullProgress, optional
+    options : fields of `CorpusExtractionConfig`
+        prefix_tokens, suffix_tokens, examples, seed, decoding, p, samples_per_prefix, from_start,
+        with_bos, bos; `bos` is that of every spec in `models`.
 
     Returns
     -------
@@ -131,7 +105,7 @@ def extract(
     Raises
     ------
     ConfigError
-        If a number is out of range, or prefix and suffix exceed a model's context.
+        If an option is invalid, or prefix and suffix exceed a model's context.
     CorpusError, ModelError, RunError
         If no document is long enough, a model cannot be used, or the folder is in use.
 
@@ -140,34 +114,16 @@ def extract(
     Carlini et al. 2022, "Quantifying Memorization Across Neural Language Models"; Hayes et al.
     2024, "Measuring memorization through probabilistic discoverable extraction".
     """
-    at_least("--examples", examples, 1, "Usual is 1000.")
-    at_least("--samples-per-prefix", samples_per_prefix, 0, "0 samples none.")
-    config = ExtractionConfig(
-        prefix_tokens=lengths(prefix_tokens),
-        suffix_tokens=suffix_tokens,
-        p=tuple(p),
-        decoding=decoding or Decoding(),
-        from_start=from_start,
-        with_bos=with_bos,
-        bos=bos,
-        seed=seed,
-    )
+    config = CorpusExtractionConfig(**options)
     specs = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
     if not specs:
         raise ConfigError("--model must be given at least once; got none. Name a model.")
     text, named = _opened(corpus)
-    settings: dict[str, Any] = {
-        **config.told(),
-        "models": [_name(spec) for spec in specs],
-        "corpus": named,
-        "examples": examples,
-        "samples_per_prefix": samples_per_prefix,
-    }
+    names = [spec if isinstance(spec, str) else spec.name for spec in specs]
+    settings = {**config.identity(), "models": names, "corpus": named}
     if out is not None:
         refuse_other_extraction(Path(out), settings)
-    work = _Work(
-        config, text, examples, samples_per_prefix, device, count, progress or NullProgress()
-    )
+    work = _Work(config, text, device, count, progress or NullProgress())
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
     result = Extraction(
@@ -181,12 +137,9 @@ def extract(
 class _Work:
     """State of one extraction. Models with the same vocabulary share their windows."""
 
-    def __init__(
-        self, config: ExtractionConfig, corpus, examples, n_samples, device, count, progress
-    ):
-        self.config, self.corpus, self.examples = config, corpus, examples
-        self.n_samples, self.device, self.count = n_samples, device, count
-        self.progress = progress
+    def __init__(self, config: CorpusExtractionConfig, corpus, device, count, progress):
+        self.config, self.corpus = config, corpus
+        self.device, self.count, self.progress = device, count, progress
         self.notices: list[str] = []
         self.models: dict[str, dict[str, Any]] = {}
         self._windows: dict[str, tuple[Windows, pd.Series]] = {}
@@ -195,7 +148,7 @@ class _Work:
         model = loaded(spec, self.device, self.config.bos)
         for sentence in model.notes:
             self._tell(sentence)
-        self.config.check(model, samples=self.n_samples > 0)
+        self.config.check(model, samples=self.config.samples_per_prefix > 0)
         windows, repeats = self._drawn(model)
         windows.check_rows(model)
         self.models[model.name] = {
@@ -218,7 +171,7 @@ class _Work:
                 model.vocabulary,
                 n_prefix=self.config.longest_prefix,
                 n_suffix=self.config.suffix_tokens,
-                examples=self.examples,
+                examples=self.config.examples,
                 seed=self.config.seed,
                 from_start=self.config.from_start,
             )
@@ -233,13 +186,13 @@ class _Work:
         width = self.config.longest_prefix + self.config.suffix_tokens
         if windows.n_short:
             self._tell(
-                f"Too short for {width} tokens of prefix and suffix, and skipped: "
-                f"{windows.n_short:,} of the documents."
+                f"{windows.n_short:,} documents were skipped: they are shorter than {width} tokens "
+                "of prefix and suffix."
             )
         if unknown := int(repeats.isna().sum()):
             self._tell(
-                f"{unknown:,} windows are not spelt by their tokens letter for letter, so their "
-                "repeats were not counted."
+                f"Repeats of {unknown:,} windows were not counted, because their tokens do not "
+                "decode to the exact text."
             )
 
     def _tell(self, sentence: str) -> None:
@@ -263,15 +216,16 @@ class _Work:
             )
         frame = example_rows(windows, measured, n_prefix=n_prefix, p=self.config.p)
         frame.insert(6, "repeats", repeats)
-        if not self.n_samples:
+        n_samples = self.config.samples_per_prefix
+        if not n_samples:
             return frame
-        total = len(windows) * self.n_samples * windows.n_suffix
+        total = len(windows) * n_samples * windows.n_suffix
         with self.progress.stage(f"sample {name}", total, "tokens") as bar:
             sampled = sample_suffixes(
                 model,
                 prefixes,
                 windows.suffixes(n_prefix),
-                n_samples=self.n_samples,
+                n_samples=n_samples,
                 decoding=self.config.decoding,
                 seed=self.config.seed,
                 progress=bar.advance,
@@ -288,8 +242,8 @@ def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
         return corpus, [str(file.path) for file in corpus.files]
     if iter(corpus) is corpus:
         raise CorpusError(
-            "A corpus is read twice and must allow that; got an iterator, which is used up after "
-            "once. Pass a list, paths, or what read_corpus returns."
+            "A corpus is read more than once; got an iterator, which can be read only once. Pass a "
+            "list, paths, or the result of read_corpus."
         )
     items = list(corpus) if isinstance(corpus, list | tuple) else None
     if items is not None and all(isinstance(item, str | Path) for item in items):
@@ -297,7 +251,3 @@ def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
             raise CorpusError("--corpus must be given at least once; got none. Name training text.")
         return read_corpus(items), [str(item) for item in items]
     return corpus, ["documents given in memory"]
-
-
-def _name(spec) -> str:
-    return spec if isinstance(spec, str) else spec.name

@@ -15,7 +15,8 @@ from attacks.statistics.false_discovery import ShortList, calibrated_list
 from attacks.statistics.membership_test import Evaluation, evaluate
 from attacks.statistics.set_test import SetTest, set_test
 from attacks.statistics.thresholds import held_out_threshold
-from auditor.config.audit import make_config
+from auditor.config.membership import MembershipConfig
+from auditor.config.scoring import ScoringConfig
 from auditor.errors import ConfigError, CorpusError
 from auditor.membership.notes import notes_on_columns, notes_on_sides, notes_on_table
 from auditor.membership.sides import (
@@ -115,17 +116,8 @@ def audit_members(
     nonmembers: Sequence[str | Path],
     *,
     model: str | None = None,
-    references: Mapping[str, str] | Sequence[str] = (),
-    member_texts: Sequence[str | Path] = (),
-    nonmember_texts: Sequence[str | Path] = (),
-    text_field: str | None = None,
-    scores: Sequence[str] = (),
-    list_by: str | None = None,
-    fdr: float = 0.05,
-    drop_shared: bool = False,
-    seed: int = 0,
     progress: NullProgress | None = None,
-    **scoring: Any,
+    **options: Any,
 ) -> MembersReport:
     """Compare the scores of suspected members with those of known non-members.
 
@@ -135,23 +127,10 @@ def audit_members(
         With a model: corpora. Without: score files (.parquet, .csv), one row per text.
     model : str, optional
         Spec of the model under audit.
-    references : mapping of name to spec, or sequence of "[NAME=]SPEC"
-    member_texts, nonmember_texts : sequences of path
-        Corpora with the texts of score files, joined by doc_id; a column `text` also works.
-        Without texts no blind baseline can run, and no claim is made.
-    text_field : str, optional
-    scores : sequence of str
-        Columns to compare; by default every score that both sides have.
-    list_by : str, optional
-        The score of the shortlist, by default the first. Choose it before looking at results: the
-        rate does not hold for the score that happens to give the longest list.
-    fdr : float, between 0 and 1
-    drop_shared : bool
-        Leave out texts that are on both sides; otherwise they are an error.
-    seed : int
-        Determines the cross-validation folds, the halves and the permutations.
     progress : NullProgress, optional
-    scoring : further options of `auditor.scoring.score_texts.score_texts`, with a model
+    options : fields of `MembershipConfig`, and with a model of `ScoringConfig`
+        member_texts, nonmember_texts, text_field, scores, list_by, fdr, drop_shared, seed; and
+        references, nonmember_prefix, frequencies, neighbours, masked_model, bos, dtype, device.
 
     Returns
     -------
@@ -162,83 +141,86 @@ def audit_members(
     ConfigError, CorpusError, ModelError
         If options are invalid, or inputs cannot be read or compared.
     """
-    progress = progress or NullProgress()
-    if not 0 < fdr < 1:
-        raise ConfigError(f"--fdr must lie between 0 and 1; got {fdr}. Pass a share such as 0.05.")
-    if seed < 0:
-        raise ConfigError(f"--seed must be 0 or more; got {seed}. Leave it out for 0.")
+    scoring = {
+        name: options.pop(name)
+        for name in list(options)
+        if name in ScoringConfig.model_fields and name not in MembershipConfig.model_fields
+    }
+    options |= {"members": members, "nonmembers": nonmembers}
+    config = MembershipConfig(**options)
     if model is None:
-        _refuse_without_model(references, scoring)
+        _refuse_without_model(scoring)
         sides = [
-            read_side(s, flag, texts=texts, text_field=text_field)
-            for s, flag, texts in (
-                (members, "--members", member_texts),
-                (nonmembers, "--nonmembers", nonmember_texts),
+            read_side(side, flag, texts=texts, text_field=config.text_field)
+            for side, flag, texts in (
+                (config.members, "--members", config.member_texts),
+                (config.nonmembers, "--nonmembers", config.nonmember_texts),
             )
         ]
     else:
-        _refuse_with_model(member_texts, nonmember_texts)
-        names = {"--score": scores, "--list-by": [list_by] if list_by else []}
-        options = {"model": model, "references": references, "seed": seed, **scoring}
-        sides = _scored(members, nonmembers, names, text_field, progress, drop_shared, options)
-    asked: dict[str, Any] = {
-        "members": _as_plain(members),
-        "nonmembers": _as_plain(nonmembers),
+        _refuse_with_model(config)
+        sides = _scored(config, {"model": model, **scoring}, progress or NullProgress())
+    settings = {
+        "members": list(config.members),
+        "nonmembers": list(config.nonmembers),
         "model": model,
+        "references": _as_plain(scoring.get("references", ())),
+        "fdr": config.fdr,
+        "seed": config.seed,
+        "list_by": config.list_by,
     }
-    asked |= {"references": _as_plain(references), "fdr": fdr, "seed": seed, "list_by": list_by}
-    return compare(sides[0], sides[1], asked, scores, drop_shared=drop_shared)
+    return compare(sides[0], sides[1], settings, config.scores, drop_shared=config.drop_shared)
 
 
 def compare(
     members: Side,
     nonmembers: Side,
-    asked: dict[str, Any],
+    settings: dict[str, Any],
     scores: Sequence[str] = (),
     *,
     drop_shared: bool = False,
 ) -> MembersReport:
-    """The report on two sides; `asked` has fdr, seed and list_by."""
+    """The report on two sides; `settings` has fdr, seed and list_by."""
     check_alike(members, nonmembers)
     names = score_names(members, nonmembers, scores)
-    list_by = asked["list_by"] or names[0]
+    list_by = settings["list_by"] or names[0]
     if list_by not in names:
         raise ConfigError(
             f"--list-by must be one of the scores compared ({', '.join(names)}); got {list_by}. "
             "Name one of them."
         )
-    asked = {**asked, "list_by": list_by, "scores": names, "drop_shared": drop_shared}
+    settings = {**settings, "list_by": list_by, "scores": names, "drop_shared": drop_shared}
     alone = [] if scores else one_sided(members, nonmembers)
     members, nonmembers, n_shared = apart(members, nonmembers, names, drop_shared=drop_shared)
     columns = {n: (_column(members, n), _column(nonmembers, n)) for n in names}
     notes = notes_on_sides(members, nonmembers, n_shared, alone)
     notes += notes_on_columns(columns, members, nonmembers)
-    blinds = _blinds(members, nonmembers, asked["seed"], notes)
+    blinds = _blinds(members, nonmembers, settings["seed"], notes)
     try:
         evaluation = evaluate(columns, blinds)
     except ValueError as error:
         raise CorpusError(str(error)) from None
     usable = {r.name: columns[r.name] for r in evaluation.attacks if not r.withheld}
     notes += [f"{r.name} is left out: {r.withheld}" for r in evaluation.attacks if r.withheld]
-    lists = {n: calibrated_list(*s, fdr=asked["fdr"]) for n, s in usable.items()}
+    lists = {n: calibrated_list(*s, fdr=settings["fdr"]) for n, s in usable.items()}
     held_out = {
-        n: held_out_threshold(*s, target=_HELD_OUT_FPR, seed=asked["seed"])
+        n: held_out_threshold(*s, target=_HELD_OUT_FPR, seed=settings["seed"])
         for n, s in usable.items()
     }
     table = score_table(evaluation, held_out, lists)
     notes += notes_on_table(table)
     chosen = lists.get(list_by)
-    empty = ShortList(np.array([], np.int64), np.array([]), asked["fdr"], 0.0, 0, 0, 0)
+    empty = ShortList(np.array([], np.int64), np.array([]), settings["fdr"], 0.0, 0, 0, 0)
     return MembersReport(
         evaluation,
         table,
         listed_table(_ids(members), columns[list_by][0], chosen or empty),
         chosen,
-        _set_test(usable, asked["seed"], notes),
+        _set_test(usable, settings["seed"], notes),
         {**usable, **(blinds or {})},
         list_by,
         tuple(notes),
-        {"asked": asked, "members": members.about, "nonmembers": nonmembers.about},
+        {"asked": settings, "members": members.about, "nonmembers": nonmembers.about},
     )
 
 
@@ -273,42 +255,40 @@ def _ids(side: Side) -> list[str]:
     return [f"row {i:,}" for i in range(len(side))]
 
 
-def _scored(members, nonmembers, names, text_field, progress, drop_shared, options) -> list[Side]:
+def _scored(
+    config: MembershipConfig, scoring: dict[str, Any], progress: NullProgress
+) -> list[Side]:
     """Both corpora scored by the model; inputs are checked first."""
-    given = options["references"]
-    given = dict(given) if isinstance(given, Mapping) else list(given)
-    asked = make_config({"model": options["model"], "references": given})
-    texts = [
-        texts_of(s, flag, text_field=text_field)
-        for s, flag in ((members, "--members"), (nonmembers, "--nonmembers"))
-    ]
-    for flag, own in names.items():
-        check_names(own, flag, list(asked.references), options)
-    if not drop_shared:
+    options = ScoringConfig(**scoring, seed=config.seed, text_field=config.text_field)
+    sides = ((config.members, "--members"), (config.nonmembers, "--nonmembers"))
+    texts = [texts_of(specs, flag, text_field=config.text_field) for specs, flag in sides]
+    list_by = [config.list_by] if config.list_by else []
+    for flag, names in (("--score", config.scores), ("--list-by", list_by)):
+        check_names(names, flag, list(options.references), options.model_dump())
+    if not config.drop_shared:
         check_apart(*texts)
+    given = options.model_dump()
     return [
-        scored_side(s, own, text_field=text_field, progress=progress, **options)
-        for s, own in zip((members, nonmembers), texts, strict=True)
+        scored_side(specs, own, progress=progress, **given)
+        for (specs, _), own in zip(sides, texts, strict=True)
     ]
 
 
-def _as_plain(specs) -> list[str] | dict[str, str]:
-    return dict(specs) if isinstance(specs, Mapping) else [str(spec) for spec in specs]
+def _as_plain(references) -> list[str] | dict[str, str]:
+    return dict(references) if isinstance(references, Mapping) else [str(r) for r in references]
 
 
-def _refuse_without_model(references, scoring: Mapping[str, Any]) -> None:
-    given = [name for name, value in scoring.items() if value]
-    given += ["references"] if references else []
-    if given:
+def _refuse_without_model(scoring: Mapping[str, Any]) -> None:
+    if given := sorted(name for name, value in scoring.items() if value):
         raise ConfigError(
-            f"--model must be given to score texts with {', '.join(sorted(given))}; got none. "
-            "Add --model, or leave them out to read scores from files."
+            f"--model must be given to score texts with {', '.join(given)}; got none. Add --model, "
+            "or remove them to read scores from files."
         )
 
 
-def _refuse_with_model(member_texts, nonmember_texts) -> None:
-    if member_texts or nonmember_texts:
+def _refuse_with_model(config: MembershipConfig) -> None:
+    if config.member_texts or config.nonmember_texts:
         raise ConfigError(
             "--member-texts and --nonmember-texts are the texts of score files; got them with "
-            "--model, whose --members and --nonmembers are the texts. Leave them out."
+            "--model, whose --members and --nonmembers are the texts. Remove them."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from auditor.config.sampling import cut
+from auditor.config.fields import cut
 from auditor.errors import ConfigError
 
 NICKNAMES = {

@@ -8,15 +8,16 @@ scores must.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditor.config.audit import make_config
+from auditor.config.scoring import ScoringConfig
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.models.interfaces import JudgesTexts
@@ -37,17 +38,8 @@ def score_texts(
     specs: Sequence[str | Path],
     *,
     model: str,
-    references: Mapping[str, str] | Sequence[str] = (),
-    text_field: str | None = None,
-    nonmember_prefix: str | Path | None = None,
-    frequencies: Sequence[str | Path] = (),
-    neighbours: int = 0,
-    masked_model: str | None = None,
-    dtype: str = "float32",
-    device: str = "auto",
-    bos: str | None = None,
-    seed: int = 0,
     progress: NullProgress | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """Membership scores of every text of a corpus; higher = more likely a member.
 
@@ -57,27 +49,10 @@ def score_texts(
         Files, folders or globs, as for `read_corpus`.
     model : str
         Spec of the target model.
-    references : mapping of name to spec, or sequence of "[NAME=]SPEC"
-        Reference models; one with another tokenizer is compared in bits per byte.
-    text_field : str, optional
-        The field that contains the text.
-    nonmember_prefix : path, optional
-        Texts that the model was not trained on, for `recall`; concatenated, separated by empty
-        lines.
-    frequencies : sequence of corpus specs
-        Corpus for the token frequencies of `dc_pdd`.
-    neighbours : int
-        Neighbours of each text, for `neighbourhood`; 0: none. Each needs a pass of the model.
-    masked_model : str, optional
-        Masked model that makes the neighbours; without one, words are dropped and swapped.
-    dtype, device : as for `load_model`
-        float32 by default, because these numbers are reported and not only ranked.
-    bos : str, optional
-        Token that starts a text: overrides the target's BOS, and is used for references without
-        one.
-    seed : int
-        For the neighbours.
     progress : NullProgress, optional
+    options : fields of `auditor.config.scoring.ScoringConfig`
+        references (mapping of name to spec, or sequence of "[NAME=]SPEC"), text_field,
+        nonmember_prefix, frequencies, neighbours, masked_model, seed, bos, dtype, device.
 
     Returns
     -------
@@ -93,24 +68,20 @@ def score_texts(
         For options out of range, unreadable models or corpora, an empty corpus, or a prefix that
         fills the context.
     """
-    asked = make_config(
-        {"model": model, "references": references, "dtype": dtype, "device": device, "bos": bos}
-    )
-    progress = progress or NullProgress()
-    _check_neighbours(neighbours, masked_model)
-    corpus = read_corpus(specs, text_field=text_field)
+    config, progress = ScoringConfig(model=model, **options), progress or NullProgress()
+    corpus = read_corpus(specs, text_field=config.text_field)
     # Report input errors before a model is loaded; a corpus is read again for each use.
     n_texts = sum(1 for _ in corpus)
-    prefix = None if nonmember_prefix is None else _prefix_text(nonmember_prefix)
-    counted = read_corpus(frequencies) if frequencies else None
-    scorer = _loaded(asked, prefix, neighbours, masked_model, seed)
+    prefix = None if config.nonmember_prefix is None else _prefix_text(config.nonmember_prefix)
+    counted = read_corpus(config.frequencies) if config.frequencies else None
+    scorer = _loaded(config, prefix)
     if counted is not None:
         scorer.counts = count_tokens(counted, scorer.target)
     frames = []
     with progress.stage("scoring", n_texts * scorer.passes, "texts") as bar:
         scorer.advance, scorer.note = bar.advance, progress.note
         # Neighbours are in memory together with their text.
-        for chunk in _chunks(corpus, share=1 + neighbours):
+        for chunk in _chunks(corpus, share=1 + config.neighbours):
             frames.append(scorer.score_documents(chunk))
     frame = pd.concat(frames, ignore_index=True)
     frame.attrs["scored"] = scorer.about()
@@ -176,36 +147,23 @@ def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = Fals
     write_atomically(Path(out), raw)
 
 
-def _loaded(asked, prefix: str | None, n: int, masked_model: str | None, seed: int) -> TextScorer:
+def _loaded(config: ScoringConfig, prefix: str | None) -> TextScorer:
     from auditor.models.loading import load_model
 
-    target = load_model(asked.model, dtype=asked.dtype, device=asked.device, bos=asked.bos)
+    how: dict[str, Any] = {"dtype": config.dtype, "device": config.device, "bos": config.bos}
+    target = load_model(config.model, **how)
     ids = None if prefix is None else _prefix_ids(prefix, target)
     masked = None
-    if masked_model is not None:
+    if config.masked_model is not None:
         from auditor.models.masked import load_masked_model
 
-        masked = load_masked_model(masked_model, device=asked.device)
+        masked = load_masked_model(config.masked_model, device=config.device)
     references = {
-        name: load_model(
-            spec, dtype=asked.dtype, device=asked.device, bos=asked.bos, is_reference=True
-        )
-        for name, spec in asked.references.items()
+        name: load_model(spec, is_reference=True, **how) for name, spec in config.references.items()
     }
-    perturbation = Perturbation(n, seed, masked) if n else None
+    n = config.neighbours
+    perturbation = Perturbation(n, config.seed, masked) if n else None
     return TextScorer(target, references, prefix=ids, perturbation=perturbation)
-
-
-def _check_neighbours(n: int, masked_model: str | None) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise ConfigError(
-            f"--neighbours must be 0 or more; got {n}. The paper has up to 100; 25 is a start."
-        )
-    if masked_model is not None and not n:
-        raise ConfigError(
-            f"--masked-model makes neighbours, and none are asked for; got {masked_model}. "
-            "Add --neighbours 25, or leave out --masked-model."
-        )
 
 
 def _prefix_text(path: str | Path) -> str:

@@ -71,7 +71,9 @@ def test_a_flag_can_switch_off_what_a_file_switches_on(tmp_path):
     ],
 )
 def test_a_flag_that_no_strategy_reads_is_refused(flag, said, preset):
-    with pytest.raises(ConfigError, match=f"{said} is for .*got top-n.*--strategy {preset}"):
+    with pytest.raises(
+        ConfigError, match=f"{said} needs a strategy .*got top-n.*--strategy {preset}"
+    ):
         config_from(None, flags(model="m", **flag))
     assert (
         config_from(None, flags(model="m", strategies=(preset,), prompts=("a",)))

@@ -277,7 +277,7 @@ def test_what_cannot_be_slid_over_is_one_sentence(tmp_path, model):
     (tmp_path / "two.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     with pytest.raises(CorpusError, match="must hold one document; got 2"):
         scan(tmp_path / "two.jsonl")
-    with pytest.raises(ConfigError, match="--stride must be 1 or more"):
+    with pytest.raises(ConfigError, match="--stride must be at least 1"):
         scan(Document("d", WORDS, ""), stride=0)
     with pytest.raises(ConfigError, match=r"between 1 and 60 .context 64 minus suffix 4"):
         scan(Document("d", WORDS * 9, ""), prefix_tokens=61)

@@ -392,14 +392,14 @@ def test_the_longest_prefix_that_is_allowed_can_be_measured(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"prefix_tokens": 0}, "--prefix-tokens must be 1 or more; got 0"),
+        ({"prefix_tokens": 0}, "--prefix-tokens must be at least 1; got 0"),
         ({"prefix_tokens": []}, "--prefix-tokens must be given"),
-        ({"suffix_tokens": -1}, "--suffix-tokens must be 1 or more"),
-        ({"examples": 0}, "--examples must be 1 or more"),
-        ({"samples_per_prefix": -1}, "--samples-per-prefix must be 0 or more"),
-        ({"p": [1.0]}, "--p must lie between 0 and 1"),
-        ({"seed": -1}, "--seed must be between"),
-        ({"decoding": Decoding(repetition_penalty=1.2)}, "the same at each token"),
+        ({"suffix_tokens": -1}, "--suffix-tokens must be at least 1"),
+        ({"examples": 0}, "--examples must be at least 1"),
+        ({"samples_per_prefix": -1}, "--samples-per-prefix must be at least 0"),
+        ({"p": [1.0]}, "--p must be below 1"),
+        ({"seed": -1}, "--seed must be at least 0"),
+        ({"decoding": Decoding(repetition_penalty=1.2)}, "the same decoding for each token"),
     ],
 )
 def test_what_makes_no_sense_is_told_before_a_model_is_loaded(asked, told):
@@ -413,7 +413,7 @@ def test_bad_corpora_and_models_are_one_sentence(tmp_path):
         draw_windows([], model.vocabulary, n_prefix=4, n_suffix=4, examples=9, seed=0)
     with pytest.raises(CorpusError, match="--corpus must be given"):
         extract([model], [])
-    with pytest.raises(CorpusError, match="used up after"):
+    with pytest.raises(CorpusError, match="read only once"):
         extract([model], iter(documents([WORDS])))
     with pytest.raises(CorpusError, match="at least 40 tokens"):
         extract([model], documents(["a b"]), prefix_tokens=20, suffix_tokens=20)

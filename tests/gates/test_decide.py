@@ -147,21 +147,24 @@ def test_another_seed_is_the_same_audit_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"gates": {"max_verified": 3}}, "gates.max_verified asks what was found.*--corpus"),
-        ({"gates": {"max_precision": 0.1}}, "gates.max_precision asks what was found.*--corpus"),
-        ({"gates": {"no_new_passages_since": "last"}}, "no_new_passages_since asks.*--corpus"),
-        ({"gates": {"max_exposure_bits": 3}}, "exposure of canaries.*--canaries FILE"),
-        ({"gates": {"max_verifed": 3}}, "gates has no setting 'max_verifed'.*'max_verified'"),
-        ({"gate": {"max_verified": 3}}, "no setting 'gate'.*'gates'"),
+        ({"gates": {"max_verified": 3}}, "gates.max_verified needs training text.*--corpus"),
+        ({"gates": {"max_precision": 0.1}}, "gates.max_precision needs training text.*--corpus"),
+        (
+            {"gates": {"no_new_passages_since": "last"}},
+            "no_new_passages_since needs training text.*--corpus",
+        ),
+        ({"gates": {"max_exposure_bits": 3}}, "max_exposure_bits needs canaries.*--canaries FILE"),
+        ({"gates": {"max_verifed": 3}}, "Unknown setting gates.max_verifed.*'max_verified'"),
+        ({"gate": {"max_verified": 3}}, "Unknown setting gate.*'gates'"),
         ({"gates": {"max_verified": -1}}, "gates.max_verified must be at least 0; got -1"),
         ({"gates": {"max_verified": True}}, "gates.max_verified must be a whole number; got True"),
         ({"gates": {"max_precision": 20}}, "gates.max_precision must be at most 1; got 20"),
         ({"gates": {"no_new_passages_since": "first"}}, "must be 'last'; got 'first'"),
         ({"gates": 3}, "gates must be a table"),
-        ({"notify": {"webhok": "x"}}, "notify has no setting 'webhok'.*'webhook'"),
-        ({"notify": {"webhook": "x"}}, "must be an address that begins with https://.*got 'x'"),
+        ({"notify": {"webhok": "x"}}, "Unknown setting notify.webhok.*'webhook'"),
+        ({"notify": {"webhook": "x"}}, "must be a URL that begins with https://.*got 'x'"),
         ({"notify": {"command": "a 'b"}}, "cannot be split into words.*Close the quotes"),
-        ({"schedule": {"crn": "x"}}, "schedule has no setting 'crn'.*'cron'"),
+        ({"schedule": {"crn": "x"}}, "Unknown setting schedule.crn.*'cron'"),
         (
             {
                 "corpus": ["x"],

@@ -205,7 +205,7 @@ def test_repeated_texts_are_told(place):
     [
         (("--score", "typo"), 2, "--score must name columns of numbers that both sides have"),
         (("--list-by", "typo"), 2, "--list-by must be one of the scores compared (loss, noise)"),
-        (("--fdr", "5"), 2, "--fdr must lie between 0 and 1; got 5.0"),
+        (("--fdr", "5"), 2, "--fdr must be below 1; got 5.0"),
         (("--reference", "gpt2"), 2, "--model must be given to score texts with references"),
         (("--device", "cpu"), 2, "--model must be given to score texts with device"),
         (("--member-texts", "nowhere.jsonl"), 1, "nowhere.jsonl"),
@@ -415,7 +415,7 @@ def test_sides_scored_by_different_models_are_refused():
 
 
 def test_a_seed_below_0_and_texts_of_one_side_are_told(place):
-    assert "--seed must be 0 or more; got -1" in command(*asked(place, "--seed", "-1")).err
+    assert "--seed must be at least 0; got -1" in command(*asked(place, "--seed", "-1")).err
     side = pd.read_parquet(place / "out.parquet").drop(columns="text")
     side.to_parquet(place / "out.parquet")
     assert "only one side has texts. Add --nonmember-texts" in command(*asked(place)).err
