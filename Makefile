@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make demo` and `make test`.
+# `make demo` and `make test` do all the setup.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,10 +6,10 @@ export GOMP_SPINCOUNT ?= 20000
 
 .PHONY: demo test lint types unit docs site bench break notebooks clean
 
-demo: $(VENV)/.ready ## a model whose memorization is known, audited: demo/run/report.html
+demo: $(VENV)/.ready ## train and audit a model with known memorization: demo/run/report.html
 	$(BIN)/auditor demo demo
 
-test: lint types site unit ## everything that CI checks
+test: lint types site unit ## run everything that CI checks
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
@@ -22,23 +22,23 @@ unit: $(VENV)/.ready-dev
 	@sh tests/browser.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-docs: $(VENV)/.ready-dev ## the generated pages, and the site: build/site/index.html
+docs: $(VENV)/.ready-dev ## write the generated pages and build the site: build/site/index.html
 	$(BIN)/python -m auditor.cli.reference > docs/cli.md
 	$(BIN)/python -m benchmarks.conformance > docs/conformance.md
 	$(BIN)/python -m benchmarks.scale > docs/scale.md
 	$(BIN)/python -m reports.analysis.columns_page > docs/columns.md
 	$(MAKE) site
 
-# A broken link or an unknown name in the API pages is an error.
+# Broken links and unknown names in the API pages are errors.
 site: $(VENV)/.ready-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-notebooks: $(VENV)/.ready ## the notebooks, executed: notebooks/pages/*.html
+notebooks: $(VENV)/.ready ## execute the notebooks: notebooks/pages/*.html
 	$(INSTALL) '.[gguf,corpora,index,finetune,notebooks]'
 	$(BIN)/python -m nbconvert --execute --to html --HTMLExporter.mathjax_url= \
 	  --HTMLExporter.require_js_url= --output-dir notebooks/pages notebooks/*.ipynb
 
-bench: $(VENV)/.ready-dev ## all that is measured, as one table; kept in bench.json
+bench: $(VENV)/.ready-dev ## run all benchmarks, print tables, write bench.json
 	$(BIN)/python -m benchmarks --json bench.json
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.index
@@ -47,17 +47,17 @@ bench: $(VENV)/.ready-dev ## all that is measured, as one table; kept in bench.j
 	$(BIN)/python -m benchmarks.membership
 	$(BIN)/python -m benchmarks.hooks
 
-break: $(VENV)/.ready-dev ## what CI does a twentieth of: 200 kills, 100,000 broken files twice
+break: $(VENV)/.ready-dev ## stress tests, 20 times what CI runs: 200 kills, 100,000 broken files with each of two engines
 	$(INSTALL) '.[fuzz]'
 	$(BIN)/python -m benchmarks.killtest --kills 200
 	$(BIN)/python -m benchmarks.fuzz --inputs 100000
 	$(BIN)/python -m benchmarks.fuzz --inputs 100000 --engine atheris
 
-# The views of bertviz need none of what it asks for to reach other models (boto3 and more).
+# bertviz is installed without its dependencies (boto3 and others): its views do not need them.
 WITHOUT_MORE = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
-# An environment of its own, made once and again when what it needs changes.
+# The virtual environment, rebuilt when the dependencies change.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; got $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
@@ -65,7 +65,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(INSTALL) '.[gguf,corpora,index,finetune,schedule]'
 	touch $@
 
-# The same, and what checks the code.
+# The same environment with the development tools.
 $(VENV)/.ready-dev: $(VENV)/.ready
 	$(INSTALL) '.[gguf,corpora,index,finetune,schedule,notebooks,names,ray,docs,dev]'
 	$(WITHOUT_MORE) bertviz mpld3 xstatic-jquery

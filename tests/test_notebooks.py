@@ -70,8 +70,7 @@ def n_pictures(notebook):
 
 def test_the_first_audit_finds_what_was_repeated_and_nothing_that_was_held_out(executed):
     text = said(executed["1"])
-    (told,) = re.findall(r"Of 53 held-out documents and canaries (\d+) came out", text)
-    assert told == "0"
+    assert "Extracted: 0 of 53 held-out documents and canaries" in text
     assert "95 % interval" in text
     html = [
         o["data"].get("text/html", "")
@@ -87,7 +86,7 @@ def test_scores_find_more_together_than_alone_and_are_told_with_intervals(execut
     text = said(executed["2"])
     found, distinct = map(int, re.findall(r"(\d+) of (\d+) distinct samples are verbatim", text)[0])
     best, union, drawn = map(
-        int, re.findall(r"holds (\d+) verbatim.*together (\d+) of the (\d+)", text)[0]
+        int, re.findall(r"contains (\d+) verbatim.*together (\d+) of the (\d+)", text)[0]
     )
     assert 0 < best <= union <= drawn == found < distinct <= 128
     assert text.count("control") >= 6  # each score is compared with the control
@@ -96,17 +95,16 @@ def test_scores_find_more_together_than_alone_and_are_told_with_intervals(execut
 
 def test_tuning_shows_on_the_text_that_was_tuned_on(executed):
     text = said(executed["3"])
-    rise, low, high = re.findall(r"by (\S+) nats a token\s+more.*interval (\S+) to (\S+)\)", text)[
-        0
-    ]
+    pattern = r"by (\S+) nats per token\s+more.*interval (\S+) to (\S+)\)"
+    rise, low, high = re.findall(pattern, text)[0]
     assert 0 < float(low) < float(rise) < float(high)
     assert n_pictures(executed["3"]) == 2
 
 
 def test_a_release_is_told_apart_and_another_seed_is_not(executed):
     text = said(executed["4"])
-    assert re.search(r"Release 2 against 1: \+.*: differs\.", text)
-    assert re.search(r"Release 2 again: .*: cannot be told apart\.", text)
+    assert re.search(r"Release 2 against 1: \+.*: different\.", text)
+    assert re.search(r"Release 2, another seed: .*: no difference detected\.", text)
     assert n_pictures(executed["4"]) == 1
 
 
