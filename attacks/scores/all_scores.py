@@ -1,7 +1,7 @@
-"""The scores of texts, all of them at once; `score_table` says what they are.
+"""All scores of texts at once; `score_table` describes them.
 
-A score is float64 (n,), and higher means more likely memorized, without exception. What has no
-value is NaN and never an error; `undefined_reasons` counts why.
+Scores are float64 (n,); higher means more likely memorized. Undefined values are NaN and never an
+error; `undefined_reasons` counts why.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from attacks.scores.paper import zlib_bits
 from attacks.scores.recall import recall
 from attacks.scores.reference_difference import reference_difference, reference_difference_by_bytes
 from attacks.scores.score_table import SAMPLES, TEXTS, scores_made_for
-from attacks.scores.token_stats import TokenStats
+from attacks.scores.token_stats import TokenStats, Values
 
 __all__ = ["SAMPLES", "TEXTS", "all_scores", "undefined_reasons", "zlib_bits"]
 
-Values = NDArray[np.float64]
-
-# Each takes what the score's entry in the table needs, in that order.
+# Arguments: the inputs in `Score.needs`, in that order.
 _FUNCTIONS: dict[str, Callable[..., Values]] = {
     "perplexity": paper.perplexity,
     "loss": paper.perplexity,
@@ -40,7 +38,7 @@ _FUNCTIONS: dict[str, Callable[..., Values]] = {
     "neighbourhood": neighbourhood,
     "dc_pdd": dc_pdd,
 }
-# With a reference; the second form is for one with another tokenizer.
+# Scores with a reference; the second function is for a different tokenizer.
 _COMPARED: dict[str, tuple[Callable[..., Values], Callable[..., Values]]] = {
     "reference": (paper.reference, paper.reference_by_bytes),
     "reference_difference": (reference_difference, reference_difference_by_bytes),
@@ -61,7 +59,7 @@ def all_scores(
     n_neighbours: ArrayLike | None = None,
     token_counts: ArrayLike | None = None,
 ) -> dict[str, Values]:
-    """Every score that `score_table` has for samples or texts, if its inputs are given, in order.
+    """Every score for samples or texts whose inputs are given, in the order of `score_table`.
 
     Parameters
     ----------
@@ -71,12 +69,12 @@ def all_scores(
     zlib_bits : int array (n,), for `zlib`
     references : mapping of a name to the TokenStats of the same texts, for `reference:NAME` and
         `reference_difference:NAME`
-    lowercased : TokenStats of the texts lower-cased, under the target, for `lowercase`
-    n_bytes : int array (n,), needed for the references with another tokenizer
-    other_tokenizer : names of the references to be compared by bytes
-    conditioned : TokenStats of the texts, or of their first tokens, after a prefix of
-        non-members, under the target, for `recall`
-    neighbours, n_neighbours : TokenStats of all texts' neighbours in a row, and int array (n,) of
+    lowercased : TokenStats of the lower-cased texts under the target, for `lowercase`
+    n_bytes : int array (n,), required if a reference has another tokenizer
+    other_tokenizer : names of the references to compare by bytes
+    conditioned : TokenStats of the texts, or their first tokens, after a prefix of non-members,
+        under the target, for `recall`
+    neighbours, n_neighbours : TokenStats of the neighbours of all texts, and int array (n,) of
         how many each text has, for `neighbourhood`
     token_counts : int array (n_vocab,), of a reference corpus, for `dc_pdd`
 
@@ -87,8 +85,8 @@ def all_scores(
     Raises
     ------
     ValueError
-        As the scores; or if neighbours come without n_neighbours, `other_tokenizer` names no
-        reference, or n_bytes is missing.
+        As the scores; if neighbours are given without n_neighbours, `other_tokenizer` names an
+        unknown reference, or n_bytes is missing.
 
     >>> target = TokenStats.from_lists([[5]], [[-1.0]], [[0]])
     >>> list(all_scores(target, zlib_bits=[160]))
@@ -101,7 +99,7 @@ def all_scores(
     if neighbours is not None and n_neighbours is None:
         raise ValueError(
             "n_neighbours must be given with neighbours; got None. "
-            "Pass how many neighbours each text has."
+            "Pass the number of neighbours of each text."
         )
     has_moments = target.vocab_mean is not None and target.vocab_std is not None
     given: dict[str, tuple[Any, ...]] = {
@@ -141,23 +139,23 @@ def undefined_reasons(
     neighbours: TokenStats | None = None,
     n_neighbours: ArrayLike | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Why values of the scores are NaN: counts by score and reason, the first that applies.
+    """Why scores are NaN: counts by score and by the first reason that applies.
 
     Parameters
     ----------
-    scores : dict of column name to float64 array (n,), as `all_scores` gives
-    target, references, lowercased, n_bytes, conditioned, neighbours, n_neighbours : what the
-        scores were made of
+    scores : dict of column name to float64 array (n,), from `all_scores`
+    target, references, lowercased, n_bytes, conditioned, neighbours, n_neighbours : the inputs of
+        the scores
 
     Returns
     -------
-    dict of column name to dict of reason to count, without scores that have no NaN. "other" is
-    for what the inputs passed here do not explain.
+    dict of column name to dict of reason to count, without scores that have no NaN. "other"
+    counts values that these inputs do not explain.
 
     >>> target = TokenStats.from_lists([[5], []], [[-1.0], []], [[0], []])
     >>> undefined_reasons(all_scores(target), target)["perplexity"]
     {'text has no scored token': 1}
-    >>> target = TokenStats([0, 1], [5], [-1.0], [0], [-3.0], [1.0])  # entropy 3: not surprising
+    >>> target = TokenStats([0, 1], [5], [-1.0], [0], [-3.0], [1.0])  # entropy 3: too high
     >>> undefined_reasons({"surp": surp(target)}, target)
     {'surp': {'text has no surprising token': 1}}
     """
@@ -184,18 +182,17 @@ def _causes(
     no_bytes: NDArray[np.bool_],
     n_neighbours: ArrayLike | None,
 ) -> dict[str, NDArray[np.bool_]]:
-    """What may have left a score undefined, and where it holds, the first cause first."""
+    """Possible causes of an undefined score, and the texts to which each applies, in order."""
     nll, compared = target.nll(), target if other is None else other
     causes = {
         "text has no scored token": target.n_scored() == 0,
-        # Of a text with a token that a model has no row for, no token has a probability; of others
-        # the first alone may have none.
+        # No token of such a text has a probability; otherwise only the first may lack one.
         "model to compare with has no row for a token of the text": (compared.n_tokens() > 1)
         & (compared.n_scored() == 0),
         "text to compare with has no scored token": compared.n_scored() == 0,
         "not finite token log-probability": ~np.isfinite(nll + compared.nll()),
     }
-    # A reference that was not passed cannot be said to be zero; zlib has none.
+    # Unknown if the reference was not passed; zlib has none.
     if name == "zlib" or (other is not None and not name.startswith("reference_difference")):
         causes["zero over zero"] = (nll == 0) & (compared.nll() == 0)
     if name.startswith("reference"):
@@ -213,7 +210,7 @@ def _causes(
 
 
 def _count_reasons(values: Values, causes: Mapping[str, NDArray[np.bool_]]) -> dict[str, int]:
-    """How many values are NaN for each cause, the first that holds; "other" for those of none."""
+    """Number of NaN values by the first cause that applies; "other" if none does."""
     counts = {}
     unexplained = np.isnan(values)
     for reason, holds in {**causes, "other": np.ones(len(values), bool)}.items():
@@ -226,12 +223,12 @@ def _count_reasons(values: Values, causes: Mapping[str, NDArray[np.bool_]]) -> d
 def _check_other_tokenizers(
     names: Collection[str], references: Collection[str], without_bytes: bool
 ) -> None:
-    """A ValueError unless `names` are references, and bytes are there to compare them by."""
+    """Raise ValueError unless `names` are references and n_bytes is given for them."""
     unknown = sorted(set(names) - set(references))
     if unknown:
         raise ValueError(
             f"other_tokenizer must name references ({', '.join(references) or 'none given'}); "
-            f"got {', '.join(unknown)}. Add it to references or take it out."
+            f"got {', '.join(unknown)}. Add it to references or remove it."
         )
     if names and without_bytes:
         raise ValueError(

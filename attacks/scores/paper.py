@@ -1,11 +1,8 @@
-"""The paper's score functions: how much likelier a text is to be memorized than to be invented.
+"""The scores of Carlini et al. 2021, "Extracting Training Data from Large Language Models".
 
-Each is float64 (n,), and higher means more likely memorized, without exception. L is the mean
-nats per token of a text, `TokenStats.nll()`. What has no value is NaN and never an error. A text
-that the target is certain of (L = 0) is +inf under the ratios: nothing could look more memorized.
-
-Source of all: Carlini et al. 2021, "Extracting Training Data from Large Language Models", §4.2
-and §5.2.
+Scores are float64 (n,); higher means more likely memorized. L is the mean nats per token of a
+text, `TokenStats.nll()`. Undefined values are NaN and never an error. A text of which the target
+is certain (L = 0) is +inf in a ratio.
 """
 
 from __future__ import annotations
@@ -17,9 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attacks.scores.token_stats import TokenStats, reduce_texts
-
-Values = NDArray[np.float64]
+from attacks.scores.token_stats import TokenStats, Values, offsets_of, reduce_texts
 
 
 def perplexity(target: TokenStats) -> Values:
@@ -27,7 +22,7 @@ def perplexity(target: TokenStats) -> Values:
 
     Returns
     -------
-    float64 array (n,), at most 0; -inf where a token was impossible to the model.
+    float64 array (n,), at most 0; -inf if a token was impossible under the model.
 
     Source
     ------
@@ -40,7 +35,7 @@ def perplexity(target: TokenStats) -> Values:
 
 
 def reference(target: TokenStats, reference: TokenStats) -> Values:
-    """How much more the text surprises a model with the same tokenizer: L_reference / L_target.
+    """L_reference / L_target, for models with the same tokenizer.
 
     Returns
     -------
@@ -49,7 +44,7 @@ def reference(target: TokenStats, reference: TokenStats) -> Values:
     Raises
     ------
     ValueError
-        If the two are not of the same tokens.
+        If the tokens differ.
 
     Source
     ------
@@ -65,30 +60,28 @@ def reference(target: TokenStats, reference: TokenStats) -> Values:
 
 
 def reference_by_bytes(target: TokenStats, reference: TokenStats, n_bytes: ArrayLike) -> Values:
-    """The reference score where the tokenizers differ: a ratio of bits per byte.
+    """The ratio of bits per byte, for models with different tokenizers.
 
-    Where a text is several documents, the tokens between them count on both sides: the target's,
-    and in their place the reference's own.
+    Between the documents of a text, each model's own special tokens count.
 
     Parameters
     ----------
     target, reference : TokenStats of the same n texts
-    n_bytes : int array (n,)
-        Bytes of each text in UTF-8.
+    n_bytes : int array (n,), UTF-8 bytes of each text
 
     Returns
     -------
-    float64 array (n,), at least 0; NaN where a text has no bytes.
+    float64 array (n,), at least 0; NaN for a text without bytes.
 
     Raises
     ------
     ValueError
-        If these are not of the same number of texts, or n_bytes is negative.
+        If the numbers of texts differ, or n_bytes is negative.
 
     Source
     ------
-    After Carlini et al. 2021, §5.2, who had one tokenizer only; mean nats per token cannot be
-    compared when the tokens differ in length.
+    After Carlini et al. 2021, §5.2, whose models share one tokenizer. Mean nats per token are not
+    comparable between tokenizers.
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
     >>> reference_by_bytes(target, TokenStats.from_lists([[8]], [[-6.0]], [[9]]), [12])
@@ -99,18 +92,18 @@ def reference_by_bytes(target: TokenStats, reference: TokenStats, n_bytes: Array
 
 
 def bits_per_byte(stats: TokenStats, n_bytes: ArrayLike) -> Values:
-    """Bits that the model needs for each byte of the text: total_nll / n_bytes / ln 2.
+    """Bits per byte of the text under the model: total_nll / n_bytes / ln 2.
 
-    A first token without a probability (no BOS) adds no bits, though its bytes count.
+    A first token without a probability (no BOS) adds no bits, but its bytes count.
 
     Returns
     -------
-    float64 array (n,); NaN where nothing was scored or a text has no bytes.
+    float64 array (n,); NaN for a text without bytes or without a scored token.
 
     Raises
     ------
     ValueError
-        If there is not one count of bytes, 0 or more, for each text.
+        If n_bytes does not have one entry per text, or one is negative.
 
     >>> bits_per_byte(TokenStats.from_lists([[8]], [[-6.0]], [[9]]), [12]).round(6)
     array([0.721348])
@@ -119,7 +112,7 @@ def bits_per_byte(stats: TokenStats, n_bytes: ArrayLike) -> Values:
     _check_same_texts("n_bytes", counts.size, len(stats))
     if (counts < 0).any():
         raise ValueError(
-            f"n_bytes must be 0 or more; got {counts.min()}. Pass the length of each text's UTF-8."
+            f"n_bytes must be 0 or more; got {counts.min()}. Pass the UTF-8 length of each text."
         )
     bits = np.full(len(stats), np.nan)
     np.divide(stats.total_nll(), counts, out=bits, where=(counts > 0) & (stats.n_scored() > 0))
@@ -127,13 +120,12 @@ def bits_per_byte(stats: TokenStats, n_bytes: ArrayLike) -> Values:
 
 
 def zlib(target: TokenStats, zlib_bits: ArrayLike) -> Values:
-    """How much information the text holds for how sure the target is of it: bits / L_target.
+    """Compressed size of the text over the target's loss: bits / L_target.
 
     Parameters
     ----------
     target : TokenStats of n texts
-    zlib_bits : int array (n,)
-        As the function `zlib_bits` gives.
+    zlib_bits : int array (n,), from the function `zlib_bits`
 
     Returns
     -------
@@ -142,12 +134,12 @@ def zlib(target: TokenStats, zlib_bits: ArrayLike) -> Values:
     Raises
     ------
     ValueError
-        If there is not one number of bits for each text.
+        If zlib_bits does not have one entry per text.
 
     Source
     ------
-    Carlini et al. 2021, §5.2, "Comparing to zlib Compression". Their public code counts bytes,
-    which is this divided by 8: the same order.
+    Carlini et al. 2021, §5.2, "Comparing to zlib Compression". Their code counts bytes instead of
+    bits, which gives the same order.
 
     >>> zlib(TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]]), [160])
     array([80.])
@@ -158,14 +150,14 @@ def zlib(target: TokenStats, zlib_bits: ArrayLike) -> Values:
 
 
 def zlib_bits(texts: Sequence[str | bytes], *, level: int = 6) -> NDArray[np.int64]:
-    """Bits of each text once zlib has compressed its UTF-8 bytes.
+    """Size of each text's UTF-8 bytes after zlib compression, in bits.
 
     Parameters
     ----------
     texts : sequence of n str or bytes
-        A lone surrogate, which UTF-8 proper forbids, becomes the three bytes it would have.
+        A lone surrogate is encoded as three bytes.
     level : int, 0 to 9
-        zlib's effort; 6 is its default, with which the authors' public code runs.
+        zlib's compression level; 6 is its default and that of the authors' code.
 
     Returns
     -------
@@ -174,9 +166,9 @@ def zlib_bits(texts: Sequence[str | bytes], *, level: int = 6) -> NDArray[np.int
     Raises
     ------
     TypeError
-        If `texts` is one text, or holds something that is none.
+        If `texts` is a single text, or an entry is neither str nor bytes.
     ValueError
-        If the level is not one of zlib's.
+        If the level is invalid.
 
     Source
     ------
@@ -198,29 +190,28 @@ def zlib_bits(texts: Sequence[str | bytes], *, level: int = 6) -> NDArray[np.int
 
 
 def lowercase(target: TokenStats, lowercased: TokenStats) -> Values:
-    """How much lower-casing takes from the text's likelihood: L(lower-cased) / L(text).
+    """L(lower-cased text) / L(text).
 
-    Where a text is several documents, each is lower-cased, and the tokens between them stay.
+    In a text of several documents, each is lower-cased; the tokens between them are kept.
 
     Parameters
     ----------
-    target, lowercased : TokenStats
-        The same model's, of n texts and of the same texts lower-cased (and tokenized anew).
+    target, lowercased : TokenStats of n texts and of the same texts lower-cased, under one model
 
     Returns
     -------
-    float64 array (n,), at least 0; 1 where lower-casing changes nothing.
+    float64 array (n,), at least 0; 1 if lower-casing changes nothing.
 
     Raises
     ------
     ValueError
-        If these are not of the same number of texts.
+        If the numbers of texts differ.
 
     Source
     ------
-    Carlini et al. 2021, §5.2, "Comparing to Lowercased Text". The paper speaks of the ratio of
-    the perplexities; the authors' public code divides their logarithms, the mean nats. We follow
-    the logarithms. The two orders differ: see `lowercase_of_perplexities`.
+    Carlini et al. 2021, §5.2, "Comparing to Lowercased Text". The paper describes a ratio of
+    perplexities; the authors' code, which we follow, divides their logarithms. The two rank texts
+    differently (see docs/conformance.md).
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
     >>> lowercase(target, TokenStats.from_lists([[8]], [[-5.0]], [[9]]))
@@ -230,37 +221,10 @@ def lowercase(target: TokenStats, lowercased: TokenStats) -> Values:
     return _ratio(lowercased.nll(), target.nll())
 
 
-def lowercase_of_perplexities(target: TokenStats, lowercased: TokenStats) -> Values:
-    """`lowercase` as the paper's words have it: exp(L(lower-cased) - L(text)).
-
-    Kept so that the two orders can be compared; it is not in the table of scores.
-
-    Returns
-    -------
-    float64 array (n,), at least 0; 1 where lower-casing changes nothing.
-
-    Raises
-    ------
-    ValueError
-        If these are not of the same number of texts.
-
-    Source
-    ------
-    Carlini et al. 2021, §5.2, "Comparing to Lowercased Text".
-
-    >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
-    >>> lowercase_of_perplexities(target, TokenStats.from_lists([[8]], [[-5.0]], [[9]])).round(4)
-    array([20.0855])
-    """
-    _check_same_texts("lowercased", len(lowercased), len(target))
-    with np.errstate(over="ignore", invalid="ignore"):  # inf - inf: both impossible, undefined
-        return np.exp(lowercased.nll() - target.nll())
-
-
 def window(target: TokenStats, *, width: int = 50) -> Values:
-    """The likeliest stretch of the text: -min over windows of `width` tokens of the mean nats.
+    """The most likely passage: -min of the mean nats over all windows of `width` scored tokens.
 
-    Every window of consecutive scored tokens is looked at. A shorter text is one window.
+    A shorter text is one window.
 
     Returns
     -------
@@ -273,8 +237,8 @@ def window(target: TokenStats, *, width: int = 50) -> Values:
 
     Source
     ------
-    Carlini et al. 2021, §5.2, "Perplexity on a Sliding Window": finds a memorized passage that
-    unlikely text surrounds. They rank by low perplexity; we by the negative of its logarithm.
+    Carlini et al. 2021, §5.2, "Perplexity on a Sliding Window": finds a memorized passage within
+    unlikely text. They rank by low perplexity; we use the negative of its logarithm.
 
     >>> stats = TokenStats.from_lists([[5, 6, 7]], [[-6.0, -1.0, -3.0]], [[9, 0, 4]])
     >>> window(stats, width=2), window(stats)
@@ -282,21 +246,19 @@ def window(target: TokenStats, *, width: int = 50) -> Values:
     """
     if width < 1:
         raise ValueError(f"width must be 1 token or more; got {width}. The paper uses 50.")
-    nats = target.token_nll()[target.is_scored]
-    lengths = target.n_scored()
-    ends = np.cumsum(lengths)
-    offsets = np.concatenate([[0], ends])
+    nats, lengths = target.token_nll()[target.is_scored], target.n_scored()
+    offsets = offsets_of(lengths)
     sums = np.full(len(nats), np.inf)
     if len(nats) >= width:
         sums[: len(nats) - width + 1] = _window_sums(nats, width)
-    # A window that would run into the next text is none.
-    sums[np.repeat(ends, lengths) - np.arange(len(nats)) < width] = np.inf
+    # Exclude windows that extend into the next text.
+    sums[np.repeat(offsets[1:], lengths) - np.arange(len(nats)) < width] = np.inf
     least = reduce_texts(np.minimum, sums, offsets, empty=np.nan) / width
     return 0.0 - np.where(lengths < width, target.nll(), least)
 
 
 def check_same_tokens(target: TokenStats, reference: TokenStats) -> None:
-    """A ValueError unless a reference holds the target's tokens, text by text."""
+    """Raise ValueError unless the reference has the target's tokens, text by text."""
     _check_same_texts("reference", len(reference), len(target))
     same = np.array_equal(reference.offsets, target.offsets)
     if not (same and np.array_equal(reference.token_ids, target.token_ids)):
@@ -307,7 +269,7 @@ def check_same_tokens(target: TokenStats, reference: TokenStats) -> None:
 
 
 def _ratio(numerator: Values, denominator: Values) -> Values:
-    # By IEEE: x/0 is +inf for x > 0, as a certain text should be; 0/0 and inf/inf are NaN.
+    # IEEE rules: x/0 is +inf for x > 0; 0/0 and inf/inf are NaN.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return numerator / denominator
 
@@ -315,9 +277,9 @@ def _ratio(numerator: Values, denominator: Values) -> Values:
 def _window_sums(values: Values, width: int) -> Values:
     """Sums of every `width` consecutive values, float64 (n - width + 1,).
 
-    Blocks of 1, 2, 4, ... values are added, as the binary digits of the width ask for. The
-    difference of two cumulative sums would be as quick, but would lose a sure passage's small
-    sums to the rounding of all that came before, and everything after an infinite value.
+    Blocks of 1, 2, 4, ... values are added according to the binary digits of the width. The
+    difference of two cumulative sums would lose small sums to rounding, and everything after an
+    infinite value.
     """
     sums = np.zeros(len(values) - width + 1)
     blocks, size, start = values, 1, 0

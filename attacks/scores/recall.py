@@ -1,11 +1,10 @@
-"""ReCaLL: text that a model knows loses more when it stands after text that it does not know."""
+"""ReCaLL: a memorized text loses more likelihood after a prefix of unfamiliar text."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from attacks.scores.min_k import Values
-from attacks.scores.token_stats import TokenStats, reduce_texts
+from attacks.scores.token_stats import TokenStats, Values, offsets_of, reduce_texts
 
 
 def recall(target: TokenStats, conditioned: TokenStats) -> Values:
@@ -14,25 +13,23 @@ def recall(target: TokenStats, conditioned: TokenStats) -> Values:
     Parameters
     ----------
     target : TokenStats of n texts
-    conditioned : TokenStats of the same n texts after the prefix
-        The same model's, of the same tokens, or of as many of a text's first tokens as fitted
-        into the context after the prefix.
+    conditioned : TokenStats of the same n texts after the prefix, under the same model
+        The same tokens, or only the first tokens of a text if the context is too short.
 
     Returns
     -------
-    float64 array (n,), at least 0; NaN where no token has a probability in both.
+    float64 array (n,), at least 0; NaN if no token has a probability in both.
 
     Raises
     ------
     ValueError
-        If the two are not of the same texts, or the tokens differ.
+        If the texts or their tokens differ.
 
     Source
     ------
     Xie et al. 2024, "ReCaLL: Membership Inference via Relative Conditional Log-Likelihoods", the
-    definition of the score: the ratio of the conditional to the unconditional mean
-    log-likelihood. The authors' public code takes the first token into the conditional mean and,
-    having no BOS, not into the other; we take the tokens that both have.
+    definition of the score. The authors' code includes the first token in the conditional mean
+    but, without BOS, not in the unconditional mean; we use the tokens that both have.
 
     >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
     >>> recall(target, TokenStats.from_lists([[5, 6]], [[-2.0, -4.0]], [[0, 4]]))
@@ -44,20 +41,19 @@ def recall(target: TokenStats, conditioned: TokenStats) -> Values:
             "Score the same texts, in the same order."
         )
     lengths = conditioned.n_tokens()
-    starts = np.repeat(target.offsets[:-1] - conditioned.offsets[:-1], lengths)
-    # Where the same tokens stand in the target: each text's first ones.
-    here = np.arange(len(conditioned.token_ids)) + starts
+    shift = np.repeat(target.offsets[:-1] - conditioned.offsets[:-1], lengths)
+    here = np.arange(len(conditioned.token_ids)) + shift  # positions of these tokens in the target
     longer = (lengths > target.n_tokens()).any()
     if longer or not np.array_equal(target.token_ids[here], conditioned.token_ids):
         raise ValueError(
-            "conditioned must hold the target's token_ids, or the first of them, text by text; "
+            "conditioned must hold the target's token_ids, or the first of them, for each text; "
             "got others. Score the same tokens after the prefix."
         )
     both = target.is_scored[here] & conditioned.is_scored
-    sums = [
+    after, alone = (
         reduce_texts(np.add, np.where(both, nats, 0.0), conditioned.offsets, empty=np.nan)
         for nats in (conditioned.token_nll(), target.token_nll()[here])
-    ]
-    n_both = reduce_texts(np.add, both.astype(np.float64), conditioned.offsets, empty=0.0)
+    )
+    n_both = np.diff(offsets_of(both)[conditioned.offsets])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(n_both > 0, sums[0] / sums[1], np.nan)
+        return np.where(n_both > 0, after / alone, np.nan)

@@ -1,7 +1,7 @@
-"""Every score of a text in one literal table: name, formula, what it is after, and its source.
+"""Table of all scores: name, formula, meaning and source.
 
-Higher means more likely memorized, without exception. L is the mean negative log-probability of a
-text's tokens, in nats.
+A higher score means more likely memorized. L is the mean negative log-probability of a text's
+tokens, in nats.
 """
 
 from __future__ import annotations
@@ -13,136 +13,124 @@ SAMPLES, TEXTS = "samples", "texts"
 
 @dataclass(frozen=True)
 class Score:
-    """A score's entry in the table: what it is called, where it is from and what it is made of.
+    """One score: its name, formula, meaning, source and inputs.
 
-    `made_for`: "samples" of an audit, which it ranks; "texts" whose membership is asked about.
-    A score that compares with a reference has a column for each: "reference:NAME".
+    `made_for`: "samples" of an audit, to rank them; "texts" whose membership is tested.
+    A score that needs a reference has one column per reference: "reference:NAME".
     """
 
     name: str
     title: str
-    made_for: tuple[str, ...]
     formula: str
     meaning: str
     source: str
-    needs: tuple[str, ...]
+    made_for: tuple[str, ...] = (TEXTS,)
+    needs: tuple[str, ...] = ("target",)
 
 
 SCORES: tuple[Score, ...] = (
     Score(
         name="perplexity",
         title="Perplexity",
-        made_for=(SAMPLES,),
         formula="−L(target)",
-        meaning="Text that the model finds likely. Puts repetitive text on top as well.",
+        meaning="The model finds the text likely. Also high for repetitive text.",
         source="Carlini et al. 2021, §4.2",
-        needs=("target",),
+        made_for=(SAMPLES,),
     ),
     Score(
         name="loss",
         title="Loss",
-        made_for=(TEXTS,),
         formula="−L(target)",
-        meaning="Text that the model finds likely.",
+        meaning="The model finds the text likely.",
         source="Yeom et al. 2018, §3; Carlini et al. 2021, §4.2",
-        needs=("target",),
     ),
     Score(
         name="reference",
         title="Reference model, ratio",
-        made_for=(SAMPLES, TEXTS),
         formula="L(reference) / L(target)",
         meaning="Likely for the target, less so for another model that may not have seen the text.",
         source="Carlini et al. 2021, §5.2 (Small, Medium)",
+        made_for=(SAMPLES, TEXTS),
         needs=("target", "reference"),
     ),
     Score(
         name="reference_difference",
         title="Reference model, difference",
-        made_for=(TEXTS,),
         formula="L(reference) − L(target)",
-        meaning="The same by difference, so that a text's own difficulty weighs less.",
+        meaning="The same as a difference, so that the difficulty of the text matters less.",
         source="Duan et al. 2024 (Reference)",
         needs=("target", "reference"),
     ),
     Score(
         name="zlib",
         title="zlib entropy",
-        made_for=(SAMPLES, TEXTS),
         formula="zlib bits / L(target)",
-        meaning="Likely, and not because it is easy to compress.",
+        meaning="Likely, but not because it is easy to compress.",
         source="Carlini et al. 2021, §5.2 (zlib)",
+        made_for=(SAMPLES, TEXTS),
         needs=("target", "zlib_bits"),
     ),
     Score(
         name="lowercase",
         title="Lower-cased text",
-        made_for=(SAMPLES, TEXTS),
         formula="L(target, text lower-cased) / L(target)",
         meaning="Likely only in its exact spelling.",
         source="Carlini et al. 2021, §5.2 (Lowercase)",
+        made_for=(SAMPLES, TEXTS),
         needs=("target", "lowercased"),
     ),
     Score(
         name="window",
         title="Sliding window",
-        made_for=(SAMPLES, TEXTS),
         formula="−min L(target) over windows of 50 tokens",
-        meaning="Likely in one stretch, whatever surrounds it.",
+        meaning="One passage is likely, regardless of the rest.",
         source="Carlini et al. 2021, §5.2 (Window)",
-        needs=("target",),
+        made_for=(SAMPLES, TEXTS),
     ),
     Score(
         name="min_k",
         title="Min-K%",
-        made_for=(TEXTS,),
         formula="mean log p(token) of the 20 % least likely tokens",
-        meaning="No token surprises the model much.",
+        meaning="No token is very unlikely.",
         source="Shi et al. 2024, §3",
-        needs=("target",),
     ),
     Score(
         name="min_k_plus_plus",
         title="Min-K%++",
-        made_for=(TEXTS,),
         formula="mean of the lowest 20 % of (log p(token) − mean) / deviation",
-        meaning="The same, each token measured by what the model thought of all the others.",
+        meaning="The same, with each token standardized by the distribution over the vocabulary.",
         source="Zhang et al. 2024, Min-K%++",
         needs=("target", "moments"),
     ),
     Score(
         name="surp",
         title="Surprising tokens",
-        made_for=(TEXTS,),
         formula="mean log p(token) of the 20 % least likely where the entropy is below 2 nats",
-        meaning="Where the model is sure, it is seldom sure of something else.",
+        meaning="Where the model is confident, it is rarely wrong.",
         source="Zhang and Wu 2024, SURP",
         needs=("target", "moments"),
     ),
     Score(
         name="recall",
         title="ReCaLL",
-        made_for=(TEXTS,),
         formula="L(target, text after non-members) / L(target)",
-        meaning="Unfamiliar text before it makes it less likely.",
+        meaning="A prefix of unfamiliar text makes it less likely.",
         source="Xie et al. 2024, ReCaLL",
         needs=("target", "conditioned"),
     ),
     Score(
         name="neighbourhood",
         title="Neighbourhood",
-        made_for=(TEXTS,),
         formula="mean L(target, neighbour) − L(target)",
-        meaning="Likelier than texts that differ from it by a few words.",
+        meaning="More likely than texts that differ from it in a few words.",
         source="Mattern et al. 2023, §2",
         needs=("target", "neighbours"),
     ),
     Score(
         name="dc_pdd",
         title="DC-PDD",
-        made_for=(TEXTS,),
         formula="mean over distinct tokens of min(−p(token) log f(token), 0.01)",
-        meaning="Tokens that are likely here though they are rare elsewhere.",
+        meaning="Tokens are likely here although they are rare elsewhere.",
         source="Zhang et al. 2024, DC-PDD",
         needs=("target", "token_counts"),
     ),
@@ -150,11 +138,7 @@ SCORES: tuple[Score, ...] = (
 
 
 def scores_made_for(what: str) -> tuple[Score, ...]:
-    """The scores of samples, or of texts, in the table's order.
-
-    Parameters
-    ----------
-    what : "samples" or "texts"
+    """The scores of "samples" or of "texts", in table order.
 
     >>> [score.name for score in scores_made_for("samples")]
     ['perplexity', 'reference', 'zlib', 'lowercase', 'window']

@@ -85,7 +85,7 @@ def _inputs() -> str:
     }
     lines += ["| log p | " + " | ".join(given.NAMES) + " |", "|" + " --- |" * 4]
     for name, stats in rows.items():
-        texts = [" ".join(f"{x:.6g}" for x in stats.logprob_of(i)) for i in range(len(stats))]
+        texts = [" ".join(f"{x:.6g}" for x in stats.take([i]).logprob) for i in range(len(stats))]
         if name == "neighbours":
             ends = np.cumsum(given.N_NEIGHBOURS)
             starts = ends - given.N_NEIGHBOURS

@@ -8,7 +8,6 @@ import numpy as np
 
 from attacks.scores.paper import (
     lowercase,
-    lowercase_of_perplexities,
     perplexity,
     reference,
     window,
@@ -73,7 +72,7 @@ def _lowercase() -> Question:
             ours("L(lower-cased) / L", lowercase(target, lowered), "Carlini et al. 2021, code"),
             other(
                 "exp(L(lower-cased) - L)",
-                lowercase_of_perplexities(target, lowered),
+                np.exp(lowered.nll() - target.nll()),
                 "Carlini et al. 2021, §5.2, by its words",
             ),
             other(

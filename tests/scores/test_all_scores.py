@@ -93,13 +93,6 @@ def test_score_equals_the_values_worked_out_by_hand(column):
     np.testing.assert_allclose(every_score(golden_texts())[column], expected, rtol=1e-14)
 
 
-def test_lowercase_of_perplexities_equals_the_values_worked_out_by_hand():
-    golden = golden_texts()
-    logs = [golden_value(text["log_lowercase_of_perplexities"]) for text in GOLDEN["texts"]]
-    got = paper.lowercase_of_perplexities(golden.target, golden.lowercased)
-    np.testing.assert_allclose(got, [math.exp(x) for x in logs], rtol=1e-14)
-
-
 @pytest.mark.parametrize("column", COLUMNS)
 def test_every_undefined_value_is_counted_under_its_reason(column):
     golden = golden_texts()
@@ -122,7 +115,7 @@ def slow_score(column: str, texts: SimpleNamespace, i: int) -> float:
     """Score of text i, from the formulas of the paper and plain loops."""
 
     def scored(name):
-        return [float(-p) for p in getattr(texts, name).logprob_of(i) if not math.isnan(p)]
+        return [float(-p) for p in getattr(texts, name).take([i]).logprob if not math.isnan(p)]
 
     def mean(nats):
         return math.fsum(nats) / len(nats)
@@ -273,7 +266,7 @@ def test_windows_of_any_width_equal_a_loop(width):
     target = random_texts(seed=11).target
     expected = []
     for i in range(len(target)):
-        nats = [float(-p) for p in target.logprob_of(i) if not math.isnan(p)]
+        nats = [float(-p) for p in target.take([i]).logprob if not math.isnan(p)]
         windows = [nats[a : a + width] for a in range(max(1, len(nats) - width + 1))]
         expected.append(-min(math.fsum(w) / len(w) for w in windows))
     np.testing.assert_allclose(paper.window(target, width=width), expected, rtol=1e-13)
@@ -290,19 +283,6 @@ def test_windows_of_a_million_tokens_lose_nothing_to_rounding():
     early = stats.take([0])
     backwards = TokenStats(early.offsets, early.token_ids, -nats[::-1], early.rank)
     assert paper.window(backwards)[0] == pytest.approx(-brute, rel=1e-9)
-
-
-def test_the_two_readings_of_lowercase_can_disagree():
-    # L 1 -> 2 and 4 -> 6: the ratio of logarithms falls, the ratio of perplexities rises.
-    target, lowercased = of([[-1.0], [-4.0]]), of([[-2.0], [-6.0]])
-    first, second = paper.lowercase(target, lowercased)
-    assert first > second
-    first, second = paper.lowercase_of_perplexities(target, lowercased)
-    assert first < second
-
-
-def test_perplexities_too_large_for_a_float_are_infinite():
-    assert paper.lowercase_of_perplexities(of([[-1.0]]), of([[-5000.0]])).tolist() == [math.inf]
 
 
 @pytest.mark.parametrize("level", [0, 1, 6, 9])
@@ -343,10 +323,6 @@ MISTAKES = [
     (lambda: paper.reference_by_bytes(ONE, ONE, [-1]), "n_bytes must be 0 or more; got -1"),
     (lambda: paper.zlib(TWO, [64]), "zlib_bits must be of the target's 2 texts; got 1"),
     (lambda: paper.lowercase(TWO, ONE), "lowercased must be of the target's 2 texts; got 1"),
-    (
-        lambda: paper.lowercase_of_perplexities(TWO, ONE),
-        "lowercased must be of the target's 2",
-    ),
     (lambda: paper.window(ONE, width=0), "width must be 1 token or more; got 0"),
     (
         lambda: paper.zlib_bits(["a"], level=10),

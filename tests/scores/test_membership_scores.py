@@ -33,7 +33,7 @@ def taken(texts: SimpleNamespace, index) -> SimpleNamespace:
 
 # ------------------------------------------------------------------- the slow implementation
 def nats_of(stats: TokenStats, i: int) -> list[float]:
-    return [float(-p) for p in stats.logprob_of(i) if not math.isnan(p)]
+    return [float(-p) for p in stats.take([i]).logprob if not math.isnan(p)]
 
 
 def mean(values) -> float:
@@ -88,10 +88,10 @@ def slow_score(column: str, texts: SimpleNamespace, i: int) -> float:
             if target.logprob[t] <= edge and -float(target.vocab_mean[t]) < 2
         )
     if name == "recall":
-        after = texts.conditioned.logprob_of(i)
+        after = texts.conditioned.take([i]).logprob
         pairs = [
             (float(-b), float(-a))
-            for a, b in zip(target.logprob_of(i), after, strict=False)
+            for a, b in zip(target.take([i]).logprob, after, strict=False)
             if not (math.isnan(a) or math.isnan(b))
         ]
         return (
