@@ -101,8 +101,8 @@ def insert_canaries(
         source.add(text)
     if not n_units:
         raise CorpusError(
-            f"{corpus.files[0].path} is empty: there is no text to put canaries into. Name one "
-            "that holds text."
+            f"{corpus.files[0].path} is empty: there is no text to insert canaries into. Give one "
+            "that has text."
         )
     placements = place(canaries, n_units, seed=seed)
     return _written(out, _woven(read(), placements, line), lambda: finish(unit, placements))
@@ -151,15 +151,12 @@ def _first_row(path: Path, text_field: str | None) -> tuple[dict[str, Any], tupl
     """The first object of a JSON Lines file, and its text fields."""
     row = next((row for raw in _lines(path) if (row := _parsed(raw)) is not None), None)
     if row is None:
-        raise CorpusError(
-            f"{path} is empty: it holds no JSON object to put canaries beside. Name one that holds "
-            "text."
-        )
+        raise CorpusError(f"{path} is empty: it has no JSON object. Give a file that has text.")
     fields = text_fields(row, text_field)
     if not fields:
         raise CorpusError(
             f"{path}: its first object {no_field(row, text_field)}. Set --text-field to the one "
-            "that holds text."
+            "with the text."
         )
     return row, fields
 
@@ -233,11 +230,11 @@ def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion])
 def _check_ending(out: Path, *, wants_lines: bool) -> None:
     if wants_lines and out.suffix not in _LINES:
         raise ConfigError(
-            f"--out must end in .jsonl, as JSON lines are written of this corpus; got {out.name}."
+            f"--out must end in .jsonl, as this corpus is written as JSON Lines; got {out.name}."
         )
     if not wants_lines and (is_packed(out) or ending(out) in (*_LINES, *_TABLES)):
         raise ConfigError(
-            f"--out must end as plain text does, .txt say, as this corpus is; got {out.name}."
+            f"--out must end like plain text (such as .txt), as this corpus is; got {out.name}."
         )
 
 
@@ -248,8 +245,8 @@ def _insertion(out, record, unit, placements, source: Meter, own: Meter) -> Inse
     if made.share > WARN_SHARE:
         made.notices.append(
             f"Canaries are {100 * made.share:.2g} % of the {made.measure}, more than "
-            f"{100 * WARN_SHARE:.0f} %: the model may learn them as it would no rare text. Use "
-            "fewer, fewer repeats, or a larger corpus."
+            f"{100 * WARN_SHARE:.0f} %: the model may learn them better than rare text. Use "
+            "fewer canaries, fewer repeats, or a larger corpus."
         )
     return made
 

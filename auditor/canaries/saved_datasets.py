@@ -59,10 +59,7 @@ def insert_rows(
         chosen = "train" if "train" in splits else next(iter(splits), "")
         rows = splits.get(chosen)
         if rows is None or not len(rows):
-            raise CorpusError(
-                f"{source} is empty: there is no row to put canaries beside. Name a dataset that "
-                "holds text."
-            )
+            raise CorpusError(f"{source} is empty: it has no rows. Give a dataset that has text.")
         fields = _fields(source, rows, text_field)
         sample = sample_row(rows.features.arrow_schema)
         columns = list(dict.fromkeys(field_of(sample, path) for path in fields))
@@ -85,7 +82,7 @@ def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
         of_text = "" if not fields else " of text"
         raise CorpusError(
             f"{source} {no_field(sample, text_field, 'column' + of_text)}. Set --text-field to one "
-            "that holds text."
+            "that has text."
         )
     return fields
 

@@ -1,4 +1,4 @@
-"""`auditor canaries`: make secrets, put them into training text, measure how exposed they are."""
+"""`auditor canaries`: create secrets, insert them into training text, measure their exposure."""
 
 from __future__ import annotations
 
@@ -161,9 +161,9 @@ def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out,
         click.echo(json.dumps(_as_json(known, frame, by_repeats), indent=2, sort_keys=True))
         return
     shown = frame[frame["role"] == "canary"]
-    print_frame(_rounded(shown[_SHOWN]), f"Exposure, of {known.space_bits:.1f} bits at most")
+    print_frame(_rounded(shown[_SHOWN]), f"Exposure, at most {known.space_bits:.1f} bits")
     click.echo()
-    print_frame(_rounded(by_repeats), "By repeats (given back: 95 % interval)")
+    print_frame(_rounded(by_repeats), "By repeats (extracted: 95 % confidence interval)")
     for sentence in _sentences(frame):
         say(sentence)
     if out is not None:
@@ -175,7 +175,7 @@ _SHOWN += ["ks_p", "greedy", "beam"]
 
 
 def _rounded(frame):
-    """Two decimals; columns in which nothing is known are left out."""
+    """Round to two decimals; drop columns without values."""
     kept = frame.loc[:, [bool((frame[name].notna() & (frame[name] != "")).any()) for name in frame]]
     return kept.apply(
         lambda column: [
@@ -190,32 +190,32 @@ def _cell(value: object) -> str:
 
 
 def _sentences(frame) -> list[str]:
-    """What the controls say of the figures."""
+    """Notes on the controls and the fit, and the extracted secrets."""
     from attacks.statistics.exposure import expected_exposure
 
     controls = frame[frame["role"] == "control"]
-    said = []
+    notes = []
     method = controls["method"].iloc[0]
     if method != "interpolated":
-        said.append(
+        notes.append(
             f"{len(controls):,} controls ({method}): {controls['exposure'].mean():.2f} bits on "
-            f"average; {expected_exposure(2**64):.2f} is what secrets never trained on have."
+            f"average; secrets that were never trained on have {expected_exposure(2**64):.2f}."
         )
     rejected = frame.loc[(frame["role"] == "canary") & (frame["ks_p"] < 0.05)]
     if len(rejected):
-        said.append(
-            f"The skew-normal law does not fit the controls of {len(rejected):,} canaries (KS p "
-            "below 0.05): no exposure is taken from it there."
+        notes.append(
+            f"The skew-normal distribution does not fit the controls of {len(rejected):,} canaries "
+            "(KS p below 0.05), so their exposure is not extrapolated."
         )
     for reason in sorted(set(frame["withheld"]) - {""}):
-        said.append(f"No extrapolation: {reason}")
+        notes.append(f"No extrapolation: {reason}")
     given = frame[(frame["role"] == "canary") & frame["greedy"].fillna(False)]
     if len(given):
-        said.append("Given back by greedy search:")
-        said += [f"  {row.canary_id} ({row.repeats}x): {row.secret}" for row in given.itertuples()]
+        notes.append("Extracted by greedy decoding:")
+        notes += [f"  {row.canary_id} ({row.repeats}x): {row.secret}" for row in given.itertuples()]
     else:
-        said.append("Greedy search gives none of the secrets back.")
-    return said
+        notes.append("Greedy decoding extracts none of the secrets.")
+    return notes
 
 
 def _as_json(known, frame, by_repeats) -> dict:
@@ -232,17 +232,9 @@ def _as_json(known, frame, by_repeats) -> dict:
 
 
 def _save(frame, path: Path) -> None:
-    """The table, for its owner alone: it holds the secrets."""
-    import io
-
+    """Write the table, readable only by its owner, as it has the secrets."""
     from auditor.system.atomic_files import write_atomically
-    from reports.csv_files import write_csv
+    from reports.csv_files import as_csv
 
-    if path.suffix == ".csv":
-        text = io.StringIO()
-        write_csv(frame, text)
-        write_atomically(path, text.getvalue().encode())
-        return
-    sink = io.BytesIO()
-    frame.to_parquet(sink, index=False)
-    write_atomically(path, sink.getvalue())
+    is_csv = path.suffix == ".csv"
+    write_atomically(path, as_csv(frame) if is_csv else frame.to_parquet(index=False))

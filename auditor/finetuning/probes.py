@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attacks.statistics.exposure import exposure_by_interpolation
 from attacks.statistics.extraction import greedy
-from auditor.canaries.canaries import Canary
+from auditor.canaries.canaries import Canary, by_prefix
 from auditor.canaries.secrets import Encoded, encode_secrets
 from auditor.errors import ConfigError, ModelError
 from auditor.models.limits import limits_of
@@ -246,11 +246,8 @@ class _Secrets:
 
 def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list[_Secrets]:
     """Group canaries by their prefix."""
-    by_prefix: dict[str, list[int]] = {}
-    for i, canary in enumerate(canaries):
-        by_prefix.setdefault(canary.prefix, []).append(i)
     groups = []
-    for prefix, own in by_prefix.items():
+    for prefix, own in by_prefix(canaries).items():
         every = [*(canaries[i] for i in own), *controls]
         if lacking := [c.canary_id for c in every if not c.secret]:
             raise ConfigError(f"Canary {lacking[0]} has no secret. Give it one.")
