@@ -341,7 +341,8 @@ def _of_testbed(path: Path) -> list[Canary]:
         ]
     except FileNotFoundError:
         raise ConfigError(
-            f"--canaries {path} does not exist. Give a testbed's truth.parquet, or a canary manifest."
+            f"--canaries {path} does not exist. Give a testbed's truth.parquet, or a "
+            "canary manifest."
         ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         lacks = f"no column {error}" if isinstance(error, KeyError) else in_short(error)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.generated import given_options, options_of
 from auditor.cli.printing import say
-from auditor.config.fields import TEXT_FIELD
+from auditor.config.canaries import CreateOptions, InsertOptions, MeasureOptions
 
 
 @click.group()
@@ -23,28 +24,8 @@ def canaries() -> None:
 
 
 @canaries.command()
-@click.option("--template", help='Text with fields: "My password is {word} {digits:6}".')
-@click.option(
-    "--format", "kind", metavar="NAME", help="A field in a built-in sentence, such as digits:6."
-)
-@click.option("--count", type=int, default=10, show_default=True, help="Number of canaries.")
-@click.option(
-    "--repeats",
-    multiple=True,
-    type=int,
-    help="Copies to insert of each canary; several values are assigned in turn.  [default: 1]",
-)
-@click.option(
-    "--controls",
-    type=int,
-    help="Number of control secrets, which are never inserted.  [default: up to 512]",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the secrets.")
-@click.option("--model", metavar="SPEC", help="Model whose vocabulary {tokens} uses.")
-@click.option(
-    "--out", required=True, metavar="FILE", help="Manifest to write (JSON); keep it private."
-)
-def create(template, kind, count, repeats, controls, seed, model, out) -> None:
+@options_of(CreateOptions)
+def create(template, kind, out, **options) -> None:
     """Draw canaries and controls, and write their manifest.
 
     Fields: {digits:N}, {pin}, {card}, {phone}, {hex:N}, {uuid}, {word}, {words:N}, {tokens:N};
@@ -56,14 +37,8 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
 
     if (template is None) == (kind is None):
         raise click.UsageError("Give one of --template and --format.")
-    made = make_canaries(
-        template_of(kind) if template is None else template,
-        count=count,
-        repeats=repeats or (1,),
-        controls=controls,
-        seed=seed,
-        model=model,
-    )
+    text = template_of(kind) if template is None else template
+    made = make_canaries(text, **given_options(options))
     made.save(out)
     say(
         f"{len(made.canaries):,} canaries and {len(made.controls):,} controls from a space of "
@@ -74,18 +49,8 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
 
 @canaries.command()
 @click.argument("manifest")
-@click.option(
-    "--corpus", multiple=True, required=True, metavar="SPEC", help="Training text; repeatable."
-)
-@click.option("--text-field", help=TEXT_FIELD)
-@click.option(
-    "--model", metavar="SPEC", help="Count the share of canaries in tokens of this model."
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Random seed of the positions."
-)
-@click.option("--out", required=True, metavar="PATH", help="The new corpus.")
-def insert(manifest, corpus, text_field, model, seed, out) -> None:
+@options_of(InsertOptions)
+def insert(manifest, corpus, out, **options) -> None:
     """Write a copy of the training text with the canaries of MANIFEST; the source is not
     changed.
 
@@ -95,9 +60,7 @@ def insert(manifest, corpus, text_field, model, seed, out) -> None:
     from auditor.canaries.canaries import load_canaries
     from auditor.canaries.insertion import insert_canaries
 
-    made = insert_canaries(
-        load_canaries(manifest), corpus, out, text_field=text_field, model=model, seed=seed
-    )
+    made = insert_canaries(load_canaries(manifest), corpus, out, **given_options(options))
     say(
         f"{len(made.placements):,} copies of {made.placements['canary_id'].nunique():,} canaries "
         f"inserted: {100 * made.share:.3g} % of the {made.measure} "
@@ -110,25 +73,9 @@ def insert(manifest, corpus, text_field, model, seed, out) -> None:
 
 @canaries.command()
 @click.argument("manifest")
-@click.option("--model", required=True, metavar="SPEC", help="The model to measure.")
-@click.option(
-    "--enumerate-up-to",
-    type=int,
-    default=10_000,
-    show_default=True,
-    help="Largest secret space to score completely, after each prefix.",
-)
-@click.option("--controls", type=int, help="Number of controls to use.  [default: all]")
-@click.option(
-    "--beams", type=int, default=1, show_default=True, help="Values above 1 also run a beam search."
-)
-@click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the model.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--out", metavar="FILE", help="Output file with a row per canary and control, .csv or .parquet."
-)
+@options_of(MeasureOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no secrets.")
-def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out, as_json) -> None:
+def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     """Measure the exposure of the canaries of MANIFEST under a model, in bits.
 
     Exposure is computed from the rank among all possible secrets if there are few, otherwise
@@ -146,14 +93,8 @@ def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out,
         if Path(out).suffix not in (".csv", ".parquet"):
             raise click.UsageError(f"--out must end in .csv or .parquet; got {Path(out).name}.")
         refuse_taken(Path(out))
-    frame = measure_canaries(
-        load_model(model, dtype="float32", device=device, bos=bos),
-        known,
-        enumerate_up_to=enumerate_up_to,
-        controls=controls,
-        beams=beams,
-        progress=for_terminal(),
-    )
+    loaded = load_model(model, dtype="float32", device=device or "auto", bos=bos)
+    frame = measure_canaries(loaded, known, progress=for_terminal(), **given_options(options))
     if out is not None:
         _save(frame, Path(out))
     by_repeats = exposure_by_repeats(frame)
