@@ -78,13 +78,9 @@ FORMATS = {
 class Template:
     """A canary's text with its fields; made by `parse_template`.
 
-    Parameters
-    ----------
-    text : str
-    before, after : str
-        Text around the secret; `\\0` is replaced by the canary's number.
-    places : choices at each position of the secret
-    fields : str, names of the fields with their counts, "word digits:6"
+    `before` and `after` are the text around the secret, in which `\\0` is replaced by the canary's
+    number; `places` the choices at each position of the secret; `fields` the names of the fields
+    with their counts, "word digits:6".
     """
 
     text: str

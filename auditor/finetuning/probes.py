@@ -164,15 +164,7 @@ class MemorizationProbe:
     def measure(self, model, step: int, *, epoch: float = float("nan")) -> ProbeRow:
         """Measure a causal model of transformers, with or without adapters.
 
-        Parameters
-        ----------
-        model : module that returns logits; its mode, gradients and the random state are preserved
-        step : int
-        epoch : float
-
-        Returns
-        -------
-        ProbeRow
+        The model's mode, gradients and the random state are preserved.
 
         Raises
         ------
@@ -302,7 +294,7 @@ def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
     if not np.isfinite(logprob).all():
         raise ModelError(
             f"The model's log-probabilities are not numbers at step {step}. Lower the learning "
-            "rate, or go back to an earlier checkpoint."
+            "rate, or use an earlier checkpoint."
         )
 
 
