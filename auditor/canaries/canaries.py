@@ -76,12 +76,10 @@ class Canaries:
 
     Parameters
     ----------
-    template : str
     fields : str
         The template's random fields, "word digits:6".
     space_size : int
         Exact number of possible secrets.
-    seed : int
     model : str or None
         Spec of the model whose vocabulary `{tokens}` samples.
     canaries, controls : tuple of Canary
@@ -207,7 +205,7 @@ def load_canaries(path: str | Path) -> Canaries:
         whole = json.loads(path.read_bytes())
     except OSError as error:
         raise RunError(
-            f"{path} cannot be read ({error.strerror}); a manifest of canaries is wanted. Make one "
+            f"{path} cannot be read ({error.strerror}); a canary manifest is required. Create one "
             "with: auditor canaries create."
         ) from None
     except (ValueError, RecursionError):
@@ -215,9 +213,9 @@ def load_canaries(path: str | Path) -> Canaries:
     version = whole.get("version") if isinstance(whole, dict) else None
     if version != VERSION:
         raise RunError(
-            f"{path} must be a manifest of canaries of version {VERSION}; got "
+            f"{path} must be a canary manifest of version {VERSION}; got "
             f"{'none' if version is None else repr(version)[:40]}. Use the auditor that wrote it, "
-            "or make new canaries."
+            "or create new canaries."
         )
     recorded = whole.pop("sha256", None)
     whole.pop("space_bits", None)
@@ -237,7 +235,7 @@ def _over(whole: dict[str, Any]) -> str | None:
     for row in (*whole["canaries"], *whole["controls"]):
         over |= {*row} - {*_Row.model_fields}
     if over:
-        return f"{min(over)!r} is nothing that it says"
+        return f"{min(over)!r} is an unknown field"
     if not re.fullmatch(r"[1-9][0-9]{0,999}", whole["space_size"]):
         return f"space_size is {whole['space_size'][:40]!r}"
     return None
@@ -255,7 +253,7 @@ def _check(count: int, repeats: Sequence[int], controls: int, seed: int) -> None
     if not repeats or min(repeats) < 1:
         got = ", ".join(map(str, repeats)) or "none"
         raise ConfigError(
-            f"--repeats must be 1 or more each; got {got}. Controls are what stands 0 times."
+            f"--repeats must be 1 or more each; got {got}. Controls are inserted 0 times already."
         )
     if controls < count:
         raise ConfigError(
@@ -263,6 +261,14 @@ def _check(count: int, repeats: Sequence[int], controls: int, seed: int) -> None
         )
     if not 0 <= seed < 2**63:
         raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}.")
+
+
+def by_prefix(canaries: Sequence[Canary]) -> dict[str, list[int]]:
+    """Indices of the canaries of each prefix."""
+    groups: dict[str, list[int]] = {}
+    for i, canary in enumerate(canaries):
+        groups.setdefault(canary.prefix, []).append(i)
+    return groups
 
 
 def vocabulary_of(model: str | None):
@@ -301,8 +307,8 @@ def _canonical(content: dict[str, Any]) -> bytes:
 
 def _damaged(path: Path, why: str) -> RunError:
     return RunError(
-        f"{path} is not a manifest as it was written ({why}). Name the file that `auditor canaries "
-        "create` wrote; if this is it, restore it from a copy: it alone names the secrets."
+        f"{path} is not a canary manifest, or is damaged ({why}). Give the file that `auditor "
+        "canaries create` wrote; if it is that file, restore it from a copy."
     )
 
 
@@ -321,13 +327,11 @@ def read_watched(path: str | Path) -> list[Canary]:
         manifest = load_canaries(path)
         found = [*manifest.canaries, *manifest.controls]
     if not found:
-        raise ConfigError(f"--canaries {path} has no canaries. Give a manifest that names some.")
+        raise ConfigError(f"--canaries {path} has no canaries. Give a manifest with some.")
     return found
 
 
 def _of_testbed(path: Path) -> list[Canary]:
-    import pandas as pd
-
     try:
         truth = pd.read_parquet(path)
         rows = truth[truth["kind"] == "canary"]
@@ -337,11 +341,12 @@ def _of_testbed(path: Path) -> list[Canary]:
         ]
     except FileNotFoundError:
         raise ConfigError(
-            f"--canaries {path} is not there. Give a testbed's truth.parquet, or a canary manifest."
+            f"--canaries {path} does not exist. Give a testbed's truth.parquet, or a "
+            "canary manifest."
         ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         lacks = f"no column {error}" if isinstance(error, KeyError) else in_short(error)
         raise ConfigError(
-            f"--canaries {path} is not a testbed's truth ({lacks}). Give its truth.parquet, or a "
+            f"--canaries {path} is not a testbed's truth.parquet ({lacks}). Give that file, or a "
             "canary manifest."
         ) from None

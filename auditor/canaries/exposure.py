@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from attacks.statistics.exposure import (
-    SkewNormal,
     exposure,
     exposure_by_extrapolation,
     exposure_by_interpolation,
     ranks_among_all,
 )
 from attacks.statistics.intervals import proportion
-from auditor.canaries.canaries import Canaries, Canary
+from auditor.canaries.canaries import Canaries, Canary, by_prefix
 from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, score_secrets
 from auditor.canaries.templates import parse_template
 from auditor.errors import ConfigError
@@ -35,16 +33,9 @@ COLUMNS = (
     *("exposure", "method", "rank", "exact", "interpolated", "interpolated_most", "extrapolated"),
     *("n_controls", "ks_statistic", "ks_p", "withheld", "greedy", "beam"),
 )
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """Results for one prefix: arrays over its canaries (own) and over the controls (ctl)."""
-
-    own: dict[str, NDArray]
-    ctl: dict[str, NDArray]
-    law: SkewNormal | None
-    withheld: str
+# The estimates of a control, best first, with the method they stand for.
+_KINDS = {"exact": "enumerated", "extrapolated": "extrapolated", "interpolated": "interpolated"}
+_MEANS = ["logprob", "n_tokens", *_KINDS]
 
 
 def measure_canaries(
@@ -107,21 +98,26 @@ def measure_canaries(
         model = load_model(model, dtype="float32")
     for sentence in model.notes:
         progress.note(sentence)
-    some = canaries.controls[:controls]
+    own, some = canaries.canaries, canaries.controls[:controls]
     space = _space(model, canaries, enumerate_up_to)
-    groups: dict[str, list[Canary]] = {}
-    for canary in canaries.canaries:
-        groups.setdefault(canary.prefix, []).append(canary)
-    n_secrets = len(groups) * len(space or some) + (0 if space else len(canaries.canaries))
+    groups = by_prefix(own).values()
+    n_secrets = len(groups) * len(space or some) + (0 if space else len(own))
+    measured, unseen = [], []
     with progress.stage("measuring canaries", n_secrets, "secrets") as stage:
-        measured = [
-            _measure(model, group, some, space, canaries, beams, stage.advance, progress.note)
-            for group in groups.values()
-        ]
-    rows = _canary_rows(list(groups.values()), measured, canaries)
-    frame = pd.DataFrame(rows + _control_rows(some, measured, canaries), columns=list(COLUMNS))
-    order = {canary.canary_id: i for i, canary in enumerate((*canaries.canaries, *some))}
-    frame = frame.sort_values("canary_id", key=lambda ids: ids.map(order), ignore_index=True)
+        for at in groups:
+            found = _measure(
+                *(model, [own[i] for i in at], some, space, canaries.space_size, beams),
+                *(stage.advance, progress.note),
+            )
+            seen, rest = found[: len(at)], found[len(at) :].reset_index(drop=True)
+            measured.append(_best_of_canaries(seen.set_axis(at), math.log2(len(some) + 1)))
+            unseen.append(rest)
+    frame = canaries.frame()[: len(own) + len(some)]
+    measured.append(_over_prefixes(unseen).set_axis(frame.index[len(own) :]))
+    frame = frame.assign(space_bits=canaries.space_bits, n_controls=len(some)).drop(
+        columns="suffix"
+    )
+    frame = pd.concat(measured).sort_index().assign(**frame)
     return frame.astype({"rank": "Int64", "greedy": "boolean", "beam": "boolean"})
 
 
@@ -185,113 +181,69 @@ def _space(model: LanguageModel, canaries: Canaries, enumerate_up_to: int) -> li
 def _measure(
     model: LanguageModel,
     group: list[Canary],
-    some: tuple[Canary, ...],
+    controls: Sequence[Canary],
     space: list[str] | None,
-    canaries: Canaries,
+    space_size: int,
     beams: int,
     advance,
     note,
-) -> _Measured:
-    """Measure the canaries of one prefix, and the controls after it."""
-    secrets = space or [canary.secret for canary in (*group, *some)]
+) -> pd.DataFrame:
+    """Measure the canaries of one prefix, and the controls after it: one row each, in order."""
+    secrets = space or [canary.secret for canary in (*group, *controls)]
     place = {secret: i for i, secret in enumerate(secrets)}
-    own, ctl = ([place[canary.secret] for canary in part] for part in (group, some))
+    rows = [place[canary.secret] for canary in (*group, *controls)]
     encoded = encode_secrets(model.vocabulary, group[0].prefix, secrets)
     scored = score_secrets(model, encoded, group[0].canary_id, progress=advance, note=note)
-    logprob = scored.logprob
-    out: list[dict[str, NDArray]] = [
-        {"logprob": logprob[part], "n_tokens": scored.n_tokens[part]} for part in (own, ctl)
-    ]
+    logprob, n = scored.logprob[rows], len(group)
+    found = pd.DataFrame({"logprob": logprob, "n_tokens": scored.n_tokens[rows].astype(float)})
+    found = found.reindex(columns=COLUMNS).assign(withheld="")
     if space is not None:
-        rank = ranks_among_all(logprob)
-        for found, part in zip(out, (own, ctl), strict=True):
-            found["rank"], found["exact"] = rank[part], exposure(rank[part], len(space))
-    out[0]["interpolated"] = exposure_by_interpolation(logprob[own], logprob[ctl])
-    out[1]["interpolated"] = exposure(ranks_among_all(logprob[ctl]), len(ctl))
-    law, withheld = None, ""
+        found["rank"] = ranks_among_all(scored.logprob)[rows]
+        found["exact"] = exposure(found["rank"].to_numpy(), len(space))
+    among = exposure(ranks_among_all(logprob[n:]), len(controls))
+    found["interpolated"] = [*exposure_by_interpolation(logprob[:n], logprob[n:]), *among]
     try:
-        beyond = exposure_by_extrapolation(
-            logprob[own + ctl], logprob[ctl], n_candidates=canaries.space_size
-        )
-        out[0]["extrapolated"], out[1]["extrapolated"] = np.split(beyond.exposure, [len(own)])
-        law = beyond.law
+        beyond = exposure_by_extrapolation(logprob, logprob[n:], n_candidates=space_size)
+        found["extrapolated"] = beyond.exposure
+        found["ks_statistic"], found["ks_p"] = beyond.law.ks_statistic, beyond.law.ks_p
     except ValueError as error:
-        withheld = str(error)
-    inserted = Encoded(encoded.prompt, [encoded.rests[i] for i in own])
-    out[0]["greedy"] = gives_back(model, inserted, note=note)
+        found["withheld"] = str(error)
+    inserted = Encoded(encoded.prompt, [encoded.rests[i] for i in rows[:n]])
+    blank = [None] * len(controls)
+    found["greedy"] = [*gives_back(model, inserted, note=note), *blank]
     if beams > 1:
-        out[0]["beam"] = gives_back(model, inserted, beams=beams, note=note)
-    return _Measured(out[0], out[1], law, withheld)
+        found["beam"] = [*gives_back(model, inserted, beams=beams, note=note), *blank]
+    return found
 
 
-def _canary_rows(groups, measured: list[_Measured], canaries: Canaries) -> list[dict]:
-    rows = []
-    for group, found in zip(groups, measured, strict=True):
-        n = len(found.ctl["logprob"])
-        most = math.log2(n + 1)
-        for i, canary in enumerate(group):
-            values = {name: column[i].item() for name, column in found.own.items()}
-            is_beyond = values["interpolated"] >= most - 1e-9
-            if "exact" in values:
-                method, best = "enumerated", values["exact"]
-            elif not is_beyond:
-                method, best = "interpolated", values["interpolated"]
-            elif found.law is not None and found.law.ks_p >= _LEAST_P:
-                # No control is as likely, so the exposure is at least `most`.
-                method, best = "extrapolated", max(values["extrapolated"], most)
-            else:
-                method, best = "at least", most
-            rows.append(
-                {
-                    **_who(canary, "canary", canaries, found.law, n),
-                    **values,
-                    "interpolated_most": most,
-                    "exposure": best,
-                    "method": method,
-                    "withheld": found.withheld,
-                }
-            )
-    return rows
+def _best_of_canaries(found: pd.DataFrame, most: float) -> pd.DataFrame:
+    """Choose each canary's exposure; above `most`, no control is as likely as the canary."""
+    conditions = [
+        found["exact"].notna(),
+        found["interpolated"] < most - 1e-9,
+        found["ks_p"] >= _LEAST_P,
+    ]
+    choices = [found["exact"], found["interpolated"], found["extrapolated"].clip(lower=most)]
+    return found.assign(
+        interpolated_most=most,
+        exposure=np.select(conditions, choices, most),
+        method=np.select(conditions, ["enumerated", "interpolated", "extrapolated"], "at least"),
+    )
 
 
-def _control_rows(some, measured: list[_Measured], canaries: Canaries) -> list[dict]:
-    """Rows of the controls, with means over the prefixes."""
-    n = len(some)
-    laws = [found.law for found in measured if found.law is not None]
-    law = laws[0] if len(laws) == 1 == len(measured) else None
-    means = {}
-    for name in ("logprob", "n_tokens", "exact", "interpolated", "extrapolated"):
-        columns = [found.ctl[name] for found in measured if name in found.ctl]
-        if columns:
-            means[name] = np.mean(columns, axis=0)
-    kind = next(name for name in ("exact", "extrapolated", "interpolated") if name in means)
-    rank = measured[0].ctl.get("rank") if len(measured) == 1 else None
-    rows = []
-    for i, control in enumerate(some):
-        rows.append(
-            {
-                **_who(control, "control", canaries, law, n),
-                **{name: float(column[i]) for name, column in means.items()},
-                "rank": None if rank is None else int(rank[i]),
-                "interpolated_most": math.log2(n),
-                "exposure": float(means[kind][i]),
-                "method": "enumerated" if kind == "exact" else kind,
-                "withheld": "; ".join(sorted({found.withheld for found in measured} - {""})),
-            }
-        )
-    return rows
-
-
-def _who(canary: Canary, role: str, canaries: Canaries, law: SkewNormal | None, n: int) -> dict:
-    """Columns that describe the canary and the fitted distribution."""
-    return {
-        "canary_id": canary.canary_id,
-        "role": role,
-        "repeats": canary.repeats,
-        "prefix": canary.prefix,
-        "secret": canary.secret,
-        "space_bits": canaries.space_bits,
-        "n_controls": n,
-        "ks_statistic": math.nan if law is None else law.ks_statistic,
-        "ks_p": math.nan if law is None else law.ks_p,
-    }
+def _over_prefixes(found: list[pd.DataFrame]) -> pd.DataFrame:
+    """The controls' means over the prefixes; rank and fit only if there is a single prefix."""
+    rows = found[0]
+    if len(found) > 1:
+        values = np.stack([frame[_MEANS].to_numpy(float) for frame in found])
+        n_known = (~np.isnan(values)).sum(axis=0)
+        rows = pd.DataFrame(np.nansum(values, axis=0) / np.where(n_known, n_known, np.nan))
+        rows = rows.set_axis(_MEANS, axis=1).reindex(columns=COLUMNS)
+    kind = next(name for name in _KINDS if rows[name].notna().all())
+    withheld = sorted({reason for frame in found for reason in frame["withheld"]} - {""})
+    return rows.assign(
+        interpolated_most=math.log2(len(rows)),
+        exposure=rows[kind],
+        method=_KINDS[kind],
+        withheld="; ".join(withheld),
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from auditor.canaries.canaries import Canaries, refuse_taken, vocabulary_of
-from auditor.canaries.placement import WARN_SHARE, Insertion, Meter, Placement, place, publish
+from auditor.canaries.placement import WARN_SHARE, Insertion, Placement, place, publish, size_of
 from auditor.corpus.compression import ending, is_packed, open_text
 from auditor.corpus.fields import ID_FIELDS, no_field, text_fields, values_at, with_text
 from auditor.corpus.files import is_saved_dataset
@@ -76,14 +76,13 @@ def insert_canaries(
     refuse_taken(out)
     refuse_taken(record)
     corpus = read_corpus(specs, text_field=text_field)
-    source, own = Meter(vocabulary_of(model)), Meter(vocabulary_of(model))
-    for canary in canaries.canaries:
-        for _ in range(canary.repeats):
-            own.add(canary.text)
+    vocabulary = vocabulary_of(model)
+    measure = "characters" if vocabulary is None else "tokens"
+    _, own = size_of((c.text for c in canaries.canaries for _ in range(c.repeats)), vocabulary)
 
-    def finish(unit: str, placements: list[Placement]) -> Insertion:
+    def finish(unit: str, placements: list[Placement], size: int) -> Insertion:
         """Write the record, just before the corpus is moved into place."""
-        made = _insertion(out, record, unit, placements, source, own)
+        made = _insertion(out, record, unit, placements, measure, size, own)
         _write_record(made, canaries, corpus, seed)
         return made
 
@@ -92,20 +91,17 @@ def insert_canaries(
     if only is not None and only.hub is None and is_saved_dataset(only.path):
         from auditor.canaries.saved_datasets import insert_rows
 
-        return insert_rows(canaries, only.path, out, text_field, source, seed, finish)
+        return insert_rows(canaries, only.path, out, text_field, vocabulary, seed, finish)
     read, line, unit = _form(corpus, text_field)
     _check_ending(out, wants_lines=unit != "line" or line is not _text_line)
-    n_units = 0
-    for _, text in read():
-        n_units += 1
-        source.add(text)
+    n_units, size = size_of((text for _, text in read()), vocabulary)
     if not n_units:
         raise CorpusError(
-            f"{corpus.files[0].path} is empty: there is no text to put canaries into. Name one "
-            "that holds text."
+            f"{corpus.files[0].path} is empty: there is no text to insert canaries into. Give one "
+            "that has text."
         )
     placements = place(canaries, n_units, seed=seed)
-    return _written(out, _woven(read(), placements, line), lambda: finish(unit, placements))
+    return _written(out, _woven(read(), placements, line), lambda: finish(unit, placements, size))
 
 
 def _form(
@@ -151,15 +147,12 @@ def _first_row(path: Path, text_field: str | None) -> tuple[dict[str, Any], tupl
     """The first object of a JSON Lines file, and its text fields."""
     row = next((row for raw in _lines(path) if (row := _parsed(raw)) is not None), None)
     if row is None:
-        raise CorpusError(
-            f"{path} is empty: it holds no JSON object to put canaries beside. Name one that holds "
-            "text."
-        )
+        raise CorpusError(f"{path} is empty: it has no JSON object. Give a file that has text.")
     fields = text_fields(row, text_field)
     if not fields:
         raise CorpusError(
             f"{path}: its first object {no_field(row, text_field)}. Set --text-field to the one "
-            "that holds text."
+            "with the text."
         )
     return row, fields
 
@@ -233,23 +226,23 @@ def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion])
 def _check_ending(out: Path, *, wants_lines: bool) -> None:
     if wants_lines and out.suffix not in _LINES:
         raise ConfigError(
-            f"--out must end in .jsonl, as JSON lines are written of this corpus; got {out.name}."
+            f"--out must end in .jsonl, as this corpus is written as JSON Lines; got {out.name}."
         )
     if not wants_lines and (is_packed(out) or ending(out) in (*_LINES, *_TABLES)):
         raise ConfigError(
-            f"--out must end as plain text does, .txt say, as this corpus is; got {out.name}."
+            f"--out must end like plain text (such as .txt), as this corpus is; got {out.name}."
         )
 
 
-def _insertion(out, record, unit, placements, source: Meter, own: Meter) -> Insertion:
+def _insertion(out, record, unit, placements, measure: str, source: int, own: int) -> Insertion:
     rows = [(p.canary.canary_id, p.copy, p.source_position, p.position) for p in placements]
     frame = pd.DataFrame(rows, columns=["canary_id", "copy", "source_position", "position"])
-    made = Insertion(out, record, unit, frame, source.measure, source.total(), own.total(), [])
+    made = Insertion(out, record, unit, frame, measure, source, own, [])
     if made.share > WARN_SHARE:
         made.notices.append(
             f"Canaries are {100 * made.share:.2g} % of the {made.measure}, more than "
-            f"{100 * WARN_SHARE:.0f} %: the model may learn them as it would no rare text. Use "
-            "fewer, fewer repeats, or a larger corpus."
+            f"{100 * WARN_SHARE:.0f} %: the model may learn them better than rare text. Use "
+            "fewer canaries, fewer repeats, or a larger corpus."
         )
     return made
 

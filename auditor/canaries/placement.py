@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -68,17 +69,7 @@ def place(canaries: Canaries, n_units: int, *, seed: int) -> list[Placement]:
     """Spread every canary's copies over a corpus; placements are in the order of writing.
 
     With n copies, one is at a random position in each n-th of the corpus.
-
-    Parameters
-    ----------
-    canaries : Canaries
-    n_units : int
-        Units of the source; copies go before any of them or at the end.
-    seed : int
-
-    Returns
-    -------
-    list of Placement
+    `n_units` is the number of units of the source; copies go before any of them or at the end.
     """
     rng = np.random.default_rng([seed, 11])
     copies = [(canary, copy) for canary in canaries.canaries for copy in range(canary.repeats)]
@@ -107,30 +98,11 @@ def publish(scratch: Path, out: Path, finish: Callable[[], Insertion]) -> Insert
     return made
 
 
-class Meter:
-    """Counts the tokens of texts, or their characters without a vocabulary."""
-
-    def __init__(self, vocabulary=None):
-        self._vocabulary = vocabulary
-        self._waiting: list[str] = []
-        self._counted = 0
-        self.measure = "characters" if vocabulary is None else "tokens"
-
-    def add(self, text: str) -> None:
-        """Count one text."""
-        if self._vocabulary is None:
-            self._counted += len(text)
-            return
-        self._waiting.append(text)
-        if len(self._waiting) >= _TEXTS:
-            self._count()
-
-    def total(self) -> int:
-        """Tokens or characters of all texts added."""
-        if self._waiting:
-            self._count()
-        return self._counted
-
-    def _count(self) -> None:
-        self._counted += sum(map(len, self._vocabulary.encode_all(self._waiting)))
-        self._waiting = []
+def size_of(texts: Iterable[str], vocabulary=None) -> tuple[int, int]:
+    """Number of texts, and their total tokens, or characters without a vocabulary."""
+    n = size = 0
+    texts = iter(texts)
+    while batch := list(islice(texts, _TEXTS)):
+        n += len(batch)
+        size += sum(map(len, batch if vocabulary is None else vocabulary.encode_all(batch)))
+    return n, size

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.canaries.canaries import Canaries
-from auditor.canaries.placement import Insertion, Meter, Placement, place, publish
+from auditor.canaries.placement import Insertion, Placement, place, publish, size_of
 from auditor.corpus.fields import (
     ID_FIELDS,
     field_of,
@@ -31,14 +31,14 @@ def insert_rows(
     source: Path,
     out: Path,
     text_field: str | None,
-    meter: Meter,
+    vocabulary: Any,
     seed: int,
-    finish: Callable[[str, list[Placement]], Insertion],
+    finish: Callable[[str, list[Placement], int], Insertion],
 ) -> Insertion:
     """Copy a saved dataset, with canaries as rows of its split "train", else its first.
 
-    Other columns of a canary are null, except a text id. `meter` counts the source's text;
-    `finish` is called just before the new folder is moved into place.
+    Other columns of a canary are null, except a text id. `finish` is called with the unit, the
+    placements and the size of the text, just before the new folder is moved into place.
 
     Raises
     ------
@@ -59,20 +59,19 @@ def insert_rows(
         chosen = "train" if "train" in splits else next(iter(splits), "")
         rows = splits.get(chosen)
         if rows is None or not len(rows):
-            raise CorpusError(
-                f"{source} is empty: there is no row to put canaries beside. Name a dataset that "
-                "holds text."
-            )
+            raise CorpusError(f"{source} is empty: it has no rows. Give a dataset that has text.")
         fields = _fields(source, rows, text_field)
         sample = sample_row(rows.features.arrow_schema)
         columns = list(dict.fromkeys(field_of(sample, path) for path in fields))
-        for row in rows.select_columns(columns):
-            values = [value for path in fields for value in values_at(row, path) or ()]
-            meter.add("\n".join(value for value in values if value))
+        texts = (
+            "\n".join(value for path in fields for value in values_at(row, path) or () if value)
+            for row in rows.select_columns(columns)
+        )
+        _, size = size_of(texts, vocabulary)
         placements = place(canaries, len(rows), seed=seed)
         splits[chosen] = _woven(rows, placements, fields)
         whole = splits[""] if "" in splits else datasets.DatasetDict(splits)
-        return _written(whole, out, lambda: finish("row", placements))
+        return _written(whole, out, lambda: finish("row", placements, size))
 
 
 def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
@@ -85,7 +84,7 @@ def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
         of_text = "" if not fields else " of text"
         raise CorpusError(
             f"{source} {no_field(sample, text_field, 'column' + of_text)}. Set --text-field to one "
-            "that holds text."
+            "that has text."
         )
     return fields
 

@@ -50,7 +50,7 @@ def _words(count: int, vocabulary: object) -> Places:
 def _tokens(count: int, vocabulary: object) -> Places:
     if vocabulary is None:
         raise ConfigError(
-            "{tokens} needs a model whose vocabulary the tokens are of; got none. Name it with "
+            "{tokens} needs a model, from whose vocabulary it draws; got none. Give it with "
             "--model SPEC."
         )
     return _between_spaces(whole_word_tokens(vocabulary), count)
@@ -78,13 +78,9 @@ FORMATS = {
 class Template:
     """A canary's text with its fields; made by `parse_template`.
 
-    Parameters
-    ----------
-    text : str
-    before, after : str
-        Text around the secret; `\\0` is replaced by the canary's number.
-    places : choices at each position of the secret
-    fields : str, names of the fields with their counts, "word digits:6"
+    `before` and `after` are the text around the secret, in which `\\0` is replaced by the canary's
+    number; `places` the choices at each position of the secret; `fields` the names of the fields
+    with their counts, "word digits:6".
     """
 
     text: str
@@ -154,7 +150,7 @@ def parse_template(text: str, vocabulary: object = None) -> Template:
     inside = pieces[first : last + 1]
     if any(name == NUMBER for _, name in inside):
         raise ConfigError(
-            f"{{n}} must stand before or behind the secret fields; got it between them in {text!r}."
+            f"{{n}} must be before or after the secret fields; got it between them in {text!r}."
             " Move it, so that every canary has the same space."
         )
     _check_ends(text, inside)
@@ -194,8 +190,8 @@ def _read(token: str, vocabulary: object) -> tuple[Places, str]:
         return ((token[0],),), ""
     if token in ("{", "}"):
         raise ConfigError(
-            f"A template's braces must come in pairs; got a lone {token!r}. Double it where a "
-            "brace is meant."
+            f"A template's braces must come in pairs; got a lone {token!r}. Write a literal brace "
+            "twice."
         )
     if not token.startswith("{"):
         return ((token,),), ""
@@ -219,8 +215,8 @@ def _format(name: str) -> tuple[Format, int]:
         near = difflib.get_close_matches(kind, FORMATS, 1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
-            f"A canary's format must be one of {_known()}; got {name[:60]!r}.{meant} Double a "
-            "brace that is meant as one."
+            f"A canary's format must be one of {_known()}; got {name[:60]!r}.{meant} Write a "
+            "literal brace twice."
         )
     if not colon:
         return form, form.count or 1
@@ -240,7 +236,7 @@ def _check_ends(text: str, inside: list[tuple[Places, str]]) -> None:
     for (_, name), (following, _) in itertools.pairwise(inside):
         if name.startswith("tokens") and any(choice[0].isalpha() for choice in following[0]):
             raise ConfigError(
-                f"{{{name}}} must be followed by what is no letter; got letters in {text!r}. Put a "
+                f"{{{name}}} must not be followed by a letter; got one in {text!r}. Put a "
                 "space between."
             )
 
@@ -249,7 +245,7 @@ def _plain(text: str) -> str:
     """Refuse NUL, which marks the canary's number, and text that UTF-8 cannot encode."""
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise ConfigError(
-            f"A template must be text without NUL and lone surrogates; got {text!r}. Take them out."
+            f"A template must not have NUL or lone surrogates; got {text!r}. Remove them."
         )
     return text
 

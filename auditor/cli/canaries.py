@@ -1,4 +1,4 @@
-"""`auditor canaries`: make secrets, put them into training text, measure how exposed they are."""
+"""`auditor canaries`: create secrets, insert them into training text, measure their exposure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.generated import given_options, options_of
 from auditor.cli.printing import say
-from auditor.config.fields import TEXT_FIELD
+from auditor.config.canaries import CreateOptions, InsertOptions, MeasureOptions
 
 
 @click.group()
@@ -23,28 +24,8 @@ def canaries() -> None:
 
 
 @canaries.command()
-@click.option("--template", help='Text with fields: "My password is {word} {digits:6}".')
-@click.option(
-    "--format", "kind", metavar="NAME", help="A field in a built-in sentence, such as digits:6."
-)
-@click.option("--count", type=int, default=10, show_default=True, help="Number of canaries.")
-@click.option(
-    "--repeats",
-    multiple=True,
-    type=int,
-    help="Copies to insert of each canary; several values are assigned in turn.  [default: 1]",
-)
-@click.option(
-    "--controls",
-    type=int,
-    help="Number of control secrets, which are never inserted.  [default: up to 512]",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the secrets.")
-@click.option("--model", metavar="SPEC", help="Model whose vocabulary {tokens} uses.")
-@click.option(
-    "--out", required=True, metavar="FILE", help="Manifest to write (JSON); keep it private."
-)
-def create(template, kind, count, repeats, controls, seed, model, out) -> None:
+@options_of(CreateOptions)
+def create(template, kind, out, **options) -> None:
     """Draw canaries and controls, and write their manifest.
 
     Fields: {digits:N}, {pin}, {card}, {phone}, {hex:N}, {uuid}, {word}, {words:N}, {tokens:N};
@@ -56,14 +37,8 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
 
     if (template is None) == (kind is None):
         raise click.UsageError("Give one of --template and --format.")
-    made = make_canaries(
-        template_of(kind) if template is None else template,
-        count=count,
-        repeats=repeats or (1,),
-        controls=controls,
-        seed=seed,
-        model=model,
-    )
+    text = template_of(kind) if template is None else template
+    made = make_canaries(text, **given_options(options))
     made.save(out)
     say(
         f"{len(made.canaries):,} canaries and {len(made.controls):,} controls from a space of "
@@ -74,18 +49,8 @@ def create(template, kind, count, repeats, controls, seed, model, out) -> None:
 
 @canaries.command()
 @click.argument("manifest")
-@click.option(
-    "--corpus", multiple=True, required=True, metavar="SPEC", help="Training text; repeatable."
-)
-@click.option("--text-field", help=TEXT_FIELD)
-@click.option(
-    "--model", metavar="SPEC", help="Count the share of canaries in tokens of this model."
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Random seed of the positions."
-)
-@click.option("--out", required=True, metavar="PATH", help="The new corpus.")
-def insert(manifest, corpus, text_field, model, seed, out) -> None:
+@options_of(InsertOptions)
+def insert(manifest, corpus, out, **options) -> None:
     """Write a copy of the training text with the canaries of MANIFEST; the source is not
     changed.
 
@@ -95,9 +60,7 @@ def insert(manifest, corpus, text_field, model, seed, out) -> None:
     from auditor.canaries.canaries import load_canaries
     from auditor.canaries.insertion import insert_canaries
 
-    made = insert_canaries(
-        load_canaries(manifest), corpus, out, text_field=text_field, model=model, seed=seed
-    )
+    made = insert_canaries(load_canaries(manifest), corpus, out, **given_options(options))
     say(
         f"{len(made.placements):,} copies of {made.placements['canary_id'].nunique():,} canaries "
         f"inserted: {100 * made.share:.3g} % of the {made.measure} "
@@ -110,25 +73,9 @@ def insert(manifest, corpus, text_field, model, seed, out) -> None:
 
 @canaries.command()
 @click.argument("manifest")
-@click.option("--model", required=True, metavar="SPEC", help="The model to measure.")
-@click.option(
-    "--enumerate-up-to",
-    type=int,
-    default=10_000,
-    show_default=True,
-    help="Largest secret space to score completely, after each prefix.",
-)
-@click.option("--controls", type=int, help="Number of controls to use.  [default: all]")
-@click.option(
-    "--beams", type=int, default=1, show_default=True, help="Values above 1 also run a beam search."
-)
-@click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the model.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--out", metavar="FILE", help="Output file with a row per canary and control, .csv or .parquet."
-)
+@options_of(MeasureOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no secrets.")
-def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out, as_json) -> None:
+def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     """Measure the exposure of the canaries of MANIFEST under a model, in bits.
 
     Exposure is computed from the rank among all possible secrets if there are few, otherwise
@@ -146,14 +93,8 @@ def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out,
         if Path(out).suffix not in (".csv", ".parquet"):
             raise click.UsageError(f"--out must end in .csv or .parquet; got {Path(out).name}.")
         refuse_taken(Path(out))
-    frame = measure_canaries(
-        load_model(model, dtype="float32", device=device, bos=bos),
-        known,
-        enumerate_up_to=enumerate_up_to,
-        controls=controls,
-        beams=beams,
-        progress=for_terminal(),
-    )
+    loaded = load_model(model, dtype="float32", device=device or "auto", bos=bos)
+    frame = measure_canaries(loaded, known, progress=for_terminal(), **given_options(options))
     if out is not None:
         _save(frame, Path(out))
     by_repeats = exposure_by_repeats(frame)
@@ -161,9 +102,9 @@ def measure(manifest, model, enumerate_up_to, controls, beams, bos, device, out,
         click.echo(json.dumps(_as_json(known, frame, by_repeats), indent=2, sort_keys=True))
         return
     shown = frame[frame["role"] == "canary"]
-    print_frame(_rounded(shown[_SHOWN]), f"Exposure, of {known.space_bits:.1f} bits at most")
+    print_frame(_rounded(shown[_SHOWN]), f"Exposure, at most {known.space_bits:.1f} bits")
     click.echo()
-    print_frame(_rounded(by_repeats), "By repeats (given back: 95 % interval)")
+    print_frame(_rounded(by_repeats), "By repeats (extracted: 95 % confidence interval)")
     for sentence in _sentences(frame):
         say(sentence)
     if out is not None:
@@ -175,7 +116,7 @@ _SHOWN += ["ks_p", "greedy", "beam"]
 
 
 def _rounded(frame):
-    """Two decimals; columns in which nothing is known are left out."""
+    """Round to two decimals; drop columns without values."""
     kept = frame.loc[:, [bool((frame[name].notna() & (frame[name] != "")).any()) for name in frame]]
     return kept.apply(
         lambda column: [
@@ -190,32 +131,32 @@ def _cell(value: object) -> str:
 
 
 def _sentences(frame) -> list[str]:
-    """What the controls say of the figures."""
+    """Notes on the controls and the fit, and the extracted secrets."""
     from attacks.statistics.exposure import expected_exposure
 
     controls = frame[frame["role"] == "control"]
-    said = []
+    notes = []
     method = controls["method"].iloc[0]
     if method != "interpolated":
-        said.append(
+        notes.append(
             f"{len(controls):,} controls ({method}): {controls['exposure'].mean():.2f} bits on "
-            f"average; {expected_exposure(2**64):.2f} is what secrets never trained on have."
+            f"average; secrets that were never trained on have {expected_exposure(2**64):.2f}."
         )
     rejected = frame.loc[(frame["role"] == "canary") & (frame["ks_p"] < 0.05)]
     if len(rejected):
-        said.append(
-            f"The skew-normal law does not fit the controls of {len(rejected):,} canaries (KS p "
-            "below 0.05): no exposure is taken from it there."
+        notes.append(
+            f"The skew-normal distribution does not fit the controls of {len(rejected):,} canaries "
+            "(KS p below 0.05), so their exposure is not extrapolated."
         )
     for reason in sorted(set(frame["withheld"]) - {""}):
-        said.append(f"No extrapolation: {reason}")
+        notes.append(f"No extrapolation: {reason}")
     given = frame[(frame["role"] == "canary") & frame["greedy"].fillna(False)]
     if len(given):
-        said.append("Given back by greedy search:")
-        said += [f"  {row.canary_id} ({row.repeats}x): {row.secret}" for row in given.itertuples()]
+        notes.append("Extracted by greedy decoding:")
+        notes += [f"  {row.canary_id} ({row.repeats}x): {row.secret}" for row in given.itertuples()]
     else:
-        said.append("Greedy search gives none of the secrets back.")
-    return said
+        notes.append("Greedy decoding extracts none of the secrets.")
+    return notes
 
 
 def _as_json(known, frame, by_repeats) -> dict:
@@ -232,17 +173,9 @@ def _as_json(known, frame, by_repeats) -> dict:
 
 
 def _save(frame, path: Path) -> None:
-    """The table, for its owner alone: it holds the secrets."""
-    import io
-
+    """Write the table, readable only by its owner, as it has the secrets."""
     from auditor.system.atomic_files import write_atomically
-    from reports.csv_files import write_csv
+    from reports.csv_files import as_csv
 
-    if path.suffix == ".csv":
-        text = io.StringIO()
-        write_csv(frame, text)
-        write_atomically(path, text.getvalue().encode())
-        return
-    sink = io.BytesIO()
-    frame.to_parquet(sink, index=False)
-    write_atomically(path, sink.getvalue())
+    is_csv = path.suffix == ".csv"
+    write_atomically(path, as_csv(frame) if is_csv else frame.to_parquet(index=False))

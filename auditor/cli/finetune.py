@@ -1,4 +1,4 @@
-"""`auditor finetune`: train further on given text, and watch what is memorized."""
+"""`auditor finetune`: fine-tune a model, and measure what it memorizes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def finetune(model, corpora, out, as_json, **options) -> None:
     from auditor.finetuning.finetune import finetune as run
     from auditor.system.progress import for_terminal
 
-    said = given_options(options)
-    done = run(model, corpora, out=out, progress=for_terminal(), **said)
+    given = given_options(options)
+    done = run(model, corpora, out=out, progress=for_terminal(), **given)
     if as_json:
         click.echo(json.dumps(done.manifest, indent=2, sort_keys=True))
         return
@@ -42,21 +42,21 @@ def finetune(model, corpora, out, as_json, **options) -> None:
     stopped = done.manifest["stopped_at"]
     say(f"{done.manifest['steps']:,} steps" + (", stopped by exposure" if stopped else ""))
     for name, unit in (
-        ("member_nll", "nats a token"),
-        ("heldout_nll", "nats a token"),
-        ("loss_gap", "nats a token"),
+        ("member_nll", "nats per token"),
+        ("heldout_nll", "nats per token"),
+        ("loss_gap", "nats per token"),
         ("extraction_rate", "of texts"),
         ("exposure_mean", "bits"),
     ):
         if final[name] is not None:
             say(f"{name:16} {final[name]:8.3f} {unit}")
-    if "canaries" in said:
+    if "canaries" in given:
         _print_exposures(done.folder)
     say(f"\nSaved: {done.folder}")
 
 
 def _print_exposures(folder) -> None:
-    """Exposure through the steps, a column a number of repeats."""
+    """Print exposure by step, one column per number of repeats."""
     from auditor.cli.show import print_frame
     from auditor.finetuning.callback import read_probes
     from auditor.finetuning.checkpoints import PROBES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,11 +24,10 @@ class ProbeLog:
 
     def write(self, row: ProbeRow) -> None:
         """Write the row of one step. Raises RunError if the disk is full."""
-        sink = io.BytesIO()
         values = asdict(row)
         values |= {name: list(values[name]) for name in ("exposure", "repeats")}
-        pd.DataFrame([values]).to_parquet(sink, index=False)
-        write_atomically(self.folder / f"step-{row.step:09}.parquet", sink.getvalue())
+        raw = pd.DataFrame([values]).to_parquet(index=False)
+        write_atomically(self.folder / f"step-{row.step:09}.parquet", raw)
 
 
 def read_probes(folder: str | Path) -> pd.DataFrame:
@@ -49,8 +47,7 @@ def read_probes(folder: str | Path) -> pd.DataFrame:
             rows.append(pd.read_parquet(file))
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{file} cannot be read ({type(error).__name__}). Delete that file to go without "
-                "its step."
+                f"{file} cannot be read ({type(error).__name__}). Delete the file to skip its step."
             ) from None
     return pd.concat(rows, ignore_index=True)
 
@@ -90,8 +87,8 @@ class MemorizationCallback(TrainerCallback):
         if stop_at_exposure is not None and not 0 < stop_at_exposure < probe.max_exposure:
             raise ConfigError(
                 f"The exposure to stop at must be above 0 and below {probe.max_exposure:.2f} bits, "
-                f"the most that {probe.n_controls} controls show; got {stop_at_exposure:g}. A "
-                "secret that was never trained on has 1.44 in mean."
+                f"the maximum with {probe.n_controls} controls; got {stop_at_exposure:g}. A "
+                "secret that was never trained on has 1.44 on average."
             )
         self.probe, self.every, self.stop_at_exposure = probe, every, stop_at_exposure
         self.log = None if folder is None else ProbeLog(folder)

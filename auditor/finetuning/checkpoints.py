@@ -31,7 +31,7 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
         raise RunError(f"{out} was written by another version. Choose another --out.")
     if not isinstance(manifest.get("asked"), dict):
         raise RunError(
-            f"{out / MANIFEST} is not what a fine-tuning writes: it has no settings. Use another "
+            f"{out / MANIFEST} is not a fine-tuning manifest: it has no settings. Use another "
             "--out."
         )
     return manifest
@@ -77,7 +77,7 @@ def save_network(network, tokenizer, out: Path) -> None:
     except OSError as error:
         raise RunError(
             f"The model could not be saved in {out} ({error.strerror or error}). Free some space "
-            "and start the same command again: it goes on from the last checkpoint."
+            "and run the same command again to resume from the last checkpoint."
         ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)

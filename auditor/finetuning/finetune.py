@@ -111,8 +111,8 @@ def run_finetune(
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
         raise ModelError(
-            f"{config.model} is an adapter, and --model must be a whole model. Merge it first, "
-            "with --merge where it is made."
+            f"{config.model} is an adapter; --model must be a full model. Merge it first, with "
+            "--merge when it is trained."
         )
     # Fail before hours of reading and training.
     refuse_other(out, settings := {**config.identity(), "base_fingerprint": fingerprint(path)})
@@ -200,8 +200,8 @@ def _begun(
     now = work.text.fingerprint
     if previous and previous["corpus"]["fingerprint"] != now:
         raise ConfigError(
-            f"The training text is not what {work.out} was begun with: its files have changed. "
-            "Choose another --out, or bring them back."
+            f"The training text of {work.out} cannot be resumed: its files have changed. "
+            "Choose another --out, or restore them."
         )
     rows = work.text.rows
     lengths = (rows.offsets[1:] - rows.offsets[:-1])[rows.order]
@@ -252,7 +252,7 @@ def _train(work: _Work) -> dict[str, Any]:
             before = watch.measure(trainer.model, 0, epoch=0.0)
             ProbeLog(work.out / PROBES).write(before)
         else:
-            work.progress.note(f"Going on from {begin.name}.")
+            work.progress.note(f"Resuming from {begin.name}.")
         with work.progress.stage("fine-tuning", n_steps, "steps") as bar:
             try:
                 run(trainer, bar.advance, resume=begin)

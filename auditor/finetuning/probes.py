@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attacks.statistics.exposure import exposure_by_interpolation
 from attacks.statistics.extraction import greedy
-from auditor.canaries.canaries import Canary
+from auditor.canaries.canaries import Canary, by_prefix
 from auditor.canaries.secrets import Encoded, encode_secrets
 from auditor.errors import ConfigError, ModelError
 from auditor.models.limits import limits_of
@@ -164,15 +164,7 @@ class MemorizationProbe:
     def measure(self, model, step: int, *, epoch: float = float("nan")) -> ProbeRow:
         """Measure a causal model of transformers, with or without adapters.
 
-        Parameters
-        ----------
-        model : module that returns logits; its mode, gradients and the random state are preserved
-        step : int
-        epoch : float
-
-        Returns
-        -------
-        ProbeRow
+        The model's mode, gradients and the random state are preserved.
 
         Raises
         ------
@@ -246,11 +238,8 @@ class _Secrets:
 
 def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list[_Secrets]:
     """Group canaries by their prefix."""
-    by_prefix: dict[str, list[int]] = {}
-    for i, canary in enumerate(canaries):
-        by_prefix.setdefault(canary.prefix, []).append(i)
     groups = []
-    for prefix, own in by_prefix.items():
+    for prefix, own in by_prefix(canaries).items():
         every = [*(canaries[i] for i in own), *controls]
         if lacking := [c.canary_id for c in every if not c.secret]:
             raise ConfigError(f"Canary {lacking[0]} has no secret. Give it one.")
@@ -305,7 +294,7 @@ def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:
     if not np.isfinite(logprob).all():
         raise ModelError(
             f"The model's log-probabilities are not numbers at step {step}. Lower the learning "
-            "rate, or go back to an earlier checkpoint."
+            "rate, or use an earlier checkpoint."
         )
 
 

@@ -98,8 +98,8 @@ def read_text(config: FinetuneConfig, tokenizer, width: int) -> Text:
         sources = corpora
     if len(chosen) >= len(digests):
         raise ConfigError(
-            f"The corpus must hold more than what is held out; got {len(digests):,} different "
-            "documents, all of them held out. Hold out other text."
+            f"The corpus must have documents that are not held out; all {len(digests):,} different "
+            "ones are. Hold out other text."
         )
     members = digests[~np.isin(digests, list(chosen))]
     texts = [_keep(c, members[:N_PROBED], config.seed) for c in corpora]
@@ -150,7 +150,7 @@ def _n_held_out(config: FinetuneConfig, n_documents: int) -> int:
     if n >= n_documents:
         raise ConfigError(
             f"--heldout-documents must be below the {n_documents:,} different documents of the "
-            f"corpus; got {n:,}. Lower it, or give text of its own with --heldout."
+            f"corpus; got {n:,}. Lower it, or give other text with --heldout."
         )
     return n
 
@@ -180,7 +180,7 @@ def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig
         n_part = round(part * len(texts))
         if not whole and not n_part:
             raise ConfigError(
-                f"--weight {share:g} leaves none of a corpus's {len(texts):,} training documents. "
+                f"--weight {share:g} selects none of a corpus's {len(texts):,} training documents. "
                 "Raise it, or leave that corpus out."
             )
         times = np.full(len(texts), whole)
@@ -227,5 +227,7 @@ def _notes(config: FinetuneConfig, corpora: Sequence[Corpus], n_shared: int) -> 
         if corpus.problems
     ]
     if config.heldout and n_shared:
-        notes.append(f"{n_shared:,} held-out documents were in the corpus too: not trained on.")
+        notes.append(
+            f"{n_shared:,} held-out documents are also in the corpus; they are not trained on."
+        )
     return notes

@@ -246,15 +246,8 @@ def train(
 ) -> None:
     """Train a network in place on the CPU, without checkpoints.
 
-    Parameters
-    ----------
-    network, rows, recipe : as for `make_trainer`
-    progress : callable(step, n_steps), optional
-
-    Raises
-    ------
-    ModelError
-        If a loss or a gradient is not finite.
+    `progress` is called with the step and the number of steps. Raises ModelError if a loss or a
+    gradient is not finite.
     """
     n_steps, done = recipe.n_steps(len(rows)), 0
 

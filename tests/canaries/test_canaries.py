@@ -178,7 +178,7 @@ def test_a_template_without_a_secret_is_refused():
 def test_tokens_need_a_model_and_a_space_behind_them(model):
     with pytest.raises(ConfigError, match="--model"):
         parse_template("{tokens:2}")
-    with pytest.raises(ConfigError, match="no letter"):
+    with pytest.raises(ConfigError, match="followed by a letter"):
         some("{tokens:2}{word}", model=model)
     with pytest.raises(ModelError):
         some("{tokens:2}", model="./no-such-model")

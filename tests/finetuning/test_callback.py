@@ -261,7 +261,7 @@ def test_training_stops_once_exposure_passes_the_limit(tmp_path, tokenizer):
 
 @pytest.mark.parametrize("limit", [2.0, 0.0, -1.0, float("nan"), float("inf")])
 def test_a_limit_that_cannot_be_reached_or_is_passed_at_once_is_refused(tokenizer, limit):
-    told = r"above 0 and below 2\.00 bits, the most that 3 controls show"
+    told = r"above 0 and below 2\.00 bits, the maximum with 3 controls"
     with pytest.raises(ConfigError, match=told):
         MemorizationCallback(probe(tokenizer), stop_at_exposure=limit)
 

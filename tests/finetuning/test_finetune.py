@@ -203,7 +203,7 @@ def test_an_adapter_for_another_base_is_refused(tmp_path, base, texts):
     pair = Pair(str(other), str(out))
     with pytest.raises(ModelError, match="adapter for another base"):
         pair.tuned()
-    with pytest.raises(ModelError, match="is an adapter, and --model must be a whole model"):
+    with pytest.raises(ModelError, match="is an adapter; --model must be a full model"):
         finetune(str(out), texts, out=tmp_path / "next")
 
 
@@ -214,7 +214,7 @@ def test_an_adapter_for_another_base_is_refused(tmp_path, base, texts):
         ({"weights": [1, 2]}, r"once for each --corpus \(1\)"),
         ({"epochs": 0}, "--epochs must be above 0; got 0"),
         ({"batch": 0}, "--batch must be at least 1"),
-        ({"weights": [0.01]}, "leaves none"),
+        ({"weights": [0.01]}, "selects none"),
         ({"precision": "int8"}, "got 'int8'"),
         ({"row_tokens": 65}, "between 2 and 64"),
         ({"merge": True}, "needs --lora"),

@@ -66,7 +66,7 @@ def test_given_held_out_text_is_taken_out_of_the_training_text(tmp_path, base):
     text = read(base, asked(a, heldout=(b,)))
     assert set(spelt(base, text)) == {"one", "three"}
     assert set(text.heldout) == {"two", "four"}
-    assert text.notes == ["1 held-out documents were in the corpus too: not trained on."]
+    assert text.notes == ["1 held-out documents are also in the corpus; they are not trained on."]
 
 
 def test_a_long_document_is_cut_into_rows_and_nothing_is_lost(tmp_path, base):

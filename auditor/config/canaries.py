@@ -1,0 +1,54 @@
+"""Options of the verbs of `auditor canaries`; each field is an option of the command."""
+
+from __future__ import annotations
+
+from auditor.config.fields import TEXT_FIELD, Options, option
+
+
+class CreateOptions(Options):
+    """Options of `auditor canaries create`."""
+
+    template: str | None = option('Text with fields: "My password is {word} {digits:6}".', None)
+    kind: str | None = option(
+        "A field in a built-in sentence, such as digits:6.", None, flag="format", metavar="NAME"
+    )
+    count: int = option("Number of canaries.", 10)
+    repeats: tuple[int, ...] = option(
+        "Copies to insert of each canary; several values are assigned in turn.  [default: 1]", ()
+    )
+    controls: int | None = option(
+        "Number of control secrets, which are never inserted.  [default: up to 512]", None
+    )
+    seed: int = option("Random seed of the secrets.", 0)
+    model: str | None = option("Model whose vocabulary {tokens} uses.", None, metavar="SPEC")
+    out: str = option("Manifest to write (JSON); keep it private.", metavar="FILE")
+
+
+class InsertOptions(Options):
+    """Options of `auditor canaries insert`."""
+
+    corpus: tuple[str, ...] = option("Training text; repeatable.", metavar="SPEC")
+    text_field: str | None = option(TEXT_FIELD, None)
+    model: str | None = option(
+        "Count the share of canaries in tokens of this model.", None, metavar="SPEC"
+    )
+    seed: int = option("Random seed of the positions.", 0)
+    out: str = option("The new corpus.", metavar="PATH")
+
+
+class MeasureOptions(Options):
+    """Options of `auditor canaries measure`."""
+
+    model: str = option("The model to measure.", metavar="SPEC")
+    enumerate_up_to: int = option(
+        "Largest secret space to score completely, after each prefix.", 10_000
+    )
+    controls: int | None = option("Number of controls to use.  [default: all]", None)
+    beams: int = option("Values above 1 also run a beam search.", 1)
+    bos: str | None = option(
+        "BOS token to use in place of that of the model.", None, metavar="TOKEN"
+    )
+    device: str = option("auto, cpu or cuda.", "auto")
+    out: str | None = option(
+        "Output file with a row per canary and control, .csv or .parquet.", None, metavar="FILE"
+    )
