@@ -47,7 +47,6 @@ def visible(text: str, *, keep_newlines: bool = False, double_backslash: bool = 
 
     Parameters
     ----------
-    text : str
     keep_newlines : bool
         Leave line feeds as they are, for places that show more than one line.
     double_backslash : bool
@@ -78,10 +77,6 @@ def restore(text: str) -> str:
     text : str
         What `visible` returned, backslashes doubled.
 
-    Returns
-    -------
-    str
-
     >>> restore(visible("C:\\new\x00")) == "C:\\new\x00"
     True
     """
@@ -96,10 +91,6 @@ def restore(text: str) -> str:
 
 def csv_cell(text: str) -> str:
     r"""The text as one cell of a CSV file: one line, and never a formula.
-
-    Parameters
-    ----------
-    text : str
 
     Returns
     -------

@@ -62,7 +62,6 @@ def calibrate(
         The frame `scores`.
     controls : mapping of strategy to DataFrame
         The same scores of known non-members, a row each.
-    fdr : float, between 0 and 1
     verbatim, looked_up : sets of sample_id, optional
         Samples found verbatim, and those that were looked up at all. With them the assumption is
         checked: a list is withheld where samples that were not found score above the controls, or
@@ -70,10 +69,6 @@ def calibrate(
         from text that was not given; the list claims nothing either way.)
     reasons : mapping of strategy to str, optional
         Why a strategy has no controls.
-
-    Returns
-    -------
-    Calibration
 
     Source
     ------

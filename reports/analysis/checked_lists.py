@@ -38,7 +38,6 @@ def calibrate_by_checks(candidates: pd.DataFrame, *, fdr: float, seed: int = 0) 
     ----------
     candidates : DataFrame
         The frame `candidates`, with verdicts; a list is the rows that have its rank.
-    fdr : float, between 0 and 1
     seed : int
         Of the coins.
 

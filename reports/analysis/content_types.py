@@ -94,7 +94,6 @@ def content_kinds(text: str, personal: Iterable[Item] = ()) -> list[str]:
 
     Parameters
     ----------
-    text : str
     personal : iterable of Item
         What `find_personal` found in it: "contact data" is e-mail, telephone or address.
 

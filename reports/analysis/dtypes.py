@@ -16,13 +16,8 @@ def typed(
     ----------
     frame : DataFrame
         Any of the table's columns, and columns that it does not list, which stay as they are.
-    table : Table
     values : mapping of a column's name to its categories in order, optional
         For categories whose values the table does not list, in place of the order of appearance.
-
-    Returns
-    -------
-    DataFrame
 
     >>> from reports.analysis.schema import CANDIDATES
     >>> frame = pd.DataFrame({"verdict": ["fuzzy"], "n_documents": [3.0], "text": ["a"]})

@@ -35,14 +35,6 @@ _SPACES = _Spaces()
 def words(text: str) -> list[str]:
     """The words of a text: what whitespace and punctuation leave. Case is kept.
 
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    list of str
-
     Source
     ------
     Carlini et al. 2021, section 6.1. Punctuation is Unicode's, with ASCII's symbols ($ + < = > ^
@@ -62,10 +54,6 @@ def _padded(found: list[str]) -> list[str]:
 
 def trigram_counts(text: str) -> Counter[tuple[str, str, str]]:
     """tri(s): the multiset of a text's word trigrams. The obvious form, for reading and tests.
-
-    Parameters
-    ----------
-    text : str
 
     Returns
     -------
@@ -93,10 +81,6 @@ def is_duplicate(text: str, of: str) -> bool:
     text, of : str
         The relation is not symmetric: an excerpt is a duplicate of its book, a book is none of
         its excerpt.
-
-    Returns
-    -------
-    bool
 
     Source
     ------
@@ -192,16 +176,7 @@ class Trigrams:
         return cls(totals, *_index(keys, owners, len(totals)))
 
     def duplicates_of(self, index: int) -> np.ndarray:
-        """The texts that are duplicates of one text, itself excepted.
-
-        Parameters
-        ----------
-        index : int
-
-        Returns
-        -------
-        int64 array, ascending.
-        """
+        """The texts that are duplicates of one text, itself excepted."""
         own = slice(self.offsets[index], self.offsets[index + 1])
         ids, counts = self.ids[own], self.counts[own]
         starts = self.posting_offsets[ids]
@@ -257,14 +232,8 @@ def select(trigrams: Trigrams, order: np.ndarray, top: int) -> Selection:
 
     Parameters
     ----------
-    trigrams : Trigrams
     order : int array
         Indices of texts, best first; texts may be left out, none may come twice.
-    top : int
-
-    Returns
-    -------
-    Selection
 
     Source
     ------
@@ -293,7 +262,6 @@ def mark_duplicates(trigrams: Trigrams, order: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    trigrams : Trigrams
     order : int array
         Indices of texts, in the order in which they are kept or marked.
 

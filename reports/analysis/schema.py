@@ -317,10 +317,6 @@ TABLES = (
 def describe(table: Table) -> pd.DataFrame:
     """A table's columns as a frame, for a notebook or a page of documentation.
 
-    Parameters
-    ----------
-    table : Table
-
     Returns
     -------
     DataFrame: name, dtype, unit, meaning, required, values; one row a column.
@@ -333,11 +329,6 @@ def describe(table: Table) -> pd.DataFrame:
 
 def check(frame: pd.DataFrame, table: Table) -> None:
     """Refuse a frame that lacks a required column or has one that nobody described.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    table : Table
 
     Raises
     ------
@@ -363,15 +354,6 @@ def check(frame: pd.DataFrame, table: Table) -> None:
 
 def conform(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     """The frame with its columns in the table's order; columns of one pattern keep theirs.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    table : Table
-
-    Returns
-    -------
-    DataFrame
 
     Raises
     ------

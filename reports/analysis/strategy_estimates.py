@@ -171,10 +171,6 @@ def judge_strategies(
     dependent : mapping of strategy to str, optional
         Why the samples of a strategy are not independent; its estimates are withheld.
 
-    Returns
-    -------
-    Strategies
-
     Source
     ------
     As `attacks.statistics.richness` and `attacks.statistics.discovery_curve`; intervals are 95 %.

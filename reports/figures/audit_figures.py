@@ -151,10 +151,6 @@ def by_repeats_figure(table: pd.DataFrame) -> Figure:
     table : DataFrame
         What `tables.by_repeats` returns.
 
-    Returns
-    -------
-    Figure
-
     Source
     ------
     Carlini et al. 2021, section 7.

@@ -56,10 +56,6 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
 def exposure_by_step(probes: pd.DataFrame) -> pd.DataFrame:
     """Mean exposure of canaries through training, a row a step, a column a number of repeats.
 
-    Parameters
-    ----------
-    probes : DataFrame: step, and lists of equal length `exposure` (bits) and `repeats`
-
     Returns
     -------
     DataFrame

@@ -22,10 +22,6 @@ def discovery_figure(discovery: pd.DataFrame) -> Figure:
     discovery : DataFrame
         The frame `discovery`. Its `expected` is drawn: the curve as it goes on average.
 
-    Returns
-    -------
-    Figure
-
     Source
     ------
     As `attacks.statistics.discovery_curve`.

@@ -61,14 +61,9 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     ----------
     best : float array (n_chars,), nats
         From `attacks.statistics.coverage.best_log_p`; NaN where no suffix covers a character.
-    title : str
     columns : int
         Cells a row. Where a document has more characters than 60 rows hold, a cell stands for
         several and shows the best of them.
-
-    Returns
-    -------
-    Figure
 
     Source
     ------
@@ -129,10 +124,6 @@ def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     summary, fits : DataFrame
         From `auditor.extraction.tables`; a panel for each x that has two values or more, and one
         that says so where none has.
-
-    Returns
-    -------
-    Figure
 
     Source
     ------

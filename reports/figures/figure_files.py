@@ -21,10 +21,6 @@ class Drawing:
 def figure_files(drawings: dict[str, Drawing]) -> dict[str, bytes]:
     """Each figure as SVG (its text is text), PNG (160 dots an inch) and PDF.
 
-    Parameters
-    ----------
-    drawings : dict of name -> Drawing
-
     Returns
     -------
     dict of file name -> bytes

@@ -70,10 +70,6 @@ def precision_at_rank_figure(table: pd.DataFrame) -> Figure:
     table : DataFrame
         From `precision_at_rank`.
 
-    Returns
-    -------
-    Figure
-
     >>> frame = pd.DataFrame({"strategy": "top-n", "verdict": ["verbatim"], "rank:zlib": [1]})
     >>> len(precision_at_rank_figure(precision_at_rank(frame)).axes)
     1

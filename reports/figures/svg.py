@@ -33,7 +33,6 @@ def to_svg(figure: Figure, *, name: str = "figure", label: str = "") -> str:
 
     Parameters
     ----------
-    figure : Figure
     name : str
         Prefix of all ids in it: unique on the page.
     label : str

@@ -31,10 +31,6 @@ def trend_figure(
     runs : DataFrame, optional
         when, of all runs that the axis has room for; by default those of the figure.
 
-    Returns
-    -------
-    Figure
-
     >>> when = pd.to_datetime(["2026-11-17", "2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "value": [1, 2], "low": [0, 1], "high": [2, 4]})
     >>> len(trend_figure(frame, "candidates", limit=3).axes)
@@ -134,10 +130,6 @@ def passages_figure(figures: pd.DataFrame, *, runs: pd.DataFrame | None = None) 
         when, figure ("new" or "gone"), value.
     runs : DataFrame, optional
         As in `trend_figure`.
-
-    Returns
-    -------
-    Figure
 
     >>> when = pd.to_datetime(["2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "figure": "new", "value": [2.0]})

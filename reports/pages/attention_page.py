@@ -12,14 +12,12 @@ def render_attention(
 
     Parameters
     ----------
-    title : str
     views : two texts of HTML
         The elements that the script draws into: no text of a model's.
     code : str
         The page's one script.
     n_left_out : int
         Tokens that are not shown.
-    is_sensitive : bool
 
     Returns
     -------

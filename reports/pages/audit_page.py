@@ -28,7 +28,6 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
 
     Parameters
     ----------
-    report : ReportPage
     drawings : dict of name -> Drawing, optional
         From `page_content.draw_figures`, where they are drawn already.
 

@@ -46,15 +46,6 @@ class ScanPage:
 def render_scan(page: ScanPage) -> str:
     """The page as one self-contained HTML document.
 
-    Parameters
-    ----------
-    page : ScanPage
-
-    Returns
-    -------
-    str
-        The same page gives the same text. Save it as UTF-8.
-
     Raises
     ------
     ValueError

@@ -19,10 +19,6 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 def render_markdown(report: ReportPage) -> str:
     """The report's findings as Markdown that GitHub and its like show.
 
-    Parameters
-    ----------
-    report : ReportPage
-
     Returns
     -------
     str

@@ -63,17 +63,7 @@ class MembersPage:
 
 
 def render_members(page: MembersPage) -> str:
-    """The page as one self-contained HTML document.
-
-    Parameters
-    ----------
-    page : MembersPage
-
-    Returns
-    -------
-    str
-        The same page gives the same text. Save it as UTF-8.
-    """
+    """The page as one self-contained HTML document."""
     figure = roc_figure(page.curves, page.blind)
     if not page.reveal:
         page = _masked(page)
@@ -108,11 +98,6 @@ def roc_figure(
     ----------
     curves : mapping of score to (members, nonmembers), float arrays
         One without two different values is left out.
-    blind : names of those that are baselines
-
-    Returns
-    -------
-    Figure
 
     Source
     ------

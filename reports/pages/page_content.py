@@ -161,16 +161,7 @@ def _masks(report: ReportPage, found: list[list[Item]]) -> Masks:
 
 
 def draw_figures(report: ReportPage) -> dict[str, Drawing]:
-    """The figures for which a report has numbers: figure3, precision, ranks, truth.
-
-    Parameters
-    ----------
-    report : ReportPage
-
-    Returns
-    -------
-    dict of name -> Drawing
-    """
+    """The figures for which a report has numbers: figure3, precision, ranks, truth."""
     drawn = {}
     if len(report.scores) and {"nll", "zlib_bits"} <= set(report.scores.columns):
         drawn["figure3"] = Drawing(

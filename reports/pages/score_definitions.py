@@ -17,14 +17,6 @@ _RANDOM = Score(
 def definition(score: str) -> Score:
     """The definition of a score by its column's name.
 
-    Parameters
-    ----------
-    score : str
-
-    Returns
-    -------
-    attacks.scores.score_table.Score
-
     Raises
     ------
     ValueError

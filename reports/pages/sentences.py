@@ -29,7 +29,6 @@ def headline(
 
     Parameters
     ----------
-    candidates, summary : DataFrame
     corpus_bytes, n_documents : int, optional
         Size of the training text that was searched.
     is_pending : bool
@@ -170,14 +169,6 @@ def _alone(row: dict) -> str:
 
 def not_claimed(candidates: pd.DataFrame) -> list[str]:
     """What a reader might take from the numbers and should not.
-
-    Parameters
-    ----------
-    candidates : DataFrame
-
-    Returns
-    -------
-    list of str
 
     >>> len(not_claimed(pd.DataFrame({"verdict": ["not found"]})))
     3

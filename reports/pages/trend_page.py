@@ -61,17 +61,7 @@ class TrendPage:
 
 
 def render_trends(page: TrendPage) -> str:
-    """The page as one self-contained HTML document; nothing in it runs.
-
-    Parameters
-    ----------
-    page : TrendPage
-
-    Returns
-    -------
-    str
-        The same page gives the same text. Save it as UTF-8.
-    """
+    """The page as one self-contained HTML document; nothing in it runs."""
     return render(
         "trend.html.j2",
         styles=("report.css", "trend.css"),
@@ -106,14 +96,6 @@ def _lead(trend: Trend) -> str:
 
 def sentences(trend: Trend) -> list[str]:
     """What the runs of one audit come to.
-
-    Parameters
-    ----------
-    trend : Trend
-
-    Returns
-    -------
-    list of str
 
     >>> runs = pd.DataFrame({"when": pd.to_datetime(["2026-11-24"], utc=True), "run": ["r"],
     ...     "verified": [0], "checked": [4], "low": [0.0], "high": [2.41], "new": [None],

@@ -112,7 +112,6 @@ def mask_candidates(
 
     Parameters
     ----------
-    candidates : DataFrame
     found : list a row of Item
         From `find_in_candidates`.
     more : iterable of finders

@@ -35,7 +35,6 @@ def find_telephones(text: str, region: str = "US") -> Iterator[Item]:
 
     Parameters
     ----------
-    text : str
     region : str
         Two letters: the country of numbers without a country code. Such a number counts only if it
         is written as one (with a separator, or after a word such as "call"): of bare numbers of

@@ -34,7 +34,6 @@ def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
 
     Parameters
     ----------
-    text : str
     more : iterable of finders
         Of names, for one: `reports.privacy.names`.
 

@@ -43,13 +43,8 @@ def mask(text: str, items: Sequence[Item]) -> Masked:
 
     Parameters
     ----------
-    text : str
     items : sequence of Item
         In order and without overlaps, as `find_personal` gives them.
-
-    Returns
-    -------
-    Masked
 
     >>> mask("to joe@abc.org!", [Item(3, 14, "e-mail")]).text
     'to j•••@•••.org!'
