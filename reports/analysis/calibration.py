@@ -13,19 +13,19 @@ from attacks.statistics.roc import auc
 from reports.analysis.schema import CALIBRATION, HELD_OUT, score_names
 
 LOW_ESTIMATE = (
-    "How many of a list are false is a low estimate, the lower the shorter the list: a list ends "
-    "where few seem to be. What is held is the rate, on average over lists."
+    "The estimated number of false entries is too low, more so for short lists, because a list "
+    "ends where few entries seem false. The guarantee is on the rate, averaged over lists."
 )
 ASSUMES = (
     (
-        "A sample that is not memorized scores like a control: the controls are held-out text of "
-        "the same kind, as long as a sample and after as long a prefix."
+        "A sample that is not memorized scores like a control. Controls are held-out text of the "
+        "same kind and length, after a prefix of the same length."
     ),
-    "One score was chosen before looking: the rate holds for each list alone, not for all at once.",
-    "All samples of a strategy are tested, so that a candidate is not listed for being picked.",
+    "The score was chosen in advance: the rate holds for each list, not for all lists together.",
+    "All samples of a strategy are tested, so selection of candidates does not bias the lists.",
     LOW_ESTIMATE,
 )
-# So sure must we be that samples and controls differ before a list is withheld for it.
+# A list is withheld only if samples and controls differ at this confidence.
 _CONFIDENCE = 0.99
 _LEAST = 5  # of samples that were not found, for that comparison
 
@@ -163,7 +163,7 @@ def _too_many(
     low, _ = clopper_pearson(n_lost, n, confidence=2 * _CONFIDENCE - 1)
     if low <= fdr:
         return ""
-    return f"{n_lost:,} of {n:,} listed were not found, more than {100 * fdr:g} % leaves room for"
+    return f"{n_lost:,} of {n:,} listed were not found, more than a rate of {100 * fdr:g} % allows"
 
 
 def typed(rows: list[dict]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Short lists whose share of false entries is held by checking half of them, chosen by a coin."""
+"""Shortlists at a false discovery rate, calibrated by verifying a random half of each."""
 
 from typing import Any
 
@@ -11,20 +11,19 @@ from reports.analysis.schema import CHECKED, score_names
 
 ASSUMES = (
     (
-        "A coin for each sample, thrown after the lists were made and their duplicates passed "
-        "over, chose the half of every short list that is checked. Down to any place, as many "
-        "false entries stand among the others, on average, as were not found among the checked: "
-        "this asks nothing of the scores, and no text has to stand in for what is not memorized."
+        "A random half of each shortlist is verified, chosen after duplicates were removed. Down "
+        "to any rank, the unverified half has on average as many false entries as the verified "
+        "half. This assumes nothing about the scores and needs no held-out text."
     ),
     (
-        "False means: not found verbatim in the training text that was given. What was memorized "
-        "from other text counts as false, so lists are rather too short than too long."
+        "False means not found verbatim in the given training text. Text memorized from other "
+        "sources counts as false, so lists tend to be too short rather than too long."
     ),
     (
-        "The rate holds on average over coins: one list may hold more, the shorter it is the "
-        "sooner. And it holds for each list alone: one score is to be chosen before looking."
+        "The rate holds on average over random halves: a single list, above all a short one, can "
+        "exceed it. It holds for each list separately: choose the score in advance."
     ),
-    "How many of a list were not found was counted after the list was made.",
+    "The number of listed samples that were not found was counted after the list was made.",
     LOW_ESTIMATE,
 )
 _FOUND = "verbatim"
@@ -32,14 +31,14 @@ _UNCHECKED = "not checked"
 
 
 def calibrate_by_checks(candidates: pd.DataFrame, *, fdr: float, seed: int = 0) -> Calibration:
-    """Of each strategy's short lists, the unchecked entries that can be listed at this rate.
+    """The unverified entries of each shortlist that can be listed at this rate.
 
     Parameters
     ----------
     candidates : DataFrame
         The frame `candidates`, with verdicts; a list is the rows that have its rank.
     seed : int
-        Of the coins.
+        Random seed of the halves.
 
     Returns
     -------
@@ -80,7 +79,7 @@ def _one(ranked: pd.DataFrame, fdr: float, seed: int) -> tuple[dict, np.ndarray]
     """One list's row and the q-values of its entries."""
     nothing = np.full(len(ranked), np.nan)
     if (ranked["verdict"] == _UNCHECKED).any():
-        why = "nothing was looked for in the training text"
+        why = "the training text was not searched"
         return {"n_samples": 0, "n_controls": 0, "n_undefined": 0, "withheld": why}, nothing
     found = (ranked["verdict"] == _FOUND).to_numpy()
     made = half_checked_list(coin(ranked["sample_id"], seed=seed), found, fdr=fdr)

@@ -13,25 +13,27 @@ from attacks.statistics.costs import cost_per_passage
 from attacks.statistics.discovery_curve import DiscoveryCurve, discovery_curve, distinct_passages
 from attacks.statistics.intervals import proportion
 from reports.analysis.schema import DISCOVERY, STRATEGIES
+from reports.number_text import count
 
 INTERVALS = (
-    "Intervals, 95 %: of samples verbatim, and of what one costs, Clopper–Pearson, since each "
-    "sample is a draw of its own even where it repeats a passage; of times the cheapest, that of "
-    "the ratio of two Poisson rates (Przyborowski and Wilenski); of new passages and their total, "
-    "those of Good–Turing and of Chao; of the curve, that of rarefaction (Colwell)."
+    "95 % intervals. Share of verbatim samples and cost per verbatim sample: Clopper–Pearson, "
+    "since samples are drawn independently even if they repeat a passage. Ratio to the cheapest: "
+    "the ratio of two Poisson rates (Przyborowski–Wilenski). New passages: Good–Turing. Total: "
+    "Chao. Curve: rarefaction (Colwell)."
 )
 RESTS_ON = (
     (
-        "A passage is a stretch of the training text at the first place where it stands; those "
-        "that overlap are one passage."
+        "A passage is identified by its first place in the training text; overlapping stretches "
+        "are one passage."
     ),
     (
-        "Estimates take samples as drawn independently and alike. Passages much rarer than those "
-        "seen once are beyond them: Chao's total is a lower bound, and the upper end of its "
-        "interval is no upper bound of what there is."
+        "The estimates assume that samples are drawn independently from one distribution. They "
+        "miss passages that are much rarer than those seen once: Chao's total is a lower bound, "
+        "and the upper end of its interval does not bound the true total."
     ),
     INTERVALS,
-    "Only text that was given could be found: what the model learned elsewhere is not counted.",
+    "Only the given training text was searched: text that the model learned elsewhere is not "
+    "counted.",
 )
 
 
@@ -120,14 +122,14 @@ def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
 
 
 def interval_words(*, knows_passages: bool) -> str:
-    """By which interval a precision is told: where passages are not known, repeats count.
+    """Which interval a precision has, in words.
 
     >>> interval_words(knows_passages=True)
-    'by Korn and Graubard, candidates of one passage as one cluster'
+    'Korn–Graubard, with candidates of one passage as one cluster'
     """
     if knows_passages:
-        return "by Korn and Graubard, candidates of one passage as one cluster"
-    return "by Clopper and Pearson, as if repeats of a passage were independent"
+        return "Korn–Graubard, with candidates of one passage as one cluster"
+    return "Clopper–Pearson, which treats repeats of a passage as independent"
 
 
 def effective_of(summary: pd.DataFrame) -> pd.Series:
@@ -144,10 +146,7 @@ def passage_words(counts: tuple[int, int] | None) -> str:
     """
     if counts is None or not counts[0]:
         return ""
-    n_passages, n_documents = counts
-    passages = "1 passage" if n_passages == 1 else f"{n_passages:,} passages"
-    documents = "1 document" if n_documents == 1 else f"{n_documents:,} documents"
-    return f": {passages} from {documents}"
+    return f": {count(counts[0], 'passage')} from {count(counts[1], 'document')}"
 
 
 def judge_strategies(

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from reports.number_text import cell
 from reports.safe_text import visible
 
 _N_ROWS = 100
@@ -85,10 +85,10 @@ def trusted(text: str) -> Markup:
 def rows_of(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     """A frame's header, its first 100 rows as text, and how many rows it has.
 
-    >>> rows_of(pd.DataFrame({"a": [1.23456, np.nan]}))
+    >>> rows_of(pd.DataFrame({"a": [1.23456, None]}))
     (['a'], [['1.235'], ['–']], 2)
     """
-    rows = [[_cell(v) for v in row] for row in frame.head(_N_ROWS).itertuples(index=False)]
+    rows = [[cell(v) for v in row] for row in frame.head(_N_ROWS).itertuples(index=False)]
     return [str(name) for name in frame.columns], rows, len(frame)
 
 
@@ -130,11 +130,3 @@ def _policy(css: str, code: str) -> Markup:
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}" if np.isfinite(value) else "–"
-    if isinstance(value, list | tuple | np.ndarray):
-        return f"{len(value):,} values"
-    return "–" if pd.isna(value) else str(value)  # type: ignore[call-overload]
