@@ -32,8 +32,7 @@ RESTS_ON = (
         "and the upper end of its interval does not bound the true total."
     ),
     INTERVALS,
-    "Only the given training text was searched: text that the model learned elsewhere is not "
-    "counted.",
+    "Only the given training text was searched: text learned elsewhere is not counted.",
 )
 
 

@@ -34,8 +34,8 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
     Returns
     -------
     str
-        The same report gives the same text. Save it as UTF-8. Personal data is masked wherever
-        text stands, unless the report says `reveal`.
+        The same report gives the same text. Save it as UTF-8. Personal data is masked in all
+        text, unless the report has `reveal`.
 
     Raises
     ------
@@ -57,7 +57,6 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         truth=None if report.truth_table is None else rows_of(shown_truth(report.truth_table)),
         truth_caption=None if report.truth_table is None else truth_caption(report.truth_table),
         list_intervals=list_intervals(report.summary),
-        extracted=None if report.extracted is None else rows_of(report.extracted),
         claims=report.claims,
         calibration=report.calibration,
         static=_static_rows(report.candidates),
@@ -73,7 +72,7 @@ def _unbroken(sentence: str) -> str:
 
 
 def _tables(candidates: pd.DataFrame) -> dict[str, tuple]:
-    """Counts by kind, for the kinds that were looked for."""
+    """Counts by kind, for the kinds that were searched for."""
     tables = {}
     if "n_personal" in candidates:
         tables["personal"] = rows_of(personal_table(candidates))
@@ -91,7 +90,7 @@ def _figures(drawings: dict[str, Drawing]) -> dict[str, Markup]:
 
 
 def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary without whole strategies and kinds of personal data: they have their sections."""
+    """The summary without the columns that have sections of their own."""
     elsewhere = ("strategy_", "with_personal:")
     return summary[[n for n in summary.columns if not str(n).startswith(elsewhere)]]
 

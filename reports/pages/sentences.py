@@ -68,8 +68,8 @@ def headline(
     n_near = int(checked["is_near"].sum()) if "is_near" in checked else 0
     if n_near:
         sentences.append(
-            f"{n_near:,} {'contains' if n_near == 1 else 'contain'} a passage of at least 50 tokens "
-            "within 10 % edit distance of the training text."
+            f"{n_near:,} {'contains' if n_near == 1 else 'contain'} at least 50 tokens within 10 % "
+            "edit distance of the training text."
         )
     n_left = len(listed) - len(checked)
     if n_left:
