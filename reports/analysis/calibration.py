@@ -10,6 +10,7 @@ from attacks.statistics.false_discovery import calibrated_list
 from attacks.statistics.intervals import clopper_pearson
 from attacks.statistics.multiplicity import benjamini_hochberg
 from attacks.statistics.roc import auc
+from reports.analysis.dtypes import table_of
 from reports.analysis.schema import CALIBRATION, HELD_OUT, score_names
 
 LOW_ESTIMATE = (
@@ -113,12 +114,12 @@ def calibrate(
                     row["n_listed_verbatim"] = len(listed & looked_up & verbatim)
             rows.append(row)
         parts.append(part)
-    return Calibration(typed(rows), pd.concat(parts, ignore_index=True))
+    return Calibration(table_of(rows, CALIBRATION), pd.concat(parts, ignore_index=True))
 
 
 def no_calibration() -> pd.DataFrame:
     """The frame `calibration` of a run without controls: no rows."""
-    return typed([])
+    return table_of([], CALIBRATION)
 
 
 def _withheld(values: pd.Series, beside: pd.DataFrame | None, score: str, why: str) -> dict:
@@ -164,9 +165,3 @@ def _too_many(
     if low <= fdr:
         return ""
     return f"{n_lost:,} of {n:,} listed were not found, more than a rate of {100 * fdr:g} % allows"
-
-
-def typed(rows: list[dict]) -> pd.DataFrame:
-    """Rows as the frame `calibration`."""
-    frame = pd.DataFrame(rows, columns=[c.name for c in CALIBRATION.columns])
-    return frame.astype({c.name: c.dtype for c in CALIBRATION.columns})

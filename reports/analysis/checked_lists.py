@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from attacks.statistics.false_discovery import coin, half_checked_list
-from reports.analysis.calibration import LOW_ESTIMATE, Calibration, typed
-from reports.analysis.schema import CHECKED, score_names
+from reports.analysis.calibration import LOW_ESTIMATE, Calibration
+from reports.analysis.dtypes import table_of
+from reports.analysis.schema import CALIBRATION, CHECKED, score_names
 
 ASSUMES = (
     (
@@ -68,7 +69,7 @@ def calibrate_by_checks(candidates: pd.DataFrame, *, fdr: float, seed: int = 0) 
             rows.append(row | told)
             column[ranked.index] = values
         q_values[f"q_value:{score}"] = column
-    table = typed(rows)
+    table = table_of(rows, CALIBRATION)
     order = {str(name): at for at, name in enumerate(candidates["strategy"].unique())}
     table = table.sort_values("strategy", key=lambda s: s.astype(str).map(order), kind="stable")
     samples = pd.concat([candidates[["sample_id"]], q_values], axis=1)

@@ -38,3 +38,9 @@ def typed(
         else:
             types[name] = pd.CategoricalDtype(frame[name].dropna().unique().tolist())
     return frame.astype(types)
+
+
+def table_of(rows: pd.DataFrame | list[dict], table: Table) -> pd.DataFrame:
+    """Rows as a frame with exactly the columns of a table, in its order and with its types."""
+    frame = pd.DataFrame(rows).reindex(columns=[c.name for c in table.columns])
+    return frame.astype({c.name: c.dtype for c in table.columns})

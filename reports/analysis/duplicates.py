@@ -9,7 +9,7 @@ texts are chosen, not on how many are passed over.
 import string
 import unicodedata
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -50,47 +50,6 @@ def words(text: str) -> list[str]:
 
 def _padded(found: list[str]) -> list[str]:
     return [""] * (3 - len(found)) + found
-
-
-def trigram_counts(text: str) -> Counter[tuple[str, str, str]]:
-    """tri(s): the multiset of a text's word trigrams. The obvious form, for reading and tests.
-
-    Returns
-    -------
-    Counter of word triples
-        A text of fewer than three words has no trigram. It gets one, of its words with empty
-        words before them, so that it is a duplicate of exactly the texts with the same words.
-        By the letter of the rule it would be a duplicate of everything.
-
-    Source
-    ------
-    Carlini et al. 2021, section 6.1.
-
-    >>> sorted(trigram_counts("my name my name my name").items())
-    [(('my', 'name', 'my'), 2), (('name', 'my', 'name'), 2)]
-    """
-    padded = _padded(words(text))
-    return Counter(zip(padded, padded[1:], padded[2:], strict=False))
-
-
-def is_duplicate(text: str, of: str) -> bool:
-    """Whether one text is a duplicate of another: at least half its trigrams are in that.
-
-    Parameters
-    ----------
-    text, of : str
-        The relation is not symmetric: an excerpt is a duplicate of its book, a book is none of
-        its excerpt.
-
-    Source
-    ------
-    Carlini et al. 2021, section 6.1: |tri(s1) ∩ tri(s2)| >= |tri(s1)| / 2, on multisets.
-
-    >>> is_duplicate("a b c d", of="x a b c y"), is_duplicate("x a b c y", of="a b c d")
-    (True, False)
-    """
-    mine = trigram_counts(text)
-    return 2 * (mine & trigram_counts(of)).total() >= mine.total()
 
 
 def _word_ids(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray, int]:

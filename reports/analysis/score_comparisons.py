@@ -7,6 +7,7 @@ import pandas as pd
 
 from attacks.statistics.costs import compare_lists
 from attacks.statistics.multiplicity import holm
+from reports.analysis.dtypes import table_of
 from reports.analysis.schema import COMPARISONS, CONTROL
 from reports.analysis.strategy_estimates import clusters_of
 
@@ -54,22 +55,12 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
             lists_of_k = ranked[first][:k], ranked[second][:k]
             made = compare_lists(verified, *lists_of_k, clusters=own["cluster"])
             rows.append(
-                (
-                    strategy,
-                    first,
-                    second,
-                    k,
-                    made.n_first_only,
-                    made.n_second_only,
-                    made.value,
-                    made.low,
-                    made.high,
-                    made.p_value,
-                    np.nan,
-                )
+                {"strategy": strategy, "first": first, "second": second, "k": k}
+                | {"n_first_only": made.n_first_only, "n_second_only": made.n_second_only}
+                | {"difference": made.value, "low": made.low, "high": made.high}
+                | {"p_value": made.p_value}
             )
-    frame = pd.DataFrame(rows, columns=[c.name for c in COMPARISONS.columns])
-    frame = frame.astype({c.name: c.dtype for c in COMPARISONS.columns})
+    frame = table_of(rows, COMPARISONS)
     return frame.assign(p_corrected=holm(frame["p_value"].to_numpy(float)))
 
 

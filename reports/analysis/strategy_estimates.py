@@ -12,6 +12,7 @@ import pandas as pd
 from attacks.statistics.costs import cost_per_passage
 from attacks.statistics.discovery_curve import DiscoveryCurve, discovery_curve, distinct_passages
 from attacks.statistics.intervals import proportion
+from reports.analysis.dtypes import table_of
 from reports.analysis.schema import DISCOVERY, STRATEGIES
 from reports.number_text import count
 
@@ -198,16 +199,8 @@ def judge_strategies(
         rows[-1] |= _checked(drawn, len(np.unique(at)), curve, why)
         if not why:
             curves.append(_curve(str(strategy), curve))
-    names = [c.name for c in DISCOVERY.columns]
-    discovery = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=names)
-    return Strategies(_typed(pd.DataFrame(rows), STRATEGIES), _typed(discovery, DISCOVERY))
-
-
-def _typed(frame: pd.DataFrame, table) -> pd.DataFrame:
-    """A frame with the columns of its table, in order and of their types."""
-    return frame.reindex(columns=[c.name for c in table.columns]).astype(
-        {c.name: c.dtype for c in table.columns}
-    )
+    discovery = pd.concat(curves, ignore_index=True) if curves else []
+    return Strategies(table_of(rows, STRATEGIES), table_of(discovery, DISCOVERY))
 
 
 _ESTIMATES = ("new_rate", "new_rate_low", "new_rate_high", "total", "total_low", "total_high")

@@ -119,7 +119,7 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
         _beside(panel, steps.iloc[-1], height, str(name), "verbatim")
     # Each name where its line has room: lines begin and rise at the left, and end at the right.
     for level, told, side in (
-        (expected, "a secret never trained on, in mean", "right"), (most, "most", "left"),
+        (expected, "mean of untrained secrets", "right"), (most, "maximum", "left"),
     ):  # fmt: skip
         panel.axhline(level, color=COLOURS["muted"], lw=1, ls=(0, (4, 3)), zorder=0)
         panel.annotate(
@@ -152,7 +152,7 @@ def _gap(panel: Axes, probes: pd.DataFrame) -> None:
         probes["step"], probes["loss_gap"], color=COLOURS["candidate"], lw=1.6, marker="o", ms=3
     )
     panel.axhline(0, color=COLOURS["rule"], lw=1, zorder=0)
-    name_axes(panel, x="step", y="loss gap, nats a token")
+    name_axes(panel, x="step", y="loss gap, nats/token")
 
 
 def _beside(panel: Axes, x: float, y: float, text: str, role: str) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from attacks.statistics.intervals import clopper_pearson, effective_trials
 from reports.analysis.schema import CONTROL
 from reports.analysis.strategy_estimates import clusters_of
-from reports.figures.panels import bare, new_figure
+from reports.figures.panels import bare, new_figure, title_panel
 from reports.figures.svg import COLOURS
 
 _MOST_POINTS = 60  # of a line; more cannot be told apart in a small panel
@@ -84,9 +84,7 @@ def precision_at_rank_figure(table: pd.DataFrame) -> Figure:
         for panel, score in zip(row, scores, strict=False):
             _panel(panel, own, score)
             if strategy == strategies[0]:
-                panel.set_title(
-                    score, loc="left", fontsize=8.5, color=COLOURS["ink"], parse_math=False
-                )
+                title_panel(panel, score, fontsize=8.5, fontweight="normal")
             if strategy == strategies[-1]:
                 panel.set_xlabel("rank", fontsize=8.5, color=COLOURS["muted"])
         row[0].set_ylabel(f"{strategy}\n% verbatim", fontsize=8.5, color=COLOURS["muted"])

@@ -7,7 +7,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.panels import bare, draw_legend, name_axes, new_figure
+from reports.figures.panels import bare, draw_legend, name_axes, new_figure, one_panel, title_panel
 from reports.figures.svg import COLOURS
 
 
@@ -36,18 +36,16 @@ def trend_figure(
     >>> len(trend_figure(frame, "candidates", limit=3).axes)
     1
     """
-    figure = new_figure(9.0, 2.9)
-    panel = figure.subplots()
-    bare(panel)
+    figure, panel = one_panel(9.0, 2.9)
     value = figures["value"].to_numpy(float)
     reach = [value - figures["low"].to_numpy(float), figures["high"].to_numpy(float) - value]
     panel.errorbar(
         _times(figures), value, yerr=reach, fmt="o-", ms=5, lw=1.4, color=COLOURS["verbatim"],
-        ecolor=COLOURS["verbatim"], elinewidth=1.2, label="figure, 95 % interval",
+        ecolor=COLOURS["verbatim"], elinewidth=1.2, label="value, 95 % interval",
     )  # fmt: skip
     top = max([figures["high"].max(), limit or 0.0, 1e-9])
     if limit is not None:
-        panel.axhline(limit, color=COLOURS["muted"], lw=1, ls="--", label="allowed")
+        panel.axhline(limit, color=COLOURS["muted"], lw=1, ls="--", label="limit")
     panel.set_ylim(-0.03 * top, 1.06 * top)
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=top >= 5))
     _dates(panel, figures if runs is None else runs)
@@ -97,9 +95,8 @@ def precision_trend_figure(
                 panel.yaxis.label.set_horizontalalignment("right")
                 panel.yaxis.label.set_verticalalignment("center")
             if i == 0:
-                panel.set_title(
-                    strategy, loc="left", fontsize=8.5, color=COLOURS["muted"], parse_math=False,
-                )  # fmt: skip
+                muted = {"fontweight": "normal", "color": COLOURS["muted"]}
+                title_panel(panel, strategy, fontsize=8.5, **muted)
     for panel in grid[-1]:
         _dates(panel, own if runs is None else runs)
     return figure
@@ -136,9 +133,7 @@ def passages_figure(figures: pd.DataFrame, *, runs: pd.DataFrame | None = None) 
     >>> len(passages_figure(frame).axes)
     1
     """
-    figure = new_figure(9.0, 2.4)
-    panel = figure.subplots()
-    bare(panel)
+    figure, panel = one_panel(9.0, 2.4)
     for name, sign, role in (("new", 1, "verbatim"), ("gone", -1, "sample")):
         rows = figures[figures["figure"] == name]
         panel.vlines(
@@ -162,7 +157,7 @@ def _times(figures: pd.DataFrame) -> np.ndarray:
 
 
 def _dates(panel: Axes, figures: pd.DataFrame) -> None:
-    """Dates, as short as they can be told apart, with air at both ends."""
+    """Short, distinct dates, with a margin at both ends."""
     times = _times(figures)
     first, last = times.min(), times.max()
     air = max((last - first) // 20, np.timedelta64(3600 if first == last else 20, "s"))

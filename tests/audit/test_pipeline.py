@@ -526,7 +526,7 @@ def _nats(model, prompt, ids):
 
 
 def test_lists_are_in_rank_order_and_hold_no_duplicates(run):
-    from reports.analysis.duplicates import is_duplicate
+    from tests.analysis.test_duplicates import is_duplicate
 
     found = run.candidates()
     for score in SCORES:
