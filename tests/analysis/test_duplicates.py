@@ -12,7 +12,7 @@ from reports.analysis.duplicates import Trigrams, mark_duplicates, select, words
 
 
 def trigram_counts(text):
-    """tri(s) of Carlini et al. 2021, section 6.1; fewer than three words are padded to one trigram."""
+    """tri(s) of Carlini et al. 2021, section 6.1; shorter texts are padded."""
     found = words(text)
     padded = [""] * (3 - len(found)) + found
     return Counter(zip(padded, padded[1:], padded[2:], strict=False))

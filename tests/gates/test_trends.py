@@ -160,8 +160,8 @@ def test_changed_weights_are_said():
         }
     )
     told = sentences(Trend("m", "", runs, pd.DataFrame()))
-    assert "Since the run before it, 1 passage is new, 0 gone, 3 unchanged." in told
-    assert told[-1] == "The model had 2 different sets of weights."
+    assert "Since the previous run, 1 passage is new, 0 gone, 3 unchanged." in told
+    assert told[-1] == "The runs used 2 different sets of weights."
 
 
 def test_a_folder_without_a_complete_run_has_nothing_to_draw(tmp_path):
