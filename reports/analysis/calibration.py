@@ -57,19 +57,14 @@ def calibrate(
 ) -> Calibration:
     """Conformal p-values of all samples against controls, and the list of each score at this rate.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        The frame `scores`.
-    controls : mapping of strategy to DataFrame
-        The same scores of known non-members, a row each.
-    verbatim, looked_up : sets of sample_id, optional
-        Samples found verbatim, and those that were looked up at all. With them the assumption is
-        checked: a list is withheld where samples that were not found score above the controls, or
-        where more of the list was not found than the rate leaves room for. (They may be memorized
-        from text that was not given; the list claims nothing either way.)
-    reasons : mapping of strategy to str, optional
-        Why a strategy has no controls.
+    scores : the frame `scores`.
+    controls : mapping of strategy to DataFrame. The same scores of known non-members, a row each.
+    verbatim, looked_up : sets of sample_id, optional. Samples found verbatim, and those that were
+        looked up at all. With them the assumption is checked: a list is withheld where samples that
+        were not found score above the controls, or where more of the list was not found than the
+        rate allows. (They may be memorized from text that was not given; the list claims
+        nothing either way.)
+    reasons : mapping of strategy to str, optional. Why a strategy has no controls.
 
     Source
     ------

@@ -34,15 +34,10 @@ _UNCHECKED = "not checked"
 def calibrate_by_checks(candidates: pd.DataFrame, *, fdr: float, seed: int = 0) -> Calibration:
     """The unverified entries of each shortlist that can be listed at this rate.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`, with verdicts; a list is the rows that have its rank.
-    seed : int
-        Random seed of the halves.
+    candidates : the frame `candidates`, with verdicts; a list is the rows that have its rank.
+    seed : random seed of the halves.
 
-    Returns
-    -------
+    Returns:
     Calibration; its samples have q_value:NAME alone, NaN for what was checked or is not on the
     list.
 

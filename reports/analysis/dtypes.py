@@ -12,12 +12,9 @@ def typed(
 ) -> pd.DataFrame:
     """The frame with the table's types: categories, and integers that may be missing.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Any of the table's columns, and columns that it does not list, which stay as they are.
-    values : mapping of a column's name to its categories in order, optional
-        For categories whose values the table does not list, in place of the order of appearance.
+    frame : any of the table's columns, and columns that it does not list, which stay as they are.
+    values : mapping of a column's name to its categories in order, optional. For categories whose
+        values the table does not list, in place of the order of appearance.
 
     >>> from reports.analysis.schema import CANDIDATES
     >>> frame = pd.DataFrame({"verdict": ["fuzzy"], "n_documents": [3.0], "text": ["a"]})

@@ -110,15 +110,9 @@ class Trigrams:
     def from_texts(cls, texts: Iterable[str]) -> "Trigrams":
         """Code texts; exact, with no hashing.
 
-        Parameters
-        ----------
-        texts : iterable of str
-            Read once; not kept.
+        texts : iterable of str. Read once; not kept.
 
-        Returns
-        -------
-        Trigrams
-            About 50 bytes a word while at work, far less after.
+        Returns: About 50 bytes a word while at work, far less after.
 
         >>> len(Trigrams.from_texts([]))
         0
@@ -189,10 +183,7 @@ class Selection:
 def select(trigrams: Trigrams, order: np.ndarray, top: int) -> Selection:
     """Walk texts in order, pass over duplicates of what is chosen, stop at `top` chosen.
 
-    Parameters
-    ----------
-    order : int array
-        Indices of texts, best first; texts may be left out, none may come twice.
+    order : int array. Indices of texts, best first; texts may be left out, none may come twice.
 
     Source
     ------
@@ -219,15 +210,9 @@ def select(trigrams: Trigrams, order: np.ndarray, top: int) -> Selection:
 def mark_duplicates(trigrams: Trigrams, order: np.ndarray) -> np.ndarray:
     """For each text, the first text kept before it of which it is a duplicate.
 
-    Parameters
-    ----------
-    order : int array
-        Indices of texts, in the order in which they are kept or marked.
+    order : int array. Indices of texts, in the order in which they are kept or marked.
 
-    Returns
-    -------
-    int64 array (n_texts,)
-        -1 for a text that is kept, or that is not in `order`.
+    Returns int64 array (n_texts,). -1 for a text that is kept, or that is not in `order`.
 
     Source
     ------

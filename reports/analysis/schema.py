@@ -317,9 +317,7 @@ TABLES = (
 def describe(table: Table) -> pd.DataFrame:
     """A table's columns as a frame, for a notebook or a page of documentation.
 
-    Returns
-    -------
-    DataFrame: name, dtype, unit, meaning, required, values; one row a column.
+    Returns DataFrame: name, dtype, unit, meaning, required, values; one row a column.
 
     >>> describe(SCORES).head(1)["name"].item()
     'sample_id'

@@ -15,17 +15,11 @@ from reports.analysis.strategy_estimates import clusters_of
 def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     """Every pair of lists of a strategy, the random one included: the frame `comparisons`.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`.
-    counts : DataFrame
-        strategy and score of every list, as in `Shortlist.counts`.
+    candidates : the frame `candidates`.
+    counts : strategy and score of every list, as in `Shortlist.counts`.
 
-    Returns
-    -------
-    DataFrame
-        No row where nothing was checked or a list is empty. The control comes second in its pairs.
+    Returns: No row where nothing was checked or a list is empty. The control comes second in its
+    pairs.
 
     Source
     ------
@@ -67,9 +61,8 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
 def above_random(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Each list beside as long a random one, corrected for all lists of the run.
 
-    Returns
-    -------
-    DataFrame: strategy, score, above_random, above_random_low, above_random_high, p_above_random
+    Returns DataFrame: strategy, score, above_random, above_random_low, above_random_high,
+    p_above_random
 
     >>> above_random(pd.DataFrame({"strategy": "top-n", "first": ["zlib"], "second": ["random"],
     ...     "difference": [0.5], "low": [0.2], "high": [0.6], "p_value": [0.01]})).iloc[0, 2].item()

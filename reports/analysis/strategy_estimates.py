@@ -54,14 +54,9 @@ class Strategies:
 def number_passages(matches: pd.DataFrame) -> pd.Series:
     """The passage that each overlap shows: one number for all that overlap in the training text.
 
-    Parameters
-    ----------
-    matches : DataFrame
-        doc_id, doc_offset, n_chars.
+    matches : doc_id, doc_offset, n_chars.
 
-    Returns
-    -------
-    Series of int64, by the frame's index
+    Returns Series of int64, by the frame's index
 
     >>> number_passages(pd.DataFrame({"doc_id": ["b", "a", "b"], "doc_offset": [0, 0, 90],
     ...     "n_chars": [100, 100, 100]})).tolist()
@@ -77,9 +72,7 @@ def number_passages(matches: pd.DataFrame) -> pd.Series:
 def passages_of(candidates: pd.DataFrame) -> pd.Series:
     """The passage that each verbatim candidate shows by its longest overlap, numbered as above.
 
-    Returns
-    -------
-    Series of Int64, by the rows of the verbatim ones; NA where places are not known.
+    Returns Series of Int64, by the rows of the verbatim ones; NA where places are not known.
     """
     verbatim = candidates[candidates["verdict"] == "verbatim"]
     places = verbatim.reindex(columns=["doc_id", "doc_offset", "match_n_chars"])
@@ -91,9 +84,8 @@ def passages_of(candidates: pd.DataFrame) -> pd.Series:
 def clusters_of(candidates: pd.DataFrame) -> pd.Series:
     """One number for all candidates that show one passage; any other candidate has its own.
 
-    Returns
-    -------
-    Series of int64, by the frame's index, as `attacks.statistics.intervals.effective_trials` takes.
+    Returns Series of int64, by the frame's index, as
+    `attacks.statistics.intervals.effective_trials` takes.
 
     >>> clusters_of(pd.DataFrame({"verdict": ["verbatim", "not found", "verbatim"], "doc_id": "d",
     ...     "doc_offset": [0, None, 50], "match_n_chars": [100, None, 100]})).tolist()
@@ -109,9 +101,7 @@ def clusters_of(candidates: pd.DataFrame) -> pd.Series:
 def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
     """Distinct passages that the verbatim show, and the documents in which these stand first.
 
-    Returns
-    -------
-    (n_passages, n_documents); None where places are not known.
+    Returns (n_passages, n_documents); None where places are not known.
     """
     passages = passages_of(candidates)
     if passages.isna().any():
@@ -158,17 +148,12 @@ def judge_strategies(
 ) -> Strategies:
     """Precision, passages, what is left and cost of each strategy, from unselected samples.
 
-    Parameters
-    ----------
-    samples : DataFrame
-        sample_id, strategy, n_tokens of every sample, in the order of drawing.
-    matches : DataFrame or None
-        Every overlap of the samples that were looked up, as in the frame `matches`; None = no
+    samples : sample_id, strategy, n_tokens of every sample, in the order of drawing.
+    matches : every overlap of the samples that were looked up, as in the frame `matches`; None = no
         training text was given.
-    looked_up : mapping of strategy to int
-        How many samples of it were looked up: its first ones.
-    dependent : mapping of strategy to str, optional
-        Why the samples of a strategy are not independent; its estimates are withheld.
+    looked_up : mapping of strategy to int. How many samples of it were looked up: its first ones.
+    dependent : mapping of strategy to str, optional. Why the samples of a strategy are not
+        independent; its estimates are withheld.
 
     Source
     ------

@@ -14,19 +14,12 @@ from reports.number_text import DASH, share
 def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     """How many of each list are verbatim, with intervals: the frame `summary`.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`.
-    counts : DataFrame
-        `Shortlist.counts`; its rows are the summary's rows.
+    candidates : the frame `candidates`.
+    counts : `Shortlist.counts`; its rows are the summary's rows.
 
-    Returns
-    -------
-    DataFrame
-        The frame `summary`. Precision is NaN for a list of which nothing was checked, and at 10 or
-        50 for a shorter list. Where the places of what is verbatim are not known, `n_passages` is
-        NA and `n_effective` NaN, and the intervals are Clopper and Pearson's.
+    Returns: The frame `summary`. Precision is NaN for a list of which nothing was checked, and at
+    10 or 50 for a shorter list. Where the places of what is verbatim are not known, `n_passages` is
+    NA and `n_effective` NaN, and the intervals are Clopper and Pearson's.
 
     Source
     ------
@@ -175,18 +168,12 @@ def _cell(row: dict) -> str:
 def by_repeats(truth: pd.DataFrame, n_samples: int) -> pd.DataFrame:
     """Of documents whose number of repeats is known, how many came out.
 
-    Parameters
-    ----------
-    truth : DataFrame, a row a document
-        kind, member, repeats, and whether it came out: of any sample (extracted), of a candidate
-        (by_candidates).
-    n_samples : int
-        How many samples were looked up.
+    truth : DataFrame, a row a document. kind, member, repeats, and whether it came out: of any
+        sample (extracted), of a candidate (by_candidates).
+    n_samples : how many samples were looked up.
 
-    Returns
-    -------
-    DataFrame: the frame `known_truth`
-        Held-out documents have 0 repeats, whatever `truth` says.
+    Returns DataFrame: the frame `known_truth`. Held-out documents have 0 repeats, whatever `truth`
+    says.
 
     Source
     ------

@@ -146,10 +146,7 @@ def precision_figure(summary: pd.DataFrame) -> Figure:
 def by_repeats_figure(table: pd.DataFrame) -> Figure:
     """The share of documents extracted, by number of repeats in the training text.
 
-    Parameters
-    ----------
-    table : DataFrame
-        What `tables.by_repeats` returns.
+    table : what `tables.by_repeats` returns.
 
     Source
     ------

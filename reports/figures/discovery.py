@@ -16,10 +16,7 @@ _LINES = ("-", "--", ":", "-.")
 def discovery_figure(discovery: pd.DataFrame) -> Figure:
     """The discovery curve of each strategy, with its 95 % band.
 
-    Parameters
-    ----------
-    discovery : DataFrame
-        The frame `discovery`. Its `expected` is drawn: the curve as it goes on average.
+    discovery : the frame `discovery`. Its `expected` is drawn: the curve as it goes on average.
 
     Source
     ------

@@ -34,10 +34,7 @@ def shade_levels(best: Sequence[float] | np.ndarray) -> tuple[float, ...]:
     These are TAUS where some of the text reaches 0.001. A model that gives nothing back would
     leave all of the text pale; then they are whole powers of ten down from the text's largest.
 
-    Parameters
-    ----------
-    best : float array (n_chars,), nats
-        As of `heatmap_figure`.
+    best : float array (n_chars,), nats. As of `heatmap_figure`.
 
     >>> shade_levels([-33.0, -46.0, np.nan])
     (-21.0, -19.0, -17.0, -15.0)
@@ -55,12 +52,9 @@ def shade_levels(best: Sequence[float] | np.ndarray) -> tuple[float, ...]:
 def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", columns: int = 100):
     """A document from its first character to its last, row by row, shaded by p_z.
 
-    Parameters
-    ----------
-    best : float array (n_chars,), nats
-        From `attacks.statistics.coverage.best_log_p`; NaN where no suffix covers a character.
-    columns : int
-        Cells a row. Where a document has more characters than 60 rows hold, a cell stands for
+    best : float array (n_chars,), nats. From `attacks.statistics.coverage.best_log_p`; NaN where no
+        suffix covers a character.
+    columns : cells a row. Where a document has more characters than 60 rows hold, a cell stands for
         several and shows the best of them.
 
     Source
@@ -117,11 +111,8 @@ def _cells(log10: np.ndarray, columns: int, floor: float) -> tuple[np.ndarray, i
 def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     """The greedily extractable share against repeats, prefix length and model size, with fits.
 
-    Parameters
-    ----------
-    summary, fits : DataFrame
-        From `auditor.extraction.tables`; a panel for each x that has two values or more, and one
-        that says so where none has.
+    summary, fits : from `auditor.extraction.tables`; a panel for each x that has two values or
+        more, and one that says so where none has.
 
     Source
     ------

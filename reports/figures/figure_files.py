@@ -21,10 +21,8 @@ class Drawing:
 def figure_files(drawings: dict[str, Drawing]) -> dict[str, bytes]:
     """Each figure as SVG (its text is text), PNG (160 dots an inch) and PDF.
 
-    Returns
-    -------
-    dict of file name -> bytes
-        The same figures give the same bytes: no date stands in them.
+    Returns dict of file name -> bytes. The same figures give the same bytes: no date stands in
+    them.
 
     >>> sorted(figure_files({"x": Drawing(Figure(figsize=(1, 1)), "nothing")}))
     ['x.pdf', 'x.png', 'x.svg']

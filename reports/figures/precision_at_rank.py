@@ -17,16 +17,11 @@ _MOST_POINTS = 60  # of a line; more cannot be told apart in a small panel
 def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
     """Of the first k candidates of each list, the share found verbatim, with its interval.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        With strategy, verdict and the columns rank:*; what was not checked counts as a list
-        without precision, and is left out.
+    candidates : with strategy, verdict and the columns rank:*; what was not checked counts as a
+        list without precision, and is left out.
 
-    Returns
-    -------
-    DataFrame: strategy, score, rank (k), n_verbatim, precision, low, high
-        One row a list and rank.
+    Returns DataFrame: strategy, score, rank (k), n_verbatim, precision, low, high. One row a list
+    and rank.
 
     Source
     ------
@@ -65,10 +60,7 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
 def precision_at_rank_figure(table: pd.DataFrame) -> Figure:
     """A small panel a list: strategies down, scores across, beside the strategy's random draw.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `precision_at_rank`.
+    table : from `precision_at_rank`.
 
     >>> frame = pd.DataFrame({"strategy": "top-n", "verdict": ["verbatim"], "rank:zlib": [1]})
     >>> len(precision_at_rank_figure(precision_at_rank(frame)).axes)

@@ -38,8 +38,9 @@ def saved(figure: Figure, kind: str, **options) -> bytes:
     """
     sink = io.BytesIO()
     # Text stays text in SVG and PDF, and ids do not change from one time to the next.
-    fixed = {"svg.fonttype": "none", "svg.hashsalt": "memorization", "pdf.fonttype": 42}
-    with mpl.rc_context(fixed):
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "memorization", "pdf.fonttype": 42}
+    ):
         figure.savefig(sink, format=kind, **options)
     return sink.getvalue()
 
@@ -47,17 +48,11 @@ def saved(figure: Figure, kind: str, **options) -> bytes:
 def to_svg(figure: Figure, *, name: str = "figure", label: str = "") -> str:
     """The figure as an <svg> element that needs nothing from outside.
 
-    Parameters
-    ----------
-    name : str
-        Prefix of all ids in it: unique on the page.
-    label : str
-        What a screen reader says instead of the picture.
+    name : prefix of all ids in it: unique on the page.
+    label : what a screen reader says instead of the picture.
 
-    Returns
-    -------
-    str
-        The same figure gives the same text. Each colour of COLOURS reads `var(--role, colour)`.
+    Returns: The same figure gives the same text. Each colour of COLOURS reads `var(--role,
+    colour)`.
 
     >>> to_svg(Figure(figsize=(1, 1)), label="nothing").startswith('<svg role="img" aria-label=')
     True

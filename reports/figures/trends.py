@@ -20,16 +20,10 @@ def trend_figure(
 ) -> Figure:
     """One figure of each run, with its interval.
 
-    Parameters
-    ----------
-    figures : DataFrame
-        when (datetime64 with its zone), value, low, high; a row a run.
-    label : str
-        What is measured, in which unit.
-    limit : float, optional
-        Drawn as a line: a gate.
-    runs : DataFrame, optional
-        when, of all runs that the axis has room for; by default those of the figure.
+    figures : when (datetime64 with its zone), value, low, high; a row a run.
+    label : what is measured, in which unit.
+    limit : drawn as a line: a gate.
+    runs : when, of all runs that the axis has room for; by default those of the figure.
 
     >>> when = pd.to_datetime(["2026-11-17", "2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "value": [1, 2], "low": [0, 1], "high": [2, 4]})
@@ -59,19 +53,11 @@ def precision_trend_figure(
 ) -> Figure:
     """Precision of every list over the runs: scores down, strategies across, on equal axes.
 
-    Parameters
-    ----------
-    figures : DataFrame
-        when, value, low, high (fractions) and of: "STRATEGY\\nSCORE".
-    limit : float, optional
-        A fraction, drawn as a line.
-    runs : DataFrame, optional
-        As in `trend_figure`.
+    figures : when, value, low, high (fractions) and of: "STRATEGY\\nSCORE".
+    limit : A fraction, drawn as a line.
+    runs : as in `trend_figure`.
 
-    Returns
-    -------
-    Figure
-        A panel a list; a line with its band.
+    Returns: A panel a list; a line with its band.
 
     >>> when = pd.to_datetime(["2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "value": 0.5, "low": 0.2, "high": 0.8})
@@ -121,12 +107,8 @@ def _band(panel: Axes, rows: pd.DataFrame, limit: float | None) -> None:
 def passages_figure(figures: pd.DataFrame, *, runs: pd.DataFrame | None = None) -> Figure:
     """Passages that are new since the run before, upwards, and those that are gone, downwards.
 
-    Parameters
-    ----------
-    figures : DataFrame
-        when, figure ("new" or "gone"), value.
-    runs : DataFrame, optional
-        As in `trend_figure`.
+    figures : when, figure ("new" or "gone"), value.
+    runs : as in `trend_figure`.
 
     >>> when = pd.to_datetime(["2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "figure": "new", "value": [2.0]})

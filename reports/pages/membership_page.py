@@ -93,10 +93,8 @@ def roc_figure(
 ) -> Figure:
     """ROC curves on logarithmic axes, where what counts is at the left; baselines in grey.
 
-    Parameters
-    ----------
-    curves : mapping of score to (members, nonmembers), float arrays
-        One without two different values is left out.
+    curves : mapping of score to (members, nonmembers), float arrays. One without two different
+        values is left out.
 
     Source
     ------

@@ -100,16 +100,11 @@ def with_personal(report: ReportPage) -> ReportPage:
 def masked(report: ReportPage) -> tuple[ReportPage, list[list[Item]], Masks | None]:
     """The content of the page: masked, or unmasked with the masks beside it.
 
-    Parameters
-    ----------
-    report : ReportPage
-        With `personal`.
+    report : with `personal`.
 
-    Returns
-    -------
+    Returns:
     report : ReportPage
-    places : list a row of Item
-        Personal data, or its masks, as places in the texts of that report.
+    places : list a row of Item. Personal data, or its masks, as places in the texts of that report.
     masks : Masks, or None where nothing is revealed
     """
     found = [list(items) for items in report.personal or []]

@@ -30,23 +30,14 @@ def render(
 ) -> str:
     """A template of `templates/` as one self-contained document.
 
-    Parameters
-    ----------
-    template : str
-        Its file. It is given `css`, `script` and `policy` besides the values.
-    styles : sequence of str
-        Style sheets of `templates/`, put together in this order.
-    scripts : sequence of str
-        Scripts of `templates/`, put together in this order as one; without any, none may run.
-    code : str
-        A script that is no template, in place of those.
-    **values
-        What the template prints; see `trusted`.
+    template : its file. It is given `css`, `script` and `policy` besides the values.
+    styles : sequence of str. Style sheets of `templates/`, put together in this order.
+    scripts : sequence of str. Scripts of `templates/`, put together in this order as one; without
+        any, none may run.
+    code : A script that is no template, in place of those.
+    **values : what the template prints; see `trusted`.
 
-    Returns
-    -------
-    str
-        The same values give the same text. Save it as UTF-8.
+    Returns: The same values give the same text. Save it as UTF-8.
     """
     css = "".join(map(_source, styles))
     own = "".join(map(_source, scripts))
@@ -62,17 +53,10 @@ def render(
 def render_part(template: str, **values: object) -> str:
     """A template of `templates/` that is part of a page of somebody else's: escaped as all are.
 
-    Parameters
-    ----------
-    template : str
-        Its file.
-    **values
-        What the template prints.
+    template : its file.
+    **values : what the template prints.
 
-    Returns
-    -------
-    str
-        HTML without style sheet or script.
+    Returns: HTML without style sheet or script.
     """
     return _environment().get_template(template).render(**values)
 

@@ -35,21 +35,12 @@ def packed_candidates(
 ) -> str:
     """The candidates as JSON, compressed with gzip and written in base64.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`; the token columns may be absent.
-    places : list a row of Item, optional
-        Personal data, or the masks in its place.
-    masks : Masks, optional
-        What stands in its place when a reader asks for it; a page that reveals none has none.
-    attention : collection of str
-        Samples with a page of their attention.
+    candidates : the frame `candidates`; the token columns may be absent.
+    places : list a row of Item, optional. Personal data, or the masks in its place.
+    masks : what stands in its place when a reader asks for it; a page that reveals none has none.
+    attention : collection of str. Samples with a page of their attention.
 
-    Returns
-    -------
-    str
-        Letters, digits, +, / and =, which cannot end a <script> element.
+    Returns: Letters, digits, +, / and =, which cannot end a <script> element.
 
     >>> packed = packed_candidates(pd.DataFrame({"sample_id": ["a"], "text": ["</script>"]}))
     >>> json.loads(gzip.decompress(base64.b64decode(packed)))["text"]

@@ -27,18 +27,11 @@ def headline(
 ) -> list[str]:
     """What was found, with counts and intervals, and what was not checked.
 
-    Parameters
-    ----------
-    corpus_bytes, n_documents : int, optional
-        Size of the training text that was searched.
-    is_pending : bool
-        Training text was given, and has not been searched yet.
+    corpus_bytes, n_documents : size of the training text that was searched.
+    is_pending : training text was given, and has not been searched yet.
 
-    Returns
-    -------
-    list of str
-        Sentences. The first is about the union of the scores' lists, without the control: its
-        interval describes this short list, not what the model gives out at large.
+    Returns: Sentences. The first is about the union of the scores' lists, without the control: its
+    interval describes this short list, not what the model gives out at large.
 
     >>> none = pd.DataFrame({"best_rank": [1], "verdict": ["not checked"]})
     >>> headline(none, pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"]}))
@@ -114,10 +107,7 @@ def personal_sentence(rows: pd.DataFrame, whose: str) -> list[str]:
 def known_truth(table: pd.DataFrame) -> list[str]:
     """How much was extracted of the most repeated documents and canaries, and of held-out text.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `summary.by_repeats`.
+    table : from `summary.by_repeats`.
 
     >>> known_truth(pd.DataFrame({"kind": ["canary", "text", "text"], "repeats": [16, 0, 16],
     ...     "n_documents": [2, 240, 7], "n_extracted": [1, 0, 7], "n_by_candidates": [0, 0, 5],

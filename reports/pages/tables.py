@@ -18,17 +18,11 @@ def cost_table(
 ) -> pd.DataFrame:
     """What a verbatim sample and a distinct passage cost: tokens, seconds and, at a price, money.
 
-    Parameters
-    ----------
-    strategies : DataFrame
-        The frame `strategies`; those whose samples were looked up make a row each.
-    seconds : mapping of strategy to float
-        How long all of its samples took to draw.
-    price_per_hour : float, optional
-        Of the machine, in any currency.
+    strategies : the frame `strategies`; those whose samples were looked up make a row each.
+    seconds : mapping of strategy to float. How long all of its samples took to draw.
+    price_per_hour : of the machine, in any currency.
 
-    Returns
-    -------
+    Returns:
     DataFrame: strategy, n_verbatim, n_passages, and per_verbatim, per_verbatim_low,
     per_verbatim_high, per_passage in each unit (tokens_*, seconds_*, money_*); ratio, ratio_low,
     ratio_high: tokens for a verbatim sample in multiples of the cheapest strategy's, NaN for
