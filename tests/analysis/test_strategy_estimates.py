@@ -323,4 +323,4 @@ def test_chaos_total_is_nowhere_taken_for_an_upper_bound():
     assert any("does not bound the true total" in sentence for sentence in RESTS_ON)
     told = {column.name: column.meaning for column in STRATEGIES.columns}
     assert "Lower bound" in told["total"]
-    assert "bounds nothing" in told["total_high"]
+    assert "not a bound" in told["total_high"]
