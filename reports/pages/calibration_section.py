@@ -119,7 +119,7 @@ def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
     names = ["Strategy", "Score", "Samples", "Controls"]
     if _by_checks(calibration):
         names = ["Strategy", "Score", "Unverified", "Verified"]
-    names += ["Listed", "Estimated false (low)", "Not found, of those checked"]
+    names += ["Listed", "Estimated false (tends low)", "Not found, of those checked"]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -31,7 +31,7 @@ def render_markdown(report: ReportPage) -> str:
     parts += _outcome(report.outcome)
     parts += [escape(sentence) for sentence in report.headline]
     parts.append(_table("Found verbatim, of the candidates", table2(report.summary).reset_index()))
-    parts.append(escape(f"In brackets: {list_intervals(report.summary)}."))
+    parts.append(escape(f"In brackets, {list_intervals(report.summary)}."))
     claims, calibration = report.claims, report.calibration
     for title, section, intervals in (
         (
@@ -50,11 +50,14 @@ def render_markdown(report: ReportPage) -> str:
             parts.append(_table(title, pd.DataFrame(rows, columns=header)))
             parts += [escape(sentence) for sentence in intervals]
     if "content_kinds" in candidates:
-        parts.append(_table("Kinds of text, assigned by rules", content_table(candidates)))
+        kinds = content_table(candidates).set_axis(["Kind", "Candidates", "Verbatim"], axis=1)
+        parts.append(_table("Kinds of text, assigned by rules", kinds))
     if "n_personal" in candidates:
         found = personal_table(candidates)
         if (found["n_items"] > 0).any():
-            parts.append(_table("Personal data, detected by rules", found[found["n_items"] > 0]))
+            names = ["Kind", "Occurrences", "Candidates", "Verbatim"]
+            found = found[found["n_items"] > 0].set_axis(names, axis=1)
+            parts.append(_table("Personal data, detected by rules", found))
     if report.truth_table is not None and len(report.truth_table):
         parts.append(_table(truth_caption(report.truth_table), shown_truth(report.truth_table)))
     parts += _listed("What is not claimed", report.not_claimed)
