@@ -226,7 +226,7 @@ def test_half_of_each_list_is_checked_where_there_is_training_text(run, bed, tmp
     ] == len(listed)
     page = made.report.read_text(encoding="utf-8")
     assert "Lists calibrated on verified candidates" in page
-    assert "A coin for each sample" in page
+    assert "A random half of each shortlist is verified" in page
     assert "Lists calibrated on verified candidates" in (path / "report.md").read_text("utf-8")
 
 
