@@ -164,5 +164,5 @@ def test_lists_are_withheld_before_anything_was_looked_for():
     assert "withheld: the training text" in shown_calibration(table).loc[0, "Listed"]
     section = calibration_section(table)
     assert section.title == "Lists calibrated on verified candidates"
-    assert "A coin for each sample" in section.assumes[0]
+    assert "A random half of each shortlist is verified" in section.assumes[0]
     assert "q_value:SCORE" in section.sentences[1]
