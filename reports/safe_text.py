@@ -45,20 +45,13 @@ def _escape(match: re.Match[str]) -> str:
 def visible(text: str, *, keep_newlines: bool = False, double_backslash: bool = True) -> str:
     r"""The text with every hidden character shown as an escape.
 
-    Parameters
-    ----------
-    text : str
-    keep_newlines : bool
-        Leave line feeds as they are, for places that show more than one line.
-    double_backslash : bool
-        Write a backslash as two, so that `restore` can tell it from an escape. The HTML report
-        turns this off, for the sake of readers: there, an escape and its spelling look alike.
+    keep_newlines : leave line feeds as they are, for places that show more than one line.
+    double_backslash : write a backslash as two, so that `restore` can tell it from an escape. The
+        HTML report turns this off, for the sake of readers: there, an escape and its spelling look
+        alike.
 
-    Returns
-    -------
-    str
-        Without C0, C1 and bidirectional controls, tag characters, line separators and lone
-        surrogates; so it can always be encoded as UTF-8.
+    Returns: Without C0, C1 and bidirectional controls, tag characters, line separators and lone
+    surrogates; so it can always be encoded as UTF-8.
 
     Source
     ------
@@ -73,14 +66,7 @@ def visible(text: str, *, keep_newlines: bool = False, double_backslash: bool = 
 def restore(text: str) -> str:
     r"""The text that `visible` was given: its inverse, for notebooks that read the CSV.
 
-    Parameters
-    ----------
-    text : str
-        What `visible` returned, backslashes doubled.
-
-    Returns
-    -------
-    str
+    text : what `visible` returned, backslashes doubled.
 
     >>> restore(visible("C:\\new\x00")) == "C:\\new\x00"
     True
@@ -97,16 +83,9 @@ def restore(text: str) -> str:
 def csv_cell(text: str) -> str:
     r"""The text as one cell of a CSV file: one line, and never a formula.
 
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-        `visible(text)`, with an apostrophe before it if it starts with = + - @ (or their
-        full-width forms), a tab or a carriage return, which a spreadsheet may take for a formula,
-        or with an apostrophe, so that removing one restores the text.
+    Returns: `visible(text)`, with an apostrophe before it if it starts with = + - @ (or their
+    full-width forms), a tab or a carriage return, which a spreadsheet may take for a formula, or
+    with an apostrophe, so that removing one restores the text.
 
     Source
     ------

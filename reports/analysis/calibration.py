@@ -10,22 +10,23 @@ from attacks.statistics.false_discovery import calibrated_list
 from attacks.statistics.intervals import clopper_pearson
 from attacks.statistics.multiplicity import benjamini_hochberg
 from attacks.statistics.roc import auc
+from reports.analysis.dtypes import table_of
 from reports.analysis.schema import CALIBRATION, HELD_OUT, score_names
 
 LOW_ESTIMATE = (
-    "How many of a list are false is a low estimate, the lower the shorter the list: a list ends "
-    "where few seem to be. What is held is the rate, on average over lists."
+    "The estimated number of false entries is too low, more so for short lists, because a list "
+    "ends where few entries seem false. The guarantee is on the rate, averaged over lists."
 )
 ASSUMES = (
     (
-        "A sample that is not memorized scores like a control: the controls are held-out text of "
-        "the same kind, as long as a sample and after as long a prefix."
+        "A sample that is not memorized scores like a control. Controls are held-out text of the "
+        "same kind and length, after a prefix of the same length."
     ),
-    "One score was chosen before looking: the rate holds for each list alone, not for all at once.",
-    "All samples of a strategy are tested, so that a candidate is not listed for being picked.",
+    "The score was chosen in advance: the rate holds for each list, not for all lists together.",
+    "All samples of a strategy are tested, so selection of candidates does not bias the lists.",
     LOW_ESTIMATE,
 )
-# So sure must we be that samples and controls differ before a list is withheld for it.
+# A list is withheld only if samples and controls differ at this confidence.
 _CONFIDENCE = 0.99
 _LEAST = 5  # of samples that were not found, for that comparison
 
@@ -56,24 +57,14 @@ def calibrate(
 ) -> Calibration:
     """Conformal p-values of all samples against controls, and the list of each score at this rate.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        The frame `scores`.
-    controls : mapping of strategy to DataFrame
-        The same scores of known non-members, a row each.
-    fdr : float, between 0 and 1
-    verbatim, looked_up : sets of sample_id, optional
-        Samples found verbatim, and those that were looked up at all. With them the assumption is
-        checked: a list is withheld where samples that were not found score above the controls, or
-        where more of the list was not found than the rate leaves room for. (They may be memorized
-        from text that was not given; the list claims nothing either way.)
-    reasons : mapping of strategy to str, optional
-        Why a strategy has no controls.
-
-    Returns
-    -------
-    Calibration
+    scores : the frame `scores`.
+    controls : mapping of strategy to DataFrame. The same scores of known non-members, a row each.
+    verbatim, looked_up : sets of sample_id, optional. Samples found verbatim, and those that were
+        looked up at all. With them the assumption is checked: a list is withheld where samples that
+        were not found score above the controls, or where more of the list was not found than the
+        rate allows. (They may be memorized from text that was not given; the list claims
+        nothing either way.)
+    reasons : mapping of strategy to str, optional. Why a strategy has no controls.
 
     Source
     ------
@@ -118,12 +109,12 @@ def calibrate(
                     row["n_listed_verbatim"] = len(listed & looked_up & verbatim)
             rows.append(row)
         parts.append(part)
-    return Calibration(typed(rows), pd.concat(parts, ignore_index=True))
+    return Calibration(table_of(rows, CALIBRATION), pd.concat(parts, ignore_index=True))
 
 
 def no_calibration() -> pd.DataFrame:
     """The frame `calibration` of a run without controls: no rows."""
-    return typed([])
+    return table_of([], CALIBRATION)
 
 
 def _withheld(values: pd.Series, beside: pd.DataFrame | None, score: str, why: str) -> dict:
@@ -168,10 +159,4 @@ def _too_many(
     low, _ = clopper_pearson(n_lost, n, confidence=2 * _CONFIDENCE - 1)
     if low <= fdr:
         return ""
-    return f"{n_lost:,} of {n:,} listed were not found, more than {100 * fdr:g} % leaves room for"
-
-
-def typed(rows: list[dict]) -> pd.DataFrame:
-    """Rows as the frame `calibration`."""
-    frame = pd.DataFrame(rows, columns=[c.name for c in CALIBRATION.columns])
-    return frame.astype({c.name: c.dtype for c in CALIBRATION.columns})
+    return f"{n_lost:,} of {n:,} listed were not found, more than a rate of {100 * fdr:g} % allows"

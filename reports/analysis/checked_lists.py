@@ -1,4 +1,4 @@
-"""Short lists whose share of false entries is held by checking half of them, chosen by a coin."""
+"""Shortlists at a false discovery rate, calibrated by verifying a random half of each."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ import numpy as np
 import pandas as pd
 
 from attacks.statistics.false_discovery import coin, half_checked_list
-from reports.analysis.calibration import LOW_ESTIMATE, Calibration, typed
-from reports.analysis.schema import CHECKED, score_names
+from reports.analysis.calibration import LOW_ESTIMATE, Calibration
+from reports.analysis.dtypes import table_of
+from reports.analysis.schema import CALIBRATION, CHECKED, score_names
 
 ASSUMES = (
     (
-        "A coin for each sample, thrown after the lists were made and their duplicates passed "
-        "over, chose the half of every short list that is checked. Down to any place, as many "
-        "false entries stand among the others, on average, as were not found among the checked: "
-        "this asks nothing of the scores, and no text has to stand in for what is not memorized."
+        "A random half of each shortlist is verified, chosen after duplicates were removed. Down "
+        "to any rank, the unverified half has on average as many false entries as the verified "
+        "half. This assumes nothing about the scores and needs no held-out text."
     ),
     (
-        "False means: not found verbatim in the training text that was given. What was memorized "
-        "from other text counts as false, so lists are rather too short than too long."
+        "False means not found verbatim in the given training text. Text memorized from other "
+        "sources counts as false, so lists tend to be too short rather than too long."
     ),
     (
-        "The rate holds on average over coins: one list may hold more, the shorter it is the "
-        "sooner. And it holds for each list alone: one score is to be chosen before looking."
+        "The rate holds on average over random halves: a single list, above all a short one, can "
+        "exceed it. It holds for each list separately: choose the score in advance."
     ),
-    "How many of a list were not found was counted after the list was made.",
+    "The number of listed samples that were not found was counted after the list was made.",
     LOW_ESTIMATE,
 )
 _FOUND = "verbatim"
@@ -32,18 +32,12 @@ _UNCHECKED = "not checked"
 
 
 def calibrate_by_checks(candidates: pd.DataFrame, *, fdr: float, seed: int = 0) -> Calibration:
-    """Of each strategy's short lists, the unchecked entries that can be listed at this rate.
+    """The unverified entries of each shortlist that can be listed at this rate.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`, with verdicts; a list is the rows that have its rank.
-    fdr : float, between 0 and 1
-    seed : int
-        Of the coins.
+    candidates : the frame `candidates`, with verdicts; a list is the rows that have its rank.
+    seed : random seed of the halves.
 
-    Returns
-    -------
+    Returns:
     Calibration; its samples have q_value:NAME alone, NaN for what was checked or is not on the
     list.
 
@@ -70,7 +64,7 @@ def calibrate_by_checks(candidates: pd.DataFrame, *, fdr: float, seed: int = 0) 
             rows.append(row | told)
             column[ranked.index] = values
         q_values[f"q_value:{score}"] = column
-    table = typed(rows)
+    table = table_of(rows, CALIBRATION)
     order = {str(name): at for at, name in enumerate(candidates["strategy"].unique())}
     table = table.sort_values("strategy", key=lambda s: s.astype(str).map(order), kind="stable")
     samples = pd.concat([candidates[["sample_id"]], q_values], axis=1)
@@ -81,7 +75,7 @@ def _one(ranked: pd.DataFrame, fdr: float, seed: int) -> tuple[dict, np.ndarray]
     """One list's row and the q-values of its entries."""
     nothing = np.full(len(ranked), np.nan)
     if (ranked["verdict"] == _UNCHECKED).any():
-        why = "nothing was looked for in the training text"
+        why = "the training text was not searched"
         return {"n_samples": 0, "n_controls": 0, "n_undefined": 0, "withheld": why}, nothing
     found = (ranked["verdict"] == _FOUND).to_numpy()
     made = half_checked_list(coin(ranked["sample_id"], seed=seed), found, fdr=fdr)

@@ -4,14 +4,12 @@ from reports.analysis.schema import TABLES, Column, Table
 
 _TOP = """# Columns
 
-Every frame that a run gives, and every column of it. Made from
-`reports/analysis/schema.py` by `make docs`; `reports.analysis.schema.describe(table)` gives the
-same as a frame. Not here is `run.exposure()`, of an audit with canaries: its columns
-are those of `measure_canaries` in `auditor.canaries.exposure`,
-without prefixes and secrets.
+Every frame of a run and all of its columns. Generated from `reports/analysis/schema.py` by
+`make docs`; `reports.analysis.schema.describe(table)` returns the same as a frame. Not listed here
+is `run.exposure()`, of an audit with canaries: its columns are those of `measure_canaries` in
+`auditor.canaries.exposure`, without prefixes and secrets.
 
-A frame can be asked for some columns only, and then no others are read from the disk. Names may be
-patterns:
+To read only some columns from disk, name them. Names may be patterns:
 
 ```python
 import auditor
@@ -21,13 +19,13 @@ run.samples(columns=["sample_id", "n_tokens"])
 run.candidates(columns=["sample_id", "verdict", "rank:*"])
 ```
 
-`auditor.load_runs("runs/")` gives the same frames for all runs of a folder, stacked, with a first
-column `run` (category): the run's folder below the one that was named.
+`auditor.load_runs("runs/")` returns the same frames for all runs of a folder, stacked. Their first
+column, `run` (category), is the path of the run below that folder.
 
 Types are those of pandas: `Int64` and `boolean` are integers and truth values that may be missing
-(`<NA>`), `category` a text of few different values. In `float64`, NaN means undefined; the run's
-notes say why. `*` in a name stands for any text; a column that may be absent is there only where
-the run has it.
+(`<NA>`); `category` is text with few different values. In `float64`, NaN means undefined; the notes
+of the run give the reason. `*` in a name stands for any text. A column that may be absent is
+present only if the run has it.
 """
 
 

@@ -92,17 +92,11 @@ _LEAST_BITS = 3.2
 def content_kinds(text: str, personal: Iterable[Item] = ()) -> list[str]:
     """The kinds of a text, by rules: none, one or several of CONTENT_KINDS, in that order.
 
-    Parameters
-    ----------
-    text : str
-    personal : iterable of Item
-        What `find_personal` found in it: "contact data" is e-mail, telephone or address.
+    personal : iterable of Item. What `find_personal` found in it: "contact data" is e-mail,
+        telephone or address.
 
-    Returns
-    -------
-    list of str
-        A rule looks for marks of a kind; a text without the marks has none, and what only a reader
-        can tell (a named person, a product, a quotation) is not told.
+    Returns: A rule looks for marks of a kind; a text without the marks has none, and what only a
+    reader can tell (a named person, a product, a quotation) is not told.
 
     Source
     ------
@@ -122,15 +116,11 @@ def content_kinds(text: str, personal: Iterable[Item] = ()) -> list[str]:
 def content_table(candidates: pd.DataFrame) -> pd.DataFrame:
     """How many candidates are of each kind, and how many of those are verbatim.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        With content_kinds (names joined by "; "), verdict and best_rank; the control is left out.
+    candidates : with content_kinds (names joined by "; "), verdict and best_rank; the control is
+        left out.
 
-    Returns
-    -------
-    DataFrame: kind, n_candidates, n_verbatim; kinds that no candidate has are left out, most
-        verbatim first.
+    Returns DataFrame: kind, n_candidates, n_verbatim; kinds that no candidate has are left out,
+    most. verbatim first.
 
     >>> frame = pd.DataFrame({"content_kinds": ["code; URLs", None], "best_rank": [1, 2],
     ...     "verdict": ["verbatim", "verbatim"]})

@@ -12,17 +12,9 @@ def typed(
 ) -> pd.DataFrame:
     """The frame with the table's types: categories, and integers that may be missing.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Any of the table's columns, and columns that it does not list, which stay as they are.
-    table : Table
-    values : mapping of a column's name to its categories in order, optional
-        For categories whose values the table does not list, in place of the order of appearance.
-
-    Returns
-    -------
-    DataFrame
+    frame : any of the table's columns, and columns that it does not list, which stay as they are.
+    values : mapping of a column's name to its categories in order, optional. For categories whose
+        values the table does not list, in place of the order of appearance.
 
     >>> from reports.analysis.schema import CANDIDATES
     >>> frame = pd.DataFrame({"verdict": ["fuzzy"], "n_documents": [3.0], "text": ["a"]})
@@ -43,3 +35,9 @@ def typed(
         else:
             types[name] = pd.CategoricalDtype(frame[name].dropna().unique().tolist())
     return frame.astype(types)
+
+
+def table_of(rows: pd.DataFrame | list[dict], table: Table) -> pd.DataFrame:
+    """Rows as a frame with exactly the columns of a table, in its order and with its types."""
+    frame = pd.DataFrame(rows).reindex(columns=[c.name for c in table.columns])
+    return frame.astype({c.name: c.dtype for c in table.columns})

@@ -9,7 +9,7 @@ texts are chosen, not on how many are passed over.
 import string
 import unicodedata
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -35,14 +35,6 @@ _SPACES = _Spaces()
 def words(text: str) -> list[str]:
     """The words of a text: what whitespace and punctuation leave. Case is kept.
 
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    list of str
-
     Source
     ------
     Carlini et al. 2021, section 6.1. Punctuation is Unicode's, with ASCII's symbols ($ + < = > ^
@@ -58,55 +50,6 @@ def words(text: str) -> list[str]:
 
 def _padded(found: list[str]) -> list[str]:
     return [""] * (3 - len(found)) + found
-
-
-def trigram_counts(text: str) -> Counter[tuple[str, str, str]]:
-    """tri(s): the multiset of a text's word trigrams. The obvious form, for reading and tests.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    Counter of word triples
-        A text of fewer than three words has no trigram. It gets one, of its words with empty
-        words before them, so that it is a duplicate of exactly the texts with the same words.
-        By the letter of the rule it would be a duplicate of everything.
-
-    Source
-    ------
-    Carlini et al. 2021, section 6.1.
-
-    >>> sorted(trigram_counts("my name my name my name").items())
-    [(('my', 'name', 'my'), 2), (('name', 'my', 'name'), 2)]
-    """
-    padded = _padded(words(text))
-    return Counter(zip(padded, padded[1:], padded[2:], strict=False))
-
-
-def is_duplicate(text: str, of: str) -> bool:
-    """Whether one text is a duplicate of another: at least half its trigrams are in that.
-
-    Parameters
-    ----------
-    text, of : str
-        The relation is not symmetric: an excerpt is a duplicate of its book, a book is none of
-        its excerpt.
-
-    Returns
-    -------
-    bool
-
-    Source
-    ------
-    Carlini et al. 2021, section 6.1: |tri(s1) ∩ tri(s2)| >= |tri(s1)| / 2, on multisets.
-
-    >>> is_duplicate("a b c d", of="x a b c y"), is_duplicate("x a b c y", of="a b c d")
-    (True, False)
-    """
-    mine = trigram_counts(text)
-    return 2 * (mine & trigram_counts(of)).total() >= mine.total()
 
 
 def _word_ids(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -167,15 +110,9 @@ class Trigrams:
     def from_texts(cls, texts: Iterable[str]) -> "Trigrams":
         """Code texts; exact, with no hashing.
 
-        Parameters
-        ----------
-        texts : iterable of str
-            Read once; not kept.
+        texts : iterable of str. Read once; not kept.
 
-        Returns
-        -------
-        Trigrams
-            About 50 bytes a word while at work, far less after.
+        Returns: About 50 bytes a word while at work, far less after.
 
         >>> len(Trigrams.from_texts([]))
         0
@@ -192,16 +129,7 @@ class Trigrams:
         return cls(totals, *_index(keys, owners, len(totals)))
 
     def duplicates_of(self, index: int) -> np.ndarray:
-        """The texts that are duplicates of one text, itself excepted.
-
-        Parameters
-        ----------
-        index : int
-
-        Returns
-        -------
-        int64 array, ascending.
-        """
+        """The texts that are duplicates of one text, itself excepted."""
         own = slice(self.offsets[index], self.offsets[index + 1])
         ids, counts = self.ids[own], self.counts[own]
         starts = self.posting_offsets[ids]
@@ -255,16 +183,7 @@ class Selection:
 def select(trigrams: Trigrams, order: np.ndarray, top: int) -> Selection:
     """Walk texts in order, pass over duplicates of what is chosen, stop at `top` chosen.
 
-    Parameters
-    ----------
-    trigrams : Trigrams
-    order : int array
-        Indices of texts, best first; texts may be left out, none may come twice.
-    top : int
-
-    Returns
-    -------
-    Selection
+    order : int array. Indices of texts, best first; texts may be left out, none may come twice.
 
     Source
     ------
@@ -291,16 +210,9 @@ def select(trigrams: Trigrams, order: np.ndarray, top: int) -> Selection:
 def mark_duplicates(trigrams: Trigrams, order: np.ndarray) -> np.ndarray:
     """For each text, the first text kept before it of which it is a duplicate.
 
-    Parameters
-    ----------
-    trigrams : Trigrams
-    order : int array
-        Indices of texts, in the order in which they are kept or marked.
+    order : int array. Indices of texts, in the order in which they are kept or marked.
 
-    Returns
-    -------
-    int64 array (n_texts,)
-        -1 for a text that is kept, or that is not in `order`.
+    Returns int64 array (n_texts,). -1 for a text that is kept, or that is not in `order`.
 
     Source
     ------

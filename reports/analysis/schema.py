@@ -1,9 +1,8 @@
-"""Every column of the frames that an audit leaves: name, type, unit, meaning, as data.
+"""Every column of the frames of an audit, as data: name, type, unit and meaning.
 
-A name may end in `*`: `rank:*` stands for `rank:zlib`, `rank:random` and so on. Columns that are
-not `required` may be absent; nothing that is not listed may be present. A column of few values is
-a category: its values are listed where they are known beforehand, else they come in the order in
-which they first stand.
+A name may end in `*`: `rank:*` means `rank:zlib`, `rank:random` and so on. Columns that are not
+`required` may be absent; columns that are not listed are not allowed. A column of few values is a
+category: its values are listed if known in advance, otherwise in order of first appearance.
 """
 
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ def _optional(name: str, dtype: str, unit: str, meaning: str) -> Column:
 
 _SAMPLE_ID = Column("sample_id", "str", "", "Name of the sample, unique in the run.")
 _STRATEGY = Column("strategy", "category", "", "Sampling strategy that drew it.")
-_PROMPT = Column("prompt", "str", "", "Text given to the model first; empty if none.")
+_PROMPT = Column("prompt", "str", "", "Prompt given to the model; empty if none.")
 _TEXT = Column("text", "str", "", "Generated text, without the prompt.")
 _N_TOKENS = Column("n_tokens", "int64", "tokens", "Length of the generated text.")
 _N_CHARS = Column("n_chars", "int64", "characters", "Length of the generated text.")
@@ -110,12 +109,12 @@ CANDIDATES = Table(
         _N_CHARS,
         *_RAW,
         *_SCORES,
-        _optional("rank:*", "Int64", "", "Place in a score's list, 1 = top; NA = not on it."),
+        _optional("rank:*", "Int64", "", "Rank in a score's list, 1 = top; NA = not listed."),
         _optional("p_value:*", "float64", "", "Conformal, against controls; NaN = undefined."),
         _optional(
-            "q_value:*", "float64", "", "Listed at this FDR or above; NaN = checked, withheld."
+            "q_value:*", "float64", "", "Listed at this FDR or above; NaN = verified or withheld."
         ),
-        Column("best_rank", "Int64", "", "Best place over the scores; NA = control only."),
+        Column("best_rank", "Int64", "", "Best rank over the scores; NA = only in the control."),
         Column("duplicate_of", "str", "", "Earlier candidate that it repeats, or NA."),
         Column("verdict", "category", "", f"One of: {', '.join(VERDICTS)}.", values=VERDICTS),
         Column("match_start", "Int64", "characters", "Start in text of the longest overlap."),
@@ -128,11 +127,15 @@ CANDIDATES = Table(
         Column("doc_offset", "Int64", "characters", "Where in that document it starts."),
         Column("fuzzy_n_words", "Int64", "words", "Words in common with the nearest passage."),
         Column("fuzzy_doc_id", "str", "", "Document of the nearest passage."),
-        _optional("near_n_tokens", "Int64", "tokens", "Stretch compared by edit distance."),
+        _optional(
+            "near_n_tokens", "Int64", "tokens", "Length of the passage compared by edit distance."
+        ),
         _optional("near_distance", "Int64", "tokens", "Edits between it and the training text."),
-        _optional("is_near", "boolean", "", "At most one edit for ten of 50 tokens or more."),
+        _optional("is_near", "boolean", "", "Whether at least 50 tokens match within 10 % edits."),
         _optional("n_personal", "int64", "", "Pieces of personal data in text, by rules."),
-        _optional("n_personal_verbatim", "int64", "", "Of these, whole in the longest overlap."),
+        _optional(
+            "n_personal_verbatim", "int64", "", "Of these, entirely within the longest overlap."
+        ),
         _optional("personal:*", "int64", "", "Pieces of one kind: e-mail, telephone, ..."),
         _optional("content_kinds", "str", "", "Kinds of text, by rules, joined by '; '; or NA."),
         _optional("token_ids", "list[int32]", "", "Generated tokens. Page only."),
@@ -140,10 +143,10 @@ CANDIDATES = Table(
         _optional("token_rank", "list[int32]", "", "Of each token, 0 = first choice. Page only."),
         _optional("token_end", "list[int32]", "characters", "End of each token. Page only."),
     ),
-    row="every sample of the short lists",
+    row="every sample of the shortlists",
 )
 
-_FALSE = "Of them false, a low estimate: a list ends where few seem so; NaN = withheld."
+_FALSE = "Estimated number of false entries, too low on average; NaN = withheld."
 
 SUMMARY = Table(
     "summary",
@@ -153,22 +156,27 @@ SUMMARY = Table(
         Column("n_samples", "int64", "", "Samples of this strategy."),
         Column("n_undefined", "int64", "", "Samples for which the score is undefined."),
         Column("n_chosen", "int64", "", "Candidates on the list."),
-        Column("n_duplicates_skipped", "int64", "", "Duplicates passed over on the way."),
+        Column("n_duplicates_skipped", "int64", "", "Duplicates skipped."),
         Column("n_verbatim", "int64", "", "Candidates found verbatim in the training text."),
-        Column("n_fuzzy", "int64", "", "Candidates found nearly so."),
+        Column("n_fuzzy", "int64", "", "Candidates with a near match."),
         _optional("n_effective", "float64", "", "n_chosen, repeats of a passage discounted."),
         Column("precision", "float64", "share", "n_verbatim / n_chosen; NaN = not checked."),
         Column("precision_low", "float64", "share", "Korn-Graubard, of n_effective, 95 %, lower."),
         Column("precision_high", "float64", "share", "Korn-Graubard, of n_effective, 95 %, upper."),
-        _optional("precision_at_*", "float64", "share", "Of the first so many; ends _low, _high."),
         _optional(
-            "above_random", "float64", "share", "Precision less that of as long a random list."
+            "precision_at_*", "float64", "share", "Precision of the first k; ends in _low, _high."
+        ),
+        _optional(
+            "above_random",
+            "float64",
+            "share",
+            "Precision minus that of a random list of the same length.",
         ),
         _optional("above_random_low", "float64", "share", "95 %, lower end."),
         _optional("above_random_high", "float64", "share", "95 %, upper end."),
         _optional("p_above_random", "float64", "", "McNemar, exact, Holm-corrected over the run."),
         _optional(
-            "strategy_*", "float64", "", "Of the whole strategy: see the table `strategies`."
+            "strategy_*", "float64", "", "For the whole strategy: see the table `strategies`."
         ),
         _optional("n_listed", "Int64", "", "Samples listed at the run's FDR; NA = withheld."),
         _optional("estimated_false", "float64", "", _FALSE),
@@ -208,24 +216,33 @@ STRATEGIES = Table(
         _STRATEGY,
         Column("n_samples", "int64", "", "Samples drawn."),
         Column("n_looked_up", "int64", "", "Of them, unselected and looked up; 0 = not checked."),
-        Column("n_tokens", "int64", "tokens", "Length of those looked up (all, if none was)."),
+        Column(
+            "n_tokens", "int64", "tokens", "Total length of those looked up (of all, if none was)."
+        ),
         Column("n_verbatim", "int64", "", "Of those looked up, found verbatim."),
         Column("precision", "float64", "share", "n_verbatim / n_looked_up; NaN = not checked."),
         Column("precision_low", "float64", "share", "Clopper-Pearson, 95 %, lower end."),
         Column("precision_high", "float64", "share", "Clopper-Pearson, 95 %, upper end."),
-        Column("n_passages", "int64", "", "Distinct passages that they hold."),
-        Column("n_once", "int64", "", "Passages that one sample held."),
-        Column("n_twice", "int64", "", "Passages that two samples held."),
-        Column("new_rate", "float64", "passages", "New ones in the next sample (Good-Turing)."),
+        Column("n_passages", "int64", "", "Distinct passages in them."),
+        Column("n_once", "int64", "", "Passages found in one sample."),
+        Column("n_twice", "int64", "", "Passages found in two samples."),
+        Column(
+            "new_rate",
+            "float64",
+            "passages",
+            "New passages expected in the next sample (Good-Turing).",
+        ),
         Column("new_rate_low", "float64", "passages", _ENDS.format("lower")),
         Column("new_rate_high", "float64", "passages", _ENDS.format("upper")),
-        Column("total", "float64", "passages", "Lower bound of all this sampling brings (Chao)."),
+        Column(
+            "total", "float64", "passages", "Lower bound of what this sampling can find (Chao)."
+        ),
         Column("total_low", "float64", "passages", _ENDS.format("lower")),
         Column(
             "total_high",
             "float64",
             "passages",
-            "Upper end of that bound's interval: bounds nothing.",
+            "Upper end of the interval; not a bound of the total.",
         ),
         Column("tokens_per_verbatim", "float64", "tokens", "Sampled for one verbatim sample."),
         Column("tokens_per_verbatim_low", "float64", "tokens", _ENDS.format("lower")),
@@ -245,10 +262,12 @@ COMPARISONS = Table(
         Column("k", "int64", "", "Length to which both are cut."),
         Column("n_first_only", "int64", "", "Verbatim candidates on the first list alone."),
         Column("n_second_only", "int64", "", "Verbatim candidates on the second alone."),
-        Column("difference", "float64", "share", "Precision of the first less the second's."),
+        Column(
+            "difference", "float64", "share", "Precision of the first minus that of the second."
+        ),
         Column("low", "float64", "share", "95 %, lower end."),
         Column("high", "float64", "share", "95 %, upper end."),
-        Column("p_value", "float64", "", "Exact McNemar test that both are as precise."),
+        Column("p_value", "float64", "", "Exact McNemar test of equal precision."),
         Column("p_corrected", "float64", "", "Holm, over all comparisons of the run."),
     ),
     row="every pair of lists of a strategy",
@@ -274,13 +293,13 @@ CALIBRATION = Table(
     (
         _STRATEGY,
         Column("score", "str", "", "Score that samples and controls are compared by."),
-        Column("fdr", "float64", "share", "Of the list that is false, on average, at the most."),
-        Column("controls", "str", "", f"What they are held against: {HELD_OUT} or {CHECKED}."),
-        Column("n_samples", "int64", "", "Samples with the score; of a list, those not checked."),
-        Column("n_controls", "int64", "", "Controls with the score; of a list, those checked."),
-        Column("n_undefined", "int64", "", "Samples and controls without it, left out."),
+        Column("fdr", "float64", "share", "Maximum average share of false entries."),
+        Column("controls", "str", "", f"What samples are compared with: {HELD_OUT} or {CHECKED}."),
+        Column("n_samples", "int64", "", "Samples with the score; unverified ones of a list."),
+        Column("n_controls", "int64", "", "Controls with the score; verified ones of a list."),
+        Column("n_undefined", "int64", "", "Samples and controls without the score, left out."),
         Column("n_listed", "Int64", "", "Samples on the list; NA = withheld."),
-        Column("least_fdr", "float64", "share", "Least rate at which any sample is listed."),
+        Column("least_fdr", "float64", "share", "Lowest rate at which any sample is listed."),
         Column("estimated_false", "float64", "", _FALSE),
         Column("n_listed_looked_up", "Int64", "", "Of them looked up in the training text."),
         Column("n_listed_verbatim", "Int64", "", "Of those found verbatim."),
@@ -298,8 +317,8 @@ KNOWN_TRUTH = Table(
         Column("kind", "str", "", "text, or canary: a document with a secret."),
         Column("repeats", "int64", "", "Times in the training text; 0 = held out."),
         Column("n_documents", "int64", "documents", "Documents of this kind and repeats."),
-        Column("n_extracted", "int64", "documents", "Of them, given away by any sample."),
-        Column("n_by_candidates", "int64", "documents", "Of them, given away by a candidate."),
+        Column("n_extracted", "int64", "documents", "Of them, extracted by any sample."),
+        Column("n_by_candidates", "int64", "documents", "Of them, extracted by a candidate."),
         Column("share", "float64", "share", "n_extracted / n_documents."),
         Column("low", "float64", "share", "Clopper-Pearson, of documents, 95 %, lower end."),
         Column("high", "float64", "share", "Clopper-Pearson, of documents, 95 %, upper end."),
@@ -317,13 +336,7 @@ TABLES = (
 def describe(table: Table) -> pd.DataFrame:
     """A table's columns as a frame, for a notebook or a page of documentation.
 
-    Parameters
-    ----------
-    table : Table
-
-    Returns
-    -------
-    DataFrame: name, dtype, unit, meaning, required, values; one row a column.
+    Returns DataFrame: name, dtype, unit, meaning, required, values; one row a column.
 
     >>> describe(SCORES).head(1)["name"].item()
     'sample_id'
@@ -333,11 +346,6 @@ def describe(table: Table) -> pd.DataFrame:
 
 def check(frame: pd.DataFrame, table: Table) -> None:
     """Refuse a frame that lacks a required column or has one that nobody described.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    table : Table
 
     Raises
     ------
@@ -363,15 +371,6 @@ def check(frame: pd.DataFrame, table: Table) -> None:
 
 def conform(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     """The frame with its columns in the table's order; columns of one pattern keep theirs.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    table : Table
-
-    Returns
-    -------
-    DataFrame
 
     Raises
     ------

@@ -7,6 +7,7 @@ import pandas as pd
 
 from attacks.statistics.costs import compare_lists
 from attacks.statistics.multiplicity import holm
+from reports.analysis.dtypes import table_of
 from reports.analysis.schema import COMPARISONS, CONTROL
 from reports.analysis.strategy_estimates import clusters_of
 
@@ -14,17 +15,11 @@ from reports.analysis.strategy_estimates import clusters_of
 def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     """Every pair of lists of a strategy, the random one included: the frame `comparisons`.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`.
-    counts : DataFrame
-        strategy and score of every list, as in `Shortlist.counts`.
+    candidates : the frame `candidates`.
+    counts : strategy and score of every list, as in `Shortlist.counts`.
 
-    Returns
-    -------
-    DataFrame
-        No row where nothing was checked or a list is empty. The control comes second in its pairs.
+    Returns: No row where nothing was checked or a list is empty. The control comes second in its
+    pairs.
 
     Source
     ------
@@ -54,31 +49,20 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
             lists_of_k = ranked[first][:k], ranked[second][:k]
             made = compare_lists(verified, *lists_of_k, clusters=own["cluster"])
             rows.append(
-                (
-                    strategy,
-                    first,
-                    second,
-                    k,
-                    made.n_first_only,
-                    made.n_second_only,
-                    made.value,
-                    made.low,
-                    made.high,
-                    made.p_value,
-                    np.nan,
-                )
+                {"strategy": strategy, "first": first, "second": second, "k": k}
+                | {"n_first_only": made.n_first_only, "n_second_only": made.n_second_only}
+                | {"difference": made.value, "low": made.low, "high": made.high}
+                | {"p_value": made.p_value}
             )
-    frame = pd.DataFrame(rows, columns=[c.name for c in COMPARISONS.columns])
-    frame = frame.astype({c.name: c.dtype for c in COMPARISONS.columns})
+    frame = table_of(rows, COMPARISONS)
     return frame.assign(p_corrected=holm(frame["p_value"].to_numpy(float)))
 
 
 def above_random(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Each list beside as long a random one, corrected for all lists of the run.
 
-    Returns
-    -------
-    DataFrame: strategy, score, above_random, above_random_low, above_random_high, p_above_random
+    Returns DataFrame: strategy, score, above_random, above_random_low, above_random_high,
+    p_above_random
 
     >>> above_random(pd.DataFrame({"strategy": "top-n", "first": ["zlib"], "second": ["random"],
     ...     "difference": [0.5], "low": [0.2], "high": [0.6], "p_value": [0.01]})).iloc[0, 2].item()

@@ -36,24 +36,16 @@ def select_candidates(
 ) -> Shortlist:
     """For each strategy and score, the `top` best samples that are no duplicates of better ones.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        The frame `scores`; strategies keep its order. Every column that is a score makes a list;
-        so does the control "random", a random order of the strategy's samples, with duplicates
-        passed over as in the other lists, so that its precision can be compared with theirs.
-    texts : Series or Mapping from sample_id to text, or callable
-        A callable is given a list of sample_ids and returns their texts. It is asked only for the
-        texts that are looked at: usually a few hundred a list.
-    top : int
-        Length of a list.
-    seed : int
-        For the control; a strategy's control does not depend on the other strategies.
+    scores : the frame `scores`; strategies keep its order. Every column that is a score makes a
+        list; so does the control "random", a random order of the strategy's samples, with
+        duplicates passed over as in the other lists, so that its precision can be compared with
+        theirs.
+    texts : A callable is given a list of sample_ids and returns their texts. It is asked only for
+        the texts that are looked at: usually a few hundred a list.
+    top : length of a list.
+    seed : for the control; a strategy's control does not depend on the other strategies.
 
-    Returns
-    -------
-    Shortlist
-        Equal scores are ordered by sample_id; an undefined score (NaN) is never chosen.
+    Returns: Equal scores are ordered by sample_id; an undefined score (NaN) is never chosen.
 
     Raises
     ------

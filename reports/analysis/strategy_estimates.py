@@ -12,26 +12,28 @@ import pandas as pd
 from attacks.statistics.costs import cost_per_passage
 from attacks.statistics.discovery_curve import DiscoveryCurve, discovery_curve, distinct_passages
 from attacks.statistics.intervals import proportion
+from reports.analysis.dtypes import table_of
 from reports.analysis.schema import DISCOVERY, STRATEGIES
+from reports.number_text import count
 
 INTERVALS = (
-    "Intervals, 95 %: of samples verbatim, and of what one costs, Clopper–Pearson, since each "
-    "sample is a draw of its own even where it repeats a passage; of times the cheapest, that of "
-    "the ratio of two Poisson rates (Przyborowski and Wilenski); of new passages and their total, "
-    "those of Good–Turing and of Chao; of the curve, that of rarefaction (Colwell)."
+    "95 % intervals. Share of verbatim samples and cost per verbatim sample: Clopper–Pearson, "
+    "since samples are drawn independently even if they repeat a passage. Ratio to the cheapest: "
+    "the ratio of two Poisson rates (Przyborowski–Wilenski). New passages: Good–Turing. Total: "
+    "Chao. Curve: rarefaction (Colwell)."
 )
 RESTS_ON = (
     (
-        "A passage is a stretch of the training text at the first place where it stands; those "
-        "that overlap are one passage."
+        "A passage is identified by its first place in the training text; overlapping stretches "
+        "are one passage."
     ),
     (
-        "Estimates take samples as drawn independently and alike. Passages much rarer than those "
-        "seen once are beyond them: Chao's total is a lower bound, and the upper end of its "
-        "interval is no upper bound of what there is."
+        "The estimates assume that samples are drawn independently from one distribution. They "
+        "miss passages that are much rarer than those seen once: Chao's total is a lower bound, "
+        "and the upper end of its interval does not bound the true total."
     ),
     INTERVALS,
-    "Only text that was given could be found: what the model learned elsewhere is not counted.",
+    "Only the given training text was searched: text learned elsewhere is not counted.",
 )
 
 
@@ -52,14 +54,9 @@ class Strategies:
 def number_passages(matches: pd.DataFrame) -> pd.Series:
     """The passage that each overlap shows: one number for all that overlap in the training text.
 
-    Parameters
-    ----------
-    matches : DataFrame
-        doc_id, doc_offset, n_chars.
+    matches : doc_id, doc_offset, n_chars.
 
-    Returns
-    -------
-    Series of int64, by the frame's index
+    Returns Series of int64, by the frame's index
 
     >>> number_passages(pd.DataFrame({"doc_id": ["b", "a", "b"], "doc_offset": [0, 0, 90],
     ...     "n_chars": [100, 100, 100]})).tolist()
@@ -75,9 +72,7 @@ def number_passages(matches: pd.DataFrame) -> pd.Series:
 def passages_of(candidates: pd.DataFrame) -> pd.Series:
     """The passage that each verbatim candidate shows by its longest overlap, numbered as above.
 
-    Returns
-    -------
-    Series of Int64, by the rows of the verbatim ones; NA where places are not known.
+    Returns Series of Int64, by the rows of the verbatim ones; NA where places are not known.
     """
     verbatim = candidates[candidates["verdict"] == "verbatim"]
     places = verbatim.reindex(columns=["doc_id", "doc_offset", "match_n_chars"])
@@ -89,9 +84,8 @@ def passages_of(candidates: pd.DataFrame) -> pd.Series:
 def clusters_of(candidates: pd.DataFrame) -> pd.Series:
     """One number for all candidates that show one passage; any other candidate has its own.
 
-    Returns
-    -------
-    Series of int64, by the frame's index, as `attacks.statistics.intervals.effective_trials` takes.
+    Returns Series of int64, by the frame's index, as
+    `attacks.statistics.intervals.effective_trials` takes.
 
     >>> clusters_of(pd.DataFrame({"verdict": ["verbatim", "not found", "verbatim"], "doc_id": "d",
     ...     "doc_offset": [0, None, 50], "match_n_chars": [100, None, 100]})).tolist()
@@ -107,9 +101,7 @@ def clusters_of(candidates: pd.DataFrame) -> pd.Series:
 def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
     """Distinct passages that the verbatim show, and the documents in which these stand first.
 
-    Returns
-    -------
-    (n_passages, n_documents); None where places are not known.
+    Returns (n_passages, n_documents); None where places are not known.
     """
     passages = passages_of(candidates)
     if passages.isna().any():
@@ -120,14 +112,14 @@ def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
 
 
 def interval_words(*, knows_passages: bool) -> str:
-    """By which interval a precision is told: where passages are not known, repeats count.
+    """Which interval a precision has, in words.
 
     >>> interval_words(knows_passages=True)
-    'by Korn and Graubard, candidates of one passage as one cluster'
+    'Korn–Graubard, with candidates of one passage as one cluster'
     """
     if knows_passages:
-        return "by Korn and Graubard, candidates of one passage as one cluster"
-    return "by Clopper and Pearson, as if repeats of a passage were independent"
+        return "Korn–Graubard, with candidates of one passage as one cluster"
+    return "Clopper–Pearson, which treats repeats of a passage as independent"
 
 
 def effective_of(summary: pd.DataFrame) -> pd.Series:
@@ -144,10 +136,7 @@ def passage_words(counts: tuple[int, int] | None) -> str:
     """
     if counts is None or not counts[0]:
         return ""
-    n_passages, n_documents = counts
-    passages = "1 passage" if n_passages == 1 else f"{n_passages:,} passages"
-    documents = "1 document" if n_documents == 1 else f"{n_documents:,} documents"
-    return f": {passages} from {documents}"
+    return f": {count(counts[0], 'passage')} from {count(counts[1], 'document')}"
 
 
 def judge_strategies(
@@ -159,21 +148,12 @@ def judge_strategies(
 ) -> Strategies:
     """Precision, passages, what is left and cost of each strategy, from unselected samples.
 
-    Parameters
-    ----------
-    samples : DataFrame
-        sample_id, strategy, n_tokens of every sample, in the order of drawing.
-    matches : DataFrame or None
-        Every overlap of the samples that were looked up, as in the frame `matches`; None = no
+    samples : sample_id, strategy, n_tokens of every sample, in the order of drawing.
+    matches : every overlap of the samples that were looked up, as in the frame `matches`; None = no
         training text was given.
-    looked_up : mapping of strategy to int
-        How many samples of it were looked up: its first ones.
-    dependent : mapping of strategy to str, optional
-        Why the samples of a strategy are not independent; its estimates are withheld.
-
-    Returns
-    -------
-    Strategies
+    looked_up : mapping of strategy to int. How many samples of it were looked up: its first ones.
+    dependent : mapping of strategy to str, optional. Why the samples of a strategy are not
+        independent; its estimates are withheld.
 
     Source
     ------
@@ -204,16 +184,8 @@ def judge_strategies(
         rows[-1] |= _checked(drawn, len(np.unique(at)), curve, why)
         if not why:
             curves.append(_curve(str(strategy), curve))
-    names = [c.name for c in DISCOVERY.columns]
-    discovery = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=names)
-    return Strategies(_typed(pd.DataFrame(rows), STRATEGIES), _typed(discovery, DISCOVERY))
-
-
-def _typed(frame: pd.DataFrame, table) -> pd.DataFrame:
-    """A frame with the columns of its table, in order and of their types."""
-    return frame.reindex(columns=[c.name for c in table.columns]).astype(
-        {c.name: c.dtype for c in table.columns}
-    )
+    discovery = pd.concat(curves, ignore_index=True) if curves else []
+    return Strategies(table_of(rows, STRATEGIES), table_of(discovery, DISCOVERY))
 
 
 _ESTIMATES = ("new_rate", "new_rate_low", "new_rate_high", "total", "total_low", "total_high")

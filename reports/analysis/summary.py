@@ -1,4 +1,4 @@
-"""The tables of a report: how precise each list was, and what became of planted documents."""
+"""The tables of a report: the precision of each list, and the extraction of planted documents."""
 
 import numpy as np
 import pandas as pd
@@ -8,24 +8,18 @@ from attacks.statistics.intervals import clopper_pearson, effective_trials
 from reports.analysis.schema import CONTROL
 from reports.analysis.score_comparisons import above_random, compare_scores
 from reports.analysis.strategy_estimates import clusters_of, passages_of
+from reports.number_text import DASH, share
 
 
 def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     """How many of each list are verbatim, with intervals: the frame `summary`.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`.
-    counts : DataFrame
-        `Shortlist.counts`; its rows are the summary's rows.
+    candidates : the frame `candidates`.
+    counts : `Shortlist.counts`; its rows are the summary's rows.
 
-    Returns
-    -------
-    DataFrame
-        The frame `summary`. Precision is NaN for a list of which nothing was checked, and at 10 or
-        50 for a shorter list. Where the places of what is verbatim are not known, `n_passages` is
-        NA and `n_effective` NaN, and the intervals are Clopper and Pearson's.
+    Returns: The frame `summary`. Precision is NaN for a list of which nothing was checked, and at
+    10 or 50 for a shorter list. Where the places of what is verbatim are not known, `n_passages` is
+    NA and `n_effective` NaN, and the intervals are Clopper and Pearson's.
 
     Source
     ------
@@ -102,8 +96,8 @@ def _first(on_list: pd.DataFrame, n_checked: int) -> dict[str, float]:
         return row
     ranked = on_list.sort_values("rank")
     verified = (ranked["verdict"] == "verbatim").to_numpy()
-    for k, share in precision_at_k(verified, _KS, clusters=ranked["cluster"]).items():
-        row |= share.columns(f"precision_at_{k}")
+    for k, found in precision_at_k(verified, _KS, clusters=ranked["cluster"]).items():
+        row |= found.columns(f"precision_at_{k}")
     return row
 
 
@@ -145,21 +139,21 @@ def table2(summary: pd.DataFrame) -> pd.DataFrame:
     )
     table = cells.pivot(index="score", columns="strategy", values="cell")
     strategies = list(dict.fromkeys(summary["strategy"]))
-    return table.reindex(index=scores, columns=strategies).fillna("–").astype("str")
+    return table.reindex(index=scores, columns=strategies).fillna(DASH).astype("str")
 
 
 def list_intervals(summary: pd.DataFrame) -> str:
     """Which intervals the precision of lists has; where passages are not known, it has others.
 
     >>> list_intervals(pd.DataFrame(columns=["precision_low"]))
-    '95 % intervals: Clopper–Pearson, as if repeats of a passage were independent'
+    '95 % intervals: Clopper–Pearson, which treats repeats of a passage as independent'
     """
     knows_worth = "n_effective" in summary
     if knows_worth and "precision" in summary:
         knows_worth = not summary["n_effective"][summary["precision"].notna()].isna().any()
     if knows_worth:
-        return "95 % intervals: Korn–Graubard, candidates of one passage as one cluster"
-    return "95 % intervals: Clopper–Pearson, as if repeats of a passage were independent"
+        return "95 % intervals: Korn–Graubard, with candidates of one passage as one cluster"
+    return "95 % intervals: Clopper–Pearson, which treats repeats of a passage as independent"
 
 
 def _cell(row: dict) -> str:
@@ -167,26 +161,19 @@ def _cell(row: dict) -> str:
         return "none chosen"
     if np.isnan(row["precision"]):
         return f"{row['n_chosen']:,} chosen, not checked"
-    interval = f"{percent(row['precision_low'])}–{percent(row['precision_high'])}"
-    counts = f"{row['n_verbatim']:,} of {row['n_chosen']:,}"
-    return f"{counts}, {percent(row['precision'])} % ({interval})"
+    shown = share(row["precision"], row["precision_low"], row["precision_high"])
+    return f"{row['n_verbatim']:,} of {row['n_chosen']:,}, {shown}"
 
 
 def by_repeats(truth: pd.DataFrame, n_samples: int) -> pd.DataFrame:
     """Of documents whose number of repeats is known, how many came out.
 
-    Parameters
-    ----------
-    truth : DataFrame, a row a document
-        kind, member, repeats, and whether it came out: of any sample (extracted), of a candidate
-        (by_candidates).
-    n_samples : int
-        How many samples were looked up.
+    truth : DataFrame, a row a document. kind, member, repeats, and whether it came out: of any
+        sample (extracted), of a candidate (by_candidates).
+    n_samples : how many samples were looked up.
 
-    Returns
-    -------
-    DataFrame: the frame `known_truth`
-        Held-out documents have 0 repeats, whatever `truth` says.
+    Returns DataFrame: the frame `known_truth`. Held-out documents have 0 repeats, whatever `truth`
+    says.
 
     Source
     ------
@@ -205,8 +192,8 @@ def by_repeats(truth: pd.DataFrame, n_samples: int) -> pd.DataFrame:
         n_by_candidates=("by_candidates", "sum"),
     )
     low, high = clopper_pearson(table["n_extracted"].to_numpy(), table["n_documents"].to_numpy())
-    share = table["n_extracted"] / table["n_documents"]
-    return table.assign(share=share, low=low, high=high, n_samples=n_samples)
+    shares = table["n_extracted"] / table["n_documents"]
+    return table.assign(share=shares, low=low, high=high, n_samples=n_samples)
 
 
 def shown_truth(table: pd.DataFrame) -> pd.DataFrame:
@@ -222,12 +209,12 @@ def shown_truth(table: pd.DataFrame) -> pd.DataFrame:
             str(row["kind"]),
             f"{row['repeats']:,}",
             f"{row['n_extracted']:,} of {row['n_documents']:,}",
-            f"{percent(row['share'])} % ({percent(row['low'])}–{percent(row['high'])})",
+            share(row["share"], row["low"], row["high"]),
             f"{row['n_by_candidates']:,} of {row['n_documents']:,}",
         )
         for row in table.to_dict("records")
     ]
-    names = ["Kind", "Repeats", "Extracted", "Share", "By candidates alone"]
+    names = ["Kind", "Repeats", "Extracted", "Share", "By candidates only"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -235,20 +222,11 @@ def truth_caption(table: pd.DataFrame) -> str:
     """What that table holds, and by which interval.
 
     >>> truth_caption(pd.DataFrame({"n_samples": [960]}))
-    'Known truth: documents extracted by any of 960 samples, by repeats in the training text (95 %
-     intervals: Clopper–Pearson, of documents)'
+    'Known truth: documents extracted by any of 960 samples, by number of repeats in the training
+     text (95 % intervals: Clopper–Pearson, over documents)'
     """
     n = int(table["n_samples"].max()) if len(table) else 0
     return (
-        f"Known truth: documents extracted by any of {n:,} samples, by repeats in the training "
-        "text (95 % intervals: Clopper–Pearson, of documents)"
+        f"Known truth: documents extracted by any of {n:,} samples, by number of repeats in the "
+        "training text (95 % intervals: Clopper–Pearson, over documents)"
     )
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """A share as a percentage without its sign: 0.357 is "35.7".
-
-    >>> percent(0.357), percent(1.0, 0)
-    ('35.7', '100')
-    """
-    return f"{100 * share:.{digits}f}"

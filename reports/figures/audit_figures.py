@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reports.analysis.schema import CONTROL
-from reports.figures.panels import bare, bare_panels, draw_legend, name_axes, new_figure
+from reports.figures.panels import bare_panels, draw_legend, name_axes, one_panel
 from reports.figures.svg import COLOURS, to_svg
 
 __all__ = ["COLOURS", "by_repeats_figure", "figure3", "precision_figure", "to_svg"]
@@ -49,7 +49,7 @@ def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
     figure, panels = bare_panels(strategies, 3.9)
     listed = candidates[candidates["best_rank"].notna()]
     layers = (
-        ("fuzzy", "found nearly so", "fuzzy", {"marker": "D", "s": 16}),
+        ("fuzzy", "near match", "fuzzy", {"marker": "D", "s": 16}),
         ("verbatim", "found verbatim", "verbatim", {"marker": "o", "s": 18}),
     )
     for panel, strategy in zip(panels, strategies, strict=True):
@@ -144,16 +144,9 @@ def precision_figure(summary: pd.DataFrame) -> Figure:
 
 
 def by_repeats_figure(table: pd.DataFrame) -> Figure:
-    """How many documents came out, by how often the training text repeated them.
+    """The share of documents extracted, by number of repeats in the training text.
 
-    Parameters
-    ----------
-    table : DataFrame
-        What `tables.by_repeats` returns.
-
-    Returns
-    -------
-    Figure
+    table : what `tables.by_repeats` returns.
 
     Source
     ------
@@ -164,9 +157,7 @@ def by_repeats_figure(table: pd.DataFrame) -> Figure:
     >>> len(by_repeats_figure(table).axes)
     1
     """
-    figure = new_figure(7.2, 3.2)
-    panel = figure.subplots()
-    bare(panel)
+    figure, panel = one_panel(7.2, 3.2)
     repeats = sorted(table["repeats"].unique())
     kinds = sorted(table["kind"].unique(), reverse=True)
     colours = cycle(COLOURS[role] for role in ("verbatim", "candidate", "fuzzy", "muted"))
@@ -180,6 +171,6 @@ def by_repeats_figure(table: pd.DataFrame) -> Figure:
     panel.set_xticks(range(len(repeats)), [f"{n:,}" for n in repeats])
     panel.set_ylim(-3, 103)
     panel.yaxis.set_major_locator(MaxNLocator(5))
-    name_axes(panel, "Times in the training text (0 = held out)", "Extracted, % of documents")
+    name_axes(panel, "Repeats in the training text (0 = held out)", "Extracted, % of documents")
     draw_legend(figure, panel)
     return figure

@@ -56,15 +56,8 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
 def exposure_by_step(probes: pd.DataFrame) -> pd.DataFrame:
     """Mean exposure of canaries through training, a row a step, a column a number of repeats.
 
-    Parameters
-    ----------
-    probes : DataFrame: step, and lists of equal length `exposure` (bits) and `repeats`
-
-    Returns
-    -------
-    DataFrame
-        step; "1x", "2x", ...: mean bits of the canaries that stand so often in the training text.
-        No rows where no canaries were watched.
+    Returns: step; "1x", "2x", ...: mean bits of the canaries that stand so often in the training
+    text. No rows where no canaries were watched.
 
     >>> probes = pd.DataFrame({"step": [5], "exposure": [[1.0, 3.0, 8.0]], "repeats": [[1, 1, 4]]})
     >>> exposure_by_step(probes).to_dict("records")
@@ -123,7 +116,7 @@ def _exposures(panel: Axes, exposures: pd.DataFrame, most: float, expected: floa
         _beside(panel, steps.iloc[-1], height, str(name), "verbatim")
     # Each name where its line has room: lines begin and rise at the left, and end at the right.
     for level, told, side in (
-        (expected, "a secret never trained on, in mean", "right"), (most, "most", "left"),
+        (expected, "mean of untrained secrets", "right"), (most, "maximum", "left"),
     ):  # fmt: skip
         panel.axhline(level, color=COLOURS["muted"], lw=1, ls=(0, (4, 3)), zorder=0)
         panel.annotate(
@@ -156,7 +149,7 @@ def _gap(panel: Axes, probes: pd.DataFrame) -> None:
         probes["step"], probes["loss_gap"], color=COLOURS["candidate"], lw=1.6, marker="o", ms=3
     )
     panel.axhline(0, color=COLOURS["rule"], lw=1, zorder=0)
-    name_axes(panel, x="step", y="loss gap, nats a token")
+    name_axes(panel, x="step", y="loss gap, nats/token")
 
 
 def _beside(panel: Axes, x: float, y: float, text: str, role: str) -> None:

@@ -1,4 +1,4 @@
-"""Distinct passages against tokens sampled: what more sampling would bring, at a glance."""
+"""Distinct passages against tokens sampled: what more sampling would find."""
 
 from itertools import cycle
 
@@ -6,9 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from reports.figures.panels import SMALL, bare, name_axes, new_figure
+from reports.figures.panels import SMALL, draw_inner_legend, name_axes, one_panel, plain
 from reports.figures.svg import COLOURS
-from reports.safe_text import visible
 
 _ROLES = ("verbatim", "candidate", "fuzzy", "muted")
 _LINES = ("-", "--", ":", "-.")
@@ -17,14 +16,7 @@ _LINES = ("-", "--", ":", "-.")
 def discovery_figure(discovery: pd.DataFrame) -> Figure:
     """The discovery curve of each strategy, with its 95 % band.
 
-    Parameters
-    ----------
-    discovery : DataFrame
-        The frame `discovery`. Its `expected` is drawn: the curve as it goes on average.
-
-    Returns
-    -------
-    Figure
+    discovery : the frame `discovery`. Its `expected` is drawn: the curve as it goes on average.
 
     Source
     ------
@@ -35,25 +27,26 @@ def discovery_figure(discovery: pd.DataFrame) -> Figure:
     >>> len(discovery_figure(frame).axes[0].lines)
     1
     """
-    figure = new_figure(7.2, 3.4)
-    axes = figure.subplots()
+    figure, axes = one_panel(7.2, 3.4)
     styles = cycle(zip(_ROLES, _LINES, strict=True))
     groups = discovery.groupby("strategy", sort=False)
     for (name, own), (role, line) in zip(groups, styles, strict=False):
-        label = visible(str(name)).encode("ascii", "backslashreplace").decode()
         axes.fill_between(
             own["n_tokens"], own["low"], own["high"], color=COLOURS[role], alpha=0.14, lw=0
         )
-        axes.plot(own["n_tokens"], own["expected"], line, color=COLOURS[role], lw=1.4, label=label)
+        axes.plot(
+            own["n_tokens"],
+            own["expected"],
+            line,
+            color=COLOURS[role],
+            lw=1.4,
+            label=plain(str(name)),
+        )
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    bare(axes)
     name_axes(axes, "Tokens sampled", "Distinct passages, expected")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     if axes.lines:
-        ink = COLOURS["ink"]
-        key = axes.legend(frameon=False, labelcolor=ink, fontsize=SMALL, loc="upper left")
-        for text in key.get_texts():
-            text.set_parse_math(False)
+        draw_inner_legend(axes, labelcolor=COLOURS["ink"], fontsize=SMALL, loc="upper left")
     return figure

@@ -1,9 +1,7 @@
 """Figures of extraction: a document's heat map, and the laws of repeats, prefix and size."""
 
-import io
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from reports.figures.panels import SMALL, bare, new_figure
-from reports.figures.svg import COLOURS
+from reports.figures.panels import SMALL, bare, draw_inner_legend, new_figure, title_panel
+from reports.figures.svg import COLOURS, NO_METADATA, saved
 from reports.safe_text import visible
 
 # The p_z from which on a stretch has each shade, where any stretch reaches the first.
@@ -24,9 +22,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST_NAMED = 8
 _NAME_CHARS = 25  # of a model, in a legend
 _AXES = {
-    "repeats": "Times in the training text",
-    "prefix_tokens": "Tokens of prefix",
-    "n_parameters": "Parameters of the model",
+    "repeats": "Repeats in the training text",
+    "prefix_tokens": "Prefix tokens",
+    "n_parameters": "Model parameters",
 }
 
 
@@ -36,10 +34,7 @@ def shade_levels(best: Sequence[float] | np.ndarray) -> tuple[float, ...]:
     These are TAUS where some of the text reaches 0.001. A model that gives nothing back would
     leave all of the text pale; then they are whole powers of ten down from the text's largest.
 
-    Parameters
-    ----------
-    best : float array (n_chars,), nats
-        As of `heatmap_figure`.
+    best : float array (n_chars,), nats. As of `heatmap_figure`.
 
     >>> shade_levels([-33.0, -46.0, np.nan])
     (-21.0, -19.0, -17.0, -15.0)
@@ -57,18 +52,10 @@ def shade_levels(best: Sequence[float] | np.ndarray) -> tuple[float, ...]:
 def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", columns: int = 100):
     """A document from its first character to its last, row by row, shaded by p_z.
 
-    Parameters
-    ----------
-    best : float array (n_chars,), nats
-        From `attacks.statistics.coverage.best_log_p`; NaN where no suffix covers a character.
-    title : str
-    columns : int
-        Cells a row. Where a document has more characters than 60 rows hold, a cell stands for
+    best : float array (n_chars,), nats. From `attacks.statistics.coverage.best_log_p`; NaN where no
+        suffix covers a character.
+    columns : cells a row. Where a document has more characters than 60 rows hold, a cell stands for
         several and shows the best of them.
-
-    Returns
-    -------
-    Figure
 
     Source
     ------
@@ -97,9 +84,9 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     unit = "one character" if per_cell == 1 else f"the best of {per_cell:,} characters"
     panel.set_ylabel("Character", fontsize=SMALL, color=COLOURS["muted"])
     panel.set_xlabel(
-        f"A cell is {unit}; grey: in no suffix", fontsize=SMALL, color=COLOURS["muted"]
+        f"One cell: {unit}; grey: in no suffix", fontsize=SMALL, color=COLOURS["muted"]
     )
-    _title(panel, title)
+    title_panel(panel, visible(title))
     bar = figure.colorbar(image, ax=panel, pad=0.01, fraction=0.04)
     ticks = range(int(floor), 1, 2) if is_usual else [int(level) for level in levels]
     bar.set_ticks(list(ticks), labels=[f"≤10^{t}" if t == floor else f"10^{t}" for t in ticks])
@@ -124,15 +111,8 @@ def _cells(log10: np.ndarray, columns: int, floor: float) -> tuple[np.ndarray, i
 def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
     """The greedily extractable share against repeats, prefix length and model size, with fits.
 
-    Parameters
-    ----------
-    summary, fits : DataFrame
-        From `auditor.extraction.tables`; a panel for each x that has two values or more, and one
-        that says so where none has.
-
-    Returns
-    -------
-    Figure
+    summary, fits : from `auditor.extraction.tables`; a panel for each x that has two values or
+        more, and one that says so where none has.
 
     Source
     ------
@@ -152,7 +132,7 @@ def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
         _law(panel, name, series[name], fits)
     if not drawn:
         panels[0].set_axis_off()
-        panels[0].text(0.5, 0.5, "One value of each: nothing to compare", ha="center")
+        panels[0].text(0.5, 0.5, "Only one value of each: nothing to compare", ha="center")
         return figure
     panels[0].set_ylabel("Extracted by greedy decoding, %", color=COLOURS["muted"], fontsize=SMALL)
     return figure
@@ -231,12 +211,10 @@ def _legend(panel: Axes, kinds: list[list]) -> None:
             entries.append(
                 Line2D([], [], ls="", marker=marker, ms=4.5, color=colour, label=f" {label}")
             )
-    legend = panel.legend(
-        handles=entries, frameon=False, fontsize=7, labelcolor=COLOURS["muted"],
+    draw_inner_legend(
+        panel, handles=entries, fontsize=7, labelcolor=COLOURS["muted"],
         loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1,
     )  # fmt: skip
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 def _short(name: str) -> str:
@@ -263,18 +241,7 @@ def figure_files(figure: Figure, name: str) -> dict[str, bytes]:
     >>> sorted(figure_files(Figure(figsize=(1, 1)), "a"))
     ['a.png', 'a.svg']
     """
-    out = {}
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    for kind, metadata in (("png", {"Software": None}), ("svg", nothing)):
-        buffer = io.BytesIO()
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "memorization"}):
-            figure.savefig(buffer, format=kind, metadata=metadata, dpi=150)
-        out[f"{name}.{kind}"] = buffer.getvalue()
-    return out
-
-
-def _title(panel: Axes, title: str) -> None:
-    panel.set_title(
-        visible(title), loc="left", fontsize=9.5, fontweight="bold", color=COLOURS["ink"],
-        parse_math=False,
-    )  # fmt: skip
+    return {
+        f"{name}.png": saved(figure, "png", dpi=150, metadata={"Software": None}),
+        f"{name}.svg": saved(figure, "svg", dpi=150, metadata=NO_METADATA),
+    }

@@ -1,10 +1,10 @@
 """The figures of a report by name: on the page, and as SVG, PNG and PDF files."""
 
-import io
 from dataclasses import dataclass
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from reports.figures.svg import saved
 
 FORMATS = ("svg", "png", "pdf")
 _DPI = 160
@@ -21,27 +21,15 @@ class Drawing:
 def figure_files(drawings: dict[str, Drawing]) -> dict[str, bytes]:
     """Each figure as SVG (its text is text), PNG (160 dots an inch) and PDF.
 
-    Parameters
-    ----------
-    drawings : dict of name -> Drawing
-
-    Returns
-    -------
-    dict of file name -> bytes
-        The same figures give the same bytes: no date stands in them.
+    Returns dict of file name -> bytes. The same figures give the same bytes: no date stands in
+    them.
 
     >>> sorted(figure_files({"x": Drawing(Figure(figsize=(1, 1)), "nothing")}))
     ['x.pdf', 'x.png', 'x.svg']
     """
-    files = {}
     nothing = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
-    # Text stays text in SVG and PDF, and ids do not change from one time to the next.
-    with mpl.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "memorization", "pdf.fonttype": 42}
-    ):
-        for name, drawing in drawings.items():
-            for kind in FORMATS:
-                sink = io.BytesIO()
-                drawing.figure.savefig(sink, format=kind, dpi=_DPI, metadata=nothing[kind])
-                files[f"{name}.{kind}"] = sink.getvalue()
-    return files
+    return {
+        f"{name}.{kind}": saved(drawing.figure, kind, dpi=_DPI, metadata=nothing[kind])
+        for name, drawing in drawings.items()
+        for kind in FORMATS
+    }

@@ -11,6 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from reports.figures.svg import COLOURS
+from reports.safe_text import visible
 
 SMALL, BASE = 8.5, 9.5  # font sizes, points
 
@@ -20,6 +21,31 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one bare panel."""
+    figure = new_figure(width, height)
+    panel = figure.subplots()
+    bare(panel)
+    return figure, panel
+
+
+def plain(name: str) -> str:
+    """A name in characters that every font has."""
+    return visible(name).encode("ascii", "backslashreplace").decode()
+
+
+def title_panel(panel: Axes, title: str, **style) -> None:
+    """A panel's title at the left; a dollar sign in it starts no formula."""
+    style = {"fontsize": BASE, "fontweight": "bold", "color": COLOURS["ink"], **style}
+    panel.set_title(title, loc="left", parse_math=False, **style)
+
+
+def draw_inner_legend(panel: Axes, **style) -> None:
+    """A legend within the panel, whose labels may hold any character."""
+    for text in panel.legend(frameon=False, **style).get_texts():
+        text.set_parse_math(False)
 
 
 def bare_panels(names: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
@@ -33,10 +59,7 @@ def bare_panels(names: Sequence[str], height: float) -> tuple[Figure, list[Axes]
         panel.set_axis_off()
     for panel, name in zip(panels, names, strict=False):
         bare(panel)
-        panel.set_title(
-            name, loc="left", fontsize=BASE, fontweight="bold", color=COLOURS["ink"],
-            parse_math=False,
-        )  # fmt: skip
+        title_panel(panel, name)
     return figure, panels[: len(names)]
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from attacks.statistics.intervals import clopper_pearson, effective_trials
 from reports.analysis.schema import CONTROL
 from reports.analysis.strategy_estimates import clusters_of
-from reports.figures.panels import bare, new_figure
+from reports.figures.panels import bare, new_figure, title_panel
 from reports.figures.svg import COLOURS
 
 _MOST_POINTS = 60  # of a line; more cannot be told apart in a small panel
@@ -17,16 +17,11 @@ _MOST_POINTS = 60  # of a line; more cannot be told apart in a small panel
 def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
     """Of the first k candidates of each list, the share found verbatim, with its interval.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        With strategy, verdict and the columns rank:*; what was not checked counts as a list
-        without precision, and is left out.
+    candidates : with strategy, verdict and the columns rank:*; what was not checked counts as a
+        list without precision, and is left out.
 
-    Returns
-    -------
-    DataFrame: strategy, score, rank (k), n_verbatim, precision, low, high
-        One row a list and rank.
+    Returns DataFrame: strategy, score, rank (k), n_verbatim, precision, low, high. One row a list
+    and rank.
 
     Source
     ------
@@ -65,14 +60,7 @@ def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
 def precision_at_rank_figure(table: pd.DataFrame) -> Figure:
     """A small panel a list: strategies down, scores across, beside the strategy's random draw.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `precision_at_rank`.
-
-    Returns
-    -------
-    Figure
+    table : from `precision_at_rank`.
 
     >>> frame = pd.DataFrame({"strategy": "top-n", "verdict": ["verbatim"], "rank:zlib": [1]})
     >>> len(precision_at_rank_figure(precision_at_rank(frame)).axes)
@@ -88,9 +76,7 @@ def precision_at_rank_figure(table: pd.DataFrame) -> Figure:
         for panel, score in zip(row, scores, strict=False):
             _panel(panel, own, score)
             if strategy == strategies[0]:
-                panel.set_title(
-                    score, loc="left", fontsize=8.5, color=COLOURS["ink"], parse_math=False
-                )
+                title_panel(panel, score, fontsize=8.5, fontweight="normal")
             if strategy == strategies[-1]:
                 panel.set_xlabel("rank", fontsize=8.5, color=COLOURS["muted"])
         row[0].set_ylabel(f"{strategy}\n% verbatim", fontsize=8.5, color=COLOURS["muted"])

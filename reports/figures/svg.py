@@ -28,31 +28,36 @@ _ID = re.compile(r'(\bid="|href="#|url\(#)')
 _KEPT_FONT = ("font-size", "font-weight")
 
 
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+def saved(figure: Figure, kind: str, **options) -> bytes:
+    """The figure as a file of this kind; the same figure gives the same bytes.
+
+    `options` are those of matplotlib's `savefig`; the metadata must not name a date.
+    """
+    sink = io.BytesIO()
+    # Text stays text in SVG and PDF, and ids do not change from one time to the next.
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "memorization", "pdf.fonttype": 42}
+    ):
+        figure.savefig(sink, format=kind, **options)
+    return sink.getvalue()
+
+
 def to_svg(figure: Figure, *, name: str = "figure", label: str = "") -> str:
     """The figure as an <svg> element that needs nothing from outside.
 
-    Parameters
-    ----------
-    figure : Figure
-    name : str
-        Prefix of all ids in it: unique on the page.
-    label : str
-        What a screen reader says instead of the picture.
+    name : prefix of all ids in it: unique on the page.
+    label : what a screen reader says instead of the picture.
 
-    Returns
-    -------
-    str
-        The same figure gives the same text. Each colour of COLOURS reads `var(--role, colour)`.
+    Returns: The same figure gives the same text. Each colour of COLOURS reads `var(--role,
+    colour)`.
 
     >>> to_svg(Figure(figsize=(1, 1)), label="nothing").startswith('<svg role="img" aria-label=')
     True
     """
-    buffer = io.StringIO()
-    # Two settings that matplotlib takes from nowhere else; put back on leaving.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "memorization"}):
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True, dpi=150)
-    drawing = buffer.getvalue()
+    drawing = saved(figure, "svg", dpi=150, metadata=NO_METADATA, transparent=True).decode()
     view = re.search(r'viewBox="([^"]*)"', drawing)
     body = drawing[drawing.index(">", drawing.index("<svg")) + 1 : drawing.rindex("</svg>")]
     for pattern in (_SHEET, _COMMENT):

@@ -7,7 +7,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.panels import bare, draw_legend, name_axes, new_figure
+from reports.figures.panels import bare, draw_legend, name_axes, new_figure, one_panel, title_panel
 from reports.figures.svg import COLOURS
 
 
@@ -20,38 +20,26 @@ def trend_figure(
 ) -> Figure:
     """One figure of each run, with its interval.
 
-    Parameters
-    ----------
-    figures : DataFrame
-        when (datetime64 with its zone), value, low, high; a row a run.
-    label : str
-        What is measured, in which unit.
-    limit : float, optional
-        Drawn as a line: a gate.
-    runs : DataFrame, optional
-        when, of all runs that the axis has room for; by default those of the figure.
-
-    Returns
-    -------
-    Figure
+    figures : when (datetime64 with its zone), value, low, high; a row a run.
+    label : what is measured, in which unit.
+    limit : drawn as a line: a gate.
+    runs : when, of all runs that the axis has room for; by default those of the figure.
 
     >>> when = pd.to_datetime(["2026-11-17", "2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "value": [1, 2], "low": [0, 1], "high": [2, 4]})
     >>> len(trend_figure(frame, "candidates", limit=3).axes)
     1
     """
-    figure = new_figure(9.0, 2.9)
-    panel = figure.subplots()
-    bare(panel)
+    figure, panel = one_panel(9.0, 2.9)
     value = figures["value"].to_numpy(float)
     reach = [value - figures["low"].to_numpy(float), figures["high"].to_numpy(float) - value]
     panel.errorbar(
         _times(figures), value, yerr=reach, fmt="o-", ms=5, lw=1.4, color=COLOURS["verbatim"],
-        ecolor=COLOURS["verbatim"], elinewidth=1.2, label="figure, 95 % interval",
+        ecolor=COLOURS["verbatim"], elinewidth=1.2, label="value, 95 % interval",
     )  # fmt: skip
     top = max([figures["high"].max(), limit or 0.0, 1e-9])
     if limit is not None:
-        panel.axhline(limit, color=COLOURS["muted"], lw=1, ls="--", label="allowed")
+        panel.axhline(limit, color=COLOURS["muted"], lw=1, ls="--", label="limit")
     panel.set_ylim(-0.03 * top, 1.06 * top)
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=top >= 5))
     _dates(panel, figures if runs is None else runs)
@@ -65,19 +53,11 @@ def precision_trend_figure(
 ) -> Figure:
     """Precision of every list over the runs: scores down, strategies across, on equal axes.
 
-    Parameters
-    ----------
-    figures : DataFrame
-        when, value, low, high (fractions) and of: "STRATEGY\\nSCORE".
-    limit : float, optional
-        A fraction, drawn as a line.
-    runs : DataFrame, optional
-        As in `trend_figure`.
+    figures : when, value, low, high (fractions) and of: "STRATEGY\\nSCORE".
+    limit : A fraction, drawn as a line.
+    runs : as in `trend_figure`.
 
-    Returns
-    -------
-    Figure
-        A panel a list; a line with its band.
+    Returns: A panel a list; a line with its band.
 
     >>> when = pd.to_datetime(["2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "value": 0.5, "low": 0.2, "high": 0.8})
@@ -101,9 +81,8 @@ def precision_trend_figure(
                 panel.yaxis.label.set_horizontalalignment("right")
                 panel.yaxis.label.set_verticalalignment("center")
             if i == 0:
-                panel.set_title(
-                    strategy, loc="left", fontsize=8.5, color=COLOURS["muted"], parse_math=False,
-                )  # fmt: skip
+                muted = {"fontweight": "normal", "color": COLOURS["muted"]}
+                title_panel(panel, strategy, fontsize=8.5, **muted)
     for panel in grid[-1]:
         _dates(panel, own if runs is None else runs)
     return figure
@@ -128,25 +107,15 @@ def _band(panel: Axes, rows: pd.DataFrame, limit: float | None) -> None:
 def passages_figure(figures: pd.DataFrame, *, runs: pd.DataFrame | None = None) -> Figure:
     """Passages that are new since the run before, upwards, and those that are gone, downwards.
 
-    Parameters
-    ----------
-    figures : DataFrame
-        when, figure ("new" or "gone"), value.
-    runs : DataFrame, optional
-        As in `trend_figure`.
-
-    Returns
-    -------
-    Figure
+    figures : when, figure ("new" or "gone"), value.
+    runs : as in `trend_figure`.
 
     >>> when = pd.to_datetime(["2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "figure": "new", "value": [2.0]})
     >>> len(passages_figure(frame).axes)
     1
     """
-    figure = new_figure(9.0, 2.4)
-    panel = figure.subplots()
-    bare(panel)
+    figure, panel = one_panel(9.0, 2.4)
     for name, sign, role in (("new", 1, "verbatim"), ("gone", -1, "sample")):
         rows = figures[figures["figure"] == name]
         panel.vlines(
@@ -170,7 +139,7 @@ def _times(figures: pd.DataFrame) -> np.ndarray:
 
 
 def _dates(panel: Axes, figures: pd.DataFrame) -> None:
-    """Dates, as short as they can be told apart, with air at both ends."""
+    """Short, distinct dates, with a margin at both ends."""
     times = _times(figures)
     first, last = times.min(), times.max()
     air = max((last - first) // 20, np.timedelta64(3600 if first == last else 20, "s"))

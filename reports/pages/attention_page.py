@@ -10,21 +10,11 @@ def render_attention(
 ) -> str:
     """A page of two views, the heads of one layer and all layers at once.
 
-    Parameters
-    ----------
-    title : str
-    views : two texts of HTML
-        The elements that the script draws into: no text of a model's.
-    code : str
-        The page's one script.
-    n_left_out : int
-        Tokens that are not shown.
-    is_sensitive : bool
+    views : two texts of HTML. The elements that the script draws into: no text of a model's.
+    code : the page's one script.
+    n_left_out : tokens that are not shown.
 
-    Returns
-    -------
-    str
-        Only that script may run, and nothing is loaded.
+    Returns: Only that script may run, and nothing is loaded.
     """
     head, model = views
     return render(

@@ -26,17 +26,11 @@ _STATIC = ("sample_id", "strategy", "verdict", "match_n_tokens", "n_documents", 
 def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None) -> str:
     """The page as one self-contained HTML document.
 
-    Parameters
-    ----------
-    report : ReportPage
-    drawings : dict of name -> Drawing, optional
-        From `page_content.draw_figures`, where they are drawn already.
+    drawings : dict of name -> Drawing, optional. From `page_content.draw_figures`, where they are
+        drawn already.
 
-    Returns
-    -------
-    str
-        The same report gives the same text. Save it as UTF-8. Personal data is masked wherever
-        text stands, unless the report says `reveal`.
+    Returns: The same report gives the same text. Save it as UTF-8. Personal data is masked in all
+    text, unless the report has `reveal`.
 
     Raises
     ------
@@ -58,7 +52,6 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         truth=None if report.truth_table is None else rows_of(shown_truth(report.truth_table)),
         truth_caption=None if report.truth_table is None else truth_caption(report.truth_table),
         list_intervals=list_intervals(report.summary),
-        extracted=None if report.extracted is None else rows_of(report.extracted),
         claims=report.claims,
         calibration=report.calibration,
         static=_static_rows(report.candidates),
@@ -74,7 +67,7 @@ def _unbroken(sentence: str) -> str:
 
 
 def _tables(candidates: pd.DataFrame) -> dict[str, tuple]:
-    """Counts by kind, for the kinds that were looked for."""
+    """Counts by kind, for the kinds that were searched for."""
     tables = {}
     if "n_personal" in candidates:
         tables["personal"] = rows_of(personal_table(candidates))
@@ -92,7 +85,7 @@ def _figures(drawings: dict[str, Drawing]) -> dict[str, Markup]:
 
 
 def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary without whole strategies and kinds of personal data: they have their sections."""
+    """The summary without the columns that have sections of their own."""
     elsewhere = ("strategy_", "with_personal:")
     return summary[[n for n in summary.columns if not str(n).startswith(elsewhere)]]
 

@@ -1,4 +1,4 @@
-"""The page's section on lists that are held at a false discovery rate, and the terminal's."""
+"""Lists at a false discovery rate, as a section of the page and as tables of the terminal."""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from attacks.statistics.intervals import clopper_pearson
 from reports.analysis import calibration as held_out
 from reports.analysis import checked_lists
 from reports.analysis.schema import CHECKED
-from reports.analysis.summary import percent
+from reports.number_text import DASH, percent, share
 from reports.pages.page_shell import rows_of
 
-_WORTH_TELLING = 0.5  # a list that is rather false than true is none
-_WHICH = "A sample is listed where its q_value:SCORE, in candidates.csv, is at most the rate."
+_WORTH_TELLING = 0.5  # a list that is mostly false is useless
+_WHICH = "A sample is listed if its q_value:SCORE in candidates.csv is at most the rate."
 INTERVALS = (
-    "In brackets, 95 % intervals (Clopper–Pearson). They describe these lists alone: samples that "
-    "repeat a passage are not independent."
+    "In brackets: 95 % intervals (Clopper–Pearson). They describe these lists only, since samples "
+    "that repeat a passage are not independent."
 )
 _REMEDY = (
-    "There is training text, so half of each list can be checked instead, which asks nothing of "
+    "Training text was given, so you can verify half of each list instead, which needs no "
     "held-out text: auditor report RUN --controls verified."
 )
 
@@ -47,9 +47,9 @@ def calibration_section(calibration: pd.DataFrame) -> CalibrationSection | None:
     """The section of a frame `calibration`; None where no list is held at a rate."""
     if calibration.empty:
         return None
-    title = "Listed against held-out controls"
+    title = "Lists calibrated on held-out text"
     if _by_checks(calibration):
-        title = "Listed by the half that was checked"
+        title = "Lists calibrated on verified candidates"
     table = rows_of(shown_calibration(calibration))
     told = [calibration_sentence(calibration)]
     if _by_checks(calibration):
@@ -70,7 +70,7 @@ def calibration_caption(calibration: pd.DataFrame) -> str:
     """What the table holds, and at which rate."""
     rate = f"at a false discovery rate of {100 * calibration['fdr'].iloc[0]:g} %"
     if _by_checks(calibration):
-        return f"Of each short list, what was not checked and is listed {rate}"
+        return f"Unverified candidates of each shortlist that are listed {rate}"
     return f"Samples that score above the controls, {rate}"
 
 
@@ -79,24 +79,21 @@ def calibration_sentence(calibration: pd.DataFrame) -> str:
 
     >>> calibration_sentence(pd.DataFrame({"controls": "", "withheld": ["", "", "why", "why"],
     ...     "n_listed": [0, 9, None, None]}))
-    'Of 4 lists (a strategy and a score each), 1 holds samples, 1 is empty and 2 are withheld, for
-    the reason in their place.'
+    'Of 4 lists (one per strategy and score), 1 contains samples, 1 is empty and 2 are withheld for
+    the reason given.'
     """
     n, withheld = len(calibration), calibration["withheld"] != ""
     n_full = int((calibration["n_listed"].fillna(0) > 0).sum())
     n_withheld = int(withheld.sum())
     n_empty = n - n_full - n_withheld
-    parts = [f"{n_full or 'none'} {'hold' if n_full > 1 else 'holds'} samples"]
+    parts = [f"{n_full or 'none'} {'contain' if n_full > 1 else 'contains'} samples"]
     if n_empty:
         parts.append(f"{n_empty:,} {'is' if n_empty == 1 else 'are'} empty")
     if n_withheld:
-        is_one = n_withheld == 1
-        parts.append(
-            f"{n_withheld:,} {'is' if is_one else 'are'} withheld, for the reason in "
-            f"{'its' if is_one else 'their'} place"
-        )
+        is_are = "is" if n_withheld == 1 else "are"
+        parts.append(f"{n_withheld:,} {is_are} withheld for the reason given")
     last = f" and {parts[-1]}" if len(parts) > 1 else ""
-    return f"Of {n:,} lists (a strategy and a score each), {', '.join(parts[:-1] or parts)}{last}."
+    return f"Of {n:,} lists (one per strategy and score), {', '.join(parts[:-1] or parts)}{last}."
 
 
 def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
@@ -113,16 +110,16 @@ def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
     for row in calibration.to_dict("records"):
         cells = [row["strategy"], row["score"], f"{row['n_samples']:,}", f"{row['n_controls']:,}"]
         if row["withheld"]:
-            cells += [f"withheld: {row['withheld']}", "–", "–"]
+            cells += [f"withheld: {row['withheld']}", DASH, DASH]
         else:
             false = row["estimated_false"]
-            cells += [_n_listed(row), "–" if math.isnan(false) else f"{false:.1f}"]
+            cells += [_n_listed(row), DASH if math.isnan(false) else f"{false:.1f}"]
             cells.append(_not_found(row["n_listed_looked_up"], row["n_listed_verbatim"]))
         rows.append(cells)
     names = ["Strategy", "Score", "Samples", "Controls"]
     if _by_checks(calibration):
-        names = ["Strategy", "Score", "Not checked", "Checked"]
-    names += ["Listed", "False, a low estimate", "Of those looked up, not found"]
+        names = ["Strategy", "Score", "Unverified", "Verified"]
+    names += ["Listed", "Estimated false (tends low)", "Not found, of those checked"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -132,16 +129,16 @@ def _n_listed(row) -> str:
     if row["n_listed"] or math.isnan(least) or least > _WORTH_TELLING:
         return f"{row['n_listed']:,}"
     # Rounded up: at the rate that is printed it does.
-    return f"0 (some from {percent(math.ceil(1000 * least - 1e-9) / 1000)} % on)"
+    return f"0 (first at {percent(math.ceil(1000 * least - 1e-9) / 1000)} %)"
 
 
 def _not_found(n_known, n_verbatim) -> str:
     """How many of a list were not found, with the share and its interval."""
     if pd.isna(n_known) or not n_known:
-        return "–"
+        return DASH
     n = int(n_known) - int(n_verbatim)
-    low, high = (percent(float(end)) for end in clopper_pearson(n, int(n_known)))
-    return f"{n:,} of {n_known:,}: {percent(n / n_known)} % ({low}–{high})"
+    low, high = clopper_pearson(n, int(n_known))
+    return f"{n:,} of {n_known:,}: {share(n / n_known, float(low), float(high))}"
 
 
 def _by_checks(calibration: pd.DataFrame) -> bool:

@@ -31,15 +31,6 @@ class ComparisonPage:
 def render_comparison(page: ComparisonPage) -> str:
     """The page as one self-contained HTML document.
 
-    Parameters
-    ----------
-    page : ComparisonPage
-
-    Returns
-    -------
-    str
-        The same page gives the same text. Save it as UTF-8.
-
     >>> page = ComparisonPage("<b>", ["One."], [], [("t", pd.DataFrame({"a": ["<i>"]}))])
     >>> html = render_comparison(page)
     >>> "<b>" in html, "<i>" in html, "&lt;i&gt;" in html

@@ -49,12 +49,8 @@ def claims_section(
 ) -> ClaimsSection | None:
     """The section of these frames; None where no sample was looked up.
 
-    Parameters
-    ----------
-    summary, strategies, discovery, comparisons : DataFrame
-        See `schema`.
-    costs : DataFrame
-        From `claims.cost_table`.
+    summary, strategies, discovery, comparisons : see `schema`.
+    costs : from `claims.cost_table`.
     """
     if not (strategies["n_looked_up"] > 0).any():
         return None

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from reports.analysis.summary import percent
 from reports.figures.extraction import shade_levels
+from reports.number_text import percent, power
 from reports.pages.page_shell import render
 from reports.privacy.finding import find_personal
 from reports.privacy.redaction import mask, mask_personal
@@ -46,15 +46,6 @@ class ScanPage:
 def render_scan(page: ScanPage) -> str:
     """The page as one self-contained HTML document.
 
-    Parameters
-    ----------
-    page : ScanPage
-
-    Returns
-    -------
-    str
-        The same page gives the same text. Save it as UTF-8.
-
     Raises
     ------
     ValueError
@@ -76,7 +67,7 @@ def render_scan(page: ScanPage) -> str:
         pieces=stretches,
         coverage=[_row(row) for row in page.coverage.to_dict("records")],
         legend=[
-            (f"p{i + 1}", f"p_z {_power(level)} or more")
+            (f"p{i + 1}", f"p_z {power(level)} or more")
             for i, level in enumerate(shade_levels(page.best))
         ],
     )
@@ -121,11 +112,7 @@ def _shade(nats: float, levels: tuple[float, ...]) -> tuple[str, str]:
     if np.isneginf(nats):
         return "p0", "p_z 0"
     log10 = nats / np.log(10)
-    return f"p{sum(log10 >= level - 1e-12 for level in levels)}", f"p_z {_power(log10)}"
-
-
-def _power(log10: float) -> str:
-    return f"10^{log10:.0f}" if log10 < -6 else f"{10**log10:.2g}"
+    return f"p{sum(log10 >= level - 1e-12 for level in levels)}", f"p_z {power(log10)}"
 
 
 def _row(row: dict) -> tuple[str, ...]:

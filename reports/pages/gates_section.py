@@ -1,4 +1,4 @@
-"""Whether a run kept its limits, and what changed since the last: what a page says first."""
+"""Gates of a run and the changes since the previous one, for the top of a page."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ class ShownGate:
 class ShownOutcome:
     """The gates of a run and the comparison with the one before.
 
-    gates : in the order in which they were asked
-    since : a sentence on passages new, gone and unchanged; "" = there was nothing to compare with
-    why : what kept the gates from being decided, a sentence; "" = nothing did
+    gates : in the order of the audit file
+    since : a sentence on new, gone and unchanged passages; "" = nothing to compare with
+    why : why the gates could not be decided; "" if they were
     """
 
     gates: Sequence[ShownGate] = ()
@@ -44,7 +44,7 @@ class ShownOutcome:
 
     @property
     def heading(self) -> str:
-        """All gates in a few words; "" where none was asked.
+        """The result of all gates in a few words; "" without gates.
 
         >>> held = ShownGate("max_verified", True, "holds", "1 of 9; allowed 3.")
         >>> ShownOutcome([held]).heading, ShownOutcome([held] * 2).heading
@@ -53,7 +53,7 @@ class ShownOutcome:
         '1 of 2 gates failed'
         """
         if self.why:
-            return "Not compared, and no gate decided"
+            return "No comparison and no gate decision"
         n, n_failed = len(self.gates), sum(not gate.passed for gate in self.gates)
         if n_failed:
             return "The gate failed" if n == 1 else f"{n_failed} of {n} gates failed"

@@ -19,17 +19,9 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 def render_markdown(report: ReportPage) -> str:
     """The report's findings as Markdown that GitHub and its like show.
 
-    Parameters
-    ----------
-    report : ReportPage
-
-    Returns
-    -------
-    str
-        What was found, Table 2, what is claimed of whole strategies, kinds of text and of personal
-        data, what is not claimed, what was audited. No text that the model generated stands in it,
-        and personal data elsewhere (in a prompt on the command line, say) is masked unless the
-        report says `reveal`.
+    Returns: Findings, Table 2, estimates, kinds of text and of personal data, what is not claimed,
+    and what was audited. It contains no generated text, and personal data elsewhere (such as in a
+    prompt on the command line) is masked unless the report has `reveal`.
     """
     report = with_personal(report)
     candidates = report.candidates
@@ -38,12 +30,12 @@ def render_markdown(report: ReportPage) -> str:
     parts += [f"> **{escape(sentence)}**" for sentence in report.incomplete]
     parts += _outcome(report.outcome)
     parts += [escape(sentence) for sentence in report.headline]
-    parts.append(_table("Found verbatim, of chosen", table2(report.summary).reset_index()))
+    parts.append(_table("Found verbatim, of the candidates", table2(report.summary).reset_index()))
     parts.append(escape(f"In brackets, {list_intervals(report.summary)}."))
     claims, calibration = report.claims, report.calibration
     for title, section, intervals in (
         (
-            "Samples as drawn, and what is left",
+            "Unselected samples, and what is left to find",
             claims and claims.strategies,
             [INTERVALS],
         ),
@@ -58,11 +50,14 @@ def render_markdown(report: ReportPage) -> str:
             parts.append(_table(title, pd.DataFrame(rows, columns=header)))
             parts += [escape(sentence) for sentence in intervals]
     if "content_kinds" in candidates:
-        parts.append(_table("Kinds of text, by rules", content_table(candidates)))
+        kinds = content_table(candidates).set_axis(["Kind", "Candidates", "Verbatim"], axis=1)
+        parts.append(_table("Kinds of text, assigned by rules", kinds))
     if "n_personal" in candidates:
         found = personal_table(candidates)
         if (found["n_items"] > 0).any():
-            parts.append(_table("Personal data, by its form", found[found["n_items"] > 0]))
+            names = ["Kind", "Occurrences", "Candidates", "Verbatim"]
+            found = found[found["n_items"] > 0].set_axis(names, axis=1)
+            parts.append(_table("Personal data, detected by rules", found))
     if report.truth_table is not None and len(report.truth_table):
         parts.append(_table(truth_caption(report.truth_table), shown_truth(report.truth_table)))
     parts += _listed("What is not claimed", report.not_claimed)
@@ -83,7 +78,7 @@ def escape(text: str) -> str:
 
 
 def _outcome(outcome: ShownOutcome) -> list[str]:
-    """Gates and what changed since the run before; what failed stands in bold."""
+    """Gates and changes since the previous run; failed gates are bold."""
     parts = [f"**{escape(outcome.heading)}.** {escape(outcome.why)}".strip()]
     lines = [f"{gate.name} {gate.word}: {gate.sentence}" for gate in outcome.gates]
     parts.append(

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from attacks.statistics.roc import roc_curve
-from reports.figures.panels import new_figure
+from reports.figures.panels import draw_inner_legend, new_figure, plain
 from reports.figures.svg import COLOURS, to_svg
 from reports.pages.page_shell import render, rows_of, trusted
 from reports.privacy.redaction import mask_personal
-from reports.safe_text import visible
 
 _N_CURVES = 4  # of a kind; more cannot be told apart
 _LINES = ("-", "--", ":", "-.")
@@ -63,17 +62,7 @@ class MembersPage:
 
 
 def render_members(page: MembersPage) -> str:
-    """The page as one self-contained HTML document.
-
-    Parameters
-    ----------
-    page : MembersPage
-
-    Returns
-    -------
-    str
-        The same page gives the same text. Save it as UTF-8.
-    """
+    """The page as one self-contained HTML document."""
     figure = roc_figure(page.curves, page.blind)
     if not page.reveal:
         page = _masked(page)
@@ -104,15 +93,8 @@ def roc_figure(
 ) -> Figure:
     """ROC curves on logarithmic axes, where what counts is at the left; baselines in grey.
 
-    Parameters
-    ----------
-    curves : mapping of score to (members, nonmembers), float arrays
-        One without two different values is left out.
-    blind : names of those that are baselines
-
-    Returns
-    -------
-    Figure
+    curves : mapping of score to (members, nonmembers), float arrays. One without two different
+        values is left out.
 
     Source
     ------
@@ -136,7 +118,7 @@ def roc_figure(
             known = ~np.isnan(np.asarray(curves[name][1], dtype=np.float64))
             least = min(least, 1 / int(known.sum()))
             axes.step(curve.fpr, curve.tpr, line, where="post", color=colour, lw=width)
-            axes.lines[-1].set_label(_plain(name))
+            axes.lines[-1].set_label(plain(name))
     least = min(least, 0.1)
     axes.plot([least, 1], [least, 1], color=COLOURS["rule"], lw=1, label="chance")
     axes.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least, 1.05))
@@ -146,12 +128,5 @@ def roc_figure(
     for side, spine in axes.spines.items():
         spine.set(visible=side in ("left", "bottom"), color=COLOURS["rule"])
     if axes.lines:
-        key = axes.legend(frameon=False, labelcolor=COLOURS["ink"], fontsize=8.5, loc="lower right")
-        for text in key.get_texts():
-            text.set_parse_math(False)
+        draw_inner_legend(axes, labelcolor=COLOURS["ink"], fontsize=8.5, loc="lower right")
     return figure
-
-
-def _plain(name: str) -> str:
-    """A name in characters that every font has."""
-    return visible(name).encode("ascii", "backslashreplace").decode()

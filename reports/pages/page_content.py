@@ -27,8 +27,7 @@ class ReportPage:
 
     title : str
     headline, not_claimed, notices : list of str
-        Sentences; see `tables.headline` and `tables.not_claimed`. Notices are what went wrong or
-        was left out.
+        Sentences; see `sentences`. Notices say what went wrong or was left out.
     about : list of (label, value)
         What was audited, when, with what.
     command : str
@@ -38,25 +37,23 @@ class ReportPage:
     summary, scores, candidates : DataFrame
         See `schema`.
     truth_table : DataFrame, optional
-        From `tables.by_repeats`.
-    extracted : DataFrame, optional
-        Prefixes and how the model continued them; any columns, the first 100 rows are shown.
+        From `summary.by_repeats`.
     incomplete : list of str
-        What is missing of the audit; it stands first on the page.
+        What the audit still lacks; shown first on the page.
     outcome : ShownOutcome
-        Its gates, and what changed since the run before; on the first screen, if there is any.
+        Its gates, and the changes since the previous run.
     reveal : bool
         Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
     personal : list a row of `candidates` of Item, optional
-        Where it is, from `find_in_candidates`; looked for here if it is not given.
+        Personal data, from `find_in_candidates`; searched for here if it is not given.
     attention : collection of str
-        Samples of whose attention there is a page beside this one: attention/ID.html.
+        Samples that have a page of their attention: attention/ID.html.
     finders : sequence of Finder
-        What else than rules looked for it.
+        Finders of personal data besides the rules.
     claims : ClaimsSection, optional
-        What is claimed beyond the lists.
+        Estimates beyond the lists.
     calibration : CalibrationSection, optional
-        Lists against controls.
+        Lists at a false discovery rate.
     """
 
     title: str
@@ -70,7 +67,6 @@ class ReportPage:
     scores: pd.DataFrame
     candidates: pd.DataFrame
     truth_table: pd.DataFrame | None = None
-    extracted: pd.DataFrame | None = None
     repeat: str = "auditor audit audit.toml"
     incomplete: Sequence[str] = ()
     outcome: ShownOutcome = field(default_factory=ShownOutcome)
@@ -84,7 +80,7 @@ class ReportPage:
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """What a page that reveals personal data shows in its place when asked to.
+    """The masks that a page with revealed personal data can show instead.
 
     texts : a row's masks, one for each piece of personal data in its text.
     others : column (prompt, doc_id, fuzzy_doc_id) -> text -> masked text, where they differ.
@@ -95,32 +91,27 @@ class Masks:
 
 
 def with_personal(report: ReportPage) -> ReportPage:
-    """The report with its personal data found, if nobody has looked for it yet."""
+    """The report with its personal data located, if it is not yet."""
     if report.personal is not None:
         return report
     return replace(report, personal=find_in_candidates(report.candidates, more=report.finders))
 
 
 def masked(report: ReportPage) -> tuple[ReportPage, list[list[Item]], Masks | None]:
-    """What the page may show: masked, or as it is with the masks beside it.
+    """The content of the page: masked, or unmasked with the masks beside it.
 
-    Parameters
-    ----------
-    report : ReportPage
-        With `personal`.
+    report : with `personal`.
 
-    Returns
-    -------
+    Returns:
     report : ReportPage
-    places : list a row of Item
-        Personal data, or its masks, as places in the texts of that report.
+    places : list a row of Item. Personal data, or its masks, as places in the texts of that report.
     masks : Masks, or None where nothing is revealed
     """
     found = [list(items) for items in report.personal or []]
     if report.reveal:
         return report, found, _masks(report, found)
     more = tuple(report.finders)
-    hide = mask_personal  # our own sentences: a tagger would find names in them that are none
+    hide = mask_personal  # our own sentences: a tagger would find false names in them
     candidates, places = mask_candidates(report.candidates, found, more=more)
     shown = replace(
         report,
@@ -135,13 +126,8 @@ def masked(report: ReportPage) -> tuple[ReportPage, list[list[Item]], Masks | No
         config_toml=hide(report.config_toml),
         repeat=hide(report.repeat),
         candidates=candidates,
-        extracted=None if report.extracted is None else _hidden(report.extracted, more),
     )
     return shown, places, None
-
-
-def _hidden(frame: pd.DataFrame, more: Sequence[Finder]) -> pd.DataFrame:
-    return frame.map(lambda cell: mask_personal(cell, more=more) if isinstance(cell, str) else cell)
 
 
 def _masks(report: ReportPage, found: list[list[Item]]) -> Masks:
@@ -161,16 +147,7 @@ def _masks(report: ReportPage, found: list[list[Item]]) -> Masks:
 
 
 def draw_figures(report: ReportPage) -> dict[str, Drawing]:
-    """The figures for which a report has numbers: figure3, precision, ranks, truth.
-
-    Parameters
-    ----------
-    report : ReportPage
-
-    Returns
-    -------
-    dict of name -> Drawing
-    """
+    """The figures for which a report has numbers: figure3, precision, ranks, truth."""
     drawn = {}
     if len(report.scores) and {"nll", "zlib_bits"} <= set(report.scores.columns):
         drawn["figure3"] = Drawing(
@@ -186,7 +163,7 @@ def draw_figures(report: ReportPage) -> dict[str, Drawing]:
     if len(ranks):
         drawn["ranks"] = Drawing(
             precision_at_rank_figure(ranks),
-            "Line plots: precision of the first k of each list against k, beside a random draw.",
+            "Line plots: precision of the first k of each list against k, and a random draw.",
         )
     if report.truth_table is not None and len(report.truth_table):
         drawn["truth"] = Drawing(
@@ -194,7 +171,7 @@ def draw_figures(report: ReportPage) -> dict[str, Drawing]:
             "Plot: share of documents extracted, by repeats; numbers in the table beside it.",
         )
     for drawing in drawn.values():
-        # Laid out once; each format would lay it out again, which takes longer than drawing it.
+        # Lay out once: each format would do it again, which takes longer than drawing.
         drawing.figure.draw_without_rendering()
         drawing.figure.set_layout_engine("none")
     return drawn

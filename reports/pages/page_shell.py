@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from reports.number_text import cell
 from reports.safe_text import visible
 
 _N_ROWS = 100
@@ -30,23 +30,14 @@ def render(
 ) -> str:
     """A template of `templates/` as one self-contained document.
 
-    Parameters
-    ----------
-    template : str
-        Its file. It is given `css`, `script` and `policy` besides the values.
-    styles : sequence of str
-        Style sheets of `templates/`, put together in this order.
-    scripts : sequence of str
-        Scripts of `templates/`, put together in this order as one; without any, none may run.
-    code : str
-        A script that is no template, in place of those.
-    **values
-        What the template prints; see `trusted`.
+    template : its file. It is given `css`, `script` and `policy` besides the values.
+    styles : sequence of str. Style sheets of `templates/`, put together in this order.
+    scripts : sequence of str. Scripts of `templates/`, put together in this order as one; without
+        any, none may run.
+    code : A script that is no template, in place of those.
+    **values : what the template prints; see `trusted`.
 
-    Returns
-    -------
-    str
-        The same values give the same text. Save it as UTF-8.
+    Returns: The same values give the same text. Save it as UTF-8.
     """
     css = "".join(map(_source, styles))
     own = "".join(map(_source, scripts))
@@ -62,17 +53,10 @@ def render(
 def render_part(template: str, **values: object) -> str:
     """A template of `templates/` that is part of a page of somebody else's: escaped as all are.
 
-    Parameters
-    ----------
-    template : str
-        Its file.
-    **values
-        What the template prints.
+    template : its file.
+    **values : what the template prints.
 
-    Returns
-    -------
-    str
-        HTML without style sheet or script.
+    Returns: HTML without style sheet or script.
     """
     return _environment().get_template(template).render(**values)
 
@@ -85,10 +69,10 @@ def trusted(text: str) -> Markup:
 def rows_of(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     """A frame's header, its first 100 rows as text, and how many rows it has.
 
-    >>> rows_of(pd.DataFrame({"a": [1.23456, np.nan]}))
+    >>> rows_of(pd.DataFrame({"a": [1.23456, None]}))
     (['a'], [['1.235'], ['–']], 2)
     """
-    rows = [[_cell(v) for v in row] for row in frame.head(_N_ROWS).itertuples(index=False)]
+    rows = [[cell(v) for v in row] for row in frame.head(_N_ROWS).itertuples(index=False)]
     return [str(name) for name in frame.columns], rows, len(frame)
 
 
@@ -130,11 +114,3 @@ def _policy(css: str, code: str) -> Markup:
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}" if np.isfinite(value) else "–"
-    if isinstance(value, list | tuple | np.ndarray):
-        return f"{len(value):,} values"
-    return "–" if pd.isna(value) else str(value)  # type: ignore[call-overload]

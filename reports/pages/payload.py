@@ -35,21 +35,12 @@ def packed_candidates(
 ) -> str:
     """The candidates as JSON, compressed with gzip and written in base64.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        The frame `candidates`; the token columns may be absent.
-    places : list a row of Item, optional
-        Personal data, or the masks in its place.
-    masks : Masks, optional
-        What stands in its place when a reader asks for it; a page that reveals none has none.
-    attention : collection of str
-        Samples with a page of their attention.
+    candidates : the frame `candidates`; the token columns may be absent.
+    places : list a row of Item, optional. Personal data, or the masks in its place.
+    masks : what stands in its place when a reader asks for it; a page that reveals none has none.
+    attention : collection of str. Samples with a page of their attention.
 
-    Returns
-    -------
-    str
-        Letters, digits, +, / and =, which cannot end a <script> element.
+    Returns: Letters, digits, +, / and =, which cannot end a <script> element.
 
     >>> packed = packed_candidates(pd.DataFrame({"sample_id": ["a"], "text": ["</script>"]}))
     >>> json.loads(gzip.decompress(base64.b64decode(packed)))["text"]
@@ -111,7 +102,7 @@ def _masks(masks: Masks) -> dict:
 def _shown(row: dict, items: Sequence[Item]) -> dict:
     """One candidate's text as shown, with its match and its tokens in the page's units."""
     raw = row["text"] if isinstance(row.get("text"), str) else ""
-    text = visible(raw, keep_newlines=True, double_backslash=False)
+    text = _escaped(raw)
     place = _places(raw, text)
     ends = _list(row.get("token_end"))
     at = place[np.clip(np.array([0, *ends], dtype=np.int64), 0, len(raw))]
@@ -144,12 +135,8 @@ def _places(raw: str, shown: str) -> np.ndarray:
     """Where each raw character starts in the shown text, in UTF-16 units; and the end."""
     if len(raw) == len(shown) and max(raw, default="") < "\U00010000":
         return np.arange(len(raw) + 1)
-    widths = [len(_one(char)) + (char > "\uffff" and _one(char) == char) for char in raw]
+    widths = [len(_escaped(char)) + (char > "\uffff" and _escaped(char) == char) for char in raw]
     return np.concatenate([[0], np.cumsum(widths, dtype=np.int64)])
-
-
-def _one(char: str) -> str:
-    return _escaped(char)
 
 
 def _escaped(text: str) -> str:
@@ -162,12 +149,7 @@ def _column(frame: pd.DataFrame, name: str) -> list:
 
 def _texts(frame: pd.DataFrame, name: str) -> list[str | None]:
     values = _column(frame, name)
-    return [
-        visible(value, keep_newlines=True, double_backslash=False)
-        if isinstance(value, str)
-        else None
-        for value in values
-    ]
+    return [_escaped(value) if isinstance(value, str) else None for value in values]
 
 
 def _coded(frame: pd.DataFrame, name: str) -> dict[str, list]:

@@ -8,7 +8,7 @@ _RANDOM = Score(
     title="Random order",
     made_for=(SAMPLES,),
     formula="none: a seeded random order",
-    meaning="The control. What a list is worth is how far it is above this one.",
+    meaning="The control: a score is useful if its list is more precise than this one.",
     source="",
     needs=(),
 )
@@ -16,14 +16,6 @@ _RANDOM = Score(
 
 def definition(score: str) -> Score:
     """The definition of a score by its column's name.
-
-    Parameters
-    ----------
-    score : str
-
-    Returns
-    -------
-    attacks.scores.score_table.Score
 
     Raises
     ------

@@ -12,9 +12,9 @@ from reports.analysis.strategy_estimates import (
     interval_words,
     passage_words,
 )
-from reports.analysis.summary import percent
+from reports.number_text import count, percent, percents, size
 
-_FEW = 3  # documents: what stands in so few is learned from them, not common knowledge
+_FEW = 3  # documents: text in so few is learned from them, not common knowledge
 
 
 def headline(
@@ -25,21 +25,13 @@ def headline(
     n_documents: int | None = None,
     is_pending: bool = False,
 ) -> list[str]:
-    """What was found, with counts and intervals; what was not checked is said as well.
+    """What was found, with counts and intervals, and what was not checked.
 
-    Parameters
-    ----------
-    candidates, summary : DataFrame
-    corpus_bytes, n_documents : int, optional
-        Size of the training text that was searched.
-    is_pending : bool
-        Training text was given, and has not been searched yet.
+    corpus_bytes, n_documents : size of the training text that was searched.
+    is_pending : training text was given, and has not been searched yet.
 
-    Returns
-    -------
-    list of str
-        Sentences. The first is about the union of the scores' lists, without the control: its
-        interval describes this short list, not what the model gives out at large.
+    Returns: Sentences. The first is about the union of the scores' lists, without the control: its
+    interval describes this short list, not what the model gives out at large.
 
     >>> none = pd.DataFrame({"best_rank": [1], "verdict": ["not checked"]})
     >>> headline(none, pd.DataFrame({"strategy": ["top-n"], "score": ["zlib"]}))
@@ -52,9 +44,8 @@ def headline(
         return ["No candidate was chosen: no sample has a score."]
     if not len(checked):
         return [
-            f"{_count(len(listed), 'candidate')} {_is(len(listed))} listed.",
-            "They were not looked for in the training text yet, so nothing is claimed to be "
-            "memorized."
+            f"{count(len(listed), 'candidate')} {_is(len(listed))} listed.",
+            "The training text has not been searched yet, so nothing is claimed to be memorized."
             if is_pending
             else "No training text was given, so nothing is claimed to be memorized.",
             *personal_sentence(listed, "the candidates"),
@@ -64,22 +55,24 @@ def headline(
     n_fuzzy = int((checked["verdict"] == "fuzzy").sum())
     if n_fuzzy:
         alike = "resembles" if n_fuzzy == 1 else "resemble"
-        sentences.append(f"{n_fuzzy:,} more {alike} a passage of it without matching verbatim.")
+        sentences.append(
+            f"{n_fuzzy:,} more {alike} a passage of the training text without matching verbatim."
+        )
     n_near = int(checked["is_near"].sum()) if "is_near" in checked else 0
     if n_near:
-        holds = "holds" if n_near == 1 else "hold"
         sentences.append(
-            f"{n_near:,} {holds} a stretch of 50 tokens or more that differs from it by at most "
-            "10 % (edit distance)."
+            f"{n_near:,} {'contains' if n_near == 1 else 'contain'} at least 50 tokens within 10 % "
+            "edit distance of the training text."
         )
     n_left = len(listed) - len(checked)
     if n_left:
-        were = "was" if n_left == 1 else "were"
-        sentences.append(f"{_count(n_left, 'candidate')} {were} not checked.")
+        sentences.append(
+            f"{count(n_left, 'candidate')} {'was' if n_left == 1 else 'were'} not checked."
+        )
     return [
         *sentences,
         *_details(verbatim),
-        *personal_sentence(verbatim, "the verbatim"),
+        *personal_sentence(verbatim, "the verbatim candidates"),
         *_best_list(summary),
     ]
 
@@ -89,44 +82,40 @@ def personal_sentence(rows: pd.DataFrame, whose: str) -> list[str]:
 
     >>> frame = pd.DataFrame({"n_personal": [2, 0], "n_personal_verbatim": [1, 0],
     ...     "personal:e-mail": [2, 0], "match_start": [0, 0]})
-    >>> personal_sentence(frame, "the verbatim")
-    ['1 of the verbatim holds personal data by its form (e-mail in 1), in 1 of them within the
-     verbatim passage.']
+    >>> personal_sentence(frame, "the verbatim candidates")
+    ['Personal data was detected in 1 of the verbatim candidates (e-mail in 1), within the verbatim
+     passage in 1.']
     """
     if "n_personal" not in rows or rows.empty:
         return []
     n = int((rows["n_personal"] > 0).sum())
     if not n:
-        return [f"In none of {whose} did the rules find personal data."]
+        return [f"No personal data was detected in {whose}."]
     kinds = {
         name.removeprefix("personal:"): int((rows[name] > 0).sum())
         for name in map(str, rows.columns)
         if name.startswith("personal:")
     }
     told = ", ".join(f"{kind} in {k:,}" for kind, k in kinds.items() if k)
-    holds = "holds" if n == 1 else "hold"
     within = ""
     if rows["match_start"].notna().any():
         n_within = int((rows["n_personal_verbatim"] > 0).sum())
-        within = f", in {n_within:,} of them within the verbatim passage"
-    return [f"{n:,} of {whose} {holds} personal data by its form ({told}){within}."]
+        within = f", within the verbatim passage in {n_within:,}"
+    return [f"Personal data was detected in {n:,} of {whose} ({told}){within}."]
 
 
 def known_truth(table: pd.DataFrame) -> list[str]:
-    """What came out of documents whose number of repeats is known: most repeated, and held out.
+    """How much was extracted of the most repeated documents and canaries, and of held-out text.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `tables.by_repeats`.
+    table : from `summary.by_repeats`.
 
     >>> known_truth(pd.DataFrame({"kind": ["canary", "text", "text"], "repeats": [16, 0, 16],
     ...     "n_documents": [2, 240, 7], "n_extracted": [1, 0, 7], "n_by_candidates": [0, 0, 5],
     ...     "n_samples": 960}))
-    ['Known truth, looked up in all 960 samples: of 7 documents that stand 16 times in the training
-     text, 7 were extracted (5 by the candidates alone); of 2 canaries that stand 16 times, 1 by
-     their secrets (0 by the candidates alone); of 240 held-out documents, searched for in the same
-     way, 0 (passages that training text holds as well left out).']
+    ['Known truth, checked in all 960 samples: of 7 documents that occur 16 times in the training
+     text, 7 were extracted (5 by the candidates alone); of 2 canaries that occur 16 times, 1 was
+     extracted by its secret (0 by the candidates alone); of 240 held-out documents, checked in the
+     same way, 0 (ignoring passages that the training text also contains).']
     """
     rows = table.set_index(["kind", "repeats"]).to_dict("index")
     most = max((repeats for kind, repeats in rows if kind == "text"), default=0)
@@ -135,33 +124,34 @@ def known_truth(table: pd.DataFrame) -> list[str]:
     texts, canaries, heldout = (
         rows.get(key) for key in (("text", most), ("canary", most), ("text", 0))
     )
-    stand = "stands" if texts["n_documents"] == 1 else "stand"
-    were = "was" if texts["n_extracted"] == 1 else "were"
+    times = "once" if most == 1 else f"{most:,} times"
     sentence = (
-        f"Known truth, looked up in all {_count(int(texts['n_samples']), 'sample')}: of "
-        f"{_count(int(texts['n_documents']), 'document')} that {stand} {_times(most)} in the "
-        f"training text, {texts['n_extracted']:,} {were} extracted{_alone(texts)}"
+        f"Known truth, checked in all {count(int(texts['n_samples']), 'sample')}: of "
+        f"{_occurring(texts, times, 'document')} in the training text, {_extracted(texts)}"
+        f"{_alone(texts)}"
     )
     if canaries:
-        n = int(canaries["n_documents"])
-        who, stand, whose = ("canary", "stands", "its secret")
-        if n != 1:
-            who, stand, whose = ("canaries", "stand", "their secrets")
+        secrets = "its secret" if canaries["n_extracted"] == 1 else "their secrets"
         sentence += (
-            f"; of {n:,} {who} that {stand} {_times(most)}, {canaries['n_extracted']:,} by "
-            f"{whose}{_alone(canaries)}"
+            f"; of {_occurring(canaries, times, 'canary', 'canaries')}, {_extracted(canaries)} by "
+            f"{secrets}{_alone(canaries)}"
         )
     if heldout:
         sentence += (
-            f"; of {_count(int(heldout['n_documents']), 'held-out document')}, searched for in "
-            f"the same way, {heldout['n_extracted']:,} (passages that training text holds as well "
-            "left out)"
+            f"; of {count(int(heldout['n_documents']), 'held-out document')}, checked in the same "
+            f"way, {heldout['n_extracted']:,} (ignoring passages that the training text also "
+            "contains)"
         )
     return [sentence + "."]
 
 
-def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n:,} times"
+def _occurring(row: dict, times: str, noun: str, plural: str = "") -> str:
+    n = int(row["n_documents"])
+    return f"{count(n, noun, plural)} that {'occurs' if n == 1 else 'occur'} {times}"
+
+
+def _extracted(row: dict) -> str:
+    return f"{row['n_extracted']:,} {'was' if row['n_extracted'] == 1 else 'were'} extracted"
 
 
 def _alone(row: dict) -> str:
@@ -171,42 +161,37 @@ def _alone(row: dict) -> str:
 def not_claimed(candidates: pd.DataFrame) -> list[str]:
     """What a reader might take from the numbers and should not.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-
-    Returns
-    -------
-    list of str
-
     >>> len(not_claimed(pd.DataFrame({"verdict": ["not found"]})))
     3
     """
     always = (
-        "Candidates are what the scores put on top, not a random draw: their share of verbatim "
-        "text says nothing of how often the model repeats training text in ordinary use."
+        "Candidates are the top of each score’s ranking, not a random sample: their share of "
+        "verbatim text does not say how often the model repeats training text in ordinary use."
+    )
+    has_names = "personal:name" in candidates
+    names = (
+        "Names are guessed by a tagger, which makes errors of both kinds."
+        if has_names
+        else "Names were not searched for."
     )
     by_rules = (
-        "Personal data is told by rules: forms, checksums, numbering plans. What no rule knows is "
-        "not counted"
-        + ("" if "personal:name" in candidates else ", names among it: they were not looked for")
-        + "; what has the form may be invented or no one’s."
-        + (" Names are a tagger’s guess, which errs both ways." * ("personal:name" in candidates))
+        "Personal data is detected by rules: forms, checksums and numbering plans. Data that no "
+        f"rule covers is not counted, and a match may be invented or belong to no one. {names}"
     )
     personal = [by_rules] if "n_personal" in candidates else []
     if (candidates["verdict"] == "not checked").all():
         return [
-            "A high score makes a text worth checking; it is no evidence that it was memorized.",
+            "A high score makes a text worth checking; it is no evidence of memorization.",
             always,
             *personal,
         ]
     elsewhere = (
         "“Not found” means not found in the text that was searched. If the model was trained on "
-        "more, the candidate may still be memorized."
+        "other text as well, the candidate may still be memorized."
     )
     commonplace = (
-        "“Verbatim” means that the text is in the training text; common phrases and short "
-        "boilerplate can be there without having been learned from any one document."
+        "“Verbatim” means that the text occurs in the training text; common phrases and short "
+        "boilerplate can occur there without having been learned from any single document."
     )
     return [elsewhere, always, commonplace, *personal]
 
@@ -215,19 +200,9 @@ def _is(n: int) -> str:
     return "is" if n == 1 else "are"
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def _bytes(n: int) -> str:
-    units = ("bytes", "kB", "MB", "GB", "TB")
-    power = next((p for p in range(len(units)) if n < 999.95 * 1000**p), len(units) - 1)
-    return _count(n, "byte") if not power else f"{n / 1000**power:.1f} {units[power]}"
-
-
 def _searched(corpus_bytes: int | None, n_documents: int | None) -> str:
-    size = "the training text given" if corpus_bytes is None else f"{_bytes(corpus_bytes)} of text"
-    return size if n_documents is None else f"{size} in {_count(n_documents, 'document')}"
+    text = "the training text" if corpus_bytes is None else f"{size(corpus_bytes)} of text"
+    return text if n_documents is None else f"{text} in {count(n_documents, 'document')}"
 
 
 def _found(checked: pd.DataFrame, n_verbatim: int, searched: str) -> str:
@@ -238,10 +213,10 @@ def _found(checked: pd.DataFrame, n_verbatim: int, searched: str) -> str:
     worth = effective_trials(clusters_of(checked))[-1]
     low, high = clopper_pearson(n_verbatim, n, effective=worth)
     share = (
-        f"{percent(n_verbatim / n)} %, 95 % interval {percent(float(low))}–{percent(float(high))} "
+        f"{percent(n_verbatim / n)} %, 95 % interval {percents(float(low), float(high))}, "
         f"{interval_words(knows_passages=passages is not None)}"
     )
-    candidates, found = _count(n, "candidate"), f"{found} verbatim{passage_words(passages)}"
+    candidates, found = count(n, "candidate"), f"{found} verbatim{passage_words(passages)}"
     return f"Of {candidates} checked against {searched}, {found} ({share})."
 
 
@@ -250,16 +225,15 @@ def _details(verbatim: pd.DataFrame) -> list[str]:
     sentences = []
     longest = verbatim["match_n_tokens"].max() if len(verbatim) else pd.NA
     if pd.notna(longest):
-        sentences.append(f"The longest verbatim passage is {_count(int(longest), 'token')} long.")
+        sentences.append(f"The longest verbatim passage is {count(int(longest), 'token')} long.")
     if not len(verbatim):
         return sentences
     few, single = (int((verbatim["n_documents"] <= k).sum()) for k in (_FEW, 1))
     if few:
-        stand = "stands" if few == 1 else "stand"
-        alone = f", {'none' if not single else f'{single:,}'} in a single one"
         sentences.append(
-            f"{few:,} of the {len(verbatim):,} verbatim {stand} in at most {_FEW} documents of "
-            f"it{alone}."
+            f"{few:,} of the {count(len(verbatim), 'verbatim candidate')} "
+            f"{'occurs' if few == 1 else 'occur'} in at most {_FEW} training documents, "
+            f"{f'{single:,}' if single else 'none'} of them in only one."
         )
     return sentences
 
@@ -277,19 +251,19 @@ def _best_list(summary: pd.DataFrame) -> list[str]:
     )
     best = real.iloc[at]
     control = summary[(summary["score"] == CONTROL) & (summary["strategy"] == best["strategy"])]
-    of = f", as the highest of {len(real):,} lists" if len(real) > 1 else ""
+    of = f", adjusted for being the best of {len(real):,} lists" if len(real) > 1 else ""
     sentence = (
         f"The most precise list is {best['score']} on {best['strategy']}: "
         f"{best['n_verbatim']:,} of {best['n_chosen']:,} verbatim{_passages(best)} "
-        f"(95 % interval{of}: {percent(interval.low, 0)}–{percent(interval.high, 0)} %)"
+        f"(95 % interval{of}: {percents(interval.low, interval.high, 0)} %)"
     )
     if control.empty or np.isnan(control["precision"].iloc[0]):
         return [sentence + "."]
-    return [f"{sentence}; of a random draw, {_share_of_list(control.iloc[0])}."]
+    return [f"{sentence}; in a random draw, {_share_of_list(control.iloc[0])}."]
 
 
 def _share_of_list(row: pd.Series) -> str:
-    interval = f"{percent(row['precision_low'], 0)}–{percent(row['precision_high'], 0)} %"
+    interval = f"{percents(row['precision_low'], row['precision_high'], 0)} %"
     return f"{row['n_verbatim']:,} of {row['n_chosen']:,}{_passages(row)} ({interval})"
 
 

@@ -1,4 +1,4 @@
-"""What is claimed of a run beyond its lists, as tables and sentences for a reader."""
+"""Tables of a run's estimates beyond its lists, as text for display."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import pandas as pd
 from attacks.statistics.costs import cost_per_passage, cost_ratio
 from attacks.statistics.intervals import Estimate
 from reports.analysis.schema import CONTROL
-from reports.analysis.summary import percent
+from reports.number_text import DASH, number, numbers, p_value, percent, points, share
 
 _NONE = "none found"
 
@@ -18,17 +18,11 @@ def cost_table(
 ) -> pd.DataFrame:
     """What a verbatim sample and a distinct passage cost: tokens, seconds and, at a price, money.
 
-    Parameters
-    ----------
-    strategies : DataFrame
-        The frame `strategies`; those whose samples were looked up make a row each.
-    seconds : mapping of strategy to float
-        How long all of its samples took to draw.
-    price_per_hour : float, optional
-        Of the machine, in any currency.
+    strategies : the frame `strategies`; those whose samples were looked up make a row each.
+    seconds : mapping of strategy to float. How long all of its samples took to draw.
+    price_per_hour : of the machine, in any currency.
 
-    Returns
-    -------
+    Returns:
     DataFrame: strategy, n_verbatim, n_passages, and per_verbatim, per_verbatim_low,
     per_verbatim_high, per_passage in each unit (tokens_*, seconds_*, money_*); ratio, ratio_low,
     ratio_high: tokens for a verbatim sample in multiples of the cheapest strategy's, NaN for
@@ -90,25 +84,23 @@ def shown_strategies(strategies: pd.DataFrame) -> pd.DataFrame:
     for row in strategies.to_dict("records"):
         cells = [row["strategy"], "not checked", "–", "–", "–"]
         if row["n_looked_up"]:
-            share = (
-                f"{row['n_verbatim']:,} of {row['n_looked_up']:,}, {percent(row['precision'])} %"
-            )
+            found = f"{row['n_verbatim']:,} of {row['n_looked_up']:,}, "
+            ends = [row[f"precision{end}"] for end in ("", "_low", "_high")]
+            found += share(*ends) if ends[1] == ends[1] else f"{percent(ends[0])} %"
             withheld = f"withheld: {row['withheld']}"
-            if not math.isnan(row["precision_low"]):
-                share += f" ({percent(row['precision_low'])}–{percent(row['precision_high'])})"
             known = not math.isnan(row["new_rate"])
             rate = [row[f"new_rate{end}"] * 1000 for end in ("", "_low", "_high")]
             total = [row[f"total{end}"] for end in ("", "_low", "_high")]
             cells = [
                 row["strategy"],
-                share,
+                found,
                 f"{row['n_passages']:,} ({row['n_once']:,} once, {row['n_twice']:,} twice)",
                 f"{rate[0]:,.1f} ({rate[1]:,.1f}–{rate[2]:,.1f})" if known else withheld,
-                withheld if math.isnan(total[0]) else _range(total),
+                withheld if math.isnan(total[0]) else numbers(total),
             ]
         rows.append(cells)
-    names = ["Strategy", "Samples verbatim", "Distinct passages", "New a 1,000, at first"]
-    names.append("Ever (no upper bound)")
+    names = ["Strategy", "Samples verbatim", "Distinct passages", "New per 1,000 samples"]
+    names.append("Total (lower bound)")
     return pd.DataFrame(rows, columns=names)
 
 
@@ -130,13 +122,20 @@ def shown_costs(costs: pd.DataFrame) -> pd.DataFrame:
             ends = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
             times = [row.get(f"ratio{end}", math.nan) for end in ("", "_low", "_high")]
             # It is that of tokens: seconds differ by what else the machine did.
-            compared = "" if unit != "tokens" else "–" if math.isnan(times[0]) else _range(times)
-            passage = _number(row[f"{unit}_per_passage"])
-            rows.append([row["strategy"], unit, _range(ends), passage, compared])
-    names = ["Strategy", "In", "A verbatim sample", "A distinct passage", "Times the cheapest"]
+            compared = "" if unit != "tokens" else DASH if math.isnan(times[0]) else numbers(times)
+            passage = row[f"{unit}_per_passage"]
+            each = number(passage) if math.isfinite(passage) else _NONE
+            rows.append([row["strategy"], unit, _cost_text(ends), each, compared])
+    names = [
+        "Strategy",
+        "Unit",
+        "Per verbatim sample",
+        "Per distinct passage",
+        "Ratio to the cheapest",
+    ]
     shown = pd.DataFrame(rows, columns=names)
-    is_alone = shown["Times the cheapest"].isin(["", "–"]).all()
-    return shown.drop(columns="Times the cheapest") if is_alone else shown
+    is_alone = shown["Ratio to the cheapest"].isin(["", "–"]).all()
+    return shown.drop(columns="Ratio to the cheapest") if is_alone else shown
 
 
 def shown_comparisons(comparisons: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -162,13 +161,13 @@ def shown_comparisons(comparisons: pd.DataFrame, summary: pd.DataFrame) -> pd.Da
             rows.append(
                 [
                     strategy,
-                    f"{best} beside {other}",
-                    _points(sign * row["difference"], *ends),
+                    f"{best} vs {other}",
+                    points(sign * row["difference"], *ends),
                     f"{only[0]:,} and {only[1]:,}",
-                    _p(row["p_corrected"]),
+                    p_value(row["p_corrected"]),
                 ]
             )
-    names = ["Strategy", "Lists", "Percentage points", "Verbatim on one alone", "Corrected p"]
+    names = ["Strategy", "Lists", "Percentage points", "Verbatim on one list only", "Corrected p"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -193,31 +192,8 @@ def shown_precision_at(summary: pd.DataFrame) -> pd.DataFrame:
 
 def _shares(frame: pd.DataFrame, name: str) -> list[str]:
     ends = frame[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
-    return [
-        "–" if math.isnan(v) else f"{percent(v)} % ({percent(low)}–{percent(high)})"
-        for v, low, high in ends
-    ]
+    return [share(*row) for row in ends]
 
 
-def _range(row) -> str:
-    value, *ends = map(_number, row)
-    low, high = ("∞" if end == _NONE else end for end in ends)
-    return f"{value} ({low}–{high})" if value != _NONE else f"{_NONE} (over {low})"
-
-
-def _number(value: float) -> str:
-    """Whole numbers from 100 on, three digits that count below."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return _NONE
-    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
-
-
-def _points(*shares: float) -> str:
-    value, low, high = (f"{100 * share + 0.0:+.1f}" for share in shares)  # no -0
-    return f"{value} ({low} to {high})".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+def _cost_text(ends: list[float]) -> str:
+    return numbers(ends) if math.isfinite(ends[0]) else f"{_NONE} (over {number(ends[1])})"

@@ -6,16 +6,16 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.analysis.strategy_estimates import passage_words
-from reports.analysis.summary import percent
 from reports.figures.svg import to_svg
 from reports.figures.trends import passages_figure, precision_trend_figure, trend_figure
+from reports.number_text import DASH, cell, count, percent, percents
 from reports.pages.page_shell import render, trusted
 
 _COLUMNS = {
-    "when": "when, UTC",
+    "when": "time (UTC)",
     "run": "run",
     "verified": "verbatim",
-    "checked": "of checked",
+    "checked": "checked",
     "passages": "passages",
     "documents": "documents",
     "new": "new",
@@ -23,7 +23,7 @@ _COLUMNS = {
     "unchanged": "unchanged",
     "gate": "gates",
     "seed": "seed",
-    "weights": "weights, sha256",
+    "weights": "weights (SHA-256)",
 }
 
 
@@ -61,22 +61,12 @@ class TrendPage:
 
 
 def render_trends(page: TrendPage) -> str:
-    """The page as one self-contained HTML document; nothing in it runs.
-
-    Parameters
-    ----------
-    page : TrendPage
-
-    Returns
-    -------
-    str
-        The same page gives the same text. Save it as UTF-8.
-    """
+    """The page as one self-contained HTML document; nothing in it runs."""
     return render(
         "trend.html.j2",
         styles=("report.css", "trend.css"),
         page=page,
-        lead=_lead(page.trends[0]) if page.trends else "Nothing has run.",
+        lead=_lead(page.trends[0]) if page.trends else "No audit has run yet.",
         sections=[
             {
                 "title": trend.title,
@@ -105,15 +95,7 @@ def _lead(trend: Trend) -> str:
 
 
 def sentences(trend: Trend) -> list[str]:
-    """What the runs of one audit come to.
-
-    Parameters
-    ----------
-    trend : Trend
-
-    Returns
-    -------
-    list of str
+    """A summary of the runs of one audit, in sentences.
 
     >>> runs = pd.DataFrame({"when": pd.to_datetime(["2026-11-24"], utc=True), "run": ["r"],
     ...     "verified": [0], "checked": [4], "low": [0.0], "high": [2.41], "new": [None],
@@ -121,35 +103,37 @@ def sentences(trend: Trend) -> list[str]:
     >>> for sentence in sentences(Trend("gpt2", "", runs, pd.DataFrame())):
     ...     print(sentence)
     1 run, on 2026-11-24.
-    In the last, 0 of 4 candidates are verbatim (0.0 %, 95 % interval 0.0–60.2, by Korn and
-    Graubard).
+    In the last run, 0 of 4 candidates are verbatim (0.0 %, 95 % interval 0.0–60.2,
+    Korn–Graubard).
     """
     runs = trend.runs
     first, last = runs.iloc[0], runs.iloc[-1]
     days = [f"{row['when']:%Y-%m-%d}" for row in (first, last)]
-    count = "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
+    n_runs = count(len(runs), "run")
     told = [
-        f"{count}, on {days[0]}." if days[0] == days[1] else f"{count}, {days[0]} to {days[1]}."
+        f"{n_runs}, on {days[0]}." if days[0] == days[1] else f"{n_runs}, {days[0]} to {days[1]}."
     ]
     if last["checked"]:
         k, n = int(last["verified"]), int(last["checked"])
         low, high = (float(last[end]) / n for end in ("low", "high"))
         is_known = not k or pd.notna(last.get("passages"))
         told.append(
-            f"In the last, {k:,} of {n:,} candidates are verbatim{_passages(last)} "
-            f"({percent(k / n)} %, 95 % interval {percent(low)}–{percent(high)}, by "
-            f"{'Korn and Graubard' if is_known else 'Clopper and Pearson'})."
+            f"In the last run, {k:,} of {n:,} candidates {'is' if k == 1 else 'are'} verbatim"
+            f"{_passages(last)} ({percent(k / n)} %, 95 % interval {percents(low, high)}, "
+            f"{'Korn–Graubard' if is_known else 'Clopper–Pearson'})."
         )
     if pd.notna(last["new"]):
         new, gone, same = (int(last[name]) for name in ("new", "gone", "unchanged"))
         passages = "passage is" if new == 1 else "passages are"
         told.append(
-            f"Since the run before it, {new:,} {passages} new, {gone:,} gone, {same:,} unchanged."
+            f"Since the previous run, {new:,} {passages} new, {gone:,} gone, {same:,} unchanged."
         )
     if (failed := int(runs["gate"].str.startswith("failed").sum())) > 0:
-        told.append(f"{failed:,} of {count} failed a gate; the last {_gate_words(last['gate'])}.")
+        told.append(
+            f"{failed:,} of {n_runs} failed a gate; the last run {_gate_words(last['gate'])}."
+        )
     if (n_weights := runs["weights"].nunique()) > 1:
-        told.append(f"The model had {n_weights:,} different sets of weights.")
+        told.append(f"The runs used {n_weights:,} different sets of weights.")
     return told
 
 
@@ -160,22 +144,22 @@ def _passages(row: pd.Series) -> str:
 
 
 def _gate_words(gate: str) -> str:
-    """ "failed max_verified", "passed all", or that none was asked."""
+    """ "failed max_verified", "passed all", or that there were none."""
     if gate.startswith("failed: "):
         return gate.replace("failed: ", "failed ", 1)
-    return "passed all" if gate else "was asked none"
+    return "passed all gates" if gate else "had no gates"
 
 
 # figure: caption, label of the axis, name of its gate
 _KINDS = {
     "verified": (
-        "Candidates found verbatim, with 95 % intervals (Korn–Graubard, a passage one cluster)",
+        "Candidates found verbatim, with 95 % intervals (Korn–Graubard, one cluster per passage)",
         "candidates",
         "max_verified",
     ),
     "exposure": ("Exposure of the most exposed canary", "bits", "max_exposure_bits"),
     "personal_data": (
-        "Candidates that hold personal data, with 95 % intervals of the same kind",
+        "Candidates that contain personal data, with 95 % intervals of the same kind",
         "candidates",
         "max_personal_data",
     ),
@@ -191,8 +175,10 @@ def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
             drawing = trend_figure(rows, label, limit=trend.limits.get(gate), runs=trend.runs)
             drawn.append((caption, drawing))
     changes = trend.figures[trend.figures["figure"].isin(["new", "gone"])]
-    if changes["value"].any():  # no bars say less than the sentence that says so
-        caption = "Passages found verbatim that the run before did not have, and that it alone had"
+    if changes["value"].any():  # without bars the sentence above is enough
+        caption = (
+            "Verbatim passages that are new since the previous run (up), and that are gone (down)"
+        )
         drawn.append((caption, passages_figure(changes, runs=trend.runs)))
     rows = trend.figures[trend.figures["figure"] == "precision"]
     if len(rows):
@@ -200,7 +186,7 @@ def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
         drawing = precision_trend_figure(rows, limit=limit, runs=trend.runs)
         drawn.append(
             (
-                "Share of each list found verbatim, %, with its 95 % interval (Korn–Graubard)",
+                "Percentage of each list found verbatim, with 95 % intervals (Korn–Graubard)",
                 drawing,
             )
         )
@@ -214,13 +200,11 @@ def _table(runs: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     """All runs, the latest first."""
     frame = runs.iloc[::-1]
     columns = [name for name in _COLUMNS if name in frame and frame[name].notna().any()]
-    rows = [[_cell(value) for value in row] for row in frame[columns].itertuples(index=False)]
+    rows = [[_whole(value) for value in row] for row in frame[columns].itertuples(index=False)]
     return [_COLUMNS[name] for name in columns], rows, len(rows)
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d %H:%M}"
-    if pd.isna(value) or value == "":  # type: ignore[call-overload]
-        return "–"
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+def _whole(value: object) -> str:
+    if isinstance(value, float) and value == value:
+        return f"{value:,.0f}"
+    return DASH if value == "" else cell(value)

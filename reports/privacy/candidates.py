@@ -30,19 +30,12 @@ def count_personal(
 ) -> pd.DataFrame:
     """How much personal data each candidate holds, as columns.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        With match_start and match_end.
-    found : list a row of Item
-        From `find_in_candidates`.
-    kinds : sequence of str
-        What was looked for.
+    candidates : with match_start and match_end.
+    found : list a row of Item. From `find_in_candidates`.
+    kinds : sequence of str. What was looked for.
 
-    Returns
-    -------
-    DataFrame: n_personal, n_personal_verbatim, and personal:KIND for each kind; int64
-        "Verbatim" are those that lie whole in the longest verbatim overlap.
+    Returns DataFrame: n_personal, n_personal_verbatim, and personal:KIND for each kind; int64.
+    "Verbatim" are those that lie whole in the longest verbatim overlap.
 
     >>> frame = pd.DataFrame({"text": ["a@b.org"], "match_start": [0], "match_end": [7]})
     >>> count_personal(frame, find_in_candidates(frame), kinds=["e-mail"]).values.tolist()
@@ -76,14 +69,10 @@ def kinds_looked_for(*, names: bool) -> list[str]:
 def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:
     """Personal data by kind: in how many candidates, how many verbatim ones, and how often.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-        With the columns of `count_personal`; the control is left out.
+    candidates : with the columns of `count_personal`; the control is left out.
 
-    Returns
-    -------
-    DataFrame: kind, n_items, n_candidates, n_verbatim (candidates that are verbatim and hold it)
+    Returns DataFrame: kind, n_items, n_candidates, n_verbatim (candidates that are verbatim and
+    hold it)
 
     >>> frame = pd.DataFrame({"personal:e-mail": [2, 0], "personal:name": [0, 0],
     ...     "best_rank": [1, 2], "verdict": ["verbatim", "not found"]})
@@ -110,21 +99,15 @@ def mask_candidates(
 ) -> tuple[pd.DataFrame, list[list[Item]]]:
     """The frame without personal data: texts, prompts and names of documents.
 
-    Parameters
-    ----------
-    candidates : DataFrame
-    found : list a row of Item
-        From `find_in_candidates`.
-    more : iterable of finders
-        Besides the rules, for prompts; what a document is called is left to the rules.
+    found : list a row of Item. From `find_in_candidates`.
+    more : iterable of finders. Besides the rules, for prompts; what a document is called is left to
+        the rules.
 
-    Returns
-    -------
-    frame : DataFrame
-        Offsets follow the masked text. The tokens of a piece of personal data are one, without a
-        probability or a rank: whoever has the model could tell the text from its tokens' ranks.
-    items : list a row of Item
-        The masks, as places in the masked text.
+    Returns:
+    frame : DataFrame. Offsets follow the masked text. The tokens of a piece of personal data are
+        one, without a probability or a rank: whoever has the model could tell the text from its
+        tokens' ranks.
+    items : list a row of Item. The masks, as places in the masked text.
 
     >>> frame = pd.DataFrame({"text": ["at joe@abc.org"]})
     >>> mask_candidates(frame, find_in_candidates(frame))[0]["text"].item()

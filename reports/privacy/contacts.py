@@ -33,13 +33,9 @@ _SAID = re.compile(
 def find_telephones(text: str, region: str = "US") -> Iterator[Item]:
     """Telephone numbers that exist in their numbering plan.
 
-    Parameters
-    ----------
-    text : str
-    region : str
-        Two letters: the country of numbers without a country code. Such a number counts only if it
-        is written as one (with a separator, or after a word such as "call"): of bare numbers of
-        ten digits many would pass.
+    region : two letters: the country of numbers without a country code. Such a number counts only
+        if it is written as one (with a separator, or after a word such as "call"): of bare numbers
+        of ten digits many would pass.
 
     >>> text = "ring +44 20 7946 0958 or (212) 736-5000, not 2127365000"
     >>> [text[i.start : i.end] for i in find_telephones(text)]

@@ -32,17 +32,10 @@ _PIECE, _OVERLAP = 20_000, 1_000
 def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
     """Personal data in a text, by rules: forms, checksums, numbering plans, entropy.
 
-    Parameters
-    ----------
-    text : str
-    more : iterable of finders
-        Of names, for one: `reports.privacy.names`.
+    more : iterable of finders. Of names, for one: `reports.privacy.names`.
 
-    Returns
-    -------
-    list of Item
-        In order, without overlaps. Rules err both ways: not all that has the form of an address
-        is someone's, and what no rule knows is not found.
+    Returns: In order, without overlaps. Rules err both ways: not all that has the form of an
+    address is someone's, and what no rule knows is not found.
 
     >>> text = "Write to ann@example.org from 198.51.100.7"
     >>> [(i.kind, text[i.start : i.end]) for i in find_personal(text)]

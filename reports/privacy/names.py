@@ -50,14 +50,6 @@ def describe_names(pipeline: str | None) -> str | None:
 def name_finder(pipeline: str) -> Finder:
     """A finder of names, for `reports.privacy.find_personal`.
 
-    Parameters
-    ----------
-    pipeline : an installed spaCy pipeline (en_core_web_sm), or a folder that holds one
-
-    Returns
-    -------
-    Finder
-
     Raises
     ------
     ValueError

@@ -41,15 +41,7 @@ class Masked:
 def mask(text: str, items: Sequence[Item]) -> Masked:
     """The text with each item masked.
 
-    Parameters
-    ----------
-    text : str
-    items : sequence of Item
-        In order and without overlaps, as `find_personal` gives them.
-
-    Returns
-    -------
-    Masked
+    items : sequence of Item. In order and without overlaps, as `find_personal` gives them.
 
     >>> mask("to joe@abc.org!", [Item(3, 14, "e-mail")]).text
     'to j•••@•••.org!'

@@ -21,7 +21,7 @@ function drawText(row) {
     if (item >= 0) {
       masked = item;
       piece.className = "personal";
-      piece.title = `${DATA.kinds[items[item][2]]}, by its form`;
+      piece.title = `${DATA.kinds[items[item][2]]}, detected by rules`;
     }
     if (token !== null && surprise[token] && !(state.hide && item >= 0)) {
       piece.className = `${piece.className} tok p${shade(surprise[token])}`.trim();
@@ -50,7 +50,7 @@ function describe(level, rank) {
 }
 
 function legend(row) {
-  const parts = [["p4", "90 % and more"], ["p3", "50–90 %"], ["p2", "10–50 %"], ["p1", "1–10 %"],
+  const parts = [["p4", "90 % or more"], ["p3", "50–90 %"], ["p2", "10–50 %"], ["p1", "1–10 %"],
     ["", "less"]].map(([cls, label]) => make("i", { cls }, label));
   const line = make("p", { cls: "legend" }, "Probability of each token:", ...parts);
   if (DATA.personal[row].length) {
@@ -76,8 +76,8 @@ function where(row) {
     ["Length", n === null ? null : `${whole(n)} tokens, ${whole(column("match_n_chars", row))} characters`],
     ["Document", nameOf("doc_id", column("doc_id", row))],
     ["Offset", offset === null ? null : `${whole(offset)} characters`],
-    ["In", n === null ? null : `${whole(column("n_documents", row))} documents (k-eidetic), ` +
-      `${whole(column("n_occurrences", row))} times in all`],
+    ["Frequency", n === null ? null : `${whole(column("n_documents", row))} documents (k-eidetic), ` +
+      `${whole(column("n_occurrences", row))} occurrences`],
     ["Nearest", near === null ? null : `${nameOf("fuzzy_doc_id", near)}, ${whole(column("fuzzy_n_words", row))} words`],
     ["Edits", column("near_distance", row) === null ? null :
       `${whole(column("near_distance", row))} in ${whole(column("near_n_tokens", row))} tokens`],
@@ -120,9 +120,9 @@ function drawDetail(row) {
   const prompt = nameOf("prompt", DATA.prompts[DATA.prompt[row]]);
   const left = make("div", {},
     make("h3", {}, "Prompt"),
-    make("p", { cls: "prompt" }, prompt || "None: the model began by itself."),
+    make("p", { cls: "prompt" }, prompt || "None: generation started without a prompt."),
     make("h3", {}, "Generated text"), drawText(row), legend(row));
-  const right = make("div", {}, make("h3", {}, "Where it was found"), where(row),
+  const right = make("div", {}, make("h3", {}, "Match in the training text"), where(row),
     make("h3", {}, "Scores"), scoreTable(row));
   return make("tr", { cls: "detail", id: `detail-${row}` },
     make("td", { colspan: COLUMNS.length }, make("div", { cls: "opened" }, left, right)));

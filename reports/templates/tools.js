@@ -72,7 +72,7 @@ function scoreOf(row) {
   const name = listOf(row);
   return name && DATA.scores[name] ? number(DATA.scores[name][row]) : null;
 }
-// Candidates of the control alone come after all that a score has put forward.
+// Candidates only in the control come after those that a score ranks.
 const rankKey = (row) => {
   const rank = rankOf(row);
   return rank !== null && !wanted.list && listOf(row) === "random" ? 1e9 + rank : rank;

@@ -79,7 +79,7 @@ def test_a_list_is_withheld_where_too_much_of_it_was_not_found():
     made = checked([99.0] * 15 + [0.5] * 60, np.linspace(0, 1, 400), 12).table.iloc[0]
     assert (made["withheld"], made["n_listed"], made["n_listed_verbatim"]) == ("", 15, 12)
     made = checked([99.0] * 15 + [0.5] * 60, np.linspace(0, 1, 400), 10).table.iloc[0]
-    assert made["withheld"] == "5 of 15 listed were not found, more than 5 % leaves room for"
+    assert made["withheld"] == "5 of 15 listed were not found, more than a rate of 5 % allows"
     assert pd.isna(made["n_listed"])
 
 
@@ -174,7 +174,7 @@ def test_an_audit_counts_controls_above_each_candidate(run):
     found = run.calibration().set_index(["strategy", "score"])
     assert "no held-out text" in found.loc[("few-shot", "zlib"), "withheld"]
     page = run.report.read_text(encoding="utf-8")
-    assert "Listed against held-out controls" in page
+    assert "Lists calibrated on held-out text" in page
     assert "A sample that is not memorized scores like a control" in page
 
 
@@ -225,9 +225,9 @@ def test_half_of_each_list_is_checked_where_there_is_training_text(run, bed, tmp
         ("top-n", "zlib"), "n_listed"
     ] == len(listed)
     page = made.report.read_text(encoding="utf-8")
-    assert "Listed by the half that was checked" in page
-    assert "A coin for each sample" in page
-    assert "Listed by the half that was checked" in (path / "report.md").read_text("utf-8")
+    assert "Lists calibrated on verified candidates" in page
+    assert "A random half of each shortlist is verified" in page
+    assert "Lists calibrated on verified candidates" in (path / "report.md").read_text("utf-8")
 
 
 def test_a_rate_alone_means_the_checked_half():

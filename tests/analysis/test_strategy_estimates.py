@@ -230,7 +230,7 @@ def test_a_hundred_verbatim_of_one_passage_are_worth_one():
     assert (row["precision_at_50_low"], row["precision_at_10_low"]) == pytest.approx((0.025, 0.025))
     told = headline(frame, summary)
     assert (
-        "100 are verbatim: 1 passage from 1 document (100.0 %, 95 % interval 2.5–100.0 by"
+        "100 are verbatim: 1 passage from 1 document (100.0 %, 95 % interval 2.5–100.0, Korn–"
         in (told[0])
     )
     assert any("100 of 100 verbatim: 1 passage from 1 document (95 % interval: 3–100 %)" in s
@@ -278,13 +278,13 @@ def test_costs_are_tokens_seconds_and_money_of_what_was_looked_up():
     assert math.isnan(costs.loc["a", "ratio"])  # the cheapest
     assert costs.loc["b", "ratio"] == pytest.approx(3)  # 50 tokens for one instead of three
     shown = shown_costs(costs.reset_index())
-    assert shown.loc[0, "A distinct passage"] == "16.7"
-    assert shown.set_index("Strategy").loc["b", "Times the cheapest"].iloc[0].startswith("3 (")
+    assert shown.loc[0, "Per distinct passage"] == "16.7"
+    assert shown.set_index("Strategy").loc["b", "Ratio to the cheapest"].iloc[0].startswith("3 (")
 
 
 def test_a_strategy_that_found_nothing_has_a_least_cost():
     table = judge_strategies(samples_of(a=5), matches_of(), {"a": 5}).table
-    (cell,) = shown_costs(cost_table(table, {}))["A verbatim sample"]
+    (cell,) = shown_costs(cost_table(table, {}))["Per verbatim sample"]
     least = 50 / (5 * float(clopper_pearson(0, 5)[1]))
     assert cell == f"none found (over {least:.3g})"
 
@@ -292,8 +292,8 @@ def test_a_strategy_that_found_nothing_has_a_least_cost():
 def test_the_best_list_is_shown_beside_each_other():
     summary = summarize(CANDIDATES, COUNTS)
     shown = shown_comparisons(compare_scores(CANDIDATES, COUNTS), summary)
-    assert shown["Lists"].tolist() == ["zlib beside window", "zlib beside random"]
-    assert shown["Verbatim on one alone"].tolist() == ["1 and 0", "3 and 0"]
+    assert shown["Lists"].tolist() == ["zlib vs window", "zlib vs random"]
+    assert shown["Verbatim on one list only"].tolist() == ["1 and 0", "3 and 0"]
     assert shown["Percentage points"].iloc[1].startswith("+75.0 (")
 
 
@@ -319,8 +319,8 @@ def test_the_section_has_a_curve_and_says_what_it_rests_on():
 
 def test_chaos_total_is_nowhere_taken_for_an_upper_bound():
     judged = judge_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
-    assert shown_strategies(judged.table).columns[-1] == "Ever (no upper bound)"
-    assert any("is no upper bound" in sentence for sentence in RESTS_ON)
+    assert shown_strategies(judged.table).columns[-1] == "Total (lower bound)"
+    assert any("does not bound the true total" in sentence for sentence in RESTS_ON)
     told = {column.name: column.meaning for column in STRATEGIES.columns}
     assert "Lower bound" in told["total"]
-    assert "bounds nothing" in told["total_high"]
+    assert "not a bound" in told["total_high"]

@@ -211,11 +211,11 @@ def test_where_places_are_not_known_no_passages_are_counted(candidates, missing,
     assert row["precision_low"] == pytest.approx(0.025**0.5)
     told = headline(old, summary)
     assert told[0] == (
-        "Of 2 candidates checked against the training text given, 2 are verbatim (100.0 %, 95 % "
-        "interval 15.8–100.0 by Clopper and Pearson, as if repeats of a passage were independent)."
+        "Of 2 candidates checked against the training text, 2 are verbatim (100.0 %, 95 % "
+        "interval 15.8–100.0, Clopper–Pearson, which treats repeats of a passage as independent)."
     )
     assert any("2 of 2 verbatim (95 % interval: 16–100 %)" in sentence for sentence in told)
-    assert list_intervals(summary).startswith("95 % intervals: Clopper–Pearson, as if")
+    assert list_intervals(summary).startswith("95 % intervals: Clopper–Pearson, which treats")
     assert list_intervals(summarize(two, counts)).startswith("95 % intervals: Korn–Graubard")
     unchecked = summarize(two.assign(verdict="not checked"), counts)
     assert list_intervals(unchecked).startswith("95 % intervals: Korn–Graubard")
@@ -227,14 +227,15 @@ def test_headline_counts_the_lists_without_the_control(candidates):
     )
     assert sentences[0].startswith(
         "Of 3 candidates checked against 12.3 MB of text in 1,204 documents, 1 is verbatim: "
-        "1 passage from 1 document (33.3 %, 95 % interval 0.8–90.6 by Korn and Graubard, "
-        "candidates of one passage"
+        "1 passage from 1 document (33.3 %, 95 % interval 0.8–90.6, Korn–Graubard, "
+        "with candidates of one passage"
     )
-    assert "1 more resembles a passage of it without matching verbatim." in sentences
-    assert (
-        "1 of the 1 verbatim stands in at most 3 documents of it, 1 in a single one." in sentences
+    assert "1 more resembles a passage of the training text without matching verbatim." in sentences
+    assert sentences[3] == (
+        "1 of the 1 verbatim candidate occurs in at most 3 training documents, 1 of them in only "
+        "one."
     )
-    assert any("of a random draw, 1 of 2" in sentence for sentence in sentences)
+    assert any("in a random draw, 1 of 2" in sentence for sentence in sentences)
 
 
 def test_the_interval_of_the_most_precise_list_knows_that_it_was_picked(candidates):
@@ -245,8 +246,8 @@ def test_the_interval_of_the_most_precise_list_knows_that_it_was_picked(candidat
     summary.loc[summary["score"] == "window", ["n_verbatim", "precision"]] = [0, 0.0]
     [picked] = [s for s in headline(candidates, summary) if "most precise" in s]
     assert picked.startswith(
-        "The most precise list is zlib on s: 3 of 3 verbatim (95 % interval, as the highest of 2 "
-        "lists: 23–100 %); of a random draw, 2 of 2 ("
+        "The most precise list is zlib on s: 3 of 3 verbatim (95 % interval, adjusted for being "
+        "the best of 2 lists: 23–100 %); in a random draw, 2 of 2 ("
     )
     [alone] = [s for s in headline(candidates, summary.iloc[:2]) if "most precise" in s]
     assert "3 of 3 verbatim (95 % interval: 29–100 %)" in alone
@@ -263,7 +264,7 @@ def test_headline_claims_nothing_without_training_text(candidates):
 def test_headline_says_what_was_not_checked(candidates):
     candidates.loc[2, "verdict"] = "not checked"
     sentences = headline(candidates, summarize(candidates, COUNTS))
-    assert sentences[0].startswith("Of 2 candidates checked against the training text given, ")
+    assert sentences[0].startswith("Of 2 candidates checked against the training text, ")
     assert "1 candidate was not checked." in sentences
 
 
@@ -273,7 +274,7 @@ def test_headline_of_nothing_found_gives_the_interval_all_the_same(candidates):
     # 1 - 0.025 ** (1 / 3) = 0.708
     expected = (
         "Of 3 candidates checked against 999 bytes of text, none is verbatim "
-        "(0.0 %, 95 % interval 0.0–70.8 by Korn and Graubard, candidates of one passage as one "
+        "(0.0 %, 95 % interval 0.0–70.8, Korn–Graubard, with candidates of one passage as one "
         "cluster)."
     )
     assert sentences == [expected]
@@ -293,9 +294,9 @@ def test_known_truth_of_one_document_and_one_canary_is_told_in_the_singular():
     )  # fmt: skip
     (said,) = known_truth(table)
     assert said == (
-        "Known truth, looked up in all 1 sample: of 1 document that stands once in the training "
-        "text, 1 was extracted (0 by the candidates alone); of 1 canary that stands once, 1 by its "
-        "secret (0 by the candidates alone)."
+        "Known truth, checked in all 1 sample: of 1 document that occurs once in the training "
+        "text, 1 was extracted (0 by the candidates alone); of 1 canary that occurs once, 1 was "
+        "extracted by its secret (0 by the candidates alone)."
     )
 
 

@@ -425,8 +425,8 @@ def test_whole_strategies_are_judged_by_all_of_their_samples(run, training):
     assert table["n_verbatim"].sum() > 4
     repeated = run.summary().set_index("strategy")["strategy_total"].dropna()
     assert (repeated == table["total"].reindex(repeated.index)).all()
-    assert "What the sampling as a whole gives away" in run.report.read_text(encoding="utf-8")
-    assert "Samples as drawn, and what is left" in (run.path / "report.md").read_text()
+    assert "Estimates for sampling as a whole" in run.report.read_text(encoding="utf-8")
+    assert "Unselected samples, and what is left to find" in (run.path / "report.md").read_text()
 
 
 def test_of_more_text_than_memory_is_meant_for_the_first_samples_are_looked_up(
@@ -526,7 +526,7 @@ def _nats(model, prompt, ids):
 
 
 def test_lists_are_in_rank_order_and_hold_no_duplicates(run):
-    from reports.analysis.duplicates import is_duplicate
+    from tests.analysis.test_duplicates import is_duplicate
 
     found = run.candidates()
     for score in SCORES:

@@ -168,7 +168,7 @@ def test_the_figure_of_laws_has_a_panel_for_what_varies():
     summary = pd.DataFrame(rows).astype({"repeats_from": "Int64", "repeats_to": "Int64"})
     figure = laws_figure(summary, pd.DataFrame())
     assert [axis.get_xlabel() for axis in figure.axes] == [
-        "Times in the training text", "Tokens of prefix", "Parameters of the model",
+        "Repeats in the training text", "Prefix tokens", "Model parameters",
     ]  # fmt: skip
     told = [[t.get_text().strip() for t in a.get_legend().get_texts()] for a in figure.axes]
     assert told == [["a", "$_b{", "10 tokens", "20 tokens"], ["a", "$_b{"], told[0][2:]]

@@ -78,10 +78,8 @@ def test_the_page_is_one_file_that_draws_and_tells_them(runs):
     # Verified, passages, lists of the first audit; the other was never checked.
     assert html.count("<svg") == 3
     assert "3 runs, 2026-11-10 to 2026-11-24." in html
-    assert (
-        "4 of 10 candidates are verbatim (40.0 %, 95 % interval 12.2–73.8, by Clopper and" in html
-    )
-    assert "1 of 3 runs failed a gate; the last failed max_verified." in html
+    assert "4 of 10 candidates are verbatim (40.0 %, 95 % interval 12.2–73.8, Clopper–" in html
+    assert "1 of 3 runs failed a gate; the last run failed max_verified." in html
     assert "halved is left out: it is not complete." in html
     assert not re.search(r"<script|(src|href)=\"(?!#)|url\((?!#)|@import", html)
     assert "default-src 'none'" in html
@@ -160,8 +158,8 @@ def test_changed_weights_are_said():
         }
     )
     told = sentences(Trend("m", "", runs, pd.DataFrame()))
-    assert "Since the run before it, 1 passage is new, 0 gone, 3 unchanged." in told
-    assert told[-1] == "The model had 2 different sets of weights."
+    assert "Since the previous run, 1 passage is new, 0 gone, 3 unchanged." in told
+    assert told[-1] == "The runs used 2 different sets of weights."
 
 
 def test_a_folder_without_a_complete_run_has_nothing_to_draw(tmp_path):

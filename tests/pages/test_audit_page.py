@@ -221,18 +221,14 @@ def test_first_candidates_are_there_without_scripts():
 def test_optional_parts_come_and_go():
     bare = render_report(report_of(["x"]))
     assert 'id="truth"' not in bare
-    assert 'id="extraction"' not in bare
     truth = pd.DataFrame(
         {"kind": ["text"], "repeats": [8], "n_documents": [4], "n_extracted": [1],
          "n_by_candidates": [0], "n_samples": 64, "share": [0.25], "low": [0.006], "high": [0.806]}
     )  # fmt: skip
-    extracted = pd.DataFrame({"prefix": ["<b>"] * 120, "p_z": 1e-40, "tokens": [[1, 2]] * 120})
-    full = render_report(report_of(["x"], truth_table=truth, extracted=extracted))
+    full = render_report(report_of(["x"], truth_table=truth))
     assert "25.0 % (0.6–80.6)" in full
     assert "extracted by any of 64 samples" in full
     assert "<td>0 of 4</td>" in full
-    assert "The first 100 of 120 rows." in full
-    assert '<td class="name">&lt;b&gt;</td><td>1e-40</td><td>2 values</td>' in full
 
 
 def test_a_report_without_training_text_or_candidates_renders():
@@ -306,8 +302,8 @@ def test_a_thousand_candidates_of_256_tokens_stay_under_three_megabytes():
 
 def test_candidates_of_the_control_alone_are_told_apart():
     report = report_of(["a", "b", "c"])
-    assert "the control, not counted" not in render_report(report)
+    assert "the control, and not counted" not in render_report(report)
     ranks = pd.array([1, None, None], dtype="Int64")
     told = report_of(["a", "b", "c"], candidates=report.candidates.assign(best_rank=ranks))
     said = " ".join(" ".join(Page(render_report(told)).words).split())
-    assert "2 of them stand in the random draw alone: the control, not counted" in said
+    assert "2 of them are only in the random draw, the control, and not counted" in said

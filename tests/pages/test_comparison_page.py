@@ -45,8 +45,8 @@ def test_a_line_for_each_number_of_repeats_and_one_for_the_gap():
     assert lines(exposure) == [[0.5, 1.5, 2.0], [1.0, 1.5, 2.0]]
     assert lines(gap) == [[0.0, 0.2, 0.5]]
     told = {text.get_text(): text.xy[1] for text in exposure.texts}
-    assert told["a secret never trained on, in mean: 1.17"] == 1.17
-    assert told["most: 3.00"] == 3.0
+    assert told["mean of untrained secrets: 1.17"] == 1.17
+    assert told["maximum: 3.00"] == 3.0
     assert told["4x"] > told["1x"]  # both end at 2.0: their names are moved apart
 
 

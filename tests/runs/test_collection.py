@@ -132,7 +132,7 @@ def test_a_card_tells_verdict_counts_and_where_to_look(runs):
     card = load_run(runs / "b")._repr_html_()
     assert "Memorization audit of gpt2" in card
     assert "Of 2 candidates checked" in card
-    assert "1 is verbatim (50.0 %, 95 % interval 1.3–98.7 by Clopper and Pearson" in card
+    assert "1 is verbatim (50.0 %, 95 % interval 1.3–98.7, Clopper–Pearson" in card
     assert "2 of 4 (top-n)" in card
     assert "report.html" not in card  # this run has none
     assert "· complete" in card

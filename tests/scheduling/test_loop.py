@@ -358,7 +358,7 @@ def test_gates_that_cannot_be_decided_leave_a_whole_run_whose_page_says_why(tmp_
     ended = command("audit", file, "--out", second)
     assert ended.code == 1
     assert load_run(second).complete
-    assert first_screen(second).startswith("Not compared, and no gate decided ")
+    assert first_screen(second).startswith("No comparison and no gate decision ")
     assert "candidates.parquet" in first_screen(second)
 
 

@@ -160,9 +160,9 @@ def test_each_list_is_made_of_its_own_ranking():
 
 def test_lists_are_withheld_before_anything_was_looked_for():
     table = calibrate_by_checks(candidates(["not checked"] * 50), fdr=0.1).table
-    assert table.loc[0, "withheld"] == "nothing was looked for in the training text"
-    assert "withheld: nothing" in shown_calibration(table).loc[0, "Listed"]
+    assert table.loc[0, "withheld"] == "the training text was not searched"
+    assert "withheld: the training text" in shown_calibration(table).loc[0, "Listed"]
     section = calibration_section(table)
-    assert section.title == "Listed by the half that was checked"
-    assert "A coin for each sample" in section.assumes[0]
+    assert section.title == "Lists calibrated on verified candidates"
+    assert "A random half of each shortlist is verified" in section.assumes[0]
     assert "q_value:SCORE" in section.sentences[1]
