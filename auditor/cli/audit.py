@@ -72,5 +72,5 @@ def _resumed(file, flags, resume):
             "well. Leave that out, or start another run without --resume."
         )
     run = load_run(resume)
-    limits = {"gates": run.manifest.get("gates", {})}
+    limits = {"gates": run.manifest.gates}
     return make_config({**run.config.model_dump(), **limits, **given, "out": resume})

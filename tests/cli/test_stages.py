@@ -54,8 +54,8 @@ def test_what_was_drawn_in_bfloat16_is_judged_again_wherever_the_run_goes_on(
     run_audit(**given, until="sample")
     monkeypatch.setattr(loading, "_dtype", lambda *_: torch.float32)
     run = run_audit(**given)
-    assert run.manifest["models"]["target"]["dtype"] == "bfloat16"
-    assert run.manifest["rescored_in_float32"]
+    assert run.manifest.models["target"].dtype == "bfloat16"
+    assert run.manifest.rescored_in_float32
     found = run.candidates().set_index("sample_id")
     samples = run.samples().set_index("sample_id").loc[found.index]
     exact = load_model(str(model)).token_stats([list(ids) for ids in samples["token_ids"]]).nll()
@@ -93,7 +93,7 @@ def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
     given = asked(folder, tmp_path / "run", corpus=[str(corpus)])
     run_audit(**given, until=until)
     build_tokenizer(["zebras zigzag quietly"] * 9, 300).save_pretrained(folder)
-    with pytest.raises(RunError, match=r"another tokenizer now than when .* tokenizer back\.$"):
+    with pytest.raises(RunError, match=r"another tokenizer than when .* original tokenizer\.$"):
         run_audit(**given)
 
 
