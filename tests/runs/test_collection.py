@@ -177,10 +177,13 @@ def test_every_listing_of_runs_names_the_same_runs_in_the_same_order(runs):
 
 
 def test_a_config_is_validated_once(runs, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "auditor.runs.manifest.make_config", lambda given: calls.append(1) or make_config(given)
+    )
     run = load_run(runs / "b")
-    first = run.config
-    monkeypatch.setattr("auditor.runs.run.make_config", None)
-    assert run.config is first
+    assert run.config is run.config
+    assert len(calls) == 1
 
 
 def test_a_run_that_gets_another_config_has_that_one(runs):
