@@ -11,6 +11,7 @@ from auditor.errors import ConfigError, RunError
 from auditor.models import loading
 from auditor.models.loading import load_model
 from auditor.models.tiny_gpt2 import build_tokenizer
+from auditor.runs.manifest import Manifest
 from auditor.runs.run import Run
 from tests.tiny import save_tiny_model
 
@@ -100,7 +101,7 @@ def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
 def told_of(strategy, path):
     """What a report says of a strategy."""
     config = make_config({"model": "m", "strategies": [strategy]}).identity()
-    rows = dict(about(Run(path, {"config": config, "stages": {}, "shards": {}})))
+    rows = dict(about(Run(path, Manifest(config=config, stages={}, shards={}))))
     return rows[f"Strategy {strategy['name']}"]
 
 

@@ -185,7 +185,7 @@ def test_a_folder_of_another_version_is_refused_in_a_sentence(copy):
     (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 0}))
     ended = command("report", copy)
     assert ended.code == 1
-    assert "was written by another version (format 0; this one reads 1)" in ended.err
+    assert "was written by another version of auditor (format 0; this version reads 1)" in ended.err
 
 
 def test_reveal_shows_and_the_next_report_masks_again(copy, monkeypatch):
