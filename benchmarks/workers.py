@@ -65,9 +65,7 @@ class Way:
 
     def _task(self, stage, number: int) -> Task:
         stem, at = f"top-n-{number:05}", number * self.size
-        needs = {
-            f"samples/{stem}.parquet": self.run.manifest["shards"].get(f"samples/{stem}.parquet")
-        }
+        needs = {f"samples/{stem}.parquet": self.run.manifest.shards.get(f"samples/{stem}.parquet")}
         needs = {name: facts for name, facts in needs.items() if facts}
         return Task(stage, "top-n", stem, at, at + self.size, self.size, needs)
 
@@ -75,7 +73,7 @@ class Way:
         outcome = worker.receive()
         if outcome is None or outcome.error:
             raise SystemExit(f"a worker failed: {outcome and outcome.error}")
-        self.run.manifest["shards"] |= outcome.files
+        self.run.manifest.shards |= outcome.files
         if outcome.task.stage == "sample":
             scoring.append(self._task("score", int(outcome.task.stem.rpartition("-")[2])))
 

@@ -7,6 +7,8 @@ import pandas as pd
 import pyarrow as pa
 
 from auditor.config.audit import make_config
+from auditor.runs.manifest import MANIFEST
+from auditor.runs.result_folder import write_json
 from auditor.runs.run import load_run
 from auditor.runs.writer import open_for_writing
 
@@ -63,8 +65,9 @@ def planted_run(folder, candidates, summary=None, *, when="2026-11-24T03:00+00:0
         for name, some in frames.items():
             if some is not None:
                 run.write(f"{name}.parquet", some)
-        run.manifest |= {"begun": when, "occasion": when, "complete": True, **more}
-        run.save()
+        run.manifest.begun = run.manifest.occasion = when
+        run.manifest.complete = True
+        write_json(run.path / MANIFEST, run.manifest.model_dump() | more)
     return load_run(folder)
 
 

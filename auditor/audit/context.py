@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from auditor.audit.workers.tasks import SharesTasks
 from auditor.config.audit import AuditConfig, Strategy
 from auditor.errors import ConfigError, RunError
+from auditor.runs.manifest import ModelEntry, Note, StageEntry
 from auditor.runs.writer import RunWriter
 from auditor.system.progress import NullProgress
 from reports.privacy.finding import Finder
@@ -79,54 +80,57 @@ class Context:
         return self._vocabularies[name]
 
     def _register(self, name: str, model: LanguageModel, *, is_rescoring: bool) -> None:
-        known = self.run.manifest.setdefault("models", {})
-        if name in known and known[name]["sha256"] != model.fingerprint:
+        known = self.run.manifest.models.get(name)
+        if known is not None and known.sha256 != model.fingerprint:
             raise RunError(
-                f"{model.name} has other weights now than when {self.run.path} was begun (sha256 "
-                f"{model.fingerprint[:12]}, then {known[name]['sha256'][:12]}). Choose another "
-                "--out, or bring the first weights back."
+                f"{model.name} has other weights than when {self.run.path} was started (sha256 "
+                f"{model.fingerprint[:12]} now, {known.sha256[:12]} then). Choose another --out, "
+                "or restore the original weights."
             )
         self._refuse_other_tokenizer(name, model.vocabulary)
         self._refuse_other_start(name, model.vocabulary)
         self._vocabularies[name] = model.vocabulary
-        entry = known.setdefault(name, {})
+        dtype = str(model.dtype).removeprefix("torch.")
         # Record the lowest precision used: a run may be resumed on a machine that allows more.
-        if "dtype" not in entry or (not is_rescoring and entry["dtype"] == "float32"):
-            entry["dtype"] = str(model.dtype).removeprefix("torch.")
-        entry |= {
-            "spec": self.spec(name),
-            "sha256": model.fingerprint,
-            "parameters": model.n_parameters,
-            "vocabulary_sha256": model.vocabulary.fingerprint,
-            "bos_id": model.vocabulary.bos_id,
-        }
+        if known is not None and known.dtype and (is_rescoring or known.dtype != "float32"):
+            dtype = known.dtype
+        self.run.manifest.models[name] = ModelEntry(
+            spec=self.spec(name),
+            sha256=model.fingerprint,
+            parameters=model.n_parameters,
+            dtype=dtype,
+            vocabulary_sha256=model.vocabulary.fingerprint,
+            bos_id=model.vocabulary.bos_id,
+        )
         self.run.save()
         for sentence in model.notes:
             self.note(sentence)
 
     def _refuse_other_tokenizer(self, name: str, vocabulary) -> None:
         """With another tokenizer the same token ids decode to other text."""
-        known = self.run.manifest.get("models", {}).get(name, {})
-        then, now = known.get("vocabulary_sha256"), vocabulary.fingerprint
-        if then not in (None, now):
+        known, now = self.run.manifest.models.get(name), vocabulary.fingerprint
+        then = known.vocabulary_sha256 if known else ""
+        if then not in ("", now):
             raise RunError(
-                f"{self.spec(name)} has another tokenizer now than when {self.run.path} was begun "
-                f"(sha256 {now[:12]}, then {then[:12]}). Choose another --out, or bring the first "
-                "tokenizer back."
+                f"{self.spec(name)} has another tokenizer than when {self.run.path} was started "
+                f"(sha256 {now[:12]} now, {then[:12]} then). Choose another --out, or restore the "
+                "original tokenizer."
             )
 
     def _refuse_other_start(self, name: str, vocabulary) -> None:
         """A different BOS token changes every score, so results would not be comparable."""
-        known, now = self.run.manifest.get("models", {}).get(name), vocabulary.bos_id
+        known, now = self.run.manifest.models.get(name), vocabulary.bos_id
         if known is None:
             return
         # Older runs did not record bos_id, and applied --bos to the target only.
-        unsaid = now if name == TARGET else vocabulary.tokenizer.bos_token_id
-        if (then := known.get("bos_id", unsaid)) != now:
+        then = now if name == TARGET else vocabulary.tokenizer.bos_token_id
+        if "bos_id" in known.model_fields_set:
+            then = known.bos_id
+        if then != now:
             raise RunError(
-                f"{self.spec(name)} begins a text with another BOS token now than when "
-                f"{self.run.path} was begun (id {now}, then {then}). Choose another --out, or "
-                "bring the first tokenizer back."
+                f"{self.spec(name)} has another BOS token than when {self.run.path} was started "
+                f"(id {now} now, {then} then). Choose another --out, or restore the original "
+                "tokenizer."
             )
 
     def release(self) -> None:
@@ -151,23 +155,23 @@ class Context:
 
     def note(self, sentence: str) -> None:
         """Show a note to the user and store it in the manifest for the report."""
-        notes = self.run.manifest.setdefault("notes", [])
-        entry = {"stage": self._stage, "sentence": sentence}
+        notes = self.run.manifest.notes
+        entry = Note(stage=self._stage, sentence=sentence)
         if entry not in notes:
             self.progress.note(sentence)
             notes.append(entry)
         self.run.save()
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[dict]:
+    def timed(self, stage: str) -> Iterator[StageEntry]:
         """A stage's entry in the manifest; its seconds accumulate over restarts."""
-        entry = self.run.manifest["stages"].setdefault(stage, {"seconds": 0.0})
+        entry = self.run.manifest.stages.setdefault(stage, StageEntry(seconds=0.0))
         self._stage = stage
         begun = time.monotonic()
         try:
             yield entry
         finally:
-            entry["seconds"] = round(entry["seconds"] + time.monotonic() - begun, 3)
+            entry.seconds = round(entry.seconds + time.monotonic() - begun, 3)
         self.run.save()
 
 

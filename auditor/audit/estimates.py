@@ -45,7 +45,7 @@ def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Cla
     matches, looked_up = None, {}
     if run.has(UNSELECTED):
         matches = run.read(UNSELECTED).to_pandas().drop(columns="places")
-        looked_up = run.manifest["shards"][UNSELECTED].get("looked_up", {})
+        looked_up = run.manifest.shards[UNSELECTED].looked_up
     judged = judge_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
     calibration = _calibration(run, candidates, samples, matches, looked_up)
     return Claims(
@@ -102,9 +102,10 @@ def with_p_values(candidates: pd.DataFrame, claims: Claims) -> pd.DataFrame:
 
 def costs_of(run: Run, strategies: pd.DataFrame) -> pd.DataFrame:
     """Cost per finding in tokens, recorded seconds and money at the run's price."""
-    timed = run.manifest["stages"].get("sample", {}).get("strategies", {})
-    seconds = {name: entry["seconds"] for name, entry in timed.items()}
-    return cost_table(strategies, seconds, run.manifest.get("price_per_hour"))
+    sampled = run.manifest.stages.get("sample")
+    timed = sampled.strategies if sampled else {}
+    seconds = {name: entry.seconds for name, entry in timed.items()}
+    return cost_table(strategies, seconds, run.manifest.price_per_hour)
 
 
 def write_claims(run: RunWriter, claims: Claims) -> None:

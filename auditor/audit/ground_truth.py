@@ -49,7 +49,7 @@ def read_or_make(
     if run.config.truth is None or not run.has(MATCHES):
         return None
     origin = _origin(run, candidates)
-    if run.has(TRUTH) and run.manifest["shards"][TRUTH].get("origin") == origin:
+    if run.has(TRUTH) and run.manifest.shards[TRUTH].origin == origin:
         return run.read(TRUTH).to_pandas()
     table = truth_table(run, candidates, vocabulary, progress=progress)
     if table is not None:
@@ -59,7 +59,7 @@ def read_or_make(
 
 def _origin(run: Run, candidates: pd.DataFrame) -> str:
     """sha256 of the table's inputs: truth, samples, lists, text and matching options."""
-    config, shards = run.config, run.manifest["shards"]
+    config, corpus = run.config, run.manifest.corpus
     try:
         truth = hashlib.sha256(Path(str(config.truth)).read_bytes()).hexdigest()
     except OSError:
@@ -67,9 +67,9 @@ def _origin(run: Run, candidates: pd.DataFrame) -> str:
     parts = [
         _RULE,
         truth,
-        sorted((n, f["sha256"]) for n, f in shards.items() if n.startswith("samples/")),
+        sorted((n, f.sha256) for n, f in run.manifest.shards.items() if n.startswith("samples/")),
         sorted(_listed(candidates)),
-        run.manifest.get("corpus"),
+        corpus and corpus.model_dump(),
         [config.min_match_tokens, config.min_match_chars, sorted(config.normalize)],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -158,7 +158,7 @@ def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _
     needles: list[Needle] = []
     rows: _Rows = []
     n_bytes = 0
-    for name in sorted(n for n in run.manifest["shards"] if n.startswith("samples/")):
+    for name in sorted(n for n in run.manifest.shards if n.startswith("samples/")):
         for row in run.read(name, _COLUMNS).to_pylist() if run.has(name) else ():
             if rows and n_bytes + row["n_bytes"] > MOST_BYTES:
                 yield needles, rows

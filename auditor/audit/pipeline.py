@@ -43,7 +43,7 @@ def run_audit(
     until : the last stage to run: sample, score, controls, shortlist, verify, canaries or report
     progress : progress display; none by default
     occasion : the scheduled time, in ISO 8601; stored in the manifest
-    judge : called once the tables are written; the pages show what it puts into manifest["judged"]
+    judge : called once the tables are written; the pages show what it puts into manifest.judged
     **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
 
     Returns
@@ -71,8 +71,8 @@ def run_audit(
     path = config.out or default_folder(config)
     network = offline() if config.offline else nullcontext()
     with network, open_for_writing(path, config) as run:
-        if occasion is not None:
-            run.manifest.setdefault("occasion", occasion)
+        if occasion is not None and not run.manifest.occasion:
+            run.manifest.occasion = occasion
         _stages(Context(config, run, progress or NullProgress(), judge=judge), until)
     return load_run(path)
 
@@ -113,13 +113,12 @@ def _change(path: str | Path, config: AuditConfig, stage: str, *files: str) -> N
     from auditor.audit.estimates import TABLES
 
     with open_for_writing(path, load_run(path).config) as run:
-        run.manifest |= {"config": config.identity(), "digest": config.digest, "complete": False}
+        manifest = run.manifest
+        manifest.config, manifest.digest, manifest.complete = config, config.digest, False
         run.forget(*files, "candidates", "summary", "known_truth", "report", "figures/", *TABLES)
         # Drop the notes of the stage too.
-        notes = run.manifest.get("notes", [])
-        run.manifest["notes"] = [note for note in notes if note["stage"] != stage]
-        for name in ("judged", *(["corpus"] if stage == "verify" else [])):
-            run.manifest.pop(name, None)
+        manifest.notes = [note for note in manifest.notes if note.stage != stage]
+        manifest.clear("judged", *(["corpus"] if stage == "verify" else []))
         run.save()
 
 
@@ -158,7 +157,7 @@ def report_again(
 
     run, changes = load_run(path), changes or {}
     run.fetch()
-    check_sizes(run.path, run.manifest["shards"])
+    check_sizes(run.path, run.manifest.shards)
     config = make_config({**run.config.model_dump(), **changes})
     if config.identity() != run.config.identity():
         if config.controls:
@@ -206,7 +205,7 @@ def attention_again(
     name = f"attention/{sample_id}.html"
     with open_for_writing(path, run.config) as writer:
         writer.write_bytes(name, storable(page).encode())
-    report_again(path, reveal=bool(run.manifest.get("revealed")))
+    report_again(path, reveal=run.manifest.revealed)
     return run.path / name
 
 
@@ -247,11 +246,11 @@ def _stages(context: Context, until: str) -> None:
     from auditor.audit.verification import verify
 
     config, run = context.config, context.run
-    if "begun" not in run.manifest:
-        run.manifest |= {"begun": now(), "command": command_line()}
-    run.manifest["versions"] = software()
+    if not run.manifest.begun:
+        run.manifest.begun, run.manifest.command = now(), command_line()
+    run.manifest.versions = software()
     if config.gates.asked():  # gates also apply when a run is resumed without its audit file
-        run.manifest["gates"] = config.gates.model_dump(exclude_none=True)
+        run.manifest.gates = config.gates.model_dump(exclude_none=True)
     steps = {
         "sample": sample,
         "score": score,
@@ -278,18 +277,18 @@ def _stages(context: Context, until: str) -> None:
     finally:
         context.dismiss()
     if until == "report":
-        run.manifest["complete"] = True
+        run.manifest.complete = True
         run.save()
 
 
 def _disk(error: OSError, path: Path) -> AuditError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
-            f"The disk is full. What {path} holds is whole; free some space and start the same "
-            "command again to go on."
+            f"The disk is full. The files in {path} are complete. Free some space and repeat the "
+            "command to resume."
         )
     name = os.fspath(error.filename) if error.filename else "a file"
     return RunError(
-        f"{name} cannot be read or written ({error.strerror or error}). Check it, and start the "
-        "same command again to go on."
+        f"{name} cannot be read or written ({error.strerror or error}). Check it, and repeat "
+        "the command to resume."
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from auditor.audit.context import TARGET
 from auditor.config.audit import Decoding, Strategy
+from auditor.runs.manifest import ModelEntry
 from auditor.runs.run import Run
 from auditor.version import __version__
 from reports.privacy.names import describe_names
@@ -19,22 +20,22 @@ from reports.privacy.names import describe_names
 def about(run: Run) -> list[tuple[str, str]]:
     """Label and value of each fact about a run."""
     m, config = run.manifest, run.config
-    target = m.get("models", {}).get(TARGET, {})
+    target = m.models.get(TARGET) or ModelEntry(sha256="?")
     rows = [
-        ("Begun", m.get("begun", "unknown")),
-        ("Model", f"{config.model}, {target.get('parameters', 0):,} parameters"),
-        ("Weights", f"sha256 {target.get('sha256', '?')[:16]}…, sampled in {target.get('dtype')}"),
+        ("Begun", m.begun or "unknown"),
+        ("Model", f"{config.model}, {target.parameters:,} parameters"),
+        ("Weights", f"sha256 {target.sha256[:16]}…, sampled in {target.dtype or None}"),
     ]
     for name, spec in config.references.items():
-        known = m.get("models", {}).get(name, {})
-        rows.append((f"Reference {name}", f"{spec}, {known.get('parameters', 0):,} parameters"))
+        n = m.models[name].parameters if name in m.models else 0
+        rows.append((f"Reference {name}", f"{spec}, {n:,} parameters"))
     for s in config.strategies:
         rows.append((f"Strategy {s.name}", _strategy_words(s, config.samples)))
-    if m.get("corpus"):
-        files = m["corpus"]["files"]
-        named = ", ".join(f["path"] for f in files[:5]) + (" …" if len(files) > 5 else "")
-        size = f"{m['corpus']['documents']:,} documents, {m['corpus']['bytes']:,} bytes"
-        held = f" (index {m['corpus']['index']})" if "index" in m["corpus"] else ""
+    if m.corpus is not None:
+        files = m.corpus.files
+        named = ", ".join(f.path for f in files[:5]) + (" …" if len(files) > 5 else "")
+        size = f"{m.corpus.documents:,} documents, {m.corpus.bytes:,} bytes"
+        held = f" (index {m.corpus.index})" if m.corpus.index else ""
         rows.append(("Training text", f"{size}: {named}{held}"))
         least = f"{config.min_match_tokens} tokens or {config.min_match_chars} characters"
         but = f", but for {' and '.join(config.normalize)}" if config.normalize else ""
@@ -43,12 +44,12 @@ def about(run: Run) -> list[tuple[str, str]]:
     if (names := describe_names(config.names)) is not None:
         rows.append(("Names", names))
     rows.append(("Seed", str(config.seed)))
-    rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.get("versions", {}).items())))
-    spent = {k: v["seconds"] for k, v in m["stages"].items() if k != "report"}
+    rows.append(("Software", ", ".join(f"{k} {v}" for k, v in m.versions.items())))
+    spent = {k: v.seconds for k, v in m.stages.items() if k != "report"}
     rows.append(("Time", ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())))
-    if m.get("rescored_in_float32"):
+    if m.rescored_in_float32:
         rows.append(("Precision", "the candidates' figures were computed again in float32"))
-    elif formats := sorted({d for x in m.get("models", {}).values() if (d := x.get("dtype"))}):
+    elif formats := sorted({x.dtype for x in m.models.values() if x.dtype}):
         rows.append(("Precision", f"the candidates' figures were computed in {', '.join(formats)}"))
     return rows
 

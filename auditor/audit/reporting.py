@@ -14,7 +14,7 @@ from auditor.audit.ground_truth import read_or_make
 from auditor.audit.provenance import about
 from auditor.audit.status import standing
 from auditor.config.audit_file import to_toml
-from auditor.runs.gate_results import Outcome, read_outcome
+from auditor.runs.manifest import GateResults
 from auditor.runs.result_folder import storable
 from auditor.runs.run import Run
 from reports.analysis.summary import summarize
@@ -43,7 +43,7 @@ def report(context: Context) -> None:
         made = assemble(context, more)
         summary = summarize(made.candidates, made.counts)
         if config.price_per_hour is not None:
-            run.manifest["price_per_hour"] = config.price_per_hour
+            run.manifest.price_per_hour = config.price_per_hour
         claims = make_claims(run, made.candidates, made.counts)
         candidates = with_p_values(made.candidates, claims)
         summary = with_claims(summary, claims)
@@ -56,7 +56,7 @@ def report(context: Context) -> None:
         run.write_bytes("summary.csv", as_csv(summary))
         write_claims(run, claims)
         truth = _known_truth(context, candidates)
-        run.manifest["revealed"] = config.reveal
+        run.manifest.revealed = config.reveal
         if context.judge is not None:
             context.judge(run)
         page = make_page(
@@ -92,7 +92,7 @@ def make_page(
     more: Sequence[Finder] = (),
 ) -> ReportPage:
     """The content of the page, from the run's folder and its tables."""
-    config, corpus = run.config, run.manifest.get("corpus", {})
+    config, corpus = run.config, run.manifest.corpus
     stands = standing(run)
     return ReportPage(
         title=f"Memorization audit of {config.model}",
@@ -100,23 +100,23 @@ def make_page(
             *headline(
                 candidates,
                 summary,
-                corpus_bytes=corpus.get("bytes"),
-                n_documents=corpus.get("documents"),
+                corpus_bytes=corpus.bytes if corpus else None,
+                n_documents=corpus.documents if corpus else None,
                 is_pending=config.has_training_text,
             ),
             *([] if truth is None else known_truth(truth)),
         ],
         not_claimed=not_claimed(candidates),
         notices=run.notes(),
-        outcome=_shown(read_outcome(run.manifest.get("judged"))),
+        outcome=_shown(run.manifest.judged or GateResults()),
         about=about(run),
-        command=run.manifest.get("command") or "run_audit(...), called from Python",
+        command=run.manifest.command or "run_audit(...), called from Python",
         incomplete=stands.sentences(run.path),
         personal=personal,
         finders=more,
         reveal=reveal,
         attention={
-            Path(name).stem for name in run.manifest["shards"] if name.startswith("attention/")
+            Path(name).stem for name in run.manifest.shards if name.startswith("attention/")
         },
         config_toml=to_toml(config),
         summary=summary,
@@ -140,10 +140,10 @@ def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | N
         return read_or_make(context.run, candidates, vocabulary, progress=bar.advance)
 
 
-def _shown(outcome: Outcome) -> ShownOutcome:
+def _shown(results: GateResults) -> ShownOutcome:
     """Gates and comparison as sentences for the page."""
     return ShownOutcome(
-        gates=[ShownGate(d.gate, d.passed, d.word, f"{d.sentence}.") for d in outcome.decisions],
-        since="" if outcome.since is None else str(outcome.since),
-        why=outcome.why,
+        gates=[ShownGate(d.gate, d.passed, d.word, f"{d.sentence}.") for d in results.gates],
+        since="" if results.since is None else str(results.since),
+        why=results.why,
     )

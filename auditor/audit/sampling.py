@@ -11,6 +11,7 @@ from auditor.audit.shard_writer import Shard, WritingBehind
 from auditor.audit.workers.tasks import Task
 from auditor.config.audit import Strategy
 from auditor.errors import RunError
+from auditor.runs.manifest import SamplingCost
 
 if TYPE_CHECKING:
     from auditor.audit.workers.tasks import SharesTasks
@@ -41,13 +42,12 @@ def sample(context: Context) -> None:
         context.timed("sample") as entry,
         context.progress.stage("sampling", tokens, "tokens") as bar,
     ):
-        each = entry.setdefault("strategies", {})
 
         def count(strategy: str, n_tokens: int, seconds: float) -> None:
-            entry["tokens"] = entry.get("tokens", 0) + n_tokens
-            spent = each.setdefault(strategy, {"seconds": 0.0, "tokens": 0})
-            spent["seconds"] = round(spent["seconds"] + seconds, 3)
-            spent["tokens"] += n_tokens
+            entry.tokens += n_tokens
+            spent = entry.strategies.setdefault(strategy, SamplingCost(seconds=0.0, tokens=0))
+            spent.seconds = round(spent.seconds + seconds, 3)
+            spent.tokens += n_tokens
 
         if context.workers is not None:
             _share(context, context.workers, missing, bar, count)
@@ -71,7 +71,7 @@ def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
 
 def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Count) -> None:
     """Sample on workers; their seconds are summed."""
-    sizes = context.run.manifest.setdefault("batch_size", {})
+    sizes = context.run.manifest.batch_size
     first = {s.name: Task("plan", s.name, stem, ids.start, ids.stop) for s, stem, ids in missing}
     # All shards of a strategy use one batch size: bfloat16 results depend on it in the last bits,
     # and must not depend on which worker drew a shard.
@@ -132,7 +132,7 @@ class Sampler:
     def plan(self, strategy: Strategy, ids: range) -> None:
         """Record the batch size of a strategy that fits into memory, by its first shard."""
         prompts = self.source(strategy).prompts(ids)
-        sizes = self.context.run.manifest.setdefault("batch_size", {})
+        sizes = self.context.run.manifest.batch_size
         sizes[strategy.name] = _slots(self.context.model(), prompts, strategy, self.sharing)
 
     def draw(
@@ -156,11 +156,11 @@ class Sampler:
 
 def _register(context: Context, strategy: str, sha256: str) -> None:
     """Record the source of the prompts; a resumed run must use the same."""
-    known = context.run.manifest.setdefault("prompts", {})
+    known = context.run.manifest.prompts
     if known.setdefault(strategy, sha256) != sha256:
         raise RunError(
-            f"The texts that strategy {strategy!r} takes its prompts from are others than when "
-            f"{context.run.path} was begun. Choose another --out, or bring the first texts back."
+            f"The texts for the prompts of strategy {strategy!r} have changed since "
+            f"{context.run.path} was started. Choose another --out, or restore the original texts."
         )
     context.run.save()
 
@@ -168,7 +168,7 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
 def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, progress):
     from auditor.sampling.generate import generate
 
-    sizes = context.run.manifest.setdefault("batch_size", {})
+    sizes = context.run.manifest.batch_size
     # A resumed run keeps its batch size, as bfloat16 results depend on it in the last bits; but a
     # smaller --batch-size wins, as it is the remedy when memory runs out.
     known = [n for n in (sizes.get(strategy.name), context.config.batch_size) if n]

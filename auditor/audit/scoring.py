@@ -30,7 +30,7 @@ def score(context: Context) -> None:
         return
     files = {stem: f"samples/{stem}.parquet" for stem in missing}
     n_models = 1 + len(context.config.references)
-    rows = sum(context.run.manifest["shards"][name].get("rows", 0) for name in files.values())
+    rows = sum(context.run.manifest.shards[name].rows for name in files.values())
     with (
         context.timed("score") as entry,
         context.progress.stage("scoring", n_models * rows, "texts") as bar,
@@ -40,12 +40,12 @@ def score(context: Context) -> None:
         else:
             made = (score_shard(context, stem, bar.advance) for stem in missing)
         for n in made:
-            entry["texts"] = entry.get("texts", 0) + n
+            entry.texts += n
 
 
 def _share(context: Context, workers: SharesTasks, files: dict[str, str], bar) -> Iterator[int]:
     """Score the shards on workers; yields the number of texts in each."""
-    known = context.run.manifest["shards"]
+    known = context.run.manifest.shards
     tasks = [
         Task("score", stem.rpartition("-")[0], stem, 0, 0, needs={name: known[name]})
         for stem, name in files.items()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from attacks.scores.token_stats import TokenStats
 from auditor.audit.shard_table import stats_columns
+from auditor.runs.manifest import FileEntry
 from auditor.runs.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class WritingBehind:
     def __init__(self, run: RunWriter, count: Callable[[Shard, float], None]):
         self.run, self.count = run, count
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="writing")
-        self.open: tuple[str, Shard, float, Future[dict[str, Any]]] | None = None
+        self.open: tuple[str, Shard, float, Future[FileEntry]] | None = None
 
     def __enter__(self) -> WritingBehind:
         return self

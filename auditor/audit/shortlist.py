@@ -39,16 +39,14 @@ def shortlist(context: Context) -> None:
         bar.advance(1)
     wanted = set(chosen.chosen["sample_id"])
     table = _rows(context, wanted)
-    is_fast = any(
-        m.get("dtype") != "float32" for m in context.run.manifest.get("models", {}).values()
-    )
+    is_fast = any(m.dtype != "float32" for m in context.run.manifest.models.values())
     lists = chosen.chosen
     figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
     exact = _again(context, table) if is_fast else None
     if exact is not None:
         table, figures = exact
         lists = _rank_again(lists, figures)
-    context.run.manifest["rescored_in_float32"] = exact is not None
+    context.run.manifest.rescored_in_float32 = exact is not None
     context.run.write(COUNTS, chosen.counts)
     context.run.write(LISTS, lists)
     context.run.write(SAMPLES, _joined(table, figures))

@@ -59,11 +59,11 @@ class Standing:
 
 def standing(run: Run) -> Standing:
     """The progress of a run, by the intact files in its manifest."""
-    config, shards = run.config, run.manifest["shards"]
+    config, shards = run.config, run.manifest.shards
 
     def rows(stage: str) -> int:
         names = [name for name in shards if name.startswith(stage) and run.has(name)]
-        return sum(shards[name].get("rows", 0) for name in names)
+        return sum(shards[name].rows for name in names)
 
     return Standing(
         n_wanted=config.samples * len(config.strategies),

@@ -24,6 +24,7 @@ from auditor.matching.edit_distance import NearMatch, Region, find_near
 from auditor.matching.fuzzy import FuzzyMatch, find_fuzzy
 from auditor.matching.index import Index, find_matches_in_index, open_index
 from auditor.matching.verbatim import Match, Needle, find_matches
+from auditor.runs.manifest import CorpusEntry, CorpusFile
 from auditor.runs.result_folder import storable
 from auditor.system.progress import steps
 
@@ -156,17 +157,17 @@ def _plain(value: Any) -> Any:
 
 def _describe(context: Context, corpus: Corpus | Index) -> None:
     """Record what was searched, and what could not be read."""
-    found = context.run.manifest["corpus"] = {
-        "documents": corpus.n_documents,
-        "bytes": corpus.n_bytes,
-        "files": [
-            {"path": path, "bytes": size, "sha256": digest}
+    found = context.run.manifest.corpus = CorpusEntry(
+        documents=corpus.n_documents,
+        bytes=corpus.n_bytes,
+        files=[
+            CorpusFile(path=path, bytes=size, sha256=digest)
             for path, size, digest in corpus.fingerprint()
         ],
-    }
+    )
     if isinstance(corpus, Index):
-        found["index"] = str(corpus.path)
+        found.index = str(corpus.path)
         return
-    found["problems"] = dict(corpus.problem_counts)
+    found.problems = dict(corpus.problem_counts)
     for problem in corpus.problems:
         context.note(problem.message)

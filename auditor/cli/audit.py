@@ -74,5 +74,5 @@ def _resumed(file, flags, resume):
             "Remove that, or start another run without --resume."
         )
     run = load_run(resume)
-    limits = {"gates": run.manifest.get("gates", {})}
+    limits = {"gates": run.manifest.gates}
     return make_config({**run.config.model_dump(), **limits, **given, "out": resume})

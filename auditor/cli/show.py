@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 
 import click
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from auditor.audit.ground_truth import TRUTH
 from auditor.audit.status import standing
 from auditor.cli.printing import say
-from auditor.gates.gated_audit import Judged
+from auditor.gates.gated_audit import GatedAudit
 from auditor.runs.figures import exposure
 from auditor.runs.run import Run
 from reports.analysis.summary import list_intervals, shown_truth, table2, truth_caption
@@ -28,12 +27,12 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         click.echo(json.dumps(summary_json(run), indent=2, sort_keys=True))
         return
     candidates, summary = run.candidates(), run.summary()
-    corpus = run.manifest.get("corpus", {})
+    corpus = run.manifest.corpus
     for sentence in headline(
         candidates,
         summary,
-        corpus_bytes=corpus.get("bytes"),
-        n_documents=corpus.get("documents"),
+        corpus_bytes=corpus.bytes if corpus else None,
+        n_documents=corpus.documents if corpus else None,
         is_pending=run.config.has_training_text,
     ):
         say(sentence)
@@ -44,7 +43,7 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
     _show_truth(run)
     for sentence in [*not_claimed(candidates), *standing(run).sentences(run.path)]:
         say(sentence, err=True)
-    if run.manifest.get("revealed"):
+    if run.manifest.revealed:
         say("The report and candidates.csv show personal data: keep them to yourself.", err=True)
     for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
@@ -53,12 +52,12 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         say(f"It lies with all of the run at {run.elsewhere.url}; this is a copy.")
 
 
-def show_judged(judged: Judged, *, as_json: bool = False) -> None:
+def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
     """A run as `show_run` does, its gates, and what changed since the last run of its audit."""
     run = judged.run
     if as_json:
-        gates = [asdict(d) for d in judged.decisions]
-        since = None if judged.since is None else asdict(judged.since)
+        gates = [d.model_dump() for d in judged.decisions]
+        since = None if judged.since is None else judged.since.model_dump()
         kept = {"gates": gates, "since": since}
         click.echo(json.dumps(summary_json(run) | kept, indent=2, sort_keys=True))
         return

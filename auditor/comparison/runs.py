@@ -121,8 +121,8 @@ def _spans(frame: pd.DataFrame, run: str) -> list[_Span]:
 
 def _text(run: Run) -> list[tuple[str, str]]:
     """Path and sha256 of each corpus file that a run was verified against."""
-    files = run.manifest.get("corpus", {}).get("files", [])
-    return sorted((file["path"], file["sha256"]) for file in files)
+    corpus = run.manifest.corpus
+    return sorted((file.path, file.sha256) for file in corpus.files) if corpus else []
 
 
 def _are_one(a: _Span, b: _Span, same_text: bool) -> bool:
@@ -215,7 +215,7 @@ def _difference(a: tuple[int, int, float], b: tuple[int, int, float]) -> dict[st
 
 def _notes(one: Run, other: Run) -> list[str]:
     a, b = (
-        {k: v for k, v in run.manifest["config"].items() if k not in _SHOWN} for run in (one, other)
+        {k: v for k, v in run.config.identity().items() if k not in _SHOWN} for run in (one, other)
     )
     notes = [f"The runs differ: {phrase}." for phrase in differences(a, b, sides=("in A", "in B"))]
     if _text(one) != _text(other):
@@ -227,6 +227,6 @@ def _facts(run: Run) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "model": run.config.model,
-        "digest": run.manifest.get("digest"),
+        "digest": run.manifest.digest,
         "complete": run.complete,
     }

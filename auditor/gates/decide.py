@@ -9,12 +9,12 @@ from auditor.comparison.runs import compare_runs
 from auditor.config.gates import Gates
 from auditor.gates.history import last_before
 from auditor.runs.figures import Found, exposure, personal_data, precision, verified
-from auditor.runs.gate_results import Decision, Since
+from auditor.runs.gate_results import Decision, RunDiff
 from auditor.runs.run import Run
 from reports.analysis.strategy_estimates import passage_words
 
 
-def compare_with_last(run: Run) -> Since | None:
+def compare_with_last(run: Run) -> RunDiff | None:
     """Passages new, gone and unchanged since the last complete run of the same audit.
 
     The earlier run lies in the same parent folder.
@@ -25,7 +25,7 @@ def compare_with_last(run: Run) -> Since | None:
 
     Returns
     -------
-    Since; None if there is no earlier run, or no training text to find passages in.
+    RunDiff; None if there is no earlier run, or no training text to find passages in.
 
     Raises
     ------
@@ -36,19 +36,19 @@ def compare_with_last(run: Run) -> Since | None:
     if last is None:
         return None
     found = compare_runs(last.path, run.path).counts()
-    target = run.manifest.get("models", {}).get("target", {})
-    return Since(
+    target = run.manifest.models.get("target")
+    return RunDiff(
         run=str(last.path),
         when=last.when,
         new=found["only B"],
         gone=found["only A"],
         unchanged=found["both"],
         same_seed=last.seed == run.config.seed,
-        same_weights=str(target.get("sha256", "")) == last.weights,
+        same_weights=(target.sha256 if target else "") == last.weights,
     )
 
 
-def judge(run: Run, gates: Gates, since: Since | None) -> tuple[Decision, ...]:
+def judge(run: Run, gates: Gates, since: RunDiff | None) -> tuple[Decision, ...]:
     """Decide every gate that is set.
 
     Parameters
@@ -69,26 +69,29 @@ def judge(run: Run, gates: Gates, since: Since | None) -> tuple[Decision, ...]:
     return tuple(_decide(name, limit, run, gates, since) for name, limit in gates.asked().items())
 
 
-def _decide(name: str, limit: Any, run: Run, gates: Gates, since: Since | None) -> Decision:
+def _decide(name: str, limit: Any, run: Run, gates: Gates, since: RunDiff | None) -> Decision:
     if name == "no_new_passages_since":
         return _no_new_passages(limit, since)
     found = _FIGURES[name](run, gates.strict)
     if found is None:
-        return Decision(name, limit, True, "there is nothing to measure, so nothing past it")
+        sentence = "there is nothing to measure"
+        return Decision(gate=name, limit=limit, passed=True, sentence=sentence)
     past = is_past(found, limit, strict=gates.strict)
     sentence = f"{_WORDS[name](found)}; allowed {_LIMITS[name](limit)}"
-    return Decision(name, limit, not past, sentence, found.value, found.low, found.high)
+    interval = {"value": found.value, "low": found.low, "high": found.high}
+    return Decision(gate=name, limit=limit, passed=not past, sentence=sentence, **interval)
 
 
-def _no_new_passages(limit: str, since: Since | None) -> Decision:
+def _no_new_passages(limit: str, since: RunDiff | None) -> Decision:
     name = "no_new_passages_since"
     if since is None:
         sentence = "there is no earlier run of this audit to compare with"
-        return Decision(name, limit, True, sentence)
+        return Decision(gate=name, limit=limit, passed=True, sentence=sentence)
     # No interval needed: at a rate of 0 there is never a new passage, so one is enough to fail.
     are = "passage is" if since.new == 1 else "passages are"
     sentence = f"{since.new:,} {are} new since {since.run}; allowed none"
-    return Decision(name, limit, since.new == 0, sentence, float(since.new))
+    passed, new = since.new == 0, float(since.new)
+    return Decision(gate=name, limit=limit, passed=passed, sentence=sentence, value=new)
 
 
 _FIGURES: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from auditor.audit.pipeline import run_audit
@@ -14,7 +14,8 @@ from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError
 from auditor.gates.decide import compare_with_last, judge
 from auditor.gates.notify import call_hooks, check_hooks
-from auditor.runs.gate_results import Decision, Since, check
+from auditor.runs.gate_results import Decision, RunDiff, check
+from auditor.runs.manifest import GateResults
 from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
@@ -23,7 +24,7 @@ from auditor.system.progress import NullProgress
 
 
 @dataclass(frozen=True)
-class Judged:
+class GatedAudit:
     """A finished run with its gate results.
 
     run : Run, complete
@@ -34,7 +35,7 @@ class Judged:
 
     run: Run
     decisions: tuple[Decision, ...] = ()
-    since: Since | None = None
+    since: RunDiff | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -49,7 +50,7 @@ class Judged:
 
 def audit_and_judge(
     config: AuditConfig, *, occasion: str | None = None, progress: NullProgress | None = None
-) -> Judged:
+) -> GatedAudit:
     """Run or resume an audit, decide its gates and call its hooks.
 
     Hooks are called once per outcome: repeating a finished audit does not call them again.
@@ -62,7 +63,7 @@ def audit_and_judge(
 
     Returns
     -------
-    Judged
+    GatedAudit
 
     Raises
     ------
@@ -85,18 +86,19 @@ def audit_and_judge(
     except AuditError as error:
         _tell(config, _failure(config, error, occasion), progress, is_trouble=True)
         raise
-    judged = Judged(run, runner.decisions, runner.since)
-    outcome = run.manifest.get("judged")
-    digest = _digest(judged)
-    if outcome is None or outcome["told"] == digest:
+    judged = GatedAudit(run, runner.decisions, runner.since)
+    results, digest = run.manifest.judged, _digest(judged)
+    if results is None or results.told == digest:
         return judged
     notes = _tell(config, _success(judged), progress, is_trouble=bool(judged.failed))
     # If a hook failed, call the hooks again when the audit is repeated.
-    outcome |= {"hooks": list(notes), "told": None} if notes else {"told": digest}
+    results.told = None if notes else digest
+    if notes:
+        results.hooks = list(notes)
     with open_for_writing(run.path, run.config) as writer:
-        writer.manifest["judged"] = outcome
+        writer.manifest.judged = results
         writer.save()
-    return Judged(load_run(run.path), runner.decisions, runner.since, notes)
+    return GatedAudit(load_run(run.path), runner.decisions, runner.since, notes)
 
 
 class _GateRunner:
@@ -108,30 +110,29 @@ class _GateRunner:
 
     def __init__(self, config: AuditConfig, progress: NullProgress):
         self.config, self.progress = config, progress
-        self.since: Since | None = None
+        self.since: RunDiff | None = None
         self.decisions: tuple[Decision, ...] = ()
         self.error: AuditError | None = None
 
     def judge(self, run: RunWriter) -> None:
         """Decide the gates and store the result in the run's manifest."""
-        before = run.manifest.pop("judged", None)
-        why = {}
+        before = run.manifest.judged
+        run.manifest.clear("judged")
         try:
             self.since = _compare(run, self.config, self.progress)
             self.decisions = judge(run, self.config.gates, self.since)
         except AuditError as error:
-            self.error, why = error, {"why": str(error)}
+            self.error = error
         if self.decisions or self.since or self.error or self.config.notify.is_asked:
-            run.manifest["judged"] = {
-                "gates": [asdict(d) for d in self.decisions],
-                "since": None if self.since is None else asdict(self.since),
-                "told": before.get("told") if isinstance(before, dict) else None,
-                **why,
-            }
+            told = before.told if before else None
+            results = GateResults(gates=list(self.decisions), since=self.since, told=told)
+            if self.error is not None:
+                results.why = str(self.error)
+            run.manifest.judged = results
         run.save()
 
 
-def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> Since | None:
+def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> RunDiff | None:
     """Compare with the last run; if that is damaged, only a gate that needs it fails."""
     try:
         return compare_with_last(run)
@@ -142,10 +143,10 @@ def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> Since | N
         return None
 
 
-def _digest(judged: Judged) -> str:
+def _digest(judged: GatedAudit) -> str:
     """Identifies an outcome, so that hooks are called once for each."""
-    gates = [asdict(d) for d in judged.decisions]
-    since = None if judged.since is None else asdict(judged.since)
+    gates = [d.model_dump() for d in judged.decisions]
+    since = None if judged.since is None else judged.since.model_dump()
     outcome = json.dumps([gates, since], sort_keys=True)
     return hashlib.sha256(storable(outcome).encode()).hexdigest()
 
@@ -162,7 +163,7 @@ def _tell(
     return tuple(sentences)
 
 
-def _success(judged: Judged) -> dict[str, Any]:
+def _success(judged: GatedAudit) -> dict[str, Any]:
     """Counts and figures of a finished run, without any text."""
     run = judged.run
     verdicts = run.candidates()["verdict"].value_counts()
@@ -172,13 +173,13 @@ def _success(judged: Judged) -> dict[str, Any]:
         "run": str(run.path),
         "report": str(run.report),
         "model": run.config.model,
-        "occasion": run.manifest.get("occasion"),
-        "begun": run.manifest.get("begun"),
+        "occasion": run.manifest.occasion or None,
+        "begun": run.manifest.begun or None,
         "ended": now(),
         "candidates": {str(k): int(v) for k, v in verdicts.items()},
         "summary": json.loads(summary),
-        "gates": [asdict(d) for d in judged.decisions],
-        "since": None if judged.since is None else asdict(judged.since),
+        "gates": [d.model_dump() for d in judged.decisions],
+        "since": None if judged.since is None else judged.since.model_dump(),
     }
 
 

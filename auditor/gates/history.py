@@ -8,7 +8,7 @@ from pathlib import Path
 from auditor.audit.context import TARGET
 from auditor.errors import AuditError
 from auditor.runs.collection import find_runs, run_time, timestamp
-from auditor.runs.gate_results import Decision, Since, read_outcome
+from auditor.runs.gate_results import Decision, RunDiff
 from auditor.runs.run import Run
 
 
@@ -37,7 +37,7 @@ class Entry:
     occasion: str = ""
     weights: str = ""
     decisions: tuple[Decision, ...] = ()
-    since: Since | None = None
+    since: RunDiff | None = None
 
     @property
     def when(self) -> str:
@@ -89,9 +89,7 @@ def _entry(path: Path, run: Run | AuditError) -> Entry:
     if isinstance(run, AuditError):
         return Entry(path, "unreadable", str(run))
     config, manifest = run.config, run.manifest
-    models = manifest.get("models")
-    target = models.get(TARGET) if isinstance(models, dict) else None
-    outcome = read_outcome(manifest.get("judged"))
+    target, results = manifest.models.get(TARGET), manifest.judged
     return Entry(
         path,
         "complete" if run.complete else "incomplete",
@@ -99,9 +97,9 @@ def _entry(path: Path, run: Run | AuditError) -> Entry:
         strategies=tuple(s.name for s in config.strategies),
         series=config.series,
         seed=config.seed,
-        begun=str(manifest.get("begun", "")),
-        occasion=str(manifest.get("occasion", "")),
-        weights=str(target.get("sha256", "")) if isinstance(target, dict) else "",
-        decisions=outcome.decisions,
-        since=outcome.since,
+        begun=manifest.begun,
+        occasion=manifest.occasion,
+        weights=target.sha256 if target else "",
+        decisions=tuple(results.gates) if results else (),
+        since=results.since if results else None,
     )

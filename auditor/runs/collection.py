@@ -163,11 +163,9 @@ def find_runs(folder: Path, *, nested: bool = True) -> list[tuple[Path, Run | Au
 
 def _opened(path: Path) -> Run | AuditError:
     try:
-        run = load_run(path)
-        run.config  # noqa: B018 - raises if the config is invalid
+        return load_run(path)
     except AuditError as error:
         return error
-    return run
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -185,7 +183,7 @@ def run_time(run: Run | AuditError) -> str:
     """The scheduled time of a run, else when it was begun; "" = unknown."""
     if isinstance(run, AuditError):
         return ""
-    return str(run.manifest.get("occasion") or run.manifest.get("begun", ""))
+    return run.manifest.occasion or run.manifest.begun
 
 
 def timestamp(when: str) -> float:
@@ -219,16 +217,14 @@ _LINE = (
 
 
 def _line(run: Run) -> dict:
-    asked = run.manifest["config"]
-    shards = run.manifest["shards"]
     line = {
-        "model": asked.get("model"),
-        "begun": run.manifest.get("begun"),
-        "seed": asked.get("seed"),
+        "model": run.config.model,
+        "begun": run.manifest.begun or None,
+        "seed": run.config.seed,
         "complete": run.complete,
-        "n_samples": sum(f.get("rows", 0) for n, f in shards.items() if n.startswith("samples/")),
+        "n_samples": run.manifest.n_rows("samples/"),
     }
-    if "candidates.parquet" not in shards:
+    if "candidates.parquet" not in run.manifest.shards:
         return line
     found = verified(run)
     if not found.n:

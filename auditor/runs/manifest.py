@@ -1,6 +1,6 @@
-"""Read, check and compare a run's manifest.
+"""A run's manifest: its typed content, and how it is read, checked and compared.
 
-A manifest is untrusted: every part that is read is validated, and names cannot point outside the
+A manifest is untrusted: every part is validated when it is read, and names cannot point outside the
 run's folder.
 """
 
@@ -10,12 +10,20 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import (
+    BaseModel,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WrapValidator,
+    model_serializer,
+)
 
-from auditor.config.audit import make_config
+from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import ConfigError, RunError
+from auditor.runs.gate_results import Decision, RunDiff
 from auditor.system.atomic_files import is_inside
 from auditor.system.validation import STRICT, Text, fault
 
@@ -25,11 +33,31 @@ MANIFEST = "manifest.json"
 _SHARD = re.compile(r"(?:samples|scores)/(?P<strategy>[a-z0-9-]+)-(?P<number>\d{5,9})\.parquet")
 
 
-class _Checked(BaseModel):
-    model_config = STRICT
+class _Record(BaseModel):
+    """A JSON object of the manifest. Keys of other versions are kept."""
+
+    model_config = {**STRICT, "extra": "allow"}
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler) -> dict[str, Any]:
+        """Omit fields that were never set and are empty."""
+        return {k: v for k, v in handler(self).items() if v or k in self.model_fields_set}
+
+    def clear(self, *names: str) -> None:
+        """Reset optional fields, so that they are not written."""
+        for name in names:
+            setattr(self, name, None)
+            self.model_fields_set.discard(name)
 
 
-class _File(_Checked):
+class FileEntry(_Record):
+    """A file of the run.
+
+    undefined : number of samples without a value, by score and reason
+    looked_up : number of samples of each strategy that were searched for
+    origin : digest of the inputs
+    """
+
     sha256: Text
     bytes: int
     rows: int = 0
@@ -38,7 +66,9 @@ class _File(_Checked):
     origin: Text = ""
 
 
-class _Model(_Checked):
+class ModelEntry(_Record):
+    """A model as it was loaded; `dtype` is the lowest precision used for samples and scores."""
+
     sha256: Text
     spec: Text = ""
     parameters: int = 0
@@ -47,59 +77,118 @@ class _Model(_Checked):
     bos_id: int | None = None
 
 
-class _CorpusFile(_Checked):
+class CorpusFile(_Record):
+    """A file of the training text."""
+
     path: Text
     bytes: int
     sha256: Text
 
 
-class _Corpus(_Checked):
+class CorpusEntry(_Record):
+    """The training text that was searched; `index` is the folder of its index, if any."""
+
     documents: int
     bytes: int
-    files: list[_CorpusFile]
+    files: list[CorpusFile]
     problems: dict[Text, int] = {}
     index: Text = ""
 
 
-class _Strategy(_Checked):
+class SamplingCost(_Record):
+    """Seconds and tokens that a strategy's samples took."""
+
     seconds: float
+    tokens: int = 0
 
 
-class _Stage(_Checked):
-    seconds: float
-    strategies: dict[Text, _Strategy] = {}
+class StageEntry(SamplingCost):
+    """Seconds that a stage took, and what it processed."""
+
+    texts: int = 0
+    strategies: dict[Text, SamplingCost] = {}
 
 
-class _Note(_Checked):
+class Note(_Record):
+    """A note to the user, and the stage that made it."""
+
     stage: Text
     sentence: Text
 
 
-class _Manifest(_Checked):
-    """The schema of manifest.json. Unknown keys are kept."""
+class GateResults(_Record):
+    """Results of the run's gates, and the comparison with the last run.
 
-    config: dict[Text, Any]
-    shards: dict[Text, _File]
-    stages: dict[Text, _Stage]
+    told : digest of the results that the hooks have received
+    hooks : sentences on hooks that failed
+    why : why the gates could not be decided
+    """
+
+    gates: list[Decision] = []
+    since: RunDiff | None = None
+    told: Text | None = None
+    hooks: list[Text] = []
+    why: Text = ""
+
+
+def _valid_or_none(value: Any, handler) -> GateResults | None:
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+def _identity(config: Any) -> AuditConfig:
+    """The config without the options that do not affect results; missing options get defaults."""
+    return make_config(config.identity() if isinstance(config, AuditConfig) else config)
+
+
+class Manifest(_Record):
+    """The content of manifest.json.
+
+    shards : every file of the run
+    gates : the gates' settings
+    occasion : the scheduled time
+    prompts : digest of the prompts of each strategy
+    judged : None also if it is not valid, so that such a run can still be listed
+    """
+
+    config: Annotated[AuditConfig, PlainValidator(_identity), PlainSerializer(AuditConfig.identity)]
+    shards: dict[Text, FileEntry]
+    stages: dict[Text, StageEntry]
+    format: int = FORMAT
     complete: bool = False
     digest: Text = ""
     gates: dict[Text, Any] = {}
     begun: Text = ""
     occasion: Text = ""
     command: Text | None = None
-    price_per_hour: float = 0.0
+    price_per_hour: float | None = None
     revealed: bool = False
     versions: dict[Text, Text] = {}
-    notes: list[_Note] = []
-    models: dict[Text, _Model] = {}
+    notes: list[Note] = []
+    models: dict[Text, ModelEntry] = {}
     prompts: dict[Text, Text] = {}
     batch_size: dict[Text, int] = {}
-    corpus: _Corpus = _Corpus(documents=0, bytes=0, files=[])
+    corpus: CorpusEntry | None = None
     rescored_in_float32: bool = False
+    judged: Annotated[GateResults | None, WrapValidator(_valid_or_none)] = None
+
+    def n_rows(self, prefix: str) -> int:
+        """Number of rows of all files whose name begins with `prefix`."""
+        return sum(file.rows for name, file in self.shards.items() if name.startswith(prefix))
+
+    def shard_order(self, name: str) -> tuple[int, int]:
+        """Sort key of a stage's shards: position of the strategy in the config, then number."""
+        shard = _SHARD.fullmatch(name)
+        if shard is None:
+            raise ValueError(f"{name} is no shard")
+        order = [s.name for s in self.config.strategies]
+        return order.index(shard["strategy"]), int(shard["number"])
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """A run's manifest, its config with all fields; None if there is no manifest.
+def read_manifest(folder: Path) -> Manifest | None:
+    """A run's manifest; None if there is none.
 
     Raises
     ------
@@ -108,26 +197,25 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     file = folder / MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        there = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, f"cannot be read ({error})") from None
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != FORMAT or isinstance(found, bool):
+    version = there.get("format") if isinstance(there, dict) else None
+    if version != FORMAT or isinstance(version, bool):
         raise RunError(
-            f"{folder} was written by another version (format {repr(found)[:40]}; this one reads "
-            f"{FORMAT}). Open it with that version, or make the run again."
+            f"{folder} was written by another version of auditor (format {repr(version)[:40]}; "
+            f"this version reads {FORMAT}). Open it with that version, or run the audit again."
         )
-    if problem := fault(_Manifest, manifest):
-        raise _damaged(file, f"is not what a run writes: {problem}")
     try:
-        # Options added after the run get their defaults.
-        manifest["config"] = make_config(manifest["config"]).identity()
+        manifest = Manifest.model_validate(there)
+    except ValidationError:
+        raise _damaged(file, f"is not valid: {fault(Manifest, there)}") from None
     except ConfigError as error:
-        raise _damaged(file, f"has a config that cannot be: {error}") from None
-    known = {strategy["name"] for strategy in manifest["config"]["strategies"]}
-    for name in manifest["shards"]:
+        raise _damaged(file, f"has an invalid config: {error}") from None
+    known = {strategy.name for strategy in manifest.config.strategies}
+    for name in manifest.shards:
         if not is_inside(name):
             raise _damaged(file, f"names a file outside of the run's folder: {name[:80]!r}")
         shard = _SHARD.fullmatch(name)
@@ -141,30 +229,21 @@ def _damaged(file: Path, what: str) -> RunError:
     return RunError(f"{file} {what}. The run's folder is damaged: use another --out.")
 
 
-def shard_order(manifest: dict[str, Any], name: str) -> tuple[int, int]:
-    """Sort key of a stage's shards: position of the strategy in the config, then number."""
-    shard = _SHARD.fullmatch(name)
-    if shard is None:
-        raise ValueError(f"{name} is no shard")
-    order = [s["name"] for s in manifest["config"]["strategies"]]
-    return order.index(shard["strategy"]), int(shard["number"])
-
-
 def differences(
-    there: dict[str, Any],
-    asked: dict[str, Any],
+    stored: dict[str, Any],
+    requested: dict[str, Any],
     prefix: str = "",
     *,
-    sides: tuple[str, str] = ("there", "asked"),
+    sides: tuple[str, str] = ("stored", "requested"),
 ) -> list[str]:
     """The differences between two configs, one phrase each; `sides` names the two.
 
     >>> differences({"seed": 1, "top": 5}, {"seed": 2, "top": 5})
-    ['seed is 1 there, 2 asked']
+    ['seed is 1 stored, 2 requested']
     """
     out = []
-    for key in sorted({*there, *asked}, key=str):
-        old, new = there.get(key), asked.get(key)
+    for key in sorted({*stored, *requested}, key=str):
+        old, new = stored.get(key), requested.get(key)
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
@@ -188,7 +267,7 @@ def _are_named(value: Any) -> bool:
     )
 
 
-def check_sizes(path: Path, shards: dict[str, dict[str, Any]]) -> None:
+def check_sizes(path: Path, shards: dict[str, FileEntry]) -> None:
     """Refuse a run if the size of any file differs from the manifest.
 
     Raises
@@ -197,23 +276,23 @@ def check_sizes(path: Path, shards: dict[str, dict[str, Any]]) -> None:
     """
     for name, known in shards.items():
         file = path / name
-        if file.exists() and file.stat().st_size != known["bytes"]:
+        if file.exists() and file.stat().st_size != known.bytes:
             raise RunError(altered(file, file.read_bytes(), known))
 
 
-def altered(file: Path, raw: bytes, known: dict[str, Any] | None) -> str:
+def altered(file: Path, raw: bytes, known: FileEntry | None) -> str:
     """Explain how a file differs from its manifest entry `known`, and the remedy.
 
-    >>> print(altered(Path("r/x.parquet"), b"ab", {"sha256": "0123456789abcdef", "bytes": 3}))
+    >>> print(altered(Path("r/x.parquet"), b"ab", FileEntry(sha256="0123456789abcdef", bytes=3)))
     r/x.parquet is not what this run wrote: the manifest has sha256 0123456789ab…, the file has
-    sha256 fb8e20fc2e4c…, cut off after 2 of 3 bytes. Delete that file and start the run again: it
-    is made anew.
+    sha256 fb8e20fc2e4c…, cut off after 2 of 3 bytes. Delete that file and resume the run to
+    rebuild it.
     """
-    was = "no such file" if known is None else f"sha256 {known['sha256'][:12]}…"
+    was = "no such file" if known is None else f"sha256 {known.sha256[:12]}…"
     found = f"sha256 {hashlib.sha256(raw).hexdigest()[:12]}…"
-    if known is not None and len(raw) < known["bytes"]:
-        found += f", cut off after {len(raw):,} of {known['bytes']:,} bytes"
+    if known is not None and len(raw) < known.bytes:
+        found += f", cut off after {len(raw):,} of {known.bytes:,} bytes"
     return (
         f"{file} is not what this run wrote: the manifest has {was}, the file has {found}. Delete "
-        "that file and start the run again: it is made anew."
+        "that file and resume the run to rebuild it."
     )

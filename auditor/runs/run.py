@@ -10,16 +10,15 @@ from contextlib import suppress
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditor.config.audit import AuditConfig, make_config
+from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError, RunError
-from auditor.runs.manifest import MANIFEST, altered, read_manifest, shard_order
+from auditor.runs.manifest import MANIFEST, Manifest, altered, read_manifest
 from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
@@ -46,26 +45,22 @@ class Run:
     checksums. `manifest` records the options and what ran.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], elsewhere: Elsewhere | None = None):
+    def __init__(self, path: Path, manifest: Manifest, elsewhere: Elsewhere | None = None):
         self.path, self.manifest, self.elsewhere = path, manifest, elsewhere
-        self._config: tuple[dict[str, Any], AuditConfig] | None = None
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "incomplete"
-        return f"Run({str(self.path)!r}, {self.manifest['config']['model']}, {state})"
+        return f"Run({str(self.path)!r}, {self.config.model}, {state})"
 
     @property
     def complete(self) -> bool:
         """Whether every stage has finished."""
-        return bool(self.manifest.get("complete"))
+        return self.manifest.complete
 
     @property
     def config(self) -> AuditConfig:
-        """The settings; validated once per config."""
-        there = self.manifest["config"]
-        if self._config is None or self._config[0] is not there:
-            self._config = there, make_config(there)
-        return self._config[1]
+        """The settings that decide the run's content."""
+        return self.manifest.config
 
     @property
     def report(self) -> Path:
@@ -123,7 +118,7 @@ class Run:
                 f"{self.path} has no exposure: it was given no canaries. Start another run with "
                 "--canaries FILE."
             )
-        if "exposure.parquet" not in self.manifest["shards"]:
+        if "exposure.parquet" not in self.manifest.shards:
             raise RunError(
                 f"{self.path} has no exposure yet. Finish the run with: auditor audit --resume "
                 f"{self.path}."
@@ -134,7 +129,7 @@ class Run:
 
     def notes(self) -> list[str]:
         """Notes on the run: memory that ran out, lines that were skipped."""
-        sentences = [note["sentence"] for note in self.manifest.get("notes", [])]
+        sentences = [note.sentence for note in self.manifest.notes]
         for score, reasons in self.undefined().items():
             why = "; ".join(f"{n:,}: {reason}" for reason, n in reasons.items())
             sentences.append(f"{score} is undefined for {sum(reasons.values()):,} samples ({why}).")
@@ -143,8 +138,8 @@ class Run:
     def undefined(self) -> dict[str, dict[str, int]]:
         """Number of samples without a value, by score and reason: {score: {reason: count}}."""
         total: dict[str, dict[str, int]] = {}
-        for facts in self.manifest["shards"].values():
-            for score, reasons in facts.get("undefined", {}).items():
+        for file in self.manifest.shards.values():
+            for score, reasons in file.undefined.items():
                 known = total.setdefault(score, {})
                 for reason, n in reasons.items():
                     known[reason] = known.get(reason, 0) + n
@@ -152,15 +147,15 @@ class Run:
 
     def has(self, name: str) -> bool:
         """Whether a file of the run exists with the size in the manifest."""
-        known = self.manifest["shards"].get(name)
+        known = self.manifest.shards.get(name)
         if known is None:
             return False
         with suppress(OSError):
-            if (self.path / name).stat().st_size == known["bytes"]:
+            if (self.path / name).stat().st_size == known.bytes:
                 return True
         if self.elsewhere is None or not self.elsewhere.pull(name):
             return False
-        return (self.path / name).stat().st_size == known["bytes"]
+        return (self.path / name).stat().st_size == known.bytes
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file of the run, or some of its columns; checked as `Run` describes."""
@@ -173,15 +168,15 @@ class Run:
             ):
                 return file.read(columns=columns)
         self.has(name)  # downloads the file of a remote run
-        known = self.manifest["shards"].get(name)
+        known = self.manifest.shards.get(name)
         try:
             raw = self.place(name).read_bytes()
         except OSError as error:
             raise RunError(
-                f"{self.path / name} cannot be read ({error.strerror}). If it is gone, it is made "
-                f"anew by: auditor audit --resume {self.path}"
+                f"{self.path / name} cannot be read ({error.strerror}). To rebuild a missing "
+                f"file, run: auditor audit --resume {self.path}"
             ) from None
-        if known is None or hashlib.sha256(raw).hexdigest() != known["sha256"]:
+        if known is None or hashlib.sha256(raw).hexdigest() != known.sha256:
             raise RunError(altered(self.path / name, raw, known))
         try:
             return pq.read_table(io.BytesIO(raw), columns=columns)
@@ -191,7 +186,7 @@ class Run:
     def fetch(self) -> None:
         """Download all files of a remote run."""
         if self.elsewhere is not None:
-            for name in self.manifest["shards"]:
+            for name in self.manifest.shards:
                 self.has(name)
 
     def place(self, name: str) -> Path:
@@ -213,8 +208,8 @@ class Run:
         """The error about a file that is intact but not a valid table."""
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         return RunError(
-            f"{self.path / name} is no Parquet that can be read ({why}). Delete that file and "
-            "start the run again: it is made anew."
+            f"{self.path / name} is not valid Parquet ({why}). Delete that file and resume "
+            "the run to rebuild it."
         )
 
 
@@ -251,7 +246,7 @@ def _read_frame(
         raise RunError(_not_yet(run, table.name))
     wanted = None if columns is None else _wanted(run, names[0], table.name, columns)
     parts = [run.read(name, wanted) for name in names]
-    strategies = [s["name"] for s in run.manifest["config"]["strategies"]]
+    strategies = [s.name for s in run.config.strategies]
     try:
         frame = pa.concat_tables(parts, promote_options="default").to_pandas()
         frame = typed(frame, table, values={"strategy": strategies})
@@ -261,10 +256,10 @@ def _read_frame(
 
 
 def _files(run: Run, table: str) -> list[str]:
-    shards = run.manifest["shards"]
+    shards = run.manifest.shards
     if table in ("samples", "scores"):
         names = [name for name in shards if name.startswith(table + "/")]
-        return sorted(names, key=lambda name: shard_order(run.manifest, name))
+        return sorted(names, key=run.manifest.shard_order)
     name = f"{_FOLDERS.get(table, '')}{table}.parquet"
     return [name] if name in shards else []
 
@@ -310,39 +305,35 @@ def run_card(run: Run) -> str:
         verdict = [str(error)]
     # Relative to the working directory, which Jupyter serves.
     links = [(t, quote(os.path.relpath(run.path / n))) for t, n in _FILES if run.has(n)]
-    try:
-        facts = _facts(run)
-    except AuditError as error:
-        facts = [("Config", str(error))]
     state = "complete" if run.complete else "incomplete"
-    title = f"Memorization audit of {run.manifest['config'].get('model', '?')}"
-    return render_card(Card(title, state, facts, verdict, links))
+    title = f"Memorization audit of {run.config.model}"
+    return render_card(Card(title, state, _facts(run), verdict, links))
 
 
 def _verdict(run: Run) -> list[str]:
     if not run.has("candidates.parquet"):
         return [f"No verdict yet. Finish the run with: auditor audit --resume {run.path}."]
-    corpus = run.manifest.get("corpus", {})
+    corpus = run.manifest.corpus
     return headline(
         run.candidates(),
         run.summary(),
-        corpus_bytes=corpus.get("bytes"),
-        n_documents=corpus.get("documents"),
+        corpus_bytes=corpus.bytes if corpus else None,
+        n_documents=corpus.documents if corpus else None,
     )
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    config, shards = run.config, run.manifest["shards"]
+    config, shards = run.config, run.manifest.shards
     names = [s.name for s in config.strategies]
-    drawn = sum(facts.get("rows", 0) for n, facts in shards.items() if n.startswith("samples/"))
-    asked = config.samples * len(names)
-    rows = [("Samples", f"{drawn:,} of {asked:,} ({', '.join(names)})")]
+    n_requested = config.samples * len(names)
+    n_drawn = run.manifest.n_rows("samples/")
+    rows = [("Samples", f"{n_drawn:,} of {n_requested:,} ({', '.join(names)})")]
     if config.references:
         rows.append(("References", ", ".join(config.references)))
     if "candidates.parquet" in shards:
-        rows.append(("Candidates", f"{shards['candidates.parquet'].get('rows', 0):,}"))
+        rows.append(("Candidates", f"{shards['candidates.parquet'].rows:,}"))
     if config.has_training_text:
         rows.append(("Training text", ", ".join(config.corpus) or str(config.index)))
-    rows.append(("Begun", str(run.manifest.get("begun", "unknown"))))
+    rows.append(("Begun", run.manifest.begun or "unknown"))
     rows.append(("Folder", str(run.path)))
     return rows

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError
-from auditor.runs.manifest import FORMAT, MANIFEST, read_manifest
+from auditor.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from auditor.runs.remote import is_url, open_elsewhere
 from auditor.runs.result_folder import not_its_folder, refuse_other, write_json
 from auditor.runs.run import Run
@@ -33,7 +33,7 @@ class RunWriter(Run):
         """Write a file atomically and add it to the manifest."""
         self.enter({name: self._lay_bytes(name, raw, **facts)})
 
-    def lay(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> dict[str, Any]:
+    def lay(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> FileEntry:
         """Write a Parquet file atomically; returns its manifest entry.
 
         Does not touch the manifest, so other threads may call it.
@@ -44,13 +44,13 @@ class RunWriter(Run):
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         return self._lay_bytes(name, sink.getvalue(), rows=table.num_rows, **facts)
 
-    def _lay_bytes(self, name: str, raw: bytes, **facts: Any) -> dict[str, Any]:
+    def _lay_bytes(self, name: str, raw: bytes, **facts: Any) -> FileEntry:
         self.put(self.place(name), raw)
-        return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw), **facts}
+        return FileEntry(sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw), **facts)
 
-    def enter(self, files: dict[str, dict[str, Any]]) -> None:
+    def enter(self, files: dict[str, FileEntry]) -> None:
         """Add written files to the manifest."""
-        self.manifest["shards"] |= files
+        self.manifest.shards |= files
         self.save()
 
     def put(self, path: Path, raw: bytes) -> None:
@@ -65,13 +65,13 @@ class RunWriter(Run):
 
     def forget(self, *prefixes: str) -> None:
         """Remove files from the manifest, so that their stage runs again."""
-        shards = self.manifest["shards"]
+        shards = self.manifest.shards
         for name in [n for n in shards if n.startswith(prefixes)]:
             del shards[name]
 
     def save(self) -> None:
         """Write the manifest."""
-        write_json(self.path / MANIFEST, self.manifest)
+        write_json(self.path / MANIFEST, self.manifest.model_dump())
         self.send(self.path / MANIFEST)
 
 
@@ -97,15 +97,8 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
         # Check again under the lock: another process may have written meanwhile.
         _refuse_other(path, config)
         manifest = read_manifest(path)
-        begun = manifest or {
-            "format": FORMAT,
-            "config": config.identity(),
-            "digest": config.digest,
-            "shards": {},
-            "stages": {},
-            "complete": False,
-        }
-        run = RunWriter(path, begun, there)
+        new = Manifest(config=config, digest=config.digest, shards={}, stages={}, complete=False)
+        run = RunWriter(path, manifest or new, there)
         run.save()
         try:
             yield run
@@ -119,7 +112,7 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
 
 def _refuse_other(path: Path, config: AuditConfig) -> None:
     manifest = read_manifest(path)
-    there = None if manifest is None else manifest["config"]
+    there = None if manifest is None else manifest.config.identity()
     refuse_other(path, MANIFEST, "a run", there, config.identity())
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from auditor.errors import AuditError
-from auditor.gates.gated_audit import Judged
+from auditor.gates.gated_audit import GatedAudit
 from auditor.scheduling.cron import Cron
 from auditor.scheduling.plan import Plan
 from auditor.system.progress import NullProgress
@@ -31,7 +31,7 @@ class Foreground:
         plan: Plan,
         *,
         tell: Callable[[str], None],
-        show: Callable[[Judged], None],
+        show: Callable[[GatedAudit], None],
         progress: NullProgress | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         wait: Callable[[float], None] = time.sleep,

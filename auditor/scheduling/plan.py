@@ -11,7 +11,7 @@ from pathlib import Path
 from auditor.audit.pipeline import default_folder
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import RunError
-from auditor.gates.gated_audit import Judged, audit_and_judge
+from auditor.gates.gated_audit import GatedAudit, audit_and_judge
 from auditor.gates.history import Entry, read_history
 from auditor.runs.collection import moment_of
 from auditor.scheduling.cron import Cron
@@ -86,7 +86,7 @@ class Plan:
             n, at = n + 1, self.cron.after(at)
         return n
 
-    def run(self, occasion: datetime, *, progress: NullProgress | None = None) -> Judged:
+    def run(self, occasion: datetime, *, progress: NullProgress | None = None) -> GatedAudit:
         """Run or resume the audit of one occasion; see `audit_and_judge`."""
         when = occasion.astimezone(UTC).isoformat(timespec="minutes")
         return audit_and_judge(self.of_occasion(occasion), occasion=when, progress=progress)

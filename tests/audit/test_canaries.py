@@ -23,9 +23,9 @@ def test_an_audit_measures_its_canaries_and_keeps_no_secret(tmp_path):
         run.exposure(), own.drop(columns=["prefix", "secret"]), check_dtype=False
     )
     most = own[own["role"] == "canary"].nlargest(1, "exposure").iloc[0]
-    (gate,) = run.manifest["judged"]["gates"]
-    assert gate["value"] == pytest.approx(most["exposure"])
-    assert most["canary_id"] in gate["sentence"]
+    (gate,) = run.manifest.judged.gates
+    assert gate.value == pytest.approx(most["exposure"])
+    assert most["canary_id"] in gate.sentence
     limit = most["exposure"] - 0.01
     small_audit(tmp_path, gates=f"[gates]\nmax_exposure_bits = {limit}\n")
     ended = command("audit", file, "--canaries", tmp_path / "canaries.json")

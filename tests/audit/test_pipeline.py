@@ -19,6 +19,7 @@ from auditor.audit.ground_truth import (
 )
 from auditor.audit.pipeline import report_again, run_audit, verify_again
 from auditor.cli.show import summary_json
+from auditor.config.audit import changed
 from auditor.corpus.reading import read_corpus
 from auditor.corpus.text_files import Document
 from auditor.errors import ConfigError, ModelError, RunError
@@ -57,7 +58,7 @@ def test_every_strategy_and_score_has_its_row(run):
 def known_truth(run, truth, path):
     """The table of known truth of a run, had it been given this truth."""
     truth.to_parquet(path)
-    manifest = {**run.manifest, "config": {**run.manifest["config"], "truth": str(path)}}
+    manifest = run.manifest.model_copy(update={"config": changed(run.config, {"truth": str(path)})})
     vocabulary = load_vocabulary(run.config.model)
     table = truth_table(Run(run.path, manifest), run.candidates(), vocabulary)
     assert (table["n_samples"] == len(run.samples())).all()
@@ -215,7 +216,7 @@ def test_the_table_is_kept_while_all_that_it_rests_on_stays(run, bed, tmp_path, 
     assert not is_made(every)
     bed.truth().to_parquet(file)
     for name, value in {"truth": str(file), "min_match_chars": 60, "normalize": ["case"]}.items():
-        writer.manifest["config"] = {**writer.manifest["config"], name: value}
+        writer.manifest.config = changed(writer.manifest.config, {name: value})
         assert is_made(every)
     bed.truth().iloc[1:].to_parquet(file)
     fewer = every - 1
@@ -223,7 +224,7 @@ def test_the_table_is_kept_while_all_that_it_rests_on_stays(run, bed, tmp_path, 
     found = found.iloc[1:]
     assert is_made(fewer)
     # A table of a version that did not say what it rests on.
-    del writer.manifest["shards"]["known_truth.parquet"]["origin"]
+    writer.manifest.shards["known_truth.parquet"].origin = ""
     assert is_made(fewer)
 
 
@@ -447,9 +448,9 @@ def test_costs_are_told_in_seconds_and_money_and_change_no_file_but_the_page(run
     before = {p.name: p.read_bytes() for p in run.path.glob("*.csv")}
     told = command("report", run.path, "--price-per-hour", 36, "--json")
     assert told.code == 0, told.err
-    timed = load_run(run.path).manifest["stages"]["sample"]["strategies"]
+    timed = load_run(run.path).manifest.stages["sample"].strategies
     for row in json.loads(told.out)["costs"]:
-        seconds = timed[row["strategy"]]["seconds"]
+        seconds = timed[row["strategy"]].seconds
         if row["n_verbatim"]:
             assert np.isclose(row["seconds_per_verbatim"], seconds / row["n_verbatim"])
             assert np.isclose(row["money_per_verbatim"], seconds / 100 / row["n_verbatim"])
@@ -582,7 +583,7 @@ def test_lost_shards_are_made_again_to_the_same_bytes(run, bed, tmp_path):
 
 def test_another_config_in_the_same_folder_is_refused_and_nothing_is_lost(run, bed):
     before = (run.path / "manifest.json").read_bytes()
-    with pytest.raises(RunError, match=r"seed is 0 there, 5 asked"):
+    with pytest.raises(RunError, match=r"seed is 0 stored, 5 requested"):
         run_audit(**settings(bed, run.path, seed=5))
     assert (run.path / "manifest.json").read_bytes() == before
 
@@ -602,7 +603,7 @@ def test_without_training_text_nothing_is_claimed(bed, tmp_path):
 def test_fast_figures_are_computed_again_in_float32(bed, tmp_path):
     given = settings(bed, tmp_path / "run", samples=16, top=6, strategies=["top-n"], prompts={})
     run = run_audit(**{**given, "dtype": "bfloat16"})
-    assert run.manifest["rescored_in_float32"]
+    assert run.manifest.rescored_in_float32
     model = load_model(bed.target, dtype="float32")
     rows = run.samples().set_index("sample_id").loc[run.candidates()["sample_id"]]
     exact = model.token_stats([list(x) for x in rows["token_ids"]]).nll()

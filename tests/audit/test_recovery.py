@@ -134,5 +134,5 @@ def test_a_run_that_goes_on_takes_a_smaller_batch_and_no_larger(bed, tmp_path):
     given |= {"decoding": {"max_new_tokens": 4}}
     for asked, fitted in ((8, 8), (3, 3), (12, 3), (None, 3)):
         run = run_audit(**given, batch_size=asked, until="sample")
-        assert run.manifest["batch_size"] == {"top-n": fitted}
+        assert run.manifest.batch_size == {"top-n": fitted}
         (run.path / "samples" / "top-n-00001.parquet").unlink()

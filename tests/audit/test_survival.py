@@ -213,7 +213,7 @@ def test_a_flipped_byte_is_found_named_and_mended(asked, whole, tmp_path, name):
     raw = bytearray((path / name).read_bytes())
     raw[len(raw) // 2] ^= 1
     (path / name).write_bytes(raw)
-    the_sentence(command(*asked, "--out", path), name, "sha256", "Delete that file", "made anew")
+    the_sentence(command(*asked, "--out", path), name, "sha256", "Delete that file", "rebuild it")
     (path / name).unlink()
     ended = command(*asked, "--out", path)
     assert ended.code == 0, ended.err
@@ -224,7 +224,7 @@ def test_another_config_is_told_what_differs_and_changes_nothing(asked, whole, t
     path = tmp_path / "run"
     assert command(*asked, "--out", path).code == 0
     told = command(*asked, "--seed", 5, "--out", path)
-    the_sentence(told, "holds another run: seed is 0 there, 5 asked", "Choose another --out")
+    the_sentence(told, "holds another run: seed is 0 stored, 5 requested", "Choose another --out")
     assert is_intact(path) == 6
     assert results(path) == whole
 

@@ -17,6 +17,7 @@ from auditor.audit.workers.shard_worker import ShardWorker
 from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
 from auditor.config.audit import make_config
 from auditor.errors import ConfigError, RunError
+from auditor.runs.manifest import FileEntry, ModelEntry
 from auditor.runs.run import load_run
 from auditor.runs.writer import open_for_writing
 from auditor.system.offline import is_offline, offline
@@ -78,7 +79,7 @@ class PlantedTeam:
         pass
 
 
-FACTS = {"sha256": 64 * "0", "bytes": 1, "rows": 1}
+FACTS = FileEntry(sha256=64 * "0", bytes=1, rows=1)
 TASKS = [Task("sample", "top-n", f"top-n-{i:05}", i, i + 1) for i in range(6)]
 
 
@@ -115,7 +116,7 @@ def test_every_shard_is_done_once_and_entered(writer, size):
     team, done = shared(writer, lambda *_: None, size)
     assert sorted(done) == ALL
     assert len(team.started) == min(size, 6)
-    assert sorted(load_run(writer.path).manifest["shards"]) == [f"samples/{s}.parquet" for s in ALL]
+    assert sorted(load_run(writer.path).manifest.shards) == [f"samples/{s}.parquet" for s in ALL]
 
 
 @pytest.mark.parametrize("replaces", [True, False])
@@ -138,7 +139,7 @@ def test_a_shard_that_kills_every_worker_is_given_up_and_the_rest_kept(writer):
         RunError, match=r"sample of top-n-00003 failed 3 times.*signal 9.*--workers"
     ):
         shared(writer, script, 1)
-    assert len(load_run(writer.path).manifest["shards"]) == 3
+    assert len(load_run(writer.path).manifest.shards) == 3
 
 
 def test_workers_that_cannot_start_are_given_up(writer):
@@ -163,9 +164,9 @@ def test_workers_with_other_weights_or_another_tokenizer_are_refused(writer, key
         if stem == "start":
             return None
         task = next(t for t in TASKS if t.stem == stem)
-        return Outcome(task, models={"target": {"sha256": "one", key: stem}})
+        return Outcome(task, models={"target": ModelEntry(**{"sha256": "one", key: stem})})
 
-    with pytest.raises(RunError, match=f"{what} 'target' has other content on one worker"):
+    with pytest.raises(RunError, match=f"{what} 'target' differs between workers"):
         shared(writer, script)
 
 
@@ -177,10 +178,10 @@ def test_one_worker_in_bfloat16_is_enough_for_the_run_to_be_judged_again(writer)
             return None
         task = next(t for t in TASKS if t.stem == stem)
         dtype = "bfloat16" if task is TASKS[2] else "float32"
-        return Outcome(task, models={"target": {"sha256": "one", "dtype": dtype}})
+        return Outcome(task, models={"target": ModelEntry(sha256="one", dtype=dtype)})
 
     shared(writer, script)
-    assert writer.manifest["models"]["target"]["dtype"] == "bfloat16"
+    assert writer.manifest.models["target"].dtype == "bfloat16"
 
 
 def test_workers_stay_for_the_next_tasks_also_one_that_was_not_ready_before(writer):
@@ -229,14 +230,15 @@ def alone(tmp_path_factory):
 def digests(path):
     """sha256 of every shard, counts, and fingerprints of what was read."""
     manifest = load_run(path).manifest
-    counts = {stage: without_seconds(facts) for stage, facts in manifest["stages"].items()}
-    assert len(manifest["shards"]) == 16
+    stages = manifest.model_dump()["stages"].items()
+    counts = {stage: without_seconds(facts) for stage, facts in stages}
+    assert len(manifest.shards) == 16
     return (
-        manifest["shards"],
+        manifest.shards,
         counts,
-        manifest["models"],
-        manifest["prompts"],
-        manifest["batch_size"],
+        manifest.models,
+        manifest.prompts,
+        manifest.batch_size,
     )
 
 
@@ -277,9 +279,9 @@ def test_what_is_wrong_in_a_worker_comes_back_as_a_sentence(alone):
 def test_a_worker_refuses_a_shard_that_is_not_the_one_that_was_made(alone):
     config = make_config(settings(alone))
     name = "samples/top-n-00000.parquet"
-    facts = load_run(alone / "alone").manifest["shards"][name]
+    facts = load_run(alone / "alone").manifest.shards[name]
     told = Settings(str(alone / "alone"), config.model_dump(mode="json"), {}, 0, 1)
-    needs = {name: {**facts, "sha256": "0" * 64}}
+    needs = {name: facts.model_copy(update={"sha256": "0" * 64})}
     outcome = ShardWorker(told).do(Task("score", "top-n", "top-n-00000", 0, 0, needs=needs))
     assert outcome.error[0] == "RunError"
     assert name in outcome.error[1]

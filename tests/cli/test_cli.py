@@ -281,7 +281,7 @@ def test_a_resumed_run_may_not_be_asked_for_something_else(place):
 def test_another_audit_into_the_same_folder_says_what_differs(place):
     ended = command("audit", *asked(place), "--seed", 3)
     assert is_one_sentence(ended)
-    assert "seed is 0 there, 3 asked" in ended.err
+    assert "seed is 0 stored, 3 requested" in ended.err
 
 
 def test_an_audit_file_says_what_flags_say(place, tmp_path):

@@ -11,6 +11,7 @@ from auditor.errors import ConfigError, RunError
 from auditor.models import loading
 from auditor.models.loading import load_model
 from auditor.models.tiny_gpt2 import build_tokenizer
+from auditor.runs.manifest import Manifest
 from auditor.runs.run import Run
 from tests.tiny import save_tiny_model
 
@@ -54,8 +55,8 @@ def test_what_was_drawn_in_bfloat16_is_judged_again_wherever_the_run_goes_on(
     run_audit(**given, until="sample")
     monkeypatch.setattr(loading, "_dtype", lambda *_: torch.float32)
     run = run_audit(**given)
-    assert run.manifest["models"]["target"]["dtype"] == "bfloat16"
-    assert run.manifest["rescored_in_float32"]
+    assert run.manifest.models["target"].dtype == "bfloat16"
+    assert run.manifest.rescored_in_float32
     found = run.candidates().set_index("sample_id")
     samples = run.samples().set_index("sample_id").loc[found.index]
     exact = load_model(str(model)).token_stats([list(ids) for ids in samples["token_ids"]]).nll()
@@ -93,14 +94,14 @@ def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
     given = asked(folder, tmp_path / "run", corpus=[str(corpus)])
     run_audit(**given, until=until)
     build_tokenizer(["zebras zigzag quietly"] * 9, 300).save_pretrained(folder)
-    with pytest.raises(RunError, match=r"another tokenizer now than when .* tokenizer back\.$"):
+    with pytest.raises(RunError, match=r"another tokenizer than when .* original tokenizer\.$"):
         run_audit(**given)
 
 
 def told_of(strategy, path):
     """What a report says of a strategy."""
     config = make_config({"model": "m", "strategies": [strategy]}).identity()
-    rows = dict(about(Run(path, {"config": config, "stages": {}, "shards": {}})))
+    rows = dict(about(Run(path, Manifest(config=config, stages={}, shards={}))))
     return rows[f"Strategy {strategy['name']}"]
 
 

@@ -342,7 +342,7 @@ def test_a_folder_holds_tables_figures_and_what_was_asked(bed, target, tmp_path)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     extract([target], [bed.corpus], **args)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
-    with pytest.raises(RunError, match=r"holds another extraction: seed is 0 there, 1 asked"):
+    with pytest.raises(RunError, match=r"holds another extraction: seed is 0 stored, 1 requested"):
         extract([target], [bed.corpus], **args, seed=1)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 

@@ -135,7 +135,7 @@ def test_nobody_elses_randomness_is_touched(tmp_path, base, texts):
 
 
 def test_another_config_into_the_same_folder_is_refused_saying_what_differs(base, texts, tuned):
-    with pytest.raises(RunError, match="seed is 0 there, 1 asked"):
+    with pytest.raises(RunError, match="seed is 0 stored, 1 requested"):
         finetune(str(base), texts, out=tuned.folder, **QUICK, seed=1)
 
 
@@ -274,7 +274,7 @@ def test_the_command_trains_and_prints_what_was_memorized(tmp_path, base, texts,
     assert json.loads(again.out)["steps"] == 2
     bad = command("finetune", "--model", base, "--corpus", texts, "--out", out, "--batch", 2)
     assert bad.code == 1
-    assert "holds another fine-tuning: batch is 8 there, 2 asked" in bad.err
+    assert "holds another fine-tuning: batch is 8 stored, 2 requested" in bad.err
 
 
 def test_missing_peft_is_told(base, texts, tmp_path, monkeypatch):

@@ -180,7 +180,7 @@ def test_a_hook_that_fails_loses_nothing(tmp_path):
     assert "it ended with exit code 9 (1 attempt). The run is kept as it is." in ended.err
     run = load_run(tmp_path / "runs" / "audit")
     assert run.complete
-    assert "exit code 9" in run.manifest["judged"]["hooks"][0]
+    assert "exit code 9" in run.manifest.judged.hooks[0]
     # One that failed is not taken for told: asked again, it is tried again.
     small_audit(tmp_path, gates=notifying(saves(tmp_path / "told")))
     assert command("audit", file).code == 0

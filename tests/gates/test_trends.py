@@ -133,11 +133,11 @@ def test_a_manifest_that_somebody_changed_is_listed_all_the_same(tmp_path, harm)
 @pytest.mark.parametrize("models", [[], {"target": 3}])
 def test_a_manifest_that_is_none_of_ours_is_listed_with_the_reason(tmp_path, models):
     run = planted_run(tmp_path / "run", [passage(1)], lists(("top-n", "zlib", 1, 1)))
-    manifest = {**run.manifest, "models": models}
+    manifest = {**run.manifest.model_dump(), "models": models}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
     (row,) = json.loads(command("runs", tmp_path, "--json").out)
     assert row["state"] == "unreadable"
-    assert "is not what a run writes: models" in row["why"]
+    assert "is not valid: models" in row["why"]
 
 
 def test_changed_weights_are_said():

@@ -130,9 +130,9 @@ def test_an_audit_judges_its_references_after_it(models, tmp_path):
         samples=4, strategies=["pure"], decoding={"max_new_tokens": 6}, out=str(tmp_path / "run"),
         until="score",
     )  # fmt: skip
-    of = run.manifest["models"]
+    of = run.manifest.models
     a = load_model(models["target"]).vocabulary.encode("a")[0]
-    assert [of[name]["bos_id"] for name in ("target", "r", "s")] == [a, a, 0]
+    assert [of[name].bos_id for name in ("target", "r", "s")] == [a, a, 0]
 
 
 def test_a_run_whose_models_began_otherwise_is_not_gone_on_with(models, tmp_path):
@@ -146,7 +146,7 @@ def test_a_run_whose_models_began_otherwise_is_not_gone_on_with(models, tmp_path
     # As a version wrote it that judged references without --bos.
     told["models"]["r"] = {"sha256": load_model(models["ref"]).fingerprint}
     manifest.write_text(json.dumps(told))
-    with pytest.raises(RunError, match="with another BOS token now than when"):
+    with pytest.raises(RunError, match="has another BOS token than when"):
         run_audit(**asked)
 
 
@@ -185,7 +185,7 @@ def test_extract_puts_it_before_prefixes(models, tmp_path):
     assert command(*asked, "--corpus", corpus, "--bos", END, "--out", out).code == 0
     again = command(*asked, "--corpus", corpus, "--out", out)
     assert again.code == 1
-    assert f'bos is "{END}" there, null asked' in again.err
+    assert f'bos is "{END}" stored, null requested' in again.err
     document = command(*asked, "--document", corpus, "--stride", "9", "--bos", END)
     assert document.code == 0, document.err
 

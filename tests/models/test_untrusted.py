@@ -114,7 +114,7 @@ def test_a_shard_that_is_no_parquet_is_named_whatever_its_sha256(made, raw):
     (made / name).write_bytes(raw)
     facts = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
     changed(made, lambda m: m["shards"][name].update(facts))
-    with pytest.raises(RunError, match=r"00000\.parquet is no Parquet that can be read"):
+    with pytest.raises(RunError, match=r"00000\.parquet is not valid Parquet"):
         load_run(made).samples()
 
 

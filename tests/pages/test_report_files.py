@@ -174,7 +174,7 @@ def test_a_shard_that_was_cut_off_is_named_by_its_hash(copy, whole):
     shard.write_bytes(shard.read_bytes()[:100])
     ended = command("report", copy)
     assert ended.code == 1
-    known = whole.manifest["shards"]["samples/top-n-00001.parquet"]["sha256"][:12]
+    known = whole.manifest.shards["samples/top-n-00001.parquet"].sha256[:12]
     assert f"sha256 {known}…" in ended.err
     assert f"cut off after 100 of {n:,} bytes" in ended.err
     assert len(ended.err.strip().splitlines()) == 1
@@ -185,7 +185,7 @@ def test_a_folder_of_another_version_is_refused_in_a_sentence(copy):
     (copy / "manifest.json").write_text(json.dumps({**manifest, "format": 0}))
     ended = command("report", copy)
     assert ended.code == 1
-    assert "was written by another version (format 0; this one reads 1)" in ended.err
+    assert "was written by another version of auditor (format 0; this version reads 1)" in ended.err
 
 
 def test_reveal_shows_and_the_next_report_masks_again(copy, monkeypatch):
@@ -196,7 +196,7 @@ def test_reveal_shows_and_the_next_report_masks_again(copy, monkeypatch):
     )
     for reveal in (True, False):
         run = report_again(copy, reveal=reveal)
-        assert run.manifest["revealed"] is reveal
+        assert run.manifest.revealed is reveal
         assert ("Sensitive: this report" in run.report.read_text()) is reveal
         first = pd.read_csv(copy / "candidates.csv")["text"].iloc[0]
         dots = "".join("•" if char.isalnum() else char for char in word)

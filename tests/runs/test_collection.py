@@ -36,7 +36,7 @@ def write(path, begun, verdicts=None, **settings):
     """A run's folder without a model: its candidates, if it has come so far."""
     config = make_config({"model": "gpt2", "samples": 4, **settings})
     with open_for_writing(path, config) as run:
-        run.manifest["begun"] = begun
+        run.manifest.begun = begun
         shard = f"samples/{config.strategies[0].name}-00000.parquet"
         run.write(shard, pd.DataFrame({"sample_id": ["a", "b"]}))
         if verdicts is not None:
@@ -44,7 +44,7 @@ def write(path, begun, verdicts=None, **settings):
             run.write("candidates.parquet", frame)
             row = {"strategy": "top-n", "score": "zlib", "precision": np.nan, "n_verbatim": 0}
             run.write("summary.parquet", pd.DataFrame([row]))
-            run.manifest["complete"] = True
+            run.manifest.complete = True
         run.save()
     return path
 
@@ -177,16 +177,19 @@ def test_every_listing_of_runs_names_the_same_runs_in_the_same_order(runs):
 
 
 def test_a_config_is_validated_once(runs, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "auditor.runs.manifest.make_config", lambda given: calls.append(1) or make_config(given)
+    )
     run = load_run(runs / "b")
-    first = run.config
-    monkeypatch.setattr("auditor.runs.run.make_config", None)
-    assert run.config is first
+    assert run.config is run.config
+    assert len(calls) == 1
 
 
 def test_a_run_that_gets_another_config_has_that_one(runs):
     run = load_run(runs / "b")
     assert run.config.seed == 0
-    run.manifest |= {"config": {**run.manifest["config"], "seed": 5}}
+    run.manifest.config = run.config.model_copy(update={"seed": 5})
     assert run.config.seed == 5
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from auditor.errors import RunError
+from auditor.runs.manifest import Note
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import open_for_writing
 from tests.histories import TABLE, asked
@@ -69,7 +70,7 @@ def test_columns_can_be_chosen(made):
 
 def test_a_name_that_is_not_utf8_can_be_kept_in_the_manifest(tmp_path):
     with open_for_writing(tmp_path / "run", asked(corpus=["odd\udcff"])) as run:
-        run.manifest["notes"] = ["\ud800 \\udcff"]
+        run.manifest.notes = [Note(stage="", sentence="\ud800 \\udcff")]
     with open_for_writing(tmp_path / "run", asked(corpus=["odd\udcff"])) as run:
         run.save()
     assert load_run(tmp_path / "run").config.corpus == ("odd\udcff",)
@@ -81,14 +82,14 @@ def test_forgotten_files_are_made_again(made):
         run.write("summary.parquet", TABLE)
         run.forget("matches/", "summary")
         run.save()
-    assert list(load_run(made).manifest["shards"]) == ["samples/top-n-00000.parquet"]
+    assert list(load_run(made).manifest.shards) == ["samples/top-n-00000.parquet"]
 
 
 def test_the_same_rows_are_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         with open_for_writing(tmp_path / name, asked()) as run:
             run.write("samples/top-n-00000.parquet", TABLE)
-    one, two = (load_run(tmp_path / name).manifest["shards"] for name in ("one", "two"))
+    one, two = (load_run(tmp_path / name).manifest.shards for name in ("one", "two"))
     assert one == two
 
 

@@ -113,7 +113,7 @@ def test_a_worker_needs_no_disk_that_the_caller_sees(alone, tmp_path, machine):
         told = Settings(url(tmp_path), config.model_dump(mode="json"), {}, 0, 1)
         outcome = ShardWorker(told).do(Task("sample", "top-n", "top-n-00000", 0, 6))
         assert outcome.error is None
-        run.manifest["shards"] |= outcome.files
+        run.manifest.shards |= outcome.files
         assert not (run.path / "samples").exists()
         alike = load_run(alone / "alone").read("samples/top-n-00000.parquet")
         assert run.read("samples/top-n-00000.parquet").equals(alike)
@@ -144,7 +144,7 @@ def test_a_copy_of_what_is_gone_there_is_no_run(alone, tmp_path, machine):
 def test_another_audit_and_other_files_are_refused_and_kept(alone, tmp_path, machine):
     run_audit(**settings(alone, out=url(tmp_path)), until="sample")
     before = bytes_of(tmp_path / "far", but=())
-    with pytest.raises(RunError, match="holds another run: seed is 0 there, 9 asked"):
+    with pytest.raises(RunError, match="holds another run: seed is 0 stored, 9 requested"):
         run_audit(**settings(alone, out=url(tmp_path), seed=9))
     with pytest.raises(RunError, match="is not a run's folder"):
         run_audit(**settings(alone, out=(tmp_path / "far").as_uri()))

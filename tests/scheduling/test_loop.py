@@ -333,7 +333,7 @@ def test_the_page_says_what_gates_and_the_run_before_say_and_keeps_it(tmp_path):
     set_back(first, "2026-01-01T03:00+00:00")
     know(tmp_path, load_run(first).samples(["text"])["text"].tolist()[:2])
     assert command("audit", file, "--out", second).code == 3
-    new = load_run(second).manifest["judged"]["since"]["new"]
+    new = load_run(second).manifest.judged.since.new
     said = (
         f"The gate failed no_new_passages_since failed: {new} passages are new since {first}; "
         f"allowed none. Since {first} (2026-01-01): {new} passages new, 0 gone, 0 unchanged."

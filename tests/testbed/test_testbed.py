@@ -81,7 +81,7 @@ def test_made_again_with_the_same_settings_it_is_opened(bed):
 
 
 def test_another_seed_into_the_same_folder_is_refused(bed):
-    with pytest.raises(RunError, match=r"another testbed: seed is 0 there, 1 asked"):
+    with pytest.raises(RunError, match=r"another testbed: seed is 0 stored, 1 requested"):
         build_testbed(bed.folder, size="tiny", seed=1)
 
 

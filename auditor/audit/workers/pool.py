@@ -118,7 +118,7 @@ class Workers:
         settings = Settings(
             path=self.run.elsewhere.url if self.run.elsewhere else str(self.run.path.resolve()),
             config=plain,
-            models=self.run.manifest.get("models", {}),
+            models=self.run.manifest.models,
             index=self.n_started % self.team.size,
             sharing=self.team.sharing(),
             threads=self.team.threads(),
@@ -147,19 +147,17 @@ class Workers:
             kind, sentence = outcome.error
             raise getattr(errors, kind)(sentence)
         manifest, strategy = self.run.manifest, outcome.task.strategy
-        known = manifest.setdefault("models", {})
+        known = manifest.models
         for name, facts in outcome.models.items():
             entry = known.setdefault(name, facts)
-            _same(entry["sha256"], facts["sha256"], f"model {name!r}")
-            then, now = (known_of.get("vocabulary_sha256", "") for known_of in (entry, facts))
-            _same(then, now, f"tokenizer of model {name!r}")
-            if facts.get("dtype", "float32") != "float32":  # record the lowest precision used
-                entry["dtype"] = facts["dtype"]
-        prompts = manifest.setdefault("prompts", {})
+            _same(entry.sha256, facts.sha256, f"model {name!r}")
+            _same(entry.vocabulary_sha256, facts.vocabulary_sha256, f"tokenizer of model {name!r}")
+            if facts.dtype not in ("", "float32"):  # record the lowest precision used
+                entry.dtype = facts.dtype
         for name, digest in outcome.prompts.items():
-            _same(prompts.setdefault(name, digest), digest, f"prompts of {name!r}")
+            _same(manifest.prompts.setdefault(name, digest), digest, f"prompts of {name!r}")
         if outcome.batch_size is not None:
-            sizes = manifest.setdefault("batch_size", {})
+            sizes = manifest.batch_size
             sizes[strategy] = min(outcome.batch_size, sizes.get(strategy, outcome.batch_size))
 
 
@@ -177,6 +175,6 @@ def team_for(config: AuditConfig) -> Team:
 def _same(first: str, now: str, what: str) -> None:
     if first != now:
         raise RunError(
-            f"The {what} has other content on one worker than on another (sha256 {first[:12]} and "
-            f"{now[:12]}). Give every machine the same files."
+            f"The {what} differs between workers (sha256 {first[:12]} and {now[:12]}). Give every "
+            "machine the same files."
         )

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from auditor.audit.workers.tasks import SCRATCH, Outcome, Settings, Task
-from auditor.config.audit import make_config
+from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import AuditError
+from auditor.runs.manifest import Manifest
 from auditor.runs.remote import is_url, open_elsewhere
 from auditor.runs.writer import RunWriter
 from auditor.system.atomic_files import write_atomically
@@ -49,23 +50,20 @@ class ShardWorker:
             torch.set_num_threads(settings.threads)
         config = make_config({**settings.config, "device": _device(settings)})
         self.sharing = settings.sharing
-        self.models: dict[str, Any] = copy.deepcopy(settings.models)
+        self.models = copy.deepcopy(settings.models)
         there = open_elsewhere(settings.path) if is_url(settings.path) else None
         folder = Path(settings.path) if there is None else there.here
-        self.context = Context(config, ShardFolder(folder, {}, there), NullProgress())
+        self.context = Context(
+            config, ShardFolder(folder, _manifest(config), there), NullProgress()
+        )
         self.sources: dict[str, Any] = {}
 
     def do(self, task: Task) -> Outcome:
         """Run one task; an AuditError or OSError is returned in the outcome's `error`."""
-        manifest = self.context.run.manifest = {
-            "config": self.context.config.identity(),
-            "shards": dict(task.needs),
-            "stages": {},
-            "models": self.models,
-            "batch_size": {task.strategy: task.batch_size} if task.batch_size else {},
-            "prompts": {},
-            "notes": [],
-        }
+        manifest = self.context.run.manifest = _manifest(self.context.config)
+        manifest.shards, manifest.models = dict(task.needs), self.models
+        if task.batch_size:
+            manifest.batch_size[task.strategy] = task.batch_size
         begun = time.monotonic()
         try:
             with offline() if self.context.config.offline else nullcontext():
@@ -74,17 +72,17 @@ class ShardWorker:
             return Outcome(task, error=(type(error).__name__, str(error)))
         except OSError as error:
             message = f"{error.filename or 'A file'} cannot be read or written ({error.strerror}). "
-            message += "Check it, and start the same command again to go on."
+            message += "Check it, and repeat the command to resume."
             return Outcome(task, error=("RunError", message))
         return Outcome(
             task,
-            files={k: v for k, v in manifest["shards"].items() if k not in task.needs},
+            files={k: v for k, v in manifest.shards.items() if k not in task.needs},
             counts=counts,
             seconds=time.monotonic() - begun,
-            batch_size=manifest["batch_size"].get(task.strategy),
+            batch_size=manifest.batch_size.get(task.strategy),
             models=copy.deepcopy(self.models),
-            prompts=manifest["prompts"],
-            notes=[note["sentence"] for note in manifest["notes"]],
+            prompts=manifest.prompts,
+            notes=[note.sentence for note in manifest.notes],
         )
 
     def _work(self, task: Task) -> dict[str, int]:
@@ -101,6 +99,10 @@ class ShardWorker:
         shard = sampler.draw(strategy, range(task.first, task.last))
         self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
         return {"tokens": shard.n_tokens}
+
+
+def _manifest(config: AuditConfig) -> Manifest:
+    return Manifest(config=config, shards={}, stages={})
 
 
 def _device(settings: Settings) -> str:

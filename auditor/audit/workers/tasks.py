@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from auditor.runs.manifest import FileEntry, ModelEntry
 
 SCRATCH = ".shard"  # suffix of a worker's partial files
 
@@ -23,7 +26,7 @@ class Settings:
 
     path: str
     config: dict[str, Any]
-    models: dict[str, Any]
+    models: dict[str, ModelEntry]
     index: int
     sharing: int
     threads: int | None = None
@@ -44,7 +47,7 @@ class Task:
     first: int
     last: int
     batch_size: int | None = None
-    needs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    needs: dict[str, FileEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,11 @@ class Outcome:
     """
 
     task: Task
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, FileEntry] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     batch_size: int | None = None
-    models: dict[str, Any] = field(default_factory=dict)
+    models: dict[str, ModelEntry] = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     error: tuple[str, str] | None = None
