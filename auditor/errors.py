@@ -1,24 +1,24 @@
-"""The errors a user can act on.
+"""Errors that a user can act on.
 
-Each carries one sentence that says what is wrong, what is allowed, what was got and what to do.
-The command prints that sentence and ends with `exit_code`; no traceback is shown.
+The message says what is wrong, what is allowed, what was given and what to do. The command prints
+it and exits with `exit_code`, without a traceback.
 """
 
 
 class AuditError(Exception):
-    """Something that the user can put right; `str(error)` is one actionable sentence."""
+    """An error that the user can correct."""
 
     exit_code = 1
 
 
 class ConfigError(AuditError):
-    """What was asked for contradicts itself or lies outside what is allowed."""
+    """Options that are invalid or contradict each other."""
 
     exit_code = 2
 
 
 class ModelError(AuditError):
-    """A model cannot be found, read safely, or used for what was asked."""
+    """A model cannot be found, read safely, or used for the command."""
 
 
 class TooLargeError(ModelError):
@@ -34,13 +34,13 @@ class RunError(AuditError):
 
 
 class GateError(AuditError):
-    """A run is finished and kept, and past a limit that its audit file sets."""
+    """A run has finished, and exceeds a limit of its audit file."""
 
     exit_code = 3
 
 
 def in_short(error: BaseException) -> str:
-    """Another library's error as a clause of one's own sentence: its kind, its first line.
+    """The type and first line of another library's error, for use in a message.
 
     >>> in_short(ValueError("bad header\\nat byte 3"))
     'ValueError: bad header'

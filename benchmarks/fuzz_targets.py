@@ -76,7 +76,7 @@ def _read_few_shot(place: Place, raw: bytes) -> None:
             few_shot_texts(Prompts(kind="few-shot", **{k: str(v) for k, v in asked.items()}))
 
 
-# ------------------------------------------------------------------------------ arrays, guesses
+# ------------------------------------------------------------------------------ arrays
 def _npy(array: Any) -> bytes:
     sink = io.BytesIO()
     np.save(sink, array)
@@ -97,15 +97,6 @@ def _read_npy(place: Place, raw: bytes) -> None:
 
     place.file("train_prefix.npy", raw)
     read_examples(place.folder)
-
-
-def _read_guesses(place: Place, raw: bytes) -> None:
-    from auditor.extraction.benchmark_files import read_guesses
-
-    read_guesses(place.file("guesses.csv", raw))
-
-
-_GUESSES = [b'Example ID,Suffix Guess\n8,"[3,6,9]"\n1,"[]"\n']
 
 
 # ------------------------------------------------------------------------------ folders of ours
@@ -291,7 +282,6 @@ def targets() -> dict[str, Target]:
             "few-shot", 1, lambda place: edited(b"a,b\n1,2\n", b"{name} {mail}"), _read_few_shot
         ),
         Target("npy", 4, lambda place: edited(*_npys(place)), _read_npy, _npys),
-        Target("guesses", 1, lambda place: edited(*_GUESSES), _read_guesses, lambda p: _GUESSES),
         Target("run", 2, lambda place: changed_json(_manifest(place)), _read_run),
         Target("run-shard", 1, _run_shards, _read_shard),
         Target("run-report", 0.05, lambda place: changed_json(_manifest(place)), _report_run),

@@ -44,7 +44,7 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
     for sentence in [*not_claimed(candidates), *standing(run).sentences(run.path)]:
         say(sentence, err=True)
     if run.manifest.revealed:
-        say("The report and candidates.csv show personal data: keep them to yourself.", err=True)
+        say("The report and candidates.csv show personal data: keep them confidential.", err=True)
     for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")

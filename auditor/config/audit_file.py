@@ -1,4 +1,4 @@
-"""Audit files (TOML): read, and made of a config, so that a run can be asked for again."""
+"""Audit files (TOML): read, and written from a config, so that a run can be repeated."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def load_toml(path: str | Path) -> dict[str, Any]:
             f"{path} is not UTF-8 ({error.reason}, byte {error.start}). Save it as UTF-8."
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}). Check it.") from None
+        raise ConfigError(f"{path} cannot be read ({error.strerror}). Check the path.") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}. Mend that place.") from None
+        raise ConfigError(f"{path} is not TOML: {error}. Correct that place.") from None
 
 
 def to_toml(config: AuditConfig) -> str:
@@ -72,7 +72,7 @@ def to_toml(config: AuditConfig) -> str:
 
 
 def _own(s: Strategy) -> dict[str, Any]:
-    """What a table has to say of a strategy, so that its name gives it back."""
+    """The table of a strategy, from which its name restores it."""
     preset = s.name if s.name in PRESETS else "pure"
     settings = _beyond(s, preset)
     if None in settings.values():  # TOML cannot unset what the preset sets

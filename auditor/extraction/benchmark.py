@@ -44,7 +44,7 @@ class BenchmarkAttack:
     examples, summary : DataFrame
         As in `Extraction`, for the true suffixes; empty if these are unknown.
     notices : list of str
-    asked, model : dict
+    settings, model : dict
     """
 
     guesses: list[Guess]
@@ -52,7 +52,7 @@ class BenchmarkAttack:
     examples: pd.DataFrame
     summary: pd.DataFrame
     notices: list[str]
-    asked: dict[str, Any]
+    settings: dict[str, Any]
     model: dict[str, Any]
 
     @property
@@ -60,7 +60,9 @@ class BenchmarkAttack:
         """The result in sentences."""
         row = self.scores.iloc[0]
         if np.isnan(row["recall"]):
-            return [f"{len(self.guesses):,} guesses; there are no suffixes to check them with."]
+            return [
+                f"{len(self.guesses):,} guesses; the folder has no suffixes to check them against."
+            ]
         share = proportion(int(row["n_correct"]), int(row["n_examples"]))
         recall = f"Recall {share}, at 100 errors {100 * row['recall_at_100_errors']:.1f} %."
         return [recall, *headline(self.examples)]
@@ -72,7 +74,7 @@ class BenchmarkAttack:
         if len(self.examples):
             tables |= {"examples": self.examples, "summary": self.summary}
         facts = {"model": self.model, "headline": self.headline, "notices": self.notices}
-        save_extraction(out, self.asked, tables=tables, facts=facts, reveal=False)
+        save_extraction(out, self.settings, tables=tables, facts=facts, reveal=False)
         write_guesses(out / "guess.csv", self.guesses)
 
 
@@ -217,8 +219,8 @@ def _shown(arrays: Examples, use_preprefix: bool, folder, split: str) -> NDArray
         return arrays.prefix
     if arrays.preprefix is None:
         raise CorpusError(
-            f"{folder} has no {split}_preprefix.npy. Leave out --preprefix, or make it with the "
-            "benchmark's load_dataset.py."
+            f"{folder} has no {split}_preprefix.npy. Remove --preprefix, or create the file with "
+            "the benchmark's load_dataset.py."
         )
     return np.concatenate([arrays.preprefix, arrays.prefix], axis=1)
 
@@ -236,18 +238,18 @@ def _check_tokens(model: LanguageModel, arrays: Examples, folder, split: str) ->
     made_with = arrays.vocabulary_sha256
     if made_with is not None and made_with != model.vocabulary.fingerprint:
         raise CorpusError(
-            f"The arrays in {folder} must be read with the tokenizer that made them (sha256 "
-            f"{made_with[:12]}, by {split}_tokenizer.txt); {model.name} has another "
+            f"The arrays in {folder} need the tokenizer that made them (sha256 {made_with[:12]}, "
+            f"by {split}_tokenizer.txt); {model.name} has another "
             f"({model.vocabulary.fingerprint[:12]}). Use a model with that tokenizer."
         )
     if made_with is not None or _is_gpt2(model.vocabulary.token_bytes):
         return []
     if _LARGE <= largest < _BENCHMARK_TOKENS:
         raise CorpusError(
-            f"The arrays in {folder} must be read with the tokenizer that made them, by their ids "
-            f"(up to {largest:,}) GPT-2's; {model.name} has another. Use GPT-2, GPT-Neo or another "
-            f"model with it, or put the tokenizer's sha256 into {split}_tokenizer.txt if they are "
-            f"not GPT-2's ({model.name}'s is {model.vocabulary.fingerprint})."
+            f"The arrays in {folder} need the tokenizer that made them: by their ids (up to "
+            f"{largest:,}) that of GPT-2; {model.name} has another. Use GPT-2, GPT-Neo or another "
+            f"model with it. If it is not GPT-2's, put the sha256 of the tokenizer into "
+            f"{split}_tokenizer.txt ({model.name}'s is {model.vocabulary.fingerprint})."
         )
     assumed = f"The arrays do not say which tokenizer made them; {model.name}'s is assumed."
     return [f"{assumed} The benchmark's own are GPT-2's."]

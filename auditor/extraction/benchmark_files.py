@@ -73,7 +73,7 @@ def read_examples(folder: str | Path, *, split: str = "train") -> Examples:
                 f"{len(array):,}. Take both from the same dataset."
             )
     if n == 0:
-        raise CorpusError(f"{names['prefix']} holds no examples. Give arrays with rows.")
+        raise CorpusError(f"{names['prefix']} contains no examples. Give arrays with rows.")
     made_with = folder / f"{split}_tokenizer.txt"
     sha256 = None
     if made_with.is_file():
@@ -88,8 +88,8 @@ def _load(path: Path) -> NDArray[np.uint16]:
     except Exception as error:
         # numpy passes on whatever its header and archive parsers raise.
         raise CorpusError(
-            f"{path} cannot be read as an array of numbers ({_first_line(error)}). Make it again "
-            "with numpy.save."
+            f"{path} cannot be read as an array of numbers ({_first_line(error)}). Write it with "
+            "numpy.save."
         ) from None
     if not isinstance(array, np.ndarray):
         raise CorpusError(f"{path} is an archive of arrays, not one. Save it with numpy.save.")
@@ -99,35 +99,6 @@ def _load(path: Path) -> NDArray[np.uint16]:
             f"{array.shape}. Save it with numpy.save(path, array.astype(numpy.uint16))."
         )
     return array
-
-
-def write_examples(folder: str | Path, examples: Examples, *, split: str = "train") -> None:
-    """Write the arrays under the benchmark's file names, each file atomically.
-
-    Raises
-    ------
-    CorpusError
-        If an array is not uint16 (token ids above 65,535 do not fit), or the arrays differ in
-        their number of rows.
-    RunError
-        If the folder cannot be written.
-    """
-    parts = {"prefix": examples.prefix, "suffix": examples.suffix, "preprefix": examples.preprefix}
-    for name, array in parts.items():
-        if array is None:
-            continue
-        if array.dtype != _DTYPE or array.ndim != 2 or len(array) != len(examples):
-            raise CorpusError(
-                f"{name} must be a table of uint16 with {len(examples):,} rows, as the benchmark's "
-                f"files are; got {array.dtype} of shape {array.shape}. Token ids above 65,535 do "
-                "not fit them."
-            )
-        sink = io.BytesIO()
-        np.save(sink, array, allow_pickle=False)
-        write_atomically(Path(folder) / f"{split}_{name}.npy", sink.getvalue())
-    if examples.vocabulary_sha256 is not None:
-        made_with = Path(folder) / f"{split}_tokenizer.txt"
-        write_atomically(made_with, f"{examples.vocabulary_sha256}\n".encode())
 
 
 def write_guesses(path: str | Path, guesses: Iterable[Guess]) -> None:
@@ -144,44 +115,6 @@ def write_guesses(path: str | Path, guesses: Iterable[Guess]) -> None:
     for guess in guesses:
         writer.writerow([guess.example_id, json.dumps(list(guess.suffix), separators=(",", ":"))])
     write_atomically(Path(path), text.getvalue().encode("ascii"))
-
-
-def read_guesses(path: str | Path) -> list[Guess]:
-    """Read guesses, most likely first.
-
-    Raises
-    ------
-    CorpusError
-        If the file cannot be read, or its header or a line has the wrong format.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} cannot be read ({_first_line(error)}). Check it.") from None
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-    header = [name.strip() for name in next(reader, [])]
-    if header != list(HEADER):
-        raise CorpusError(
-            f"{path} must begin with the line {','.join(HEADER)}; got {','.join(header)[:80]!r}. "
-            "Give a file of guesses."
-        )
-    return [_guess(path, reader.line_num, row) for row in reader if row]
-
-
-def _guess(path: Path, line: int, row: list[str]) -> Guess:
-    try:
-        number, written = row
-        suffix = json.loads(written)
-        good = isinstance(suffix, list) and all(type(i) is int and i >= 0 for i in suffix)
-        if good and int(number) >= 0:
-            return Guess(int(number), tuple(suffix))
-    except ValueError:
-        pass
-    raise CorpusError(
-        f"{path}: line {line} must be an example's number and a list of token ids, as "
-        f"""8,"[3,6,9]"; got {",".join(row)[:60]!r}. Mend that line."""
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -41,7 +41,7 @@ class DocumentScan:
     text : str
     best : float64 array (n_chars,), nats
         Highest log p_z of the suffixes that cover each character; NaN if none does.
-    asked, model : dict
+    settings, model : dict
     reveal : bool
         As in `auditor.extraction.extract.Extraction`.
     """
@@ -50,7 +50,7 @@ class DocumentScan:
     coverage: pd.DataFrame
     text: str
     best: NDArray[np.float64]
-    asked: dict[str, Any]
+    settings: dict[str, Any]
     model: dict[str, Any]
     reveal: bool = False
 
@@ -61,31 +61,34 @@ class DocumentScan:
         n, k = len(self.windows), int(self.windows["greedy"].sum())
         lead = (
             f"{100 * top['share']:.1f} % of the document's {len(self.text):,} characters lie in a "
-            f"suffix that one sample gives with probability {top['tau']:g} or more; the longest "
-            f"run is {int(top['longest_run']):,} characters."
+            f"suffix that one sample reproduces with probability {top['tau']:g} or more; the "
+            f"longest run is {int(top['longest_run']):,} characters."
         )
         best = self.windows.loc[self.windows["log_p_z"].idxmax()]
         share = self.windows["exact_memorization"]
         near = (
-            f"Nearest: {power(best['log_p_z'])} for the suffix that begins at character "
-            f"{int(best['suffix_start']):,}; of a suffix's tokens {100 * share.mean():.0f} % are "
-            f"first choices in mean, {100 * share.max():.0f} % at most."
+            f"Most likely suffix: {power(best['log_p_z'])}, at character "
+            f"{int(best['suffix_start']):,}. On average {100 * share.mean():.0f} % of a suffix's "
+            f"tokens are the model's first choices, {100 * share.max():.0f} % at most."
         )
-        return [lead, f"Greedy decoding gives {proportion(k, n)} of the suffixes.", near]
+        return [lead, f"Greedy decoding reproduces {proportion(k, n)} of the suffixes.", near]
 
     def page(self) -> str:
         """The heat map as one self-contained HTML document."""
-        asked = self.asked
+        settings = self.settings
         about = [
             ("Model", str(self.model["name"])),
-            ("Document", str(asked["document"])),
-            ("Prefix, suffix", f"{asked['prefix_tokens'][0]} + {asked['suffix_tokens']} tokens"),
-            ("Stride", f"{asked['stride']} tokens"),
+            ("Document", str(settings["document"])),
+            (
+                "Prefix, suffix",
+                f"{settings['prefix_tokens'][0]} + {settings['suffix_tokens']} tokens",
+            ),
+            ("Stride", f"{settings['stride']} tokens"),
             ("Windows", f"{len(self.windows):,}"),
         ]
         return render_scan(
             ScanPage(
-                title=f"What {self.model['name']} gives back of {asked['document']}",
+                title=f"Extraction of {settings['document']} from {self.model['name']}",
                 headline=self.headline,
                 about=about,
                 coverage=self.coverage,
@@ -97,12 +100,12 @@ class DocumentScan:
 
     def save(self, out: str | Path) -> None:
         """Write tables, figure and page to a folder. Raises RunError if the folder is in use."""
-        title = f"{self.asked['document']} under {self.model['name']}"
+        title = f"{self.settings['document']} under {self.model['name']}"
         title = title if self.reveal else mask_personal(title)
         files = figure_files(heatmap_figure(self.best, title=title), "heatmap")
         save_extraction(
             Path(out),
-            self.asked,
+            self.settings,
             tables={"windows": self.windows, "coverage": self.coverage},
             files={**files, "heatmap.html": self.page().encode("utf-8")},
             facts={"model": self.model, "headline": self.headline},
@@ -188,9 +191,9 @@ def _check_exact(windows: Windows, document: Document, model: LanguageModel) -> 
     # Character positions, which the heat map needs, are known only if decoding is exact.
     if windows.text[0] is None:
         raise CorpusError(
-            f"{document.doc_id} must be spelt by the model's tokens letter for letter; "
-            f"{model.name}'s tokenizer changes it. Normalise the text first (NFC, plain spaces), "
-            "or use another model."
+            f"The tokens of {document.doc_id} must decode to its exact text; {model.name}'s "
+            "tokenizer changes it. Normalize the text first (NFC, plain spaces), or use another "
+            "model."
         )
 
 
@@ -223,7 +226,7 @@ def _read(path: str | Path) -> Document:
     documents = list(read_corpus([path]))
     if len(documents) != 1:
         raise CorpusError(
-            f"--document {path} must hold one document; got {len(documents):,}. Give it a file of "
-            "its own, or use --corpus."
+            f"--document {path} must contain one document; got {len(documents):,}. Move it to a "
+            "separate file, or use --corpus."
         )
     return documents[0]

@@ -36,7 +36,7 @@ class Extraction:
         length.
     notices : list of str
         What was skipped or could not be measured.
-    asked, models : dict
+    settings, models : dict
         The settings; each model's fingerprint and number of parameters.
     reveal : bool
         Show personal data in the headline and in what `save` writes. Otherwise it is masked,
@@ -47,7 +47,7 @@ class Extraction:
     summary: pd.DataFrame
     fits: pd.DataFrame
     notices: list[str]
-    asked: dict[str, Any]
+    settings: dict[str, Any]
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     reveal: bool = False
 
@@ -61,7 +61,7 @@ class Extraction:
         figure = figure_files(laws_figure(self.summary, self.fits), "laws")
         save_extraction(
             Path(out),
-            self.asked,
+            self.settings,
             tables={"examples": self.examples, "summary": self.summary, "fits": self.fits},
             files=figure,
             facts={"models": self.models, "notices": self.notices, "headline": self.headline},

@@ -190,7 +190,7 @@ def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
         m = int(own["suffix_tokens"].iloc[0])
         if k:
             sentences.append(
-                f"{given} greedy decoding goes on with the next {m} tokens of the training text "
+                f"{given} greedy decoding reproduces the next {m} tokens of the training text "
                 f"in {proportion(k, n)}."
             )
             continue
@@ -201,9 +201,10 @@ def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
         if np.isneginf(best["log_p_z"]):
             near = "none of the suffixes can be drawn under this decoding"
         sentences.append(
-            f"{given} greedy decoding gives the next {m} tokens in none of {n:,} (0–{high:.2g} %). "
-            f"Nearest: {near}; at most {100 * own['exact_memorization'].max():.0f} % of a suffix "
-            "are first choices."
+            f"{given} greedy decoding reproduces the next {m} tokens in none of {n:,} "
+            f"(0–{high:.2g} %). Most likely: {near}; at most "
+            f"{100 * own['exact_memorization'].max():.0f} % of a suffix's tokens are the model's "
+            "first choices."
         )
     return sentences
 

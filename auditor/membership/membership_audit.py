@@ -83,10 +83,10 @@ class MembersReport:
             return f"As a set, the members do not score above the non-members ({found})."
         verdict = self.evaluation.verdict
         follows = (
-            "This rests on the split being random but for training."
+            "This assumes that the split is random apart from training."
             if verdict.claim
-            else "Since the split is not shown to be told apart by the model alone, no claim about "
-            "the set follows."
+            else "The model is not shown to separate the sets better than the blind baselines, so "
+            "no claim about the set follows."
         )
         return f"As a set, the members score above the non-members ({found}). {follows}"
 
@@ -94,7 +94,7 @@ class MembersReport:
         made = self.short_list
         if made is None or made.withheld:
             why = made.withheld if made else "the score is left out"
-            return f"The short list by {self.list_by} is withheld: {why}."
+            return f"The shortlist by {self.list_by} is withheld: {why}."
         n, verdict = len(made.chosen), self.evaluation.verdict
         if not n:
             return (
@@ -103,11 +103,11 @@ class MembersReport:
             )
         words = (
             f"{n:,} of {made.n_candidates:,} members are listed by {self.list_by} at a false "
-            f"discovery rate of {100 * made.fdr:g} %: on average over lists at most that share is "
-            "false, and one list may hold more."
+            f"discovery rate of {100 * made.fdr:g} %. That is the expected share of false entries "
+            "over many lists; a single list may have more."
         )
         if not verdict.claim:
-            words += " Being listed says that a text is unlike the non-members, no more than that."
+            words += " Being listed means only that a text is unlike the non-members."
         return words
 
 

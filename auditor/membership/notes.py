@@ -18,23 +18,23 @@ def notes_on_sides(
     """Shared texts, scores that one side lacks, and texts that are truncated or repeated."""
     notes = []
     if n_shared:
-        notes.append(f"{n_shared:,} members that are also non-members are left out of both sides.")
+        notes.append(f"{n_shared:,} texts that are both members and non-members were left out.")
     if one_sided:
-        notes.append(f"Only one side has numbers in {', '.join(one_sided)}: left out.")
+        notes.append(f"Scores that only one side has were left out: {', '.join(one_sided)}.")
     cut = [
         side.about.get("nonmember_prefix", {}).get("texts_cut", 0) for side in (members, nonmembers)
     ]
     if any(cut):
         notes.append(
             f"{cut[0]:,} members and {cut[1]:,} non-members do not fit into the context after "
-            "--nonmember-prefix: their recall is that of their first tokens."
+            "--nonmember-prefix: recall is computed from their first tokens."
         )
     for what, side in (("members", members), ("non-members", nonmembers)):
         n_repeated = 0 if side.texts is None else len(side) - len(set(side.texts))
         if n_repeated:
             notes.append(
-                f"{n_repeated:,} of {len(side):,} {what} repeat another's text: intervals and "
-                "p-values take all texts as independent, so they are too narrow."
+                f"{n_repeated:,} of {len(side):,} {what} repeat another text. Intervals and "
+                "p-values assume independent texts, so they are too small."
             )
     return notes
 

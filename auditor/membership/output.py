@@ -33,12 +33,10 @@ def check_out(out: str | Path, *, overwrite: bool = False) -> None:
     if is_free(path, _MANIFEST):
         return
     if not (path / _MANIFEST).is_file():
-        raise RunError(
-            f"--out {out} exists and is no folder of a comparison. Choose another --out."
-        )
+        raise RunError(f"--out {out} exists and is not a membership result. Choose another --out.")
     if not overwrite:
         raise RunError(
-            f"--out {out} holds a comparison. Add --overwrite to replace it, or choose another."
+            f"--out {out} contains a result. Add --overwrite to replace it, or choose another."
         )
 
 
@@ -101,15 +99,15 @@ def as_json(report: MembersReport) -> dict[str, Any]:
 
 
 def _page(report: MembersReport, reveal: bool) -> MembersPage:
-    asked, made = report.about["asked"], report.set_test
+    settings, made = report.about["asked"], report.set_test
     rests_on = [
         _RULE,
         *([f"The test of the set: {made.assumptions}"] if made else []),
-        *([f"The short list: {report.short_list.assumption}."] if report.short_list else []),
+        *([f"The shortlist: {report.short_list.assumption}."] if report.short_list else []),
     ]
     shown = (("members", "Members"), ("nonmembers", "Non-members"), ("model", "Model"))
-    about = [(label, _listed(asked[name])) for name, label in shown if asked[name]]
-    if not asked["model"] and (scored := report.about["members"].get("model")):
+    about = [(label, _listed(settings[name])) for name, label in shown if settings[name]]
+    if not settings["model"] and (scored := report.about["members"].get("model")):
         about.append(("Model", scored["spec"]))
     if made_with := report.about["members"].get("references"):
         about.append(("References", ", ".join(made_with)))
@@ -118,7 +116,7 @@ def _page(report: MembersReport, reveal: bool) -> MembersPage:
         headline=report.sentences(),
         rests_on=rests_on,
         notices=list(report.notes),
-        about=[*about, ("Seed", str(asked["seed"]))],
+        about=[*about, ("Seed", str(settings["seed"]))],
         table=shown_table(report.table),
         listed=report.listed,
         list_by=report.list_by,

@@ -192,7 +192,7 @@ _GIVEN_BY = {
 
 
 def check_names(
-    asked: Sequence[str], flag: str, references: Sequence[str], options: Mapping[str, Any]
+    requested: Sequence[str], flag: str, references: Sequence[str], options: Mapping[str, Any]
 ) -> None:
     """Refuse unavailable scores before a model scores any text.
 
@@ -207,7 +207,7 @@ def check_names(
         names = [f"{score.name}:{r}" for r in references] if is_pair else [score.name]
         wanted = [_GIVEN_BY[n] for n in score.needs if n in _GIVEN_BY]
         known |= dict.fromkeys(names, next((w for w in wanted if not options.get(w)), ""))
-    for name in asked:
+    for name in requested:
         if name not in known and not name.startswith(_NO_SCORES):
             raise ConfigError(
                 f"{flag} must be a score of texts ({', '.join(known)}); got {name}. Leave out "
@@ -220,7 +220,7 @@ def check_names(
             )
 
 
-def score_names(members: Side, nonmembers: Side, asked: Sequence[str]) -> list[str]:
+def score_names(members: Side, nonmembers: Side, requested: Sequence[str]) -> list[str]:
     """The columns to compare: those requested, else every score that both sides have.
 
     Raises
@@ -229,15 +229,15 @@ def score_names(members: Side, nonmembers: Side, asked: Sequence[str]) -> list[s
         If a side lacks a requested score, or they have no score in common.
     """
     both = [_numbers(side.frame) for side in (members, nonmembers)]
-    if asked:
-        missing = [name for name in asked if not all(name in names for names in both)]
+    if requested:
+        missing = [name for name in requested if not all(name in names for names in both)]
         if missing:
             raise ConfigError(
                 f"--score must name columns of numbers that both sides have "
                 f"({', '.join(n for n in both[0] if n in both[1]) or 'none'}); "
                 f"got {', '.join(missing)}. Leave out --score to take every score."
             )
-        return list(dict.fromkeys(asked))
+        return list(dict.fromkeys(requested))
     names = [n for n in both[0] if n in both[1] and not n.startswith(_NO_SCORES)]
     if not names:
         raise ConfigError(

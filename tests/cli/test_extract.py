@@ -7,8 +7,9 @@ import pytest
 
 from auditor.cli.command import VERBS
 from auditor.corpus.reading import read_corpus
-from auditor.extraction.benchmark_files import Examples, write_examples
+from auditor.extraction.benchmark_files import Examples
 from auditor.matching.index import build_index
+from tests.benchmark_folder import write_examples
 from tests.tiny import WORDS, command, save_tiny_model
 
 
@@ -42,7 +43,7 @@ SHORT = ("--prefix-tokens", 4, "--suffix-tokens", 4)
 def test_a_corpus_is_told_in_a_headline_and_two_tables(there):
     ended = extract(there, "--corpus", there / "text.txt", *SHORT, "--p", 0.9)
     assert ended.code == 0, ended.err
-    assert "given 4 tokens: greedy decoding gives the next 4 tokens in none of 1" in ended.out
+    assert "given 4 tokens: greedy decoding reproduces the next 4 tokens in none of 1" in ended.out
     assert "n=100 p=0.9" in ended.out
     assert "Log-linear laws" in ended.out
     assert WORDS[:20] not in ended.out

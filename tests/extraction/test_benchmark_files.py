@@ -14,11 +14,10 @@ from auditor.extraction.benchmark_files import (
     Examples,
     Guess,
     read_examples,
-    read_guesses,
-    write_examples,
     write_guesses,
 )
 from auditor.models.loading import load_model
+from tests.benchmark_folder import read_guesses, write_examples
 from tests.planted import tiny_model
 from tests.tiny import save_tiny_model
 
@@ -29,24 +28,16 @@ def arrays(n=6, p=4, m=3, seed=0):
     return Examples(prefix, suffix, before)
 
 
-def test_arrays_come_back_as_they_were_written(tmp_path):
+def test_arrays_are_read_by_split_and_part(tmp_path):
     written = arrays()
     write_examples(tmp_path, written, split="val")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "val_prefix.npy", "val_preprefix.npy", "val_suffix.npy",
-    ]  # fmt: skip
     found = read_examples(tmp_path, split="val")
     for name in ("prefix", "suffix", "preprefix"):
         assert getattr(found, name).dtype == np.uint16
         assert getattr(found, name).tolist() == getattr(written, name).tolist()
-
-
-def test_numpy_reads_what_is_written_and_the_other_way_round(tmp_path):
-    write_examples(tmp_path, arrays())
-    assert np.load(tmp_path / "train_suffix.npy").tolist() == arrays().suffix.tolist()
-    np.save(tmp_path / "test_prefix.npy", arrays().prefix)  # as the test split: no suffixes
+    np.save(tmp_path / "test_prefix.npy", written.prefix)  # as the test split: no suffixes
     found = read_examples(tmp_path, split="test")
-    assert found.prefix.tolist() == arrays().prefix.tolist()
+    assert found.prefix.tolist() == written.prefix.tolist()
     assert found.suffix is None
     assert found.preprefix is None
 
@@ -103,12 +94,6 @@ def test_an_archive_in_place_of_an_array_is_refused(tmp_path):
         read_examples(tmp_path)
 
 
-def test_ids_that_uint16_does_not_hold_are_not_written(tmp_path):
-    with pytest.raises(CorpusError, match="Token ids above 65,535"):
-        write_examples(tmp_path, Examples(np.array([[70_000]])))
-    assert list(tmp_path.iterdir()) == []
-
-
 # ------------------------------------------------------------------------------ guesses
 ids = st.integers(0, 65_535)
 guess = st.builds(Guess, st.integers(0, 999), st.lists(ids, max_size=5).map(tuple))
@@ -128,29 +113,6 @@ def test_guesses_are_written_as_the_benchmark_reads_them(tmp_path):
     # As its own script takes a line apart: without the brackets, cut at commas.
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [list(map(int, r["Suffix Guess"][1:-1].split(","))) for r in rows] == [[3, 6, 9], [4]]
-
-
-def test_the_form_in_the_benchmarks_readme_is_read_too(tmp_path):
-    (tmp_path / "g.csv").write_text('Example ID, Suffix Guess\n8,          "[3, 6, 9]"\n')
-    assert read_guesses(tmp_path / "g.csv") == [Guess(8, (3, 6, 9))]
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["8", "x,[1]", "-1,[1]", '8,"[1,-2]"', '8,"[1.5]"', '8,"[true]"', "8,{}", "8,[", "8,[1],2"],
-)
-def test_a_line_that_is_no_guess_is_located(tmp_path, line):
-    (tmp_path / "g.csv").write_text(f"Example ID,Suffix Guess\n1,[1]\n{line}\n")
-    with pytest.raises(CorpusError, match="line 3 must be"):
-        read_guesses(tmp_path / "g.csv")
-
-
-def test_another_file_is_refused(tmp_path):
-    (tmp_path / "g.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(CorpusError, match="must begin with the line Example ID,Suffix Guess"):
-        read_guesses(tmp_path / "g.csv")
-    with pytest.raises(CorpusError, match="cannot be read"):
-        read_guesses(tmp_path / "no.csv")
 
 
 # ------------------------------------------------------------------------------- scores
@@ -222,7 +184,7 @@ def test_the_tokens_before_the_prefix_can_be_shown_too(tmp_path, model):
     shown = [*own.preprefix[0].tolist(), *own.prefix[0].tolist()]
     [first] = [g for g in found.guesses if g.example_id == 0]
     assert list(first.suffix) == greedy_of(model, shown, 2)
-    assert "no suffixes to check them with" in found.headline[0]
+    assert "no suffixes to check them against" in found.headline[0]
     write_examples(tmp_path, Examples(own.prefix), split="val")
     with pytest.raises(CorpusError, match=r"has no val_preprefix\.npy"):
         attack_benchmark(model, tmp_path, split="val", use_preprefix=True)
@@ -258,5 +220,5 @@ def test_gpt2s_ids_are_not_shown_to_a_model_of_another_tokenizer(tmp_path):
     model = tiny_model()
     model.vocabulary = Spelling()
     write_examples(tmp_path, Examples(np.array([[50_000, 3]], np.uint16)))
-    with pytest.raises(CorpusError, match=r"by their ids .up to 50,000. GPT-2's"):
+    with pytest.raises(CorpusError, match=r"by their ids .up to 50,000. that of GPT-2"):
         attack_benchmark(model, tmp_path, suffix_tokens=2)

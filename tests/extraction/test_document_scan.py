@@ -275,7 +275,7 @@ def test_what_cannot_be_slid_over_is_one_sentence(tmp_path, model):
     with pytest.raises(CorpusError, match=r"must have at least 8 tokens .* got 1"):
         scan(Document("d", "a", ""))
     (tmp_path / "two.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
-    with pytest.raises(CorpusError, match="must hold one document; got 2"):
+    with pytest.raises(CorpusError, match="must contain one document; got 2"):
         scan(tmp_path / "two.jsonl")
     with pytest.raises(ConfigError, match="--stride must be at least 1"):
         scan(Document("d", WORDS, ""), stride=0)

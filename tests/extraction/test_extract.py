@@ -199,7 +199,7 @@ def test_members_come_out_the_more_they_are_repeated_and_held_out_text_does_not(
     assert held.examples["log_p_z"].max() < -50
     n = len(held.examples)
     assert f"in none of {n} (0–" in held.headline[0]
-    assert "Nearest: p_z 10^-" in held.headline[0]
+    assert "Most likely: p_z 10^-" in held.headline[0]
 
 
 def test_one_pass_is_real_greedy_decoding_on_the_testbed(bed, target):
@@ -322,8 +322,9 @@ def test_the_headline_says_what_came_nearest_when_nothing_came_out():
     [told] = headline(rows)
     # None of two leaves everything open up to 1 - (0.025)^(1/2) = 84 %.
     assert told == (
-        "m, given 50 tokens: greedy decoding gives the next 4 tokens in none of 2 (0–84 %). "
-        "Nearest: p_z 0.25 in d0; at most 50 % of a suffix are first choices."
+        "m, given 50 tokens: greedy decoding reproduces the next 4 tokens in none of 2 (0–84 %). "
+        "Most likely: p_z 0.25 in d0; at most 50 % of a suffix's tokens are the model's first "
+        "choices."
     )
     rows["log_p_z"] = -np.inf
     assert "none of the suffixes can be drawn" in headline(rows)[0]

@@ -181,7 +181,7 @@ def test_a_text_on_both_sides_is_refused_or_left_out_of_both(place):
     assert "got 3 of 60 members among the non-members" in ended.err
     made = found(place, "--drop-shared")
     assert next((r["n_members"], r["n_nonmembers"]) for r in made["scores"]) == (57, 77)
-    assert any(note.startswith("3 members that are also non-members") for note in made["notes"])
+    assert any(note.startswith("3 texts that are both members and non-members") for note in made["notes"])
 
 
 def test_the_same_file_on_both_sides_is_refused_without_texts_too(tmp_path):
@@ -196,7 +196,7 @@ def test_repeated_texts_are_told(place):
     side = pd.read_parquet(place / "in.parquet")
     side.loc[1:3, "text"] = side.loc[0, "text"]
     side.to_parquet(place / "in.parquet")
-    assert "3 of 60 members repeat another's text" in command(*asked(place)).err
+    assert "3 of 60 members repeat another text" in command(*asked(place)).err
 
 
 # -------------------------------------------------------------------------------- bad input
@@ -271,7 +271,7 @@ def test_a_folder_is_not_written_over_unasked(place):
     assert command(*asked(place, "--out", out, "--overwrite")).code == 0
     other = command(*asked(place, "--out", place))
     assert is_one_sentence(other)
-    assert "is no folder of a comparison" in other.err
+    assert "is not a membership result" in other.err
 
 
 @pytest.mark.parametrize("reveal", [False, True])
@@ -288,7 +288,7 @@ def test_personal_data_in_ids_is_masked_in_csv_and_page_unless_revealed(tmp_path
         assert ("j•••@•••.org" in text) != reveal
     page = (out / "members.html").read_text("utf-8")
     assert ("Sensitive: this page shows personal data." in page) == reveal
-    assert ("keep it to yourself" in result.err) == reveal
+    assert ("keep them confidential" in result.err) == reveal
     assert json.loads((out / "members.json").read_text("utf-8"))["revealed"] is reveal
     # As of an audit and a comparison, the Parquet files are the raw record.
     assert pd.read_parquet(out / "listed.parquet")["doc_id"].str.contains("@example.org").all()
