@@ -78,7 +78,9 @@ def test_a_broken_member_ends_the_file(tmp_path, packing):
 def test_what_is_not_packed_at_all_is_refused_by_name_and_reported_in_a_folder(tmp_path, packing):
     path = tmp_path / f"a.jsonl{packing}"
     path.write_bytes(ROWS)
-    with pytest.raises(CorpusError, match=r"data is corrupt \(.*\)\. Correct it or leave it out\.$"):
+    with pytest.raises(
+        CorpusError, match=r"data is corrupt \(.*\)\. Correct it or leave it out\.$"
+    ):
         list(read_corpus([path]))
     (tmp_path / "b.txt").write_text("text")
     corpus = read_corpus([tmp_path])

@@ -264,7 +264,11 @@ def test_an_object_over_several_lines_is_one_document(tmp_path):
             "ab",
             "object 2 is not JSON (Expecting value, column 11). 2 of 4 objects skipped; strict",
         ),
-        ('[{"text": "a"}, {"text": "b', "a", "object 2 is never closed. The objects before it are read"),
+        (
+            '[{"text": "a"}, {"text": "b',
+            "a",
+            "object 2 is never closed. The objects before it are read",
+        ),
         ('[{"text": "a"}] [1]', "a", "there is more text after the array. The array is read"),
         ("[]", "", "the file has no objects"),
     ],
@@ -446,7 +450,8 @@ WRONG = [
     ),
     (
         *("a.bin", b"\x00\xff", "binary"),
-        "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte). Skipped; strict stops instead.",
+        "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte). Skipped; "
+        "strict stops instead.",
     ),
 ]
 

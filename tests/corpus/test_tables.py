@@ -123,9 +123,7 @@ def test_an_open_quote_holds_no_more_than_a_row_may_have(tmp_path, monkeypatch):
     texts = [f"text {n}" for n in range(2000)]
     assert [text for _, text in documents] == [*texts[:1000], "two\nlines", *texts[1000:]]
     [problem] = corpus.problems
-    assert "line 52 is not valid CSV (a quote is open for more than 1,000" in (
-        problem.message
-    )
+    assert "line 52 is not valid CSV (a quote is open for more than 1,000" in (problem.message)
     assert problem.message.endswith("1 of 2,004 lines skipped; strict stops instead.")
     assert max(held) < 1000 / 8 + 3  # a line here has 8 characters and more
 
