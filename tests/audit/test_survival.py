@@ -213,7 +213,7 @@ def test_a_flipped_byte_is_found_named_and_mended(asked, whole, tmp_path, name):
     raw = bytearray((path / name).read_bytes())
     raw[len(raw) // 2] ^= 1
     (path / name).write_bytes(raw)
-    the_sentence(command(*asked, "--out", path), name, "sha256", "Delete that file", "rebuilt")
+    the_sentence(command(*asked, "--out", path), name, "sha256", "Delete that file", "made anew")
     (path / name).unlink()
     ended = command(*asked, "--out", path)
     assert ended.code == 0, ended.err

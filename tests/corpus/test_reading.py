@@ -450,8 +450,8 @@ WRONG = [
     ),
     (
         *("a.bin", b"\x00\xff", "binary"),
-        "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte). Skipped; "
-        "strict stops instead.",
+        "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte). "
+        "Skipped; strict stops instead.",
     ),
 ]
 
