@@ -419,6 +419,7 @@ GOOD = rows({"text": "good"})
 
 
 LINES = "lines skipped; strict stops instead."
+NOT_UTF8 = "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte)"
 REPLACED = "place(s) replaced by U+FFFD; strict stops instead."
 WRONG = [
     (
@@ -450,8 +451,7 @@ WRONG = [
     ),
     (
         *("a.bin", b"\x00\xff", "binary"),
-        "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte). "
-        "Skipped; strict stops instead.",
+        f"{NOT_UTF8}. Skipped; strict stops instead.",
     ),
 ]
 
