@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from auditor.corpus.problems import FileReport
 from auditor.errors import CorpusError
 
+BOM = codecs.BOM_UTF8
 # Read compressed bytes in small parts: they may expand a thousandfold.
 _COMPRESSED_BYTES = 1 << 14
 # The largest window, that of `zstd --long=31`.
@@ -28,10 +29,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-
-
-def _gzip() -> Any:
-    return zlib.decompressobj(wbits=31)
 
 
 def _zstd() -> Any:
@@ -57,7 +54,7 @@ class _Brotli:
     def decompress(self, raw: bytes) -> bytes:
         text = self._packed.process(raw, output_buffer_limit=_BROTLI_BYTES)
         if not self._packed.can_accept_more_data():
-            raise ValueError(f"{len(raw):,} bytes of it hold more than {_BROTLI_BYTES:,}")
+            raise ValueError(f"{len(raw):,} bytes expand to more than {_BROTLI_BYTES:,}")
         return text
 
 
@@ -68,7 +65,7 @@ def _deflate(body: bytes) -> Any:
 
 
 _COMPRESSIONS: dict[str, tuple[str, Callable[[], Any]]] = {
-    ".gz": ("gzip", _gzip),
+    ".gz": ("gzip", lambda: zlib.decompressobj(wbits=31)),
     ".xz": ("xz", lzma.LZMADecompressor),
     ".zst": ("Zstandard", _zstd),
 }
@@ -76,7 +73,7 @@ _COMPRESSIONS: dict[str, tuple[str, Callable[[], Any]]] = {
 
 # HTTP content codings.
 _CODINGS: dict[str, Callable[[bytes], Any]] = {
-    "gzip": lambda body: _gzip(),
+    "gzip": lambda body: zlib.decompressobj(wbits=31),
     "deflate": _deflate,
     "br": lambda body: _Brotli(),
     "zstd": lambda body: _zstd(),
@@ -106,15 +103,8 @@ def is_packed(path: Path) -> bool:
 def open_stream(path: Path, report: FileReport) -> BinaryIO:
     """Open a file for reading, decompressed according to its extension.
 
-    Truncated or corrupt data ends the stream and is reported; all data before it is read.
-
-    Raises
-    ------
-    CorpusError
-        If a package is missing; if no data of a named file can be decompressed; when strict, at
-        any corrupt data.
-    OSError
-        If the file cannot be opened.
+    Truncated or corrupt data ends the stream and is reported; all data before it is read. Raises
+    CorpusError if a package is missing, or no data of a named file can be decompressed.
     """
     if not is_packed(path):
         return path.open("rb")
@@ -127,17 +117,10 @@ def open_stream(path: Path, report: FileReport) -> BinaryIO:
 
 
 def open_text(path: Path, report: FileReport) -> BinaryIO:
-    """`open_stream` for text: UTF-16 and UTF-32 with a byte order mark are recoded to UTF-8.
-
-    Raises
-    ------
-    CorpusError, OSError
-        As `open_stream` does.
-    """
-    head = _head(path)
-    encoding = marked_encoding(head)
-    if report.is_named and _is_unmarked(head):
-        _refuse_unmarked(report)
+    """`open_stream` for text: UTF-16 and UTF-32 with a byte order mark are recoded to UTF-8."""
+    if report.is_named:
+        refuses_unmarked(path, report)
+    encoding = marked_encoding(_head(path))
     stream = open_stream(path, report)
     if encoding is None:
         return stream
@@ -158,28 +141,51 @@ def refuses_unmarked(path: Path, report: FileReport) -> bool:
 
     Nearly every other byte is then NUL. The text is valid UTF-8, but no word would ever match.
     """
-    is_unmarked = _is_unmarked(_head(path))
-    if is_unmarked:
-        _refuse_unmarked(report)
-    return is_unmarked
-
-
-def _is_unmarked(head: bytes) -> bool:
+    head = _head(path)
     n = len(head) // 2
     fewer, more = sorted((head[: 2 * n : 2].count(0), head[1 : 2 * n : 2].count(0)))
-    return n >= 2 and marked_encoding(head) is None and 2 * more > n and 10 * fewer <= 6 * n
-
-
-def _refuse_unmarked(report: FileReport) -> None:
+    if n < 2 or marked_encoding(head) or 2 * more <= n or 10 * fewer > 6 * n:
+        return False
     what = "the file is UTF-16 without a byte order mark (every other byte is NUL)"
     report.refuse("utf16-unmarked", what, "Save it as UTF-8, or with the mark")
+    return True
 
 
 def _head(path: Path) -> bytes:
     """The first bytes of a file, decompressed."""
-    quiet = FileReport(path, strict=False)
-    with open_stream(path, quiet) as stream:
+    with open_stream(path, FileReport(path, strict=False)) as stream:
         return stream.read(_HEAD_BYTES)
+
+
+def decode(
+    raw: bytes,
+    offset: int,
+    report: FileReport,
+    *,
+    place: str = "",
+    encoding: str = "utf-8",
+    is_end: bool = True,
+) -> tuple[str, int]:
+    """Decode UTF-8, UTF-16 or UTF-32; returns the text and the number of bytes decoded.
+
+    Invalid bytes are reported and become U+FFFD. `offset` is the position of `raw` in the file, or
+    in the record that `place` names. Unless `is_end`, an incomplete last character is left over.
+
+    >>> decode("é".encode()[:1], 0, FileReport(Path("a.txt"), strict=True), is_end=False)
+    ('', 0)
+    """
+    convert = getattr(codecs, encoding.replace("-", "_") + "_decode")
+    try:
+        return convert(raw, "strict", is_end)
+    except UnicodeDecodeError as error:
+        text, n = convert(raw, "replace", is_end)
+        # Do not count U+FFFD characters that the file itself contains.
+        own, _ = convert(raw, "ignore", is_end)
+        what = f"{place}byte {offset + error.start:,} is not {encoding.upper()}"
+        why = f"0x{raw[error.start]:02x}, {error.reason}"
+        kind = "utf8" if encoding == "utf-8" else "utf16"
+        report.note(kind, f"{what} ({why})", text.count("\ufffd") - own.count("\ufffd"))
+        return text, n
 
 
 class _Converted(io.RawIOBase):
@@ -218,7 +224,6 @@ class _Recoded(_Converted):
     def __init__(self, stream: BinaryIO, encoding: str, report: FileReport) -> None:
         super().__init__(stream)
         self._encoding, self._report = encoding, report
-        self._decode = getattr(codecs, encoding.replace("-", "_") + "_decode")
         self._rest = b""
         self._offset = len(stream.read(4 if "32" in encoding else 2))
 
@@ -227,34 +232,15 @@ class _Recoded(_Converted):
         raw = self._rest + part
         if not raw:
             return None
-        text, n = self._decoded(raw, not part)
+        text, n = decode(raw, self._offset, self._report, encoding=self._encoding, is_end=not part)
         self._rest, self._offset = raw[n:], self._offset + n
         return text.encode()
-
-    def _decoded(self, raw: bytes, is_end: bool) -> tuple[str, int]:
-        """The text and the number of bytes decoded; reports what cannot be decoded."""
-        try:
-            return self._decode(raw, "strict", is_end)
-        except UnicodeDecodeError as error:
-            text, n = self._decode(raw, "replace", is_end)
-            # Do not count U+FFFD characters that the file itself contains.
-            own, _ = self._decode(raw, "ignore", is_end)
-            n_replaced = text.count("\ufffd") - own.count("\ufffd")
-            name = self._encoding.upper()
-            place = f"byte {self._offset + error.start:,}"
-            self._report.note("utf16", f"{place} is not {name} ({error.reason})", n_replaced)
-            return text, n
 
 
 def unpack(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
     """Decompress an HTTP body; returns it with a description of any error, or "".
 
-    Raises
-    ------
-    LookupError
-        If the content coding is not supported.
-    ImportError
-        If the package for the coding is missing.
+    Raises LookupError for an unsupported coding, and ImportError if a package is missing.
 
     >>> unpack(zlib.compress(b"text"), "deflate", 100)
     (b'text', '')
@@ -281,9 +267,7 @@ def missing_package(package: str, path: Path) -> CorpusError:
 class _Decompressed(_Converted):
     """Any number of concatenated compressed members, decompressed."""
 
-    def __init__(
-        self, packed: BinaryIO, name: str, make: Callable[[], Any], report: FileReport
-    ) -> None:
+    def __init__(self, packed: BinaryIO, name: str, make: Callable, report: FileReport) -> None:
         super().__init__(packed)
         self._name, self._make, self._report = name, make, report
         self._member: Any = None
@@ -299,7 +283,7 @@ class _Decompressed(_Converted):
         if not packed:
             self._is_over = True
             if self._member is not None:
-                self._report_error("ends in the middle")
+                self._report_error("is truncated")
             return None
         if self._member is None:
             # Members may be padded with zeros, for instance on tapes.
@@ -312,7 +296,7 @@ class _Decompressed(_Converted):
         except Exception as error:
             # zlib.error, LZMAError and ZstdError share no base class, and one may be missing.
             self._is_over = True
-            self._report_error(f"is broken ({error})")
+            self._report_error(f"is corrupt ({error})")
             return None
         self._n_bytes += len(text)
         if self._member.eof:
@@ -324,5 +308,5 @@ class _Decompressed(_Converted):
         if self._n_bytes == 0:
             self._report.refuse("packed", f"its {self._name} data {what}")
         else:
-            what = f"its {self._name} data {what}, after {self._n_bytes:,} bytes of text"
-            self._report.note("packed", what, then="What comes before is read")
+            what = f"its {self._name} data {what} after {self._n_bytes:,} bytes of text"
+            self._report.note("packed", what, then="The text before it is read")

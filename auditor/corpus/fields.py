@@ -8,6 +8,7 @@ from auditor.corpus.problems import FileReport
 from auditor.errors import CorpusError
 
 TEXT_FIELDS = ("text", "content", "body", "document")
+_USUAL = ", ".join(TEXT_FIELDS)
 ID_FIELDS = ("id", "doc_id")
 # Limits of an error message: nesting depth, elements of a list, and field names.
 _DEPTH, _ELEMENTS, _NAMES = 8, 100, 40
@@ -117,16 +118,8 @@ def _around(value: Any, rest: str, text: str) -> Any:
     return {rest[1:]: text}
 
 
-def field_names(record: Mapping[str, Any]) -> list[str]:
-    """The paths of a record's fields, nested ones included, to a bounded depth.
-
-    >>> field_names({"id": 1, "messages": [{"role": "user", "content": "Why?"}]})
-    ['id', 'messages[].role', 'messages[].content']
-    """
-    return list(dict.fromkeys(n for name in record for n in _names(name, record[name], _DEPTH)))
-
-
 def _names(path: str, value: Any, depth: int) -> Iterator[str]:
+    """The paths of the fields at and below a value, to a bounded depth."""
     if isinstance(value, Mapping) and value and depth:
         for name in value:
             yield from _names(f"{path}.{name}", value[name], depth - 1)
@@ -138,17 +131,12 @@ def _names(path: str, value: Any, depth: int) -> Iterator[str]:
 
 
 def text_fields(
-    there: Mapping[str, Any], text_field: str | None, strings: Sequence[str] = ()
+    record: Mapping[str, Any], text_field: str | None, strings: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """The paths of a record's text fields; empty if there are none.
 
-    Parameters
-    ----------
-    there : the record, or one with the same fields
-    text_field : str, optional
-        A path (see `values_at`), or several joined by "+"; by default the first present of text,
-        content, body, document, else the only field in `strings`.
-    strings : the fields of type text, where the format has types
+    `text_field` is a path (see `values_at`), or several joined by "+"; by default the first present
+    of text, content, body, document, else the only one of `strings`, the fields of type text.
 
     >>> text_fields({"question": "", "answer": ""}, "question+answer")
     ('question', 'answer')
@@ -159,32 +147,31 @@ def text_fields(
     (('story',), ())
     """
     if text_field is not None:
-        if text_field in there:
+        if text_field in record:
             return (text_field,)
         several = tuple(text_field.split("+"))
-        return several if all(values_at(there, name) is not None for name in several) else ()
-    first = next((name for name in TEXT_FIELDS if name in there), None)
+        return several if all(values_at(record, name) is not None for name in several) else ()
+    first = next((name for name in TEXT_FIELDS if name in record), None)
     if first is not None:
         return (first,)
     return (strings[0],) if len(strings) == 1 else ()
 
 
-def no_field(there: Mapping[str, Any], text_field: str | None, kind: str = "field") -> str:
+def no_field(record: Mapping[str, Any], text_field: str | None, kind: str = "field") -> str:
     """The clause that says that a record lacks the text field, with the fields that it has.
 
-    >>> no_field({"url": "", "meta": {"title": ""}}, None)
-    'has none of text, content, body, document as a field; it has url, meta.title'
+    >>> no_field({"url": "", "meta": {"title": ""}, "turns": [{"role": ""}]}, None)
+    'has no text field (text, content, body, document); it has url, meta.title, turns[].role'
     """
-    usual = f"none of {', '.join(TEXT_FIELDS)} as a {kind}"
-    wanted = f"no {kind} {text_field!r}" if text_field else usual
-    names = field_names(there)
+    lacks = f"no {kind} {text_field!r}" if text_field else f"no text {kind} ({_USUAL})"
+    names = list(dict.fromkeys(n for name in record for n in _names(name, record[name], _DEPTH)))
     more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
-    return f"has {wanted}; it has {', '.join(names[:_NAMES]) or 'no other'}{more}"
+    return f"has {lacks}; it has {', '.join(names[:_NAMES]) or 'no other'}{more}"
 
 
 def wrong_field(report: FileReport, what: str) -> CorpusError:
     """The error for a file without the text field: all its records would be skipped."""
-    return CorpusError(f"{report.path}: {what}. Name the one that holds text with --text-field.")
+    return CorpusError(f"{report.path}: {what}. Set --text-field to the one with the text.")
 
 
 def joined_text(
@@ -198,15 +185,9 @@ def joined_text(
 ) -> str | None:
     """A record's text, or None, reported, if it has none.
 
-    Fields, and the elements selected by `[]`, are joined by newlines; empty ones are left out. A
-    list of strings (words, tokens) is joined by spaces.
-
-    Parameters
-    ----------
-    row, fields : the record, and the paths of its text fields
-    place : the record's location, for the report
-    read : converts a value, given the field's name, where a format stores bytes
-    n_lines : number of lines of the record
+    Fields, and the elements selected by `[]`, are joined by newlines; empty ones are omitted. A
+    list of strings (words, tokens) is joined by spaces. `place` is the record's location, for the
+    report; `read` converts a value, given the field's name, where a format stores bytes.
 
     >>> from pathlib import Path
     >>> report = FileReport(Path("a"), strict=True)

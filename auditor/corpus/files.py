@@ -27,6 +27,11 @@ class SourceFile:
     is_named: bool
     hub: HubSpec | None = None
 
+    @property
+    def is_dataset(self) -> bool:
+        """Whether `datasets` reads it."""
+        return self.hub is not None or is_saved_dataset(self.path)
+
 
 class LeftOut(NamedTuple):
     """Files of a spec that are not read: path, kind of problem, description, count."""
@@ -40,28 +45,18 @@ class LeftOut(NamedTuple):
 def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[LeftOut]]:
     """List the files of the specs, in a stable order and each real file once.
 
-    Parameters
-    ----------
-    specs : sequence of str or Path
-        Each is a file, a folder (all files below it, sorted; links are followed, hidden entries
-        skipped; a folder written by `save_to_disk` of `datasets` is one dataset), a glob such as
-        "shards/*.jsonl" ("**" matches recursively), a hub dataset
-        (hf:PATH:CONFIG:SPLIT:COLUMN), a preset such as "glue/qnli", or a local copy of one,
-        PRESET@FOLDER. An existing path takes precedence.
+    Each spec is a file, a folder (all files below it, sorted; links are followed, hidden entries
+    skipped; a folder written by `save_to_disk` of `datasets` is one dataset), a glob such as
+    "shards/*.jsonl" ("**" matches recursively), a hub dataset (hf:PATH:CONFIG:SPLIT:COLUMN), a
+    preset such as "glue/qnli", or a local copy of one, PRESET@FOLDER. An existing path takes
+    precedence.
 
-    Returns
-    -------
-    files : list of SourceFile
-        In the order of the specs, sorted within each. A file's name is its path relative to the
-        spec's folder, or its file name; files that would share a name get their whole path.
-    left_out : list of LeftOut
-        Links to a parent folder or to files already listed, folders without permission, folders
-        that a glob matches without their files.
+    Files come in the order of the specs, sorted within each. A file's name is its path relative to
+    the spec's folder, or its file name; files that would share a name get their whole path. Also
+    returns what is omitted: links to a parent folder or to files already listed, folders without
+    permission, folders that a glob matches without their files.
 
-    Raises
-    ------
-    CorpusError
-        If a path is missing, a glob or a folder has no files, or there is no spec.
+    Raises CorpusError if a path is missing, a glob or folder has no files, or there is no spec.
 
     >>> [file.name for file in list_files([Path(__file__)])[0]]
     ['files.py']
@@ -69,7 +64,7 @@ def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[Left
     if isinstance(specs, str | Path):
         specs = [specs]
     if not specs:
-        raise CorpusError("A corpus needs at least one file, folder or glob; got none. Name one.")
+        raise CorpusError("A corpus needs at least one file, folder or glob; got none.")
     files: list[SourceFile] = []
     left_out: list[LeftOut] = []
     seen: dict[str, tuple[int, SourceFile]] = {}
@@ -79,9 +74,9 @@ def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[Left
         except OSError as error:
             # No permission for a folder, or a name that is too long.
             raise CorpusError(
-                f"{spec} cannot be looked up ({error.strerror}). Check the path and who may read."
+                f"{spec} cannot be found ({error.strerror}). Check the path and its permissions."
             ) from None
-        twice = []
+        repeated = []
         for file in found:
             # A link and its target have the same text, which must count once.
             real = os.path.realpath(file.path)
@@ -89,10 +84,10 @@ def list_files(specs: Sequence[str | Path]) -> tuple[list[SourceFile], list[Left
                 seen[real] = number, file
                 files.append(file)
             elif seen[real][0] == number:
-                twice.append(f"{file.path} is the same file as {seen[real][1].path}")
+                repeated.append(f"{file.path} is the same file as {seen[real][1].path}")
         left_out += outside
-        if twice:
-            left_out.append(LeftOut(Path(spec), "left-out", twice[0], len(twice)))
+        if repeated:
+            left_out.append(LeftOut(Path(spec), "left-out", repeated[0], len(repeated)))
     uses = Counter(file.name for file in files)
     files = [
         file if uses[file.name] == 1 else replace(file, name=file.path.as_posix()) for file in files
@@ -110,12 +105,9 @@ def _files_of(spec: str | Path) -> tuple[list[SourceFile], list[LeftOut]]:
         return [SourceFile(path, path.name or path.resolve().name, is_named=True)], []
     if path.is_dir():
         below, left_out = _below(path)
-        if not below and left_out:
-            raise CorpusError(
-                f"{text} is a folder without files: {left_out[0].what}. Name another."
-            )
         if not below:
-            raise CorpusError(f"{text} is a folder without files. Name a folder that holds text.")
+            why = f": {left_out[0].what}" if left_out else ""
+            raise CorpusError(f"{text} is a folder without files{why}. Name one that holds text.")
         return [SourceFile(path / b, b.as_posix(), is_named=False) for b in below], left_out
     if path.exists():
         return [SourceFile(path, path.name, is_named=True)], []
@@ -125,10 +117,10 @@ def _files_of(spec: str | Path) -> tuple[list[SourceFile], list[LeftOut]]:
     if glob.has_magic(text):
         return _files_of_glob(text)
     near = difflib.get_close_matches(text.partition("@")[0], PRESETS, 1)
-    meant = f" Did you mean the preset {near[0]}?" if near else ""
+    hint = f" Did you mean the preset {near[0]}?" if near else ""
     raise CorpusError(
         f"{text} does not exist; a corpus is a file, a folder, a glob, hf:DATASET or a preset "
-        f"(glue/qnli, wikitext).{meant} Check the path (the current folder is {Path.cwd()})."
+        f"(glue/qnli, wikitext).{hint} Check the path (the current folder is {Path.cwd()})."
     )
 
 
@@ -154,22 +146,19 @@ def _below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
     waiting = deque([folder])
     while waiting:
         top = waiting.popleft()
-        begin = os.path.realpath(top)
-        above = os.path.realpath(top.parent)
-        if top != folder and Path(above).is_relative_to(begin):
-            what = f"{top} is a link that leads back to {begin}"
-            left_out.append(LeftOut(folder, "left-out", what))
+        real = os.path.realpath(top)
+        if top != folder and Path(os.path.realpath(top.parent)).is_relative_to(real):
+            what = f"{top} is a link that leads back to {real}"
+        elif real in seen:
+            what = f"{top} is a link to {real}, which is read under another name"
+        else:
+            links, errors = _walk(folder, top, seen, found)
+            waiting += links
+            for error in errors:
+                why = f"the folder cannot be entered ({error.strerror})"
+                left_out.append(LeftOut(Path(error.filename), "unreadable", why))
             continue
-        if begin in seen:
-            what = f"{top} is a link to {begin}, which is read under another name"
-            left_out.append(LeftOut(folder, "left-out", what))
-            continue
-        links, closed = _walk(folder, top, seen, found)
-        waiting += links
-        left_out += [
-            LeftOut(Path(e.filename), "unreadable", f"the folder cannot be entered ({e.strerror})")
-            for e in closed
-        ]
+        left_out.append(LeftOut(folder, "left-out", what))
     return sorted(found, key=lambda path: path.parts), left_out
 
 
@@ -178,8 +167,8 @@ def _walk(
 ) -> tuple[list[Path], list[OSError]]:
     """Add the files below `top` to `found`; returns links to folders, and errors."""
     links: list[Path] = []
-    closed: list[OSError] = []
-    for where, folders, names in os.walk(top, onerror=closed.append):
+    errors: list[OSError] = []
+    for where, folders, names in os.walk(top, onerror=errors.append):
         here = Path(where)
         real = os.path.realpath(where)
         folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith("."))
@@ -193,7 +182,7 @@ def _walk(
         links += [here / name for name in folders if (here / name).is_symlink()]
         below = here.relative_to(folder)
         found += [below / name for name in names if not name.startswith(".")]
-    return links, closed
+    return links, errors
 
 
 def _files_of_glob(pattern: str) -> tuple[list[SourceFile], list[LeftOut]]:
@@ -206,11 +195,11 @@ def _files_of_glob(pattern: str) -> tuple[list[SourceFile], list[LeftOut]]:
         )
     # "**" also matches the folders of the files.
     entered = {parent for path in found for parent in (path, *path.parents)}
-    passed = [path for path in matches if path not in entered and _is_filled(path)]
+    skipped = [path for path in matches if path not in entered and _has_entries(path)]
     left_out = []
-    if passed:
-        what = f"{passed[0]} is a folder, and of folders a glob finds no files without **"
-        left_out.append(LeftOut(Path(pattern), "left-out", what, len(passed)))
+    if skipped:
+        what = f"{skipped[0]} is a folder, whose files a glob matches only with **"
+        left_out.append(LeftOut(Path(pattern), "left-out", what, len(skipped)))
     fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent
@@ -218,5 +207,6 @@ def _files_of_glob(pattern: str) -> tuple[list[SourceFile], list[LeftOut]]:
     return files, left_out
 
 
-def _is_filled(folder: Path) -> bool:
+def _has_entries(folder: Path) -> bool:
+    """Whether a folder has entries, or cannot be read."""
     return not os.access(folder, os.R_OK | os.X_OK) or any(folder.iterdir())

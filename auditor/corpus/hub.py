@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +17,8 @@ from urllib.request import getproxies
 
 from auditor.corpus.files import SourceFile, is_saved_dataset
 from auditor.corpus.hub_names import HubSpec
-from auditor.corpus.problems import FileReport
 from auditor.corpus.tables import Rows, one_line
-from auditor.corpus.text_files import Document
+from auditor.corpus.text_files import Document, Source
 from auditor.errors import CorpusError
 from auditor.system.atomic_files import is_inside
 from auditor.system.offline import is_offline, offline
@@ -27,51 +27,35 @@ _ROWS = 512
 _SECONDS = 5
 
 
-def read_hub(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
-    """Read a hub dataset, or a folder in its layout: one document per row, split by split."""
-    spec = file.hub
-    if spec is None:
-        raise ValueError(f"{file.path} is no hub dataset")
-    splits = open_splits(spec)
-    wanted = "+".join(spec.columns) or text_field
+def read_dataset(source: Source) -> Iterator[Document]:
+    """Read a dataset, from the hub or from a folder: one document per row, split by split."""
+    file, report = source.file, source.report
+    name, text_field = file.name, source.text_field
+    if file.hub is not None:
+        splits = open_splits(file.hub)
+        name, text_field = file.hub.name, "+".join(file.hub.columns) or text_field
+    else:
+        try:
+            loaded = load_saved(file.path)
+        except _errors() as error:
+            report.refuse("dataset", f"the folder is not a valid dataset ({one_line(error)})")
+            return
+        splits = loaded if isinstance(loaded, dict) else {"": loaded}
+    is_one = file.hub is not None and file.hub.split is not None
     for split, dataset in splits.items():
-        name = spec.name if spec.split else f"{spec.name}/{split}"
+        full_name = f"{name}/{split}" if split and not is_one else name
         # Each split often numbers its rows from 0.
-        is_one = is_alone and (spec.split is not None or len(splits) == 1)
-        yield from _documents(dataset, Rows(name, str(file.path), wanted, is_one, report), split)
-
-
-def read_saved(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
-    """Read a folder written by `save_to_disk`, with all splits: one document per row."""
-    try:
-        loaded = load_saved(file.path)
-    except _errors() as error:
-        what = f"the folder is not a dataset that can be read ({one_line(error)})"
-        report.refuse("dataset", what)
-        return
-    splits = loaded if isinstance(loaded, dict) else {"": loaded}
-    for split, dataset in splits.items():
-        name = f"{file.name}/{split}" if split else file.name
-        is_one = is_alone and len(splits) == 1
-        rows = Rows(name, str(file.path), text_field, is_one, report)
-        yield from _documents(dataset, rows, split)
+        is_alone = source.is_alone and len(splits) == 1
+        part = Source(replace(file, name=full_name), text_field, is_alone, report)
+        yield from _documents(dataset, Rows(part), split)
 
 
 def load_saved(folder: Path) -> Any:
     """Load a dataset written by `save_to_disk` whose files all lie in its folder.
 
-    A split without rows, for which `datasets` raises an error, becomes an empty dataset.
-
-    Raises
-    ------
-    ValueError
-        If its metadata names files outside the folder, or is invalid.
-    OSError, RuntimeError
-        From `datasets`.
+    A split without rows, for which `datasets` raises an error, becomes an empty dataset. Raises
+    ValueError if its metadata is invalid or names files outside the folder, and the OSError and
+    RuntimeError of `datasets`.
     """
     import datasets
 
@@ -79,14 +63,14 @@ def load_saved(folder: Path) -> Any:
         for state in sorted(folder.glob("**/state.json")):
             for row in json.loads(state.read_bytes())["_data_files"]:
                 if not is_inside(row["filename"]):
-                    raise ValueError(f"{state} names a file outside of its folder")
+                    raise ValueError(f"{state} names a file outside its folder")
         description = folder / "dataset_dict.json"
         if not description.is_file():
             return _load_split(folder)
         splits = json.loads(description.read_bytes())["splits"]
         for split in splits:
             if not is_inside(split):
-                raise ValueError(f"{description} names a folder outside of its own")
+                raise ValueError(f"{description} names a folder outside its own")
         return datasets.DatasetDict({split: _load_split(folder / split) for split in splits})
 
 
@@ -111,10 +95,7 @@ def _as_value_error() -> Iterator[None]:
 def check_memory(dataset: Any) -> None:
     """Validate every offset of a saved dataset's columns, which pyarrow itself trusts.
 
-    Raises
-    ------
-    ValueError, OSError
-        If an offset is out of bounds, or a column does not match its type.
+    Raises ValueError or OSError if one is out of bounds, or a column does not match its type.
     """
     with _as_value_error():
         for table in dataset.with_format("arrow").iter(batch_size=_ROWS):
@@ -123,7 +104,7 @@ def check_memory(dataset: Any) -> None:
 
 def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
     """The documents of one split; the report counts the rows of all splits."""
-    report = rows.report
+    report = rows.source.report
     report.unit = "rows"
     before = report.n_lines
     # An error loses the whole batch, so the rest is read again row by row.
@@ -136,19 +117,17 @@ def _documents(dataset: Any, rows: Rows, split: str) -> Iterator[Document]:
         except _errors() as error:
             if n_at_once == 1:
                 row = f"row {rows.n_rows:,}" + (f" of split {split}" if split else "")
-                what = f"what follows {row} cannot be read ({one_line(error)})"
+                what = f"the rows after {row} cannot be read ({one_line(error)})"
                 # The length of a stream is unknown.
                 n_all = len(dataset) if hasattr(dataset, "__len__") else None
                 report.n_lines = before + (n_all or rows.n_rows)
-                if n_all:
-                    report.note("dataset", what, n_all - rows.n_rows)
-                else:
-                    report.note("dataset", what, then="What comes after is skipped")
+                n_lost, then = (n_all - rows.n_rows, "") if n_all else (1, "They are skipped")
+                report.note("dataset", what, n_lost, then=then)
                 return
     report.n_lines = before + rows.n_rows
     if rows.n_rows == 0:
         what = f"split {split} has no rows" if split else "the dataset has no rows"
-        report.note("empty-split", what, then="Nothing is read of it")
+        report.note("empty-split", what, then="Nothing is read from it")
 
 
 def _without_logs(tables: Iterator[Any]) -> Iterator[Any]:
@@ -174,34 +153,37 @@ def _errors() -> tuple[type[Exception], ...]:
     return (OSError, ValueError, IndexError, RuntimeError, ImportError, DatasetsError)
 
 
-def open_splits(spec: HubSpec) -> dict[str, Any]:
-    """Open the requested splits as streams of `datasets`, by name.
-
-    Raises
-    ------
-    CorpusError
-        If the hub is unreachable, or has no such dataset, config or split.
-    """
-    import datasets
-
+@contextmanager
+def _opening(spec: HubSpec) -> Iterator[str]:
+    """Raise the errors of opening a dataset as CorpusError; yields its path or folder."""
     if not spec.is_local:
         _reach_hub(spec)
-    path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
     try:
-        if spec.is_local and is_saved_dataset(Path(path)):
-            return _saved_splits(path, spec)
-        if spec.is_local:
-            with _as_value_error(), offline():  # its metadata may contain URLs
-                _refuse_outside_files(datasets.load_dataset_builder(path, spec.config), path)
-        with _as_value_error():
-            loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
+        # The metadata of a local dataset may contain URLs.
+        with _as_value_error(), offline() if spec.is_local else nullcontext():
+            yield spec.location
     except ConnectionError as error:
-        raise _out_of_reach(spec, error) from None
+        raise _unreachable(spec, error) from None
     except _errors() as error:
         raise CorpusError(
             f"{spec} cannot be read ({one_line(error)}). Check path, config and split, as in "
             "hf:PATH:CONFIG:SPLIT."
         ) from None
+
+
+def open_splits(spec: HubSpec) -> dict[str, Any]:
+    """Open the requested splits as streams of `datasets`, by name.
+
+    Raises CorpusError if the hub is unreachable, or has no such dataset, config or split.
+    """
+    import datasets
+
+    with _opening(spec) as path:
+        if spec.is_local:
+            if is_saved_dataset(Path(path)):
+                return _saved_splits(path, spec)
+            _refuse_outside_files(datasets.load_dataset_builder(path, spec.config), path)
+        loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
     return {spec.split: loaded} if spec.split else dict(loaded)
 
 
@@ -213,7 +195,7 @@ def _refuse_outside_files(builder: Any, folder: str) -> None:
         for name in map(str, found):
             is_there = any(Path(os.path.abspath(name)).is_relative_to(i) for i in insides)
             if "://" in name or not is_there:
-                raise ValueError(f"it names a file outside of the folder: {name[:80]}")
+                raise ValueError(f"it names a file outside the folder: {name[:80]}")
 
 
 def _saved_splits(path: str, spec: HubSpec) -> dict[str, Any]:
@@ -237,37 +219,31 @@ def _reach_hub(spec: HubSpec) -> None:
     try:
         socket.create_connection((address.hostname or "", port), _SECONDS).close()
     except OSError as error:
-        raise _out_of_reach(spec, error) from None
+        raise _unreachable(spec, error) from None
 
 
-def _out_of_reach(spec: HubSpec, error: Exception) -> CorpusError:
+def _unreachable(spec: HubSpec, error: Exception) -> CorpusError:
     if is_offline():
         return CorpusError(
-            f"{spec} is not on this machine, and --offline rules out the network. Leave out "
+            f"{spec} is not on this machine, and --offline forbids network access. Leave out "
             "--offline, or name a local copy: hf:FOLDER:CONFIG:SPLIT, or PRESET@FOLDER."
         )
     return CorpusError(
-        f"{spec}: the hub is out of reach ({one_line(error)}). Go online (HF_HUB_OFFLINE unset), "
+        f"{spec}: the hub is unreachable ({one_line(error)}). Go online (HF_HUB_OFFLINE unset), "
         "or name a local copy: hf:FOLDER:CONFIG:SPLIT, or PRESET@FOLDER."
     )
 
 
 def data_files(file: SourceFile) -> list[Path]:
     """The local files with a dataset's rows, as far as known."""
-    folder = Path(file.hub.path).expanduser() if file.hub else file.path
+    folder = Path(file.hub.location) if file.hub else file.path
     if is_saved_dataset(folder):
         return sorted(folder.rglob("*.arrow"))
     if file.hub is None or not file.hub.is_local:
         return []
-    builder = _builder(file.hub)
-    splits = builder.config.data_files or {}
-    names = [
-        str(name)
-        for split, found in splits.items()
-        if file.hub.split in (None, str(split))
-        for name in found
-    ]
-    return [Path(name) for name in names if Path(name).is_file()]
+    splits = _builder(file.hub).config.data_files or {}
+    found = (splits[name] for name in splits if file.hub.split in (None, str(name)))
+    return [Path(str(name)) for names in found for name in names if Path(str(name)).is_file()]
 
 
 def identity(spec: HubSpec) -> str:
@@ -279,11 +255,5 @@ def identity(spec: HubSpec) -> str:
 def _builder(spec: HubSpec) -> Any:
     import datasets
 
-    if not spec.is_local:
-        _reach_hub(spec)
-    path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
-    try:
-        with _as_value_error(), offline() if spec.is_local else nullcontext():
-            return datasets.load_dataset_builder(path, spec.config)
-    except _errors() as error:
-        raise CorpusError(f"{spec} cannot be read ({one_line(error)}). Check it.") from None
+    with _opening(spec) as path:
+        return datasets.load_dataset_builder(path, spec.config)

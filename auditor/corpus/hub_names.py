@@ -1,6 +1,6 @@
 """Parse names of hub datasets: "hf:PATH:CONFIG:SPLIT:COLUMN+COLUMN"."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auditor.errors import CorpusError
@@ -40,17 +40,21 @@ class HubSpec:
         """Whether the path is a local folder."""
         return Path(self.path).expanduser().is_dir()
 
+    @property
+    def location(self) -> str:
+        """The local folder, or the id on the hub."""
+        return str(Path(self.path).expanduser()) if self.is_local else self.path
+
+    def named(self, base: str) -> "HubSpec":
+        """The spec with a name composed of `base`, config and split."""
+        return replace(self, name="/".join(filter(None, (base, self.config, self.split))))
+
 
 def parse_hub(text: str) -> HubSpec:
     """Parse a name of the form hf:PATH[:CONFIG][:SPLIT][:COLUMN[+COLUMN]].
 
     Parts may be empty: "hf:imdb::train" is the split train of the only config. An existing local
-    path may contain colons.
-
-    Raises
-    ------
-    CorpusError
-        If there is no path, there are too many parts, or a local folder is missing.
+    path may contain colons. Raises CorpusError for another form and for a missing local folder.
 
     >>> parse_hub("hf:nyu-mll/glue:qnli:train:question+sentence").columns
     ('question', 'sentence')
@@ -65,15 +69,9 @@ def parse_hub(text: str) -> HubSpec:
             break
     path, *rest = parts
     if not path or len(rest) > 3:
-        raise CorpusError(f"A hub dataset is named {_FORM}; got {text}. Write it so.")
+        raise CorpusError(f"A hub dataset must have the form {_FORM}; got {text}.")
     config, split, columns = [*rest, "", "", ""][:3]
     spec = HubSpec(path, config or None, split or None, tuple(filter(None, columns.split("+"))))
     if path[0] in "./~" and not spec.is_local:
         raise CorpusError(f"{text}: there is no folder {path}. Check the path.")
-    return named(spec, Path(path).expanduser().resolve().name if spec.is_local else path)
-
-
-def named(spec: HubSpec, base: str) -> HubSpec:
-    """The spec with a name composed of `base`, config and split."""
-    name = "/".join(part for part in (base, spec.config, spec.split) if part)
-    return HubSpec(spec.path, spec.config, spec.split, spec.columns, name)
+    return spec.named(Path(spec.location).resolve().name if spec.is_local else path)

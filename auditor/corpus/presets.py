@@ -6,7 +6,7 @@ A preset uses the split train where there is one. Source: the hub's dataset card
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.corpus.hub_names import HubSpec, named
+from auditor.corpus.hub_names import HubSpec
 from auditor.errors import CorpusError
 
 
@@ -77,15 +77,8 @@ PRESETS: dict[str, Preset] = {
 def preset_specs(text: str) -> list[HubSpec] | None:
     """One spec for each config of a preset; None if the text names no preset.
 
-    Parameters
-    ----------
-    text : str
-        PRESET, or PRESET@FOLDER for a local copy in the layout of the hub's repository.
-
-    Raises
-    ------
-    CorpusError
-        If the folder is missing.
+    `text` is PRESET, or PRESET@FOLDER for a local copy in the layout of the hub's repository.
+    Raises CorpusError if the folder is missing.
 
     >>> [str(spec) for spec in preset_specs("glue/qnli")]
     ['hf:nyu-mll/glue:qnli:train:question+sentence']
@@ -96,11 +89,11 @@ def preset_specs(text: str) -> list[HubSpec] | None:
         return None
     if at and not Path(folder).expanduser().is_dir():
         raise CorpusError(
-            f"{text}: there is no folder {folder or '(nothing)'}. Name the folder of a local copy "
+            f"{text}: there is no folder {folder or '(empty)'}. Name the folder of a local copy "
             f"of {preset.path}, or leave out @ to read it from the hub."
         )
     path, base = folder if at else preset.path, name.partition("/")[0]
     return [
-        named(HubSpec(path, config, preset.split, preset.columns), base)
+        HubSpec(path, config, preset.split, preset.columns).named(base)
         for config in preset.configs or (None,)
     ]

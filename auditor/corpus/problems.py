@@ -8,6 +8,7 @@ from auditor.errors import CorpusError
 
 # These are no errors, so strict reading continues.
 _HARMLESS = ("empty", "empty-split", "left-out")
+_REPLACED = ("utf8", "utf16", "charset")
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class FileReport:
         self.is_named = is_named
         self.n_lines = 0
         self.unit = "lines"
-        self._first: dict[str, str] = {}
-        self._then: dict[str, str] = {}
+        # Description and consequence of the first problem of each kind.
+        self._first: dict[str, tuple[str, str]] = {}
         self._counts: Counter[str] = Counter()
 
     def note(self, kind: str, what: str, n: int = 1, *, then: str = "") -> None:
@@ -47,37 +48,41 @@ class FileReport:
         'a.txt: byte 7 is not UTF-8. 2 place(s) replaced by U+FFFD; strict stops instead.'
         """
         if self.strict and kind not in _HARMLESS:
-            raise CorpusError(f"{self.path}: {what}. Mend it, or read without strict.")
-        if kind not in self._first:
-            self._first[kind], self._then[kind] = what, then
+            raise CorpusError(f"{self.path}: {what}. Correct it, or read without strict.")
+        self._first.setdefault(kind, (what, then))
         self._counts[kind] += n
 
-    def refuse(self, kind: str, what: str, remedy: str = "Mend it or leave it out") -> None:
+    def refuse(self, kind: str, what: str, remedy: str = "Correct it or leave it out") -> None:
         """Count an unreadable file; raises CorpusError if a spec names the file."""
         if self.is_named:
             raise CorpusError(f"{self.path}: {what}. {remedy}.")
         self.note(kind, what)
 
+    def note_if_empty(self) -> None:
+        """Report a file of which nothing was read."""
+        if self.n_lines == 0:
+            nothing = "is empty" if self.unit == "lines" else f"has no {self.unit}"
+            self.note("empty", f"the file {nothing}")
+
     def first(self, kind: str) -> str:
         """The description of the first problem of a kind, or ""."""
-        return self._first.get(kind, "")
+        return self._first.get(kind, ("",))[0]
 
     def problems(self) -> list[Problem]:
         """One problem for each kind, in order of first occurrence."""
         return [
-            Problem(str(self.path), kind, self._counts[kind], f"{self.path}: {what}. {tail}")
-            for kind, what in self._first.items()
-            for tail in [self._consequence(kind)]
+            Problem(
+                str(self.path), kind, n, f"{self.path}: {what}. {self._consequence(kind, n, then)}."
+            )
+            for kind, (what, then) in self._first.items()
+            for n in [self._counts[kind]]
         ]
 
-    def _consequence(self, kind: str) -> str:
-        n, stops = self._counts[kind], "" if kind in _HARMLESS else "; strict stops instead"
-        if kind in ("utf8", "utf16", "charset"):
-            return f"{n:,} place(s) replaced by U+FFFD{stops}."
+    def _consequence(self, kind: str, n: int, then: str) -> str:
         if kind == "left-out":
-            return f"{n:,} left out."
-        if self._then[kind]:
-            return f"{self._then[kind]}{stops}."
-        if self.n_lines:
-            return f"{n:,} of {self.n_lines:,} {self.unit} skipped{stops}."
-        return f"Skipped{stops}."
+            return f"{n:,} left out"
+        if kind in _REPLACED:
+            then = f"{n:,} place(s) replaced by U+FFFD"
+        elif not then:
+            then = f"{n:,} of {self.n_lines:,} {self.unit} skipped" if self.n_lines else "Skipped"
+        return then if kind in _HARMLESS else f"{then}; strict stops instead"

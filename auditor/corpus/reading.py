@@ -11,22 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from auditor.corpus.compression import (
-    ending,
-    is_packed,
-    open_stream,
-    open_text,
-    refuses_unmarked,
-)
-from auditor.corpus.files import LeftOut, SourceFile, is_saved_dataset, list_files
-from auditor.corpus.hub import data_files, identity, open_splits, read_hub, read_saved
+from auditor.corpus.compression import ending, is_packed, open_stream, open_text, refuses_unmarked
+from auditor.corpus.files import LeftOut, SourceFile, list_files
+from auditor.corpus.hub import data_files, identity, open_splits, read_dataset
 from auditor.corpus.pieces import Piece, cut, to_pieces
+from auditor.corpus.problems import FileReport, Problem
 from auditor.corpus.tables import read_csv, read_parquet
 from auditor.corpus.text_files import (
     Document,
-    FileReport,
-    Problem,
-    first_undecodable,
+    Source,
     read_json,
     read_jsonl,
     read_text,
@@ -37,7 +30,7 @@ from auditor.errors import CorpusError
 
 __all__ = ["Corpus", "Document", "Piece", "Problem", "read_corpus"]
 
-_Reader = Callable[[SourceFile, str | None, bool, FileReport], Iterator[Document]]
+_Reader = Callable[[Source], Iterator[Document]]
 _Part = TypeVar("_Part", Document, Piece)
 
 _TEXT_ENDINGS = (
@@ -64,6 +57,9 @@ _TABLES_NOT_READ = (".arrow", ".feather")
 _NOT_READ = (*_TABLES_NOT_READ, ".bz2", ".zip", ".tar", ".tgz", ".7z")
 
 _N_PROBLEMS_KEPT = 20
+# Bytes read at a time to check that a file is UTF-8.
+_PART_BYTES = 1 << 20
+_CHECK = "Check its permissions or leave it out"
 
 
 @dataclass(eq=False)
@@ -92,46 +88,29 @@ class Corpus:
         """The documents in pieces of about `size` bytes, in order; files may exceed memory.
 
         A document's pieces, joined and decoded, are its text. Plain text is streamed; a table row
-        or a JSON record is read whole and then cut.
-
-        Parameters
-        ----------
-        size : int
-            Bytes of UTF-8, 1 or more. Pieces may be shorter, or longer by one character or by
-            replacements of bytes that are not UTF-8.
-
-        Yields
-        ------
-        Piece
-
-        Raises
-        ------
-        CorpusError
-            As in iteration.
+        or a JSON record is read whole and then cut. Pieces may be shorter than `size`, or longer
+        by one character or by replacements of bytes that are not UTF-8. Raises CorpusError as in
+        iteration.
 
         >>> corpus = read_corpus([Path(__file__)])
         >>> b"".join(piece.raw for piece in corpus.pieces(100)) == Path(__file__).read_bytes()
         True
         """
         if size < 1:
-            raise ValueError(f"a piece has 1 byte or more; got {size}")
+            raise ValueError(f"size must be 1 or more; got {size}")
         return self._read(lambda file, report: self._pieces(file, report, size))
 
     def check(self) -> None:
         """Open every dataset and compressed file once, so that errors appear early.
 
-        Raises
-        ------
-        CorpusError
-            If a hub is unreachable or has no such dataset, config or split, or if a package for
-            decompression is missing.
+        Raises CorpusError if a hub is unreachable or has no such dataset, config or split, or if a
+        package for decompression is missing.
         """
         for file in self.files:
             if file.hub is not None:
                 open_splits(file.hub)
             elif is_packed(file.path) and file.path.is_file():
-                quiet = FileReport(file.path, strict=False)
-                open_stream(file.path, quiet).close()
+                open_stream(file.path, FileReport(file.path, strict=False)).close()
 
     def size(self) -> int | None:
         """Approximate bytes of text in one pass, for a progress bar; None if unknown.
@@ -157,11 +136,10 @@ class Corpus:
         for file in self.files:
             report = FileReport(file.path, self.strict, is_named=file.is_named)
             try:
-                if _may_read(file, report):
+                if _is_readable(file, report):
                     yield from read(file, report)
             except OSError as error:
-                what = f"the file cannot be read ({error.strerror})"
-                report.refuse("unreadable", what, "Check its permissions or leave it out")
+                report.refuse("unreadable", f"the file cannot be read ({error.strerror})", _CHECK)
             self._note(report)
         if self.n_documents == 0:
             raise CorpusError(self._nothing_found())
@@ -169,7 +147,7 @@ class Corpus:
     def _documents(self, file: SourceFile, report: FileReport) -> Iterator[Document]:
         # Ids that are unique within one file may repeat in another.
         is_alone = len(self.files) == 1
-        for document in _reader(file)(file, self.text_field, is_alone, report):
+        for document in _reader(file)(Source(file, self.text_field, is_alone, report)):
             self.n_documents += 1
             self.n_bytes += n_utf8_bytes(document.text)
             yield document
@@ -177,8 +155,8 @@ class Corpus:
     def _pieces(self, file: SourceFile, report: FileReport, size: int) -> Iterator[Piece]:
         if _reader(file) is not read_text:
             for document in self._documents(file, report):
-                raw = document.text.encode("utf-8", "surrogatepass")
-                yield from to_pieces(self.n_documents - 1, document.doc_id, cut(raw, size))
+                parts = cut(document.text.encode("utf-8", "surrogatepass"), size)
+                yield from to_pieces(self.n_documents - 1, document.doc_id, parts)
             return
         n_before = self.n_documents
         with open_text(file.path, report) as stream:
@@ -201,8 +179,7 @@ class Corpus:
                 if file.hub is not None and not file.hub.is_local:
                     rows.append((str(file.path), 0, identity(file.hub)))
                     continue
-                is_dataset = file.hub is not None or is_saved_dataset(file.path)
-                for path in data_files(file) if is_dataset else [file.path]:
+                for path in data_files(file) if file.is_dataset else [file.path]:
                     with path.open("rb") as stream:
                         digest = hashlib.file_digest(stream, "sha256").hexdigest()
                         rows.append((str(path), stream.tell(), digest))
@@ -290,29 +267,24 @@ def read_corpus(
 
 
 def _reader(file: SourceFile) -> _Reader:
-    if file.hub is not None:
-        return read_hub
-    if is_saved_dataset(file.path):
-        return read_saved
-    return _READERS.get(ending(file.path), read_text)
+    return read_dataset if file.is_dataset else _READERS.get(ending(file.path), read_text)
 
 
 def _unsupported(file: SourceFile) -> str:
     is_table = ending(file.path) in _TABLES_NOT_READ
-    advice = "Convert it to JSONL, one object a line" if is_table else "Unpack it"
+    remedy = "Convert it to JSONL, one object a line" if is_table else "Unpack it"
     return (
-        f"{ending(file.path)} is not read; {' '.join(sorted(_READERS))} and other UTF-8 text are, "
-        f"also as .gz, .zst and .xz. {advice}"
+        f"{ending(file.path)} is not supported; {' '.join(sorted(_READERS))} and other UTF-8 text "
+        f"are, also compressed as .gz, .zst or .xz. {remedy}"
     )
 
 
-def _may_read(file: SourceFile, report: FileReport) -> bool:
+def _is_readable(file: SourceFile, report: FileReport) -> bool:
     """Whether a file is of a supported kind; reports it if not."""
-    if file.hub is not None or is_saved_dataset(file.path):
+    if file.is_dataset:
         return True
     if not file.path.is_file():
-        what = "it is no regular file, or a link to nothing"
-        report.refuse("unreadable", what, "Check its permissions or leave it out")
+        report.refuse("unreadable", "it is not a regular file, or a broken link", _CHECK)
         return False
     if ending(file.path) in _NOT_READ:
         report.note("unsupported", _unsupported(file))
@@ -321,12 +293,9 @@ def _may_read(file: SourceFile, report: FileReport) -> bool:
         # Errors of decompression are reported when the text is read.
         quiet = FileReport(file.path, strict=False)
         with open_text(file.path, quiet) as stream:
-            place = first_undecodable(stream)
-        it = "the unpacked file" if is_packed(file.path) else "the file"
-        if place is not None:
-            report.note("binary", f"{it} is not UTF-8 text (byte {place:,})")
-            return False
-        if quiet.first("utf16"):
-            report.note("binary", f"{it} is not text: it begins as UTF-16 does, but is not UTF-16")
-            return False
+            for _ in text_parts(stream, _PART_BYTES, quiet):
+                if why := quiet.first("utf8") or quiet.first("utf16"):
+                    it = "the unpacked file" if is_packed(file.path) else "the file"
+                    report.note("binary", f"{it} is not text: {why}")
+                    return False
     return not (_reader(file) in _TEXT_READERS and refuses_unmarked(file.path, report))

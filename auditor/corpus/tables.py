@@ -15,26 +15,23 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from auditor.corpus.compression import ending, open_stream, open_text
+from auditor.corpus.compression import decode, ending, open_stream, open_text
 from auditor.corpus.fields import (
     ID_FIELDS,
     SAMPLE_FIELDS,
     field_of,
     joined_text,
     no_field,
-    record_id,
-    record_tokens,
     text_fields,
     wrong_field,
 )
-from auditor.corpus.files import SourceFile
 from auditor.corpus.problems import FileReport
-from auditor.corpus.text_files import BOM, Document, decode
+from auditor.corpus.text_files import Document, Source, decoded_lines
 
 # The csv module's default limit of 128 kB is too small for documents.
 _FIELD_BYTES = 2**31 - 1
 _ROWS = 512
-# Placeholders for text and for other values in a sample row.
+# Placeholders for text and for other values in a `sample_row`.
 TEXT, _OTHER = "", 0
 # A longer row must have an unclosed quote. The csv module takes 4 bytes per character.
 _ROW_CHARS = 64 << 20
@@ -42,21 +39,19 @@ _ROW_CHARS = 64 << 20
 _BREAKS = 16
 
 
-def read_csv(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
+def read_csv(source: Source) -> Iterator[Document]:
     """Read CSV or TSV whose first row names the columns: one document per row.
 
-    CSV follows RFC 4180: a field in double quotes may contain line breaks. Of a malformed row, for
-    instance with an unclosed quote, only the first line is skipped; the lines after it are read
-    again. Rows are limited to 64 Mi characters to bound memory. In TSV, quotes have no special
-    meaning, and fields contain neither tabs nor line breaks.
+    CSV follows RFC 4180: a field in double quotes may contain line breaks. If a row is malformed,
+    for instance because a quote is never closed, only its first line is skipped. Rows are limited
+    to 64 Mi characters to bound memory. In TSV, quotes have no special meaning, and fields contain
+    neither tabs nor line breaks.
     """
     csv.field_size_limit(_FIELD_BYTES)
-    is_tsv = ending(file.path) == ".tsv"
-    with open_text(file.path, report) as stream:
+    report = source.report
+    with open_text(source.file.path, report) as stream:
         lines = _Lines(stream, report)
-        if is_tsv:
+        if ending(source.file.path) == ".tsv":
             rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         else:
             rows = csv.reader(lines, strict=True)
@@ -73,7 +68,7 @@ def read_csv(
                 why = "a CR in a field" if "new-line" in str(error) else str(error)
                 if lines.is_too_long:
                     why = f"a quote is open for more than {_ROW_CHARS:,} characters"
-                report.note("csv", f"{place} is not CSV that can be read ({why})")
+                report.note("csv", f"{place} is not valid CSV ({why})")
                 lines.put_back()
                 has_rows = True
                 continue
@@ -84,26 +79,24 @@ def read_csv(
             if not names:
                 names = values
                 # All columns are text, so a single column is chosen whatever its name.
-                there = dict.fromkeys(names, "")
-                fields = text_fields(there, text_field, names)
+                columns = dict.fromkeys(names, "")
+                fields = text_fields(columns, source.text_field, names)
                 if not fields:
-                    raise wrong_field(report, f"{place} {no_field(there, text_field, 'column')}")
+                    missing = no_field(columns, source.text_field, "column")
+                    raise wrong_field(report, f"{place} {missing}")
                 continue
             has_rows = True
             if len(values) != len(names):
-                wanted = f"where the first row has {len(names):,}"
-                what = f"{place} has {len(values):,} field(s) {wanted}"
+                what = f"{place} has {len(values):,} field(s); the first row has {len(names):,}"
                 report.note("fields", what, lines.n_in_row)
                 continue
             row = dict(zip(names, values, strict=True))
             text = joined_text(row, fields, place, report, n_lines=lines.n_in_row)
             if text:
-                doc_id = record_id(row, file.name, number, is_alone)
-                yield Document(doc_id, text, str(file.path), record_tokens(row))
-    if report.n_lines == 0:
-        report.note("empty", "the file is empty")
-    elif not has_rows:
-        report.note("empty", "the file has no rows", then="Nothing is read of it")
+                yield source.document(row, text, number)
+    report.note_if_empty()
+    if report.n_lines and not has_rows:
+        report.note("empty", "the file has no rows", then="Nothing is read from it")
 
 
 class _Lines(Iterator[str]):
@@ -115,8 +108,8 @@ class _Lines(Iterator[str]):
     """
 
     def __init__(self, stream: BinaryIO, report: FileReport) -> None:
-        self._stream, self._report = stream, report
-        self._offset = self._n_before = 0
+        self._lines, self._report = decoded_lines(stream, report), report
+        self._n_before = 0
         self._row: list[str] = []
         self._again: deque[str] = deque()
         self._n_breaks = self._broken_at = self._n_single = self._n_chars = 0
@@ -148,35 +141,25 @@ class _Lines(Iterator[str]):
         if self._row and self._n_chars > _ROW_CHARS:
             self.is_too_long = True
             raise StopIteration
-        line = self._again.popleft() if self._again else self._read()
+        line = self._again.popleft() if self._again else next(self._lines)
         self._n_single = max(0, self._n_single - 1)
         self._row.append(line)
         self._n_chars += len(line)
         return line
 
-    def _read(self) -> str:
-        line = next(self._stream)
-        self._report.n_lines += 1
-        begin, self._offset = self._offset, self._offset + len(line)
-        if begin == 0 and line.startswith(BOM):
-            line, begin = line[len(BOM) :], len(BOM)
-        return decode(line, begin, self._report)
 
-
-def read_parquet(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
+def read_parquet(source: Source) -> Iterator[Document]:
     """Read Parquet by row groups: one document per row."""
+    report = source.report
     report.unit = "rows"
-    with _seekable(file.path, report) as source:
+    errors = (pa.ArrowException, OSError, UnicodeDecodeError)
+    with _seekable(source.file.path, report) as stream:
         try:
-            table = pq.ParquetFile(source)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            report.refuse(
-                "parquet", f"the file is not Parquet that can be read ({one_line(error)})"
-            )
+            table = pq.ParquetFile(stream)
+        except errors as error:
+            report.refuse("parquet", f"the file is not valid Parquet ({one_line(error)})")
             return
-        rows = Rows(file.name, str(file.path), text_field, is_alone, report)
+        rows = Rows(source)
         rows.choose(table.schema_arrow)
         for group in range(table.num_row_groups):
             begin, n_rows = rows.n_rows, table.metadata.row_group(group).num_rows
@@ -184,14 +167,13 @@ def read_parquet(
                 batches = table.iter_batches(_ROWS, row_groups=[group], columns=rows.columns)
                 for batch in batches:
                     yield from rows.documents(pa.Table.from_batches([batch]))
-            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            except errors as error:
                 n_lost = begin + n_rows - rows.n_rows
                 what = f"rows {rows.n_rows + 1:,} to {begin + n_rows:,} cannot be read"
                 # Later rows keep the ids that they have in the intact file.
                 rows.n_rows = report.n_lines = begin + n_rows
                 report.note("parquet", f"{what} ({one_line(error)})", n_lost)
-    if rows.n_rows == 0:
-        report.note("empty", "the file has no rows")
+    report.note_if_empty()
 
 
 @contextmanager
@@ -221,49 +203,45 @@ def one_line(error: BaseException) -> str:
 class Rows:
     """Converts the batches of one Arrow table, in order, to documents."""
 
-    name: str
-    source: str
-    text_field: str | None
-    is_alone: bool
-    report: FileReport
+    source: Source
     n_rows: int = field(default=0, init=False)
     columns: list[str] = field(default_factory=list, init=False)
     _fields: tuple[str, ...] = field(default=(), init=False)
 
     def choose(self, schema: pa.Schema) -> None:
         """Choose the columns to read. Raises CorpusError if there is no text column."""
-        there = sample_row(schema)
-        self._fields = text_fields(there, self.text_field, text_columns(schema))
+        fields, text_field = sample_row(schema), self.source.text_field
+        self._fields = text_fields(fields, text_field, text_columns(schema))
         if not self._fields:
-            raise wrong_field(self.report, no_field(there, self.text_field, "column"))
-        wanted = [field_of(there, path) for path in self._fields]
+            raise wrong_field(self.source.report, no_field(fields, text_field, "column"))
+        texts = [field_of(fields, path) for path in self._fields]
         # Read sample fields only if all are present.
-        more = SAMPLE_FIELDS if all(name in there for name in SAMPLE_FIELDS) else ()
-        ids = [name for name in (*ID_FIELDS, *more) if name in there]
-        self.columns = list(dict.fromkeys([*wanted, *ids]))
+        more = SAMPLE_FIELDS if all(name in fields for name in SAMPLE_FIELDS) else ()
+        ids = [name for name in (*ID_FIELDS, *more) if name in fields]
+        self.columns = list(dict.fromkeys([*texts, *ids]))
 
     def documents(self, table: pa.Table) -> Iterator[Document]:
         """The documents of the next rows; the first call chooses the columns if needed."""
         if not self._fields:
             self.choose(table.schema)
         values = [_values(table.column(name)) for name in self.columns]
+        report = self.source.report
         for row in zip(*values, strict=True):
             self.n_rows += 1
-            self.report.n_lines = self.n_rows
+            report.n_lines = self.n_rows
             place = f"row {self.n_rows:,}"
             cells = dict(zip(self.columns, row, strict=True))
             read = partial(self._text, place)
-            text = joined_text(cells, self._fields, place, self.report, read=read)
+            text = joined_text(cells, self._fields, place, report, read=read)
             if text:
                 also = (*ID_FIELDS, *SAMPLE_FIELDS)
                 own = {name: read(cells[name], name) for name in also if name in cells}
-                doc_id = record_id(own, self.name, self.n_rows, self.is_alone)
-                yield Document(doc_id, text, self.source, record_tokens(own))
+                yield self.source.document(own, text, self.n_rows)
 
     def _text(self, place: str, value: Any, name: str) -> Any:
         """Bytes as text, None as empty text; other values unchanged."""
         if isinstance(value, bytes):
-            return decode(value, 0, self.report, place=f"{place}, {name}: ")
+            return decode(value, 0, self.source.report, place=f"{place}, {name}: ")[0]
         if isinstance(value, list):
             return [self._text(place, word, name) for word in value]
         return "" if value is None else value
@@ -278,15 +256,11 @@ def _is_text(kind: pa.DataType) -> bool:
     """Whether a type is text, in any memory layout."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
+    return isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType)
 
 
 def sample_row(schema: pa.Schema) -> dict[str, Any]:
@@ -332,10 +306,7 @@ def _parsed(kind: pa.DataType, value: Any) -> Any:
 def _values(column: pa.ChunkedArray) -> Iterable[Any]:
     """A column's values, with text as bytes, since it may not be valid UTF-8.
 
-    Raises
-    ------
-    pa.ArrowInvalid
-        If its offsets or indices, which pyarrow itself trusts, are out of bounds.
+    Raises pa.ArrowInvalid if its offsets or indices, which pyarrow trusts, are out of bounds.
     """
     kind = column.type
     column.validate()

@@ -3,12 +3,12 @@
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from auditor.corpus.compression import open_text
+from auditor.corpus.compression import BOM, decode, open_text
 from auditor.corpus.fields import (
     Tokens,
     joined_text,
@@ -19,12 +19,9 @@ from auditor.corpus.fields import (
     wrong_field,
 )
 from auditor.corpus.files import SourceFile
-from auditor.corpus.problems import FileReport, Problem
+from auditor.corpus.problems import FileReport
 from auditor.errors import CorpusError
 
-__all__ = ["Document", "FileReport", "Problem"]
-
-BOM = b"\xef\xbb\xbf"
 _PART_BYTES = 1 << 20
 # A longer object must have an unclosed bracket.
 _VALUE_BYTES = 1 << 30
@@ -45,52 +42,22 @@ class Document:
     tokens: Tokens | None = None
 
 
-def decode(raw: bytes, offset: int, report: FileReport, *, place: str = "") -> str:
-    """Decode UTF-8; invalid bytes are reported and become U+FFFD.
+@dataclass(frozen=True)
+class Source:
+    """A file to read, the field with the text, and the report of its problems.
 
-    `offset` is the position of `raw` in the file, or in the record named by `place`.
-
-    >>> from pathlib import Path
-    >>> decode(b"caf\\xc3\\xa9", 0, FileReport(Path("a.txt"), strict=True))
-    'café'
+    `is_alone`: ids need no prefix, since there is no other file or split.
     """
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        text = raw.decode("utf-8", "replace")
-        _note_replaced(error, text, raw, f"{place}byte {offset + error.start:,}", report)
-        return text
 
+    file: SourceFile
+    text_field: str | None
+    is_alone: bool
+    report: FileReport
 
-def _note_replaced(
-    error: UnicodeDecodeError, text: str, raw: bytes, place: str, report: FileReport
-) -> None:
-    # Do not count U+FFFD characters that the file itself contains.
-    n_replaced = text.count("\ufffd") - raw.count(b"\xef\xbf\xbd")
-    byte = error.object[error.start]
-    report.note("utf8", f"{place} is not UTF-8 (0x{byte:02x}, {error.reason})", n_replaced)
-
-
-def first_undecodable(stream: BinaryIO) -> int | None:
-    """The position of the first byte of a stream that is not UTF-8, or None.
-
-    >>> import io
-    >>> first_undecodable(io.BytesIO(b"ab\\xff"))
-    2
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset = 0
-    while True:
-        part = stream.read(_PART_BYTES)
-        # The decoder buffers an incomplete character, whose bytes precede this part.
-        n_kept = len(decoder.getstate()[0])
-        try:
-            decoder.decode(part, final=not part)
-        except UnicodeDecodeError as error:
-            return offset - n_kept + error.start
-        if not part:
-            return None
-        offset += len(part)
+    def document(self, record: Mapping[str, Any], text: str, ordinal: int) -> Document:
+        """The document of a record, which is number `ordinal` of its file."""
+        doc_id = record_id(record, self.file.name, ordinal, self.is_alone)
+        return Document(doc_id, text, str(self.file.path), record_tokens(record))
 
 
 def text_parts(stream: BinaryIO, size: int, report: FileReport) -> Iterator[bytes]:
@@ -99,7 +66,6 @@ def text_parts(stream: BinaryIO, size: int, report: FileReport) -> Iterator[byte
     Valid bytes are passed on without a copy.
 
     >>> import io
-    >>> from pathlib import Path
     >>> report = FileReport(Path("a.txt"), strict=False)
     >>> [part.decode() for part in text_parts(io.BytesIO("\\ufeffxéy".encode()), 2, report)]
     ['x', 'é', 'y']
@@ -108,113 +74,104 @@ def text_parts(stream: BinaryIO, size: int, report: FileReport) -> Iterator[byte
     if rest == BOM:
         rest, offset = b"", len(BOM)
     while True:
-        part = stream.read(size - len(rest) if size > len(rest) else 1)
+        part = stream.read(max(size - len(rest), 1))
         raw = rest + part if rest else part
-        whole, rest = _whole_characters(raw, offset, not part, report)
-        if whole:
-            yield whole
+        try:
+            n = len(raw) if raw.isascii() else codecs.utf_8_decode(raw, "strict", not part)[1]
+            text = raw[:n]
+        except UnicodeDecodeError:
+            replaced, n = decode(raw, offset, report, is_end=not part)
+            text = replaced.encode()
+        if text:
+            yield text
         if not part:
             return
-        offset += len(raw) - len(rest)
+        rest, offset = raw[n:], offset + n
 
 
-def _whole_characters(
-    raw: bytes, offset: int, is_end: bool, report: FileReport
-) -> tuple[bytes, bytes]:
-    """Bytes as valid UTF-8, and the bytes of an incomplete character at the end."""
-    if raw.isascii():
-        return raw, b""
-    try:
-        raw.decode("utf-8")
-        return raw, b""
-    except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data" and not is_end:
-            return raw[: error.start], raw[error.start :]
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        text = decoder.decode(raw, is_end)
-        rest = decoder.getstate()[0]
-        place = f"byte {offset + error.start:,}"
-        _note_replaced(error, text, raw[: len(raw) - len(rest)], place, report)
-        return text.encode("utf-8"), rest
-
-
-def read_text(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
+def read_text(source: Source) -> Iterator[Document]:
     """Read a plain text file as one document, whole in memory."""
+    file, report = source.file, source.report
     with open_text(file.path, report) as stream:
-        text = "".join(part.decode("utf-8") for part in text_parts(stream, _PART_BYTES, report))
+        text = b"".join(text_parts(stream, _PART_BYTES, report)).decode()
     if text:
         yield Document(file.name, text, str(file.path))
     else:
         report.note("empty", "the file is empty")
 
 
-def read_jsonl(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
+def read_jsonl(source: Source) -> Iterator[Document]:
     """Read JSON lines: one document per object; lines without text are reported."""
-    with open_text(file.path, report) as stream:
-        yield from _documents(_lines(stream, report), file, text_field, is_alone, report)
-    if report.n_lines == 0:
-        report.note("empty", "the file is empty")
+    with open_text(source.file.path, source.report) as stream:
+        yield from _documents(_lines(stream, source.report), source)
+    source.report.note_if_empty()
 
 
-def read_json(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
+def read_json(source: Source) -> Iterator[Document]:
     """Read JSON: lines, as in C4 and Dolma, an array of objects, or an object.
 
     Each object is one document. Arrays are streamed. Folders often contain JSON files without
     text: if a file that no spec names lacks the field in its first object, it is reported and
     skipped.
     """
+    report = source.report
     try:
-        if _is_lines(file.path):
-            yield from read_jsonl(file, text_field, is_alone, report)
+        if _is_lines(source.file.path):
+            yield from read_jsonl(source)
             return
         report.unit = "objects"
-        with open_text(file.path, report) as stream:
-            yield from _documents(_objects(stream, report), file, text_field, is_alone, report)
-        if report.n_lines == 0:
-            report.note("empty", "the file has no objects")
+        with open_text(source.file.path, report) as stream:
+            yield from _documents(_objects(stream, report), source)
+        report.note_if_empty()
     except _NoFieldError as error:
         if report.is_named:
             raise
         report.note("field", error.what, then="The file is skipped")
 
 
-def _documents(
-    rows: Iterator[tuple[str, dict]],
-    file: SourceFile,
-    text_field: str | None,
-    is_alone: bool,
-    report: FileReport,
-) -> Iterator[Document]:
-    """The documents of (place, object) pairs."""
-    is_first = True
+class _NoFieldError(CorpusError):
+    """A file's first object lacks the text field."""
+
+    def __init__(self, what: str, report: FileReport) -> None:
+        super().__init__(str(wrong_field(report, what)))
+        self.what = what
+
+
+def _documents(rows: Iterator[tuple[str, dict]], source: Source) -> Iterator[Document]:
+    """The documents of (place, object) pairs. Raises _NoFieldError if the first has no text."""
+    report, is_first = source.report, True
     for place, row in rows:
-        text = _text_of(row, text_field, is_first, place, report)
+        fields = text_fields(row, source.text_field)
+        if fields:
+            if text := joined_text(row, fields, place, report):
+                yield source.document(row, text, report.n_lines)
+        else:
+            what = f"{place} {no_field(row, source.text_field)}"
+            if is_first:
+                raise _NoFieldError(what, report)
+            report.note("field", what)
         is_first = False
-        if text:
-            doc_id = record_id(row, file.name, report.n_lines, is_alone)
-            yield Document(doc_id, text, str(file.path), record_tokens(row))
 
 
-def _lines(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]:
-    """The objects of JSON lines, with their places."""
+def decoded_lines(stream: BinaryIO, report: FileReport) -> Iterator[str]:
+    """The lines of a stream as text, without a byte order mark; counts them in the report."""
     offset = 0
     for line in stream:
         report.n_lines += 1
         begin, offset = offset, offset + len(line)
         if begin == 0 and line.startswith(BOM):
             line, begin = line[len(BOM) :], len(BOM)
-        if not line.strip():
-            continue
-        place = f"line {report.n_lines:,}"
-        row = _parse(decode(line, begin, report), place, report)
-        if row is not None:
-            yield place, row
+        yield decode(line, begin, report)[0]
+
+
+def _lines(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]:
+    """The objects of JSON lines, with their places."""
+    for line in decoded_lines(stream, report):
+        if line.strip(" \t\n\r\v\f"):
+            place = f"line {report.n_lines:,}"
+            row = _parse(line, place, report)
+            if row is not None:
+                yield place, row
 
 
 def _objects(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]:
@@ -222,13 +179,13 @@ def _objects(stream: BinaryIO, report: FileReport) -> Iterator[tuple[str, dict]]
     for raw in _values(stream, report):
         report.n_lines += 1
         place = f"object {report.n_lines:,}"
-        row = _parse(decode(raw, 0, report, place=f"{place}: "), place, report)
+        row = _parse(decode(raw, 0, report, place=f"{place}: ")[0], place, report)
         if row is not None:
             yield place, row
 
 
 def _is_lines(path: Path) -> bool:
-    """Whether a JSON file has exactly one value on each line, judged by the first."""
+    """Whether a JSON file has one value on each line, which its first line shows."""
     with open_text(path, FileReport(path, strict=False)) as stream:
         line = stream.readline(_PART_BYTES).removeprefix(BOM)
         while line and not line.strip():
@@ -279,8 +236,8 @@ def _values(stream: BinaryIO, report: FileReport) -> Iterator[bytes]:
                     if raw[begin : token.start()].strip():
                         yield raw[begin : token.start()]
                     if (raw[token.end() :] + stream.read(_PART_BYTES)).strip():
-                        what = "more follows after the array"
-                        report.note("json", what, then="What comes before is read")
+                        what = "there is more text after the array"
+                        report.note("json", what, then="The array is read")
                     return
                 if depth <= 0:
                     depth = 0
@@ -290,7 +247,7 @@ def _values(stream: BinaryIO, report: FileReport) -> Iterator[bytes]:
         if depth and (not part or len(raw) - begin > _VALUE_BYTES):
             report.n_lines += 1
             what = f"object {report.n_lines:,} is never closed"
-            report.note("json", what, then="What comes before is read")
+            report.note("json", what, then="The objects before it are read")
         if not part or len(raw) - begin > _VALUE_BYTES:
             return
         # Drop what was processed.
@@ -298,40 +255,17 @@ def _values(stream: BinaryIO, report: FileReport) -> Iterator[bytes]:
         raw, at, begin = raw[kept:], at - kept, 0
 
 
-def _parse(text: str, number: str, report: FileReport) -> dict | None:
+def _parse(text: str, place: str, report: FileReport) -> dict | None:
     """Parse a JSON object; None, reported, if it is not one."""
     try:
         row = json.loads(text)
+        if isinstance(row, dict):
+            return row
+        why = f"is not a JSON object but {type(row).__name__}"
     except json.JSONDecodeError as error:
-        report.note("json", f"{number} is not JSON ({error.msg}, column {error.colno})")
-        return None
+        why = f"is not JSON ({error.msg}, column {error.colno})"
     except (ValueError, RecursionError) as error:
         # A number with thousands of digits, or brackets nested thousands deep.
-        report.note("json", f"{number} is not JSON that can be read ({error})")
-        return None
-    if not isinstance(row, dict):
-        report.note("json", f"{number} is not a JSON object but {type(row).__name__}")
-        return None
-    return row
-
-
-class _NoFieldError(CorpusError):
-    """A file's first object lacks the text field."""
-
-    def __init__(self, what: str, report: FileReport) -> None:
-        super().__init__(str(wrong_field(report, what)))
-        self.what = what
-
-
-def _text_of(
-    row: dict, text_field: str | None, is_first: bool, number: str, report: FileReport
-) -> str | None:
-    """The text of an object. Raises _NoFieldError if a file's first object lacks the field."""
-    fields = text_fields(row, text_field)
-    if fields:
-        return joined_text(row, fields, number, report)
-    what = f"{number} {no_field(row, text_field)}"
-    if is_first:
-        raise _NoFieldError(what, report)
-    report.note("field", what)
+        why = f"is not readable JSON ({error})"
+    report.note("json", f"{place} {why}")
     return None

@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from auditor.corpus.compression import marked_encoding, missing_package, open_text, unpack
-from auditor.corpus.fields import record_id
-from auditor.corpus.files import SourceFile
+from auditor.corpus.compression import (
+    BOM,
+    decode,
+    marked_encoding,
+    missing_package,
+    open_text,
+    unpack,
+)
 from auditor.corpus.problems import FileReport
-from auditor.corpus.text_files import BOM, Document, decode
+from auditor.corpus.text_files import Document, Source
 
 # A longer record must have a wrong length.
 _RECORD_BYTES = 1 << 30
@@ -33,9 +38,7 @@ class _Record:
     body: bytes
 
 
-def read_warc(
-    file: SourceFile, text_field: str | None, is_alone: bool, report: FileReport
-) -> Iterator[Document]:
+def read_warc(source: Source) -> Iterator[Document]:
     """Read WET or WARC: one document per text record, with the record's id.
 
     Extracted text (WET's "conversion") and text resources are kept as they are. Text responses are
@@ -43,29 +46,26 @@ def read_warc(
     the server declares, else as UTF-8. Records that are not text, such as requests and images, are
     skipped.
     """
+    report = source.report
     report.unit = "records"
-    with open_text(file.path, report) as stream:
+    with open_text(source.file.path, report) as stream:
         for record in _records(stream, report):
             place = f"record {report.n_lines:,}"
             text = _text_of(record, place, report)
-            if text is None:
-                continue
-            if not text:
+            if text:
+                own = record.headers.get("warc-record-id", "").strip("<>")
+                yield source.document({"id": own}, text, report.n_lines)
+            elif text is not None:
                 report.note("empty", f"{place} has empty text")
-                continue
-            own = record.headers.get("warc-record-id", "").strip("<>")
-            doc_id = record_id({"id": own}, file.name, report.n_lines, is_alone)
-            yield Document(doc_id, text, str(file.path))
-    if report.n_lines == 0:
-        report.note("empty", "the file has no records")
+    report.note_if_empty()
 
 
 def _records(stream: BinaryIO, report: FileReport) -> Iterator[_Record]:
     """All complete records; data between records is reported and skipped."""
-    source = _Source(stream)
+    archive = _Input(stream)
     is_lost = False
     while True:
-        line = source.readline()
+        line = archive.readline()
         if not line:
             return
         if not line.strip():
@@ -77,14 +77,14 @@ def _records(stream: BinaryIO, report: FileReport) -> Iterator[_Record]:
             is_lost = True
             continue
         report.n_lines += 1
-        record = _record(source, line, report)
+        record = _record(archive, line, report)
         # Data after a malformed record, up to the next record, is its rest.
         is_lost = record is None
         if record is not None:
             yield record
 
 
-class _Source:
+class _Input:
     """A stream with pushback."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -104,42 +104,39 @@ class _Source:
         self._again = io.BytesIO(raw + self._again.read())
 
 
-def _record(source: _Source, first: bytes, report: FileReport) -> _Record | None:
+def _record(archive: _Input, first: bytes, report: FileReport) -> _Record | None:
     """The record that begins with this line; None, reported, if it is malformed."""
     place = f"record {report.n_lines:,}"
     lines = [first]
-    while True:
-        line = source.readline()
-        lines.append(line)
-        if not line.strip():
-            break
+    while lines[-1].strip():
+        lines.append(archive.readline())
     headers = {}
     for line in lines[1:]:
         name, _, value = line.decode("utf-8", "replace").partition(":")
         headers[name.strip().lower()] = value.strip()
     length = headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or int(length) > _RECORD_BYTES:
-        report.note("warc", f"{place} has no length that can be ({length or 'none'})")
+        report.note("warc", f"{place} has an invalid length ({length or 'none'})")
         return None
-    body = source.read(int(length))
+    body = archive.read(int(length))
     if len(body) < int(length):
         n_missing = int(length) - len(body)
-        _push_back_records(source, body)
-        report.note("warc", f"{place} is cut off, {n_missing:,} bytes before its end")
+        _push_back_records(archive, body)
+        report.note("warc", f"{place} is truncated: {n_missing:,} bytes are missing")
         return None
-    after = source.readline()
+    after = archive.readline()
     if after.strip():
-        _push_back_records(source, body + after)
-        report.note("warc", f"{place} has another length than the {int(length):,} bytes it says")
+        _push_back_records(archive, body + after)
+        report.note("warc", f"{place} does not have its declared length of {int(length):,} bytes")
         return None
     return _Record(headers, b"".join(lines), body)
 
 
-def _push_back_records(source: _Source, raw: bytes) -> None:
+def _push_back_records(archive: _Input, raw: bytes) -> None:
     """Push back the records that a malformed one, with too great a length, contains."""
     begin = _BEGIN.search(raw)
     if begin is not None:
-        source.push_back(raw[begin.start(1) :])
+        archive.push_back(raw[begin.start(1) :])
 
 
 def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
@@ -167,7 +164,7 @@ def _text_of(record: _Record, place: str, report: FileReport) -> str | None:
             body = stream.read()
         except Exception as error:
             # warcio passes on any error of its parsers.
-            report.note("warc", f"{place} is not an answer that can be read ({error})")
+            report.note("warc", f"{place} is not a valid response ({error})")
             return None
     elif kind not in ("conversion", "resource"):
         return None
@@ -198,7 +195,7 @@ def _remove_coding(coding: str, body: bytes, place: str, report: FileReport) -> 
     try:
         text, wrong = unpack(body, coding, _RECORD_BYTES)
     except LookupError:
-        report.note("coding", f"{what}, which is not read")
+        report.note("coding", f"{what}, which is not supported")
         return None
     except ImportError as error:
         if _is_text(body):
@@ -212,7 +209,7 @@ def _remove_coding(coding: str, body: bytes, place: str, report: FileReport) -> 
         report.note("coding", f"{what}, but {wrong}")
         return None
     if wrong:
-        report.note("coding-cut", f"{what}, but {wrong}", then="What comes before is read")
+        report.note("coding-cut", f"{what}, but {wrong}", then="The text before it is read")
     return text
 
 
@@ -241,7 +238,7 @@ def _decode(body: bytes, content_type: str, place: str, report: FileReport) -> s
     elif charset and not body.startswith(BOM):
         encoding = _encoding(charset, report)
     if encoding is None:
-        return decode(body.removeprefix(BOM), 0, report, place=f"{place}: ")
+        return decode(body.removeprefix(BOM), 0, report, place=f"{place}: ")[0]
     try:
         return body.decode(encoding, _AS_CONTROLS)
     except UnicodeError as error:

@@ -1,4 +1,4 @@
-"""Remove matches that are mostly filler: rows of blanks or dashes, borders of tables."""
+"""Remove matches that are mostly boilerplate: rows of blanks or dashes, borders of tables."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from auditor.matching.queries import Needle, checked_ends
+from auditor.matching.queries import Query, checked_ends
 from auditor.matching.verbatim import Match
 
 
 def without_filler(
-    matches: Sequence[Match], needles: Sequence[Needle], *, min_tokens: int, min_chars: int
+    matches: Sequence[Match], queries: Sequence[Query], *, min_tokens: int, min_chars: int
 ) -> list[Match]:
     """Matches that reach a minimum if a run of one character counts once.
 
-    Tokens that only continue a run do not count.
-
-    Parameters
-    ----------
-    matches : sequence of Match
-        Matches of these needles; they are returned unchanged.
-    needles : sequence of Needle
-    min_tokens, min_chars : int
-        The minima of `find_matches`.
+    Tokens that only continue a run do not count. The minima are those of `find_matches`.
 
     Source
     ------
@@ -32,20 +24,20 @@ def without_filler(
 
     >>> border = "+" + "-" * 60 + "+" + "-" * 60 + "+"
     >>> match = Match("s", 0, 123, 5, 123, 1, 1, "d", 0, (("d", 0),))
-    >>> without_filler([match], [Needle("s", border, [])], min_tokens=32, min_chars=100)
+    >>> without_filler([match], [Query("s", border, [])], min_tokens=32, min_chars=100)
     []
     """
-    by_id = {needle.sample_id: needle for needle in needles}
+    by_id = {query.sample_id: query for query in queries}
 
     def is_long(match: Match) -> bool:
-        needle = by_id[match.sample_id]
-        n_chars = min(match.n_chars, n_varied_chars(needle.text[match.start : match.end]))
+        query = by_id[match.sample_id]
+        n_chars = min(match.n_chars, n_varied_chars(query.text[match.start : match.end]))
         if n_chars >= min_chars:
             return True
         # Cheap test first: n_varied_tokens is at most n_tokens.
         return (
             match.n_tokens >= min_tokens
-            and n_varied_tokens(needle, match.start, match.end) >= min_tokens
+            and n_varied_tokens(query, match.start, match.end) >= min_tokens
         )
 
     return [match for match in matches if is_long(match)]
@@ -60,18 +52,18 @@ def n_varied_chars(text: str) -> int:
     return sum(a != b for a, b in pairwise(text)) + bool(text)
 
 
-def n_varied_tokens(needle: Needle, start: int, end: int) -> int:
+def n_varied_tokens(query: Query, start: int, end: int) -> int:
     """Number of tokens within [start, end) that do not only continue a run of one character.
 
     Part of a character counts with the token that completes it.
 
-    >>> n_varied_tokens(Needle("s", "ab----", [1, 2, 4, 6]), 0, 6)
+    >>> n_varied_tokens(Query("s", "ab----", [1, 2, 4, 6]), 0, 6)
     3
     """
-    ends = checked_ends(needle)
+    ends = checked_ends(query)
     begins = np.append(0, ends[:-1])[: len(ends)]
     inside = (begins >= start) & (begins < end) & (ends > start) & (ends <= end)
-    text = needle.text[start:end]
+    text = query.text[start:end]
     varied = [a != b for a, b in pairwise(text)]
     before = np.append(0, np.cumsum([bool(text), *varied]))  # varied characters before each place
     whole = np.append(ends, end)[np.searchsorted(ends, begins, "right")]

@@ -1,5 +1,6 @@
 """Read documents as blocks of UTF-8 bytes of similar size, for numpy."""
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from auditor.matching.normalization import EXACT, Drops, Folder, Folding
 
 # 0xFF and 0xFE never occur in UTF-8, so no match can run across either.
 CORPUS_SEPARATOR = b"\xff"
-NEEDLE_SEPARATOR = b"\xfe"
+QUERY_SEPARATOR = b"\xfe"
 
 # Code that reads 8 bytes at a time may read this far past the end of a text.
 PADDING = 8
@@ -61,6 +62,16 @@ def place_in(known: NDArray, keys: NDArray) -> Ints:
         return np.full(len(keys), -1)
     places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.where(known[places] == keys, places, -1)
+
+
+def repeated(values: "array[int]") -> set[int]:
+    """The 64-bit values that occur more than once.
+
+    >>> repeated(array("q", [5, 2, 5]))
+    {5}
+    """
+    ordered = np.sort(np.array(values, dtype=np.int64))
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def ranges(begins: Ints, sizes: Ints) -> Ints:
@@ -168,20 +179,8 @@ def read_blocks(
     Documents longer than a block are cut. Each piece repeats the last `overlap` bytes of the
     previous piece, so that any text of at most `overlap` bytes lies whole in some piece.
 
-    Parameters
-    ----------
-    corpus : iterable of Document
-        If it offers `pieces(size)`, documents may be larger than memory.
-    block_bytes : int
-        At least 2 x overlap; smaller values are raised.
-    overlap : int
-        Bytes.
-    folding : Folding
-        Normalization of the text.
-
-    Yields
-    ------
-    Block
+    `block_bytes` is raised to 2 x `overlap` if it is less. If the corpus offers `pieces(size)`,
+    documents may be larger than memory.
 
     >>> from auditor.corpus.text_files import Document
     >>> text = [Document("d", "abcdefgh", "")]

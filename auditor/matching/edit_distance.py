@@ -14,7 +14,7 @@ from rapidfuzz.distance import Levenshtein
 
 from auditor.corpus.text_files import Document
 from auditor.matching.byte_blocks import read_pieces
-from auditor.matching.queries import Needle
+from auditor.matching.queries import Query
 
 NEAR = 0.10
 MIN_TOKENS = 50
@@ -77,7 +77,7 @@ _ROOM = 64
 class Region:
     """A sample's best match: characters [start, end) of its text, and the document's place."""
 
-    needle: Needle
+    query: Query
     start: int
     end: int
     doc_id: str
@@ -127,18 +127,8 @@ def find_near(
     50 tokens, with the region at its end, in its middle or at its beginning; the nearest window
     counts. Samples of fewer than 50 tokens are omitted.
 
-    Parameters
-    ----------
-    regions : sequence of Region
-    corpus : iterable of Document
-    encode : callable
-        Text -> tokens of the sample's tokenizer.
-    progress : callable, optional
-        Called with the bytes of text processed so far.
-
-    Returns
-    -------
-    list of NearMatch, in the order of the regions.
+    `encode` maps a text to tokens of the sample's tokenizer; `progress` is called with the bytes of
+    text processed so far. Matches come in the order of the regions.
 
     Source
     ------
@@ -158,7 +148,7 @@ def find_near(
 
 def _windows(region: Region) -> Iterator[tuple[int, int]]:
     """First and last token, exclusive, of each window to compare."""
-    begins, ends = _token_spans(region.needle)
+    begins, ends = _token_spans(region.query)
     inside = np.flatnonzero((begins >= region.start) & (ends <= region.end))
     n_tokens = len(ends)
     if n_tokens < MIN_TOKENS or not len(inside):
@@ -173,8 +163,8 @@ def _windows(region: Region) -> Iterator[tuple[int, int]]:
         yield start, start + MIN_TOKENS
 
 
-def _token_spans(needle: Needle) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.asarray(needle.token_ends, dtype=np.int64)
+def _token_spans(query: Query) -> tuple[np.ndarray, np.ndarray]:
+    ends = np.asarray(query.token_ends, dtype=np.int64)
     return np.append(0, ends[:-1]), ends
 
 
@@ -205,16 +195,16 @@ def _contexts(
 
 def _reach(region: Region) -> tuple[int, int]:
     """The document's characters that a window around the region may match."""
-    begins, ends = _token_spans(region.needle)
+    begins, ends = _token_spans(region.query)
     stretches = [int(ends[last - 1] - begins[first]) for first, last in _windows(region)]
     room = 2 * max(stretches) + _ROOM
     return max(0, region.doc_offset - room), region.doc_offset + room
 
 
 def _compare(region: Region, first: int, last: int, text: str, before: int, encode) -> NearMatch:
-    begins, ends = _token_spans(region.needle)
+    begins, ends = _token_spans(region.query)
     start, end = int(begins[first]), int(ends[last - 1])
-    span = region.needle.text[start:end]
+    span = region.query.text[start:end]
     place = min(max(region.doc_offset - before - (region.start - start), 0), len(text))
     # The passage may begin earlier, and end later, than expected, by a fifth of the span plus 16.
     margin = len(span) // 5 + 16
@@ -223,7 +213,7 @@ def _compare(region: Region, first: int, last: int, text: str, before: int, enco
     tokens = encode(span)
     distance = Levenshtein.distance(tokens, encode(text[low + found.start : low + found.end]))
     return NearMatch(
-        sample_id=region.needle.sample_id,
+        sample_id=region.query.sample_id,
         start=start,
         end=end,
         n_tokens=last - first,

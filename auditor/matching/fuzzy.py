@@ -1,6 +1,6 @@
 """Fuzzy matching: find memorized text that differs from its source in spaces and punctuation.
 
-A stretch of words matches a document that contains all of its word trigrams close together, in any
+A span of words matches a document that contains all of its word trigrams close together, in any
 order and with any text between them.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from auditor.corpus.text_files import Document
 from auditor.errors import AuditError
 from auditor.matching.byte_blocks import Ints, place_in, ranges, read_pieces
-from auditor.matching.queries import Needle
+from auditor.matching.queries import Query
 from auditor.system.jit import compiled
 
 _WORD = re.compile(r"\w+")
@@ -26,14 +26,14 @@ _PASSAGE_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class FuzzyMatch:
-    """A sample's longest stretch of words with a fuzzy match.
+    """A sample's longest span of words with a fuzzy match.
 
     Attributes
     ----------
     sample_id : str
     n_words : int
     start, end : int
-        The stretch within the sample's text, in characters.
+        The span within the sample's text, in characters.
     doc_id, doc_offset : str, int
         The document, and the character where the first of the trigrams begins in it.
     """
@@ -47,7 +47,7 @@ class FuzzyMatch:
 
 
 def find_fuzzy(
-    needles: Sequence[Needle],
+    queries: Sequence[Query],
     corpus: Iterable[Document],
     *,
     min_words: int = 24,
@@ -56,68 +56,51 @@ def find_fuzzy(
     """Find each sample's longest fuzzy match of at least min_words words, in one streaming pass.
 
     Words are maximal runs of letters, digits and underscores (``\\w``) and are case-sensitive; the
-    text between them is ignored. A stretch of m consecutive words of a sample matches a document
-    if a window of 2 m consecutive words of the document contains each of the stretch's m - 2 word
-    trigrams. This is checked exactly, for every document. Ties go to the first stretch in the
+    text between them is ignored. A span of m consecutive words of a sample matches a document
+    if a window of 2 m consecutive words of the document contains each of the span's m - 2 word
+    trigrams. This is checked exactly, for every document. Ties go to the first span in the
     corpus, then to the one whose first trigram is earliest in the document, then to the one that
     starts earliest in the sample.
 
-    Parameters
-    ----------
-    needles : sequence of Needle
-        Their ids must differ. token_ends are not used.
-    corpus : iterable of Document
-        If it offers `pieces(size)`, as `Corpus` does, documents may be larger than memory.
-    min_words : int
-        3 or more.
-    progress : callable, optional
-        Called after each document, or part, with the bytes of text processed so far.
-
-    Returns
-    -------
-    dict of FuzzyMatch by sample id
-        Samples without a match are omitted.
-
-    Raises
-    ------
-    AuditError
-        If min_words is below 3, or two needles have the same id.
+    The ids of the queries must differ; their token_ends are not used. Returns the matches by sample
+    id. `progress` is called after each document, or part, with the bytes of text processed so far.
+    Raises AuditError if min_words is below 3, or two queries have the same id.
 
     Source
     ------
     The paper, §6.1: a sample is memorized if all trigrams of its memorized part occur close
     together in one training document. The factor 2 and the minimum length are ours.
 
-    >>> needle = Needle("s", "To be, or not to be", [])
+    >>> query = Query("s", "To be, or not to be", [])
     >>> document = Document("hamlet", "HAMLET. To be or\\n  not to be: that is", "")
-    >>> find_fuzzy([needle], [document], min_words=6)["s"].doc_offset
+    >>> find_fuzzy([query], [document], min_words=6)["s"].doc_offset
     8
     """
     if min_words < 3:
         raise AuditError(
-            f"min_words must be 3 or more (a match is made of trigrams); got {min_words}."
+            f"min_words must be 3 or more (matches consist of trigrams); got {min_words}."
         )
-    if len({needle.sample_id for needle in needles}) < len(needles):
-        raise AuditError("Samples must have different ids, by which matches are told apart.")
-    index = _TrigramIndex([needle.text for needle in needles])
-    longest: dict[int, tuple[Stretch, str, int]] = {}
-    # Minimum words of a new best stretch of each needle.
-    wanted = np.full(len(needles), min_words, dtype=np.int64)
+    if len({query.sample_id for query in queries}) < len(queries):
+        raise AuditError("Sample ids must be unique.")
+    index = _TrigramIndex([query.text for query in queries])
+    longest: dict[int, tuple[WordSpan, str, int]] = {}
+    # Minimum words of a new best span of each query.
+    wanted = np.full(len(queries), min_words, dtype=np.int64)
     n_bytes = 0
-    # A stretch of m words matches within 2 m words of the document.
+    # A span of m words matches within 2 m words of the document.
     for passage in _passages(corpus, 2 * max(index.n_words, default=0)):
         found = dict(index.longest(passage.text, wanted))
         if found:
             # Locate words only here, since most documents have no match.
             begins = [word.start() for word in _WORD.finditer(passage.text)]
-            for needle, stretch in found.items():
-                offset = passage.chars_before + begins[stretch.place]
-                longest[needle] = (stretch, passage.doc_id, offset)
-                wanted[needle] = stretch.n_words + 1
+            for query, span in found.items():
+                offset = passage.chars_before + begins[span.place]
+                longest[query] = (span, passage.doc_id, offset)
+                wanted[query] = span.n_words + 1
         n_bytes += passage.n_new_bytes
         if progress:
             progress(n_bytes)
-    return {needles[i].sample_id: _fuzzy_match(needles[i], *longest[i]) for i in sorted(longest)}
+    return {queries[i].sample_id: _fuzzy_match(queries[i], *longest[i]) for i in sorted(longest)}
 
 
 @dataclass(frozen=True)
@@ -154,7 +137,7 @@ def _end_of_words(text: str) -> int:
 
 
 class _TrigramIndex:
-    """The numbered word trigrams of all needles, with their positions in the needles."""
+    """The numbered word trigrams of all queries, with their positions in the queries."""
 
     def __init__(self, texts: Sequence[str]):
         self._words: dict[str, int] = defaultdict(lambda: len(self._words))
@@ -175,24 +158,24 @@ class _TrigramIndex:
             np.concatenate([np.zeros(0, np.int64), *keys]), return_inverse=True
         )
         by_trigram = np.argsort(ids, kind="stable")
-        self._needle = np.repeat(np.arange(len(texts)), sizes)[by_trigram]
+        self._query = np.repeat(np.arange(len(texts)), sizes)[by_trigram]
         places = [np.arange(size) for size in sizes]
         self._place = np.concatenate([np.zeros(0, np.int64), *places])[by_trigram]
         self._ends = np.cumsum(np.bincount(ids, minlength=len(self._trigrams)))
         self._reach = 2 * np.array(self.n_words, dtype=np.int64) - 3
 
-    def longest(self, text: str, wanted: Ints) -> Iterator[tuple[int, Stretch]]:
-        """Needles with a match of at least `wanted` words in the text, and the longest of each."""
-        for needle, places, trigrams in self._candidates(text, wanted):
-            n_words, at_least = self.n_words[needle], int(wanted[needle])
-            stretch = longest_stretch(places, trigrams, n_words, at_least=at_least)
-            if stretch:
-                yield needle, stretch
+    def longest(self, text: str, wanted: Ints) -> Iterator[tuple[int, WordSpan]]:
+        """Queries with a match of at least `wanted` words in the text, and the longest of each."""
+        for query, places, trigrams in self._candidates(text, wanted):
+            n_words, at_least = self.n_words[query], int(wanted[query])
+            span = longest_span(places, trigrams, n_words, at_least=at_least)
+            if span:
+                yield query, span
 
     def _candidates(self, text: str, wanted: Ints) -> Iterator[tuple[int, Ints, Ints]]:
-        """Needles that may match, each with its hits: places in the text, trigrams of the needle.
+        """Queries that may match, each with its hits: places in the text, trigrams of the query.
 
-        A match of m words requires m - 2 hits within the needle's widest window.
+        A match of m words requires m - 2 hits within the query's widest window.
         """
         known = self._words.get
         words = np.array([known(word, _UNKNOWN) for word in _WORD.findall(text)], dtype=np.int64)
@@ -205,16 +188,16 @@ class _TrigramIndex:
         sizes = ends - begins
         entry = ranges(begins, sizes)
         place = np.repeat(hits, sizes)
-        needle, trigram = self._needle[entry], self._place[entry]
-        order = np.lexsort((place, needle))
-        needle, trigram, place = needle[order], trigram[order], place[order]
-        begin = np.arange(len(needle))
-        end = begin + wanted[needle] - 3
-        begin, end = begin[end < len(needle)], end[end < len(needle)]
-        is_dense = needle[begin] == needle[end]
-        is_dense &= place[end] - place[begin] <= self._reach[needle[begin]]
-        for one in np.unique(needle[begin[is_dense]]).tolist():
-            mine = slice(*np.searchsorted(needle, [one, one + 1]))
+        query, trigram = self._query[entry], self._place[entry]
+        order = np.lexsort((place, query))
+        query, trigram, place = query[order], trigram[order], place[order]
+        begin = np.arange(len(query))
+        end = begin + wanted[query] - 3
+        begin, end = begin[end < len(query)], end[end < len(query)]
+        is_dense = query[begin] == query[end]
+        is_dense &= place[end] - place[begin] <= self._reach[query[begin]]
+        for one in np.unique(query[begin[is_dense]]).tolist():
+            mine = slice(*np.searchsorted(query, [one, one + 1]))
             yield one, place[mine], trigram[mine]
 
     def _keys(self, words: Ints) -> Ints:
@@ -229,18 +212,18 @@ class _TrigramIndex:
         return np.where(is_known, pairs[:-1] * self._n + words[2:], _UNKNOWN)
 
 
-def _fuzzy_match(needle: Needle, stretch: Stretch, doc_id: str, offset: int) -> FuzzyMatch:
-    words = list(_WORD.finditer(needle.text))
-    start = words[stretch.start].start()
-    end = words[stretch.start + stretch.n_words - 1].end()
-    return FuzzyMatch(needle.sample_id, stretch.n_words, start, end, doc_id, offset)
+def _fuzzy_match(query: Query, span: WordSpan, doc_id: str, offset: int) -> FuzzyMatch:
+    words = list(_WORD.finditer(query.text))
+    start = words[span.start].start()
+    end = words[span.start + span.n_words - 1].end()
+    return FuzzyMatch(query.sample_id, span.n_words, start, end, doc_id, offset)
 
 
 _NEVER = np.iinfo(np.int64).max // 4
 
 
 @dataclass(frozen=True)
-class Stretch:
+class WordSpan:
     """Words [start, start + n_words) of a sample, and the document's word where they match."""
 
     n_words: int
@@ -248,36 +231,25 @@ class Stretch:
     place: int
 
 
-def longest_stretch(places: Ints, trigrams: Ints, n_words: int, *, at_least: int) -> Stretch | None:
-    """The longest stretch of m words whose trigrams all lie within 2 m words of the document.
+def longest_span(places: Ints, trigrams: Ints, n_words: int, *, at_least: int) -> WordSpan | None:
+    """The longest span of m words whose trigrams all lie within 2 m words of the document.
 
-    Parameters
-    ----------
-    places, trigrams : int64 arrays (n_hits,)
-        The sample's trigram number `trigrams[i]` begins at the document's word `places[i]`.
-    n_words : int
-        Words of the sample, which has n_words - 2 trigrams.
-    at_least : int
-        Minimum length of the stretch in words; 3 or more.
-
-    Returns
-    -------
-    Stretch or None
-        Ties go to the stretch earliest in the document, then in the sample. `place` is the first
-        of its trigrams within the window.
+    The sample has `n_words` words; its trigram number `trigrams[i]` begins at the document's word
+    `places[i]`. Ties go to the span earliest in the document, then in the sample. `place` is the
+    first of its trigrams within the window. `at_least` must be 3 or more.
 
     >>> hits = np.arange(10)
-    >>> longest_stretch(hits + 50, hits, 12, at_least=3)
-    Stretch(n_words=12, start=0, place=50)
+    >>> longest_span(hits + 50, hits, 12, at_least=3)
+    WordSpan(n_words=12, start=0, place=50)
     """
     order = np.lexsort((trigrams, places))
     found = _longest(places[order], trigrams[order], n_words, at_least)
-    return Stretch(*found) if found[0] >= at_least else None
+    return WordSpan(*found) if found[0] >= at_least else None
 
 
 @compiled
 def _longest(places, trigrams, n_words, at_least):
-    """(n_words, start, place) of `longest_stretch` for sorted hits; n_words is 0 if none.
+    """(n_words, start, place) of `longest_span` for sorted hits; n_words is 0 if none.
 
     A window begins at each place in turn; `upcoming` is the next place of each trigram from there.
     For m words, the last trigram begins at most 2 m - 3 words after the window.
@@ -295,7 +267,7 @@ def _longest(places, trigrams, n_words, at_least):
         while end < places.size and places[end] == place:
             anchor = trigrams[end]
             end += 1
-            # Adjacent trigrams at the same place belong to the same stretch.
+            # Adjacent trigrams at the same place belong to the same span.
             if anchor > 0 and upcoming[anchor - 1] == place:
                 continue
             # The widest window bounds the length; then try each length in turn.

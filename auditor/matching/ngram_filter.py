@@ -121,20 +121,10 @@ class GramIndex:
     def find(self, raw: Bytes, gram: Gram, *, every: int = 1) -> tuple[Ints, Ints]:
         """Find known grams at multiples of the stride.
 
-        Parameters
-        ----------
-        raw : uint8 array (n_bytes + PADDING,)
-        gram : Gram
-            Its length is that of the known grams.
-        every : int
-            Sample one of every `every` positions first, and the others only around a hit. Then
-            only hits within a match of at least `length + every * stride - 1` bytes are certain
-            to be found.
-
-        Returns
-        -------
-        int64 array, int64 array
-            Positions, ascending, and the number of the gram at each.
+        Returns their positions, ascending, and the number of the gram at each. `raw` is padded, and
+        the gram's length is that of the known grams. First only one of every `every` positions is
+        looked up, and the others around a hit. Then only hits within a match of at least
+        `length + every * stride - 1` bytes are certain to be found.
         """
         n_grams = max(0, (len(raw) - PADDING - gram.length) // gram.stride + 1)
         if every == 1:
@@ -143,7 +133,7 @@ class GramIndex:
         sparse, numbers = self._find(raw, 0, -(-n_grams // every), step)
         if not len(sparse):
             return sparse, numbers
-        begins, ends = _surroundings(sparse // gram.stride, every)
+        begins, ends = joined(sparse // gram.stride - every + 1, sparse // gram.stride + every)
         if len(begins) > _FEW:
             return self._find(raw, 0, n_grams, gram)
         begins, ends = np.maximum(begins, 0), np.minimum(ends, n_grams)
@@ -169,15 +159,14 @@ class GramIndex:
         return place_in(self.values, hashes)
 
 
-def _surroundings(hits: Ints, every: int) -> tuple[Ints, Ints]:
-    """Places [begin, end) around each hit, up to the next sampled ones; joined if they touch.
+def joined(begins: Ints, ends: Ints) -> tuple[Ints, Ints]:
+    """Intervals [begin, end), both ascending, joined if they touch.
 
-    >>> [part.tolist() for part in _surroundings(np.array([8, 12, 40]), 4)]
+    >>> [part.tolist() for part in joined(np.array([5, 9, 37]), np.array([12, 16, 44]))]
     [[5, 37], [16, 44]]
     """
-    begins, ends = hits - every + 1, hits + every
     first = np.flatnonzero(np.append(True, begins[1:] > ends[:-1]))
-    return begins[first], ends[np.append(first[1:], len(hits)) - 1]
+    return begins[first], ends[np.append(first[1:], len(begins)) - 1]
 
 
 # Grams hashed before the first lookup: memory accesses to the filter then overlap, and the hashes

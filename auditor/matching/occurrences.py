@@ -28,7 +28,7 @@ class _Pairs:
 
 
 class Occurrences:
-    """Counts of spans over a corpus; pass all blocks of the needles' spool to `add`.
+    """Counts of spans over a corpus; pass all blocks of the queries' spool to `add`.
 
     Each span is located by its rarest stretch of grams, so that a span that begins with a line of
     dashes or spaces is not compared with every other such line.
@@ -40,29 +40,29 @@ class Occurrences:
         Document ids and character offsets of the first occurrences, at most MAX_PLACES.
     """
 
-    def __init__(self, needles: Overlaps, begins: Ints, ends: Ints):
-        """Spans are positions [begin, end) in `needles.raw`, and should be distinct."""
-        self._text = needles.raw
+    def __init__(self, queries: Overlaps, begins: Ints, ends: Ints):
+        """Spans are positions [begin, end) in `queries.raw`, and should be distinct."""
+        self._text = queries.raw
         self._begins = begins
         self._lengths = ends - begins
-        self._repeats = _repeats(needles.raw, begins, ends - begins)
+        self._repeats = _repeats(queries.raw, begins, ends - begins)
         n = len(begins)
         self.n_occurrences = np.zeros(n, dtype=np.int64)
         self.n_documents = np.zeros(n, dtype=np.int64)
         self.places: list[list[tuple[str, int]]] = [[] for _ in range(n)]
         self._n_places = np.zeros(n, dtype=np.int64)
         self._last_ordinal = np.full(n, -1, dtype=np.int64)
-        self._repeated_ids = needles.spool.repeated_ids()
+        self._repeated_ids = queries.spool.repeated_ids()
         self._spans_of_repeated: defaultdict[str, set[int]] = defaultdict(set)
 
-        stride = needles.gram.stride
-        anchors = _rarest(needles, begins, ends)
+        stride = queries.gram.stride
+        anchors = _rarest(queries, begins, ends)
         offsets = anchors[:, None] + np.arange(stride)  # (n_spans, stride)
         places = (begins[:, None] + offsets).ravel()
-        length = needles.gram.length
-        grams = needles.raw[places[:, None] + np.arange(length)]  # (n_places, length)
+        length = queries.gram.length
+        grams = queries.raw[places[:, None] + np.arange(length)]  # (n_places, length)
         hashes = hash_grams(pad(grams.tobytes()), 0, len(places), length, length)
-        self._gram = needles.gram
+        self._gram = queries.gram
         self._index = GramIndex(hashes.copy())
         ids = self._index.numbers(hashes)
         # Entries (span, offset of the gram in it), sorted by gram number.
@@ -172,14 +172,14 @@ class Occurrences:
             self.places[one].append((block.doc_ids[where], offset))
 
 
-def _rarest(needles: Overlaps, begins: Ints, ends: Ints) -> Ints:
+def _rarest(queries: Overlaps, begins: Ints, ends: Ints) -> Ints:
     """For each span, the offset of its `stride` consecutive grams with the lowest total count."""
-    gram, every = needles.gram, Gram(needles.gram.length, 1)
+    gram, every = queries.gram, Gram(queries.gram.length, 1)
     offsets = np.zeros(len(begins), dtype=np.int64)
     for i, (begin, end) in enumerate(zip(begins.tolist(), ends.tolist(), strict=True)):
-        # Every gram of a needle is indexed, so this returns all of them in order.
-        _, ids = needles.index.find(pad(needles.raw[begin:end].tobytes()), every)
-        met = np.append(0, np.cumsum(needles.counts[ids], dtype=np.int64))
+        # Every gram of a query is indexed, so this returns all of them in order.
+        _, ids = queries.index.find(pad(queries.raw[begin:end].tobytes()), every)
+        met = np.append(0, np.cumsum(queries.counts[ids], dtype=np.int64))
         offsets[i] = np.argmin(met[gram.stride :] - met[: -gram.stride])
     return offsets
 

@@ -1,8 +1,8 @@
-"""Find the longest match in the corpus at each position of the needles.
+"""Find the longest match in the corpus at each position of the queries.
 
 A match contains a gram at every multiple of the stride that it covers, so it lies inside a run of
 consecutive hits. Only such runs, few in most corpora, are kept and compared with the matching
-parts of the needles, by suffix sorting, whose cost does not depend on repetition in the text.
+parts of the queries, by suffix sorting, whose cost does not depend on repetition in the text.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from auditor.matching.byte_blocks import (
     CORPUS_SEPARATOR,
-    NEEDLE_SEPARATOR,
     PADDING,
+    QUERY_SEPARATOR,
     Block,
     Bytes,
     Ints,
@@ -32,6 +32,7 @@ from auditor.matching.ngram_filter import (
     choose_every,
     choose_gram,
     hash_grams,
+    joined,
 )
 from auditor.matching.spool import Spool
 from auditor.matching.suffix_sort import longest_matches
@@ -49,7 +50,7 @@ Hits = tuple[Ints, Ints]
 
 
 class Overlaps:
-    """Needles with the same gram, and the longest match so far at each position.
+    """Queries with the same gram, and the longest match so far at each position.
 
     Pass the hits of `scan` in each block, in order, to `take`; then call `spans`. All matches at
     least as long as their text's shortest span are found; shorter ones may be missed.
@@ -70,7 +71,7 @@ class Overlaps:
         order = sorted(range(len(texts)), key=lambda i: shortest[i])
         self.texts = [texts[i] for i in order]
         least = [shortest[i] for i in order]
-        self.raw = pad(NEEDLE_SEPARATOR.join([*self.texts, b""]))
+        self.raw = pad(QUERY_SEPARATOR.join([*self.texts, b""]))
         self.longest = max(map(len, texts))
         self.gram: Gram = choose_gram(least[0])
         self.shortest = least[0]
@@ -90,7 +91,7 @@ class Overlaps:
         return hash_grams(self.raw, begin, max(0, n), 1, self.gram.length)
 
     def scan(self, block: Block) -> Hits:
-        """Find grams of needles in a block. Thread-safe: changes no state."""
+        """Find grams of queries in a block. Thread-safe: changes no state."""
         every = choose_every(self.gram, self.shortest)
         return self.index.find(block.raw, self.gram, every=every)
 
@@ -117,7 +118,7 @@ class Overlaps:
     def spans(self) -> tuple[Ints, Ints]:
         """Maximal matches as (begins, ends): ascending positions of characters in `raw`.
 
-        Spans inside another span of the same needle are omitted.
+        Spans inside another span of the same query are omitted.
         """
         self._flush()
         begins = np.flatnonzero(self._reach >= self.shortest)
@@ -128,7 +129,7 @@ class Overlaps:
             ends -= ~is_char_start(self.raw[ends])
         furthest = np.maximum.accumulate(ends)
         is_maximal = ends > np.append(-1, furthest[:-1])
-        # Spans of earlier needles end before this one begins, so one running maximum suffices.
+        # Spans of earlier queries end before this one begins, so one running maximum suffices.
         return begins[is_maximal], ends[is_maximal]
 
     def _least_by_gram(self, least: list[int]) -> NDArray[np.int32]:
@@ -193,39 +194,36 @@ class Overlaps:
             begin += size - self.longest
 
     def _flush(self) -> None:
-        """Compare the kept regions with the parts of needles that share grams with them."""
+        """Compare the kept regions with the parts of queries that share grams with them."""
         if not self._pieces:
             return
         hits = GramIndex(self.index.values[self._hit])
         places = hits.find(self.raw, Gram(self.gram.length, 1))
-        stretches = self._stretches(places[0])
+        parts = self._parts_around(places[0])
         for pieces in _batches(self._pieces, [len(piece) + 1 for piece in self._pieces]):
             rest = extend_matches(self.raw, places, hits, self.gram.length, pieces, self._reach)
             if rest:
                 corpus = CORPUS_SEPARATOR.join(rest)
-                for group in _batches(stretches, [end - begin for begin, end in stretches]):
+                for group in _batches(parts, [end - begin for begin, end in parts]):
                     self._compare(group, corpus)
         self._pieces, self._n_bytes = [], 0
         self._hit[:] = False
 
-    def _stretches(self, hits: Ints) -> list[tuple[int, int]]:
+    def _parts_around(self, hits: Ints) -> list[tuple[int, int]]:
         """The parts of `raw` around hits: disjoint, ascending."""
-        n = len(self.raw) - PADDING
-        margin = self.gram.stride - 1
-        begins = np.maximum(hits - margin, 0)
+        n, margin = len(self.raw) - PADDING, self.gram.stride - 1
         ends = np.minimum(hits + self.gram.length + margin, n)
-        first = np.flatnonzero(np.append(True, begins[1:] > ends[:-1]))
-        last = np.append(first[1:], len(hits)) - 1
-        return list(zip(begins[first].tolist(), ends[last].tolist(), strict=True))
+        begins, ends = joined(np.maximum(hits - margin, 0), ends)
+        return list(zip(begins.tolist(), ends.tolist(), strict=True))
 
-    def _compare(self, stretches: list[tuple[int, int]], corpus: bytes) -> None:
-        """Raise `_reach` to the longest matches of these stretches in `corpus`."""
-        places = np.concatenate([np.arange(begin, end + 1) for begin, end in stretches])
-        needles = self.raw[places]
-        # Each stretch was extended by one byte for the separator.
-        separators = np.cumsum([end - begin + 1 for begin, end in stretches]) - 1
-        needles[separators] = NEEDLE_SEPARATOR[0]
-        found = longest_matches(needles, corpus, self.longest)
+    def _compare(self, parts: list[tuple[int, int]], corpus: bytes) -> None:
+        """Raise `_reach` to the longest matches of these parts in `corpus`."""
+        places = np.concatenate([np.arange(begin, end + 1) for begin, end in parts])
+        queries = self.raw[places]
+        # Each part was extended by one byte for the separator.
+        separators = np.cumsum([end - begin + 1 for begin, end in parts]) - 1
+        queries[separators] = QUERY_SEPARATOR[0]
+        found = longest_matches(queries, corpus, self.longest)
         found[separators] = 0
         self._reach[places] = np.maximum(self._reach[places], found)
 
@@ -250,27 +248,18 @@ _PAIRS_AT_ONCE = 1 << 20
 
 
 def extend_matches(
-    needles: Bytes,
+    queries: Bytes,
     places: tuple[Ints, Ints],
     index: GramIndex,
     length: int,
     pieces: list[bytes],
     reach: NDArray[np.int32],
 ) -> list[bytes]:
-    """Raise `reach` to the matches of needles in the pieces; return the pieces not compared.
+    """Raise `reach` to the matches of queries in the pieces; return the pieces not compared.
 
-    Parameters
-    ----------
-    needles : uint8 array (n,)
-        Texts with a separator after each, and padding.
-    places : int64 array (m,), int64 array (m,)
-        Positions of the index's grams in the needles, and the grams' numbers.
-    index : GramIndex
-    length : int
-        Bytes of a gram. Matches that contain a gram of the index are found.
-    pieces : list of bytes
-    reach : int32 array (n,)
-        Bytes that match from each position on.
+    `places` are the positions of the index's grams of `length` bytes in the queries, and the grams'
+    numbers. Matches that contain a gram of the index are found. `reach` is the number of bytes that
+    match from each position on.
     """
     raw = np.frombuffer(CORPUS_SEPARATOR.join([*pieces, bytes(PADDING)]), dtype=np.uint8)
     hits, numbers = index.find(raw, Gram(length, 1))
@@ -291,12 +280,12 @@ def extend_matches(
         entry = ranges(ends[numbers[some]] - sizes, sizes)
         mine, theirs = position[by_number[entry]], np.repeat(hits[some], sizes)
         order = np.lexsort((theirs, mine - theirs))
-        _extend(needles, raw, mine[order], theirs[order], reach)
+        _extend(queries, raw, mine[order], theirs[order], reach)
     return [pieces[i] for i in np.flatnonzero(~is_plain)]
 
 
 @compiled
-def _extend(needles, corpus, mine, theirs, reach):
+def _extend(queries, corpus, mine, theirs, reach):
     """Extend matching pairs, sorted by diagonal, in both directions and update `reach`."""
     diagonal, covered = 0, -1
     for k in range(mine.size):
@@ -308,13 +297,13 @@ def _extend(needles, corpus, mine, theirs, reach):
         while (
             begin > 0
             and begin + diagonal > 0
-            and needles[begin + diagonal - 1] == corpus[begin - 1]
+            and queries[begin + diagonal - 1] == corpus[begin - 1]
         ):
             begin -= 1
         while (
             end < corpus.size
-            and end + diagonal < needles.size
-            and needles[end + diagonal] == corpus[end]
+            and end + diagonal < queries.size
+            and queries[end + diagonal] == corpus[end]
         ):
             end += 1
         covered = max(end, b + 1)

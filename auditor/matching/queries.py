@@ -1,4 +1,4 @@
-"""Needles: short texts to search for, with the ends of their tokens."""
+"""Queries: short texts to search for, with the ends of their tokens."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from auditor.matching.byte_blocks import Ints, is_char_start, to_bytes
 
 
 @dataclass(frozen=True, eq=False)
-class Needle:
+class Query:
     """A text to search for; token i covers the characters [token_ends[i-1], token_ends[i]).
 
     Leave out tokens without text, such as special tokens. A token of no characters is part of a
@@ -22,20 +22,31 @@ class Needle:
     token_ends: ArrayLike
 
 
-def checked_ends(needle: Needle) -> Ints:
-    """The needle's token ends as int64. Raises AuditError if they do not fit its text.
+# The name outside this package.
+Needle = Query
 
-    >>> checked_ends(Needle("s", "abc", [1, 3]))
+
+def check_minima(min_tokens: int, min_chars: int) -> None:
+    """Raise AuditError unless both minima are 1 or more."""
+    for name, value, usual in (("min_tokens", min_tokens, 32), ("min_chars", min_chars, 100)):
+        if value < 1:
+            raise AuditError(f"{name} must be 1 or more; got {value}. The default is {usual}.")
+
+
+def checked_ends(query: Query) -> Ints:
+    """The query's token ends as int64. Raises AuditError if they do not fit its text.
+
+    >>> checked_ends(Query("s", "abc", [1, 3]))
     array([1, 3])
     """
-    ends = np.asarray(needle.token_ends)
+    ends = np.asarray(query.token_ends)
     if ends.size == 0:
         return np.zeros(0, dtype=np.int64)
-    is_whole = ends.ndim == 1 and np.issubdtype(ends.dtype, np.integer)
-    if not is_whole or np.any(np.diff(ends) < 0) or ends[0] < 0 or ends[-1] > len(needle.text):
+    is_integer = ends.ndim == 1 and np.issubdtype(ends.dtype, np.integer)
+    if not is_integer or np.any(np.diff(ends) < 0) or ends[0] < 0 or ends[-1] > len(query.text):
         raise AuditError(
-            f"token_ends of sample {needle.sample_id} must be whole numbers that rise from 0 to at "
-            f"most {len(needle.text):,}, its characters; got {ends.tolist()[:8]} and on. Count "
+            f"token_ends of sample {query.sample_id} must be integers that rise from 0 to at most "
+            f"{len(query.text):,}, its number of characters; got {ends.tolist()[:8]} ... Count "
             "characters of the text, not bytes or tokens."
         )
     return ends.astype(np.int64, copy=False)

@@ -1,4 +1,4 @@
-"""Temporary storage for parts of a corpus that share text with needles.
+"""Temporary storage for parts of a corpus that share text with queries.
 
 Large spools move from memory to an unnamed temporary file, which only its owner can read and
 which is deleted on close.
@@ -8,12 +8,11 @@ import struct
 import tempfile
 from array import array
 from collections.abc import Iterator
-from types import TracebackType
 
 import numpy as np
 
 from auditor.errors import AuditError
-from auditor.matching.byte_blocks import Block, Draft
+from auditor.matching.byte_blocks import Block, Draft, repeated
 from auditor.matching.normalization import NO_DROPS, Drops
 
 _IN_MEMORY = 16 << 20
@@ -29,17 +28,6 @@ class Spool:
         self._ordinal = -1
         self._id_hashes: array[int] = array("q")
 
-    def __enter__(self) -> "Spool":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Delete all pieces."""
         self._file.close()
@@ -53,19 +41,19 @@ class Spool:
             self._id_hashes.append(hash(doc_id))
         name = doc_id.encode("utf-8", "surrogatepass")
         head = _HEAD.pack(ordinal, n_owned, chars, len(raw), len(name), len(drops.places))
-        way_back = drops.places.tobytes() + drops.totals.tobytes()
+        dropped = drops.places.tobytes() + drops.totals.tobytes()
         try:
-            self._file.write(head + name + way_back + raw)
+            self._file.write(head + name + dropped + raw)
         except OSError as error:
             raise AuditError(
                 f"The text that overlaps samples does not fit into {tempfile.gettempdir()} "
-                f"({error.strerror}). Set TMPDIR to a folder with as much room as the corpus takes."
+                f"({error.strerror}). Set TMPDIR to a folder with as much free space as the corpus "
+                "takes."
             ) from error
 
     def repeated_ids(self) -> set[int]:
         """Hashes of ids that several documents share."""
-        hashes = np.sort(np.array(self._id_hashes, dtype=np.int64))
-        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+        return repeated(self._id_hashes)
 
     def blocks(self, block_bytes: int) -> Iterator[Block]:
         """All pieces, in blocks of at least `block_bytes`."""

@@ -9,35 +9,26 @@ prefixes that contain suffixes of only one text are not sorted further.
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.matching.byte_blocks import CORPUS_SEPARATOR, NEEDLE_SEPARATOR, Bytes, Ints, pad
+from auditor.matching.byte_blocks import CORPUS_SEPARATOR, QUERY_SEPARATOR, Bytes, Ints, pad
 
 _Ranks = NDArray[np.int32]
 _WORD = 8
 
 
-def longest_matches(needles: Bytes, corpus: bytes, longest: int) -> NDArray[np.int32]:
-    """Length of the longest match in `corpus` at each position of `needles`, in bytes.
+def longest_matches(queries: Bytes, corpus: bytes, longest: int) -> NDArray[np.int32]:
+    """Length of the longest match in `corpus` at each position of `queries`, in bytes.
 
-    Parameters
-    ----------
-    needles : uint8 array (n,)
-        Texts separated by NEEDLE_SEPARATOR, each of at most `longest` bytes.
-    corpus : bytes
-        Texts separated by CORPUS_SEPARATOR. Together both must be shorter than 2^31 bytes.
-    longest : int
+    `queries` are texts separated by QUERY_SEPARATOR, each of at most `longest` bytes; `corpus` is
+    texts separated by CORPUS_SEPARATOR. Both must be shorter than 2^31 bytes together. Matches
+    never cross a separator.
 
-    Returns
-    -------
-    int32 array (n,)
-        Bytes; matches never cross a separator.
-
-    >>> needles = np.frombuffer(b"banana", dtype=np.uint8)
-    >>> longest_matches(needles, b"ana\\xffban", 6).tolist()
+    >>> queries = np.frombuffer(b"banana", dtype=np.uint8)
+    >>> longest_matches(queries, b"ana\\xffban", 6).tolist()
     [3, 3, 2, 3, 2, 1]
     """
     joined = corpus + CORPUS_SEPARATOR
     n_corpus = len(joined)
-    raw = pad(joined + needles.tobytes() + NEEDLE_SEPARATOR)
+    raw = pad(joined + queries.tobytes() + QUERY_SEPARATOR)
     words = np.ndarray((len(raw) - _WORD,), dtype=">u8", buffer=raw, strides=(1,))
     words = words.astype(np.uint64)
     order, levels = _sort_suffixes(words, n_corpus, longest)
@@ -47,7 +38,7 @@ def longest_matches(needles: Bytes, corpus: bytes, longest: int) -> NDArray[np.i
     above = np.maximum.accumulate(np.where(is_corpus, slots, -1))
     below = np.minimum.accumulate(np.where(is_corpus, slots, len(order))[::-1])[::-1]
     at = np.flatnonzero(~is_corpus & (order < len(raw) - _WORD - 1))
-    matches = np.zeros(len(needles), dtype=np.int32)
+    matches = np.zeros(len(queries), dtype=np.int32)
     for neighbour in (above[at], below[at]):
         exists = (neighbour >= 0) & (neighbour < len(order))
         mine, theirs = order[at[exists]], order[neighbour[exists]]
@@ -59,7 +50,7 @@ def longest_matches(needles: Bytes, corpus: bytes, longest: int) -> NDArray[np.i
 def _sort_suffixes(words: NDArray[np.uint64], n_corpus: int, longest: int) -> tuple[Ints, list]:
     """Sort suffixes until groups of equal prefixes belong to one text or exceed `longest` bytes.
 
-    Returns the order (suffixes by slot) and, for each level k, ranks such that a needle suffix
+    Returns the order (suffixes by slot) and, for each level k, ranks such that a query suffix
     and a corpus suffix have the same rank if and only if their first 8 * 2^k bytes are equal. A
     rank is the first slot of a group, so sorting one group leaves the ranks of others unchanged.
     """
@@ -101,10 +92,10 @@ def _group_starts(starts_group: NDArray[np.bool_], slots: Ints) -> Ints:
 def _mixed_slots(order: Ints, ranks: _Ranks, n_corpus: int) -> Ints:
     """Slots, ascending, of the groups with suffixes of both texts."""
     has_corpus = np.zeros(len(order), dtype=bool)
-    has_needle = np.zeros(len(order), dtype=bool)
+    has_query = np.zeros(len(order), dtype=bool)
     has_corpus[ranks[:n_corpus]] = True
-    has_needle[ranks[n_corpus:]] = True
-    return np.flatnonzero((has_corpus & has_needle)[ranks[order]])
+    has_query[ranks[n_corpus:]] = True
+    return np.flatnonzero((has_corpus & has_query)[ranks[order]])
 
 
 def _common(mine: Ints, theirs: Ints, words: NDArray[np.uint64], levels: list) -> Ints:

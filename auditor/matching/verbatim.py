@@ -1,16 +1,16 @@
-"""Verbatim matching: find overlaps of many short texts (needles) with a corpus of any size.
+"""Verbatim matching: find overlaps of many short texts (queries) with a corpus of any size.
 
-One streaming pass finds the longest match at each position of each needle (`overlaps`) and stores
+One streaming pass finds the longest match at each position of each query (`overlaps`) and stores
 all text that may contain a match (`spool`); the spans that are long enough are then counted in the
-stored text (`occurrences`). Memory depends on the needles and on the block size, not on the
-corpus, except for 8 bytes for each document that shares a long stretch with a needle.
+stored text (`occurrences`). Memory depends on the queries and on the block size, not on the
+corpus, except for 8 bytes for each document that shares a long stretch with a query.
 """
 
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,14 @@ from auditor.matching.ngram_filter import Gram, choose_gram
 from auditor.matching.normalization import Drops, Folding, fold_text, folding
 from auditor.matching.occurrences import Occurrences
 from auditor.matching.overlaps import Hits, Overlaps
-from auditor.matching.queries import Needle, checked_ends, count_tokens, fewest_bytes
+from auditor.matching.queries import (
+    Needle,
+    Query,
+    check_minima,
+    checked_ends,
+    count_tokens,
+    fewest_bytes,
+)
 from auditor.matching.spool import Spool
 
 __all__ = ["Match", "Needle", "find_matches"]
@@ -68,8 +75,8 @@ class Match:
 
 
 @dataclass(frozen=True)
-class _FoldedNeedle:
-    """A folded needle, its map to the original text, and the bytes of its shortest span."""
+class _FoldedQuery:
+    """A folded query, its map to the original text, and the bytes of its shortest span."""
 
     text: str
     drops: Drops
@@ -78,9 +85,9 @@ class _FoldedNeedle:
 
 @dataclass(frozen=True)
 class _Row:
-    """A match to be counted: its needle, its span, and the place of its counts."""
+    """A match to be counted: its query, its span, and the place of its counts."""
 
-    needle: int
+    query: int
     start: int
     end: int
     n_tokens: int
@@ -90,7 +97,7 @@ class _Row:
 
 
 def find_matches(
-    needles: Sequence[Needle],
+    needles: Sequence[Query],
     corpus: Iterable[Document],
     *,
     min_tokens: int = 32,
@@ -101,14 +108,14 @@ def find_matches(
 ) -> list[Match]:
     """Find every maximal verbatim overlap of at least min_tokens tokens or min_chars characters.
 
-    A span of a needle overlaps if some document contains it. It is maximal if no document contains
+    A span of a query overlaps if some document contains it. It is maximal if no document contains
     it extended by a character on either side. Spans inside a longer reported span of the same
-    needle are omitted. Minima below about 16 bytes are exact but slow, since nearly all text has
+    query are omitted. Minima below about 16 bytes are exact but slow, since nearly all text has
     to be compared.
 
     Parameters
     ----------
-    needles : sequence of Needle
+    needles : sequence of Query
         Each byte of text takes about 30 bytes of memory.
     corpus : iterable of Document
         Read once. If it offers `pieces(size)`, as `Corpus` does, documents may be larger than
@@ -127,7 +134,7 @@ def find_matches(
     Returns
     -------
     list of Match
-        In the order of the needles, and by start within each.
+        In the order of the queries, and by start within each.
 
     Raises
     ------
@@ -140,26 +147,29 @@ def find_matches(
     The paper's verbatim matches (§6.1).
 
     >>> text = [Document("a", "the quick brown fox", ""), Document("b", "a quick brown cow", "")]
-    >>> needle = Needle("s", "one quick brown fox", [3, 9, 15, 19])
-    >>> [match] = find_matches([needle], text, min_chars=12)
+    >>> query = Query("s", "one quick brown fox", [3, 9, 15, 19])
+    >>> [match] = find_matches([query], text, min_chars=12)
     >>> match.start, match.end, match.n_tokens, match.doc_id, match.doc_offset
     (2, 19, 3, 'a', 2)
     """
+    queries = needles
     n_threads = (os.cpu_count() or 1) if n_threads is None else n_threads
-    _check(min_tokens=min_tokens, min_chars=min_chars, n_threads=n_threads)
+    check_minima(min_tokens, min_chars)
+    if n_threads < 1:
+        raise AuditError(f"n_threads must be 1 or more; got {n_threads}. The default is all cores.")
     change = folding(normalize)
-    folded = [_fold(needle, change, min_tokens, min_chars) for needle in needles]
-    needles_of: dict[bytes, list[int]] = defaultdict(list)
+    folded = [_fold(query, change, min_tokens, min_chars) for query in queries]
+    queries_of: dict[bytes, list[int]] = defaultdict(list)
     for i, one in enumerate(folded):
         if one.n_bytes is not None:
-            needles_of[to_bytes(one.text)].append(i)
-    if not needles_of:
+            queries_of[to_bytes(one.text)].append(i)
+    if not queries_of:
         return []
     with ExitStack() as spools:
-        least = {t: min(folded[i].n_bytes or 0 for i in of_t) for t, of_t in needles_of.items()}
+        least = {t: min(folded[i].n_bytes or 0 for i in of_t) for t, of_t in queries_of.items()}
         groups = _groups(least, spools)
         blocks = read_blocks(
-            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, needles_of)), folding=change
+            corpus, block_bytes=_BLOCK_BYTES, overlap=max(map(len, queries_of)), folding=change
         )
         for block, found in _scanned(blocks, groups, n_threads):
             for group, hits in zip(groups, found, strict=True):
@@ -170,23 +180,23 @@ def find_matches(
         counts: dict[int, Occurrences] = {}
         for number, group in enumerate(groups):
             some, begins, ends = _long_enough(
-                group, number, needles_of, needles, folded, min_tokens, min_chars
+                group, number, queries_of, queries, folded, min_tokens, min_chars
             )
             if some:
                 rows += some
                 counts[number] = Occurrences(group, begins, ends)
                 for block in group.spool.blocks(_BLOCK_BYTES):
                     counts[number].add(block)
-    rows.sort(key=lambda row: (row.needle, row.start))
-    return [_match(needles[row.needle], row, counts[row.group]) for row in rows]
+    rows.sort(key=lambda row: (row.query, row.start))
+    return [_match(queries[row.query], row, counts[row.group]) for row in rows]
 
 
-def _fold(needle: Needle, change: Folding, min_tokens: int, min_chars: int) -> _FoldedNeedle:
-    ends = checked_ends(needle)
-    text, drops = fold_text(needle.text, change)
+def _fold(query: Query, change: Folding, min_tokens: int, min_chars: int) -> _FoldedQuery:
+    ends = checked_ends(query)
+    text, drops = fold_text(query.text, change)
     origins = drops.origin(np.arange(len(text) + 1)) if len(drops.places) else None
     least = fewest_bytes(text, ends, min_tokens, min_chars, origins=origins)
-    return _FoldedNeedle(text, drops, least)
+    return _FoldedQuery(text, drops, least)
 
 
 def _groups(least: dict[bytes, int], spools: ExitStack) -> list[Overlaps]:
@@ -198,7 +208,7 @@ def _groups(least: dict[bytes, int], spools: ExitStack) -> list[Overlaps]:
     for text, n_bytes in least.items():
         members[choose_gram(n_bytes)].append(text)
     return [
-        Overlaps(texts, [least[t] for t in texts], spools.enter_context(Spool()))
+        Overlaps(texts, [least[t] for t in texts], spools.enter_context(closing(Spool())))
         for texts in members.values()
     ]
 
@@ -231,13 +241,13 @@ def _scanned(
 def _long_enough(
     group: Overlaps,
     number: int,
-    needles_of: dict[bytes, list[int]],
-    needles: Sequence[Needle],
-    folded: list[_FoldedNeedle],
+    queries_of: dict[bytes, list[int]],
+    queries: Sequence[Query],
+    folded: list[_FoldedQuery],
     min_tokens: int,
     min_chars: int,
 ) -> tuple[list[_Row], Ints, Ints]:
-    """Matches of a group's needles, and begins and ends of the distinct spans in its bytes."""
+    """Matches of a group's queries, and begins and ends of the distinct spans in its bytes."""
     begins, ends = group.spans()
     text_begins = np.cumsum([0] + [len(text) + 1 for text in group.texts])
     text_of = np.searchsorted(text_begins, begins, "right") - 1
@@ -251,12 +261,12 @@ def _long_enough(
         first, after = text_begins[text : text + 2]
         n_before = np.append(0, np.cumsum(is_char_start(group.raw[first:after])))
         starts, stops = n_before[begins[of_text] - first], n_before[ends[of_text] - first]
-        for i in needles_of[group.texts[text]]:
+        for i in queries_of[group.texts[text]]:
             drops = folded[i].drops
             at, until = drops.origin(starts), drops.origin(stops)
-            n_tokens = count_tokens(checked_ends(needles[i]), at, until)
+            n_tokens = count_tokens(checked_ends(queries[i]), at, until)
             for k in np.flatnonzero((n_tokens >= min_tokens) | (stops - starts >= min_chars)):
-                # Count each distinct span once, even if several needles contain it.
+                # Count each distinct span once, even if several queries contain it.
                 span = int(of_text[k])
                 raw = group.raw[begins[span] : ends[span]].tobytes()
                 slot = slots.setdefault(raw, len(slots))
@@ -268,25 +278,8 @@ def _long_enough(
     return rows, begins[kept], ends[kept]
 
 
-def _match(needle: Needle, row: _Row, counts: Occurrences) -> Match:
+def _match(query: Query, row: _Row, counts: Occurrences) -> Match:
     places = tuple(counts.places[row.slot])
-    return Match(
-        sample_id=needle.sample_id,
-        start=row.start,
-        end=row.end,
-        n_tokens=row.n_tokens,
-        n_chars=row.n_chars,
-        n_documents=int(counts.n_documents[row.slot]),
-        n_occurrences=int(counts.n_occurrences[row.slot]),
-        doc_id=places[0][0],
-        doc_offset=places[0][1],
-        places=places,
-    )
-
-
-def _check(**numbers: int) -> None:
-    usual = {"min_tokens": "Usual is 32.", "min_chars": "Usual is 100."}
-    for name, value in numbers.items():
-        if value < 1:
-            remedy = usual.get(name, "Leave it out to use every core.")
-            raise AuditError(f"{name} must be 1 or more; got {value}. {remedy}")
+    found = int(counts.n_documents[row.slot]), int(counts.n_occurrences[row.slot])
+    size = row.n_tokens, row.n_chars
+    return Match(query.sample_id, row.start, row.end, *size, *found, *places[0], places)

@@ -258,7 +258,7 @@ def test_an_array_of_json_becomes_json_lines(tmp_path):
 def test_a_dataset_without_such_a_column_or_row_is_refused(tmp_path):
     numbers = datasets.Dataset.from_dict({"n": [1, 2], "m": [3, 4]})
     numbers.save_to_disk(str(tmp_path / "numbers"))
-    with pytest.raises(CorpusError, match="has none of text"):
+    with pytest.raises(CorpusError, match="has no text"):
         insert_canaries(CANARIES, [tmp_path / "numbers"], tmp_path / "out")
     with pytest.raises(CorpusError, match="has no column of text 'n'"):
         insert_canaries(CANARIES, [tmp_path / "numbers"], tmp_path / "out", text_field="n")
@@ -276,7 +276,7 @@ def test_a_dataset_without_such_a_column_or_row_is_refused(tmp_path):
         ("a.txt", "", "is empty"),
         ("a.jsonl", "", "is empty"),
         ("a.jsonl", "no json\n", "is empty"),
-        ("a.jsonl", '{"n": 1}\n', "has none of text"),
+        ("a.jsonl", '{"n": 1}\n', "has no text"),
         ("a.csv", "text\n", "no documents"),
     ],
 )

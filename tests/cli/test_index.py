@@ -103,7 +103,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, built, text):
     missing = tmp_path / "missing"
     is_one_sentence(command("index", "count", missing, "a"), "missing", "auditor index build")
     is_one_sentence(command("index", "find", text, "a"), "is no index", "auditor index build")
-    is_one_sentence(command("index", "count", built, ""), "a character or more", code=2)
+    is_one_sentence(command("index", "count", built, ""), "at least one character", code=2)
     is_one_sentence(command("index", "find", built, "a", "--limit", 0), "limit", code=2)
     is_one_sentence(command("index", "build", missing, "--out", tmp_path / "j"), "does not exist")
     is_one_sentence(command("index", "build", text, "--out", text), "exists and is no index")

@@ -56,9 +56,9 @@ def test_what_is_cut_off_is_read_up_to_there_and_reported(tmp_path, packing):
     assert len(texts) < 10_000
     assert corpus.problem_counts["packed"] == 1
     message = corpus.problems[0].message
-    assert "data ends in the middle, after " in message
-    assert message.endswith("What comes before is read; strict stops instead.")
-    with pytest.raises(CorpusError, match="ends in the middle"):
+    assert "data is truncated after " in message
+    assert message.endswith("The text before it is read; strict stops instead.")
+    with pytest.raises(CorpusError, match="is truncated"):
         list(read_corpus([path], strict=True))
 
 
@@ -69,16 +69,18 @@ def test_a_broken_member_ends_the_file(tmp_path, packing):
     corpus = read_corpus([path])
     assert [d.text for d in corpus] == ["whole "]
     assert corpus.problem_counts == {"packed": 1}
-    assert "data is broken (" in corpus.problems[0].message
+    assert "data is corrupt (" in corpus.problems[0].message
     # A text has no lines to count; it was read up to there all the same.
-    assert corpus.problems[0].message.endswith("What comes before is read; strict stops instead.")
+    assert corpus.problems[0].message.endswith("The text before it is read; strict stops instead.")
 
 
 @pytest.mark.parametrize("packing", PACK)
 def test_what_is_not_packed_at_all_is_refused_by_name_and_reported_in_a_folder(tmp_path, packing):
     path = tmp_path / f"a.jsonl{packing}"
     path.write_bytes(ROWS)
-    with pytest.raises(CorpusError, match=r"data is broken \(.*\)\. Mend it or leave it out\.$"):
+    with pytest.raises(
+        CorpusError, match=r"data is corrupt \(.*\)\. Correct it or leave it out\.$"
+    ):
         list(read_corpus([path]))
     (tmp_path / "b.txt").write_text("text")
     corpus = read_corpus([tmp_path])

@@ -110,8 +110,8 @@ def test_a_dataset_that_breaks_is_read_up_to_there(tmp_path):
     corpus = read_corpus([f"hf:{tmp_path}::train"])
     assert [d.text for d in corpus] == ["good"] * 10
     assert corpus.problem_counts == {"dataset": 1}
-    assert "what follows row 10 of split train cannot be read (" in corpus.problems[0].message
-    with pytest.raises(CorpusError, match=r"follows row 10 .*without strict"):
+    assert "the rows after row 10 of split train cannot be read (" in corpus.problems[0].message
+    with pytest.raises(CorpusError, match=r"after row 10 .*without strict"):
         list(read_corpus([f"hf:{tmp_path}::train"], strict=True))
 
 
@@ -121,7 +121,7 @@ def test_of_a_file_that_breaks_one_sentence_is_told(tmp_path, caplog, monkeypatc
     library = logging.getLogger("datasets")
     monkeypatch.setattr(library, "handlers", [*library.handlers, caplog.handler])
     with pytest.raises(
-        CorpusError, match=r"what follows row 0 of split train cannot be read .*0xff"
+        CorpusError, match=r"the rows after row 0 of split train cannot be read .*0xff"
     ):
         read(f"hf:{tmp_path}::train")
     assert caplog.messages == []
@@ -146,7 +146,7 @@ def test_an_arrow_file_that_says_nonsense_of_its_columns_ends_in_one_sentence(tm
 
 
 def test_the_hub_offline_is_one_sentence_with_the_remedy():
-    message = r"^hf:nyu-mll/glue:qnli: the hub is out of reach \(.*\)\. Go online .*hf:FOLDER"
+    message = r"^hf:nyu-mll/glue:qnli: the hub is unreachable \(.*\)\. Go online .*hf:FOLDER"
     with pytest.raises(CorpusError, match=message):
         read("hf:nyu-mll/glue:qnli")
 
@@ -169,7 +169,7 @@ def test_a_network_that_is_not_there_is_noticed_before_the_hub_is_asked(monkeypa
     monkeypatch.setattr(hub, "getproxies", dict)
     monkeypatch.setattr(hub.socket, "create_connection", unreachable)
     monkeypatch.setattr(datasets, "load_dataset", None)
-    with pytest.raises(CorpusError, match=r"out of reach \(no route\)"):
+    with pytest.raises(CorpusError, match=r"unreachable \(no route\)"):
         read("hf:nyu-mll/glue:qnli")
 
 
@@ -285,7 +285,7 @@ def test_a_saved_dataset_within_a_folder_is_one_of_its_sources(saved):
 def test_a_saved_dataset_that_is_damaged_is_refused_in_one_sentence(saved):
     for path in (saved / "saved").rglob("*.arrow"):
         path.write_bytes(b"")
-    with pytest.raises(CorpusError, match=r"is not a dataset that can be read \(.*\)\. Mend it"):
+    with pytest.raises(CorpusError, match=r"is not a valid dataset \(.*\)\. Correct it"):
         read(saved / "saved")
 
 
@@ -300,7 +300,7 @@ def test_offsets_that_lead_out_of_the_file_are_refused_not_followed(tmp_path, br
 def test_what_stands_before_offsets_that_lead_nowhere_is_read(tmp_path, broken, text):
     corpus = read_corpus([saved_with_offsets(tmp_path / "saved", broken)])
     assert [d.text for d in corpus] == [text]
-    assert "what follows row 1 cannot be read" in corpus.problems[0].message
+    assert "the rows after row 1 cannot be read" in corpus.problems[0].message
     assert corpus.problems[0].message.endswith("1 of 2 rows skipped; strict stops instead.")
 
 

@@ -66,7 +66,7 @@ def test_a_preset_is_read_from_the_hub_where_no_folder_is_named():
     [spec] = preset_specs("glue/qnli")
     assert (spec.path, spec.config, spec.split) == ("nyu-mll/glue", "qnli", "train")
     assert spec.columns == ("question", "sentence")
-    with pytest.raises(CorpusError, match=r"the hub is out of reach .*PRESET@FOLDER"):
+    with pytest.raises(CorpusError, match=r"the hub is unreachable .*PRESET@FOLDER"):
         list(read_corpus(["glue/qnli"]))
 
 

@@ -107,7 +107,7 @@ def test_folders_that_a_glob_finds_without_their_files_are_said_to_be_left_out(t
     corpus = read_corpus([str(tmp_path / "*")])
     assert ids(corpus) == ["a.txt"]
     [problem] = corpus.problems
-    assert problem.message.startswith(f"{tmp_path}/*: {tmp_path}/x is a folder, and ")
+    assert problem.message.startswith(f"{tmp_path}/*: {tmp_path}/x is a folder, whose ")
     assert problem.message.endswith(" 2 left out.")
     whole = read_corpus([str(tmp_path / "**" / "*")])
     assert ids(whole) == ["a.txt", "x/d.txt", "y/e.txt"]
@@ -264,8 +264,12 @@ def test_an_object_over_several_lines_is_one_document(tmp_path):
             "ab",
             "object 2 is not JSON (Expecting value, column 11). 2 of 4 objects skipped; strict",
         ),
-        ('[{"text": "a"}, {"text": "b', "a", "object 2 is never closed. What comes before is read"),
-        ('[{"text": "a"}] [1]', "a", "more follows after the array. What comes before is read"),
+        (
+            '[{"text": "a"}, {"text": "b',
+            "a",
+            "object 2 is never closed. The objects before it are read",
+        ),
+        ('[{"text": "a"}] [1]', "a", "there is more text after the array. The array is read"),
         ("[]", "", "the file has no objects"),
     ],
 )
@@ -284,7 +288,7 @@ def test_json_that_holds_no_text_is_reported_in_a_folder_and_an_error_by_name(tm
     assert ids(corpus) == ["a.txt"]
     assert corpus.problem_counts == {"json": 1, "field": 1}
     assert "it has name, bin.y. The file is skipped" in corpus.problems[1].message
-    with pytest.raises(CorpusError, match=r"it has name, bin\.y\. Name the one .* --text-field"):
+    with pytest.raises(CorpusError, match=r"it has name, bin\.y\. Set --text-field to the one"):
         list(read_corpus([tmp_path / "package.json"]))
 
 
@@ -415,6 +419,7 @@ GOOD = rows({"text": "good"})
 
 
 LINES = "lines skipped; strict stops instead."
+NOT_UTF8 = "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte)"
 REPLACED = "place(s) replaced by U+FFFD; strict stops instead."
 WRONG = [
     (
@@ -428,7 +433,7 @@ WRONG = [
     (
         *("a.jsonl", GOOD + rows({"url": "u", "n": 1}), "field"),
         (
-            "line 2 has none of text, content, body, document as a field; it has url, n. "
+            "line 2 has no text field (text, content, body, document); it has url, n. "
             f"1 of 2 {LINES}"
         ),
     ),
@@ -446,7 +451,7 @@ WRONG = [
     ),
     (
         *("a.bin", b"\x00\xff", "binary"),
-        "the file is not UTF-8 text (byte 1). Skipped; strict stops instead.",
+        f"{NOT_UTF8}. Skipped; strict stops instead.",
     ),
 ]
 
@@ -475,7 +480,7 @@ def test_a_character_cut_by_the_reader_is_no_sign_of_a_binary_file(tmp_path):
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.odd"]
     assert corpus.problems[0].message.startswith(
-        f"{tmp_path}/b.odd: the file is not UTF-8 text (byte 1,048"
+        f"{tmp_path}/b.odd: the file is not text: byte 1,048"
     )
 
 
@@ -500,10 +505,10 @@ def test_formats_not_read_are_reported_within_a_folder_and_refused_by_name(tmp_p
     assert ids(corpus) == ["a.txt"]
     assert corpus.problem_counts == {"unsupported": 2}
     with pytest.raises(
-        CorpusError, match=r"\.zip is not read; .*\.jsonl.*\.zst and \.xz\. Unpack it"
+        CorpusError, match=r"\.zip is not supported; .*\.jsonl.*\.zst or \.xz\. Unpack it"
     ):
         read_corpus([tmp_path / "b.zip"])
-    with pytest.raises(CorpusError, match=r"\.arrow is not read; .* Convert it to JSONL"):
+    with pytest.raises(CorpusError, match=r"\.arrow is not supported; .* Convert it to JSONL"):
         read_corpus([tmp_path / "c.arrow"])
 
 
@@ -538,7 +543,7 @@ def test_only_the_first_twenty_problems_are_kept_but_all_are_counted(tmp_path):
 
 def test_a_wrong_field_stops_at_once_and_lists_the_columns(tmp_path):
     write(tmp_path, a__jsonl=rows({"url": "u", "story": "s"}))
-    message = r"line 1 has none .*; it has url, story\. Name the one .* --text-field"
+    message = r"line 1 has no text .*; it has url, story\. Set --text-field to the one"
     with pytest.raises(CorpusError, match=message):
         list(read_corpus([tmp_path]))
     with pytest.raises(CorpusError, match="no field 'tale'; it has url, story"):
@@ -562,7 +567,7 @@ def test_a_corpus_without_documents_is_an_error(tmp_path):
         ("missing.txt", r"missing\.txt does not exist; .* Check the path"),
         ("*.missing", r"\*\.missing matches no file\. Check the pattern"),
         ("empty", "empty is a folder without files"),
-        ("x" * 300, "cannot be looked up .*Check the path"),
+        ("x" * 300, "cannot be found .*Check the path"),
     ],
 )
 def test_specs_that_mean_nothing_are_refused_at_once(tmp_path, spec, message):

@@ -40,13 +40,13 @@ def test_a_field_of_a_megabyte_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ("b\n", "line 3 has 1 field(s) where the first row has 2. 1 of 4 lines skipped; "),
-        ("b,c,d\n", "line 3 has 3 field(s) where the first row has 2. 1 of 4 lines skipped; "),
+        ("b\n", "line 3 has 1 field(s); the first row has 2. 1 of 4 lines skipped; "),
+        ("b,c,d\n", "line 3 has 3 field(s); the first row has 2. 1 of 4 lines skipped; "),
         (
             "b\rc,d\n",
-            "line 3 is not CSV that can be read (a CR in a field). 1 of 4 lines skipped; ",
+            "line 3 is not valid CSV (a CR in a field). 1 of 4 lines skipped; ",
         ),
-        ('"b"c,d\n', "line 3 is not CSV that can be read (',' expected after '\"'). 1 of 4 lines"),
+        ('"b"c,d\n', "line 3 is not valid CSV (',' expected after '\"'). 1 of 4 lines"),
     ],
 )
 def test_a_broken_row_is_skipped_counted_and_located(tmp_path, broken, message):
@@ -71,7 +71,7 @@ def test_of_a_quote_that_is_never_closed_one_line_is_lost(tmp_path):
     # Line numbers go on as they stand in the file.
     assert [own for own, _ in documents][99:101] == ["a.csv:101", "a.csv:103"]
     [problem] = corpus.problems
-    assert "line 102 is not CSV" in problem.message
+    assert "line 102 is not valid CSV" in problem.message
     assert problem.message.endswith("1 of 202 lines skipped; strict stops instead.")
 
 
@@ -123,9 +123,7 @@ def test_an_open_quote_holds_no_more_than_a_row_may_have(tmp_path, monkeypatch):
     texts = [f"text {n}" for n in range(2000)]
     assert [text for _, text in documents] == [*texts[:1000], "two\nlines", *texts[1000:]]
     [problem] = corpus.problems
-    assert "line 52 is not CSV that can be read (a quote is open for more than 1,000" in (
-        problem.message
-    )
+    assert "line 52 is not valid CSV (a quote is open for more than 1,000" in (problem.message)
     assert problem.message.endswith("1 of 2,004 lines skipped; strict stops instead.")
     assert max(held) < 1000 / 8 + 3  # a line here has 8 characters and more
 
@@ -326,7 +324,7 @@ def test_a_wrong_path_is_an_error_that_lists_the_nested_columns(tmp_path):
     pq.write_table(pa.Table.from_pylist(CHAT), tmp_path / "a.parquet")
     there = (
         r"; it has id, messages\[\]\.role, messages\[\]\.content, translation\.en, "
-        r"translation\.de, tags\. Name the one"
+        r"translation\.de, tags\. Set --text-field"
     )
     for text_field in ("messages[].text", "translation[].en", "messages[]content", "id.x", None):
         with pytest.raises(CorpusError, match=there):
@@ -394,7 +392,7 @@ def test_a_broken_row_group_is_skipped_and_the_others_keep_their_ids(tmp_path):
 def test_what_is_no_parquet_is_refused_by_name(tmp_path):
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 no")
-    with pytest.raises(CorpusError, match=r"is not Parquet that can be read \(.*\)\. Mend it"):
+    with pytest.raises(CorpusError, match=r"is not valid Parquet \(.*\)\. Correct it"):
         read(path)
 
 

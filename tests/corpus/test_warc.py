@@ -86,13 +86,13 @@ def test_answers_of_text_are_read_and_all_else_is_passed_over(tmp_path):
     [
         (
             record("conversion", b"too long", length=3),
-            "record 3 has another length than the 3 bytes it says. 1 of 4 records",
+            "record 3 does not have its declared length of 3 bytes. 1 of 4 records",
         ),
         (
             record("conversion", b"x", length="many"),
-            "record 3 has no length that can be (many). 1 of 4",
+            "record 3 has an invalid length (many). 1 of 4",
         ),
-        (record("conversion", b"x", length=10**15), "record 3 has no length that can be (1000000"),
+        (record("conversion", b"x", length=10**15), "record 3 has an invalid length (1000000"),
         (b"no record at all\r\nmore of it\r\n", "record 3 does not begin with WARC/"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_file_that_is_cut_off_is_read_up_to_its_last_whole_record(tmp_path):
     path.write_bytes(b"".join(WET)[:-6])
     documents, corpus = read(path)
     assert documents == TEXTS[:1]
-    assert "record 3 is cut off, 2 bytes before its end" in corpus.problems[0].message
+    assert "record 3 is truncated: 2 bytes are missing" in corpus.problems[0].message
 
 
 def test_an_answer_whose_packing_is_broken_is_reported_or_read(tmp_path):
@@ -175,11 +175,11 @@ def test_content_codings_are_taken_off(tmp_path, coding, body, is_chunked):
 @pytest.mark.parametrize(
     ("coding", "body", "why"),
     [
-        ("compress", b"\x1f\x9d\x90", "compress, which is not read"),
-        ("exi", b"any", "exi, which is not read"),
+        ("compress", b"\x1f\x9d\x90", "compress, which is not supported"),
+        ("exi", b"any", "exi, which is not supported"),
         ("br", b"\xff\xfe\xfd", "br, but its br data "),
         ("zstd", b"\x28\xb5\x2f\xfd\xff\xff\xff", "zstd, but its zstd data "),
-        ("gzip", b"\x1f\x8b\x07\xff", "gzip, but its gzip data is broken"),
+        ("gzip", b"\x1f\x8b\x07\xff", "gzip, but its gzip data is corrupt"),
     ],
 )
 def test_what_stays_packed_is_no_text_and_is_named(tmp_path, coding, body, why):
@@ -229,7 +229,7 @@ def test_a_page_that_is_cut_short_is_read_up_to_there(tmp_path, coding):
     assert 1000 < len(text) < len(words)
     assert words.startswith(text)
     assert corpus.problem_counts == {"coding-cut": 1}
-    assert "ends in the middle, after" in corpus.problems[0].message
+    assert "is truncated after" in corpus.problems[0].message
 
 
 def test_a_page_that_unpacks_without_end_is_cut(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from auditor.corpus.text_files import Document
 from auditor.matching.boilerplate import n_varied_chars, n_varied_tokens, without_filler
-from auditor.matching.verbatim import Needle, find_matches
+from auditor.matching.verbatim import Query, find_matches
 
 BORDER = "+" + ("-" * 30 + "+") * 4
 WORDS = "".join(f"row {letter} of the table; " for letter in "abcdefghijkl")
@@ -15,11 +15,11 @@ WORDS = "".join(f"row {letter} of the table; " for letter in "abcdefghijkl")
 
 def kept(text: str, *, min_tokens: int = 32, min_chars: int = 100, token: int = 40, **options):
     """What of a text counts when it stands whole in the corpus."""
-    needle = Needle("s", text, [*range(token, len(text), token), len(text)])
+    query = Query("s", text, [*range(token, len(text), token), len(text)])
     least = {"min_tokens": min_tokens, "min_chars": min_chars}
-    found = find_matches([needle], [Document("d", f"<{text}>", "")], **least, **options)
+    found = find_matches([query], [Document("d", f"<{text}>", "")], **least, **options)
     assert len(found) == 1
-    return without_filler(found, [needle], **least)
+    return without_filler(found, [query], **least)
 
 
 @given(st.text(alphabet="ab -"))
@@ -49,7 +49,7 @@ def test_tokens_of_a_run_count_once_and_others_each():
         any(i == 0 or BORDER[i] != BORDER[i - 1] for i in range(a, b))
         for a, b in zip(begins, ends, strict=True)
     )
-    assert n == n_varied_tokens(Needle("s", BORDER, ends), 0, 125) == 6
+    assert n == n_varied_tokens(Query("s", BORDER, ends), 0, 125) == 6
     assert kept(BORDER, token=3) == []
     assert len(kept(BORDER, token=3, min_tokens=6)) == 1
     assert len(kept(WORDS[:96], token=3)) == 1
@@ -74,7 +74,7 @@ def test_varied_tokens_equal_a_walk_over_them(data):
     ends = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=10)))
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
-    assert n_varied_tokens(Needle("s", text, ends), start, end) == slow_varied(
+    assert n_varied_tokens(Query("s", text, ends), start, end) == slow_varied(
         text, ends, start, end
     )
 

@@ -12,14 +12,14 @@ from auditor.corpus.text_files import Document
 from auditor.errors import AuditError
 from auditor.matching import fuzzy
 from auditor.matching.fuzzy import FuzzyMatch, find_fuzzy
-from auditor.matching.queries import Needle
+from auditor.matching.queries import Query
 
 few = settings(max_examples=200, deadline=None)
 
 
-def brute_force(needle, corpus, min_words):
+def brute_force(query, corpus, min_words):
     """Longest stretch first; then documents, windows and stretches in their order."""
-    sample = list(re.finditer(r"\w+", needle.text))
+    sample = list(re.finditer(r"\w+", query.text))
     words = [word.group() for word in sample]
     for m in range(len(words), min_words - 1, -1):
         for document in corpus:
@@ -33,7 +33,7 @@ def brute_force(needle, corpus, min_words):
                     if window[0] in stretch and set(stretch) <= set(window):
                         span = sample[i].start(), sample[i + m - 1].end()
                         where = document.doc_id, theirs[place].start()
-                        return FuzzyMatch(needle.sample_id, m, *span, *where)
+                        return FuzzyMatch(query.sample_id, m, *span, *where)
     return None
 
 
@@ -49,10 +49,10 @@ sentence = st.lists(
 @few
 @given(st.lists(sentence, max_size=3), st.lists(sentence, max_size=4), st.integers(3, 9))
 def test_fuzzy_matches_equal_brute_force(samples, texts, min_words):
-    needles = [Needle(f"s{i}", text, []) for i, text in enumerate(samples)]
+    queries = [Query(f"s{i}", text, []) for i, text in enumerate(samples)]
     corpus = [Document(f"d{i}", text, "") for i, text in enumerate(texts)]
-    expected = {n.sample_id: brute_force(n, corpus, min_words) for n in needles}
-    got = find_fuzzy(needles, corpus, min_words=min_words)
+    expected = {n.sample_id: brute_force(n, corpus, min_words) for n in queries}
+    got = find_fuzzy(queries, corpus, min_words=min_words)
     assert got == {name: match for name, match in expected.items() if match}
 
 
@@ -63,18 +63,18 @@ def test_shuffled_pieces_equal_brute_force(order, inserted):
     pieces = [" ".join(words[i : i + 3]) for i in order]
     for at in inserted:
         pieces.insert(at, "other")
-    needle = Needle("s", " ".join(words), [])
+    query = Query("s", " ".join(words), [])
     corpus = [Document("d", " ".join(pieces), ""), Document("e", " ".join(words[4:12]), "")]
-    expected = brute_force(needle, corpus, 4)
-    assert find_fuzzy([needle], corpus, min_words=4) == ({"s": expected} if expected else {})
+    expected = brute_force(query, corpus, 4)
+    assert find_fuzzy([query], corpus, min_words=4) == ({"s": expected} if expected else {})
 
 
 def test_spaces_and_punctuation_may_differ():
     words = [f"word{i}" for i in range(30)]
-    needle = Needle("s", "“" + " ".join(words) + "”", [])
+    query = Query("s", "“" + " ".join(words) + "”", [])
     document = Document("d", "Before. " + ",\n\t".join(words) + "!", "")
-    match = find_fuzzy([needle], [document])["s"]
-    assert (match.n_words, match.start, match.end) == (30, 1, len(needle.text) - 1)
+    match = find_fuzzy([query], [document])["s"]
+    assert (match.n_words, match.start, match.end) == (30, 1, len(query.text) - 1)
     assert (match.doc_id, match.doc_offset) == ("d", len("Before. "))
 
 
@@ -82,23 +82,23 @@ def test_trigrams_far_apart_do_not_match():
     words = [f"word{i}" for i in range(24)]
     far = " ".join([*words[:12], *["other"] * 50, *words[10:]])
     near = " ".join([*words[:12], *["other"] * 20, *words[10:]])
-    needle = Needle("s", " ".join(words), [])
-    assert find_fuzzy([needle], [Document("d", far, "")]) == {}
+    query = Query("s", " ".join(words), [])
+    assert find_fuzzy([query], [Document("d", far, "")]) == {}
     # 12 + 20 + 14 words lie within the window of 48.
-    assert find_fuzzy([needle], [Document("d", near, "")])["s"].n_words == 24
+    assert find_fuzzy([query], [Document("d", near, "")])["s"].n_words == 24
 
 
 def test_the_longest_stretch_over_all_documents_is_kept_and_the_first_of_equals():
     words = [f"word{i}" for i in range(40)]
     texts = [words[:25], words[:30], words[10:40], words]
     corpus = [Document(f"d{i}", " ".join(text), "") for i, text in enumerate(texts)]
-    needle = Needle("s", " ".join(words[:30]), [])
-    assert find_fuzzy([needle], corpus)["s"].doc_id == "d1"
+    query = Query("s", " ".join(words[:30]), [])
+    assert find_fuzzy([query], corpus)["s"].doc_id == "d1"
 
 
 def test_a_sample_of_one_word_again_and_again_matches_a_long_document_of_it():
-    needle = Needle("s", "a " * 100 + "b c d", [])
-    match = find_fuzzy([needle], [Document("d", "a " * 20_000, "")])["s"]
+    query = Query("s", "a " * 100 + "b c d", [])
+    match = find_fuzzy([query], [Document("d", "a " * 20_000, "")])["s"]
     assert (match.n_words, match.doc_offset) == (100, 0)
 
 
@@ -109,11 +109,11 @@ def test_a_document_read_in_parts_matches_as_if_it_were_read_whole(monkeypatch, 
     words = [f"wört{n}" for n in rng.integers(0, 9, 60)]
     texts = [" ".join(rng.choice(words, n)) for n in (200, 3, 90)]
     corpus = [Document(f"d{i}", text, "") for i, text in enumerate(texts)]
-    needles = [Needle(f"s{i}", " ".join(words[i : i + 25]), []) for i in range(0, 35, 5)]
-    whole = find_fuzzy(needles, corpus, min_words=4)
+    queries = [Query(f"s{i}", " ".join(words[i : i + 25]), []) for i in range(0, 35, 5)]
+    whole = find_fuzzy(queries, corpus, min_words=4)
     assert whole
     monkeypatch.setattr(fuzzy, "_PASSAGE_BYTES", size)
-    assert find_fuzzy(needles, InParts(corpus), min_words=4) == whole
+    assert find_fuzzy(queries, InParts(corpus), min_words=4) == whole
 
 
 class InParts(list):
@@ -128,14 +128,14 @@ class InParts(list):
 def test_progress_counts_the_bytes_of_text():
     done = []
     corpus = [Document("a", "é x", ""), Document("b", "y", "")]
-    find_fuzzy([Needle("s", "x y z", [])], corpus, min_words=3, progress=done.append)
+    find_fuzzy([Query("s", "x y z", [])], corpus, min_words=3, progress=done.append)
     assert done == [4, 5]
 
 
-def test_needles_without_words_and_empty_corpora_match_nothing():
+def test_queries_without_words_and_empty_corpora_match_nothing():
     assert find_fuzzy([], [Document("d", "a b c", "")], min_words=3) == {}
-    assert find_fuzzy([Needle("s", "...", [])], [Document("d", "a b c", "")], min_words=3) == {}
-    assert find_fuzzy([Needle("s", "a b c", [])], [], min_words=3) == {}
+    assert find_fuzzy([Query("s", "...", [])], [Document("d", "a b c", "")], min_words=3) == {}
+    assert find_fuzzy([Query("s", "a b c", [])], [], min_words=3) == {}
 
 
 def test_a_minimum_below_three_words_is_refused():
@@ -144,5 +144,5 @@ def test_a_minimum_below_three_words_is_refused():
 
 
 def test_samples_of_one_id_are_refused():
-    with pytest.raises(AuditError, match="different ids"):
-        find_fuzzy([Needle("s", "a", []), Needle("s", "b", [])], [])
+    with pytest.raises(AuditError, match="ids must be unique"):
+        find_fuzzy([Query("s", "a", []), Query("s", "b", [])], [])

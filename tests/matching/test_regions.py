@@ -9,7 +9,7 @@ from auditor.corpus.pieces import cut, to_pieces
 from auditor.corpus.text_files import Document
 from auditor.matching import edit_distance as regions_module
 from auditor.matching.edit_distance import Region, find_near
-from auditor.matching.queries import Needle
+from auditor.matching.queries import Query
 
 WORDS = [f"word{i:03}" for i in range(120)]
 
@@ -19,10 +19,10 @@ def encode(text):
     return text.split()
 
 
-def needle(words):
+def query(words):
     """A sample whose tokens are words, each with the space before it."""
     lengths = [len(words[0]), *(1 + len(word) for word in words[1:])]
-    return Needle("s", " ".join(words), np.cumsum(lengths).tolist())
+    return Query("s", " ".join(words), np.cumsum(lengths).tolist())
 
 
 def changed(words, places):
@@ -31,7 +31,7 @@ def changed(words, places):
 
 
 def region(words, first, last, doc_offset, doc_id="d"):
-    made = needle(words)
+    made = query(words)
     start = made.token_ends[first - 1] if first else 0
     return Region(made, start, made.token_ends[last - 1], doc_id, doc_offset)
 

@@ -14,7 +14,7 @@ from auditor.errors import AuditError
 from auditor.matching import ngram_filter, overlaps, spool, verbatim
 from auditor.matching.byte_blocks import read_blocks
 from auditor.matching.queries import count_tokens
-from auditor.matching.verbatim import Match, Needle, find_matches
+from auditor.matching.verbatim import Match, Query, find_matches
 
 few = settings(max_examples=150, deadline=None)
 
@@ -60,8 +60,8 @@ def documents(*texts):
 
 
 def chars(text, sample_id="s"):
-    """A needle with one token a character."""
-    return Needle(sample_id, text, np.arange(1, len(text) + 1))
+    """A query with one token a character."""
+    return Query(sample_id, text, np.arange(1, len(text) + 1))
 
 
 def occurrences(span, text):
@@ -90,13 +90,13 @@ def folded(text, normalize=()):
     return out, [*origins, len(text)]
 
 
-def brute_force(needles, corpus, min_tokens, min_chars, normalize=()):
-    """Try every span of every needle, longest first."""
+def brute_force(queries, corpus, min_tokens, min_chars, normalize=()):
+    """Try every span of every query, longest first."""
     found = []
     texts = [(d.doc_id, *folded(d.text, normalize)) for d in corpus]
-    for needle in needles:
-        ends = list(needle.token_ends)
-        text, origins = folded(needle.text, normalize)
+    for query in queries:
+        ends = list(query.token_ends)
+        text, origins = folded(query.text, normalize)
         kept = []
         for length in range(len(text), 0, -1):
             for start in range(len(text) - length + 1):
@@ -113,9 +113,9 @@ def brute_force(needles, corpus, min_tokens, min_chars, normalize=()):
                     kept.append((start, end))
                     n_documents = len({doc_id for doc_id, _ in places})
                     counts = (n_tokens, length, n_documents, len(places))
-                    span = (needle.sample_id, origins[start], origins[end])
+                    span = (query.sample_id, origins[start], origins[end])
                     found.append(Match(*span, *counts, *places[0], tuple(places[:5])))
-    order = [needle.sample_id for needle in needles]
+    order = [query.sample_id for query in queries]
     return sorted(found, key=lambda match: (order.index(match.sample_id), match.start))
 
 
@@ -140,32 +140,32 @@ def tokenized(draw, texts=any_text):
 
 
 @st.composite
-def needles_and_corpus(draw, texts=any_text):
+def queries_and_corpus(draw, texts=any_text):
     rows = draw(st.lists(tokenized(texts), min_size=1, max_size=4))
     corpus = draw(st.lists(texts, max_size=5))
-    # Pieces of the needles themselves, so that long matches are common.
+    # Pieces of the queries themselves, so that long matches are common.
     for text, _ in rows:
         if text and draw(st.booleans()):
             start = draw(st.integers(0, len(text) - 1))
             piece = text[start : draw(st.integers(start + 1, len(text)))]
             corpus.append(draw(texts) + piece + draw(texts))
     ids = draw(st.lists(st.sampled_from("pqrstuv"), min_size=len(corpus), max_size=len(corpus)))
-    needles = [Needle(f"s{i}", text, ends) for i, (text, ends) in enumerate(rows)]
-    return needles, [Document(i, text, "") for i, text in zip(ids, corpus, strict=True)]
+    queries = [Query(f"s{i}", text, ends) for i, (text, ends) in enumerate(rows)]
+    return queries, [Document(i, text, "") for i, text in zip(ids, corpus, strict=True)]
 
 
 @few
-@given(needles_and_corpus(), st.integers(1, 40), st.integers(1, 40), ways)
+@given(queries_and_corpus(), st.integers(1, 40), st.integers(1, 40), ways)
 def test_matches_equal_brute_force(problem, min_tokens, min_chars, how):
-    needles, corpus = problem
+    queries, corpus = problem
     with way(how) as options:
-        got = find_matches(needles, corpus, min_tokens=min_tokens, min_chars=min_chars, **options)
-    assert got == brute_force(needles, corpus, min_tokens, min_chars)
+        got = find_matches(queries, corpus, min_tokens=min_tokens, min_chars=min_chars, **options)
+    assert got == brute_force(queries, corpus, min_tokens, min_chars)
 
 
 @few
 @given(
-    needles_and_corpus(),
+    queries_and_corpus(),
     st.integers(8, 60),
     st.sampled_from([16, 50, 200, 1 << 20]),
     st.sampled_from([ngram_filter._USUAL, (ngram_filter.Gram(4, 2),), (ngram_filter.Gram(3, 1),)]),
@@ -174,19 +174,19 @@ def test_matches_equal_brute_force(problem, min_tokens, min_chars, how):
 def test_every_match_of_long_minima_is_found_in_blocks_of_any_size(
     problem, minimum, block_bytes, usual, how
 ):
-    needles, corpus = problem
+    queries, corpus = problem
     with pytest.MonkeyPatch.context() as patch, way(how) as options:
         patch.setattr(verbatim, "_BLOCK_BYTES", block_bytes)
         patch.setattr(
             ngram_filter, "_USUAL", usual
         )  # with short grams, most places are passed over
-        got = find_matches(needles, Pieces(corpus), min_tokens=1000, min_chars=minimum, **options)
-    assert got == brute_force(needles, corpus, 1000, minimum)
+        got = find_matches(queries, Pieces(corpus), min_tokens=1000, min_chars=minimum, **options)
+    assert got == brute_force(queries, corpus, 1000, minimum)
 
 
 @few
 @given(
-    needles_and_corpus(spaced),
+    queries_and_corpus(spaced),
     st.integers(1, 30),
     st.integers(1, 30),
     st.sampled_from([("whitespace",), ("case",), ("case", "whitespace")]),
@@ -196,12 +196,12 @@ def test_every_match_of_long_minima_is_found_in_blocks_of_any_size(
 def test_normalized_matches_equal_brute_force_in_places_of_the_original(
     problem, min_tokens, min_chars, normalize, in_pieces, how
 ):
-    needles, corpus = problem
+    queries, corpus = problem
     minima = {"min_tokens": min_tokens, "min_chars": min_chars}
     with way(how) as options:
         text = Pieces(corpus) if in_pieces else corpus
-        got = find_matches(needles, text, normalize=normalize, **minima, **options)
-    assert got == brute_force(needles, corpus, min_tokens, min_chars, normalize)
+        got = find_matches(queries, text, normalize=normalize, **minima, **options)
+    assert got == brute_force(queries, corpus, min_tokens, min_chars, normalize)
 
 
 @few
@@ -224,38 +224,38 @@ def test_blocks_own_every_place_once(texts, block_bytes, overlap):
 
 @pytest.mark.parametrize("unit", ["a", "-", " ", "ab", "é", "🙂"])
 def test_runs_of_one_thing_are_counted_exactly(unit):
-    needle, text = unit * 60, unit * 300
-    [match] = find_matches([chars(needle)], documents(text, unit * 59), min_chars=50)
-    assert (match.start, match.end, match.doc_offset) == (0, len(needle), 0)
-    assert match.n_occurrences == len(occurrences(needle, text))
+    query, text = unit * 60, unit * 300
+    [match] = find_matches([chars(query)], documents(text, unit * 59), min_chars=50)
+    assert (match.start, match.end, match.doc_offset) == (0, len(query), 0)
+    assert match.n_occurrences == len(occurrences(query, text))
     assert match.n_documents == 1
 
 
 def test_a_match_counts_in_tokens_even_where_it_is_short_in_characters():
-    needle = Needle("s", "x" + "🙂" * 12 + "y", [0] + [i for i in range(1, 14) for _ in range(3)])
+    query = Query("s", "x" + "🙂" * 12 + "y", [0] + [i for i in range(1, 14) for _ in range(3)])
     corpus = documents("🙂" * 12)
-    [match] = find_matches([needle], corpus, min_tokens=32, min_chars=100)
+    [match] = find_matches([query], corpus, min_tokens=32, min_chars=100)
     assert (match.start, match.end, match.n_chars) == (1, 13, 12)
     assert match.n_tokens >= 32
-    assert match == brute_force([needle], corpus, 32, 100)[0]
+    assert match == brute_force([query], corpus, 32, 100)[0]
 
 
 def test_a_match_never_ends_inside_a_character():
-    needle = chars("p" * 40 + "é" + "q")
-    [match] = find_matches([needle], documents("p" * 40 + "è" + "q"), min_chars=30)
+    query = chars("p" * 40 + "é" + "q")
+    [match] = find_matches([query], documents("p" * 40 + "è" + "q"), min_chars=30)
     assert (match.start, match.end) == (0, 40)
 
 
-def test_matches_at_both_ends_of_a_needle_and_needles_inside_needles_are_found():
+def test_matches_at_both_ends_of_a_query_and_queries_inside_queries_are_found():
     head, tail = (
         "The head of the sample, forty characters",
         "and its tail, which is as long as that!!",
     )
     whole = head + " something of its own " + tail
-    needles = [chars(whole, "whole"), chars(head, "head"), chars(whole, "again")]
+    queries = [chars(whole, "whole"), chars(head, "head"), chars(whole, "again")]
     corpus = documents(tail + "." + head, "no", head)
-    got = find_matches(needles, corpus, min_chars=40)
-    assert got == brute_force(needles, corpus, 32, 40)
+    got = find_matches(queries, corpus, min_chars=40)
+    assert got == brute_force(queries, corpus, 32, 40)
     assert [m.sample_id for m in got] == ["whole", "whole", "head", "again", "again"]
     assert [m.n_documents for m in got] == [2, 1, 2, 2, 1]
 
@@ -266,11 +266,11 @@ def test_a_short_span_is_found_where_a_text_that_asks_for_longer_ones_goes_on(ho
     dense, tail = ("".join(rng.choice(list("abcdefgh"), n)) for n in (50, 120))
     other = dense[20:] + tail
     # Of the one 40 tokens are 40 characters; of the other only 100 characters are enough.
-    needles = [chars(dense, "dense"), Needle("other", other, range(10, 151, 10))]
+    queries = [chars(dense, "dense"), Query("other", other, range(10, 151, 10))]
     corpus = documents("x", "#" + dense + tail[:20] + "#", other[:99])
     with way(how) as options:
-        got = find_matches(needles, corpus, min_tokens=40, **options)
-    assert got == brute_force(needles, corpus, 40, 100)
+        got = find_matches(queries, corpus, min_tokens=40, **options)
+    assert got == brute_force(queries, corpus, 40, 100)
     assert [(m.sample_id, m.start, m.end, m.doc_offset) for m in got] == [("dense", 0, 50, 1)]
 
 
@@ -287,26 +287,26 @@ def test_lone_surrogates_are_matched_like_any_character():
     assert (match.start, match.end, match.doc_offset) == (0, 25, 1)
 
 
-def test_planted_needles_are_found_in_a_large_text():
+def test_planted_queries_are_found_in_a_large_text():
     text = "".join(np.random.default_rng(1).choice(list("abcdefgh é"), 700_000))
     starts = [0, 262_143 - 60, 350_000, len(text) - 120]
-    needles = [chars("#" + text[i : i + 120] + "#", str(i)) for i in starts]
+    queries = [chars("#" + text[i : i + 120] + "#", str(i)) for i in starts]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verbatim, "_BLOCK_BYTES", 1 << 18)
-        got = find_matches(needles, documents("x" * 50, text, text[350_000:350_121]))
+        got = find_matches(queries, documents("x" * 50, text, text[350_000:350_121]))
     assert [(m.start, m.end, m.doc_id, m.doc_offset) for m in got] == [
         (1, 121, "d1", i) for i in starts
     ]
     assert [m.n_documents for m in got] == [1, 1, 2, 1]
 
 
-def test_needles_without_tokens_or_text_match_by_characters_or_not_at_all():
-    needles = [Needle("none", "", []), Needle("text", "abcdefgh", [])]
-    got = find_matches(needles, documents("abcdefgh"), min_tokens=1, min_chars=8)
+def test_queries_without_tokens_or_text_match_by_characters_or_not_at_all():
+    queries = [Query("none", "", []), Query("text", "abcdefgh", [])]
+    got = find_matches(queries, documents("abcdefgh"), min_tokens=1, min_chars=8)
     assert [match.sample_id for match in got] == ["text"]
 
 
-def test_no_needles_and_no_documents_give_no_matches():
+def test_no_queries_and_no_documents_give_no_matches():
     assert find_matches([], documents("text")) == []
     assert find_matches([chars("a" * 200)], []) == []
 
@@ -333,9 +333,9 @@ def test_five_places_are_told_in_the_order_of_the_corpus():
 
 
 def test_a_stretch_of_spaces_is_one_space_where_the_match_begins_and_ends():
-    needle = Needle("s", "One  \n word\t", [3, 11, 12])
+    query = Query("s", "One  \n word\t", [3, 11, 12])
     [match] = find_matches(
-        [needle], documents("x", "...one word \n\n."), min_chars=9, normalize=("whitespace", "case")
+        [query], documents("x", "...one word \n\n."), min_chars=9, normalize=("whitespace", "case")
     )
     assert (match.start, match.end, match.n_chars, match.n_tokens) == (0, 12, 9, 3)
     assert match.places == (("d1", 3),)
@@ -389,5 +389,5 @@ def test_options_that_make_no_sense_are_refused(change, message):
 
 @pytest.mark.parametrize("ends", [[2, 1], [4], [-1, 2], [0.5]])
 def test_token_ends_that_do_not_fit_are_refused(ends):
-    with pytest.raises(AuditError, match="token_ends of sample s must be whole numbers"):
-        find_matches([Needle("s", "abc", ends)], documents("abc"))
+    with pytest.raises(AuditError, match="token_ends of sample s must be integers"):
+        find_matches([Query("s", "abc", ends)], documents("abc"))

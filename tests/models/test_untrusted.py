@@ -143,7 +143,7 @@ def test_a_saved_dataset_reads_only_its_own_files(tmp_path, how):
     state["_data_files"] = [{"filename": "../other/data-00000-of-00001.arrow"}]
     (tmp_path / "one" / "state.json").write_text(json.dumps(state))
     spec = tmp_path / "one" if how == "named" else f"hf:{tmp_path / 'one'}"
-    with pytest.raises(CorpusError, match="names a file outside of its folder"):
+    with pytest.raises(CorpusError, match="names a file outside its folder"):
         list(read_corpus([spec]))
 
 

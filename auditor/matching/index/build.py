@@ -16,7 +16,7 @@ import numpy as np
 
 from auditor.corpus.text_files import Document
 from auditor.errors import ConfigError, CorpusError
-from auditor.matching.byte_blocks import CORPUS_SEPARATOR, read_pieces
+from auditor.matching.byte_blocks import CORPUS_SEPARATOR, read_pieces, repeated
 from auditor.matching.index.format import (
     REPEATS,
     Plan,
@@ -92,8 +92,8 @@ def build_index(
     """
     if shard_bytes is not None and not 1 <= shard_bytes <= _MOST_BYTES:
         raise ConfigError(
-            f"A shard must have between 1 and {_MOST_BYTES:,} bytes; got {shard_bytes:,}. Usual "
-            f"are {_USUAL_BYTES:,}."
+            f"A shard must have between 1 and {_MOST_BYTES:,} bytes; got {shard_bytes:,}. The "
+            f"default is {_USUAL_BYTES:,}."
         )
     folder = Path(out)
     with open_folder(folder):
@@ -137,10 +137,10 @@ def changes(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
         found.append(f"text_field was {there['text_field']!r}, now {now['text_field']!r}")
     old, new = there["files"], now["files"]
     if len(old) != len(new):
-        found.append(f"{len(old):,} file(s) then, {len(new):,} now")
+        found.append(f"the number of files was {len(old):,}, now {len(new):,}")
     for before, after in zip(old, new, strict=False):
         if Path(before[0]).name != Path(after[0]).name:
-            found.append(f"{after[0]} stands where {before[0]} stood")
+            found.append(f"{after[0]} is in the place of {before[0]}")
         elif before[1:] != after[1:]:
             found.append(f"{after[0]} has other content")
         else:
@@ -164,7 +164,7 @@ def _refuse_other(folder: Path, plan: Plan, source: Plan, shard_bytes: int | Non
     if shard_bytes not in (None, plan["shard_bytes"]):
         raise CorpusError(
             f"{folder} was begun with shards of {plan['shard_bytes']:,} bytes; got "
-            f"{shard_bytes:,}. Leave the size out to go on, or build in another folder."
+            f"{shard_bytes:,}. Omit the size to resume, or build in another folder."
         )
 
 
@@ -203,7 +203,7 @@ def _finish(folder: Path, plan: Plan, changed: list[str]) -> None:
     if changed:
         raise CorpusError(
             f"The corpus changed while it was indexed: {'; '.join(changed)}. Delete {folder} and "
-            "build again once nobody writes to the corpus."
+            "build again when the corpus no longer changes."
         )
     raw = _repeats(folder, plan).tobytes()
     write_atomically(folder / REPEATS, raw, CorpusError)
@@ -282,9 +282,7 @@ def _repeats(folder: Path, plan: Plan) -> np.ndarray:
     for facts in plan["shards"]:
         shard = Shard(folder, facts)
         hashes.extend(hash(shard.doc_id(i)) for i in range(len(shard.starts)))
-    each = np.array(hashes, dtype=np.int64)
-    order = np.sort(each)
-    maybe = set(order[1:][order[1:] == order[:-1]].tolist())
+    maybe = repeated(hashes)
     first: dict[str, int] = {}
     pairs = []
     ordinal = 0

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Strict
 
 from auditor.errors import CorpusError
 from auditor.system.atomic_files import (
@@ -76,21 +76,21 @@ def read_plan(folder: Path) -> Plan | None:
         raise CorpusError(_damaged(file, f"it is not JSON: {error}")) from None
     if not isinstance(plan, dict) or plan.get("format") != "auditor index":
         raise CorpusError(
-            f"{file} is not of an index of text. Give the folder that `auditor index build` made."
+            f"{file} is not of an index of text. Name a folder made by `auditor index build`."
         )
     if plan.get("version") != VERSION:
         raise CorpusError(
             f"{folder} is an index of version {plan.get('version')!r}; this auditor reads version "
-            f"{VERSION}. Build it anew in another folder."
+            f"{VERSION}. Rebuild it in another folder."
         )
     if plan.pop("seal", None) != _seal(plan):
-        raise CorpusError(_damaged(file, "its own checksum differs"))
+        raise CorpusError(_damaged(file, "its checksum differs"))
     if problem := plan_fault(plan):
         raise CorpusError(_damaged(file, problem))
     if plan["byteorder"] != sys.byteorder:
         raise CorpusError(
             f"{folder} was built on a {plan['byteorder']}-endian machine; this one is "
-            f"{sys.byteorder}-endian. Build it anew here."
+            f"{sys.byteorder}-endian. Rebuild it here."
         )
     return plan
 
@@ -108,6 +108,22 @@ def _seal(plan: Plan) -> str:
 
 def _damaged(file: Path, why: str) -> str:
     return f"{file} is damaged ({why}). Delete the folder and build the index again."
+
+
+def damaged_file(path: Path, why: str) -> CorpusError:
+    """The error for a damaged file other than index.json."""
+    return CorpusError(
+        f"{path} is damaged ({why}). Delete that file and build the index again; only that file is "
+        "rebuilt."
+    )
+
+
+def unreadable_file(path: Path, error: OSError) -> CorpusError:
+    """The error for a missing or unreadable file other than index.json."""
+    return CorpusError(
+        f"{path} cannot be read ({error.strerror}). Build the index again: only what is missing is "
+        "rebuilt."
+    )
 
 
 def is_file_whole(path: Path, facts: Plan) -> bool:
@@ -188,7 +204,7 @@ class _Shard(_File):
 
 
 class _Corpus(_Checked):
-    files: list[list[Any]]
+    files: list[Annotated[tuple[Text, int, Text], Strict(False)]]  # path, bytes, sha256
     text_field: Text | None
 
 
@@ -205,9 +221,6 @@ def plan_fault(plan: dict[str, Any]) -> str | None:
     """A description of what is wrong in index.json; None if it is valid."""
     if problem := fault(_Plan, plan):
         return problem
-    for row in plan["corpus"]["files"]:
-        if [type(one) for one in row] != [str, int, str]:
-            return "a file of the corpus is not told by path, size and sha256"
     if plan["complete"] and "repeats" not in plan:
         return "repeats is missing"
     for facts in [*plan["shards"], *([plan["repeats"]] if "repeats" in plan else [])]:
@@ -222,16 +235,16 @@ def _shard_fault(facts: dict[str, Any]) -> str | None:
     for name, width in _WIDTHS.items():
         section = sections[name]
         if len(section) != 2 or section[0] != end or section[1] < 0:
-            return f"{facts['file']} has its {name} in another place than after what is before"
+            return f"{facts['file']} has its {name} in another place than after the section before"
         if section[0] + width * section[1] > facts["bytes"]:
             return f"{facts['file']} has no room for its {name}"
         end += width * section[1]
         end += -end % ALIGN
     n_bytes = sections["text"][1]
     if n_bytes < 1 or sections["suffixes"][1] != n_bytes:
-        return f"{facts['file']} has another number of suffixes than bytes of text"
+        return f"{facts['file']} has a number of suffixes other than its bytes of text"
     if sections["starts"][1] != sections["id_ends"][1]:
-        return f"{facts['file']} has another number of ids than documents"
+        return f"{facts['file']} has a number of ids other than its documents"
     if not sections["chars"][1]:
         return f"{facts['file']} has no count of characters"
     return None

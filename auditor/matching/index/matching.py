@@ -3,19 +3,24 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from auditor.errors import AuditError
 from auditor.matching.byte_blocks import to_bytes
-from auditor.matching.index.maximal_spans import Spans
+from auditor.matching.index.maximal_spans import Spans, maximal_spans
 from auditor.matching.index.query import Found, Index
 from auditor.matching.occurrences import MAX_PLACES
-from auditor.matching.queries import Needle, checked_ends, count_tokens, fewest_bytes
+from auditor.matching.queries import (
+    Query,
+    check_minima,
+    checked_ends,
+    count_tokens,
+    fewest_bytes,
+)
 from auditor.matching.verbatim import Match
 
 Progress = Callable[[int], object]
 
 
 def find_matches_in_index(
-    needles: Sequence[Needle],
+    queries: Sequence[Query],
     index: Index,
     *,
     min_tokens: int = 32,
@@ -24,46 +29,26 @@ def find_matches_in_index(
 ) -> list[Match]:
     """Find exactly the matches that `find_matches` finds in the indexed corpus.
 
-    Time depends on the needles and on the number of shards. For a few thousand needles this is
+    Time depends on the queries and on the number of shards. For a few thousand queries this is
     much faster than reading a large corpus; for millions it may not be.
 
-    Parameters
-    ----------
-    needles : sequence of Needle
-    index : Index
-    min_tokens, min_chars : int
-        Either is enough.
-    progress : callable, optional
-        Called with the bytes of needles' text processed so far.
-
-    Returns
-    -------
-    list of Match
-        In the order of the needles, and by start within each.
-
-    Raises
-    ------
-    AuditError
-        If a minimum is below 1, or token_ends do not fit a text.
-    CorpusError
-        If a needed part of the index is damaged.
+    `progress` is called with the bytes of the queries' text processed so far. Raises AuditError for
+    a minimum below 1 or wrong token_ends, and CorpusError if a needed part of the index is damaged.
     """
-    for name, value in (("min_tokens", min_tokens), ("min_chars", min_chars)):
-        if value < 1:
-            raise AuditError(f"{name} must be 1 or more; got {value}. Usual are 32 and 100.")
-    needles_of: dict[str, list[int]] = defaultdict(list)
-    for i, needle in enumerate(needles):
-        needles_of[needle.text].append(i)
-    token_ends = [checked_ends(needle) for needle in needles]
+    check_minima(min_tokens, min_chars)
+    queries_of: dict[str, list[int]] = defaultdict(list)
+    for i, query in enumerate(queries):
+        queries_of[query.text].append(i)
+    token_ends = [checked_ends(query) for query in queries]
     known: dict[bytes, _Counts] = {}
     rows: list[tuple[int, Match]] = []
     n_done = 0
-    for text, of_text in needles_of.items():
+    for text, of_text in queries_of.items():
         raw = to_bytes(text)
         bounds = [fewest_bytes(text, token_ends[i], min_tokens, min_chars) for i in of_text]
         least = min((bound for bound in bounds if bound is not None), default=None)
         if least is not None:
-            spans = index.spans(raw, least)
+            spans = maximal_spans(raw, least, index)
             for i in of_text:
                 n_tokens = count_tokens(token_ends[i], spans.begins, spans.ends)
                 enough = (n_tokens >= min_tokens) | (spans.ends - spans.begins >= min_chars)
@@ -71,7 +56,7 @@ def find_matches_in_index(
                     span = raw[spans.byte_begins[j] : spans.byte_ends[j]]
                     if span not in known:
                         known[span] = _Counts(index, index.occurrences(span))
-                    match = _match(needles[i].sample_id, spans, j, int(n_tokens[j]), known[span])
+                    match = _match(queries[i].sample_id, spans, j, int(n_tokens[j]), known[span])
                     rows.append((i, match))
         n_done += len(raw) * len(of_text)
         if progress:
@@ -81,7 +66,7 @@ def find_matches_in_index(
 
 
 class _Counts:
-    """Counts and first places of a span, shared by all needles that contain it."""
+    """Counts and first places of a span, shared by all queries that contain it."""
 
     def __init__(self, index: Index, found: Found):
         self.n_occurrences = found.n_occurrences
@@ -91,15 +76,6 @@ class _Counts:
 
 def _match(sample_id: str, spans: Spans, j: int, n_tokens: int, counts: _Counts) -> Match:
     start, end = int(spans.begins[j]), int(spans.ends[j])
-    return Match(
-        sample_id=sample_id,
-        start=start,
-        end=end,
-        n_tokens=n_tokens,
-        n_chars=end - start,
-        n_documents=counts.n_documents,
-        n_occurrences=counts.n_occurrences,
-        doc_id=counts.places[0][0],
-        doc_offset=counts.places[0][1],
-        places=counts.places,
-    )
+    found = counts.n_documents, counts.n_occurrences
+    size = n_tokens, end - start
+    return Match(sample_id, start, end, *size, *found, *counts.places[0], counts.places)

@@ -34,18 +34,7 @@ def maximal_spans(raw: bytes, shortest: int, oracle: Oracle) -> Spans:
     The end of a match never moves back as its begin moves on, so only the begin and end of each
     span are looked up. If `shortest` / 2 bytes are absent, no span contains them.
 
-    Parameters
-    ----------
-    raw : bytes
-        UTF-8.
-    shortest : int
-        Minimum length in bytes; shorter spans may or may not be found.
-    oracle : Oracle
-        Lookups in the corpus.
-
-    Returns
-    -------
-    Spans
+    `raw` is UTF-8. Spans shorter than `shortest` bytes may or may not be found.
     """
     starts = is_char_start(pad(raw)[: len(raw) + 1])
     begins: list[int] = []

@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -21,10 +21,16 @@ from auditor.matching.byte_blocks import (
     place_in,
     to_bytes,
 )
-from auditor.matching.index.format import Plan, is_file_whole, read_plan
-from auditor.matching.index.maximal_spans import Spans, maximal_spans
+from auditor.matching.index.format import (
+    Plan,
+    damaged_file,
+    is_file_whole,
+    read_plan,
+    unreadable_file,
+)
+from auditor.matching.index.maximal_spans import maximal_spans
 from auditor.matching.index.shard import Shard
-from auditor.matching.index.shard_boundaries import Seams
+from auditor.matching.index.shard_boundaries import ShardBoundaries
 
 # Occurrences whose documents are looked up at once.
 _AT_ONCE = 1 << 20
@@ -64,13 +70,15 @@ class Index:
         self.path, self.plan = path, plan
         self.shards = [Shard(path, facts) for facts in plan["shards"]]
         # Positions count the bytes of the stream of all shards: documents and separators.
-        self._bases = _sums_before(shard.n_bytes for shard in self.shards)
-        self._chars = _sums_before(shard.facts["chars"] for shard in self.shards)
+        self._bases = [0, *accumulate(shard.n_bytes for shard in self.shards)]
+        self._chars = [0, *accumulate(shard.facts["chars"] for shard in self.shards)]
         n_starts = (shard.facts["sections"]["starts"][1] for shard in self.shards)
-        self._documents = _sums_before(n_starts)
+        self._documents = [0, *accumulate(n_starts)]
         self.n_documents = self._documents[-1]
         self.n_bytes = self._bases[-1] - self.n_documents
-        self._seams = Seams(self._bases, [s.facts["is_cut"] for s in self.shards], self._read)
+        self._boundaries = ShardBoundaries(
+            self._bases, [s.facts["is_cut"] for s in self.shards], self._read
+        )
 
     def __repr__(self) -> str:
         return f"Index({str(self.path)!r}, {self.n_documents:,} documents, {self.n_bytes:,} bytes)"
@@ -115,20 +123,16 @@ class Index:
         np.maximum.at(reach, spans.begins, spans.ends)
         return np.maximum(np.maximum.accumulate(reach)[:-1] - np.arange(len(at)), 0)
 
-    def spans(self, raw: bytes, shortest: int) -> Spans:
-        """Maximal spans of a text, of at least `shortest` bytes, that the corpus contains."""
-        return maximal_spans(raw, shortest, self)
-
     def occurrences(self, raw: bytes) -> Found:
         """The occurrences of bytes of UTF-8."""
-        return Found([shard.range_of(raw) for shard in self.shards], self._seams.crossing(raw))
+        return Found([shard.range_of(raw) for shard in self.shards], self._boundaries.crossing(raw))
 
     def holds(self, raw: bytes) -> bool:
         """Whether the corpus contains the bytes."""
         for shard in self.shards:
             if shard.begins_with(shard.lower(raw), raw):
                 return True
-        return self._seams.holds(raw)
+        return self._boundaries.holds(raw)
 
     def longest_prefix(self, raw: bytes) -> int:
         """Length of the longest prefix of the bytes that the corpus contains."""
@@ -142,7 +146,7 @@ class Index:
                     if 0 <= near < shard.n_bytes and best < len(part):
                         place = shard.place(near)
                         best = max(best, _common(shard.read(place, place + len(part)), part))
-            best = self._seams.longer_prefix(part, best)
+            best = self._boundaries.longer_prefix(part, best)
             if best < len(part) or size >= len(raw):
                 return best
             size *= 8
@@ -205,26 +209,15 @@ class Index:
         return [(path, size, digest) for path, size, digest in self.plan["corpus"]["files"]]
 
     def verify(self, progress: Callable[[int], object] | None = None) -> None:
-        """Check the sha256 of every file.
+        """Check the sha256 of every file. Raises CorpusError at the first damaged one.
 
-        Parameters
-        ----------
-        progress : callable, optional
-            Called with the bytes of files read so far.
-
-        Raises
-        ------
-        CorpusError
-            At the first damaged file.
+        `progress` is called with the bytes of files read so far.
         """
         n_bytes = 0
         for facts in [*self.plan["shards"], self.plan["repeats"]]:
             file = self.path / facts["file"]
             if not is_file_whole(file, facts):
-                raise CorpusError(
-                    f"{file} is damaged: its size or sha256 is not what was written. Delete that "
-                    "file and build the index again: only it is made anew."
-                )
+                raise damaged_file(file, "its size or sha256 differs from what was written")
             n_bytes += facts["bytes"]
             if progress:
                 progress(n_bytes)
@@ -242,14 +235,9 @@ class Index:
         try:
             raw = file.read_bytes()
         except OSError as error:
-            raise CorpusError(
-                f"{file} cannot be read ({error.strerror}). Build the index again: only what is "
-                "missing is made anew."
-            ) from None
+            raise unreadable_file(file, error) from None
         if hashlib.sha256(raw).hexdigest() != facts["sha256"]:
-            raise CorpusError(
-                f"{file} is damaged. Delete it and build the index again: only it is made anew."
-            )
+            raise damaged_file(file, "its sha256 differs from what was written")
         table = np.frombuffer(raw, dtype=np.int64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
@@ -313,23 +301,19 @@ def open_index(path: str | Path) -> Index:
     plan = read_plan(folder)
     if plan is None:
         what = "is no index: it has no index.json" if folder.exists() else "does not exist"
-        raise CorpusError(f"{folder} {what}. Make one with: auditor index build CORPUS --out DIR.")
+        raise CorpusError(f"{folder} {what}. Build one with: auditor index build CORPUS --out DIR.")
     if not plan["complete"]:
         raise CorpusError(
-            f"{folder} is not finished: {len(plan['shards']):,} shard(s) are there. Give the same "
-            "`auditor index build` again to go on."
+            f"{folder} is not finished: it has {len(plan['shards']):,} shard(s). Run the same "
+            "`auditor index build` again to resume."
         )
     return Index(folder, plan)
 
 
 def _query(text: str) -> bytes:
     if not text:
-        raise ConfigError("The text to look for must have a character or more; got none. Give one.")
+        raise ConfigError("The text to look for must have at least one character; got none.")
     return to_bytes(text)
-
-
-def _sums_before(sizes: Iterable[int]) -> list[int]:
-    return list(accumulate(sizes, initial=0))
 
 
 def _smallest(shard: Shard, first: int, end: int, limit: int | None) -> Ints:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from auditor.errors import CorpusError
 from auditor.matching.byte_blocks import Ints, is_char_start
-from auditor.matching.index.format import ALIGN
+from auditor.matching.index.format import ALIGN, damaged_file, unreadable_file
 from auditor.system.atomic_files import written_part
 
 _SHIFT = 14
@@ -135,14 +135,14 @@ def _suffix_array(text: bytearray) -> NDArray[np.int32]:
         from pydivsufsort import divsufsort
     except ImportError:
         raise CorpusError(
-            "An index needs pydivsufsort to be built. Install it with: "
+            "Building an index needs pydivsufsort. Install it with: "
             "pip install 'memorization-auditor[index]'."
         ) from None
     try:
         return divsufsort(text)
     except MemoryError:
         raise CorpusError(
-            f"A shard of {len(text):,} bytes takes {6 * len(text):,} bytes of memory; so many are "
+            f"A shard of {len(text):,} bytes needs {6 * len(text):,} bytes of memory, which are "
             "not free. Build with smaller shards in another folder."
         ) from None
 
@@ -170,10 +170,8 @@ class Shard:
             try:
                 size = os.fstat(file).st_size
                 if size != facts["bytes"]:
-                    raise CorpusError(
-                        f"{self.path} has {size:,} bytes; the index wrote {facts['bytes']:,}. "
-                        "Delete that file and build the index again: only it is made anew."
-                    )
+                    why = f"it has {size:,} bytes; the index wrote {facts['bytes']:,}"
+                    raise damaged_file(self.path, why)
                 self._map = mmap.mmap(file, size, access=mmap.ACCESS_READ)
             finally:
                 os.close(file)
@@ -183,10 +181,7 @@ class Shard:
                     f"The index in {folder} has more shards than this process may open files. "
                     "Raise `ulimit -n`, or build it with larger shards."
                 ) from None
-            raise CorpusError(
-                f"{self.path} cannot be read ({error.strerror}). Build the index again: only "
-                "what is missing is made anew."
-            ) from None
+            raise unreadable_file(self.path, error) from None
         sections = facts["sections"]
         last, n_last = sections["ids"]
         self._sums_at = last + n_last + -n_last % ALIGN
@@ -204,11 +199,7 @@ class Shard:
         self._touch(begin, end)
         return self._map[begin:end]
 
-    def lower(self, query: bytes) -> int:
-        """Number of suffixes smaller than the query."""
-        return self._bisect(query, 0, is_past=False)
-
-    def _bisect(self, query: bytes, low: int, *, is_past: bool) -> int:
+    def lower(self, query: bytes, low: int = 0, *, is_past: bool = False) -> int:
         """The first rank, from `low` on, of a suffix not smaller than the query.
 
         With `is_past`, suffixes that begin with the query count as smaller.
@@ -250,7 +241,7 @@ class Shard:
         # Most texts occur only once.
         if not self.begins_with(first + 1, query):
             return first, first + 1
-        return first, self._bisect(query, first + 2, is_past=True)
+        return first, self.lower(query, first + 2, is_past=True)
 
     def place(self, rank: int) -> int:
         """Where the suffix of that rank begins."""
@@ -302,16 +293,12 @@ class Shard:
         if self._sums is None:
             sums = self._map[self._sums_at :]
             if hashlib.sha256(sums).hexdigest() != self.facts["checksums_sha256"]:
-                self._refuse(f"its checksums, byte {self._sums_at:,} on")
+                raise damaged_file(self.path, f"its checksums, from byte {self._sums_at:,}, differ")
             self._sums = memoryview(sums).cast("I")
         begin = block << _SHIFT
         end = min(begin + _BLOCK, self._sums_at)
         if zlib.crc32(self._map[begin:end]) != self._sums[block]:
-            self._refuse(f"bytes {begin:,} to {end:,}")
+            raise damaged_file(
+                self.path, f"bytes {begin:,} to {end:,} differ from what was written"
+            )
         self._seen[block] = 1
-
-    def _refuse(self, what: str) -> None:
-        raise CorpusError(
-            f"{self.path} is damaged ({what} are not what was written). Delete that file and build "
-            "the index again: only it is made anew."
-        )

@@ -15,17 +15,12 @@ class _Window:
     raw: bytes
 
 
-class Seams:
+class ShardBoundaries:
     """Search around the cuts that fall inside a document.
 
-    Parameters
-    ----------
-    bases : list of int (n_shards + 1,)
-        Where each shard begins in the stream, and where the last one ends.
-    is_cut : list of bool (n_shards,)
-        Whether the document at a shard's end continues in the next.
-    read : callable
-        (begin, end) -> bytes of the stream.
+    `bases` are where each shard begins in the stream, and where the last one ends; `is_cut` tells
+    whether the document at a shard's end continues in the next; `read` returns the bytes of the
+    stream from begin to end.
     """
 
     def __init__(self, bases: list[int], is_cut: list[bool], read: Callable[[int, int], bytes]):
