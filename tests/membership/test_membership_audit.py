@@ -181,7 +181,9 @@ def test_a_text_on_both_sides_is_refused_or_left_out_of_both(place):
     assert "got 3 of 60 members among the non-members" in ended.err
     made = found(place, "--drop-shared")
     assert next((r["n_members"], r["n_nonmembers"]) for r in made["scores"]) == (57, 77)
-    assert any(note.startswith("3 texts that are both members and non-members") for note in made["notes"])
+    assert any(
+        note.startswith("3 texts that are both members and non-members") for note in made["notes"]
+    )
 
 
 def test_the_same_file_on_both_sides_is_refused_without_texts_too(tmp_path):
