@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from attacks.statistics.intervals import clopper_pearson
+from attacks.statistics.intervals import clopper_pearson, normal_quantile
 
 ASSUMPTION = (
     "samples are independent and drawn alike; passages much rarer than those seen once are beyond "
@@ -108,10 +107,10 @@ def richness(
     >>> made.new_rate, made.total
     (0.5, 4.5)
     """
-    seen, n = _checked(counts, n_draws, confidence)
+    seen, n = _checked(counts, n_draws)
     once, twice = (int(np.count_nonzero(seen == c)) for c in (1, 2))
     found, one_a_sample = len(seen), int(seen.sum()) <= n
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = normal_quantile(confidence)
     if once == twice == 0:
         low, high = 0.0, float(clopper_pearson(0, n, confidence=confidence)[1])
     else:
@@ -158,7 +157,7 @@ def _of_all_seen(seen: NDArray[np.int64], n: int, z: float) -> tuple[float, floa
     return max(float(found), all_told - reach), all_told + reach
 
 
-def _checked(counts: ArrayLike, n_draws: int | None, confidence: float):
+def _checked(counts: ArrayLike, n_draws: int | None):
     array = np.asarray(counts)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or (array < 0).any():
         raise ValueError(
@@ -173,6 +172,4 @@ def _checked(counts: ArrayLike, n_draws: int | None, confidence: float):
             f"n_draws must be 1 or more and at least the largest count ({most:,}); got {n:,}. "
             "Count a passage once a sample."
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}. Pass 0.95, say.")
     return seen, n

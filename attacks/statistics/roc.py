@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from attacks.statistics.intervals import Estimate, clopper_pearson, proportion
+from attacks.statistics.intervals import (
+    Estimate,
+    clopper_pearson,
+    normal_quantile,
+    proportion,
+)
 from attacks.statistics.resampling import difference_of
 
 TARGETS = (0.1, 0.01, 0.001)
@@ -185,7 +190,7 @@ def compare_aucs(
     apart = difference_of(alone[0], alone[1], correlation=min(1.0, max(-1.0, alike)))
     value = apart.value
     deviation = math.sqrt(variances[0])
-    reach = _quantile(confidence) * deviation
+    reach = normal_quantile(confidence) * deviation
     low = max(-1.0, min(apart.low, value - reach))
     high = min(1.0, max(apart.high, value + reach))
     if deviation > 0:
@@ -358,7 +363,7 @@ def _spread(over_a: Values, over_b: Values, under_a: Values, under_b: Values) ->
 
 def _interval(value: float, variance: float, m: int, n: int, confidence: float) -> tuple:
     """The wider, at either end, of DeLong's and Newcombe's."""
-    z = _quantile(confidence)
+    z = normal_quantile(confidence)
     low, high = _newcombe(value, m, n, z), 1 - _newcombe(1 - value, m, n, z)
     if value in (0.0, 1.0):
         # All disjoint pairs agree, which has at most the chance AUC^pairs.
@@ -382,12 +387,6 @@ def _newcombe(value: float, m: int, n: int, z: float) -> float:
 
     # At 1 itself the variance is 0; the root wanted is the one below.
     return float(optimize.brentq(excess, 0.0, min(value, 1 - 1e-12)))
-
-
-def _quantile(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}. Pass 0.95, say.")
-    return float(stats.norm.ppf((1 + confidence) / 2))
 
 
 def _n_called(values: Values, falling: Values, allowed: int) -> int:
