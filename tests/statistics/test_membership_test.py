@@ -28,7 +28,7 @@ def test_a_claim_needs_a_lead_over_every_baseline():
 def test_a_strong_attack_is_claimed_beside_a_weaker_confound_which_is_told():
     made = evaluate({"loss": sides(0, 2.0)}, {"dates": sides(1, 0.6)}).verdict
     assert (made.kind, made.guard_fires) == ("claim", False)
-    assert "Part of the split can be told without the model" in made.sentence
+    assert "partly separates the sets without the model" in made.sentence
 
 
 def spread(seed, shift, n=60):
