@@ -57,10 +57,6 @@ def discovery_curve(
         Points of the curve; the last is all samples.
     confidence : float, between 0 and 1
 
-    Returns
-    -------
-    DiscoveryCurve
-
     Raises
     ------
     ValueError

@@ -183,10 +183,6 @@ def difference_of(first: Estimate, second: Estimate, *, correlation: float = 0.0
     correlation : float, from -1 to 1
         Of the two figures' errors.
 
-    Returns
-    -------
-    Estimate, of the cases of both
-
     Source
     ------
     Newcombe 1998, "Interval estimation for the difference between independent proportions",

@@ -216,7 +216,7 @@ def test_lists_are_compared_by_what_one_alone_holds():
 
 def test_lists_of_two_lengths_are_refused():
     for first, second in (([0, 1], [0]), ([], []), ([0, 0], [0, 1])):
-        with pytest.raises(ValueError, match="lists must be of one length"):
+        with pytest.raises(ValueError, match="lists must be of equal length"):
             compare_lists([True, True], first, second)
 
 
