@@ -1,7 +1,7 @@
-"""Blind baselines: how well two sets of texts can be told apart without asking the model.
+"""Blind baselines: how well two sets of texts can be separated without the model.
 
-Where a bag of words separates members from non-members, an attack that does as well has shown
-nothing about training.
+If a bag of words separates members from non-members, an equally good attack is no evidence of
+training.
 """
 
 from __future__ import annotations
@@ -17,13 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 Values = NDArray[np.float64]
 
-BASELINES: dict[str, str] = {
-    "bag of words": "logistic regression on tf-idf of words and pairs of words",
-    "character n-grams": "logistic regression on tf-idf of 2 to 4 characters within words",
-    "length": "logistic regression on steps of characters, words, lines and mean length of a word",
-    "dates": "logistic regression on steps of the first, last and middle date, and their number",
-}
-_N_CHARS = 10_000  # of a text that are read for words and n-grams; its length is always all of it
+_N_CHARS = 10_000  # characters of a text that are read for words and n-grams
 _N_STEPS = 20
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _YEAR = r"((?:1[5-9]|20)\d\d)"
@@ -37,35 +31,34 @@ _NAMED = re.compile(
 def blind_scores(
     members: Sequence[str], nonmembers: Sequence[str], *, folds: int = 5, seed: int = 0
 ) -> dict[str, tuple[Values, Values]]:
-    """Scores by every blind baseline, each text judged by a classifier that never saw it.
+    """Scores of every blind baseline, each text scored by a classifier not trained on it.
 
     Parameters
     ----------
     members, nonmembers : sequences of str
     folds : int
-        Parts of the cross-validation; fewer where a side has fewer different texts. Equal texts
-        stay in one part.
+        Parts of the cross-validation; fewer if a side has fewer distinct texts. Equal texts are
+        in the same part.
     seed : int
-        Decides the parts.
+        Random seed of the parts.
 
     Returns
     -------
-    dict of baseline (see BASELINES) to (members, nonmembers), float64 arrays in (0, 1): the rank
-    within its part, since classifiers of two parts have two scales. Higher = more like a member.
-    Tests that take the texts as independent are approximate for them, as the parts share texts;
-    and of few texts that do not differ, the AUC leans a little below 0.5, since what one part
-    has more of, the others have less of.
+    dict of baseline to (members, nonmembers), float64 arrays in (0, 1). A score is the rank within
+    its part, since classifiers differ in scale. Higher = more like a member. The parts share
+    training texts, so tests that assume independent texts are approximate. With few texts that do
+    not differ, the AUC is slightly below 0.5.
 
     Raises
     ------
     ValueError
-        If a side has fewer than 2 different texts, or a text is on both sides.
+        If a side has fewer than 2 distinct texts, or a text is on both sides.
 
     Source
     ------
     Das et al. 2024, "Blind Baselines Beat Membership Inference Attacks for Foundation Models":
-    dates, words and n-grams. Length is added here, and every text is scored out of
-    fold where they hold out a part.
+    dates, words and n-grams. We add the length, and use cross-validation instead of one held-out
+    part.
 
     >>> sides = ["seen in 1999", "old news of 1998"], ["fresh in 2024", "new in 2023"]
     >>> list(blind_scores(*sides))
@@ -75,26 +68,20 @@ def blind_scores(
     if len(shared):
         raise ValueError(
             f"no text may be on both sides; got {len(shared):,} of {len(members):,} members among "
-            "the non-members, spaces aside. Take them out."
+            "the non-members, ignoring white space. Remove them."
         )
     texts = [*members, *nonmembers]
     labels = np.repeat([1, 0], [len(members), len(nonmembers)])
     part = _parts(texts, labels, folds, np.random.default_rng(seed))
-    kinds: dict[str, Callable] = {
-        "bag of words": _words,
-        "character n-grams": _characters,
-        "length": _lengths,
-        "dates": _dates,
-    }
     scores = {}
-    for name, features in kinds.items():
+    for name, features in _FEATURES.items():
         values = _out_of_fold(features(texts), labels, part)
         scores[name] = (values[: len(members)], values[len(members) :])
     return scores
 
 
 def shared_texts(members: Sequence[str], nonmembers: Sequence[str]) -> NDArray[np.int64]:
-    """Places of the members whose text is among the non-members, runs of white space taken as one.
+    """Positions of the members that are also non-members, ignoring differences in white space.
 
     >>> shared_texts(["a b", "c"], ["d", "a\\nb "])
     array([0])
@@ -108,20 +95,20 @@ def _bare(text: str) -> str:
 
 
 def _parts(texts: list[str], labels: NDArray, folds: int, rng: np.random.Generator) -> NDArray:
-    """The part of every text: equal texts together, both sides dealt evenly."""
+    """The part of every text: equal texts together, both sides spread evenly."""
     bare = [_bare(text) for text in texts]
-    dealt: dict[str, int] = {}
+    part_of: dict[str, int] = {}
     sides = [sorted({b for b, y in zip(bare, labels, strict=True) if y == side}) for side in (1, 0)]
     fewest = min(map(len, sides))
     if fewest < 2 or folds < 2:
         raise ValueError(
-            "blind baselines need 2 or more different texts a side, and 2 or more folds; "
+            "blind baselines need 2 or more distinct texts per side, and 2 or more folds; "
             f"got {fewest:,} and {folds}. Add texts."
         )
     for side in sides:
         for at, which in enumerate(rng.permutation(len(side))):
-            dealt[side[which]] = at % min(folds, fewest)
-    return np.array([dealt[b] for b in bare])
+            part_of[side[which]] = at % min(folds, fewest)
+    return np.array([part_of[b] for b in bare])
 
 
 def _out_of_fold(features: sparse.csr_matrix, labels: NDArray, part: NDArray) -> Values:
@@ -129,7 +116,7 @@ def _out_of_fold(features: sparse.csr_matrix, labels: NDArray, part: NDArray) ->
     for fold in range(part.max() + 1):
         held = part == fold
         if features.shape[1] == 0:
-            raw = np.zeros(held.sum())  # no text has any: nobody can be told
+            raw = np.zeros(held.sum())  # no text has a feature
         else:
             model = LogisticRegression(C=10.0, solver="liblinear", random_state=0)
             raw = model.fit(features[~held], labels[~held]).decision_function(features[held])
@@ -138,6 +125,7 @@ def _out_of_fold(features: sparse.csr_matrix, labels: NDArray, part: NDArray) ->
 
 
 def _words(texts: Sequence[str]) -> sparse.csr_matrix:
+    """tf-idf of words and pairs of words."""
     counter = CountVectorizer(ngram_range=(1, 2), min_df=2, max_features=200_000)
     try:
         counts = counter.fit_transform([text[:_N_CHARS] for text in texts])
@@ -147,6 +135,7 @@ def _words(texts: Sequence[str]) -> sparse.csr_matrix:
 
 
 def _characters(texts: Sequence[str]) -> sparse.csr_matrix:
+    """tf-idf of 2 to 4 characters within words."""
     counter = HashingVectorizer(
         analyzer="char_wb", ngram_range=(2, 4), n_features=2**18, alternate_sign=False, norm=None
     )
@@ -155,6 +144,7 @@ def _characters(texts: Sequence[str]) -> sparse.csr_matrix:
 
 
 def _lengths(texts: Sequence[str]) -> sparse.csr_matrix:
+    """Steps of the number of characters, words and lines, and of the mean word length."""
     rows = []
     for text in texts:
         words = text.split()
@@ -164,22 +154,30 @@ def _lengths(texts: Sequence[str]) -> sparse.csr_matrix:
 
 
 def _dates(texts: Sequence[str]) -> sparse.csr_matrix:
-    """How many years, and the first, the last and the middle one, months as fractions."""
+    """Steps of the number of dates, and of the first, last and median date in years."""
     rows = []
     for text in texts:
         found = [float(year) for year in _YEARS.findall(text)]
         found += [int(y) + (int(m) - 1) / 12 for y, m in _ISO.findall(text)]
         found += [int(y) + _MONTHS.index(m.lower()) / 12 for m, y in _NAMED.findall(text)]
-        # No date is year 0: the step to the first year that there is tells it apart.
+        # Without a date the year is 0, which is below every step.
         ends = (min(found), max(found), float(np.median(found))) if found else (0.0,) * 3
         rows.append((len(found), *ends))
     return _steps(np.array(rows, dtype=np.float64))
 
 
 def _steps(columns: Values) -> sparse.csr_matrix:
-    """Each column as steps, 1 above a quantile of it: any course of the odds can be fitted."""
+    """Each column as steps, 1 above a quantile of it, so that a linear model fits any shape."""
     steps = []
     for column in columns.T:
         edges = np.unique(np.quantile(column, np.linspace(0, 1, _N_STEPS + 1)[:-1], method="lower"))
         steps.append(column[:, None] > edges[None, :])
     return sparse.csr_matrix(np.concatenate(steps, axis=1).astype(np.float64))
+
+
+_FEATURES: dict[str, Callable[[Sequence[str]], sparse.csr_matrix]] = {
+    "bag of words": _words,
+    "character n-grams": _characters,
+    "length": _lengths,
+    "dates": _dates,
+}

@@ -55,20 +55,17 @@ def precision_at_k(
     confidence: float = 0.95,
     clusters: ArrayLike | None = None,
 ) -> dict[int, Estimate]:
-    """The verified share of the first k of a list, for each k that the list is long enough for.
+    """Precision among the first k of a ranked list, for each k up to its length.
 
     Parameters
     ----------
     is_verified : bool array (n_listed,)
         In rank order, the most suspicious first.
     ks : sequence of int, from 1 on
+        A k beyond the list is left out of the result.
     confidence : float, between 0 and 1
     clusters : int array (n_listed,), optional
-        One number for all that repeat one passage, as in `effective_trials`: the intervals know it.
-
-    Returns
-    -------
-    dict of k to Estimate; a k beyond the list is left out, since the rest is not known.
+        Equal numbers mark repeats of one passage, as in `effective_trials`; they widen intervals.
 
     Raises
     ------
@@ -98,22 +95,18 @@ def compare_lists(
     confidence: float = 0.95,
     clusters: ArrayLike | None = None,
 ) -> ListDifference:
-    """Which of two lists of one length, made of the same samples, is the more precise.
+    """The difference in precision of two lists of equal length, from the same samples.
 
     Parameters
     ----------
     is_verified : bool array (n_samples,)
-        Of all samples; only listed ones are looked at.
+        Of all samples; only listed ones are used.
     first, second : int arrays (k,)
-        Places of the samples that each list holds, none twice.
+        Indices of the samples on each list, without repeats.
     confidence : float, between 0 and 1
     clusters : int array (n_samples,), optional
-        One number for all samples that repeat one passage: the samples that one list alone holds
-        then count as `effective_trials` has it, in the interval and in the p-value.
-
-    Returns
-    -------
-    ListDifference
+        Equal numbers mark repeats of one passage. The interval and the p-value then use the
+        effective number of differing samples (`effective_trials`).
 
     Raises
     ------
@@ -122,11 +115,10 @@ def compare_lists(
 
     Source
     ------
-    McNemar 1947, in its exact form: of the verified samples that one list alone holds, either list
-    would hold half. The interval is that of `paired.paired_proportions` (Tango 1998), of k trials.
-    It does not take the number of differing samples as given; that lists may overlap by less than
-    pairs do makes it too wide rather than too narrow. With `clusters`, both are of the effective
-    number of the samples that differ, and the interval of as much less than k.
+    McNemar 1947, in its exact form: under the null, either list holds half of the verified samples
+    that only one list holds. The interval is that of `resampling.paired_proportions` (Tango 1998)
+    with k trials; partly overlapping lists make it too wide rather than too narrow. With
+    `clusters`, the number of differing samples and k shrink by the same factor.
 
     >>> made = compare_lists([True, True, True, False], [0, 1], [2, 3])
     >>> made.value, made.p_value
@@ -137,8 +129,8 @@ def compare_lists(
     k = len(lists[0])
     if not k or len(lists[1]) != k or any(len(np.unique(places)) < k for places in lists):
         raise ValueError(
-            "lists must be of one length, 1 or more, and hold no sample twice; "
-            f"got {k:,} and {len(lists[1]):,}. Cut the longer one."
+            "lists must be of equal length, 1 or more, without repeated samples; "
+            f"got {k:,} and {len(lists[1]):,}. Shorten the longer one."
         )
     apart = [np.setdiff1d(a, b) for a, b in (lists, lists[::-1])]
     apart = [places[verified[places]] for places in apart]

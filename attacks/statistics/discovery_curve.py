@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
+from attacks.statistics.intervals import normal_quantile
 from attacks.statistics.richness import Richness, richness
 
 
@@ -56,10 +57,6 @@ def discovery_curve(
         Points of the curve; the last is all samples.
     confidence : float, between 0 and 1
 
-    Returns
-    -------
-    DiscoveryCurve
-
     Raises
     ------
     ValueError
@@ -91,7 +88,7 @@ def discovery_curve(
     points = np.unique(np.linspace(1, n, min(n_points, n)).round().astype(np.int64))
     left = richness(counts, n_draws=n, confidence=confidence)
     expected, deviation = _rarefied(counts, points, n, left.total)
-    reach = stats.norm.ppf((1 + confidence) / 2) * deviation
+    reach = normal_quantile(confidence) * deviation
     return DiscoveryCurve(
         points,
         tokens.cumsum()[points - 1],

@@ -206,10 +206,6 @@ def fit_skew_normal(values: ArrayLike) -> SkewNormal:
     ----------
     values : float array (n,), at least 20, finite and not all the same
 
-    Returns
-    -------
-    SkewNormal
-
     Raises
     ------
     ValueError
@@ -269,10 +265,6 @@ def exposure_by_extrapolation(
         At least 20, of secrets of the same space, given the canaries' prefix.
     n_candidates : int, optional
         Size of the space. No exposure is then above its log2: the law knows no end.
-
-    Returns
-    -------
-    Extrapolation
 
     Raises
     ------

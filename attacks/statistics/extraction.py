@@ -23,10 +23,6 @@ def greedy(first: ArrayLike) -> NDArray[np.bool_]:
     ----------
     first : bool array (n, m)
 
-    Returns
-    -------
-    bool array (n,)
-
     Raises
     ------
     ValueError

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from attacks.statistics.intervals import check_confidence, normal_quantile
+
 
 @dataclass(frozen=True)
 class LogLinearFit:
@@ -118,7 +120,7 @@ def _interval_of_r_squared(r_squared: float, n: int, confidence: float) -> tuple
     r = math.sqrt(r_squared)
     if r >= 1:
         return 1.0, 1.0
-    reach = stats.norm.ppf((1 + confidence) / 2) / math.sqrt(n - 3)
+    reach = normal_quantile(confidence) / math.sqrt(n - 3)
     low, high = math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)
     return (0.0 if low < 0 else low**2), max(high**2, low**2)
 
@@ -134,6 +136,5 @@ def _checked(x, successes, trials, confidence):
         raise ValueError("x must be above 0 and finite, for its logarithm. Leave other points out.")
     if np.any((right < 0) | (right > n)):
         raise ValueError("successes must lie between 0 and trials. Check the order of the two.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}. Pass 0.95, say.")
+    check_confidence(confidence)
     return values, right, n

@@ -1,4 +1,4 @@
-"""A short list whose share of false entries is held: conformal p-values and Benjamini-Hochberg."""
+"""Shortlists with a controlled false discovery rate: conformal p-values and half-checked lists."""
 
 from __future__ import annotations
 
@@ -24,23 +24,21 @@ class ShortList:
     """Candidates called members at a chosen false discovery rate; made by `calibrated_list`.
 
     chosen : int array (n_chosen,)
-        Which candidates, the highest score first.
+        Indices of the chosen candidates, the highest score first.
     p_values : float64 array (n_candidates,)
-        Conformal; NaN where the score is.
+        Conformal; NaN where the score is NaN.
     fdr : float
-        The share of the list that is false on average is at most this.
+        Upper bound of the expected share of false entries.
     estimated_false : float
-        How many of the list are false, as the controls suggest: a low estimate, the lower the
-        shorter the list, since a list ends where few controls score as high. At most fdr ×
-        n_chosen, though a list may hold more: the rate is held on average over lists.
+        Estimated number of false entries, at most fdr × n_chosen. It is too low on average,
+        because a list ends where few controls score as high.
     n_candidates, n_controls : int
         With a defined score.
     n_undefined : int
         NaN left out, candidates and controls together.
     withheld : str
-        Why no list could be made, whatever the scores; empty if one could.
+        Why no list was possible for any scores; empty otherwise.
     assumption : str
-        What the rate rests on.
     """
 
     chosen: NDArray[np.int64]
@@ -55,7 +53,7 @@ class ShortList:
 
 
 def conformal_p_values(candidates: ArrayLike, controls: ArrayLike) -> NDArray[np.float64]:
-    """The share of controls that score at least as high, the candidate counted among them.
+    """Conformal p-values: the share of controls that score at least as high as each candidate.
 
     Parameters
     ----------
@@ -66,8 +64,7 @@ def conformal_p_values(candidates: ArrayLike, controls: ArrayLike) -> NDArray[np
 
     Returns
     -------
-    float64 array (n_candidates,): (1 + number of controls >= score) / (n_controls + 1); NaN where
-    the score is.
+    float64 array (n_candidates,): (1 + number of controls >= score) / (n_controls + 1), or NaN.
 
     Raises
     ------
@@ -157,22 +154,21 @@ def _n_false(p: NDArray[np.float64], listed: NDArray[np.float64], fdr: float) ->
 
 @dataclass(frozen=True, eq=False)
 class HalfChecked:
-    """The unchecked entries that can be listed; made by `half_checked_list`.
+    """Unchecked entries of a ranking that can be listed; made by `half_checked_list`.
 
     chosen : int array (n_chosen,)
-        Places in the ranking, from 0 on.
+        Positions in the ranking, from 0 on.
     q_values : float64 array (n,)
-        The least rate at which an entry is listed; NaN where it was checked.
+        The lowest rate at which an entry is listed; NaN if it was checked.
     fdr : float
-        The share of the list that is false on average, over coins, is at most this.
+        Upper bound of the expected share of false entries, over coin tosses.
     estimated_false : float
-        One more than were not found among the checked, down to where the list ends: a low
-        estimate, the lower the shorter the list, since it ends where these happen to be few. 0 of
-        an empty list.
+        1 plus the checked entries not found down to the end of the list; 0 for an empty list. It
+        is too low on average.
     n_checked, n_unchecked : int
         In the whole ranking.
     withheld : str
-        Why no list could be made, whatever the checks say; empty if one could.
+        Why no list was possible for any outcome of the checks; empty otherwise.
     """
 
     chosen: NDArray[np.int64]
@@ -255,10 +251,6 @@ def coin(names: Iterable[str], *, seed: int = 0) -> NDArray[np.bool_]:
     ----------
     names : iterable of str
     seed : int
-
-    Returns
-    -------
-    bool array (n,)
 
     >>> tosses = coin([f"top-n-{i:06}" for i in range(1000)])
     >>> bool(450 < tosses.sum() < 550)

@@ -1,4 +1,4 @@
-"""Estimates with their intervals, and the intervals of proportions and counts."""
+"""Estimates with confidence intervals, and the intervals of proportions and counts."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from scipy import special, stats
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval and the number of cases behind it, or the reason why it has none.
+    """A figure with its confidence interval, or the reason why there is none.
 
     Parameters
     ----------
-    value, low, high : float, all in the figure's own unit
-        NaN where there is none; both ends alone are NaN where there is no interval.
+    value, low, high : float, all in the unit of the figure
+        NaN without a value; only the ends are NaN without an interval.
     n : int
-        Trials, texts, passages or points that it rests on.
+        Number of trials, texts, passages or points behind it.
     why : str
         Why there is no value; empty if there is one.
 
-    As text it is a share of n; a format makes it any other figure.
+    `str` shows a share of n; a format specification shows any other figure.
 
     >>> print(Estimate(0.5, 0.2, 0.8, 2))
     50.0 % (20.0–80.0; 1 of 2)
@@ -38,54 +38,40 @@ class Estimate:
     why: str = ""
 
     def __str__(self) -> str:
-        """Percentages as a reader wants them: "35.7 % (31.8–39.6; 214 of 600)"."""
+        """The share in percent: "35.7 % (31.8–39.6; 214 of 600)"."""
         if self.why:
             return self.why
         low, high = _percent(self.low), _percent(self.high)
         return f"{_percent(self.value)} % ({low}–{high}; {self.successes:,} of {self.n:,})"
 
     def __format__(self, spec: str) -> str:
-        """Value and ends, each by the format."""
+        """The value and both ends in the given format."""
         if not spec:
             return str(self)
         return f"{self.value:{spec}} ({self.low:{spec}}–{self.high:{spec}})"
 
     @property
     def successes(self) -> int:
-        """Of a share: how many of the n."""
+        """The number of successes, if the value is a share of n."""
         return round(self.value * self.n) if self.n else 0
 
     def columns(self, name: str) -> dict[str, float]:
-        """As cells of a table: NAME, NAME_low and NAME_high."""
+        """Table cells: NAME, NAME_low and NAME_high."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 def proportion(
     successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
 ) -> Estimate:
-    """The rate of successes in trials, with its Clopper-Pearson interval.
+    """The success rate with its Clopper-Pearson interval.
 
-    Parameters
-    ----------
-    successes, trials : int
-    confidence : float, between 0 and 1
-    effective : float, optional
-        As in `clopper_pearson`.
+    Parameters, Raises and Source as `clopper_pearson`, for one count.
 
     Returns
     -------
-    Estimate, a fraction of n trials; of no trials: NaN, with the interval from 0 to 1.
+    Estimate, a fraction; without trials NaN, with the interval from 0 to 1.
 
-    Raises
-    ------
-    ValueError
-        As `clopper_pearson`.
-
-    Source
-    ------
-    As `clopper_pearson`.
-
-    One success in two trials, at confidence 0.28, so 0.36 in each tail: the low end p has
+    One success in two trials at confidence 0.28, 0.36 in each tail: the low end p has
     P(X >= 1) = 1 - (1 - p)^2 = 0.36, so p = 0.2; the high end has P(X <= 1) = 1 - p^2 = 0.36,
     so p = 0.8.
 
@@ -107,50 +93,46 @@ def clopper_pearson(
     confidence: float = 0.95,
     effective: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Exact intervals for binomial rates: the lowest and highest rate that each count leaves open.
+    """Exact confidence intervals of binomial rates.
 
     Parameters
     ----------
     successes, trials : int arrays, broadcast against each other
     confidence : float, between 0 and 1
-        (1 - confidence) / 2 is left to either tail.
+        Each tail has the probability (1 - confidence) / 2.
     effective : float array, optional
-        How many independent trials these are worth, from `effective_trials`, where some repeat
-        others; by default all of them.
+        Effective number of trials, from `effective_trials`, if some trials repeat others. All
+        trials by default.
 
     Returns
     -------
-    (low, high) : float64 arrays, fractions. No trials: 0 and 1. No success: low is exactly 0.
-    All successes: high is exactly 1.
+    (low, high) : float64 arrays, fractions. 0 and 1 without trials; low is exactly 0 without a
+    success, and high exactly 1 without a failure.
 
     Raises
     ------
     ValueError
         If a count is not a whole number, successes lie outside [0, trials], or the confidence
-        outside (0, 1).
+        lies outside (0, 1).
 
     Source
     ------
     Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case
-    of the binomial", in its beta-quantile form; with `effective`, Korn and Graubard 1998,
+    of the binomial", in its beta-quantile form. With `effective`: Korn and Graubard 1998,
     "Confidence intervals for proportions with small expected number of positive counts estimated
-    from survey data": the same rate, of the effective number of trials.
+    from survey data", the same rate in the effective number of trials.
 
-    Three of three, at confidence 0.75, so 1/8 in each tail: the low end has p^3 = 1/8.
+    Three of three at confidence 0.75, 1/8 in each tail: the low end has p^3 = 1/8.
 
     >>> clopper_pearson([3, 0], [3, 0], confidence=0.75)
     (array([0.5, 0. ]), array([1., 1.]))
 
-    Three hundred of three hundred that are worth three say no more than three of three:
+    With three effective trials, 300 of 300 have the interval of three of three:
 
     >>> float(clopper_pearson(300, 300, confidence=0.75, effective=3.0)[0])
     0.5
     """
-    if not 0 < confidence < 1:
-        raise ValueError(
-            f"confidence must lie between 0 and 1, both excluded; got {confidence}. "
-            "Pass a fraction such as 0.95."
-        )
+    check_confidence(confidence)
     k, n = np.broadcast_arrays(_counts("successes", successes), _counts("trials", trials))
     wrong = np.flatnonzero((k < 0) | (k > n))
     if len(wrong):
@@ -163,29 +145,29 @@ def clopper_pearson(
         worth = np.asarray(effective, dtype=np.float64)
         k, n = np.where(every, worth, k * worth / np.maximum(n, 1)), np.where(n > 0, worth, 0.0)
     tail = (1 - confidence) / 2
-    # A beta distribution has no parameter 0, which is just where the ends are 0 and 1 exactly.
+    # A beta distribution has no parameter 0; there the ends are exactly 0 and 1.
     low = np.where(none, 0.0, special.betaincinv(np.where(none, 1, k), n - k + 1, tail))
     high = np.where(every, 1.0, special.betainccinv(k + 1, np.where(every, 1, n - k), tail))
     return low, high
 
 
 def effective_trials(clusters: ArrayLike) -> NDArray[np.float64]:
-    """How many independent trials the first 1, 2, ... of a list are worth, given what repeats what.
+    """The effective number of trials among the first 1, 2, ... n, if some repeat others.
 
     Parameters
     ----------
     clusters : int array (n,)
-        One number for all trials that are alike; a trial that is like no other has its own.
+        Equal numbers mark trials that are alike.
 
     Returns
     -------
-    float64 array (n,), from 1 to n; the last entry is that of all trials.
+    float64 array (n,), from 1 to n; the last entry is for all trials.
 
     Source
     ------
-    Kish 1965, "Survey Sampling", section 5.4: n / (1 + (b - 1) rho), b the mean size of a trial's
-    cluster. Trials of a cluster are taken to be wholly alike (rho = 1), so this is n^2 / sum of
-    squared sizes: the number of clusters if all are of one size, fewer otherwise.
+    Kish 1965, "Survey Sampling", section 5.4: n / (1 + (b - 1) rho), where b is the mean size of
+    a trial's cluster. With rho = 1, trials of a cluster being identical, this is n^2 / sum of
+    squared sizes: the number of clusters if all have one size, fewer otherwise.
 
     >>> effective_trials([7, 8, 9]).tolist(), effective_trials([7, 7, 8, 8]).tolist()
     ([1.0, 2.0, 3.0], [1.0, 1.0, 1.8, 2.0])
@@ -193,10 +175,26 @@ def effective_trials(clusters: ArrayLike) -> NDArray[np.float64]:
     ids = np.unique(np.asarray(clusters), return_inverse=True)[1]
     order = np.argsort(ids, kind="stable")
     first = np.searchsorted(ids[order], ids[order])
-    before = np.empty(len(ids), dtype=np.int64)  # trials of the same cluster that come earlier
+    before = np.empty(len(ids), dtype=np.int64)  # earlier trials of the same cluster
     before[order] = np.arange(len(ids)) - first
-    # (c + 1)^2 - c^2: what one more of a cluster of c adds to the squares.
+    # One more trial in a cluster of c adds (c + 1)^2 - c^2 to the squares.
     return np.arange(1, len(ids) + 1) ** 2 / np.cumsum(2 * before + 1)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ValueError unless 0 < confidence < 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}. Pass 0.95, say.")
+
+
+def normal_quantile(confidence: float) -> float:
+    """Half the width of a two-sided normal interval, in standard deviations.
+
+    >>> round(normal_quantile(0.95), 2)
+    1.96
+    """
+    check_confidence(confidence)
+    return float(stats.norm.ppf((1 + confidence) / 2))
 
 
 def _counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:
@@ -209,24 +207,17 @@ def _counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:
 
 
 def _percent(fraction: float) -> str:
-    """A percentage with 1 decimal; with 2 digits that count where that would show 0 or 100."""
+    """A percentage with 1 decimal, or with 2 significant digits next to 0 and 100."""
     percent = 100 * fraction
     from_edge = min(percent, 100 - percent)
     if not 0 < from_edge < 0.1:
         return f"{percent:.1f}"
-    # Past 12 decimals there is nothing but rounding next to 100.
+    # Beyond 12 decimals there is only rounding error next to 100.
     return f"{percent:.{min(12, 1 - math.floor(math.log10(from_edge)))}f}"
 
 
 def is_past(figure: Estimate, limit: float, *, strict: bool = False) -> bool:
-    """Whether a figure is above a limit beyond doubt: its interval's low end is.
-
-    Parameters
-    ----------
-    figure : Estimate
-    limit : float, in the figure's unit
-    strict : bool
-        Decide by the value alone.
+    """Whether the low end of a figure's interval (if `strict`: its value) is above a limit.
 
     >>> three = Estimate(3.0, 1.0, 5.0)
     >>> is_past(three, 2.0), is_past(three, 2.0, strict=True), is_past(three, 0.5)
@@ -238,32 +229,15 @@ def is_past(figure: Estimate, limit: float, *, strict: bool = False) -> bool:
 def count_interval(
     successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
 ) -> Estimate:
-    """A count of trials with the counts that as many trials of the same rate would leave open.
-
-    Parameters
-    ----------
-    successes, trials : int
-    confidence : float, between 0 and 1
-    effective : float, optional
-        As in `clopper_pearson`.
-
-    Returns
-    -------
-    Estimate, in counts: `trials` times the Clopper-Pearson interval of the rate; with `effective`,
-    that of Korn and Graubard.
-
-    Raises
-    ------
-    ValueError
-        As `clopper_pearson`.
+    """A count of successes, with `trials` times the interval of `proportion`.
 
     Three of three at confidence 0.75, 1/8 in each tail: the low end has p^3 = 1/8, so 3 times 1/2.
 
     >>> count_interval(3, 3, confidence=0.75)
     Estimate(value=3.0, low=1.5, high=3.0, n=3, why='')
     """
-    low, high = clopper_pearson(successes, trials, confidence=confidence, effective=effective)
-    return Estimate(float(successes), trials * float(low), trials * float(high), int(trials))
+    rate = proportion(successes, trials, confidence=confidence, effective=effective)
+    return Estimate(float(successes), trials * rate.low, trials * rate.high, int(trials))
 
 
 def highest_rate(
@@ -274,23 +248,23 @@ def highest_rate(
     confidence: float = 0.95,
     effective: ArrayLike | None = None,
 ) -> tuple[int, Estimate]:
-    """The highest of several rates, with an interval that holds for having looked at them all.
+    """The highest of several rates, with an interval corrected for choosing among them.
 
-    Picking the highest of m rates favours luck, so each interval is made at 1 - (1 - confidence)
-    / m (Bonferroni): all of them together hold their true rates at that confidence.
+    Each of the m intervals has confidence 1 - (1 - confidence) / m (Bonferroni), so that together
+    they hold all true rates at the given confidence.
 
     Parameters
     ----------
     successes, trials : int arrays (m,), at least one with trials
     strict : bool
-        The highest value; otherwise that of the highest low end, which is surest to be high.
+        Choose the highest value; by default, the highest low end.
     confidence : float, between 0 and 1
     effective : float array (m,), optional
         As in `clopper_pearson`.
 
     Returns
     -------
-    (index, Estimate) : which one, and its rate as a fraction. Rates of no trials are left out.
+    (index, Estimate) : the chosen rate, a fraction. Rates without trials are skipped.
 
     Raises
     ------
@@ -305,7 +279,7 @@ def highest_rate(
     k, n = np.asarray(successes), np.asarray(trials)
     known = n > 0
     if not known.any():
-        raise ValueError("trials must hold a number above 0; got none. Leave the question out.")
+        raise ValueError("trials must hold a number above 0; got none. Skip this rate.")
     each = 1 - (1 - confidence) / int(known.sum())
     low, high = clopper_pearson(k, n, confidence=each, effective=effective)
     rate = np.divide(k, n, out=np.full(n.shape, -1.0), where=known)
@@ -316,16 +290,16 @@ def highest_rate(
 def exposure_interval(
     n_as_likely: int, n_controls: int, space_bits: float, *, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Which exposures a canary may have, given how many random controls are as likely as it.
+    """The interval of a canary's exposure, given how many random controls are as likely.
 
-    It assumes no law: the share of secrets that are as likely is a proportion, of which the
-    controls are a random sample.
+    No distribution is assumed: the controls are a random sample of all secrets, so the share of
+    secrets that are as likely is a binomial rate.
 
     Parameters
     ----------
     n_as_likely, n_controls : int
     space_bits : float
-        log2 of the number of secrets there might have been: no exposure is above it.
+        log2 of the number of possible secrets, the highest possible exposure.
     confidence : float, between 0 and 1
 
     Returns
@@ -342,16 +316,14 @@ def exposure_interval(
     Carlini et al. 2019, "The Secret Sharer", section 4.3 (exposure is -log2 of that share); the
     interval of the share is Clopper and Pearson's.
 
-    None of 3, at confidence 0.75, 1/8 in each tail: the share is at most 1/2, as (1/2)^3 = 1/8, so
-    the exposure at least 1 bit.
+    None of 3 at confidence 0.75, 1/8 in each tail: the share is at most 1/2, as (1/2)^3 = 1/8, so
+    the exposure is at least 1 bit.
 
     >>> exposure_interval(0, 3, 20.0, confidence=0.75)
     (1.0, 20.0)
     """
-    least, most = clopper_pearson(n_as_likely, n_controls, confidence=confidence)
-    low, high = (_bits(float(share), space_bits) for share in (most, least))
+    shares = clopper_pearson(n_as_likely, n_controls, confidence=confidence)
+    high, low = (
+        min(space_bits, -math.log2(share)) + 0.0 if share > 0 else space_bits for share in shares
+    )
     return low, high
-
-
-def _bits(share: float, space_bits: float) -> float:
-    return min(space_bits, -math.log2(share)) + 0.0 if share > 0 else space_bits

@@ -1,7 +1,7 @@
-"""Do scores tell members from non-members, and may anything be claimed of it?
+"""Do scores separate members from non-members, and does a membership claim follow?
 
-A claim of membership needs an attack that tells the two apart *and* does so clearly better than
-every blind baseline, which never sees the model. Both are corrected for how many attacks there are.
+A claim needs an attack that separates the two *and* is clearly better than every blind baseline,
+which never sees the model. Both tests are corrected for the number of attacks.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ NO_AUC = Auc()
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What one score achieves; an attack's or a blind baseline's.
+    """Result of one score, an attack or a blind baseline.
 
     name : str
     auc : Auc or None
     tpr : tuple of TprAtFpr
     p_corrected : float
-        Of "both sides score alike", Holm-corrected for all scores of its kind.
+        Mann-Whitney p-value, Holm-corrected for all scores of its kind.
     blind : str
-        The blind baseline that it is least clearly above; empty if there is none.
+        The baseline that the attack is least clearly above; empty without baselines.
     above_blind : Auc
-        Its AUC less that baseline's; its p-value is the largest of "not above this baseline" over
-        all baselines. NaN without any.
+        Its AUC minus that baseline's. The p-value is the largest over all baselines. NaN without
+        baselines.
     p_claim : float
-        Of a claim: the larger of the two, Holm-corrected for all attacks; NaN without baselines.
+        The larger of both p-values, Holm-corrected for all attacks; NaN without baselines.
     withheld : str
         Why there is no result; empty if there is one.
     """
@@ -59,17 +59,19 @@ class ScoreResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim of membership follows, in a word, a flag and a sentence.
+    """Whether a membership claim follows.
 
     kind : str
-        "claim": an attack stands. "confounded": the split can be told without the model, and no
-        attack is clearly above that. "undecided": an attack is above chance, but not clearly above
-        the blind baselines. "nothing": no attack is above chance. "unchecked": no baseline ran.
+        "claim": an attack is clearly above all baselines. "confounded": a baseline separates the
+        sets, and no attack is clearly better. "undecided": an attack is above chance, but not
+        clearly above the baselines. "nothing": no attack is above chance. "unchecked": no baseline
+        ran.
     claim : bool
     guard_fires : bool
         kind is "confounded".
     attack, blind : str
-        The attack (of a claim: the most certain; else of the highest AUC) and the best baseline.
+        The attack (the most significant one of a claim, else the highest AUC), and the best
+        baseline.
     sentence : str
     """
 
@@ -99,28 +101,27 @@ def evaluate(
     alpha: float = 0.05,
     confidence: float = 0.95,
 ) -> Evaluation:
-    """Every attack beside the blind baselines, with the verdict.
+    """Compare every attack with the blind baselines.
 
     Parameters
     ----------
     attacks : mapping of a score to (members, nonmembers), float arrays
         Higher = more likely a member. All of the same texts in the same order.
     blinds : mapping of a baseline to (members, nonmembers), optional
-        Of the same texts; see `confounds.blind_scores`. Without it nothing can be claimed.
+        Of the same texts; see `blind_baselines.blind_scores`. Without baselines there is no claim.
     targets : FPRs at which the TPR is given
     alpha : float
-        The chance of a false claim, all attacks together, is at most about this.
+        Approximate upper bound of the probability of a false claim, over all attacks.
     confidence : float, of the intervals
 
     Returns
     -------
-    Evaluation. A score of which nothing can be said (all equal, too few defined) is withheld with
-    its reason.
+    Evaluation. A score that is constant or has too few defined values is withheld with its reason.
 
     Raises
     ------
     ValueError
-        If there is no attack, or none of which anything can be said; if lengths differ.
+        If there is no attack, or all are withheld; if lengths differ.
 
     Source
     ------
@@ -164,31 +165,31 @@ def _alone(name: str, sides: Sides, targets, confidence: float) -> ScoreResult:
 
 
 def _beside(result: ScoreResult, sides: Sides, blinds, confidence: float) -> ScoreResult:
-    """The result with the blind baseline that it is least clearly above."""
+    """Add the baseline that the attack is least clearly above."""
     if result.withheld or not blinds:
         return result
     apart = {name: _lead(result, sides, b, confidence) for name, b in blinds.items()}
-    # Of equal p-values, as where all are next to 1 or 0, the smallest lead counts.
+    # Among equal p-values (all near 0 or 1) the smallest lead counts.
     name = max(apart, key=lambda b: (apart[b].p_value, -apart[b].value))
     return replace(result, blind=name, above_blind=apart[name])
 
 
 def _lead(result: ScoreResult, sides: Sides, blind: Sides, confidence: float) -> Auc:
-    """How far an attack is above a baseline, on the texts for which it has a value."""
+    """The lead of an attack over a baseline, on the texts that the attack scores."""
     made = result.auc
     if made is None or not _is_flat(sides, blind):
         return compare_aucs(sides, blind, confidence=confidence)
-    # The baseline says the same of all of these, so it is at chance.
+    # A constant baseline is at chance.
     return replace(made, value=made.value - 0.5, low=made.low - 0.5, high=made.high - 0.5)
 
 
 def _is_flat(sides: Sides, blind: Sides) -> bool:
-    """Whether a baseline has one value where the attack has any."""
+    """Whether a baseline is constant on the texts that the attack scores."""
     pairs = [
         (np.asarray(s, float), np.asarray(b, float)) for s, b in zip(sides, blind, strict=True)
     ]
     if any(s.shape != b.shape for s, b in pairs):
-        return False  # not of the same texts, which the comparison refuses
+        return False  # different texts, which the comparison rejects
     values = np.concatenate([b[~np.isnan(s)] for s, b in pairs])
     values = values[~np.isnan(values)]
     return len(values) > 0 and values.min() == values.max()
@@ -219,7 +220,7 @@ def _verdict(
     best = min(standing, key=lambda a: a.p_claim) if standing else _best(attacks)
     blind, seen = _best(blinds), any(_above_chance(b, alpha) for b in blinds)
     if best is None:
-        raise ValueError("there must be 1 or more scores of which something can be said; got none.")
+        raise ValueError("there must be 1 or more usable scores; got none.")
     kind = (
         "claim"
         if standing
@@ -242,23 +243,23 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
     baseline = f"{blind.name} (AUC {blind.auc:.3f})" if blind else "none"
     if kind == "claim":
         also = (
-            f"Part of the split can be told without the model, though: by {baseline}."
+            f"However, the baseline {baseline} partly separates the sets without the model."
             if seen
             else f"No baseline is above chance; the best is {baseline}."
         )
         return (
-            f"{attack} tells members from non-members, clearly better than any baseline that "
+            f"{attack} separates members from non-members, clearly better than any baseline that "
             f"never sees the model (corrected p = {best.p_claim:.2g}). {also}"
         )
     apart = best.above_blind
-    said = {
-        "unchecked": "It was not checked whether the split can be told apart without the model, "
-        f"for which the texts are needed. The best attack is {attack}.",
-        "confounded": f"The split can be told apart without the model, by {baseline}, and no "
-        f"attack is clearly above that; the best is {attack}.",
-        "undecided": f"{attack} tells the two sets apart, but not clearly better than "
+    reasons = {
+        "unchecked": "No blind baseline ran (it needs the texts), so other differences between the sets "
+        f"are not ruled out. The best attack is {attack}.",
+        "confounded": f"The baseline {baseline} separates the sets without the model, and no "
+        f"attack is clearly better; the best is {attack}.",
+        "undecided": f"{attack} separates the two sets, but not clearly better than "
         f"{best.blind}, which never sees the model: the AUCs differ by "
         f"{apart.value:+.3f} ({apart.low:+.3f} to {apart.high:+.3f}).",
-        "nothing": f"No attack tells members from non-members; the best is {attack}.",
+        "nothing": f"No attack separates members from non-members; the best is {attack}.",
     }
-    return f"{said[kind]} No membership claim follows."
+    return f"{reasons[kind]} No membership claim follows."

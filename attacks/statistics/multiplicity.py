@@ -1,22 +1,19 @@
-"""Many claims at once: p-values corrected for how many there are."""
+"""p-values corrected for multiple tests."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Holm-corrected p-values: claims at or below 0.05 are all true in 95 % of such families.
+    """Holm-corrected p-values: with probability 95 %, no true null has one at or below 0.05.
 
     Parameters
     ----------
     p_values : float array (n,), in [0, 1]
-        NaN is a claim that was not tested: it stays NaN and does not count.
-
-    Returns
-    -------
-    float64 array (n,)
+        NaN stays NaN and does not count as a test.
 
     Raises
     ------
@@ -32,28 +29,17 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     >>> holm([0.5, 0.01, 0.02])
     array([0.5 , 0.03, 0.04])
     """
-    p, tested, order = _in_order(p_values)
-    factors = np.arange(len(order), 0, -1)
-    p[tested[order]] = np.minimum(1, np.maximum.accumulate(p[tested[order]] * factors))
+    p, tested = _checked(p_values)
+    order = tested[np.argsort(p[tested], kind="stable")]
+    raised = p[order] * np.arange(len(order), 0, -1)
+    p[order] = np.minimum(1, np.maximum.accumulate(raised))
     return p
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Benjamini-Hochberg p-values: of claims at or below q, a share of q is false on average.
+    """Benjamini-Hochberg p-values: of those at or below q, an expected share of q is false.
 
-    Parameters
-    ----------
-    p_values : float array (n,), in [0, 1]
-        NaN stays NaN and does not count.
-
-    Returns
-    -------
-    float64 array (n,)
-
-    Raises
-    ------
-    ValueError
-        If a p-value lies outside [0, 1].
+    Parameters and Raises as `holm`.
 
     Source
     ------
@@ -64,15 +50,13 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     >>> benjamini_hochberg([0.5, 0.01, 0.02])
     array([0.5 , 0.03, 0.03])
     """
-    p, tested, order = _in_order(p_values)
-    n = len(order)
-    raised = p[tested[order]] * n / np.arange(1, n + 1)
-    p[tested[order]] = np.minimum(1, np.minimum.accumulate(raised[::-1])[::-1])
+    p, tested = _checked(p_values)
+    p[tested] = stats.false_discovery_control(p[tested])
     return p
 
 
-def _in_order(p_values: ArrayLike):
-    """A copy, the places that were tested, and their order from the smallest on."""
+def _checked(p_values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """A copy of the p-values, and the positions without NaN."""
     p = np.array(p_values, dtype=np.float64)
     tested = np.flatnonzero(~np.isnan(p))
     if np.any((p[tested] < 0) | (p[tested] > 1)):
@@ -80,4 +64,4 @@ def _in_order(p_values: ArrayLike):
             f"p-values must lie between 0 and 1; got {p[tested].min():g} to {p[tested].max():g}. "
             "Pass probabilities, not scores."
         )
-    return p, tested, np.argsort(p[tested], kind="stable")
+    return p, tested

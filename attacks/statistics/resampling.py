@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from attacks.statistics.intervals import Estimate
+from attacks.statistics.intervals import Estimate, check_confidence, normal_quantile
 
 # Below, no interval of a mean is right for values that are as skewed as these often are.
 _LEAST = 20
@@ -158,7 +158,7 @@ def bootstrap_mean(
     """
     array = _finite("values", values)
     _check_draws(draws)
-    _check_confidence(confidence)
+    check_confidence(confidence)
     n = len(array)
     value = float(array.mean()) if n else math.nan
     if n < _LEAST or array.min() == array.max():
@@ -182,10 +182,6 @@ def difference_of(first: Estimate, second: Estimate, *, correlation: float = 0.0
     first, second : Estimate
     correlation : float, from -1 to 1
         Of the two figures' errors.
-
-    Returns
-    -------
-    Estimate, of the cases of both
 
     Source
     ------
@@ -246,7 +242,7 @@ def paired_proportions(
     >>> round(found.low, 4), round(found.high, 4)
     (-0.1611, 0.1611)
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if not (0 <= first_only <= n and 0 <= second_only <= n):
         raise ValueError(
             "trials where one alone succeeded must lie between 0 and n; "
@@ -295,7 +291,7 @@ def newcombe(
     >>> round(found.low, 4), round(found.high, 4)
     (0.0524, 0.3339)
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     for k, n in ((successes, trials), (other_successes, other_trials)):
         if not 0 <= k <= n:
             raise ValueError(
@@ -310,7 +306,7 @@ def newcombe(
 
 def _tango(b: float, c: float, n: float, confidence: float) -> float:
     """The high end: the largest difference that is z standard deviations above (b - c) / n."""
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = normal_quantile(confidence)
     value = (b - c) / n
 
     def excess(d: float) -> float:
@@ -326,7 +322,7 @@ def _tango(b: float, c: float, n: float, confidence: float) -> float:
 
 def _wilson(k: float, n: float, confidence: float) -> Estimate:
     """Wilson's score interval: where |p - k/n| is z standard errors of p itself."""
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = normal_quantile(confidence)
     share = k / n
     middle = share + z * z / (2 * n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -372,10 +368,3 @@ def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
 def _check_draws(draws: int) -> None:
     if draws < 1:
         raise ValueError(f"draws must be 1 or more; got {draws}. Usual is 9,999.")
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(
-            f"confidence must lie between 0 and 1, both excluded; got {confidence}. Usual is 0.95."
-        )

@@ -1,4 +1,4 @@
-"""How much is left: what further sampling would still bring to light."""
+"""How many passages are still undiscovered."""
 
 from __future__ import annotations
 
@@ -7,37 +7,34 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from attacks.statistics.intervals import clopper_pearson
+from attacks.statistics.intervals import clopper_pearson, normal_quantile
 
 ASSUMPTION = (
-    "samples are independent and drawn alike; passages much rarer than those seen once are beyond "
-    "it, so the number of passages is a lower bound, and the upper end of its interval bounds "
-    "nothing"
+    "samples are independent and drawn alike; passages that are much rarer than those seen once "
+    "are not counted, so the number of passages is a lower bound, and the upper end of its "
+    "interval is not an upper bound"
 )
 
 
 @dataclass(frozen=True)
 class Richness:
-    """What was found, and an estimate of what was not; made by `richness`.
+    """Passages found, and an estimate of those not found; made by `richness`.
 
     n_distinct, n_once, n_twice : int
-        Distinct passages found, and those that one sample held, or two.
+        Distinct passages found, and those found in exactly one or two samples.
     n_draws : int
         Independent samples.
     new_rate, new_rate_low, new_rate_high : float
-        New passages that the next sample brings, expected (Good-Turing). Where a sample holds one
-        passage at most, this is the missing mass: the chance that the next one is new.
+        Expected number of new passages in the next sample (Good-Turing). If a sample holds at most
+        one passage, this is the missing mass: the probability that the next passage is new.
     total, total_low, total_high : float
-        A lower bound of the distinct passages that this way of sampling would ever bring (Chao),
-        and the interval of that bound: where passages differ in how often they come, there are
-        more than total_high. NaN if withheld.
-    confidence : float
+        A lower bound of the number of distinct passages that this way of sampling can ever find
+        (Chao), with the interval of that bound. If passages differ in frequency, there are more
+        than total_high. NaN if withheld.
     withheld : str
         Why there is no total; empty if there is one.
     assumption : str
-        What it rests on.
     """
 
     n_distinct: int
@@ -50,43 +47,27 @@ class Richness:
     total: float
     total_low: float
     total_high: float
-    confidence: float
     withheld: str = ""
     assumption: str = ASSUMPTION
-
-    def after(self, n_more: int) -> float:
-        """Distinct passages after so many more samples, extrapolated as in Colwell et al. 2012.
-
-        >>> made = richness([1, 1, 2], n_draws=4)
-        >>> round(made.after(0), 9), made.after(10**6) <= made.total
-        (3.0, True)
-        """
-        if self.withheld:
-            return math.nan
-        unseen = self.total - self.n_distinct
-        if unseen <= 0:
-            return float(self.n_distinct)
-        missed = 1 - self.n_once / (self.n_draws * unseen + self.n_once)
-        return self.n_distinct + unseen * (1 - missed**n_more)
 
 
 def richness(
     counts: ArrayLike, *, n_draws: int | None = None, confidence: float = 0.95
 ) -> Richness:
-    """Good-Turing's rate of new passages and Chao's estimate of all there are.
+    """Good-Turing's rate of new passages and Chao's estimate of their total.
 
     Parameters
     ----------
     counts : int array (n_passages,)
-        How many samples held each distinct passage. Zeros are passages not found.
+        Number of samples that hold each distinct passage. Zeros are passages not found.
     n_draws : int, optional
-        Samples drawn, those without any passage included; by default the sum of the counts, as
-        where every sample holds just one.
+        Number of samples, including those without a passage. By default the sum of the counts,
+        which is right if every sample holds exactly one.
     confidence : float, between 0 and 1
 
     Returns
     -------
-    Richness; the total is withheld where nothing was found.
+    Richness; the total is withheld if nothing was found.
 
     Raises
     ------
@@ -95,23 +76,23 @@ def richness(
 
     Source
     ------
-    Good 1953, "The Population Frequencies of Species", section 2; the rate's interval is normal
-    with the variance (n_once + 2 n_twice) / n_draws², at most a little wider than Esty's 1983;
-    where no passage was seen once or twice, Clopper-Pearson's of 0 in n_draws. Chao 1984 and 1987
-    (with n_draws samples, Chao2), the bias-corrected form where nothing was seen twice; its
-    interval is the log-normal one of Chao 1987, out to whole passages, or, where nothing unseen
-    is estimated, that of the EstimateS user's guide (Colwell 2013), appendix B.
+    Good 1953, "The Population Frequencies of Species", section 2. The rate's interval is normal
+    with the variance (n_once + 2 n_twice) / n_draws², at most a little wider than Esty's 1983; if
+    no passage was seen once or twice, it is Clopper-Pearson's of 0 in n_draws. Chao 1984 and 1987
+    (with n_draws samples, Chao2), in the bias-corrected form if nothing was seen twice. Its
+    interval is the log-normal one of Chao 1987, rounded outwards to whole passages; if no unseen
+    passage is estimated, that of the EstimateS user's guide (Colwell 2013), appendix B.
 
-    Two passages seen once and one twice, of four draws: 3 + 3/4 × 2²/(2 × 1) = 4.5.
+    Two passages seen once and one twice, in four draws: 3 + 3/4 × 2²/(2 × 1) = 4.5.
 
     >>> made = richness([1, 1, 2])
     >>> made.new_rate, made.total
     (0.5, 4.5)
     """
-    seen, n = _checked(counts, n_draws, confidence)
+    seen, n = _checked(counts, n_draws)
     once, twice = (int(np.count_nonzero(seen == c)) for c in (1, 2))
     found, one_a_sample = len(seen), int(seen.sum()) <= n
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = normal_quantile(confidence)
     if once == twice == 0:
         low, high = 0.0, float(clopper_pearson(0, n, confidence=confidence)[1])
     else:
@@ -121,8 +102,8 @@ def richness(
     start = (found, once, twice, n, *rate)
     if not found:
         reason = f"no passage was found in {n:,} samples"
-        return Richness(*start, math.nan, math.nan, math.nan, confidence, reason)
-    return Richness(*start, *_total(seen, once, twice, n, z), confidence)
+        return Richness(*start, math.nan, math.nan, math.nan, reason)
+    return Richness(*start, *_total(seen, once, twice, n, z))
 
 
 def _total(
@@ -144,25 +125,25 @@ def _total(
     if unseen <= 0:
         return float(found), *_of_all_seen(seen, n, z)
     factor = math.exp(z * math.sqrt(math.log1p(max(variance, 0.0) / unseen**2)))
-    # There are only whole passages, and the log-normal never admits that none is left.
+    # Whole passages; the log-normal interval alone never reaches the number found.
     return found + unseen, math.floor(found + unseen / factor), math.ceil(found + unseen * factor)
 
 
 def _of_all_seen(seen: NDArray[np.int64], n: int, z: float) -> tuple[float, float]:
-    """The interval where nothing unseen is estimated: a passage seen i times is missed e^-i."""
+    """The interval without unseen passages: a passage seen i times is missed with e^-i."""
     found = len(seen)
     miss = np.exp(-seen.astype(np.float64))
     variance = float((miss - miss**2).sum() - (seen * miss).sum() ** 2 / n)
-    all_told = found / (1 - float(miss.sum()) / found)
+    total = found / (1 - float(miss.sum()) / found)
     reach = z * math.sqrt(max(variance, 0.0)) / (1 - float(miss.sum()) / found)
-    return max(float(found), all_told - reach), all_told + reach
+    return max(float(found), total - reach), total + reach
 
 
-def _checked(counts: ArrayLike, n_draws: int | None, confidence: float):
+def _checked(counts: ArrayLike, n_draws: int | None):
     array = np.asarray(counts)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu") or (array < 0).any():
         raise ValueError(
-            "counts must be whole numbers from 0 on, one a passage; "
+            "counts must be whole numbers from 0 on, one per passage; "
             f"got {array.dtype} of shape {array.shape}. Count the samples that hold each passage."
         )
     seen = array[array > 0].astype(np.int64)
@@ -171,8 +152,6 @@ def _checked(counts: ArrayLike, n_draws: int | None, confidence: float):
         most = int(seen.max()) if len(seen) else 0
         raise ValueError(
             f"n_draws must be 1 or more and at least the largest count ({most:,}); got {n:,}. "
-            "Count a passage once a sample."
+            "Count each passage once per sample."
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}. Pass 0.95, say.")
     return seen, n

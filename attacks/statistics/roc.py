@@ -1,7 +1,7 @@
-"""How well one score tells members from non-members: ROC, AUC, TPR at low FPR, each with interval.
+"""How well a score separates members from non-members: ROC, AUC and TPR at low FPR.
 
-A text is called a member if its score exceeds a threshold. TPR is the share of members, FPR the
-share of non-members, that are called so.
+A text is called a member if its score exceeds a threshold. The TPR is the share of members called
+members, the FPR the share of non-members called members.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from attacks.statistics.intervals import Estimate, clopper_pearson, proportion
+from attacks.statistics.intervals import (
+    Estimate,
+    clopper_pearson,
+    normal_quantile,
+    proportion,
+)
 from attacks.statistics.resampling import difference_of
 
+Values = NDArray[np.float64]
 TARGETS = (0.1, 0.01, 0.001)
-# False positives that a threshold must rest on: with k of them its FPR is Beta(k + 1, n - k)
-# distributed, and from 10 on, 95 % of that lies within a factor of two of k / n.
+MIN_A_CLASS = 2
+# Least number of false positives at a threshold. With k of them the FPR is Beta(k + 1, n - k)
+# distributed; from k = 10 on, 95 % of that lies within a factor of two of k / n.
 _ENOUGH = 10
 
 
@@ -28,10 +35,10 @@ class Auc(Estimate):
     """Area under the ROC curve, or a difference of two; made by `auc` and `compare_aucs`.
 
     value, low, high : float
-        The chance that a member scores above a non-member, ties counted half.
+        The probability that a member scores above a non-member; a tie counts one half.
     p_value : float
-        One-sided, of "both sides are scored alike" against "members higher" (Mann-Whitney); of a
-        difference, of "the first is not above the second".
+        One-sided Mann-Whitney p-value of "members do not score higher"; of a difference, the
+        p-value of "the first AUC is not higher".
     n_members, n_nonmembers, n_undefined : int
         Scores used, and NaN left out.
     """
@@ -44,19 +51,19 @@ class Auc(Estimate):
 
 @dataclass(frozen=True)
 class TprAtFpr:
-    """The TPR where no more than a given FPR is spent; made by `tpr_at_fpr`.
+    """The TPR at the last threshold whose FPR is within a target; made by `tpr_at_fpr`.
 
     target : float
-        The FPR asked for.
+        The requested FPR.
     threshold : float
-        Members are what scores above it; -inf where all may be. NaN if withheld.
+        Texts that score above it are called members; -inf calls all texts, NaN if withheld.
     tpr : Estimate or None
-        Members called. Its interval is of the TPR at the FPR asked for, in the population: it
-        holds the error of the threshold, so it is wider than Clopper and Pearson's.
+        The interval is for the TPR at the target FPR in the population. It includes the error of
+        the threshold, so it is wider than Clopper and Pearson's.
     fpr : Estimate or None
-        Non-members called, as realised on the texts that chose the threshold.
+        Of the non-members that chose the threshold.
     withheld : str
-        Why there is none; empty if there is one.
+        Why there is no result; empty if there is one.
     """
 
     target: float
@@ -74,10 +81,10 @@ class TprAtFpr:
 
 @dataclass(frozen=True, eq=False)
 class RocCurve:
-    """Every point of a ROC curve, from (0, 0) to (1, 1); made by `roc_curve`.
+    """All points of a ROC curve, from (0, 0) to (1, 1); made by `roc_curve`.
 
     fpr, tpr, threshold : float64 arrays (n_points,)
-        At each point, members are what scores at or above the threshold.
+        At each point, texts that score at or above the threshold are called members.
     """
 
     fpr: Values
@@ -86,24 +93,20 @@ class RocCurve:
 
 
 def auc(members: ArrayLike, nonmembers: ArrayLike, *, confidence: float = 0.95) -> Auc:
-    """Area under the ROC curve, with an interval.
+    """Area under the ROC curve, with a confidence interval.
 
-    The interval is the wider, at either end, of DeLong's on the logit scale and Newcombe's. With
-    20 texts on a side, or near an AUC of 1, DeLong's variance is often far too small; Newcombe's
-    is that of a model (exponential scores), which other scores may exceed. Both lie within [0, 1]
-    and mirror when the sides are swapped. Where the score separates the sides completely, DeLong's
-    variance is 0; there the exact interval of min(n_members, n_nonmembers) disjoint pairs that all
-    agree takes its place.
+    Each end of the interval is the wider of DeLong's (on the logit scale) and Newcombe's. With 20
+    texts on a side, or with an AUC near 1, DeLong's variance is often far too small; Newcombe's
+    assumes exponential scores, and other scores may vary more. Both intervals lie within [0, 1]
+    and are mirrored if the sides are swapped. If the score separates the sides completely, DeLong's
+    variance is 0; then the exact interval of min(n_members, n_nonmembers) disjoint pairs that all
+    agree replaces it.
 
     Parameters
     ----------
     members, nonmembers : float arrays (n_members,), (n_nonmembers,)
-        Higher = more likely a member; NaN is left out and counted.
+        Higher = more likely a member. NaN is left out.
     confidence : float, between 0 and 1
-
-    Returns
-    -------
-    Auc
 
     Raises
     ------
@@ -116,7 +119,7 @@ def auc(members: ArrayLike, nonmembers: ArrayLike, *, confidence: float = 0.95) 
     Implementation of DeLong's Algorithm", section II. Newcombe 2006, "Confidence intervals for an
     effect size measure based on the Mann-Whitney statistic. Part 2", method 5.
 
-    Of the four pairs (2, 1), (2, 3), (4, 1), (4, 3) three are in order:
+    Three of the four pairs (2, 1), (2, 3), (4, 1), (4, 3) are in order:
 
     >>> auc([2.0, 4.0], [1.0, 3.0]).value
     0.75
@@ -136,56 +139,52 @@ def compare_aucs(
     *,
     confidence: float = 0.95,
 ) -> Auc:
-    """How far one score's AUC is above another's, where both scored the same texts.
+    """The difference between the AUCs of two scores of the same texts.
 
     Parameters
     ----------
     first, second : (members, nonmembers), float arrays (n_members,), (n_nonmembers,)
-        The same texts in the same order; texts that either score leaves undefined are left out.
+        The same texts in the same order. Texts with a NaN in either score are left out.
     confidence : float, between 0 and 1
-
-    Returns
-    -------
-    Auc
 
     Raises
     ------
     ValueError
-        As `two_classes` and `defined_in_all`.
+        As `two_classes`; if the scores differ in length.
 
     Source
     ------
-    DeLong, DeLong and Clarke-Pearson 1988, the paired test. Where its variance is 0 and the two
-    differ (one separates the sides, the other reverses them), p is 2^-min(n_members,
-    n_nonmembers), which bounds it. The interval is the wider, at either end, of theirs and of the
-    one made of both AUCs' own intervals and their correlation (Zou 2007, "Toward using confidence
-    intervals to compare correlations").
+    DeLong, DeLong and Clarke-Pearson 1988, the paired test. If its variance is 0 but the AUCs
+    differ (one score separates the sides, the other reverses them), p is its upper bound
+    2^-min(n_members, n_nonmembers). Each end of the interval is the wider of theirs and of the one
+    from both AUCs' intervals and their correlation (Zou 2007, "Toward using confidence intervals
+    to compare correlations").
 
     >>> score = ([2.0, 4.0], [1.0, 3.0])
     >>> compare_aucs(score, score).value
     0.0
     """
-    kept = [defined_in_all(side) for side in zip(first, second, strict=True)]
+    kept = [_defined_in_both(*side) for side in zip(first, second, strict=True)]
     pairs = [
         two_classes(*(np.asarray(v, np.float64)[k] for v, k in zip(score, kept, strict=True)))
         for score in (first, second)
     ]
-    placed = [_placements(s.members, s.nonmembers) for s in pairs]
+    placed = [_placements(pair.members, pair.nonmembers) for pair in pairs]
     m, n = int(kept[0].sum()), int(kept[1].sum())
-    alone = []
-    for over, under in placed:
-        own = float(over.mean())
-        ends = _interval(own, _spread(over, over, under, under), m, n, confidence)
-        alone.append(Estimate(own, *ends))
     (over_a, under_a), (over_b, under_b) = placed
     over, under = over_a - over_b, under_a - under_b
     variances = [_spread(o, o, u, u) for o, u in ((over, under), *placed)]
+    areas = [float(over.mean()) for over, _ in placed]
+    alone = [
+        Estimate(area, *_interval(area, variance, m, n, confidence))
+        for area, variance in zip(areas, variances[1:], strict=True)
+    ]
     together = math.sqrt(variances[1] * variances[2])
     alike = _spread(over_a, over_b, under_a, under_b) / together if together > 0 else 0.0
     apart = difference_of(alone[0], alone[1], correlation=min(1.0, max(-1.0, alike)))
     value = apart.value
     deviation = math.sqrt(variances[0])
-    reach = _quantile(confidence) * deviation
+    reach = normal_quantile(confidence) * deviation
     low = max(-1.0, min(apart.low, value - reach))
     high = min(1.0, max(apart.high, value + reach))
     if deviation > 0:
@@ -213,7 +212,7 @@ def tpr_at_fpr(
 
     Returns
     -------
-    tuple of TprAtFpr, one a target. Withheld where there are fewer than 10 / target non-members:
+    tuple of TprAtFpr, one per target. Withheld with fewer than 10 / target non-members, because
     then the FPR at the threshold is not known within a factor of two.
 
     Raises
@@ -224,10 +223,10 @@ def tpr_at_fpr(
     Source
     ------
     Carlini et al. 2022, "Membership Inference Attacks From First Principles", section III: report
-    TPR at low FPR. The interval is ours: the threshold of the target FPR lies between two order
-    statistics of the non-members, by the binomial law of how many exceed it; Clopper and Pearson's
-    interval of the TPR is taken at either, its low end at the higher one, its high end at the lower
-    one. Half of what may be missed goes to each step (Bonferroni), so it holds for any scores.
+    TPR at low FPR. The interval is ours. The threshold of the target FPR lies between two order
+    statistics of the non-members (the number above it is binomial). The low end of the interval is
+    Clopper and Pearson's at the higher statistic, the high end at the lower one. Each step may err
+    by half of 1 - confidence (Bonferroni), so the interval holds for any scores.
 
     Ten false positives in a hundred are allowed, so the threshold is the 11th highest, 89:
 
@@ -241,8 +240,8 @@ def tpr_at_fpr(
     results = []
     for target in targets:
         spent = allowed(target, n)
-        if not resolves(target, n):
-            results.append(TprAtFpr(target, math.nan, None, None, too_few(target, n)))
+        if reason := unresolved(target, n):
+            results.append(TprAtFpr(target, math.nan, None, None, reason))
             continue
         called = [_n_called(side, falling, spent) for side in (sides.members, sides.nonmembers)]
         low, high = _tpr_interval(sides.members, falling, target, confidence)
@@ -254,35 +253,30 @@ def tpr_at_fpr(
     return tuple(results)
 
 
-def too_few(target: float, n: int, *, halves: bool = False) -> str:
-    """Why so few non-members resolve no FPR of this size: they give less than 10 false positives.
+def unresolved(target: float, n: int, *, halves: bool = False) -> str:
+    """Why n non-members do not resolve an FPR, or "": they must allow 10 or more false positives.
 
-    >>> too_few(0.01, 100)
-    'needs 1,000 non-members, got 100'
+    With `halves`, only half of the non-members choose the threshold.
+
+    >>> unresolved(0.01, 100), unresolved(0.01, 1_000)
+    ('needs 1,000 non-members, got 100', '')
     """
+    if allowed(target, n // 2 if halves else n) >= _ENOUGH:
+        return ""
     needed = math.ceil(_ENOUGH / target * (1 - 1e-12))
     if halves:
-        return f"needs {2 * needed:,} non-members, half to fit and half to try; got {n:,}"
+        return f"needs {2 * needed:,} non-members, half to fit and half to test; got {n:,}"
     return f"needs {needed:,} non-members, got {n:,}"
-
-
-def resolves(target: float, n: int) -> bool:
-    """Whether n non-members bound the FPR at a threshold within a factor of two of the target.
-
-    >>> resolves(0.01, 1_000), resolves(0.01, 999)
-    (True, False)
-    """
-    return allowed(target, n) >= _ENOUGH
 
 
 def _tpr_interval(
     members: Values, falling: Values, target: float, confidence: float
 ) -> tuple[float, float]:
-    """Of the TPR at the population's threshold; falling: non-members, the highest first."""
+    """TPR interval at the population's threshold; `falling`: non-members, highest first."""
     n, m = len(falling), len(members)
-    inner = (1 + confidence) / 2  # each of both steps, two-sided
+    inner = (1 + confidence) / 2  # two-sided, for each of the two steps
     tail = (1 - inner) / 2
-    # So few, or so many, non-members exceed the true threshold with a chance of `tail` at most.
+    # Fewer, or more, non-members exceed the true threshold with probability `tail` at most.
     fewest, most = (int(k) for k in stats.binom.ppf([tail, 1 - tail], n, target))
     low = 0.0
     if fewest > 0:
@@ -293,37 +287,21 @@ def _tpr_interval(
 
 
 def allowed(target: float, n: int) -> int:
-    """How many of n non-members may be called members at a target FPR.
-
-    Raises
-    ------
-    ValueError
-        If the target lies outside (0, 1].
+    """How many of n non-members may be called members at a target FPR in (0, 1].
 
     >>> allowed(0.1, 30)
     3
     """
     if not 0 < target <= 1:
-        raise ValueError(f"an FPR must lie above 0 and at most at 1; got {target}. Pass 0.01, say.")
+        raise ValueError(f"an FPR must be above 0 and at most 1; got {target}. Pass 0.01, say.")
     # 0.1 * 30 is a little more than 3 in floating point, 0.29 * 100 a little less than 29.
     return math.floor(target * n * (1 + 1e-12))
 
 
 def roc_curve(members: ArrayLike, nonmembers: ArrayLike) -> RocCurve:
-    """Every point of the ROC curve, one a distinct score, for drawing.
+    """The ROC curve, with one point per distinct score.
 
-    Parameters
-    ----------
-    members, nonmembers : float arrays (n_members,), (n_nonmembers,)
-
-    Returns
-    -------
-    RocCurve
-
-    Raises
-    ------
-    ValueError
-        As `two_classes`.
+    Parameters and Raises as `two_classes`.
 
     >>> roc_curve([2.0, 4.0], [1.0, 3.0]).tpr
     array([0. , 0.5, 0.5, 1. , 1. ])
@@ -339,7 +317,7 @@ def roc_curve(members: ArrayLike, nonmembers: ArrayLike) -> RocCurve:
 
 
 def _placements(members: Values, nonmembers: Values) -> tuple[Values, Values]:
-    """Each member's share of non-members below it, and each non-member's of members above it."""
+    """Share of non-members below each member, and share of members above each non-member."""
     m, n = len(members), len(nonmembers)
     ranks = stats.rankdata(np.concatenate([members, nonmembers]))
     over = (ranks[:m] - stats.rankdata(members)) / n
@@ -348,7 +326,7 @@ def _placements(members: Values, nonmembers: Values) -> tuple[Values, Values]:
 
 
 def _spread(over_a: Values, over_b: Values, under_a: Values, under_b: Values) -> float:
-    """Variance (or, of two scores, covariance) of the AUC from its placements."""
+    """Variance of an AUC, or covariance of two, from the placements."""
 
     def mean_product(a: Values, b: Values) -> float:
         return float((a - a.mean()) @ (b - b.mean())) / (len(a) - 1) / len(a)
@@ -357,11 +335,11 @@ def _spread(over_a: Values, over_b: Values, under_a: Values, under_b: Values) ->
 
 
 def _interval(value: float, variance: float, m: int, n: int, confidence: float) -> tuple:
-    """The wider, at either end, of DeLong's and Newcombe's."""
-    z = _quantile(confidence)
+    """Each end is the wider of DeLong's and Newcombe's."""
+    z = normal_quantile(confidence)
     low, high = _newcombe(value, m, n, z), 1 - _newcombe(1 - value, m, n, z)
     if value in (0.0, 1.0):
-        # All disjoint pairs agree, which has at most the chance AUC^pairs.
+        # All disjoint pairs agree, which has probability AUC^pairs at most.
         pairs = min(m, n)
         ends = clopper_pearson(round(value * pairs), pairs, confidence=confidence)
     else:
@@ -371,7 +349,7 @@ def _interval(value: float, variance: float, m: int, n: int, confidence: float) 
 
 
 def _newcombe(value: float, m: int, n: int, z: float) -> float:
-    """The low end: the AUC of which `value` is z standard deviations above, by its own variance."""
+    """The low end: the AUC that lies z of its own standard deviations below `value`."""
     if value == 0:
         return 0.0
     side = (m + n) / 2 - 1
@@ -380,58 +358,33 @@ def _newcombe(value: float, m: int, n: int, z: float) -> float:
         spread = 1 + side * (1 - area) / (2 - area) + side * area / (1 + area)
         return value - area - z * math.sqrt(area * (1 - area) * spread / (m * n))
 
-    # At 1 itself the variance is 0; the root wanted is the one below.
+    # At 1 the variance is 0, which is a second root; the lower root is the end.
     return float(optimize.brentq(excess, 0.0, min(value, 1 - 1e-12)))
 
 
-def _quantile(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}. Pass 0.95, say.")
-    return float(stats.norm.ppf((1 + confidence) / 2))
-
-
 def _n_called(values: Values, falling: Values, allowed: int) -> int:
-    """How many are called members where at most so many non-members may be; all where all may."""
+    """How many are called members if at most `allowed` non-members may be."""
     if allowed == len(falling):
         return len(values)
     return int(np.count_nonzero(values > falling[allowed]))
 
 
-Values = NDArray[np.float64]
-MIN_A_CLASS = 2
-
-
 @dataclass(frozen=True, eq=False)
 class TwoClasses:
-    """The defined scores of both sides; made by `two_classes`.
-
-    members, nonmembers : float64 arrays (n_members,), (n_nonmembers,), without NaN
-    n_undefined_members, n_undefined_nonmembers : int
-        How many were NaN and are left out.
-    """
+    """The defined scores of both sides and the number of NaN left out; made by `two_classes`."""
 
     members: Values
     nonmembers: Values
-    n_undefined_members: int
-    n_undefined_nonmembers: int
-
-    @property
-    def n_undefined(self) -> int:
-        """NaN on both sides together."""
-        return self.n_undefined_members + self.n_undefined_nonmembers
+    n_undefined: int
 
 
 def two_classes(members: ArrayLike, nonmembers: ArrayLike) -> TwoClasses:
-    """Both sides' scores without their NaN, counted.
+    """The scores of both sides without NaN.
 
     Parameters
     ----------
     members, nonmembers : float arrays (n_members,), (n_nonmembers,)
-        Higher = more likely a member. Infinite values are ordered like any other; NaN is left out.
-
-    Returns
-    -------
-    TwoClasses
+        Higher = more likely a member. Infinite values are ordered like any other.
 
     Raises
     ------
@@ -439,61 +392,44 @@ def two_classes(members: ArrayLike, nonmembers: ArrayLike) -> TwoClasses:
         If an array is not one-dimensional, a side has fewer than 2 defined scores, or all defined
         scores are equal.
 
-    >>> two_classes([2.0, np.nan, 3.0], [1.0, 1.0]).n_undefined_members
+    >>> two_classes([2.0, np.nan, 3.0], [1.0, 1.0]).n_undefined
     1
     """
-    sides = [_column(name, v) for name, v in (("members", members), ("nonmembers", nonmembers))]
-    kept = [side[~np.isnan(side)] for side in sides]
-    lost = [len(side) - len(side_kept) for side, side_kept in zip(sides, kept, strict=True)]
-    for name, side, n_lost in zip(("members", "non-members"), kept, lost, strict=True):
-        if len(side) < MIN_A_CLASS:
+    kept, n_undefined = [], 0
+    for name, values in (("members", members), ("non-members", nonmembers)):
+        side = _column(name, values)
+        kept.append(side[~np.isnan(side)])
+        n_nan = len(side) - len(kept[-1])
+        n_undefined += n_nan
+        if len(kept[-1]) < MIN_A_CLASS:
             raise ValueError(
-                f"{name} must have {MIN_A_CLASS} or more defined scores; got {len(side):,} "
-                f"({n_lost:,} more are NaN). Score more texts, or leave this score out."
+                f"{name} must have {MIN_A_CLASS} or more defined scores; got {len(kept[-1]):,} "
+                f"({n_nan:,} more are NaN). Score more texts, or leave this score out."
             )
     low = min(side.min() for side in kept)
     if low == max(side.max() for side in kept):
         raise ValueError(
-            f"scores must not all be equal; got {low:g} for every text. "
-            "Nothing can be told from this score: leave it out."
+            f"scores must not all be equal; got {low:g} for every text. Leave this score out."
         )
-    return TwoClasses(kept[0], kept[1], lost[0], lost[1])
+    return TwoClasses(kept[0], kept[1], n_undefined)
 
 
-def defined_in_all(columns: Sequence[ArrayLike]) -> NDArray[np.bool_]:
-    """Which texts have a value in every column, for comparisons on the same texts.
-
-    Parameters
-    ----------
-    columns : sequence of float arrays (n,)
-
-    Returns
-    -------
-    bool array (n,)
-
-    Raises
-    ------
-    ValueError
-        If lengths differ.
-
-    >>> defined_in_all([[1.0, np.nan], [2.0, 3.0]])
-    array([ True, False])
-    """
-    arrays = [_column("scores", column) for column in columns]
-    lengths = sorted({len(array) for array in arrays})
-    if len(lengths) > 1:
+def _defined_in_both(first: ArrayLike, second: ArrayLike) -> NDArray[np.bool_]:
+    """Which texts have both scores, bool (n,)."""
+    a, b = _column("scores", first), _column("scores", second)
+    if len(a) != len(b):
         raise ValueError(
-            "scores compared with each other must be of the same texts; "
-            f"got {lengths[0]:,} and {lengths[-1]:,} values. Pass one value a text."
+            "compared scores must be of the same texts; "
+            f"got {len(a):,} and {len(b):,} values. Pass one value per text."
         )
-    return np.logical_not(np.isnan(np.stack(arrays)).any(axis=0))
+    return ~(np.isnan(a) | np.isnan(b))
 
 
 def _column(name: str, values: ArrayLike) -> Values:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(
-            f"{name} must be one score a text, in one dimension; got shape {array.shape}. "
+            f"{name} must have one dimension, one score per text; got shape {array.shape}. "
             "Pass one score at a time."
         )
     return array

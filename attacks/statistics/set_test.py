@@ -1,4 +1,4 @@
-"""Was this set trained on? One test for all of it, where no single text could be told."""
+"""Was this set of texts trained on? One test for the whole set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 from sklearn.linear_model import LogisticRegression
 
 from attacks.statistics.resampling import label_permutation_p
@@ -24,23 +24,19 @@ class SetTest:
     """Whether a set of texts scores above held-out text of its kind; made by `set_test`.
 
     p_value : float
-        One-sided permutation test of the held-back halves.
-    p_welch : float
-        The same question by Welch's t test, which can go below what permutations resolve.
+        One-sided permutation test on the tested halves.
     difference : float
-        Mean combined score of the set less that of held-out text, in held-out standard deviations.
+        Mean combined score of the set minus that of held-out text, in held-out standard deviations.
     weights : dict of score to float
-        How the scores were combined; fitted on the other halves.
+        Weight of each score in the combination.
     n_fitted, n_tested : (set, held out), int
     n_undefined : int
-        NaN, filled with the fitted half's median.
+        Number of NaN, which count as the fitted median.
     n_permutations : int
     assumptions : str
-        What the test rests on.
     """
 
     p_value: float
-    p_welch: float
     difference: float
     weights: dict[str, float]
     n_fitted: tuple[int, int]
@@ -57,20 +53,16 @@ def set_test(
     seed: int = 0,
     n_permutations: int = 4_999,
 ) -> SetTest:
-    """Combine scores on one half of both sets, and test the combination on the other halves.
+    """Fit a combination of scores on half of both sets, and test it on the other halves.
 
     Parameters
     ----------
     suspects, held_out : mapping of a score to a float array (n_suspects,), (n_held_out,)
-        The set asked about, and text of the same kind that was surely not trained on.
+        The set in question, and text of the same kind that was certainly not trained on.
     seed : int
-        Decides the halves and the permutations.
+        Random seed of the halves and the permutations.
     n_permutations : int
         The smallest p-value is 1 / (n_permutations + 1).
-
-    Returns
-    -------
-    SetTest
 
     Raises
     ------
@@ -81,9 +73,9 @@ def set_test(
     Source
     ------
     Maini et al. 2024, "LLM Dataset Inference: Did you train on my dataset?", figure 1, stages 1
-    to 3. They fit a linear model to the raw scores; here scores become normal scores (ranks),
-    which no outlier can pull, and a logistic regression combines them. They end in a t test,
-    which stands beside the permutation test here.
+    to 3. They fit a linear model to the raw scores and use a t test. Here a logistic regression
+    combines normal scores (ranks), which limits the effect of outliers, and the test permutes
+    labels.
 
     >>> rng = np.random.default_rng(0)
     >>> trained_on, other = rng.normal(1, 1, 200), rng.normal(0, 1, 200)
@@ -100,7 +92,7 @@ def set_test(
     kept = [at for at in range(len(names)) if _varies(pooled[:, at])]
     if not kept:
         raise ValueError(
-            "a score must have two different values among the texts that are fitted; got none in "
+            "a score must have two different values in the fitted half; got none in "
             f"{', '.join(names)}. Add a score, or more texts."
         )
     labels = np.repeat([1, 0], [len(side) for side in fitted])
@@ -109,7 +101,6 @@ def set_test(
     difference, spread = float(high.mean() - low.mean()), float(low.std(ddof=1))
     return SetTest(
         label_permutation_p(high, low, greater=True, draws=n_permutations, seed=seed),
-        _welch(high, low),
         difference / spread if spread > 0 else np.nan,
         {names[at]: float(w) for at, w in zip(kept, model.coef_[0], strict=True)},
         (len(fitted[0]), len(fitted[1])),
@@ -126,7 +117,7 @@ def _columns(suspects, held_out):
         differing = ", ".join(sorted({*names} ^ {*held_out})) or "none at all"
         raise ValueError(
             f"both sets must have the same scores, 1 or more; got differing ones: {differing}. "
-            "Score both sets alike."
+            "Compute the same scores for both sets."
         )
     both = [np.stack([np.asarray(s[n], float) for n in names], 1) for s in (suspects, held_out)]
     for what, side in zip(("the set", "held-out text"), both, strict=True):
@@ -144,7 +135,7 @@ def _varies(column: NDArray[np.float64]) -> bool:
 
 
 def _normal_scores(texts: NDArray, fitted: NDArray, kept: list[int]) -> NDArray[np.float64]:
-    """Each value's place among the fitted ones, as a normal quantile; NaN in the middle."""
+    """Each value's rank among the fitted ones, as a normal quantile; 0 for NaN."""
     columns = []
     for at in kept:
         known = np.sort(fitted[~np.isnan(fitted[:, at]), at])
@@ -152,13 +143,3 @@ def _normal_scores(texts: NDArray, fitted: NDArray, kept: list[int]) -> NDArray[
         place = (0.5 * (below + upto) + 0.5) / (len(known) + 1)
         columns.append(np.where(np.isnan(texts[:, at]), 0.0, special.ndtri(place)))
     return np.stack(columns, 1)
-
-
-def _welch(high: NDArray[np.float64], low: NDArray[np.float64]) -> float:
-    """As `scipy.stats.ttest_ind`, which warns where a side hardly varies."""
-    parts = [side.var(ddof=1) / len(side) for side in (high, low)]
-    error = sum(parts)
-    if error == 0:
-        return 1.0  # no spread to judge a difference by
-    freedom = error**2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, (high, low), strict=True))
-    return float(stats.t.sf((high.mean() - low.mean()) / np.sqrt(error), freedom))

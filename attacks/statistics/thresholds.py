@@ -1,4 +1,4 @@
-"""A threshold chosen on some controls and tried on the others, which it has not seen."""
+"""A threshold chosen on half of the non-members and tested on the other half."""
 
 from __future__ import annotations
 
@@ -8,34 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attacks.statistics.intervals import Estimate, proportion
-from attacks.statistics.roc import allowed, resolves, too_few, two_classes
+from attacks.statistics.intervals import proportion
+from attacks.statistics.roc import TprAtFpr, allowed, two_classes, unresolved
 
 
 @dataclass(frozen=True)
-class HeldOutThreshold:
-    """What a threshold does to texts that it was not fitted on; made by `held_out_threshold`.
+class HeldOutThreshold(TprAtFpr):
+    """TPR and FPR of a threshold on texts that did not choose it; made by `held_out_threshold`.
 
-    target : float
-        The FPR that it was fitted for.
-    threshold : float
-        Members are what scores above it; NaN if withheld.
-    fpr : Estimate or None
-        Realised on the other part of the non-members.
-    tpr : Estimate or None
-        Realised on all members.
+    target, threshold, withheld
+        As in `TprAtFpr`.
+    fpr, tpr : Estimate or None
+        On the other half of the non-members, and on all members.
     n_fitted : int
-        Non-members that it was fitted on.
-    withheld : str
-        Why there is none; empty if there is one.
+        Non-members that chose the threshold.
     """
 
-    target: float
-    threshold: float
-    fpr: Estimate | None
-    tpr: Estimate | None
-    n_fitted: int
-    withheld: str = ""
+    n_fitted: int = 0
 
 
 def held_out_threshold(
@@ -46,24 +35,22 @@ def held_out_threshold(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> HeldOutThreshold:
-    """Fit a threshold on half of the non-members; realised FPR on the other half, TPR on members.
-
-    Members have no part in the fit, so all of them test it.
+    """Choose a threshold on half of the non-members, and test it on all other texts.
 
     Parameters
     ----------
     members, nonmembers : float arrays (n_members,), (n_nonmembers,)
         NaN is left out.
     target : float, in (0, 1]
-        The threshold is the last one whose FPR on the fitted half does not exceed it.
+        The threshold is the last one whose FPR on the first half does not exceed the target.
     seed : int
-        Decides which half.
+        Random seed of the halves.
     confidence : float, between 0 and 1
 
     Returns
     -------
-    HeldOutThreshold; withheld where the fitted half has fewer than 10 / target non-members, as in
-    `roc.tpr_at_fpr`. The intervals are of this threshold, whose FPR is the one realised.
+    HeldOutThreshold; withheld if half of the non-members are fewer than 10 / target, as in
+    `roc.tpr_at_fpr`. The intervals hold for this threshold and its realised FPR.
 
     Raises
     ------
@@ -76,18 +63,14 @@ def held_out_threshold(
     """
     sides = two_classes(members, nonmembers)
     order = np.random.default_rng(seed).permutation(len(sides.nonmembers))
-    n_fitted = len(order) // 2
-    fitted, tried = sides.nonmembers[order[:n_fitted]], sides.nonmembers[order[n_fitted:]]
-    spent = allowed(target, n_fitted)
-    if not resolves(target, n_fitted):
-        reason = too_few(target, len(order), halves=True)
-        return HeldOutThreshold(target, math.nan, None, None, n_fitted, reason)
-    threshold = float(np.sort(fitted)[::-1][spent]) if spent < n_fitted else -math.inf
-    above = [int(np.count_nonzero(side > threshold)) for side in (tried, sides.members)]
-    return HeldOutThreshold(
-        target,
-        threshold,
-        proportion(above[0], len(tried), confidence=confidence),
-        proportion(above[1], len(sides.members), confidence=confidence),
-        n_fitted,
+    n = len(order) // 2
+    if reason := unresolved(target, len(order), halves=True):
+        return HeldOutThreshold(target, math.nan, None, None, reason, n)
+    fitted, tested = sides.nonmembers[order[:n]], sides.nonmembers[order[n:]]
+    spent = allowed(target, n)
+    threshold = float(np.sort(fitted)[::-1][spent]) if spent < n else -math.inf
+    fpr, tpr = (
+        proportion(int(np.count_nonzero(side > threshold)), len(side), confidence=confidence)
+        for side in (tested, sides.members)
     )
+    return HeldOutThreshold(target, threshold, tpr, fpr, "", n)

@@ -77,7 +77,7 @@ def test_the_verdict_comes_first_and_the_table_has_every_score_and_baseline(plac
     ended = command(*asked(place))
     assert ended.code == 0, ended.err
     assert ended.out.startswith("loss (AUC 0.")
-    assert "tells members from non-members" in ended.out.splitlines()[0]
+    assert "separates members from non-members" in ended.out.splitlines()[0]
     for name in ("loss", "noise", "bag of words", "character n-grams", "length"):
         assert f"│ {name}" in ended.out
     # What is no score is not compared by.
@@ -107,7 +107,7 @@ def test_a_split_that_shows_without_the_model_claims_nothing(tmp_path):
     made = found(tmp_path)
     assert (made["verdict"]["kind"], made["verdict"]["guard_fires"]) == ("confounded", True)
     ended = command(*asked(tmp_path))
-    assert "can be told apart without the model" in ended.out.splitlines()[0]
+    assert "separates the sets without the model" in ended.out.splitlines()[0]
 
 
 def test_without_texts_nothing_is_claimed(tmp_path):

@@ -84,9 +84,9 @@ def test_counts_are_broadcast():
         (-1, 2, 0.95, "successes must lie between 0 and trials; got -1 of 2"),
         ([1, 0], [2, -1], 0.95, "successes must lie between 0 and trials; got 0 of -1"),
         (0.5, 2, 0.95, "successes must be whole numbers; got float64"),
-        (1, 2, 1.0, "confidence must lie between 0 and 1, both excluded; got 1.0"),
-        (1, 2, 95, "confidence must lie between 0 and 1, both excluded; got 95"),
-        (1, 2, math.nan, "confidence must lie between 0 and 1, both excluded; got nan"),
+        (1, 2, 1.0, "confidence must lie between 0 and 1; got 1.0"),
+        (1, 2, 95, "confidence must lie between 0 and 1; got 95"),
+        (1, 2, math.nan, "confidence must lie between 0 and 1; got nan"),
     ],
 )
 def test_counts_that_cannot_be_are_refused(successes, trials, confidence, message):

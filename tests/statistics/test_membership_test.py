@@ -28,7 +28,7 @@ def test_a_claim_needs_a_lead_over_every_baseline():
 def test_a_strong_attack_is_claimed_beside_a_weaker_confound_which_is_told():
     made = evaluate({"loss": sides(0, 2.0)}, {"dates": sides(1, 0.6)}).verdict
     assert (made.kind, made.guard_fires) == ("claim", False)
-    assert "Part of the split can be told without the model" in made.sentence
+    assert "partly separates the sets without the model" in made.sentence
 
 
 def spread(seed, shift, n=60):
@@ -149,7 +149,6 @@ def test_a_set_that_was_not_is_told_as_often_as_chance_has_it():
     ]
     # 5 % of 120 are 6, give or take 2.4; 13 is three standard deviations above.
     assert sum(made.p_value <= 0.05 for made in p) <= 13
-    assert sum(made.p_welch <= 0.05 for made in p) <= 13
 
 
 def test_the_tested_half_is_not_the_fitted_half():

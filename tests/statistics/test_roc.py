@@ -369,7 +369,7 @@ def test_realised_fpr_is_on_average_no_more_than_asked():
 def test_threshold_of_too_few_controls_is_withheld():
     made = held_out_threshold([1.0, 2.0], np.arange(1_999.0), target=0.01)
     assert made.tpr is None
-    assert made.withheld == "needs 2,000 non-members, half to fit and half to try; got 1,999"
+    assert made.withheld == "needs 2,000 non-members, half to fit and half to test; got 1,999"
 
 
 # -------------------------------------------------------------------------------- bad input
@@ -379,7 +379,7 @@ def test_threshold_of_too_few_controls_is_withheld():
         ([1.0], [1.0, 2.0], "members must have 2 or more defined scores; got 1 "),
         ([1.0, 2.0], [np.nan, 1.0], r"non-members must have .* got 1 \(1 more are NaN\)"),
         ([1.0, 1.0], [1.0, 1.0], "scores must not all be equal; got 1 for every text"),
-        ([[1.0, 2.0]], [1.0, 2.0], r"one dimension; got shape \(1, 2\)"),
+        ([[1.0, 2.0]], [1.0, 2.0], r"one dimension, one score per text; got shape \(1, 2\)"),
     ],
 )
 def test_what_nothing_can_be_said_of_is_refused_in_a_sentence(members, nonmembers, message):
@@ -394,7 +394,7 @@ def test_nan_is_left_out_and_counted():
 
 
 def test_rates_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="an FPR must lie above 0 and at most at 1; got 0"):
+    with pytest.raises(ValueError, match="an FPR must be above 0 and at most 1; got 0"):
         tpr_at_fpr([1.0, 2.0], [0.0, 1.0], targets=[0])
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
         auc([1.0, 3.0], [0.0, 2.0], confidence=95)
