@@ -177,11 +177,11 @@ VIRTUAL = {"num_virtual_tokens": 3, "task_type": "CAUSAL_LM"}
 @pytest.mark.parametrize(
     ("config", "rows", "told"),
     [
-        (peft.PromptTuningConfig(**VIRTUAL), None, "got prompt tuning, whose virtual tokens"),
-        (peft.PrefixTuningConfig(**VIRTUAL), None, "got prefix tuning, whose virtual tokens"),
+        (peft.PromptTuningConfig(**VIRTUAL), None, "got prompt tuning, which puts virtual"),
+        (peft.PrefixTuningConfig(**VIRTUAL), None, "got prefix tuning, which puts virtual"),
         (peft.PromptEncoderConfig(**VIRTUAL, encoder_hidden_size=8), None, "got p tuning"),
         (lora("q_proj", alora_invocation_tokens=[5]), None, "got aLoRA, which acts only after"),
-        (lora("q_proj", "lm_head"), 320, "has 310, and the file lacks the new rows of the embedd"),
+        (lora("q_proj", "lm_head"), 320, "has 310, and its weight file lacks the new rows of the embedd"),
     ],
 )
 def test_what_is_not_in_the_layers_or_the_file_is_refused(bases, tmp_path, config, rows, told):
@@ -194,7 +194,7 @@ def test_weights_for_layers_that_are_not_there_are_refused(bases, tmp_path):
     adapt(bases[False], tmp_path / "adapter", lora("q_proj", "v_proj"))
     named = tmp_path / "adapter" / "adapter_config.json"
     named.write_text(json.dumps(json.loads(named.read_text()) | {"target_modules": ["q_proj"]}))
-    with pytest.raises(ModelError, match=r"has weights for layers that the base has not .*v_proj"):
+    with pytest.raises(ModelError, match=r"has weights for layers that the base does not have .*v_proj"):
         load_model(str(tmp_path / "adapter"))
 
 
