@@ -46,7 +46,7 @@ def offline() -> Iterator[None]:
     ...     socket.getaddrinfo("example.org", 80)
     Traceback (most recent call last):
         ...
-    OSError: [Errno 101] no connection to example.org: --offline rules out the network
+    OSError: [Errno 101] no connection to example.org: --offline blocks network access
     """
     global _depth, _is_watching
     before = {name: os.environ.get(name) for name in _VARIABLES}
@@ -97,7 +97,7 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
         return
     if not _is_here(host):
         raise OSError(
-            errno.ENETUNREACH, f"no connection to {host}: --offline rules out the network"
+            errno.ENETUNREACH, f"no connection to {host}: --offline blocks network access"
         )
 
 

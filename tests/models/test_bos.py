@@ -178,7 +178,7 @@ def test_extract_puts_it_before_prefixes(models, tmp_path):
     assert without.examples["log_p_z"][0] == pytest.approx(every[3:7].sum(), abs=1e-3)
     with pytest.raises(ConfigError, match="--no-bos rules it out"):
         extract(models["target"], [corpus], with_bos=False, bos=END)
-    with pytest.raises(ConfigError, match="is loaded already"):
+    with pytest.raises(ConfigError, match="has no effect on a loaded model"):
         extract([load_model(models["target"])], [corpus], bos=END)
     asked = ["extract", "--model", models["target"], "--prefix-tokens", "4", "--suffix-tokens", "4"]
     out = tmp_path / "out"
