@@ -26,11 +26,9 @@ Parts = list[str | int]
 @cache
 def _byte_alphabet() -> dict[str, int]:
     """The printable characters that byte-level BPE (such as GPT-2's) uses for raw bytes."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in printable]
-    table = {chr(b): b for b in printable}
-    table |= {chr(256 + n): b for n, b in enumerate(others)}
-    return table
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {character: byte for byte, character in bytes_to_unicode().items()}
 
 
 def _byte_level_bytes(piece: str) -> bytes:
@@ -55,28 +53,26 @@ class Vocabulary:
     settings name as padding or EOS is decoded. One exception: an added token of a byte-level
     tokenizer decodes to its own name, which that decoder would interpret as bytes.
 
-    Parameters
-    ----------
-    tokenizer : a Hugging Face tokenizer
-    bos : str, optional
-        Token that starts a text; overrides the tokenizer's BOS.
+    `bos` is the token that starts a text; it overrides the tokenizer's BOS.
     """
 
     def __init__(self, tokenizer, bos: str | None = None):
         self.tokenizer = tokenizer
         self.bos_id: int | None = tokenizer.bos_token_id
-        if bos is not None:
-            self.bos_id = self._known(bos)
         self.eos_id: int | None = tokenizer.eos_token_id
+        if bos is not None:
+            self.bos_id = tokenizer.get_vocab().get(bos)
+            if self.bos_id is None:
+                special = ", ".join(map(str, tokenizer.all_special_tokens)) or "none"
+                raise ConfigError(
+                    f"--bos must be a token of the model's vocabulary; got {bos!r}. Choose one of "
+                    f"its special tokens: {special}."
+                )
 
-    def _known(self, token: str) -> int:
-        found = self.tokenizer.get_vocab().get(token)
-        if found is None:
-            raise ConfigError(
-                f"--bos must be a token of the model's vocabulary; got {token!r}. Special tokens "
-                f"there are: {', '.join(map(str, self.tokenizer.all_special_tokens)) or 'none'}."
-            )
-        return found
+    @property
+    def start(self) -> list[int]:
+        """The tokens that start a text: BOS, or none without BOS."""
+        return [] if self.bos_id is None else [self.bos_id]
 
     @cached_property
     def _pieces(self) -> list[str | None]:
@@ -104,9 +100,9 @@ class Vocabulary:
         file = Path(folder) / "tokenizer.json"
         if "gguf_file" in getattr(self.tokenizer, "init_kwargs", {}) or not file.is_file():
             return
-        told = json.loads(file.read_text(encoding="utf-8"))
-        added = {token["content"]: token["special"] for token in told.get("added_tokens") or []}
-        learned = told.get("model", {}).get("vocab", {})
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        added = {token["content"]: token["special"] for token in stored.get("added_tokens") or []}
+        learned = stored.get("model", {}).get("vocab", {})
         names = set(learned) if isinstance(learned, dict) else {piece for piece, *_ in learned}
         for i in self.tokenizer.all_special_ids:
             name = self.tokenizer.convert_ids_to_tokens(i)
@@ -470,17 +466,7 @@ class Vocabulary:
 def check_rows(name: str, vocabulary, n_vocab: int, ids: Sequence[int], where: str) -> None:
     """Raise ModelError if a token has no row in the weights (added without resizing).
 
-    Parameters
-    ----------
-    name : the user's name for the model
-    vocabulary : Vocabulary
-    n_vocab : rows of the weights
-    ids : token ids
-    where : their source, as the subject of the error's sentence
-
-    Raises
-    ------
-    ModelError
+    `where` is the source of the tokens, as the subject of the error's sentence.
     """
     token = max(ids, default=-1)
     if token < n_vocab:
@@ -488,8 +474,9 @@ def check_rows(name: str, vocabulary, n_vocab: int, ids: Sequence[int], where: s
     n = len(vocabulary.tokenizer) - n_vocab
     more = f"{n:,} token{'s' if n > 1 else ''} more than its weights"
     raise ModelError(
-        f"{name}: its tokenizer has {more} ({vocabulary.name_of(token)}, id {token}); {where} "
-        "holds it. Take it out of the text, or resize the model's embeddings."
+        f"{name}: its tokenizer has {more}, and {where} contains one of them "
+        f"({vocabulary.name_of(token)}, id {token}). Remove it from the text, or resize the "
+        "model's embeddings."
     )
 
 

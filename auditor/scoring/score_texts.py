@@ -93,7 +93,7 @@ def score_texts(
         For options out of range, unreadable models or corpora, an empty corpus, or a prefix that
         fills the context.
     """
-    asked = make_config(
+    config = make_config(
         {"model": model, "references": references, "dtype": dtype, "device": device, "bos": bos}
     )
     progress = progress or NullProgress()
@@ -101,9 +101,11 @@ def score_texts(
     corpus = read_corpus(specs, text_field=text_field)
     # Report input errors before a model is loaded; a corpus is read again for each use.
     n_texts = sum(1 for _ in corpus)
-    prefix = None if nonmember_prefix is None else _prefix_text(nonmember_prefix)
+    prefix = None
+    if nonmember_prefix is not None:
+        prefix = "".join(f"{document.text}\n\n" for document in read_corpus([nonmember_prefix]))
     counted = read_corpus(frequencies) if frequencies else None
-    scorer = _loaded(asked, prefix, neighbours, masked_model, seed)
+    scorer = _loaded(config, prefix, neighbours, masked_model, seed)
     if counted is not None:
         scorer.counts = count_tokens(counted, scorer.target)
     frames = []
@@ -120,13 +122,7 @@ def score_texts(
 
 
 def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarray:
-    """Count of each token of a model's vocabulary in a corpus: int64 (n_vocab,).
-
-    Raises
-    ------
-    ModelError
-        If the corpus contains a token without a row in the model's weights.
-    """
+    """Count of each token of a model's vocabulary in a corpus: int64 (n_vocab,)."""
     counts = np.zeros(model.n_vocab, np.int64)
     vocabulary = model.vocabulary
     for chunk in _chunks(documents):
@@ -139,23 +135,15 @@ def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarra
 
 
 def check_out(out: str | Path, *, overwrite: bool = False) -> None:
-    """Check the path of an output file.
-
-    Raises
-    ------
-    ConfigError
-        If the ending is neither .parquet nor .csv.
-    RunError
-        If the path is a folder, or a file and `overwrite` is false.
-    """
+    """Check that an output file ends in .parquet or .csv and, unless `overwrite`, is new."""
     path = Path(out)
     if path.suffix not in _ENDINGS:
         raise ConfigError(
-            f"--out must end in {' or '.join(_ENDINGS)}; got {out}. The ending decides the format."
+            f"--out must end in {' or '.join(_ENDINGS)}; got {out}. The ending sets the format."
         )
     if path.is_dir() or (path.exists() and not overwrite):
         remedy = "Choose another --out." if path.is_dir() else "Add --overwrite to replace it."
-        raise RunError(f"--out {out} exists. {remedy}")
+        raise RunError(f"--out {out} already exists. {remedy}")
 
 
 def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = False) -> None:
@@ -176,21 +164,20 @@ def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = Fals
     write_atomically(Path(out), raw)
 
 
-def _loaded(asked, prefix: str | None, n: int, masked_model: str | None, seed: int) -> TextScorer:
+def _loaded(config, prefix: str | None, n: int, masked_model: str | None, seed: int) -> TextScorer:
     from auditor.models.loading import load_model
 
-    target = load_model(asked.model, dtype=asked.dtype, device=asked.device, bos=asked.bos)
+    options = {"dtype": config.dtype, "device": config.device, "bos": config.bos}
+    target = load_model(config.model, **options)
     ids = None if prefix is None else _prefix_ids(prefix, target)
     masked = None
     if masked_model is not None:
         from auditor.models.masked import load_masked_model
 
-        masked = load_masked_model(masked_model, device=asked.device)
+        masked = load_masked_model(masked_model, device=config.device)
     references = {
-        name: load_model(
-            spec, dtype=asked.dtype, device=asked.device, bos=asked.bos, is_reference=True
-        )
-        for name, spec in asked.references.items()
+        name: load_model(spec, **options, is_reference=True)
+        for name, spec in config.references.items()
     }
     perturbation = Perturbation(n, seed, masked) if n else None
     return TextScorer(target, references, prefix=ids, perturbation=perturbation)
@@ -199,27 +186,22 @@ def _loaded(asked, prefix: str | None, n: int, masked_model: str | None, seed: i
 def _check_neighbours(n: int, masked_model: str | None) -> None:
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         raise ConfigError(
-            f"--neighbours must be 0 or more; got {n}. The paper has up to 100; 25 is a start."
+            f"--neighbours must be a whole number, 0 or more; got {n}. Start with 25."
         )
     if masked_model is not None and not n:
         raise ConfigError(
-            f"--masked-model makes neighbours, and none are asked for; got {masked_model}. "
-            "Add --neighbours 25, or leave out --masked-model."
+            f"--masked-model {masked_model} has no effect without --neighbours. Add "
+            "--neighbours 25, or leave out --masked-model."
         )
 
 
-def _prefix_text(path: str | Path) -> str:
-    return "\n\n".join(document.text for document in read_corpus([path])) + "\n\n"
-
-
 def _prefix_ids(text: str, model: JudgesTexts) -> list[int]:
-    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
-    ids = bos + model.vocabulary.encode(text)
+    ids = model.vocabulary.start + model.vocabulary.encode(text)
     check_rows(model.name, model.vocabulary, model.n_vocab, ids, "--nonmember-prefix")
     if model.context is not None and len(ids) >= model.context:
         raise ConfigError(
             f"--nonmember-prefix must be at most {model.context - 1:,} tokens (context "
-            f"{model.context:,} less 1 of the text); got {len(ids):,}. Shorten the file."
+            f"{model.context:,} minus 1 for the text); got {len(ids):,}. Shorten the file."
         )
     return ids
 

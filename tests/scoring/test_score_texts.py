@@ -293,7 +293,11 @@ def test_scores_that_cannot_be_written_leave_the_old_ones(tmp_path, monkeypatch)
         (["--model", "model", "--nonmember-prefix", "long.txt"], 2, "at most 63 tokens"),
         (["--model", "model", "--nonmember-prefix", "no.txt"], 1, "no.txt does not exist"),
         (["--model", "model", "--frequencies", "no.txt"], 1, "no.txt does not exist"),
-        (["--model", "model", "--neighbours", "-1"], 2, "--neighbours must be 0 or more; got -1"),
+        (
+            ["--model", "model", "--neighbours", "-1"],
+            2,
+            "must be a whole number, 0 or more; got -1",
+        ),
         (["--model", "model", "--masked-model", "bert"], 2, "Add --neighbours 25"),
         (["--model", "model", "--reference", "a b=model"], 2, "a reference's name"),
         (["--model", "model", "--neighbours", "1", "--masked-model", "model"], 1, "masked"),
