@@ -236,11 +236,11 @@ class LanguageModel:
 def _trunk(network):
     """The part of the network that contains the token embeddings but not the projection."""
     embeddings = network.get_input_embeddings()
-    decoder = network.get_decoder() if hasattr(network, "get_decoder") else None
-    for part in (decoder, network.base_model, getattr(network, "model", None)):
-        if not isinstance(part, torch.nn.Module) or part is network:
-            continue
-        if any(module is embeddings for module in part.modules()):
+    parts: tuple[Any, ...]
+    parts = network.get_decoder(), network.base_model, getattr(network, "model", None)
+    for part in parts:
+        is_part = isinstance(part, torch.nn.Module) and part is not network
+        if is_part and embeddings in part.modules():
             return part
     return network
 

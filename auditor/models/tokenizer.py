@@ -31,13 +31,6 @@ def _byte_alphabet() -> dict[str, int]:
     return {character: byte for byte, character in bytes_to_unicode().items()}
 
 
-def _byte_level_bytes(piece: str) -> bytes:
-    table = _byte_alphabet()
-    if all(c in table for c in piece):
-        return bytes(table[c] for c in piece)
-    return piece.encode("utf-8", "replace")
-
-
 def _sentencepiece_bytes(piece: str) -> bytes:
     """Bytes of a SentencePiece piece: "▁" is a space, <0xNN> a byte."""
     if match := _BYTE_PIECE.fullmatch(piece):
@@ -83,7 +76,7 @@ class Vocabulary:
     @cached_property
     def _added(self) -> dict:
         """Tokens added to the learned vocabulary, by id."""
-        return getattr(self.tokenizer, "added_tokens_decoder", {})
+        return self.tokenizer.added_tokens_decoder
 
     @cached_property
     def _special(self) -> set[int]:
@@ -96,9 +89,8 @@ class Vocabulary:
 
         transformers marks them as special; tokenizer.json does not.
         """
-        folder = getattr(self.tokenizer, "name_or_path", "") or ""
-        file = Path(folder) / "tokenizer.json"
-        if "gguf_file" in getattr(self.tokenizer, "init_kwargs", {}) or not file.is_file():
+        file = Path(self.tokenizer.name_or_path or "") / "tokenizer.json"
+        if "gguf_file" in self.tokenizer.init_kwargs or not file.is_file():
             return
         stored = json.loads(file.read_text(encoding="utf-8"))
         added = {token["content"]: token["special"] for token in stored.get("added_tokens") or []}
@@ -119,8 +111,11 @@ class Vocabulary:
         ]
 
     def _added_bytes(self, i: int, piece: str) -> bytes:
-        # Added tokens are plain text, not the byte alphabet.
-        return str(self._added[i]).encode() if i in self._added else _byte_level_bytes(piece)
+        if i in self._added:  # plain text, not the byte alphabet
+            return str(self._added[i]).encode()
+        table = _byte_alphabet()
+        is_bytes = all(c in table for c in piece)
+        return bytes(table[c] for c in piece) if is_bytes else piece.encode("utf-8", "replace")
 
     def _chunk_bytes(self, i: int, piece: str) -> bytes:
         if self._has_byte_pieces and (match := _BYTE_PIECE.fullmatch(piece)):
@@ -234,7 +229,7 @@ class Vocabulary:
             cuts.append(max(len(left) - added, 0))
         if not wholes:
             return []
-        if not getattr(self.tokenizer, "is_fast", False):
+        if not self.tokenizer.is_fast:
             coded = self.encode_all(wholes)
             ends = [self._ends_in(w, i) for w, i in zip(wholes, coded, strict=True)]
         else:
@@ -347,18 +342,18 @@ class Vocabulary:
         """The tokenizer's name of a token, or an empty string."""
         return (self._pieces[token_id] or "") if 0 <= token_id < len(self._pieces) else ""
 
-    def counterpart(self, token_id: int, theirs: Vocabulary) -> list[int]:
+    def counterpart(self, token_id: int, other: Vocabulary) -> list[int]:
         """Tokens of another tokenizer that replace a token of this one that decodes to nothing.
 
         The special token of the same name. Otherwise, for BOS and EOS, the other's EOS (or BOS if
         it has no EOS); empty for other tokens.
         """
-        same = theirs.tokenizer.get_vocab().get(self.name_of(token_id))
-        if same is not None and same in theirs._special:
+        same = other.tokenizer.get_vocab().get(self.name_of(token_id))
+        if same is not None and same in other._special:
             return [same]
         if token_id not in (self.bos_id, self.eos_id):
             return []
-        end = theirs.bos_id if theirs.eos_id is None else theirs.eos_id
+        end = other.bos_id if other.eos_id is None else other.eos_id
         return [] if end is None else [end]
 
     @cached_property
@@ -386,18 +381,16 @@ class Vocabulary:
 
     def _follows(self, before: list[str], pieces: list[str]) -> str:
         """The text that `pieces` add after `before`."""
-        whole, begin = self._put_together([*before, *pieces]), self._put_together(before)
-        if whole.startswith(begin):
-            return whole[len(begin) :]
-        # The texts differ if the pieces complete a character.
-        return whole[n_common([begin, whole]) :]
+        text, begin = self._put_together([*before, *pieces]), self._put_together(before)
+        # The beginnings differ if the pieces complete a character.
+        return text[len(begin) if text.startswith(begin) else n_common([begin, text]) :]
 
     def _chunk(self, piece: str) -> str:
         """Text of a piece in the middle of a sequence."""
         if piece not in self._chunks:
-            whole = self._put_together([_NEIGHBOUR, piece, _NEIGHBOUR])
+            text = self._put_together([_NEIGHBOUR, piece, _NEIGHBOUR])
             begin, tail = self._neighbour_sizes
-            self._chunks[piece] = whole[begin : len(whole) - tail]
+            self._chunks[piece] = text[begin : len(text) - tail]
         return self._chunks[piece]
 
     @cached_property

@@ -102,9 +102,9 @@ def _beams(model: LanguageModel, prompts, decoding: Decoding, eos: int | None) -
 @contextmanager
 def _default_settings(network) -> Iterator[None]:
     """Ignore the model's generation_config (penalties, banned tokens)."""
-    theirs = network.generation_config
-    network.generation_config = type(theirs)()
+    original = network.generation_config
+    network.generation_config = type(original)()
     try:
         yield
     finally:
-        network.generation_config = theirs
+        network.generation_config = original
