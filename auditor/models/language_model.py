@@ -236,11 +236,10 @@ class LanguageModel:
 def _trunk(network):
     """The part of the network that contains the token embeddings but not the projection."""
     embeddings = network.get_input_embeddings()
-    parts: tuple[Any, ...]
-    parts = network.get_decoder(), network.base_model, getattr(network, "model", None)
-    for part in parts:
-        is_part = isinstance(part, torch.nn.Module) and part is not network
-        if is_part and embeddings in part.modules():
+    for part in (network.get_decoder(), network.base_model, getattr(network, "model", None)):
+        if not isinstance(part, torch.nn.Module) or part is network:
+            continue
+        if embeddings in part.modules():
             return part
     return network
 
