@@ -26,6 +26,10 @@ class Ids:
     bos_id: int | None = 0
     eos_id: int | None = 0
 
+    @property
+    def start(self) -> list[int]:
+        return [] if self.bos_id is None else [self.bos_id]
+
 
 class PlantedModel:
     """A language model given by a rule: tokens so far -> logits of the next, (n_vocab,).

@@ -14,6 +14,7 @@ from auditor.errors import ModelError, in_short
 from auditor.models.device import forget_freed_memory, out_of_memory
 from auditor.models.float32 import in_float32
 from auditor.models.interfaces import WhiteBox
+from auditor.models.library_calls import failing_with
 from auditor.models.lm_head import not_finite, projected
 from auditor.models.sessions import Session
 
@@ -33,12 +34,6 @@ def check_network(model: WhiteBox) -> None:
 
     Sets `model.slow_because` and `model.cache_numbers`. If float32 does not fit into memory even
     one layer at a time, mean differences are compared in the model's dtype.
-
-    Raises
-    ------
-    ModelError
-        If the network cannot run on token ids, gives non-finite logits, or a token changes the
-        probabilities of earlier tokens.
     """
     dtype = model.dtype
     if dtype == torch.float32:
@@ -50,11 +45,8 @@ def check_network(model: WhiteBox) -> None:
             model.dtype = torch.float32
             _check(model)
             return
-    except ModelError as error:
-        if not isinstance(error, CannotRunError):
-            raise
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+    except (CannotRunError, MemoryError, RuntimeError) as error:
+        if not (isinstance(error, CannotRunError) or out_of_memory(error)):
             raise
     finally:
         model.dtype = dtype
@@ -104,34 +96,31 @@ def check_steps(model: WhiteBox, length: int) -> None:
         session.prefill([0, 1], [text[:-2] for text in texts])
         for i in (-2, -1):
             stepped = session.step(torch.tensor([text[i] for text in texts], device=model.device))
-        whole = [model.hidden_states(torch.tensor([t], device=model.device))[0, -1] for t in texts]
-        off = _distance(model, _logits(model, torch.stack(whole)), _logits(model, stepped))
+        full = [model.hidden_states(torch.tensor([t], device=model.device))[0, -1] for t in texts]
+        off = _distance(model, _logits(model, torch.stack(full)), _logits(model, stepped))
     except Exception as error:
         if out_of_memory(error):
             raise
         model.slow_because["steps"] = (
-            f"its cache is not of keys and values alone ({in_short(error)})"
+            f"its cache does not consist of keys and values alone ({in_short(error)})"
         )
         return
-    if not off <= _allowed(model):
-        model.slow_because["steps"] = (
-            f"a key-value cache gives other numbers, off by {off:.3g} nats"
-        )
-        return
-    model.cache_numbers = session.numbers_per_token()
+    if off <= _allowed(model):
+        model.cache_numbers = session.cache.numbers_per_token()
+    else:
+        model.slow_because["steps"] = f"a key-value cache changes its results by {off:.3g} nats"
 
 
 def _logits_of(model: WhiteBox, ids: torch.Tensor) -> torch.Tensor:
     """The network's logits of a text (1, time), checked to be finite: float64 (time, vocab)."""
-    try:
+    with failing_with(
+        lambda why: (
+            f"{model.name} ({model.config.model_type}) cannot run on token ids alone ({why}). Use "
+            "a causal language model of text."
+        ),
+        CannotRunError,
+    ):
         logits = model.network(input_ids=ids, use_cache=False).logits[0].double()
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise CannotRunError(
-            f"{model.name} ({model.config.model_type}) cannot be run on the ids of tokens alone "
-            f"({in_short(error)}). Use a causal language model of text."
-        ) from None
     if not logits.isfinite().all():
         raise ModelError(not_finite(model.name, model.dtype))
     return logits
@@ -147,9 +136,9 @@ def _check_probabilities(model: WhiteBox) -> torch.Tensor:
     off = max(_distance(model, first[:n_same], later) for later in (second[:n_same], alone))
     if not off <= _allowed(model):
         raise ModelError(
-            f"{model.name} ({model.config.model_type}) is not a causal language model: what "
-            f"follows a token changes its probability, by {off:.3g} nats. Use a model that reads "
-            "from left to right, such as GPT-2, Llama or Pythia."
+            f"{model.name} ({model.config.model_type}) is not a causal language model: later "
+            f"tokens change the probability of a token by {off:.3g} nats. Use a model such as "
+            "GPT-2, Llama or Pythia."
         )
     return first
 
@@ -162,7 +151,7 @@ def _why_not_projected(model: WhiteBox, logits: torch.Tensor) -> str | None:
     """
     outer = model.network.get_output_embeddings()
     if outer is None or not hasattr(outer, "weight"):
-        return "it has no projection of one matrix"
+        return "its output projection is not a single matrix"
     try:
         hidden = model.hidden_states(probe_ids(model))[0]
         some = torch.arange(0, len(outer.weight), -(-len(outer.weight) // _ROWS_COMPARED))
@@ -172,7 +161,7 @@ def _why_not_projected(model: WhiteBox, logits: torch.Tensor) -> str | None:
     except Exception as error:
         if out_of_memory(error):
             raise
-        return f"its projection cannot be asked by itself ({in_short(error)})"
+        return f"its output projection cannot be run separately ({in_short(error)})"
     if float(off.max() if model.dtype == torch.float32 else off.mean()) <= _allowed(model):
         return None
     return f"its logits are more than a projection: scaled or capped ({float(off.max()):.3g} off)"

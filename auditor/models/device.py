@@ -66,26 +66,16 @@ def retry_with_smaller_batch(
     too_large: str,
     note: Callable[[str], None] | None = None,
 ) -> list[Row]:
-    """One row for each item of a batch; halves the batch when memory runs out.
+    """`work(batch)`, one row per item; halves the batch and calls `note` when memory runs out.
 
-    Parameters
-    ----------
-    work : callable(items) that returns one row per item
-    batch : at least one item
-    too_large : error message for a single item that does not fit
-    note : callable(sentence), called when a batch is halved
-
-    Raises
-    ------
-    TooLargeError
-        If one item alone does not fit.
+    Raises TooLargeError with the message `too_large` if a single item does not fit.
 
     >>> retry_with_smaller_batch(lambda batch: [2 * i for i in batch], [1, 2, 3], too_large="")
     [2, 4, 6]
     """
     try:
         return work(batch)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         if len(batch) == 1:
@@ -94,7 +84,7 @@ def retry_with_smaller_batch(
     forget_freed_memory()
     half = len(batch) // 2
     if note is not None:
-        note(f"Out of memory with {len(batch)} texts at once: going on with {half}.")
+        note(f"Out of memory with {len(batch)} texts per batch; continuing with {half}.")
     return [
         row
         for part in (batch[:half], batch[half:])

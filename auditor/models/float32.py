@@ -72,11 +72,7 @@ def in_float32(network: Any) -> Iterator[None]:
 def restore_buffers(network: nn.Module, make: Callable[[], nn.Module]) -> None:
     """Replace the 16-bit buffers of a network by those computed from its config in float32.
 
-    Parameters
-    ----------
-    network : changed in place
-    make : callable()
-        Returns the same network in float32 with any weights, which are kept on the meta device.
+    `make` builds the same network in float32; its weights are kept on the meta device.
     """
     register = nn.Module.register_parameter
 

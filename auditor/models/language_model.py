@@ -60,8 +60,8 @@ class LanguageModel:
         self.takes_positions = "position_ids" in inspect.signature(self._trunk.forward).parameters
         if self.context is not None and self.context < 2:
             raise ModelError(
-                f"{name}: a context of at least 2 tokens is needed, one to condition on and one "
-                f"to judge; its config.json says {self.context}. Use another model."
+                f"{name}: the context in config.json must be at least 2 tokens; got "
+                f"{self.context}. Use another model."
             )
         self.cache_numbers = 0.0
         check_network(self)
@@ -72,7 +72,7 @@ class LanguageModel:
 
     def _head(self) -> Head:
         if why := self.slow_because.get("head"):
-            self.notes.append(f"{self.name} is asked for its own logits, which is slower: {why}.")
+            self.notes.append(f"{self.name} computes its own logits, which is slower: {why}.")
             with torch.inference_mode():
                 logits = self.network(input_ids=probe_ids(self), use_cache=False).logits
             return NetworkHead(logits.shape[-1])
@@ -149,7 +149,7 @@ class LanguageModel:
             own = self.limits.own_window
             outgrown = max((w for w in self.limits.windows if w < capacity), default=0)
             if own is not None and own < capacity:
-                self.slow_because["steps"] = f"its layers cut the cache to {own} tokens themselves"
+                self.slow_because["steps"] = f"its layers truncate the cache to {own} tokens"
             elif outgrown > self._longest_checked:
                 # The check texts must also exceed the layer's window.
                 check_steps(self, length=outgrown + 40)
@@ -192,18 +192,13 @@ class LanguageModel:
         note : callable(sentence), or None
             Called when memory runs out and a batch is halved.
 
-        Returns
-        -------
-        TokenStats of the texts' tokens, in the given order.
-
         Raises
         ------
         ModelError
             If the log-probabilities are not finite, or a single text does not fit into memory.
         """
-        bos = self.vocabulary.bos_id
-        start = [] if bos is None else [bos]
         given = [[]] * len(texts) if prefixes is None else prefixes
+        start = self.vocabulary.start
         pieces = cut_to_context(texts, [list(p) or start for p in given], self.context)
         largest = max((max(p.prefix + p.tokens, default=0) for p in pieces), default=0)
         if largest >= self.n_vocab:
@@ -213,8 +208,7 @@ class LanguageModel:
             found = self.head.measure(hidden, targets, moments)
             if not found.logprob.isfinite().all():
                 raise ModelError(not_finite(self.name, self.dtype))
-            columns = (found.logprob, found.rank, found.vocab_mean, found.vocab_std)
-            return [c for c in columns if c is not None]
+            return [column for column in found if column is not None]
 
         def done(batch: list[int]) -> None:
             # Count only first pieces, so that the total is the number of texts.
@@ -231,7 +225,7 @@ class LanguageModel:
             feeds_last=True,
             too_large=lambda n: (
                 f"{self.name}: one text of {n} tokens does not fit into memory. "
-                "Use --dtype bfloat16, shorter texts, or a machine with more."
+                "Use --dtype bfloat16, shorter texts, or a machine with more memory."
             ),
             progress=done,
             note=note,
@@ -242,11 +236,10 @@ class LanguageModel:
 def _trunk(network):
     """The part of the network that contains the token embeddings but not the projection."""
     embeddings = network.get_input_embeddings()
-    decoder = network.get_decoder() if hasattr(network, "get_decoder") else None
-    for part in (decoder, network.base_model, getattr(network, "model", None)):
+    for part in (network.get_decoder(), network.base_model, getattr(network, "model", None)):
         if not isinstance(part, torch.nn.Module) or part is network:
             continue
-        if any(module is embeddings for module in part.modules()):
+        if embeddings in part.modules():
             return part
     return network
 

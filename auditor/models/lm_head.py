@@ -8,7 +8,7 @@ token is recomputed with float32 accumulation, also in the normaliser.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -27,8 +27,7 @@ _WIDENED_ROWS = 16_384
 _CHUNK_ELEMENTS = 12 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Statistics of one target token per row; float32 nats, int32 ranks, shapes (n,)."""
 
     logprob: torch.Tensor
@@ -40,12 +39,8 @@ class Measured:
 class Head:
     """A projection from hidden states (n, width) to the vocabulary.
 
-    Parameters
-    ----------
-    weight : tensor (vocab, width)
-    bias : tensor (vocab,) or None
-    dtype : torch.float32, torch.bfloat16 or torch.float16
-        Of the matrix product. float32 leaves the weights unchanged.
+    `weight` (vocab, width), `bias` (vocab,) or None. `dtype` is that of the matrix product; float32
+    leaves the weights unchanged.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype):
@@ -107,12 +102,8 @@ class Head:
             logits = self.logits(h)
             exact = self.exact(h, logits, t[:, None])[:, 0]
             parts.append(measure(logits, t, exact, moments=moments))
-        return Measured(
-            torch.cat([p.logprob for p in parts]),
-            torch.cat([p.rank for p in parts]),
-            _join([p.vocab_mean for p in parts]) if moments else None,
-            _join([p.vocab_std for p in parts]) if moments else None,
-        )
+        columns = zip(*(part[: 4 if moments else 2] for part in parts), strict=True)
+        return Measured(*map(torch.cat, columns))
 
 
 class NetworkHead(Head):
@@ -154,24 +145,14 @@ def projected(hidden: torch.Tensor, projection, rows: torch.Tensor | None = None
     )
 
 
-def _join(columns: list[torch.Tensor | None]) -> torch.Tensor:
-    return torch.cat([column for column in columns if column is not None])
-
-
 def measure(
     logits: torch.Tensor, targets: torch.Tensor, exact: torch.Tensor, *, moments: bool = False
 ) -> Measured:
     """Log-probability and rank of one target per row under softmax(logits).
 
-    Parameters
-    ----------
-    logits : tensor (n, vocab), any float dtype
-    targets : int64 tensor (n,)
-    exact : float32 tensor (n,)
-        The targets' logits at full precision.
-    moments : bool
-        Also the mean and standard deviation of the log-probability under the distribution itself
-        (for Min-K%++).
+    `logits` (n, vocab) in any float dtype, `targets` int64 (n,), `exact` float32 (n,) the targets'
+    logits at full precision. `moments` adds the mean and standard deviation of the log-probability
+    under the distribution itself (for Min-K%++).
     """
     top = torch.maximum(logits.amax(dim=1).float(), exact)
     sums = row_sums(logits, targets, exact, top, moments=moments)
@@ -218,16 +199,16 @@ def _reduce(logits, targets, exact, top, moments):
 
 def not_finite(name: str, dtype) -> str:
     """Error message for a model with non-finite log-probabilities."""
-    told = str(dtype).removeprefix("torch.")
+    kind = str(dtype).removeprefix("torch.")
     remedy = "Its weights may be damaged: download or save the model again."
     if dtype != torch.float32:
         remedy = "Try --dtype float32."
-    return f"{name} gave log-probabilities that are not numbers (NaN) in {told}. {remedy}"
+    return f"{name} returned log-probabilities that are not numbers (NaN) in {kind}. {remedy}"
 
 
 def unknown_token(name: str, token: int, n_vocab: int) -> str:
     """Error message for a token id beyond the rows of the projection."""
     return (
-        f"{name}: its tokenizer and its weights do not belong together: tokens must be below "
-        f"{n_vocab:,}; got {token:,}. Put the model's own tokenizer beside config.json."
+        f"{name}: its tokenizer does not match its weights: token ids must be below {n_vocab:,}; "
+        f"got {token:,}. Put the model's original tokenizer files beside config.json."
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ from auditor.models.device import free_memory, native_bfloat16, out_of_memory
 from auditor.models.float32 import Float32Layers, restore_buffers
 from auditor.models.kinds import check_all_is_read, check_is_causal, quantisation_of
 from auditor.models.language_model import LanguageModel
+from auditor.models.library_calls import failing_with, quiet
 from auditor.models.registry import SHIPPED, model_folder, need_gguf
 from auditor.models.safety import check_folder, check_sizes, read_settings, stored_weights
 from auditor.models.tokenizer import Vocabulary
@@ -82,20 +82,14 @@ def load_model(
     ConfigError
         An unknown dtype, or a `bos` outside the vocabulary.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     path = resolve(spec)
     start = _Start(bos, is_reference)
     found = _base_of_adapter(spec, path, base)
     if found is None:
         return _load(spec, path, dtype, device, start, by_layers)
     below = _load(*found, dtype, device, by_layers=by_layers)
-    try:
+    with _fitting(spec, below.device, below.dtype):
         return _load_adapter(spec, path, below, start)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise _too_large(spec, str(below.device), below.dtype) from None
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,7 @@ class _Start:
         try:
             return Vocabulary(tokenizer, self.bos)
         except ConfigError as error:
-            remedy = " Leave this reference out, as it names no BOS of its own."
+            remedy = " Leave this reference out, because its tokenizer has no BOS token."
             raise ConfigError(f"{spec}: {error}{remedy * self.is_reference}") from None
 
 
@@ -126,61 +120,41 @@ def _load(
     """Load a model that is not an adapter; without `start`, unpacked, as an adapter's base."""
     place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
-    wanted = _dtype(dtype, place, config)
+    computed = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
-    kept = _kept_as(path, wanted, place, by_layers)
+    kept = _kept_dtype(path, computed, place, by_layers)
     network, unused = read_network(spec, path, kept, config)
     vocabulary = start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer)
     digest = fingerprint(path)
-    try:
+    with _fitting(spec, place, computed, kept):
         network = network.to(place)
-        model = _model(network, vocabulary, spec, digest, wanted, kept)
+        if kept != computed:
+            with quiet():
+                restore_buffers(
+                    network,
+                    lambda: AutoModelForCausalLM.from_config(network.config, dtype=torch.float32),
+                )
+            Float32Layers(network)
+        model = LanguageModel(network, vocabulary, name=spec, fingerprint=digest, dtype=computed)
         model.notes += [unused] if unused else []
-        return model.pack() if start and kept == wanted else model
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise _too_large(spec, str(place), wanted, kept) from None
+        return model.pack() if start and kept == computed else model
 
 
-def _model(network, vocabulary, spec: str, digest: str, wanted, kept) -> LanguageModel:
-    """A model that computes in `wanted` from weights kept in `kept`."""
-    given = {"name": spec, "fingerprint": digest, "dtype": wanted}
-    if kept == wanted:
-        return LanguageModel(network, vocabulary, **given)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        restore_buffers(
-            network,
-            lambda: AutoModelForCausalLM.from_config(network.config, dtype=torch.float32),
-        )
-    Float32Layers(network)
-    try:
-        return LanguageModel(network, vocabulary, **given)
-    except CannotRunError:  # a layer reads the dtype of another layer's weights
-        raise _too_large(spec, str(network.device), wanted, kept) from None
-
-
-def _kept_as(
-    path: Path, wanted: torch.dtype, place: torch.device, by_layers: bool | None
+def _kept_dtype(
+    path: Path, computed: torch.dtype, place: torch.device, by_layers: bool | None
 ) -> torch.dtype:
-    """The dtype in which weights are kept while a model computes in `wanted`."""
-    stored = stored_weights(path) if wanted == torch.float32 else None
+    """The dtype in which weights are kept while a model computes in `computed`."""
+    stored = stored_weights(path) if computed == torch.float32 else None
     if stored is None or stored.dtype == torch.float32:
-        return wanted
+        return computed
     if by_layers is None:
         by_layers = not stored.fits(torch.float32, free_memory(place))
-    return stored.dtype if by_layers else wanted
+    return stored.dtype if by_layers else computed
 
 
 def ways_to_float32(specs: Sequence[str], device: str) -> list[bool]:
-    """Values of `by_layers` with which all models fit into memory together in float32.
-
-    Returns
-    -------
-    list of bool, fastest first; empty if the models do not fit.
-    """
+    """Values of `by_layers` with which all models fit into memory in float32, fastest first."""
     place = torch.device(usable_device(device))
     found = [(spec, resolve(spec)) for spec in specs]
     paths = [(_base_of_adapter(*pair) or pair)[1] for pair in found]
@@ -191,17 +165,28 @@ def ways_to_float32(specs: Sequence[str], device: str) -> list[bool]:
     return [way for way, n_bytes in ((False, whole), (True, by_layers)) if n_bytes <= room]
 
 
-def _too_large(
-    spec: str, place: str, dtype: torch.dtype, stored: torch.dtype = torch.float32
-) -> TooLargeError:
-    told = str(dtype).removeprefix("torch.")
-    remedy = "Use a smaller model, or a machine with more memory."
-    if dtype == stored == torch.float32:
-        remedy = (
-            "Save its weights in bfloat16, which takes half the memory, or use a smaller model or "
-            "a machine with more memory."
-        )
-    return TooLargeError(f"{spec} does not fit into the memory of {place} in {told}. {remedy}")
+@contextlib.contextmanager
+def _fitting(
+    spec: str, place: object, dtype: torch.dtype, kept: torch.dtype | None = None
+) -> Iterator[None]:
+    """Raise a lack of memory as TooLargeError; `kept` is the weights' dtype if not `dtype`."""
+    is_by_layers = kept not in (None, dtype)
+    try:
+        yield
+    except (MemoryError, RuntimeError, CannotRunError) as error:
+        # A layer may read the dtype of another layer's weights, which must then be float32.
+        if not (out_of_memory(error) or (is_by_layers and isinstance(error, CannotRunError))):
+            raise
+        remedy = "Use a smaller model, or a machine with more memory."
+        if dtype == torch.float32 and not is_by_layers:
+            remedy = (
+                "Save its weights in bfloat16, which takes half the memory, or use a smaller model "
+                "or a machine with more memory."
+            )
+        kind = str(dtype).removeprefix("torch.")
+        raise TooLargeError(
+            f"{spec} does not fit into the memory of {place} in {kind}. {remedy}"
+        ) from None
 
 
 def _base_of_adapter(spec: str, path: Path, base: str | None = None) -> tuple[str, Path] | None:
@@ -213,8 +198,8 @@ def _base_of_adapter(spec: str, path: Path, base: str | None = None) -> tuple[st
     made_for = base or tuned_from(path).get("spec")
     if not made_for:
         raise ModelError(
-            f"{spec} is an adapter that does not name its base. Merge it into a model, or save it "
-            "again with base_model_name_or_path."
+            f"{spec} is an adapter, and its {CONFIG} does not name a base. Add "
+            "base_model_name_or_path to that file, or merge the adapter into its base."
         )
     try:
         found = resolve(made_for)
@@ -222,13 +207,13 @@ def _base_of_adapter(spec: str, path: Path, base: str | None = None) -> tuple[st
         if base:
             raise
         raise ModelError(
-            f"{spec} is an adapter, and its base is not found: {error} Where the base is in "
-            f"another folder, write that into {path / CONFIG} as base_model_name_or_path."
+            f"{spec} is an adapter whose base cannot be loaded: {error} If the base has moved, "
+            f"set base_model_name_or_path in {path / CONFIG}."
         ) from None
     if is_adapter(found):
         raise ModelError(
-            f"{spec} is an adapter for {made_for}, which is an adapter itself. Merge that one "
-            "into its model first."
+            f"{spec} is an adapter for {made_for}, which is an adapter itself. Merge {made_for} "
+            "into its own base first."
         )
     return made_for, found
 
@@ -242,9 +227,9 @@ def _load_adapter(spec: str, path: Path, base: LanguageModel, start: _Start) -> 
     rows = base.network.get_input_embeddings().weight.shape[0]
     if own is not None and (last := max(own.get_vocab().values())) >= rows:
         raise ModelError(
-            f"{spec}: the tokenizer beside the adapter numbers a token {last:,}, but there are "
-            f"{rows:,} embeddings. Put the tokenizer that it was trained with there, or delete the "
-            "tokenizer's files to use the base's."
+            f"{spec}: the adapter's tokenizer has a token with id {last:,}, but the model has only "
+            f"{rows:,} embeddings. Restore the tokenizer used in training, or delete the tokenizer "
+            "files from the adapter's folder to use the base's."
         )
     vocabulary = start.vocabulary(spec, own or base.vocabulary.tokenizer)
     # Layers were replaced in place, so the base's network includes the adapter.
@@ -260,16 +245,17 @@ def _tokenizer_of_adapter(spec: str, path: Path, config):
 
     if not has_tokenizer(path):
         return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tokenizer = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
-            tokenizer("a", add_special_tokens=False)
-    except Exception as error:
-        raise ModelError(
-            f"{spec}: the tokenizer beside the adapter cannot be read ({in_short(error)}). Save it "
-            "again, or delete its files to use the base's."
-        ) from None
+    with (
+        quiet(),
+        failing_with(
+            lambda why: (
+                f"{spec}: the adapter's tokenizer cannot be read ({why}). Save it again, or delete "
+                "its files to use the base's."
+            )
+        ),
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
+        tokenizer("a", add_special_tokens=False)
     _check_tokenizer(spec, tokenizer)
     return tokenizer
 
@@ -278,7 +264,6 @@ def load_vocabulary(
     spec: str, *, bos: str | None = None, is_reference: bool = False, base: str | None = None
 ) -> Vocabulary:
     """A model's vocabulary, without reading its weights; parameters as in `load_model`."""
-    transformers_logging.set_verbosity_error()
     path = resolve(spec)
     start = _Start(bos, is_reference)
     if found := _base_of_adapter(spec, path, base):
@@ -289,63 +274,66 @@ def load_vocabulary(
 
 def resolve(spec: str) -> Path:
     """The folder or GGUF file of a model, downloaded from the hub if it is not local."""
+    # Every load begins here, and downloads show progress bars too.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     if spec.startswith("testbed:"):
         folder = Path(spec.removeprefix("testbed:"))
         if not folder.is_dir():
             raise ModelError(
-                f"{spec}: no such testbed model. Make one with `auditor testbed {folder.parent}`, "
-                "and name it testbed:DIR/target, /small or /medium."
+                f"{spec}: no such testbed model. Build one with `auditor testbed {folder.parent}`, "
+                "then give testbed:DIR/target, testbed:DIR/small or testbed:DIR/medium."
             )
         return folder
     if spec in SHIPPED:
         folder = model_folder(spec)
         if not (folder / "config.json").exists():
             raise ModelError(
-                f"{spec} is not on this machine yet. Get it with `auditor models add {spec}`."
+                f"{spec} is not installed. Install it with `auditor models add {spec}`."
             )
         return folder
     if spec.startswith(("http://", "https://")):
         raise ModelError(
-            f"{spec} is a URL: a model behind a server cannot be audited. Give a folder, a .gguf "
-            "file, or a hub id such as gpt2."
+            f"{spec} is a URL, and models behind a server cannot be audited. Give a folder, a "
+            ".gguf file, or a hub id such as gpt2."
         )
     path = Path(spec).expanduser()
     if path.is_dir() or path.is_file():
         return path
     if spec.endswith(".gguf") or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
-        raise ModelError(f"{spec}: no such file or folder. Give a path that exists, or a hub id.")
+        raise ModelError(
+            f"{spec}: no such file or folder. Give an existing path, or a hub id such as gpt2."
+        )
     return _from_hub(spec)
 
 
 def _from_hub(spec: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    files = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        return Path(snapshot_download(spec, allow_patterns=wanted, ignore_patterns=["*/*"]))
+        return Path(snapshot_download(spec, allow_patterns=files, ignore_patterns=["*/*"]))
     except HFValidationError:
         raise ModelError(
-            f"{spec!r} is no model spec. Allowed: a folder, a .gguf file, smollm2, "
+            f"{spec!r} is not a valid model. Give a folder, a .gguf file, smollm2, "
             "testbed:DIR/target, or a hub id such as gpt2 or openai-community/gpt2-xl."
         ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        if is_offline():
-            raise ModelError(
-                f"{spec}: neither a folder here nor in the hub's cache on this machine, and "
-                "--offline rules out the network. Give a local folder, or leave out --offline."
-            ) from None
-        raise ModelError(
-            f"{spec}: neither a folder here nor a model that the hub gives "
-            f"({type(error).__name__}). Check the spelling and the network, or give a local folder."
-        ) from None
     except Exception as error:
-        # Without a network, the hub's client raises errors of its HTTP library.
-        if not type(error).__module__.startswith(_TRANSPORTS):
+        # Without a network, the hub's client also raises errors of its HTTP library.
+        is_unreachable = type(error).__module__.startswith(_TRANSPORTS)
+        if not (is_unreachable or isinstance(error, OSError | ValueError)):
             raise
+        kind = type(error).__name__
+        fault = f"the hub does not provide it ({kind})"
+        remedy = "Check the spelling and the network"
+        if is_offline():
+            fault = "it is not in the hub's cache (--offline blocks downloads)"
+            remedy = "Leave out --offline"
+        elif is_unreachable:
+            fault, remedy = f"the hub cannot be reached ({kind})", "Check the network"
         raise ModelError(
-            f"{spec}: not a folder here, and the hub cannot be reached ({type(error).__name__}). "
-            "Give a local folder, or try again with a network."
+            f"{spec} is not a local folder, and {fault}. {remedy}, or give a local folder."
         ) from None
 
 
@@ -357,19 +345,17 @@ def describe_model(spec: str, path: Path):
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     if path.is_file() and path.suffix != ".gguf":
-        raise ModelError(f"{spec} is a file, but not a .gguf. Give a .gguf file or a model folder.")
+        raise ModelError(
+            f"{spec} is a file, but not a .gguf file. Give a .gguf file or a model folder."
+        )
     if path.is_dir():
         check_folder(spec, path)
     else:
         need_gguf()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **gguf)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
-            tokenizer("a", add_special_tokens=False)  # some settings are validated only in use
-    except Exception as error:
-        raise _undescribed(spec, folder, error) from None
+    with quiet(), failing_with(lambda why: _undescribed(spec, folder, why)):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **gguf)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
+        tokenizer("a", add_special_tokens=False)  # some settings are validated only in use
     _check_tokenizer(spec, tokenizer)
     return config, tokenizer
 
@@ -379,36 +365,36 @@ def _check_tokenizer(spec: str, tokenizer) -> None:
     # If its files are missing, transformers builds a tokenizer of special tokens only.
     if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
         raise ModelError(
-            f"{spec} has no tokenizer that knows words. Put its files beside config.json: "
-            "tokenizer.json, or vocab.json and merges.txt, or tokenizer.model."
+            f"{spec} has no tokenizer files. Put them beside config.json: tokenizer.json, or "
+            "vocab.json and merges.txt, or tokenizer.model."
         )
     if (last := max(tokenizer.get_vocab().values())) >= _MOST_TOKENS:
         raise ModelError(
-            f"{spec}: its tokenizer numbers a token {last:,}, but ids go up to "
-            f"{_MOST_TOKENS - 1:,}. Its files may be damaged: download or save the model again."
+            f"{spec}: token ids must be below {_MOST_TOKENS:,}; its tokenizer has {last:,}. The "
+            "tokenizer files may be damaged: download or save the model again."
         )
 
 
-def _undescribed(spec: str, folder: Path, error: Exception) -> ModelError:
-    """The error for an unreadable config or tokenizer."""
+def _undescribed(spec: str, folder: Path, why: str) -> str:
+    """The error message for an unreadable config or tokenizer."""
     pieces = sorted(file.name for file in folder.glob("*.model"))
     missing = [name for name in ("sentencepiece", "google.protobuf") if not _is_installed(name)]
     if pieces and missing and not (folder / "tokenizer.json").exists():
-        return ModelError(
-            f"{spec}: reading its tokenizer ({pieces[0]}) needs sentencepiece and protobuf, not "
-            "installed here. Install them with: "
+        return (
+            f"{spec}: its tokenizer ({pieces[0]}) needs the packages sentencepiece and protobuf, "
+            "which are not installed. Install them with: "
             "pip install 'memorization-auditor[sentencepiece]'."
         )
     kind = read_settings(folder / "config.json").get("model_type")
     if isinstance(kind, str) and kind not in CONFIG_MAPPING_NAMES:
-        return ModelError(
-            f"{spec} is of a kind ({kind[:80]}) that the installed transformers "
-            f"({transformers.__version__}) does not know. Update transformers, or use another "
+        return (
+            f"{spec} has an architecture ({kind[:80]}) that the installed transformers "
+            f"({transformers.__version__}) does not support. Update transformers, or use another "
             "model."
         )
-    return ModelError(
-        f"{spec}: its config or tokenizer cannot be read ({in_short(error)}). A model folder "
-        "needs config.json, tokenizer files and *.safetensors, and no code of its own."
+    return (
+        f"{spec}: its config or tokenizer cannot be read ({why}). A model folder needs "
+        "config.json, tokenizer files and *.safetensors, and must not need its own code."
     )
 
 
@@ -429,44 +415,50 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     # The GGUF reader ignores the setting that disables progress bars.
-    quiet = contextlib.redirect_stderr(io.StringIO()) if gguf else contextlib.nullcontext()
-    try:
-        with warnings.catch_warnings(), quiet:
-            warnings.simplefilter("ignore")
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=None if gguf else config,
-                dtype=dtype,
-                trust_remote_code=False,
-                use_safetensors=None if gguf else True,
-                output_loading_info=True,
-                **gguf,
+    no_bars = contextlib.redirect_stderr(io.StringIO()) if gguf else contextlib.nullcontext()
+
+    def unreadable(why: str) -> str:
+        if method := quantisation_of(config):
+            return (
+                f"{spec} is quantised with {method} and cannot be read ({why}). Install the "
+                f"packages that {method} needs, or use the unquantised weights."
             )
-    except (torch.OutOfMemoryError, MemoryError):
-        raise _too_large(spec, "this machine", dtype) from None
-    except Exception as error:
-        raise _unread_weights(spec, config, error) from None
-    network, found = loaded
+        return (
+            f"{spec}: its weights cannot be read as a causal language model ({why}). Download or "
+            "save the model again."
+        )
+
+    with no_bars, _fitting(spec, "this machine", dtype):
+        network, unused = read_weights(
+            AutoModelForCausalLM,
+            folder,
+            unreadable,
+            f"{spec}: its weight files lack {{}}. Download or save the model again.",
+            config=None if gguf else config,
+            dtype=dtype,
+            use_safetensors=None if gguf else True,
+            **gguf,
+        )
+    return network, check_all_is_read(spec, network.state_dict(), unused)
+
+
+def read_weights(
+    kind: Any, folder: Path, unreadable: Callable[[str], str], incomplete: str, **options: Any
+) -> tuple[Any, set[str]]:
+    """A network of a transformers Auto class, and the names of the unused tensors in its files.
+
+    Errors are those of `failing_with(unreadable)`, and the sentence `incomplete` with the missing
+    tensors at {}.
+    """
+    with quiet(), failing_with(unreadable):
+        network, found = kind.from_pretrained(
+            folder, trust_remote_code=False, output_loading_info=True, **options
+        )
     # transformers initialises missing tensors at random and only logs it.
-    lacking = sorted(found["missing_keys"])
-    if lacking:
-        raise ModelError(
-            f"{spec}: its weight files lack {len(lacking)} of the model's tensors "
-            f"({', '.join(lacking[:3])}). Download or save the model again."
-        )
-    return network, check_all_is_read(spec, network.state_dict(), found["unexpected_keys"])
-
-
-def _unread_weights(spec: str, config, error: Exception) -> ModelError:
-    if method := quantisation_of(config):
-        return ModelError(
-            f"{spec} is quantised ({method}), which cannot be read here ({in_short(error)}). "
-            "Install what that method needs, or give the weights as they were before."
-        )
-    return ModelError(
-        f"{spec}: its weights cannot be read as a causal language model ({in_short(error)}). "
-        "Download or save the model again."
-    )
+    if missing := sorted(found["missing_keys"]):
+        named = f"{len(missing)} of the model's tensors ({', '.join(missing[:3])})"
+        raise ModelError(incomplete.replace("{}", named))
+    return network, found["unexpected_keys"]
 
 
 def fingerprint(path: Path) -> str:
@@ -504,7 +496,7 @@ def _dtype(name: str, device: torch.device, config) -> torch.dtype:
     if name != "auto":
         raise ConfigError(
             f"--dtype must be auto, {', '.join(list(_DTYPES)[:-1])} or {list(_DTYPES)[-1]}; got "
-            f"{name!r}. Choose one of them."
+            f"{name!r}. Use auto if unsure."
         )
     text = config.get_text_config()
     layers = getattr(text, "num_hidden_layers", 0) or 0
@@ -514,20 +506,12 @@ def _dtype(name: str, device: torch.device, config) -> torch.dtype:
 
 
 def loaded(model: LanguageModel | str, device: str, bos: str | None = None) -> LanguageModel:
-    """Load a spec in float32, as reported numbers require; return a loaded model unchanged.
-
-    Raises
-    ------
-    ConfigError
-        If `bos` is given for a model that is already loaded.
-    ModelError
-        If it cannot be loaded.
-    """
+    """Load a spec in float32, as reported numbers require; return a loaded model unchanged."""
     if isinstance(model, str):
         return load_model(model, dtype="float32", device=device, bos=bos)
     if bos is not None:
         raise ConfigError(
-            f"bos is for a model's spec, and {model.name} is loaded already; got {bos!r}. Give it "
-            "to load_model."
+            f"bos has no effect on a loaded model ({model.name}); got {bos!r}. Pass bos to "
+            "load_model instead."
         )
     return model

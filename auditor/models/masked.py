@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForMaskedLM
-from transformers.utils import logging as transformers_logging
 
-from auditor.errors import ModelError, in_short
-from auditor.models.loading import describe_model, fingerprint, resolve, usable_device
+from auditor.errors import ModelError
+from auditor.models.loading import (
+    describe_model,
+    fingerprint,
+    read_weights,
+    resolve,
+    usable_device,
+)
 
 _BATCH_TOKENS = 4096  # tokens per batch; bounds the memory
 _CANDIDATES = 6  # replacements considered per token, including the token itself
@@ -46,21 +49,7 @@ class MaskedModel:
         """The n most suitable replacements of a single token of the text, best first.
 
         The token is not masked: dropout is applied to its embedding, so that the proposals stay
-        close in meaning.
-
-        Parameters
-        ----------
-        text : str
-            Truncated to the model's context.
-        n : int
-        rng : numpy Generator
-            For the dropout.
-        dropout : float, 0 to 1
-            Fraction of a token's embedding that is dropped.
-
-        Returns
-        -------
-        list of at most n Replacement.
+        close in meaning. The text is truncated to the model's context.
 
         Source
         ------
@@ -115,45 +104,28 @@ class MaskedModel:
 
 
 def load_masked_model(spec: str, *, device: str = "auto") -> MaskedModel:
-    """Load a masked language model: a local folder or a hub id such as bert-base-cased.
-
-    Raises
-    ------
-    ModelError
-        Unknown model, no weights in safetensors, not a masked model, or a tokenizer without
-        character offsets.
-    """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    """Load a masked language model: a local folder or a hub id such as bert-base-cased."""
     place = torch.device(usable_device(device))
     path = resolve(spec)
     if path.is_file():
-        raise ModelError(f"{spec} is a file; a masked model is a folder or a hub id. Give one.")
+        raise ModelError(
+            f"--masked-model must be a folder or a hub id; got the file {spec}. Give a folder."
+        )
     config, tokenizer = describe_model(spec, path)
     if not tokenizer.is_fast:
         raise ModelError(
-            f"{spec} has a slow tokenizer, which cannot say where its tokens stand in the text. "
-            "Use a model with a tokenizer.json."
+            f"--masked-model {spec} has a slow tokenizer, which gives no character offsets. Use a "
+            "model with a tokenizer.json."
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            loaded: Any = AutoModelForMaskedLM.from_pretrained(
-                path,
-                config=config,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except Exception as error:
-        raise ModelError(
-            f"--masked-model {spec} cannot be read as a masked language model ({in_short(error)}). "
-            "Give BERT, RoBERTa or a model built like them."
-        ) from None
-    network, told = loaded
-    if lacking := sorted(told["missing_keys"]):
-        raise ModelError(
-            f"--masked-model {spec}: its weight files lack {len(lacking)} tensors "
-            f"({', '.join(lacking[:3])}). Give a model that was trained with masks."
-        )
+    network, _ = read_weights(
+        AutoModelForMaskedLM,
+        path,
+        lambda why: (
+            f"--masked-model {spec} cannot be read as a masked language model ({why}). Use BERT, "
+            "RoBERTa or a similar model."
+        ),
+        f"--masked-model {spec}: its weight files lack {{}}. Use a model trained to fill masks.",
+        config=config,
+        use_safetensors=True,
+    )
     return MaskedModel(network.to(place), tokenizer, name=spec, fingerprint=fingerprint(path))

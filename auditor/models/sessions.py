@@ -6,13 +6,12 @@ step: slow, but correct for every causal model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from auditor.models.interfaces import WhiteBox
-from auditor.models.kernels.cuda_graph import recorded
 from auditor.models.kv_cache import SlotCache
 
 # Tokens per pass over prompts or recomputed sequences.
@@ -29,7 +28,7 @@ class Session:
 
     def __init__(self, model: WhiteBox, n_slots: int, capacity: int):
         self._model = model
-        self._cache = SlotCache(model.config.num_hidden_layers, n_slots, capacity)
+        self.cache = SlotCache(model.config.num_hidden_layers, n_slots, capacity)
         self._positions = np.zeros(n_slots, dtype=np.int64)
         self._is_windowed = any(window < capacity for window in model.limits.windows)
 
@@ -39,8 +38,8 @@ class Session:
         device = self._model.device
         for at, ids in _batches(prompts, TOKENS_AT_ONCE):
             rows = slice(at, at + len(ids))
-            self._cache.at_start(torch.as_tensor(slots[rows], device=device))
-            self._model.fill(ids.to(device), self._cache)
+            self.cache.at_start(torch.as_tensor(slots[rows], device=device))
+            self._model.fill(ids.to(device), self.cache)
         self._positions[list(slots)] = [len(p) for p in prompts]
 
     @torch.inference_mode()
@@ -48,35 +47,23 @@ class Session:
         """Append a token (n_slots,) to every slot; return its hidden states (n_slots, width)."""
         first, last = int(self._positions.min()), int(self._positions.max())
         positions = torch.as_tensor(self._positions, device=self._model.device)
-        self._cache.at(positions, first, last)
+        self.cache.at(positions, first, last)
         hidden = self._forward(token_ids, positions)
         self._positions += 1
         return hidden
 
-    def make_room(self, length: int) -> int:
-        """Allocate `length` tokens in every slot; return the allocated length."""
-        return self._cache.make_room(length)
-
     @torch.inference_mode()
     def step_at(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """`step` at positions (n_slots,) on the device, below the allocated length."""
-        self._cache.at(positions, 0, self._cache.room - 1)
+        self.cache.at(positions, 0, self.cache.room - 1)
         return self._forward(token_ids, positions)
-
-    def record(self, work: Callable[[], None], state: list[torch.Tensor]) -> Callable[[], None]:
-        """Record `work` for replay; `state` are the tensors it updates besides the cache."""
-        return recorded(work, state, self._model.device)
-
-    def numbers_per_token(self) -> float:
-        """Numbers cached per token of one sequence."""
-        return self._cache.numbers_per_token()
 
     def _forward(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         model = self._model
         kwargs = {"attention_mask": self._masks(positions)}
         if model.takes_positions:
             kwargs["position_ids"] = positions[:, None]
-        return model.hidden_states(token_ids[:, None], past_key_values=self._cache, **kwargs)[:, 0]
+        return model.hidden_states(token_ids[:, None], past_key_values=self.cache, **kwargs)[:, 0]
 
     def _masks(self, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """Additive attention masks for the new tokens, (slots, 1, 1, allocated length).
@@ -85,7 +72,7 @@ class Session:
         """
         config = self._model.config
         at = positions[:, None]
-        key = torch.arange(self._cache.room, device=positions.device)[None]
+        key = torch.arange(self.cache.room, device=positions.device)[None]
         seen = key <= at
         if not self._is_windowed:
             return self._additive(seen)
@@ -113,7 +100,7 @@ class Session:
 
     def keep(self, slots: Sequence[int]) -> None:
         """Drop all slots but these."""
-        self._cache.keep(torch.as_tensor(slots, device=self._model.device))
+        self.cache.keep(torch.as_tensor(slots, device=self._model.device))
         self._positions = self._positions[list(slots)]
 
 

@@ -32,6 +32,8 @@ def teacher_forced(
 ) -> list[tuple[np.ndarray, ...]]:
     """Measure each token of each row, given the row's prefix and the preceding tokens.
 
+    Returns the columns of each row, one value per measured token; () if there is none.
+
     Parameters
     ----------
     forward : callable(ids (n, time)) -> hidden states or logits (n, time, width)
@@ -39,26 +41,11 @@ def teacher_forced(
     rows : (prefix, tokens) of each row, token ids
         With an empty prefix, the first token has no context and is not measured.
     measure : callable(hidden (m, width), targets (m,)) -> columns of m values each
-    batch_tokens : int
-        Tokens per padded batch.
-    device : the model's device
-    rope_switch : int or None
-        Length beyond which the model uses other rotary factors (`limits_of`).
-    feeds_last : bool
-        Also feed a row's last token, although nothing is conditioned on it.
-    too_large : callable(n_tokens) -> error message for a single row that does not fit
-    progress : callable(indices of the rows just done), or None
-    note : callable(sentence), or None
-        Called when memory runs out and a batch is halved.
-
-    Returns
-    -------
-    list of tuple: the columns of each row, one value per measured token; () if there is none.
-
-    Raises
-    ------
-    TooLargeError
-        If a single row does not fit into memory.
+    rope_switch : length beyond which the model uses other rotary factors (`limits_of`)
+    feeds_last : also feed a row's last token, although nothing is conditioned on it
+    too_large : callable(n_tokens) -> message of the TooLargeError for a row that does not fit
+    progress : callable(indices of the rows just done)
+    note : callable(sentence), called when memory runs out and a batch is halved
     """
     lengths = np.array([len(prefix) + len(tokens) for prefix, tokens in rows], dtype=int)
     out: list[tuple[np.ndarray, ...]] = [()] * len(rows)
@@ -134,15 +121,9 @@ def continuation_logprob(
 ) -> NDArray[np.float64]:
     """Total log-probability of each continuation of one prompt, nats (n_rests,).
 
-    The prompt is computed once if the model has a plain key-value cache.
-
-    Parameters
-    ----------
-    forward : a causal transformers model
-        In evaluation mode and without gradients.
-    prompt : token ids, 1 or more
-    rests : token ids of each continuation, 1 or more
-    batch_tokens, device, rope_switch : as in `teacher_forced`
+    The prompt is computed once if the model has a plain key-value cache. `forward` is a causal
+    transformers model in evaluation mode, without gradients; prompt and continuations have 1 token
+    or more; the options are those of `teacher_forced`.
     """
     longest = len(prompt) + max(map(len, rests), default=0)
     crosses = rope_switch is not None and longest > rope_switch

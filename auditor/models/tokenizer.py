@@ -26,18 +26,9 @@ Parts = list[str | int]
 @cache
 def _byte_alphabet() -> dict[str, int]:
     """The printable characters that byte-level BPE (such as GPT-2's) uses for raw bytes."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in printable]
-    table = {chr(b): b for b in printable}
-    table |= {chr(256 + n): b for n, b in enumerate(others)}
-    return table
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-
-def _byte_level_bytes(piece: str) -> bytes:
-    table = _byte_alphabet()
-    if all(c in table for c in piece):
-        return bytes(table[c] for c in piece)
-    return piece.encode("utf-8", "replace")
+    return {character: byte for byte, character in bytes_to_unicode().items()}
 
 
 def _sentencepiece_bytes(piece: str) -> bytes:
@@ -55,28 +46,26 @@ class Vocabulary:
     settings name as padding or EOS is decoded. One exception: an added token of a byte-level
     tokenizer decodes to its own name, which that decoder would interpret as bytes.
 
-    Parameters
-    ----------
-    tokenizer : a Hugging Face tokenizer
-    bos : str, optional
-        Token that starts a text; overrides the tokenizer's BOS.
+    `bos` is the token that starts a text; it overrides the tokenizer's BOS.
     """
 
     def __init__(self, tokenizer, bos: str | None = None):
         self.tokenizer = tokenizer
         self.bos_id: int | None = tokenizer.bos_token_id
-        if bos is not None:
-            self.bos_id = self._known(bos)
         self.eos_id: int | None = tokenizer.eos_token_id
+        if bos is not None:
+            self.bos_id = tokenizer.get_vocab().get(bos)
+            if self.bos_id is None:
+                special = ", ".join(map(str, tokenizer.all_special_tokens)) or "none"
+                raise ConfigError(
+                    f"--bos must be a token of the model's vocabulary; got {bos!r}. Choose one of "
+                    f"its special tokens: {special}."
+                )
 
-    def _known(self, token: str) -> int:
-        found = self.tokenizer.get_vocab().get(token)
-        if found is None:
-            raise ConfigError(
-                f"--bos must be a token of the model's vocabulary; got {token!r}. Special tokens "
-                f"there are: {', '.join(map(str, self.tokenizer.all_special_tokens)) or 'none'}."
-            )
-        return found
+    @property
+    def start(self) -> list[int]:
+        """The tokens that start a text: BOS, or none without BOS."""
+        return [] if self.bos_id is None else [self.bos_id]
 
     @cached_property
     def _pieces(self) -> list[str | None]:
@@ -87,7 +76,7 @@ class Vocabulary:
     @cached_property
     def _added(self) -> dict:
         """Tokens added to the learned vocabulary, by id."""
-        return getattr(self.tokenizer, "added_tokens_decoder", {})
+        return self.tokenizer.added_tokens_decoder
 
     @cached_property
     def _special(self) -> set[int]:
@@ -100,13 +89,12 @@ class Vocabulary:
 
         transformers marks them as special; tokenizer.json does not.
         """
-        folder = getattr(self.tokenizer, "name_or_path", "") or ""
-        file = Path(folder) / "tokenizer.json"
-        if "gguf_file" in getattr(self.tokenizer, "init_kwargs", {}) or not file.is_file():
+        file = Path(self.tokenizer.name_or_path or "") / "tokenizer.json"
+        if "gguf_file" in self.tokenizer.init_kwargs or not file.is_file():
             return
-        told = json.loads(file.read_text(encoding="utf-8"))
-        added = {token["content"]: token["special"] for token in told.get("added_tokens") or []}
-        learned = told.get("model", {}).get("vocab", {})
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        added = {token["content"]: token["special"] for token in stored.get("added_tokens") or []}
+        learned = stored.get("model", {}).get("vocab", {})
         names = set(learned) if isinstance(learned, dict) else {piece for piece, *_ in learned}
         for i in self.tokenizer.all_special_ids:
             name = self.tokenizer.convert_ids_to_tokens(i)
@@ -123,8 +111,11 @@ class Vocabulary:
         ]
 
     def _added_bytes(self, i: int, piece: str) -> bytes:
-        # Added tokens are plain text, not the byte alphabet.
-        return str(self._added[i]).encode() if i in self._added else _byte_level_bytes(piece)
+        if i in self._added:  # plain text, not the byte alphabet
+            return str(self._added[i]).encode()
+        table = _byte_alphabet()
+        is_bytes = all(c in table for c in piece)
+        return bytes(table[c] for c in piece) if is_bytes else piece.encode("utf-8", "replace")
 
     def _chunk_bytes(self, i: int, piece: str) -> bytes:
         if self._has_byte_pieces and (match := _BYTE_PIECE.fullmatch(piece)):
@@ -238,7 +229,7 @@ class Vocabulary:
             cuts.append(max(len(left) - added, 0))
         if not wholes:
             return []
-        if not getattr(self.tokenizer, "is_fast", False):
+        if not self.tokenizer.is_fast:
             coded = self.encode_all(wholes)
             ends = [self._ends_in(w, i) for w, i in zip(wholes, coded, strict=True)]
         else:
@@ -351,18 +342,18 @@ class Vocabulary:
         """The tokenizer's name of a token, or an empty string."""
         return (self._pieces[token_id] or "") if 0 <= token_id < len(self._pieces) else ""
 
-    def counterpart(self, token_id: int, theirs: Vocabulary) -> list[int]:
+    def counterpart(self, token_id: int, other: Vocabulary) -> list[int]:
         """Tokens of another tokenizer that replace a token of this one that decodes to nothing.
 
         The special token of the same name. Otherwise, for BOS and EOS, the other's EOS (or BOS if
         it has no EOS); empty for other tokens.
         """
-        same = theirs.tokenizer.get_vocab().get(self.name_of(token_id))
-        if same is not None and same in theirs._special:
+        same = other.tokenizer.get_vocab().get(self.name_of(token_id))
+        if same is not None and same in other._special:
             return [same]
         if token_id not in (self.bos_id, self.eos_id):
             return []
-        end = theirs.bos_id if theirs.eos_id is None else theirs.eos_id
+        end = other.bos_id if other.eos_id is None else other.eos_id
         return [] if end is None else [end]
 
     @cached_property
@@ -390,18 +381,16 @@ class Vocabulary:
 
     def _follows(self, before: list[str], pieces: list[str]) -> str:
         """The text that `pieces` add after `before`."""
-        whole, begin = self._put_together([*before, *pieces]), self._put_together(before)
-        if whole.startswith(begin):
-            return whole[len(begin) :]
-        # The texts differ if the pieces complete a character.
-        return whole[n_common([begin, whole]) :]
+        text, begin = self._put_together([*before, *pieces]), self._put_together(before)
+        # The beginnings differ if the pieces complete a character.
+        return text[len(begin) if text.startswith(begin) else n_common([begin, text]) :]
 
     def _chunk(self, piece: str) -> str:
         """Text of a piece in the middle of a sequence."""
         if piece not in self._chunks:
-            whole = self._put_together([_NEIGHBOUR, piece, _NEIGHBOUR])
+            text = self._put_together([_NEIGHBOUR, piece, _NEIGHBOUR])
             begin, tail = self._neighbour_sizes
-            self._chunks[piece] = whole[begin : len(whole) - tail]
+            self._chunks[piece] = text[begin : len(text) - tail]
         return self._chunks[piece]
 
     @cached_property
@@ -470,17 +459,7 @@ class Vocabulary:
 def check_rows(name: str, vocabulary, n_vocab: int, ids: Sequence[int], where: str) -> None:
     """Raise ModelError if a token has no row in the weights (added without resizing).
 
-    Parameters
-    ----------
-    name : the user's name for the model
-    vocabulary : Vocabulary
-    n_vocab : rows of the weights
-    ids : token ids
-    where : their source, as the subject of the error's sentence
-
-    Raises
-    ------
-    ModelError
+    `where` is the source of the tokens, as the subject of the error's sentence.
     """
     token = max(ids, default=-1)
     if token < n_vocab:
@@ -488,8 +467,9 @@ def check_rows(name: str, vocabulary, n_vocab: int, ids: Sequence[int], where: s
     n = len(vocabulary.tokenizer) - n_vocab
     more = f"{n:,} token{'s' if n > 1 else ''} more than its weights"
     raise ModelError(
-        f"{name}: its tokenizer has {more} ({vocabulary.name_of(token)}, id {token}); {where} "
-        "holds it. Take it out of the text, or resize the model's embeddings."
+        f"{name}: its tokenizer has {more}, and {where} contains one of them "
+        f"({vocabulary.name_of(token)}, id {token}). Remove it from the text, or resize the "
+        "model's embeddings."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,10 +9,10 @@ import numpy as np
 import torch
 
 from auditor.config.audit import Decoding
-from auditor.errors import ModelError, in_short
-from auditor.models.device import out_of_memory, retry_with_smaller_batch
+from auditor.models.device import retry_with_smaller_batch
 from auditor.models.interfaces import Samples
 from auditor.models.language_model import LanguageModel
+from auditor.models.library_calls import failing_with, quiet
 from auditor.sampling.engine import check_prompts
 
 _BATCH = 16
@@ -41,7 +40,7 @@ def beam_search(
             lambda some: _beams(model, some, decoding, eos),
             [prompts[i] for i in rows],
             too_large=f"{model.name}: {decoding.beams} beams of {most} new tokens do not fit into "
-            "memory. Lower --beams or --max-new-tokens, or use a machine with more.",
+            "memory. Lower --beams or --max-new-tokens, or use a machine with more memory.",
             note=note,
         )
         for row, tokens in zip(rows, found, strict=True):
@@ -71,28 +70,28 @@ def _batches(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
 def _beams(model: LanguageModel, prompts, decoding: Decoding, eos: int | None) -> list[list[int]]:
     ids = torch.tensor(prompts, dtype=torch.long, device=model.device)
     pad = model.vocabulary.eos_id or 0
-    with warnings.catch_warnings(), _own_settings(model.network):
-        warnings.simplefilter("ignore")
-        try:
-            out = model.network.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                num_beams=decoding.beams,
-                do_sample=False,
-                max_new_tokens=decoding.max_new_tokens,
-                repetition_penalty=decoding.repetition_penalty,
-                eos_token_id=eos,
-                pad_token_id=pad,
-                # Only plain key-value caches can be reordered between beams.
-                use_cache="steps" not in model.slow_because,
+    with (
+        quiet(),
+        _default_settings(model.network),
+        failing_with(
+            lambda why: (
+                f"{model.name}: transformers does not support beam search with this model ({why}). "
+                "Leave out --beams."
             )
-        except Exception as error:
-            if out_of_memory(error):
-                raise
-            raise ModelError(
-                f"{model.name}: transformers cannot search this model by beams "
-                f"({in_short(error)}). Leave out --beams."
-            ) from None
+        ),
+    ):
+        out = model.network.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=decoding.beams,
+            do_sample=False,
+            max_new_tokens=decoding.max_new_tokens,
+            repetition_penalty=decoding.repetition_penalty,
+            eos_token_id=eos,
+            pad_token_id=pad,
+            # Only plain key-value caches can be reordered between beams.
+            use_cache="steps" not in model.slow_because,
+        )
     rows = []
     for tokens in out[:, ids.shape[1] :].tolist():
         end = tokens.index(eos) + 1 if eos is not None and eos in tokens else len(tokens)
@@ -101,11 +100,11 @@ def _beams(model: LanguageModel, prompts, decoding: Decoding, eos: int | None) -
 
 
 @contextmanager
-def _own_settings(network) -> Iterator[None]:
+def _default_settings(network) -> Iterator[None]:
     """Ignore the model's generation_config (penalties, banned tokens)."""
-    theirs = network.generation_config
-    network.generation_config = type(theirs)()
+    original = network.generation_config
+    network.generation_config = type(original)()
     try:
         yield
     finally:
-        network.generation_config = theirs
+        network.generation_config = original

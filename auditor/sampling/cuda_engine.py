@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from auditor.models.kernels.cuda_graph import recorded
 from auditor.sampling.engine import Generation
 
 BURST = 16  # steps queued at once
@@ -33,7 +34,7 @@ class _Burst:
 
 
 class CudaGeneration(Generation):
-    """A Generation whose session keeps its state on the device (`step_at`, `make_room`)."""
+    """A Generation whose tokens, positions and uniforms stay on the device."""
 
     def _begin(self, n_slots: int, capacity: int) -> None:
         super()._begin(n_slots, capacity)
@@ -84,11 +85,11 @@ class CudaGeneration(Generation):
         """Queue a burst, then reassign slots that have reached max_new_tokens."""
         busy = self.sample >= 0
         steps = int(min(BURST, (self.decoding.max_new_tokens - self.at[busy]).max()))
-        room = self.session.make_room(min(self.capacity, int(self.position.max()) + steps))
+        room = self.session.cache.make_room(min(self.capacity, int(self.position.max()) + steps))
         if room not in self.recorded:
             state = [self.tokens_on, self.positions_on, self.at_on, self.cursor]
             state += [] if self.seen is None else [self.seen]
-            self.recorded[room] = self.session.record(self._one_step, state)
+            self.recorded[room] = recorded(self._one_step, state, self.model.device)
         self.cursor.zero_()
         for _ in range(steps):
             self.recorded[room]()

@@ -35,8 +35,8 @@ def temperatures(decoding: Decoding, steps: np.ndarray) -> np.ndarray:
     if decoding.temperature_start is None:
         return np.full(steps.shape, decoding.temperature)
     last = max(1, decoding.temperature_steps - 1)
-    way = np.clip(steps / last, 0.0, 1.0)
-    return decoding.temperature_start + way * (decoding.temperature - decoding.temperature_start)
+    share = np.clip(steps / last, 0.0, 1.0)
+    return decoding.temperature_start + share * (decoding.temperature - decoding.temperature_start)
 
 
 def penalise(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -82,10 +82,7 @@ def truncate(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
 def pick(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Index of the drawn column (n,), by inverse transform sampling.
 
-    Parameters
-    ----------
-    logits : float32 tensor (n, m); -inf is never drawn
-    uniform : float64 tensor (n,) in [0, 1)
+    `logits` float32 (n, m), -inf is never drawn; `uniform` float64 (n,) in [0, 1).
     """
     weights = (logits - logits.amax(dim=1, keepdim=True)).double().exp()
     total = weights.cumsum(dim=1)
@@ -102,20 +99,10 @@ def draw(
     decoding: Decoding,
     seen: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The next token of each row.
+    """The next token of each row, int64 (n,).
 
-    Parameters
-    ----------
-    logits : tensor (n, vocab), any float dtype
-        Raw, at temperature 1.
-    uniform : float64 tensor (n,) in [0, 1)
-    temperature : float32 tensor (n,)
-    decoding : Decoding
-    seen : bool tensor (n, vocab), needed for a repetition penalty other than 1
-
-    Returns
-    -------
-    int64 tensor (n,)
+    `logits` (n, vocab), raw, in any float dtype; `uniform` float64 (n,) in [0, 1); `temperature`
+    float32 (n,); `seen` bool (n, vocab), needed for a repetition penalty other than 1.
     """
     if decoding.repetition_penalty != 1 and seen is not None:
         logits = penalise(logits, seen, decoding.repetition_penalty)

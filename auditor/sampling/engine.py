@@ -191,8 +191,8 @@ def check_prompts(
     lengths = [len(p) for p in prompts]
     if not all(lengths):
         raise ModelError(
-            f"{model.name}: a prompt must hold at least one token; got an empty one. Name a BOS "
-            "token with --bos, or give prompts with text."
+            f"{model.name}: a prompt must have at least one token; got an empty prompt. Set a BOS "
+            "token with --bos, or use prompts with text."
         )
     token = max((max(prompt) for prompt in prompts), default=0)
     if token >= model.n_vocab:
@@ -200,15 +200,16 @@ def check_prompts(
     context, longest = model.context, max(lengths, default=0)
     if context is not None and longest + decoding.max_new_tokens > context:
         raise ModelError(
-            f"{model.name}: prompt and new tokens must fit into its context of {context}; got "
-            f"{longest} + {decoding.max_new_tokens}. Lower --max-new-tokens or shorten the prompts."
+            f"{model.name}: prompt and new tokens must fit into its context of {context} tokens; "
+            f"got {longest} + {decoding.max_new_tokens}. Lower --max-new-tokens or shorten the "
+            "prompts."
         )
     switch = model.limits.rope_switch
     if switch is None or longest + decoding.max_new_tokens <= switch:
         return
     if min(lengths) <= switch + 1:
         raise ModelError(
-            f"{model.name} takes other rotary factors beyond {switch:,} tokens (LongRoPE), so a "
-            f"sequence must stay within them; got {longest} + {decoding.max_new_tokens}. Lower "
-            "--max-new-tokens or shorten the prompts."
+            f"{model.name}: prompt and new tokens must be at most {switch:,}, because the model "
+            f"uses other rotary factors beyond {switch:,} tokens (LongRoPE); got {longest} + "
+            f"{decoding.max_new_tokens}. Lower --max-new-tokens or shorten the prompts."
         )

@@ -19,18 +19,8 @@ def few_shot_texts(prompts: Prompts) -> list[str]:
     """One prompt for every rotation of the table, so that samples have different shots.
 
     Each prompt is the template filled `shots` times (at most once per row), then the template up to
-    its first {column}, which the model is to complete.
-
-    Parameters
-    ----------
-    prompts : Prompts
-        `template` and `examples` are files or names of shipped ones (`questions`). If one of them
-        is a shipped name, the other may be omitted.
-
-    Raises
-    ------
-    ConfigError
-        If the template or the table cannot be read, or they do not match.
+    its first {column}, which the model is to complete. Template and table are files or names of
+    shipped ones (`questions`). If one of them is a shipped name, the other may be omitted.
     """
     template_path, table_path = _files(prompts)
     template, rows = read_text(template_path), _table(table_path)
@@ -44,13 +34,7 @@ def few_shot_texts(prompts: Prompts) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, as UTF-8 or as its byte order mark says, without the mark.
-
-    Raises
-    ------
-    ConfigError
-        If it is missing or cannot be decoded.
-    """
+    """Read a text file, as UTF-8 or the encoding of its byte order mark, without the mark."""
     try:
         with path.open("rb") as stream:
             encoding = marked_encoding(stream.read(4)) or "utf-8"
@@ -58,8 +42,8 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         why = f"not {encoding.upper()}, byte {error.start}"
     except OSError as error:
-        why = error.strerror or "no reason given"
-    raise ConfigError(f"{path} cannot be read as UTF-8 text ({why}). Give the path of a text file.")
+        why = error.strerror or type(error).__name__
+    raise ConfigError(f"{path} cannot be read as UTF-8 text ({why}). Give a text file.")
 
 
 def _files(prompts: Prompts) -> tuple[Path, Path]:
@@ -80,7 +64,7 @@ def _files(prompts: Prompts) -> tuple[Path, Path]:
 
 def _opening(template: str, path: Path, row: dict[str, str], table: Path) -> str:
     """The template's text before its first column; refuses a template that rows cannot fill."""
-    told, opening = "", ""
+    fault, opening = "", ""
     fields: list[str] = []
     try:
         for text, field, _, _ in string.Formatter().parse(template):
@@ -90,16 +74,16 @@ def _opening(template: str, path: Path, row: dict[str, str], table: Path) -> str
                 fields.append(field)
         missing = [field for field in fields if field not in row]
         if not fields:
-            told = "it has no {column}"
+            fault = "it has no {column}"
         elif missing:
-            told = f"{{{missing[0]}}} is no column"
+            fault = f"{{{missing[0]}}} is not a column"
         else:
             template.format(**row)
     except (ValueError, LookupError, AttributeError) as error:
-        told = f"it is no template ({error}; a brace that is meant is written twice)"
-    if told:
+        fault = f"it is not a valid template ({error}; write a literal brace twice)"
+    if fault:
         raise ConfigError(
-            f"The few-shot template {path.name} does not fit its table: {told}. Columns of "
+            f"The few-shot template {path.name} does not match its table: {fault}. Columns of "
             f"{table.name}: {', '.join(row)}. Change the template or the table."
         )
     return opening.rstrip(" ")
@@ -109,15 +93,15 @@ def _table(path: Path) -> list[dict[str, str]]:
     rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     if not rows:
         raise ConfigError(
-            f"{path} has no rows. A table of examples needs a header and at least one row; add one."
+            f"{path} must have a header and at least one row; got no rows. Add an example."
         )
     for n, row in enumerate(rows, 1):
         # csv puts surplus cells under the key None, and None for missing cells.
         if None in row or None in row.values():
             n_columns = sum(key is not None for key in row)
             raise ConfigError(
-                f"{path}: row {n} must have {n_columns} cells, as the header has; got "
-                f"{'more' if None in row else 'fewer'}. Mend that row (a cell with a comma in it "
-                "stands in quotes)."
+                f"{path}: row {n} must have {n_columns} cells, like the header; got "
+                f"{'more' if None in row else 'fewer'}. Correct the row, and put cells that "
+                "contain commas in quotes."
             )
     return rows

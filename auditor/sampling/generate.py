@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
 from auditor.models.device import forget_freed_memory, out_of_memory
@@ -30,28 +28,12 @@ def generate(
     """Continue every prompt; when memory runs out, halve the number of concurrent sequences.
 
     Finished sequences are kept and the others restart, so samples do not depend on when memory ran
-    out.
+    out. Seed, stream and a sample's id determine the sample. `progress` gets the number of tokens
+    just drawn, negative when tokens are discarded.
 
-    Parameters
-    ----------
-    model : a network in this process, or a model with its own sampler
-    prompts : token ids before each sample, at least one token each (BOS, say)
-    sample_ids : ids of the samples in their stream
-    seed, stream : with a sample's id, they determine the sample
-    decoding : Decoding
-    n_slots : maximum number of concurrent sequences
-    progress : callable(tokens just drawn); negative when tokens are discarded
-    note : callable(sentence), called when the batch is halved
-
-    Returns
-    -------
-    Samples, and the number of slots that fitted into memory.
-
-    Raises
-    ------
-    ModelError
-        If log-probabilities are not finite, a prompt is empty, too long for the model's context or
-        contains unknown tokens, or a single sequence does not fit into memory.
+    Returns the samples, and the number of slots that fitted into memory. Raises ModelError if
+    log-probabilities are not finite, a prompt is empty, too long for the model's context or
+    contains unknown tokens, or a single sequence does not fit into memory.
     """
     if isinstance(model, DrawsSamples):
         drawn = model.draw(prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
@@ -65,17 +47,17 @@ def generate(
     while True:
         try:
             return work.run(n_slots, progress), n_slots
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             if n_slots == 1:
                 raise ModelError(
                     f"{model.name}: one sequence of {decoding.max_new_tokens} new tokens does not "
-                    "fit into memory. Lower --max-new-tokens, or use a machine with more."
+                    "fit into memory. Lower --max-new-tokens, or use a machine with more memory."
                 ) from None
         # There are never more slots than prompts.
         n_slots = max(1, min(n_slots, len(prompts)) // 2)
         work.release()
         forget_freed_memory()
         if note is not None:
-            note(f"Out of memory: going on with {n_slots} sequences at once.")
+            note(f"Out of memory; continuing with {n_slots} concurrent sequences.")

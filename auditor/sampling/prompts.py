@@ -31,30 +31,14 @@ _DRAWS = 4
 class PromptSource:
     """Token ids of the prompt of any sample of one strategy.
 
-    Parameters
-    ----------
-    strategy : Strategy
-        Kind `corpus` takes files, folders, globs, or the name of a shipped prompt set (`openings`);
-        a local file of that name takes precedence. Each line of a shipped set is one text; lines
-        shorter than min_tokens are used whole.
-    vocabulary : Vocabulary
-    seed : int
-    context : int or None
-        Maximum sequence length; prompt and new tokens must fit.
-    text_field, strict : str or None, bool
-        How the texts of kind `corpus` are read; the strategy's `text_field` takes precedence.
-    model_name : str
-        The model's name in error messages.
+    Prompts of kind `corpus` take files, folders, globs, or the name of a shipped prompt set
+    (`openings`); a local file of that name takes precedence. Each line of a shipped set is one
+    text; lines shorter than min_tokens are used whole. `text_field` and `strict` set how a corpus
+    is read; the strategy's `text_field` takes precedence.
 
-    Raises
-    ------
-    ModelError
-        If the strategy starts from BOS and the model has none, or prompt and new tokens exceed the
-        model's context.
-    CorpusError, ConfigError
-        If the texts, template, table or words yield no prompts.
-
-    `problems` are sentences about texts that could not be read.
+    Raises ModelError if the strategy starts from BOS and the model has none, or prompt and new
+    tokens exceed `context`; CorpusError or ConfigError if there are no prompts. `problems` are
+    sentences about texts that could not be read.
     """
 
     def __init__(
@@ -71,19 +55,17 @@ class PromptSource:
         self.strategy, self.vocabulary, self.seed = strategy, vocabulary, seed
         self.name = model_name
         kind = strategy.prompts.kind
-        self.bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
+        self.bos = vocabulary.start
         if kind == "bos" and not self.bos:
             raise ModelError(
-                f"{model_name}'s tokenizer has no BOS token, which strategy {strategy.name!r} "
-                "starts from. Name one with --bos TOKEN, or use --strategy internet with your own "
-                "prefixes."
+                f"Strategy {strategy.name!r} needs a BOS token, and {model_name}'s tokenizer has "
+                "none. Set one with --bos TOKEN, or use --strategy internet with your own prefixes."
             )
         self.pool: list[np.ndarray] = []
         self.problems: list[str] = []
         if kind == "corpus":
             field = strategy.prompts.text_field or text_field
-            found = _prefix_pool(strategy.prompts, vocabulary, field, strict)
-            self.pool, self.problems = found
+            self.pool, self.problems = _prefix_pool(strategy.prompts, vocabulary, field, strict)
         elif kind == "few-shot":
             self.pool = _encoded(few_shot_texts(strategy.prompts), vocabulary)
         elif kind == "repeat":
@@ -158,8 +140,9 @@ def _prefix_pool(
         problems = [problem.message for problem in corpus.problems]
     if not pool:
         raise CorpusError(
-            f"--prompts: no text in {', '.join(prompts.corpus)} has {prompts.min_tokens} tokens to "
-            "take a prefix from. Give longer texts, or lower min_tokens."
+            f"--prompts: at least one text in {', '.join(prompts.corpus)} must have "
+            f"{prompts.min_tokens} tokens or more; got none. Give longer texts, or lower "
+            "min_tokens."
         )
     return pool, problems
 
@@ -185,7 +168,7 @@ def _repeated(prompts: Prompts) -> Iterator[str]:
     words = list(prompts.words) or read_text(shipped("prompts/words.txt")).split()
     for word in words:
         if not word.strip():
-            raise ConfigError("--word must hold at least one letter; got ''. Name a word.")
+            raise ConfigError("--word must not be blank; got ''. Give a word.")
         yield " ".join([word] * prompts.repeats)
 
 

@@ -91,13 +91,7 @@ def score_texts(
 
 
 def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarray:
-    """Count of each token of a model's vocabulary in a corpus: int64 (n_vocab,).
-
-    Raises
-    ------
-    ModelError
-        If the corpus contains a token without a row in the model's weights.
-    """
+    """Count of each token of a model's vocabulary in a corpus: int64 (n_vocab,)."""
     counts = np.zeros(model.n_vocab, np.int64)
     vocabulary = model.vocabulary
     for chunk in _chunks(documents):
@@ -110,23 +104,15 @@ def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarra
 
 
 def check_out(out: str | Path, *, overwrite: bool = False) -> None:
-    """Check the path of an output file.
-
-    Raises
-    ------
-    ConfigError
-        If the ending is neither .parquet nor .csv.
-    RunError
-        If the path is a folder, or a file and `overwrite` is false.
-    """
+    """Check that an output file ends in .parquet or .csv and, unless `overwrite`, is new."""
     path = Path(out)
     if path.suffix not in _ENDINGS:
         raise ConfigError(
-            f"--out must end in {' or '.join(_ENDINGS)}; got {out}. The ending decides the format."
+            f"--out must end in {' or '.join(_ENDINGS)}; got {out}. The ending sets the format."
         )
     if path.is_dir() or (path.exists() and not overwrite):
         remedy = "Choose another --out." if path.is_dir() else "Add --overwrite to replace it."
-        raise RunError(f"--out {out} exists. {remedy}")
+        raise RunError(f"--out {out} already exists. {remedy}")
 
 
 def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = False) -> None:
@@ -171,13 +157,12 @@ def _prefix_text(path: str | Path) -> str:
 
 
 def _prefix_ids(text: str, model: JudgesTexts) -> list[int]:
-    bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
-    ids = bos + model.vocabulary.encode(text)
+    ids = model.vocabulary.start + model.vocabulary.encode(text)
     check_rows(model.name, model.vocabulary, model.n_vocab, ids, "--nonmember-prefix")
     if model.context is not None and len(ids) >= model.context:
         raise ConfigError(
             f"--nonmember-prefix must be at most {model.context - 1:,} tokens (context "
-            f"{model.context:,} less 1 of the text); got {len(ids):,}. Shorten the file."
+            f"{model.context:,} minus 1 for the text); got {len(ids):,}. Shorten the file."
         )
     return ids
 

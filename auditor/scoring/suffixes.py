@@ -49,28 +49,11 @@ def measure_suffixes(
 ) -> Measured:
     """First choices and log-probabilities of true suffixes, without generation.
 
-    Only suffix tokens are projected to the vocabulary, and the last token is not fed.
+    Only suffix tokens are projected to the vocabulary, and the last token is not fed. `prefixes`
+    (n, p) with p of 1 or more, `suffixes` (n, m); reported numbers need a model in float32.
 
-    Parameters
-    ----------
-    model : in float32 if the numbers are reported
-    prefixes : int array (n, p), p of 1 or more
-    suffixes : int array (n, m)
-    decoding : Decoding
-    batch_tokens : int
-        Tokens per batch; bounds the memory.
-    progress : callable(n_suffixes_done), or None
-    note : callable(sentence), called when memory runs out and a batch is halved
-
-    Returns
-    -------
-    Measured
-
-    Raises
-    ------
-    ModelError
-        If log-probabilities are not finite, a token has no row in the weights, or a single window
-        does not fit into memory.
+    Raises ModelError if log-probabilities are not finite, a token has no row in the weights, or a
+    single window does not fit into memory.
     """
     n, m = suffixes.shape
     n_prefix = prefixes.shape[1]
@@ -92,7 +75,7 @@ def measure_suffixes(
         rope_switch=model.limits.rope_switch,
         too_large=lambda width: (
             f"{model.name}: one window of {width} tokens does not fit into "
-            "memory. Lower --prefix-tokens or --suffix-tokens, or use a machine with more."
+            "memory. Lower --prefix-tokens or --suffix-tokens, or use a machine with more memory."
         ),
         progress=None if progress is None else lambda batch: progress(len(batch)),
         note=note,
@@ -144,19 +127,8 @@ def decoded_logprob(
     """Log-probability that `sampling.decoding.draw` draws each target, float32 (n,), nats.
 
     It truncates with the same functions as `draw`, so ties at the edge of top-k and top-p agree.
-    Probabilities are renormalised over the kept tokens.
-
-    Parameters
-    ----------
-    logits : tensor (n, vocab), any float dtype
-        Raw, at temperature 1.
-    targets : int64 tensor (n,)
-    decoding : Decoding
-        A temperature schedule and a repetition penalty are ignored.
-
-    Returns
-    -------
-    -inf for a target that is truncated.
+    Probabilities are renormalised over the kept tokens; a truncated target has -inf. `logits`
+    (n, vocab) are raw. A temperature schedule and a repetition penalty are ignored.
 
     >>> rows = torch.log(torch.tensor([[0.5, 0.3, 0.2]]))
     >>> decoded_logprob(rows, torch.tensor([1]), Decoding(top_k=2)).exp()

@@ -57,10 +57,10 @@ class Texts:
     @classmethod
     def given(cls, vocabulary: Vocabulary, text: list[str]) -> Texts:
         """Texts without a prompt."""
-        bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
         parts = [vocabulary.text_parts(t) for t in text]
-        nothing: list[Parts] = [[] for _ in text]
-        return cls(vocabulary.encode_all(text), [bos] * len(text), text, parts, nothing)
+        prompt: list[Parts] = [[] for _ in text]
+        prompt_ids = [vocabulary.start] * len(text)
+        return cls(vocabulary.encode_all(text), prompt_ids, text, parts, prompt)
 
     def __len__(self) -> int:
         return len(self.text)
@@ -132,15 +132,7 @@ class TextScorer:
     def score(self, texts: Texts, target: TokenStats | None = None) -> Scored:
         """Statistics and scores of texts; NaNs are added to `undefined`.
 
-        Parameters
-        ----------
-        texts : Texts
-        target : TokenStats of the texts under the target, if already computed
-
-        Raises
-        ------
-        ModelError
-            If log-probabilities are not finite, or a single text does not fit into memory.
+        `target` is the TokenStats of the texts under the target, if already computed.
         """
         if target is None:
             moments = not self.for_samples
@@ -189,41 +181,35 @@ class TextScorer:
         if self.counts is not None:
             about["frequencies"] = {"tokens": int(self.counts.sum())}
         if self.perturbation is not None:
-            way = self.perturbation
-            about["neighbours"] = {"how": way.how, "at_most": way.n, "seed": way.seed}
+            made = self.perturbation
+            about["neighbours"] = {"how": made.how, "at_most": made.n, "seed": made.seed}
         return about
 
     def notes(self) -> list[str]:
         """Remarks for the user."""
-        told = [s for m in (self.target, *self.references.values()) for s in m.notes]
+        notes = [s for m in (self.target, *self.references.values()) for s in m.notes]
         has = {n: m.vocabulary.bos_id is not None for n, m in self.references.items()}
         if self.target.vocabulary.bos_id is not None:
-            told += [no_start(name, "the target") for name in has if not has[name]]
+            notes += [no_start(name, "the target") for name in has if not has[name]]
         elif starting := [name for name in has if has[name]]:
-            told.append(no_start("The target", ", ".join(starting)))
+            notes.append(no_start("The target", ", ".join(starting)))
         if self.n_cut:
-            told.append(
-                f"{self.n_cut:,} texts do not fit into the context after --nonmember-prefix: their "
-                "recall is that of their first tokens."
+            notes.append(
+                f"{self.n_cut:,} texts do not fit into the context after --nonmember-prefix; their "
+                "recall uses only their first tokens."
             )
         if self.n_drawn:
-            told.append(
-                f"{self.n_drawn:,} texts come with their tokens, as a run's samples do: they are "
-                "judged by these, after their prompts."
+            notes.append(
+                f"{self.n_drawn:,} texts have stored tokens, like a run's samples; these tokens "
+                "are scored after their prompts."
             )
         for score, reasons in self.undefined.items():
             why = "; ".join(f"{n:,}: {reason}" for reason, n in reasons.items())
-            told.append(f"{score} is undefined for {sum(reasons.values()):,} texts ({why}).")
-        return told
+            notes.append(f"{score} is undefined for {sum(reasons.values()):,} texts ({why}).")
+        return notes
 
     def _texts(self, documents: Sequence[Document]) -> Texts:
-        """The documents as Texts; stored tokens are used if they are the target's.
-
-        Raises
-        ------
-        ModelError
-            If a token has no row in the target's weights.
-        """
+        """The documents as Texts; stored tokens are used if they are the target's."""
         vocabulary, n = self.target.vocabulary, self.target.n_vocab
         given = Texts.given(vocabulary, [d.text for d in documents])
         for i, document in enumerate(documents):
@@ -242,10 +228,10 @@ class TextScorer:
         if document.tokens is None:
             return False
         vocabulary = self.target.vocabulary
-        bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
+        start = vocabulary.start
         prompt, ids = (list(some) for some in document.tokens)
-        after = prompt[len(bos) :]
-        if prompt[: len(bos)] != bos or max([*prompt, *ids], default=0) >= self.target.n_vocab:
+        after = prompt[len(start) :]
+        if prompt[: len(start)] != start or max([*prompt, *ids], default=0) >= self.target.n_vocab:
             return False
         return vocabulary.decode(ids, after) == document.text
 
@@ -321,17 +307,16 @@ class TextScorer:
 
     def _encoded(self, model: JudgesTexts, pairs: Sequence[tuple[Parts, Parts]]) -> TokenStats:
         """Score (prompt, text) pairs under a model, encoded by its tokenizer."""
-        bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
         before, ids = model.vocabulary.encode_parts([p for p, _ in pairs], [t for _, t in pairs])
-        return self._where_known(model, ids, [bos + p for p in before])
+        return self._where_known(model, ids, [model.vocabulary.start + p for p in before])
 
     def _where_known(self, model: JudgesTexts, ids, prefixes) -> TokenStats:
         """`token_stats`, with NaN for texts with unknown tokens in the text or its prefix.
 
         Only references get here: unknown tokens of the target are refused (`check_rows`).
         """
-        whole = zip(ids, prefixes, strict=True)
-        is_known = [max([*own, *p], default=0) < model.n_vocab for own, p in whole]
+        rows = zip(ids, prefixes, strict=True)
+        is_known = [max([*own, *p], default=0) < model.n_vocab for own, p in rows]
         known = [i for i, fits in enumerate(is_known) if fits]
         lost = [i for i, fits in enumerate(is_known) if not fits]
         found = self._stats(model, [ids[i] for i in known], [prefixes[i] for i in known])
@@ -370,6 +355,6 @@ def _in_order(
 def no_start(lacks: str, others: str) -> str:
     """Note for models that cannot score a text's first token, unlike the others."""
     return (
-        f"{lacks} has no BOS token, so the first token of a text counts for {others} alone. Name "
-        "one with --bos."
+        f"{lacks} has no BOS token, so only {others} can score the first token of a text. Set one "
+        "with --bos."
     )

@@ -34,8 +34,8 @@ permissions, or choose another --out.
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise kind(
-                f"The disk is full: {path.name} could not be written. What was written before is "
-                "whole; free some space and start the same command again to go on."
+                f"The disk is full: {path.name} could not be written. Files written before it are "
+                "complete; free some space and run the same command again to resume."
             ) from None
         raise kind(
             f"{path} cannot be written ({error.strerror}). Check its permissions, or choose "
@@ -48,11 +48,6 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
     """Lock an existing folder for writing by this process.
 
     The kernel releases the lock even if the process is killed. Readers need no lock.
-
-    Raises
-    ------
-    AuditError
-        Of that kind, if another process has the lock, or it cannot be created.
     """
     with disk_trouble(folder, kind):
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -65,8 +60,8 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
                 is_ours = False
         if not is_ours:
             raise kind(
-                f"{folder} is being written by another process. Wait for it, or choose another "
-                "--out."
+                f"{folder} is being written by another process. Wait for it to finish, or choose "
+                "another --out."
             )
         yield
     finally:
@@ -74,13 +69,7 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
 
 
 def make_own(folder: Path, kind: Kind = RunError) -> None:
-    """Create a folder if needed and restrict it to its owner, whatever the umask.
-
-    Raises
-    ------
-    AuditError
-        Of that kind, if it cannot be created.
-    """
+    """Create a folder if needed and restrict it to its owner, whatever the umask."""
     with disk_trouble(folder, kind):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
@@ -118,32 +107,33 @@ def written_part(path: Path, kind: Kind = RunError) -> Iterator[BinaryIO]:
     Call `publish` to rename it.
     """
     scratch = part_name(path)
-    with disk_trouble(path, kind):
-        try:
-            # Remove leftovers of a killed process, including symbolic links.
-            scratch.unlink(missing_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(scratch, flags, 0o600)
-            with os.fdopen(descriptor, "wb") as sink:
-                yield sink
-                sink.flush()
-                os.fsync(sink.fileno())
-        except BaseException:
-            with suppress(OSError):  # report the first error
-                scratch.unlink()
-            raise
+    with disk_trouble(path, kind), _deleted_on_error(scratch):
+        # Remove leftovers of a killed process, including symbolic links.
+        scratch.unlink(missing_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(scratch, flags, 0o600)
+        with os.fdopen(descriptor, "wb") as sink:
+            yield sink
+            sink.flush()
+            os.fsync(sink.fileno())
+
+
+@contextmanager
+def _deleted_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # report the first error
+            path.unlink()
+        raise
 
 
 def publish(path: Path, kind: Kind = RunError) -> None:
     """Rename a complete file from its temporary name, replacing any existing file."""
     scratch = part_name(path)
     with disk_trouble(path, kind):
-        try:
+        with _deleted_on_error(scratch):
             os.replace(scratch, path)
-        except BaseException:
-            with suppress(OSError):
-                scratch.unlink()
-            raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -152,13 +142,7 @@ def publish(path: Path, kind: Kind = RunError) -> None:
 
 
 def write_atomically(path: Path, raw: bytes, kind: Kind = RunError) -> None:
-    """Write a file completely or leave it unchanged; creates its folder.
-
-    Raises
-    ------
-    AuditError
-        Of that kind, if the disk is full or the folder cannot be written.
-    """
+    """Write a file completely or leave it unchanged; creates its folder."""
     with disk_trouble(path, kind):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with written_part(path, kind) as sink:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# The hub's libraries read theirs at import; child processes inherit them.
+# The hub's libraries read their variables at import; child processes inherit them.
 _VARIABLES = ("AUDITOR_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 # The corresponding attributes of libraries that are already imported.
 _KEPT = (
@@ -46,43 +46,35 @@ def offline() -> Iterator[None]:
     ...     socket.getaddrinfo("example.org", 80)
     Traceback (most recent call last):
         ...
-    OSError: [Errno 101] no connection to example.org: --offline rules out the network
+    OSError: [Errno 101] no connection to example.org: --offline blocks network access
     """
     global _depth, _is_watching
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    kept = [
-        (sys.modules[module], name, getattr(sys.modules[module], name))
-        for module, name in _KEPT
-        if module in sys.modules
-    ]
+    variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    attributes = _attributes()
     if not _is_watching:  # audit hooks cannot be removed: this one checks `_depth`
         sys.addaudithook(_refuse)
         _is_watching = True
     _depth += 1
     os.environ.update(dict.fromkeys(_VARIABLES, "1"))
-    for module, name, _ in kept:
-        setattr(module, name, True)
+    for module, name in attributes:
+        setattr(sys.modules[module], name, True)
     try:
         yield
     finally:
         _depth -= 1
-        for variable, value in before.items():
-            if value is None:
-                os.environ.pop(variable, None)
-            else:
-                os.environ[variable] = value
-        for module, name, value in kept:
-            setattr(module, name, value)
-        _reset_new_imports(kept, before)
+        for name in _VARIABLES:
+            if name not in variables:
+                os.environ.pop(name, None)
+        os.environ.update(variables)
+        # A library imported within the context has read the variables.
+        was_offline = variables.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        for module, name in _attributes():
+            setattr(sys.modules[module], name, attributes.get((module, name), was_offline))
 
 
-def _reset_new_imports(kept: list, before: dict[str, str | None]) -> None:
-    """Reset the attributes of libraries imported within the context."""
-    known = {(module.__name__, name) for module, name, _ in kept}
-    was_offline = (before["HF_HUB_OFFLINE"] or "").upper() in ("1", "ON", "YES", "TRUE")
-    for module, name in _KEPT:
-        if module in sys.modules and (module, name) not in known:
-            setattr(sys.modules[module], name, was_offline)
+def _attributes() -> dict[tuple[str, str], Any]:
+    """The attributes of `_KEPT` in the libraries imported so far."""
+    return {(m, n): getattr(sys.modules[m], n) for m, n in _KEPT if m in sys.modules}
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
@@ -97,7 +89,7 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
         return
     if not _is_here(host):
         raise OSError(
-            errno.ENETUNREACH, f"no connection to {host}: --offline rules out the network"
+            errno.ENETUNREACH, f"no connection to {host}: --offline blocks network access"
         )
 
 

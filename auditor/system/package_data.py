@@ -16,12 +16,7 @@ def data_folder() -> Path:
 
 
 def shipped(name: str) -> Path:
-    """A file of `data/`.
-
-    Raises
-    ------
-    ConfigError
-        If it does not exist.
+    """A file of `data/`; ConfigError if it does not exist.
 
     >>> shipped("prompts/words.txt").name
     'words.txt'
@@ -30,7 +25,9 @@ def shipped(name: str) -> Path:
     if not path.is_file():
         folder = path.parent
         there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-        raise ConfigError(f"No {name} ships with the auditor. There are: {', '.join(there)}.")
+        raise ConfigError(
+            f"{name} is not one of the auditor's data files. Choose one of: {', '.join(there)}."
+        )
     return path
 
 

@@ -6,15 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from reports.safe_text import visible
 
 _LINE_EVERY = 30.0
 
 
-class Stage(Protocol):
-    """Receives the progress of a stage."""
+class Stage:
+    """Receives the progress of a stage, and shows nothing."""
 
     def advance(self, n: float) -> None:
         """Report that `n` more units are done."""
@@ -26,15 +26,10 @@ class NullProgress:
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
         """A stage of `total` units of work (None: unknown), ended by leaving the context."""
-        yield _Silent()
+        yield Stage()
 
     def note(self, sentence: str) -> None:
         """Show a remark to the user."""
-
-
-class _Silent:
-    def advance(self, n: float) -> None:
-        pass
 
 
 class Terminal(NullProgress):
@@ -47,28 +42,27 @@ class Terminal(NullProgress):
 
     @contextmanager
     def stage(self, name, total, unit):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.progress import TimeRemainingColumn as Left
+        from rich import progress
 
         columns = (
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]:>18}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            Left(),
+            "{task.description:<24}",
+            progress.BarColumn(bar_width=None),
+            "{task.percentage:>3.0f} %  {task.fields[rate]:>18}",
+            progress.TimeElapsedColumn(),
+            "left",
+            progress.TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console) as bar:
-            whole = None if total is None else max(total, 1e-9)
-            task = bar.add_task(name, total=whole, rate="")
+        with progress.Progress(*columns, console=self._console) as bar:
+            size = None if total is None else max(total, 1e-9)
+            task = bar.add_task(name, total=size, rate="")
             yield _Bar(bar, task, unit)
-            bar.update(task, total=whole or 1, completed=whole or 1)
+            bar.update(task, total=size or 1, completed=size or 1)
 
     def note(self, sentence):
         self._console.print(_plain(sentence), highlight=False, markup=False, style="yellow")
 
 
-class _Bar:
+class _Bar(Stage):
     def __init__(self, bar, task, unit):
         self.bar, self.task, self.unit = bar, task, unit
 
@@ -102,7 +96,7 @@ class Lines(NullProgress):
         print(_plain(sentence), file=self._stream, flush=True)
 
 
-class _Line:
+class _Line(Stage):
     def __init__(self, owner, name, total, unit, clock):
         self.owner, self.name, self.total, self.unit, self.clock = owner, name, total, unit, clock
         self.begun = self.last = clock()
@@ -114,37 +108,33 @@ class _Line:
         if now - self.last >= self.owner.every and self.done:
             self.last = now
             rate = self.done / (now - self.begun)
-            if self.total is None:
-                told = f"{_number(self.done)} {self.unit}, {_number(rate)} {self.unit}/s"
-                self.owner.note(f"{self.name}: {told}")
-                return
-            left = max(0.0, self.total - self.done) / rate
-            share = min(1.0, self.done / self.total) if self.total else 1.0
-            self.owner.note(
-                f"{self.name}: {share:.0%}, {_number(rate)} {self.unit}/s, {_duration(left)} left"
-            )
+            done, left = f"{_number(self.done)} {self.unit}", ""
+            if self.total is not None:
+                done = f"{min(1.0, self.done / self.total) if self.total else 1.0:.0%}"
+                left = f", {_duration(max(0.0, self.total - self.done) / rate)} left"
+            self.owner.note(f"{self.name}: {done}, {_number(rate)} {self.unit}/s{left}")
 
 
 def steps(stage: Stage) -> Callable[[float], None]:
     """Convert reports of total progress to the increments that a stage expects.
 
-    >>> class Told:
+    >>> class Printed(Stage):
     ...     def advance(self, n):
     ...         print(n)
-    >>> tell = steps(Told())
-    >>> tell(3), tell(10)
+    >>> report = steps(Printed())
+    >>> report(3), report(10)
     3
     7
     (None, None)
     """
     last: float = 0
 
-    def told(done: float) -> None:
+    def report(done: float) -> None:
         nonlocal last
         stage.advance(done - last)
         last = done
 
-    return told
+    return report
 
 
 def for_terminal() -> NullProgress:

@@ -172,7 +172,7 @@ def test_memory_that_runs_out_in_a_batch_makes_it_smaller_and_is_told(
     crowded(monkeypatch, 2)
     ended = command(*asked, "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
-    assert "Out of memory: going on with 2 sequences at once." in ended.err
+    assert "Out of memory; continuing with 2 concurrent sequences." in ended.err
     notes = load_run(tmp_path / "run").notes()
     assert any("Out of memory" in note for note in notes)
     drawn = load_run(tmp_path / "run").samples()["text"].tolist()

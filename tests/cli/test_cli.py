@@ -132,7 +132,7 @@ def test_an_unknown_flag_is_answered_with_the_nearest():
         (["testbed", "bed", "--size", "huge"], 2, "tiny, small; got 'huge'"),
         (["testbed", "bed", "--seed", "-1"], 2, "-1 is not in the range"),
         (["demo", "bed", "--samples", "0"], 2, "0 is not in the range"),
-        (["models", "add", "gpt9"], 1, "No model 'gpt9' to add. There are: smollm2"),
+        (["models", "add", "gpt9"], 1, "The model to add must be one of: smollm2"),
         (["models", "remove", "smollm2"], 1, "smollm2 is not among the models kept here"),
     ],
 )

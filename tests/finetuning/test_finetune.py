@@ -201,7 +201,7 @@ def test_an_adapter_for_another_base_is_refused(tmp_path, base, texts):
     finetune(str(base), texts, out=out, lora=True, max_steps=1)
     other = save_tiny_model(tmp_path / "other", seed=1)
     pair = Pair(str(other), str(out))
-    with pytest.raises(ModelError, match="adapter for another base"):
+    with pytest.raises(ModelError, match="was trained for another base"):
         pair.tuned()
     with pytest.raises(ModelError, match="is an adapter; --model must be a full model"):
         finetune(str(out), texts, out=tmp_path / "next")
@@ -279,5 +279,5 @@ def test_the_command_trains_and_prints_what_was_memorized(tmp_path, base, texts,
 
 def test_missing_peft_is_told(base, texts, tmp_path, monkeypatch):
     monkeypatch.setattr("auditor.models.adapters.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="LoRA needs peft"):
+    with pytest.raises(ModelError, match="LoRA adapters need the package peft"):
         finetune(str(base), texts, out=tmp_path / "out", lora=True)

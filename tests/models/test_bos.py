@@ -100,8 +100,16 @@ def test_a_reference_without_that_token_is_refused(models, tmp_path):
 def test_a_model_without_bos_beside_one_with_it_is_told(models, tmp_path):
     corpus = save_texts(tmp_path / "texts.jsonl", TEXTS)
     for model, reference, told in (
-        ("own", "ref", "r has no BOS token, so the first token of a text counts for the target"),
-        ("ref", "own", "The target has no BOS token, so the first token of a text counts for r"),
+        (
+            "own",
+            "ref",
+            "r has no BOS token, so only the target can score the first token",
+        ),
+        (
+            "ref",
+            "own",
+            "The target has no BOS token, so only r can score the first token",
+        ),
     ):
         done = command(
             "score", corpus, "--model", models[model], "--reference", f"r={models[reference]}",
@@ -178,7 +186,7 @@ def test_extract_puts_it_before_prefixes(models, tmp_path):
     assert without.examples["log_p_z"][0] == pytest.approx(every[3:7].sum(), abs=1e-3)
     with pytest.raises(ConfigError, match="--no-bos rules it out"):
         extract(models["target"], [corpus], with_bos=False, bos=END)
-    with pytest.raises(ConfigError, match="is loaded already"):
+    with pytest.raises(ConfigError, match="has no effect on a loaded model"):
         extract([load_model(models["target"])], [corpus], bos=END)
     asked = ["extract", "--model", models["target"], "--prefix-tokens", "4", "--suffix-tokens", "4"]
     out = tmp_path / "out"

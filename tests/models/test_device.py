@@ -69,7 +69,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_keeps_its_order()
     )
     assert found == [0, 1, 4, 9, 16, 25, 36]
     assert tried == [7, 3, 1, 2, 4, 2, 2]
-    assert notes[0] == "Out of memory with 7 texts at once: going on with 3."
+    assert notes[0] == "Out of memory with 7 texts per batch; continuing with 3."
 
 
 def test_one_item_that_does_not_fit_is_said():

@@ -88,6 +88,6 @@ def test_a_gguf_without_the_packages_that_read_it_names_them(tmp_path, monkeypat
     path.write_bytes(b"GGUF")
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
     assert refusal(path) == (
-        "Reading GGUF needs gguf and accelerate, not installed here. Install what it needs with: "
-        "pip install 'memorization-auditor[gguf]'."
+        "Reading GGUF files needs the packages gguf and accelerate; gguf and accelerate are "
+        "missing. Install them with: pip install 'memorization-auditor[gguf]'."
     )

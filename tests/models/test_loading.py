@@ -108,8 +108,8 @@ def test_a_named_bos_starts_texts(made):
 def test_a_folder_without_a_config_is_refused(folder):
     (folder / "config.json").unlink()
     assert sentence(folder) == (
-        f"{folder} has no config.json, so it is no model folder. Give a folder as "
-        "save_pretrained writes it."
+        f"{folder} has no config.json, so it is not a model folder. Give a folder saved with "
+        "save_pretrained."
     )
 
 
@@ -131,7 +131,7 @@ def test_code_of_a_model_is_never_run(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
     (folder / "config.json").write_text(json.dumps(config))
-    assert "wants to run code of its own (auto_map in config.json), which is never" in sentence(
+    assert "needs its own code (auto_map in config.json), and a model's code is never" in sentence(
         folder
     )
     # A tokenizer that brings code is read as the plain kind of tokenizer, or is refused.
@@ -155,7 +155,10 @@ def test_a_config_that_is_no_json_is_refused(folder, text):
 def test_a_config_of_no_known_model_is_refused(folder, text):
     (folder / "config.json").write_text(text)
     said = sentence(folder)
-    assert "its config or tokenizer cannot be read (" in said or "is of a kind (no-such)" in said
+    assert (
+        "its config or tokenizer cannot be read (" in said
+        or "has an architecture (no-such)" in said
+    )
 
 
 def test_a_tokenizer_that_numbers_a_token_beyond_all_vocabularies_is_refused(folder):
@@ -166,8 +169,8 @@ def test_a_tokenizer_that_numbers_a_token_beyond_all_vocabularies_is_refused(fol
     told["model"]["vocab"][token] = 2**31 - 1
     path.write_text(json.dumps(told))
     assert sentence(folder) == (
-        f"{folder}: its tokenizer numbers a token 2,147,483,647, but ids go up to 9,999,999. Its "
-        "files may be damaged: download or save the model again."
+        f"{folder}: token ids must be below 10,000,000; its tokenizer has 2,147,483,647. The "
+        "tokenizer files may be damaged: download or save the model again."
     )
 
 
@@ -175,8 +178,8 @@ def test_a_folder_without_a_tokenizer_is_refused(folder):
     for path in folder.glob("tokenizer*"):
         path.unlink()
     assert sentence(folder) == (
-        f"{folder} has no tokenizer that knows words. Put its files beside config.json: "
-        "tokenizer.json, or vocab.json and merges.txt, or tokenizer.model."
+        f"{folder} has no tokenizer files. Put them beside config.json: tokenizer.json, or "
+        "vocab.json and merges.txt, or tokenizer.model."
     )
 
 
@@ -218,11 +221,14 @@ def test_a_model_that_continues_no_text_is_refused_by_its_kind(folder):
 
     small = {"vocab_size": 270, "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     T5ForConditionalGeneration(T5Config(**small, d_kv=8)).save_pretrained(folder)
-    assert f"{folder} is an encoder-decoder (T5ForConditionalGeneration): it" in sentence(folder)
+    assert (
+        f"{folder} is an encoder-decoder (T5ForConditionalGeneration), and only causal"
+        in sentence(folder)
+    )
     layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     layers |= {"intermediate_size": 16}
     BertForMaskedLM(BertConfig(vocab_size=270, **layers)).save_pretrained(folder)
-    assert "is a masked language model (BertForMaskedLM): it fills gaps" in sentence(folder)
+    assert "is a masked language model (BertForMaskedLM), and only causal" in sentence(folder)
     DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=270, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
     ).save_pretrained(folder)
@@ -230,12 +236,14 @@ def test_a_model_that_continues_no_text_is_refused_by_its_kind(folder):
     ViTForImageClassification(ViTConfig(**layers, image_size=8, patch_size=4)).save_pretrained(
         folder
     )
-    assert "is not a language model that continues text (ViTForImageClas" in sentence(folder)
+    assert "is not a language model (ViTForImageClas" in sentence(folder)
 
 
 def test_a_kind_that_transformers_does_not_know_is_named(folder):
     (folder / "config.json").write_text('{"model_type": "gpt9"}')
-    assert f"{folder} is of a kind (gpt9) that the installed transformers (" in sentence(folder)
+    assert f"{folder} has an architecture (gpt9) that the installed transformers (" in sentence(
+        folder
+    )
 
 
 def test_a_tokenizer_of_sentencepiece_names_what_to_install(folder, monkeypatch):
@@ -247,21 +255,20 @@ def test_a_tokenizer_of_sentencepiece_names_what_to_install(folder, monkeypatch)
     )
     monkeypatch.setattr(loading, "_is_installed", lambda name: False)
     said = sentence(folder)
-    assert "reading its tokenizer (tokenizer.model) needs sentencepiece and protobuf" in said
+    assert "its tokenizer (tokenizer.model) needs the packages sentencepiece and protobuf" in said
     assert said.endswith("pip install 'memorization-auditor[sentencepiece]'.")
 
 
 def test_a_folder_of_gguf_files_names_them(tmp_path):
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     assert sentence(tmp_path) == (
-        f"{tmp_path} holds GGUF files and no config.json. Give the file itself: "
-        f"{tmp_path / 'x.gguf'}."
+        f"{tmp_path} contains GGUF files but no config.json. Give the file: {tmp_path / 'x.gguf'}."
     )
 
 
 @pytest.mark.parametrize("spec", ["http://localhost:8000/v1", "https://example.org/model"])
 def test_a_url_is_told_as_one(spec):
-    assert sentence(spec).startswith(f"{spec} is a URL: a model behind a server cannot be")
+    assert sentence(spec).startswith(f"{spec} is a URL, and models behind a server cannot be")
 
 
 def test_layers_that_the_config_does_not_name_are_not_left_out(tmp_path):
@@ -270,9 +277,9 @@ def test_layers_that_the_config_does_not_name_are_not_left_out(tmp_path):
     save_model(network, tokenizer, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "n_layer": 1}))
-    assert "weight files hold more layers than its config.json names (h" in sentence(
+    assert "weight files contain more layers than its config.json (h" in sentence(
         tmp_path
-    ) or "names (transformer.h.1" in sentence(tmp_path)
+    ) or "config.json (transformer.h.1" in sentence(tmp_path)
 
 
 def test_tensors_that_the_model_does_not_use_are_told(folder):
@@ -281,14 +288,14 @@ def test_tensors_that_the_model_does_not_use_are_told(folder):
         {**weights, "vision.patch": torch.zeros(2)}, folder / "model.safetensors", {"format": "pt"}
     )
     (told,) = load_model(str(folder)).notes
-    assert told == f"{folder}: 1 tensors of its weight files are not used (vision.patch)."
+    assert told == f"{folder}: the model does not use 1 tensors of its weight files (vision.patch)."
 
 
 def test_a_quantised_model_that_cannot_be_read_names_its_method(folder):
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(config))
-    assert f"{folder} is quantised (gptq), which cannot be read here (" in sentence(folder)
+    assert f"{folder} is quantised with gptq and cannot be read (" in sentence(folder)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -302,7 +309,7 @@ def test_16_bits_give_the_numbers_of_float32_but_for_rounding(made, dtype):
 
 def test_an_unknown_dtype_or_device_is_refused(made):
     assert sentence(made, ConfigError, dtype="float8") == (
-        "--dtype must be auto, float32, bfloat16 or float16; got 'float8'. Choose one of them."
+        "--dtype must be auto, float32, bfloat16 or float16; got 'float8'. Use auto if unsure."
     )
     assert "--device abacus cannot be used here (" in sentence(made, device="abacus")
 
@@ -326,15 +333,15 @@ def test_a_device_that_is_too_small_ends_in_a_sentence(made, monkeypatch, kind, 
 def test_a_testbed_spec_names_its_folder(made):
     assert load_model(f"testbed:{made}").fingerprint == load_model(str(made)).fingerprint
     assert sentence("testbed:no-such/target") == (
-        "testbed:no-such/target: no such testbed model. Make one with `auditor testbed no-such`, "
-        "and name it testbed:DIR/target, /small or /medium."
+        "testbed:no-such/target: no such testbed model. Build one with `auditor testbed no-such`, "
+        "then give testbed:DIR/target, testbed:DIR/small or testbed:DIR/medium."
     )
 
 
 def test_a_shipped_model_that_is_not_here_names_the_command(tmp_path, made, monkeypatch):
     monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path))
     assert sentence("smollm2") == (
-        "smollm2 is not on this machine yet. Get it with `auditor models add smollm2`."
+        "smollm2 is not installed. Install it with `auditor models add smollm2`."
     )
     shutil.copytree(made, tmp_path / "models" / "smollm2")
     assert load_model("smollm2").fingerprint == fingerprint(made)
@@ -343,14 +350,14 @@ def test_a_shipped_model_that_is_not_here_names_the_command(tmp_path, made, monk
 @pytest.mark.parametrize("spec", ["./none", "/none/at/all", "~/none", "none.gguf", "a/b/c"])
 def test_a_path_that_is_not_there_is_not_looked_up_on_the_hub(spec):
     assert sentence(spec) == (
-        f"{spec}: no such file or folder. Give a path that exists, or a hub id."
+        f"{spec}: no such file or folder. Give an existing path, or a hub id such as gpt2."
     )
 
 
 def test_a_file_of_another_kind_is_refused(folder):
     path = folder / "model.safetensors"
     assert sentence(path) == (
-        f"{path} is a file, but not a .gguf. Give a .gguf file or a model folder."
+        f"{path} is a file, but not a .gguf file. Give a .gguf file or a model folder."
     )
 
 
@@ -381,12 +388,14 @@ def test_a_hub_id_is_read_from_the_local_copy(hub, made, spec):
 
 def test_an_unknown_hub_id_ends_in_one_sentence(hub):
     told = sentence("no-one/no-such-model")
-    assert told.startswith("no-one/no-such-model: neither a folder here nor a model that the hub")
+    assert told.startswith(
+        "no-one/no-such-model is not a local folder, and the hub does not provide"
+    )
     assert told.endswith("Check the spelling and the network, or give a local folder.")
 
 
 def test_what_can_be_no_hub_id_ends_in_one_sentence(hub):
-    assert sentence("not a spec!").startswith("'not a spec!' is no model spec. Allowed: a folder,")
+    assert sentence("not a spec!").startswith("'not a spec!' is not a valid model. Give a folder,")
 
 
 @pytest.mark.parametrize("package", ["httpx", "httpx2._exceptions", "requests.exceptions"])
@@ -401,8 +410,8 @@ def test_a_hub_that_cannot_be_reached_ends_in_one_sentence(monkeypatch, package)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     assert sentence("gpt2") == (
-        "gpt2: not a folder here, and the hub cannot be reached (ReadTimeout). Give a local "
-        "folder, or try again with a network."
+        "gpt2 is not a local folder, and the hub cannot be reached (ReadTimeout). Check the "
+        "network, or give a local folder."
     )
 
 
@@ -436,8 +445,9 @@ def test_an_index_names_only_safetensors_of_its_own_folder(folder, name):
     (folder / "model.safetensors").rename(folder / "part.safetensors")
     index = {"metadata": {}, "weight_map": {"transformer.wte.weight": name}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "model.safetensors.index.json must name *.safetensors files of the folder" in sentence(
-        folder
+    assert (
+        "model.safetensors.index.json must list only *.safetensors files in the same"
+        in sentence(folder)
     )
 
 
@@ -454,7 +464,10 @@ def test_an_index_that_is_none_is_refused(folder, text):
 def test_a_config_that_asks_for_the_earth_is_refused_before_memory_is(folder, name, value):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, name: value}))
-    assert re.search(r"config.json says \w+ = [\d,]+, more than its weight files", sentence(folder))
+    assert re.search(
+        r"\w+ in config.json must be at most [\d,]+ to match the weight files; got",
+        sentence(folder),
+    )
 
 
 def test_pickles_beside_safetensors_are_passed_over(folder, tmp_path):

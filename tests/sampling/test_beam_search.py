@@ -134,8 +134,8 @@ def test_beams_and_their_statistics_are_the_same_where_memory_is_scarce(monkeypa
     assert tokens(drawn) == tokens(expected)
     assert np.allclose(drawn.logprob, expected.logprob, atol=1e-5)
     assert notes == [
-        "Out of memory with 2 texts at once: going on with 1.",
-        "Out of memory with 2 texts at once: going on with 1.",
-        "Out of memory with 5 texts at once: going on with 2.",
-        "Out of memory with 3 texts at once: going on with 1.",
+        "Out of memory with 2 texts per batch; continuing with 1.",
+        "Out of memory with 2 texts per batch; continuing with 1.",
+        "Out of memory with 5 texts per batch; continuing with 2.",
+        "Out of memory with 3 texts per batch; continuing with 1.",
     ]

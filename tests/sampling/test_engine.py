@@ -240,8 +240,8 @@ def test_out_of_memory_halves_the_batch_and_changes_no_token():
     assert tokens(drawn) == tokens(alone)
     assert (fitted, kept) == (2, 64)
     assert notes == [
-        "Out of memory: going on with 5 sequences at once.",
-        "Out of memory: going on with 2 sequences at once.",
+        "Out of memory; continuing with 5 concurrent sequences.",
+        "Out of memory; continuing with 2 concurrent sequences.",
     ]
 
 
@@ -299,19 +299,19 @@ def test_logits_that_are_no_numbers_end_in_a_sentence(bad, top_k):
 
 
 def test_an_empty_prompt_ends_in_a_sentence():
-    with pytest.raises(ModelError, match="at least one token; got an empty one"):
+    with pytest.raises(ModelError, match="at least one token; got an empty prompt"):
         sample(PlantedModel(noise(5), 5), [[0], []], [0, 1], Decoding(max_new_tokens=2))
 
 
 def test_a_prompt_of_tokens_that_the_weights_lack_ends_in_a_sentence():
-    says = r"planted: its tokenizer .* tokens must be below 5; got 5"
+    says = r"planted: its tokenizer .* token ids must be below 5; got 5"
     with pytest.raises(ModelError, match=says):
         sample(PlantedModel(noise(5), 5), [[0], [0, 5, 1]], [0, 1], Decoding(max_new_tokens=2))
 
 
 def test_more_than_the_context_ends_in_a_sentence():
     model = PlantedModel(noise(5), 5, context=8)
-    with pytest.raises(ModelError, match=r"fit into its context of 8; got 3 \+ 6. Lower"):
+    with pytest.raises(ModelError, match=r"fit into its context of 8 tokens; got 3 \+ 6. Lower"):
         sample(model, [[0], [0, 1, 2]], [0, 1], Decoding(max_new_tokens=6))
     assert tokens(sample(model, [[0, 1, 2]], [0], Decoding(max_new_tokens=5)))
 

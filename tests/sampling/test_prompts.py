@@ -60,7 +60,7 @@ def test_without_bos_the_remedies_are_named():
     with pytest.raises(ModelError) as told:
         source("top-n", vocabulary=without_bos())
     assert str(told.value) == (
-        "m's tokenizer has no BOS token, which strategy 'top-n' starts from. Name one with --bos "
+        "Strategy 'top-n' needs a BOS token, and m's tokenizer has none. Set one with --bos "
         "TOKEN, or use --strategy internet with your own prefixes."
     )
 
@@ -113,8 +113,8 @@ def test_texts_without_enough_tokens_are_passed_over(tmp_path):
     with pytest.raises(CorpusError) as told:
         source(corpus=[str(path)])
     assert str(told.value) == (
-        f"--prompts: no text in {path} has 5 tokens to take a prefix from. Give longer texts, or "
-        "lower min_tokens."
+        f"--prompts: at least one text in {path} must have 5 tokens or more; got none. Give longer "
+        "texts, or lower min_tokens."
     )
 
 
@@ -217,7 +217,7 @@ def test_every_shipped_prompt_file_is_of_a_set_that_can_be_used():
 
 
 def test_an_unknown_shipped_file_names_those_there_are():
-    with pytest.raises(ConfigError, match=r"No prompts/x.txt ships .* There are: contacts.csv, "):
+    with pytest.raises(ConfigError, match=r"x.txt is not one of .* Choose one of: contacts.csv, "):
         shipped("prompts/x.txt")
 
 
@@ -293,16 +293,20 @@ def test_shipped_few_shot_sets_go_by_their_bare_name():
 @pytest.mark.parametrize(
     ("template", "table", "told"),
     [
-        ("Hi {name}", "q,a\n1,2\n", "{name} is no column. Columns of t.csv: q, a."),
-        ("Hi {q.real}", "q,a\n1,2\n", "{q.real} is no column."),
-        ("Hi {}", "q,a\n1,2\n", "{} is no column."),
+        ("Hi {name}", "q,a\n1,2\n", "{name} is not a column. Columns of t.csv: q, a."),
+        ("Hi {q.real}", "q,a\n1,2\n", "{q.real} is not a column."),
+        ("Hi {}", "q,a\n1,2\n", "{} is not a column."),
         ("Hi", "q,a\n1,2\n", r"it has no {column}."),
-        ("Hi {q", "q,a\n1,2\n", "it is no template (expected '}' before end of string; a brace"),
-        ("Hi {q:d}", "q,a\n1,2\n", "it is no template (Unknown format code 'd'"),
-        ("{q}", "q,a\n", "t.csv has no rows. A table of examples needs a header and at least"),
-        ("{q}", "", "t.csv has no rows."),
-        ("{q}", "q,a\n1,2\n3\n", "row 2 must have 2 cells, as the header has; got fewer."),
-        ("{q}", "q,a\n1,2,3\n", "row 1 must have 2 cells, as the header has; got more."),
+        (
+            "Hi {q",
+            "q,a\n1,2\n",
+            "it is not a valid template (expected '}' before end of string;",
+        ),
+        ("Hi {q:d}", "q,a\n1,2\n", "it is not a valid template (Unknown format code 'd'"),
+        ("{q}", "q,a\n", "t.csv must have a header and at least one row; got no rows. Add"),
+        ("{q}", "", "t.csv must have a header and at least one row"),
+        ("{q}", "q,a\n1,2\n3\n", "row 2 must have 2 cells, like the header; got fewer."),
+        ("{q}", "q,a\n1,2,3\n", "row 1 must have 2 cells, like the header; got more."),
     ],
 )
 def test_a_template_and_a_table_that_do_not_fit_end_in_a_sentence(few_shot, template, table, told):
@@ -334,7 +338,7 @@ def test_the_shipped_words_are_all_used():
 
 
 def test_an_empty_word_ends_in_a_sentence():
-    with pytest.raises(ConfigError, match="--word must hold at least one letter; got ''"):
+    with pytest.raises(ConfigError, match="--word must not be blank; got ''"):
         source("repeat", words=("ok", ""))
 
 

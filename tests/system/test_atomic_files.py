@@ -19,7 +19,7 @@ def names(path):
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (errno.ENOSPC, "The disk is full: file could not be written.*whole.*same command"),
+        (errno.ENOSPC, "The disk is full: file could not be written.*complete.*same command"),
         (errno.EDQUOT, "The disk is full"),
         (errno.EROFS, "file cannot be written.*Read-only.*--out"),
         (errno.EACCES, "file cannot be written.*Permission denied.*--out"),

@@ -41,7 +41,7 @@ def connect_to(address):
     ],
 )
 def test_offline_refuses_every_way_out(reach):
-    with offline(), pytest.raises(OSError, match="--offline rules out the network"):
+    with offline(), pytest.raises(OSError, match="--offline blocks network access"):
         reach()
 
 
@@ -100,8 +100,8 @@ def test_what_is_not_here_is_said_to_be_not_here(tmp_path):
     told = command("audit", "--offline", "--model", "no-one/no-model", "--out", tmp_path / "run")
     assert (told.code, told.out) == (1, "")
     assert told.err == (
-        "auditor: no-one/no-model: neither a folder here nor in the hub's cache on this machine, "
-        "and --offline rules out the network. Give a local folder, or leave out --offline.\n"
+        "auditor: no-one/no-model is not a local folder, and it is not in the hub's cache "
+        "(--offline blocks downloads). Leave out --offline, or give a local folder.\n"
     )
     assert not is_offline()
 
@@ -117,7 +117,7 @@ def test_models_are_not_added_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path))
     told = command("models", "add", "smollm2", "--offline")
     assert told.code == 1
-    assert "which --offline rules out. Leave out --offline." in told.err
+    assert "--offline blocks downloads. Leave out --offline." in told.err
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -147,7 +147,7 @@ def test_a_model_in_the_hubs_cache_is_read_offline(tmp_path, monkeypatch):
     (place / "refs" / "main").write_text(commit)
     with offline():
         assert load_model("some-one/tiny").name == "some-one/tiny"
-        with pytest.raises(ModelError, match="--offline rules out"):
+        with pytest.raises(ModelError, match="--offline blocks downloads"):
             load_model("some-one/other")
 
 

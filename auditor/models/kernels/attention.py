@@ -37,15 +37,9 @@ def use_slot_attention(network) -> None:
 def slot_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
     """Attention function for transformers; falls back to the fused kernel.
 
-    Parameters
-    ----------
-    query : tensor (batch, heads, time, head_dim)
-    key, value : tensor (batch, key-value heads, keys, head_dim)
-    attention_mask : additive tensor (batch, 1, time, keys), or None
-
-    Returns
-    -------
-    tensor (batch, time, heads, head_dim), and None for the weights.
+    `query` (batch, heads, time, head_dim); `key` and `value` (batch, key-value heads, keys,
+    head_dim); `attention_mask` additive (batch, 1, time, keys) or None. Returns (batch, time,
+    heads, head_dim), and None for the weights.
     """
     is_plain = kwargs.get("softcap") is None and kwargs.get("s_aux") is None
     if is_plain and attention_mask is None and _is_whole(module, query, key, kwargs):
@@ -86,16 +80,9 @@ def _is_whole(module, query, key, kwargs) -> bool:
 def tiled_attention(query, key, value, scaling: float | None = None) -> torch.Tensor:
     """Causal attention by the fused kernel, with `time` padded to a whole number of tiles.
 
-    The kernel is slow for partial tiles. The causal mask hides the padding.
-
-    Parameters
-    ----------
-    query, key, value : tensor (batch, heads, time, head_dim)
-    scaling : float, or None for 1 / sqrt(head_dim)
-
-    Returns
-    -------
-    tensor (batch, time, heads, head_dim)
+    The kernel is slow for partial tiles. The causal mask hides the padding. Inputs are (batch,
+    heads, time, head_dim), the output (batch, time, heads, head_dim). Without `scaling`, it is
+    1 / sqrt(head_dim).
     """
     time = query.shape[2]
     if time % _TILE:

@@ -14,18 +14,8 @@ def recorded(
 ) -> Callable[[], None]:
     """`work` as a CUDA graph; unchanged on other devices.
 
-    Parameters
-    ----------
-    work : callable()
-        Reads and writes the same tensors in place on every call, without reading values on the
-        host.
-    state : tensors
-        Tensors that `work` updates; restored after the recording runs.
-    device : torch.device
-
-    Returns
-    -------
-    callable()
+    `work` must read and write the same tensors in place on every call, without reading values on
+    the host. `state` are the tensors that it updates; they are restored after the recording runs.
     """
     before = [tensor.clone() for tensor in state]
     if device.type != "cuda":

@@ -37,32 +37,21 @@ def row_sums(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None] | None:
     """Row sums of exp(logit - top) excluding the target, ranks, and weighted moments.
 
-    Parameters
-    ----------
-    logits : tensor (n, vocab)
-    targets : int64 tensor (n,)
-    exact : float32 tensor (n,), the targets' logits
-    top : float32 tensor (n,), at least the largest of `logits` and `exact`
-    moments : bool
+    `logits` (n, vocab); `targets` int64 (n,); `exact` float32 (n,) are the targets' logits; `top`
+    float32 (n,) is at least the largest of `logits` and `exact`. An IndexError reports a target
+    that is not a column of `logits`.
 
-    Returns
-    -------
-    (rest, rank, mean, square), tensors (n,): `rest` excludes the target; `rank` is the number of
-    logits above `exact`; `mean` and `square` are the sums of exp(l - top) (l - top) and of
-    exp(l - top) (l - top)^2 with `exact` as the target's logit, None without `moments`. Returns
+    Returns (rest, rank, mean, square), tensors (n,): `rest` excludes the target; `rank` is the
+    number of logits above `exact`; `mean` and `square` are the sums of exp(l - top) (l - top) and
+    of exp(l - top) (l - top)^2 with `exact` as the target's logit, None without `moments`. Returns
     None for a device or dtype that the loops do not support.
-
-    Raises
-    ------
-    IndexError
-        If a target is not a column of `logits`.
     """
     if not _is_for_loops(logits):
         return None
     n, n_vocab = logits.shape
     chosen, own, tops = (x.contiguous().numpy() for x in (targets, exact, top))
     if n and not 0 <= chosen.min() <= chosen.max() < n_vocab:
-        raise IndexError(f"targets must be from 0 to {n_vocab - 1:,}; got others")
+        raise IndexError(f"targets must be between 0 and {n_vocab - 1:,}; got others")
     is_wide = logits.dtype == torch.float32
     values = logits.contiguous().numpy() if is_wide else None
     bits = None if is_wide else _bits(logits).view(np.uint16)
@@ -80,14 +69,9 @@ def top_ids(logits: torch.Tensor, k: int) -> torch.Tensor:
 
     The compiled loops break ties by the lowest id, and sort NaN below or above all numbers by its
     sign.
-
-    Raises
-    ------
-    ValueError
-        If k is outside [1, vocab].
     """
     if not 1 <= k <= logits.shape[1]:
-        raise ValueError(f"k must be from 1 to {logits.shape[1]:,}; got {k:,}")
+        raise ValueError(f"k must be between 1 and {logits.shape[1]:,}; got {k:,}")
     if not _is_for_loops(logits):
         return logits.topk(k, dim=1).indices.sort(dim=1).values
     bits = _bits(logits)

@@ -24,14 +24,10 @@ _TOGETHER = 256  # rows per pass through an MLP
 class PackedLinear(nn.Module):
     """x (..., inputs) -> activation(x @ weight.T + bias), (..., outputs).
 
-    Parameters
-    ----------
-    weight : bfloat16 tensor (outputs, inputs) on the CPU
-    bias : bfloat16 tensor (outputs,) or None
-    activation : "none", or "tanh" for GPT-2's tanh approximation of GELU
-
-    On a CPU without these kernels, the product is computed in float32 and rounded once: the same
-    result, without the speed-up.
+    `weight` (outputs, inputs) and `bias` (outputs,) or None are bfloat16 tensors on the CPU;
+    `activation` is "none", or "tanh" for GPT-2's tanh approximation of GELU. On a CPU without
+    these kernels, the product is computed in float32 and rounded once: the same result, without the
+    speed-up.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"):
@@ -98,17 +94,8 @@ def pack_linears(trunk: nn.Module, is_right: Callable[[], bool]) -> list[str]:
 
     The tanh GELU of a GPT-2 block is fused into the layer before it. Modules named MLP run in
     chunks of rows. The first block of each class is packed and verified, because some classes read
-    their layers' weights directly.
-
-    Parameters
-    ----------
-    trunk : the network without its projection, changed in place
-    is_right : callable()
-        Whether the network still gives the same results as before packing.
-
-    Returns
-    -------
-    Names of the block classes that were left unpacked.
+    their layers' weights directly: `is_right` tells whether the network still gives the same
+    results. Returns the names of the block classes that were left unpacked.
     """
     fits: dict[type, bool] = {}
     for module in list(trunk.modules()):

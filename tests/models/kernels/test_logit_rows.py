@@ -119,7 +119,7 @@ def test_where_rows_stand_in_memory_changes_nothing(dtype):
 def test_a_target_that_is_no_column_is_an_error(dtype, target):
     logits, targets, exact, top = given_rows(4, 50, dtype)
     targets[2] = target
-    with pytest.raises(IndexError, match="from 0 to 49"):
+    with pytest.raises(IndexError, match="between 0 and 49"):
         row_sums(logits, targets, exact, top)
 
 
@@ -176,5 +176,5 @@ def test_infinite_logits_are_in_order(how):
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_more_tokens_than_there_are_is_an_error(k, how):
-    with pytest.raises(ValueError, match="from 1 to 3"):
+    with pytest.raises(ValueError, match="between 1 and 3"):
         top_ids(torch.zeros(1, 3), k)

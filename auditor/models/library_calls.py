@@ -1,0 +1,31 @@
+"""Calls into transformers and peft: hide their warnings, and turn their errors into a sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from auditor.errors import ModelError, in_short
+from auditor.models.device import out_of_memory
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress warnings: peft uses deprecated features of transformers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def failing_with(
+    sentence: Callable[[str], str], kind: type[ModelError] = ModelError
+) -> Iterator[None]:
+    """Raise any error except a lack of memory as `kind(sentence(the error in short))`."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise kind(sentence(in_short(error))) from None
