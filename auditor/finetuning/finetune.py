@@ -111,7 +111,7 @@ def run_finetune(
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
         raise ModelError(
-            f"--model must be a full model; {config.model} is an adapter. Train it with --merge, and "
+            f"--model must be a full model; {config.model} is an adapter. Train it with --merge and "
             "give the merged model."
         )
     # Fail before hours of reading and training.
@@ -199,8 +199,8 @@ def _begun(
     now = work.text.fingerprint
     if previous and previous["corpus"]["fingerprint"] != now:
         raise ConfigError(
-            f"{work.out} cannot be resumed, because files of its training text have changed. Restore "
-            "them, or choose another --out."
+            f"{work.out} cannot be resumed: its training text has changed. Restore the files, or "
+            "choose another --out."
         )
     rows = work.text.rows
     lengths = (rows.offsets[1:] - rows.offsets[:-1])[rows.order]
@@ -252,13 +252,8 @@ def _train(work: _Work) -> dict[str, Any]:
             except Diverged as error:
                 kept = last_checkpoint(work.out)
                 raise ModelError(
-                    f"{error}; training has stopped. "
-                    + (
-                        f"The last good checkpoint is {kept}. "
-                        if kept
-                        else "No checkpoint exists. "
-                    )
-                    + f"Lower --learning-rate (got {config.rate:g}) and choose another --out."
+                    f"{error}; training has stopped. The last good checkpoint: {kept or 'none'}. "
+                    f"Lower --learning-rate (got {config.rate:g}) and choose another --out."
                 ) from None
         last = hook.rows[-1] if hook.rows else None
         if last is None or last.step != trainer.state.global_step:

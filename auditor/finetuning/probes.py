@@ -224,7 +224,7 @@ class MemorizationProbe:
 def _secrets(
     vocabulary, canaries: list[Canary], controls: list[Canary]
 ) -> list[tuple[list[int], Encoded]]:
-    """For each prefix: indices of its canaries; their secrets, followed by those of the controls."""
+    """For each prefix: indices of its canaries; their secrets, then those of the controls."""
     groups = []
     for prefix, own in by_prefix(canaries).items():
         every = [*(canaries[i] for i in own), *controls]

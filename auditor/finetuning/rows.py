@@ -95,7 +95,7 @@ def read_text(config: FinetuneConfig, tokenizer, width: int) -> Text:
     chosen = set(held[np.isin(held, digests)].tolist())
     if len(chosen) >= len(digests):
         raise ConfigError(
-            f"All {len(digests):,} distinct documents of the corpus are held out, so none are left to "
+            f"All {len(digests):,} distinct documents of the corpus are held out; none are left to "
             "train on. Hold out other text."
         )
     members = digests[~np.isin(digests, list(chosen))]
@@ -145,8 +145,8 @@ def _n_held_out(config: FinetuneConfig, n_documents: int) -> int:
     n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if given is None else given
     if n >= n_documents:
         raise ConfigError(
-            f"--heldout-documents must be below {n_documents:,}, the number of distinct documents of "
-            f"the corpus; got {n:,}. Lower it, or give other text with --heldout."
+            f"--heldout-documents must be below {n_documents:,}, the number of distinct documents; "
+            f"got {n:,}. Lower it, or give other text with --heldout."
         )
     return n
 
@@ -222,6 +222,6 @@ def _notes(config: FinetuneConfig, corpora: Sequence[Corpus], n_shared: int) -> 
     ]
     if config.heldout and n_shared:
         notes.append(
-            f"{n_shared:,} held-out documents are also in the corpus and are excluded from training."
+            f"{n_shared:,} held-out documents are also in the corpus; they are not trained on."
         )
     return notes
