@@ -111,8 +111,8 @@ def run_finetune(
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
         raise ModelError(
-            f"--model must be a full model; {config.model} is an adapter. Train it with --merge and "
-            "give the merged model."
+            f"--model must be a full model; {config.model} is an adapter. Train it with --merge "
+            "and give the merged model."
         )
     # Fail before hours of reading and training.
     refuse_other(out, settings := {**config.identity(), "base_fingerprint": fingerprint(path)})

@@ -203,7 +203,7 @@ def test_an_adapter_for_another_base_is_refused(tmp_path, base, texts):
     pair = Pair(str(other), str(out))
     with pytest.raises(ModelError, match="adapter for another base"):
         pair.tuned()
-    with pytest.raises(ModelError, match="--model must be a full model; .* is an adapter"):
+    with pytest.raises(ModelError, match=r"--model must be a full model; .* is an adapter"):
         finetune(str(out), texts, out=tmp_path / "next")
 
 
