@@ -9,27 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
-from auditor.canaries.templates import Template, parse_template
+from auditor.canaries.templates import parse_template
+from auditor.config.canaries import CreateOptions
 from auditor.errors import ConfigError, RunError, in_short
 from auditor.system.atomic_files import write_atomically
-from auditor.system.validation import STRICT, Text, fault
+from auditor.system.validation import Text, fault
 
 VERSION = 1
 CONTROLS = 512
+_CLOSED = ConfigDict(strict=True, extra="forbid")
 
 
 class _Row(BaseModel):
-    model_config = STRICT
+    model_config = _CLOSED
 
     canary_id: Text
     prefix: Text
@@ -39,11 +40,11 @@ class _Row(BaseModel):
 
 
 class _Manifest(BaseModel):
-    model_config = STRICT
+    model_config = _CLOSED
 
     template: Text
     fields: Text
-    space_size: Text
+    space_size: Annotated[str, Field(pattern="^[1-9][0-9]{0,999}$")]
     seed: int
     model: Text | None
     canaries: list[_Row]
@@ -172,7 +173,12 @@ def make_canaries(
     >>> [c.repeats for c in some.canaries], some.space_size, some.controls[0].prefix
     ([1, 8], 10000, 'The PIN of 3 is ')
     """
-    _check(count, repeats, max(CONTROLS, count) if controls is None else controls, seed)
+    # `out` is an option of the command alone.
+    CreateOptions(count=count, repeats=tuple(repeats), controls=controls, seed=seed, out="-")
+    if controls is not None and controls < count:
+        raise ConfigError(
+            f"--controls must be at least --count ({count:,}); got {controls:,}. Raise --controls."
+        )
     drawn = parse_template(template, vocabulary_of(model))
     size = drawn.space_size
     n_controls = max(min(CONTROLS, size - count), count) if controls is None else controls
@@ -183,13 +189,17 @@ def make_canaries(
             "lower --count or --controls."
         )
     indices = _distinct(size, count + n_controls, np.random.default_rng([seed, 7]))
-    made = [
-        _canary(drawn, number, index, repeats[number % len(repeats)] if number < count else 0)
-        for number, index in enumerate(indices)
-    ]
-    return Canaries(
-        template, drawn.fields, size, seed, model, tuple(made[:count]), tuple(made[count:])
+    made = tuple(
+        Canary(
+            f"{'canary' if i < count else 'control'}-{i + 1:04}",
+            drawn.prefix(i + 1),
+            drawn.secret(index),
+            drawn.suffix(i + 1),
+            repeats[i % len(repeats)] if i < count else 0,
+        )
+        for i, index in enumerate(indices)
     )
+    return Canaries(template, drawn.fields, size, seed, model, made[:count], made[count:])
 
 
 def load_canaries(path: str | Path) -> Canaries:
@@ -222,45 +232,17 @@ def load_canaries(path: str | Path) -> Canaries:
     if hashlib.sha256(_canonical(whole)).hexdigest() != recorded:
         raise _damaged(path, "its sha256 differs")
     del whole["version"]
-    if wrong := fault(_Manifest, whole) or _over(whole):
+    if wrong := fault(_Manifest, whole):
         raise _damaged(path, wrong)
     for role in ("canaries", "controls"):
         whole[role] = tuple(Canary(**row) for row in whole[role])
     return Canaries(**{**whole, "space_size": int(whole["space_size"])})
 
 
-def _over(whole: dict[str, Any]) -> str | None:
-    """Fault of a manifest with valid types: unknown fields, or an invalid space_size."""
-    over = {*whole} - {*_Manifest.model_fields}
-    for row in (*whole["canaries"], *whole["controls"]):
-        over |= {*row} - {*_Row.model_fields}
-    if over:
-        return f"{min(over)!r} is an unknown field"
-    if not re.fullmatch(r"[1-9][0-9]{0,999}", whole["space_size"]):
-        return f"space_size is {whole['space_size'][:40]!r}"
-    return None
-
-
 def refuse_taken(path: Path) -> None:
     """Raise RunError if an output path exists."""
     if path.exists() or path.is_symlink():
         raise RunError(f"--out {path} exists already. Choose another --out, or delete it.")
-
-
-def _check(count: int, repeats: Sequence[int], controls: int, seed: int) -> None:
-    if count < 1:
-        raise ConfigError(f"--count must be 1 or more; got {count}. Raise --count.")
-    if not repeats or min(repeats) < 1:
-        got = ", ".join(map(str, repeats)) or "none"
-        raise ConfigError(
-            f"--repeats must be 1 or more each; got {got}. Controls are inserted 0 times already."
-        )
-    if controls < count:
-        raise ConfigError(
-            f"--controls must be at least --count ({count:,}); got {controls:,}. Raise --controls."
-        )
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}.")
 
 
 def by_prefix(canaries: Sequence[Canary]) -> dict[str, list[int]]:
@@ -278,12 +260,6 @@ def vocabulary_of(model: str | None):
     from auditor.models.loading import load_vocabulary
 
     return load_vocabulary(model)
-
-
-def _canary(template: Template, at: int, index: int, repeats: int) -> Canary:
-    name = "canary" if repeats else "control"
-    prefix, suffix = template.prefix(at + 1), template.suffix(at + 1)
-    return Canary(f"{name}-{at + 1:04}", prefix, template.secret(index), suffix, repeats)
 
 
 def _distinct(size: int, n: int, rng: np.random.Generator) -> list[int]:

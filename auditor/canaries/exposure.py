@@ -19,6 +19,7 @@ from attacks.statistics.intervals import proportion
 from auditor.canaries.canaries import Canaries, Canary, by_prefix
 from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, score_secrets
 from auditor.canaries.templates import parse_template
+from auditor.config.canaries import MeasureOptions
 from auditor.errors import ConfigError
 from auditor.system.progress import NullProgress
 
@@ -90,7 +91,14 @@ def measure_canaries(
     ------
     Carlini et al. 2019, "The Secret Sharer", sections 4.2 and 4.3.
     """
-    _check(canaries, enumerate_up_to, controls, beams)
+    name = model if isinstance(model, str) else model.name
+    MeasureOptions(model=name, enumerate_up_to=enumerate_up_to, controls=controls, beams=beams)
+    available = len(canaries.controls)
+    if controls is not None and controls > available:
+        raise ConfigError(
+            f"--controls must be at most {available:,}, the controls of the manifest; got "
+            f"{controls:,}. Lower --controls."
+        )
     progress = progress or NullProgress()
     if isinstance(model, str):
         from auditor.models.loading import load_model
@@ -129,40 +137,16 @@ def exposure_by_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     DataFrame: role, repeats, n, exposure (mean, bits), lowest, highest, greedy (share extracted,
     with its Clopper-Pearson interval; empty for controls) and beam (likewise).
     """
-    rows = []
-    for (role, repeats), some in frame.groupby(["role", "repeats"], sort=True):
-        bits = some["exposure"]
-        rows.append(
-            {
-                "role": role,
-                "repeats": repeats,
-                "n": len(some),
-                "exposure": bits.mean(),
-                "lowest": bits.min(),
-                "highest": bits.max(),
-                "greedy": _given_back(some["greedy"]),
-                "beam": _given_back(some["beam"]),
-            }
-        )
-    return pd.DataFrame(rows)
+    groups = frame.groupby(["role", "repeats"], sort=True)
+    found = groups["exposure"].agg(n="size", exposure="mean", lowest="min", highest="max")
+    for name in ("greedy", "beam"):
+        found[name] = groups[name].agg(_extracted_share)
+    return found.reset_index()
 
 
-def _given_back(column: pd.Series) -> str:
+def _extracted_share(column: pd.Series) -> str:
     known = column.dropna()
     return str(proportion(int(known.sum()), len(known))) if len(known) else ""
-
-
-def _check(canaries: Canaries, enumerate_up_to: int, controls: int | None, beams: int) -> None:
-    if enumerate_up_to < 0:
-        raise ConfigError(f"--enumerate-up-to must be 0 or more; got {enumerate_up_to}.")
-    if beams < 1:
-        raise ConfigError(f"--beams must be 1 or more; got {beams}.")
-    available = len(canaries.controls)
-    if controls is not None and not 1 <= controls <= available:
-        raise ConfigError(
-            f"--controls must be between 1 and {available:,}, as many as the manifest has; got "
-            f"{controls}."
-        )
 
 
 def _space(model: LanguageModel, canaries: Canaries, enumerate_up_to: int) -> list[str] | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from auditor.canaries.canaries import Canaries, refuse_taken, vocabulary_of
-from auditor.canaries.placement import WARN_SHARE, Insertion, Placement, place, publish, size_of
+from auditor.canaries.placement import WARN_SHARE, Insertion, Placement, Source, place, size_of
 from auditor.corpus.compression import ending, is_packed, open_text
 from auditor.corpus.fields import ID_FIELDS, no_field, text_fields, values_at, with_text
 from auditor.corpus.files import is_saved_dataset
@@ -77,31 +80,83 @@ def insert_canaries(
     refuse_taken(record)
     corpus = read_corpus(specs, text_field=text_field)
     vocabulary = vocabulary_of(model)
-    measure = "characters" if vocabulary is None else "tokens"
-    _, own = size_of((c.text for c in canaries.canaries for _ in range(c.repeats)), vocabulary)
-
-    def finish(unit: str, placements: list[Placement], size: int) -> Insertion:
-        """Write the record, just before the corpus is moved into place."""
-        made = _insertion(out, record, unit, placements, measure, size, own)
-        _write_record(made, canaries, corpus, seed)
-        return made
-
     only = corpus.files[0] if len(corpus.files) == 1 else None
-    out.parent.mkdir(parents=True, exist_ok=True)
     if only is not None and only.hub is None and is_saved_dataset(only.path):
-        from auditor.canaries.saved_datasets import insert_rows
+        from auditor.canaries.saved_datasets import open_rows
 
-        return insert_rows(canaries, only.path, out, text_field, vocabulary, seed, finish)
+        source = open_rows(only.path, text_field, vocabulary)
+    else:
+        source = _open_text(corpus, out, text_field, vocabulary)
+    placements = place(canaries, source.n_units, seed=seed)
+    rows = [(p.canary.canary_id, p.copy, p.source_position, p.position) for p in placements]
+    frame = pd.DataFrame(rows, columns=["canary_id", "copy", "source_position", "position"])
+    _, size = size_of((p.canary.text for p in placements), vocabulary)
+    measure = "characters" if vocabulary is None else "tokens"
+    made = Insertion(out, record, source.unit, frame, measure, source.size, size, [])
+    if made.share > WARN_SHARE:
+        made.notices.append(
+            f"Canaries are {100 * made.share:.2g} % of the {measure}, more than "
+            f"{100 * WARN_SHARE:.0f} %: the model may learn them better than rare text. Use "
+            "fewer canaries, fewer repeats, or a larger corpus."
+        )
+    _publish(made, lambda scratch: source.write(scratch, placements), canaries, corpus, seed)
+    return made
+
+
+def _publish(
+    made: Insertion,
+    write: Callable[[Path], None],
+    canaries: Canaries,
+    corpus: Corpus,
+    seed: int,
+) -> None:
+    """Write the corpus and its record, readable only by their owner: both, or neither."""
+    folder = part_name(made.out)
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
+    folder.mkdir(parents=True, mode=0o700)
+    scratch = folder / made.out.name
+    try:
+        write(scratch)
+        scratch.chmod(0o700 if scratch.is_dir() else 0o600)
+        content = {
+            "version": 1,
+            "manifest_sha256": canaries.digest,
+            "source": corpus.fingerprint(),
+            "out": str(made.out),
+            "unit": made.unit,
+            "seed": seed,
+            "measure": made.measure,
+            "n_source": made.n_source,
+            "n_canaries": made.n_canaries,
+            "share": made.share,
+            "placements": made.placements.to_dict("records"),
+        }
+        write_atomically(made.record, (json.dumps(content, indent=1) + "\n").encode())
+        try:
+            os.replace(scratch, made.out)
+        except BaseException:
+            with suppress(OSError):  # report the first error
+                made.record.unlink()
+            raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_text(corpus: Corpus, out: Path, text_field: str | None, vocabulary: Any) -> Source:
+    """A source of lines or documents, to be written to one file."""
     read, line, unit = _form(corpus, text_field)
     _check_ending(out, wants_lines=unit != "line" or line is not _text_line)
     n_units, size = size_of((text for _, text in read()), vocabulary)
     if not n_units:
-        raise CorpusError(
-            f"{corpus.files[0].path} is empty: there is no text to insert canaries into. Give one "
-            "that has text."
-        )
-    placements = place(canaries, n_units, seed=seed)
-    return _written(out, _woven(read(), placements, line), lambda: finish(unit, placements, size))
+        raise CorpusError(f"{corpus.files[0].path} is empty. Give a corpus that has text.")
+
+    def write(scratch: Path, placements: list[Placement]) -> None:
+        with scratch.open("wb") as sink:
+            sink.writelines(_woven(read(), placements, line))
+            sink.flush()
+            os.fsync(sink.fileno())
+
+    return Source(unit, n_units, size, write)
 
 
 def _form(
@@ -109,14 +164,14 @@ def _form(
 ) -> tuple[Callable[[], Units], Callable[[Placement], bytes], str]:
     """How to read a source and to write a canary, and the name of the source's units."""
     only = corpus.files[0]
-    if len(corpus.files) > 1 or only.hub or not only.is_named or is_packed(only.path):
-        return lambda: _documents(corpus), _json_line({"id": "", "text": ""}, ("text",)), "document"
-    if ending(only.path) in _LINES:
+    is_single = len(corpus.files) == 1 and not only.hub and only.is_named
+    keeps_form = is_single and not is_packed(only.path)
+    if keeps_form and ending(only.path) in _LINES:
         row, fields = _first_row(only.path, text_field)
         return lambda: _objects(only.path, fields), _json_line(row, fields), "line"
-    if ending(only.path) in _TABLES:
-        return lambda: _documents(corpus), _json_line({"id": "", "text": ""}, ("text",)), "document"
-    return lambda: ((raw, _decoded(raw)) for raw in _lines(only.path)), _text_line, "line"
+    if keeps_form and ending(only.path) not in _TABLES:
+        return lambda: _text_lines(only.path), _text_line, "line"
+    return lambda: _documents(corpus), _json_line({"id": "", "text": ""}, ("text",)), "document"
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -126,8 +181,8 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line.removeprefix(BOM) if number == 0 else line
 
 
-def _decoded(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+def _text_lines(path: Path) -> Units:
+    return ((raw, raw.decode("utf-8", "replace")) for raw in _lines(path))
 
 
 def _objects(path: Path, fields: tuple[str, ...]) -> Units:
@@ -151,8 +206,8 @@ def _first_row(path: Path, text_field: str | None) -> tuple[dict[str, Any], tupl
     fields = text_fields(row, text_field)
     if not fields:
         raise CorpusError(
-            f"{path}: its first object {no_field(row, text_field)}. Set --text-field to the one "
-            "with the text."
+            f"{path}: its first object {no_field(row, text_field)}. Set --text-field to the field "
+            "that holds the text."
         )
     return row, fields
 
@@ -190,75 +245,26 @@ def _woven(
     units: Units, placements: list[Placement], line: Callable[[Placement], bytes]
 ) -> Iterator[bytes]:
     """Source units with canaries in between, each canary on its own line."""
-    waiting = iter([*placements, None])
-    following = next(waiting)
-    last, n = b"\n", 0
-    for raw, _ in units:
-        while following is not None and following.source_position == n:
-            yield line(following)
-            following = next(waiting)
+    lines: dict[int, list[bytes]] = defaultdict(list)
+    for placement in placements:
+        lines[placement.source_position].append(line(placement))
+    last = b"\n"
+    for n, (raw, _) in enumerate(units):
+        yield from lines.pop(n, ())
         yield raw
-        last, n = raw, n + 1
-    if following is not None and not last.endswith(b"\n"):
+        last = raw
+    if lines and not last.endswith(b"\n"):
         yield b"\n"
-    while following is not None:
-        yield line(following)
-        following = next(waiting)
-
-
-def _written(out: Path, parts: Iterator[bytes], finish: Callable[[], Insertion]) -> Insertion:
-    """Write the parts to one file atomically, readable only by its owner."""
-    scratch = part_name(out)
-    try:
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as sink:
-            for part in parts:
-                sink.write(part)
-            sink.flush()
-            os.fsync(sink.fileno())
-        return publish(scratch, out, finish)
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to report
-            scratch.unlink()
-        raise
+    yield from chain.from_iterable(lines.values())
 
 
 def _check_ending(out: Path, *, wants_lines: bool) -> None:
     if wants_lines and out.suffix not in _LINES:
         raise ConfigError(
-            f"--out must end in .jsonl, as this corpus is written as JSON Lines; got {out.name}."
+            f"--out must end in .jsonl; got {out.name}. This corpus is written as JSON Lines."
         )
     if not wants_lines and (is_packed(out) or ending(out) in (*_LINES, *_TABLES)):
         raise ConfigError(
-            f"--out must end like plain text (such as .txt), as this corpus is; got {out.name}."
+            f"--out must end like plain text, such as .txt; got {out.name}. This corpus is written "
+            "as plain text."
         )
-
-
-def _insertion(out, record, unit, placements, measure: str, source: int, own: int) -> Insertion:
-    rows = [(p.canary.canary_id, p.copy, p.source_position, p.position) for p in placements]
-    frame = pd.DataFrame(rows, columns=["canary_id", "copy", "source_position", "position"])
-    made = Insertion(out, record, unit, frame, measure, source, own, [])
-    if made.share > WARN_SHARE:
-        made.notices.append(
-            f"Canaries are {100 * made.share:.2g} % of the {made.measure}, more than "
-            f"{100 * WARN_SHARE:.0f} %: the model may learn them better than rare text. Use "
-            "fewer canaries, fewer repeats, or a larger corpus."
-        )
-    return made
-
-
-def _write_record(made: Insertion, canaries: Canaries, corpus: Corpus, seed: int) -> None:
-    content = {
-        "version": 1,
-        "manifest_sha256": canaries.digest,
-        "source": corpus.fingerprint(),
-        "out": str(made.out),
-        "unit": made.unit,
-        "seed": seed,
-        "measure": made.measure,
-        "n_source": made.n_source,
-        "n_canaries": made.n_canaries,
-        "share": made.share,
-        "placements": made.placements.to_dict("records"),
-    }
-    write_atomically(made.record, (json.dumps(content, indent=1) + "\n").encode())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,13 +20,23 @@ _TEXTS = 256
 class Placement:
     """One copy of a canary: the number of source units before it, and its index in the new corpus.
 
-    Both are 0-based; a unit is a line, a row or a document.
+    Both are 0-based; a unit is a line, row or document.
     """
 
     canary: Canary
     copy: int
     source_position: int
     position: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened corpus: its size in characters or tokens, and how to write it with canaries."""
+
+    unit: str
+    n_units: int
+    size: int
+    write: Callable[[Path, list[Placement]], None]
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,8 @@ class Insertion:
 def place(canaries: Canaries, n_units: int, *, seed: int) -> list[Placement]:
     """Spread every canary's copies over a corpus; placements are in the order of writing.
 
-    With n copies, one is at a random position in each n-th of the corpus.
-    `n_units` is the number of units of the source; copies go before any of them or at the end.
+    The source has `n_units` units. With n copies of a canary, each n-th of the corpus gets one at a
+    random position: before any unit, or at the end.
     """
     rng = np.random.default_rng([seed, 11])
     copies = [(canary, copy) for canary in canaries.canaries for copy in range(canary.repeats)]
@@ -84,18 +92,6 @@ def place(canaries: Canaries, n_units: int, *, seed: int) -> list[Placement]:
         canary, copy = copies[i]
         placements.append(Placement(canary, copy, int(gaps[i]), int(gaps[i]) + before))
     return placements
-
-
-def publish(scratch: Path, out: Path, finish: Callable[[], Insertion]) -> Insertion:
-    """Write the record with `finish`, then move the corpus into place: both, or neither."""
-    made = finish()
-    try:
-        os.replace(scratch, out)
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to report
-            made.record.unlink()
-        raise
-    return made
 
 
 def size_of(texts: Iterable[str], vocabulary=None) -> tuple[int, int]:

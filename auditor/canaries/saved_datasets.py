@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from auditor.canaries.canaries import Canaries
-from auditor.canaries.placement import Insertion, Placement, place, publish, size_of
+import numpy as np
+
+from auditor.canaries.placement import Placement, Source, size_of
 from auditor.corpus.fields import (
     ID_FIELDS,
     field_of,
@@ -21,24 +20,28 @@ from auditor.corpus.fields import (
 )
 from auditor.corpus.hub import check_memory, load_saved
 from auditor.corpus.tables import TEXT, sample_row, text_columns
-from auditor.errors import CorpusError
-
-_ROWS = 512
+from auditor.errors import CorpusError, in_short
 
 
-def insert_rows(
-    canaries: Canaries,
-    source: Path,
-    out: Path,
-    text_field: str | None,
-    vocabulary: Any,
-    seed: int,
-    finish: Callable[[str, list[Placement], int], Insertion],
-) -> Insertion:
-    """Copy a saved dataset, with canaries as rows of its split "train", else its first.
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the progress bars of `datasets`."""
+    import datasets
 
-    Other columns of a canary are null, except a text id. `finish` is called with the unit, the
-    placements and the size of the text, just before the new folder is moved into place.
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+@_quiet()
+def open_rows(path: Path, text_field: str | None, vocabulary: Any) -> Source:
+    """Open a saved dataset; canaries become rows of its split "train", else of its first.
+
+    Other columns of a canary are null, except a text id.
 
     Raises
     ------
@@ -47,31 +50,33 @@ def insert_rows(
     """
     import datasets
 
-    with _quiet():
-        try:
-            loaded = load_saved(source)
-            splits = dict(loaded) if isinstance(loaded, dict) else {"": loaded}
-            for split in splits.values():
-                check_memory(split)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise CorpusError(f"{source} is not a dataset that can be read ({reason}).") from None
-        chosen = "train" if "train" in splits else next(iter(splits), "")
-        rows = splits.get(chosen)
-        if rows is None or not len(rows):
-            raise CorpusError(f"{source} is empty: it has no rows. Give a dataset that has text.")
-        fields = _fields(source, rows, text_field)
-        sample = sample_row(rows.features.arrow_schema)
-        columns = list(dict.fromkeys(field_of(sample, path) for path in fields))
-        texts = (
-            "\n".join(value for path in fields for value in values_at(row, path) or () if value)
-            for row in rows.select_columns(columns)
-        )
-        _, size = size_of(texts, vocabulary)
-        placements = place(canaries, len(rows), seed=seed)
+    try:
+        opened = load_saved(path)
+        splits = dict(opened) if isinstance(opened, dict) else {"": opened}
+        for split in splits.values():
+            check_memory(split)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CorpusError(f"{path} is not a readable dataset ({in_short(error)}).") from None
+    chosen = "train" if "train" in splits else next(iter(splits), "")
+    rows = splits.get(chosen)
+    if rows is None or not len(rows):
+        raise CorpusError(f"{path} is empty: it has no rows. Give a dataset that has text.")
+    fields = _fields(path, rows, text_field)
+    sample = sample_row(rows.features.arrow_schema)
+    columns = list(dict.fromkeys(field_of(sample, name) for name in fields))
+    texts = (
+        "\n".join(value for name in fields for value in values_at(row, name) or () if value)
+        for row in rows.select_columns(columns)
+    )
+    _, size = size_of(texts, vocabulary)
+
+    @_quiet()
+    def write(scratch: Path, placements: list[Placement]) -> None:
         splits[chosen] = _woven(rows, placements, fields)
-        whole = splits[""] if "" in splits else datasets.DatasetDict(splits)
-        return _written(whole, out, lambda: finish("row", placements, size))
+        made = splits[""] if "" in splits else datasets.DatasetDict(splits)
+        made.save_to_disk(str(scratch))
+
+    return Source("row", len(rows), size, write)
 
 
 def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
@@ -102,36 +107,6 @@ def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> A
     if key is not None and key not in fields and sample[key] == TEXT:
         columns[key] = [f"{p.canary.canary_id}.{p.copy:02}" for p in placements]
     ours = datasets.Dataset.from_dict(columns, features=rows.features)
-    order: list[int] = []
-    at = 0
-    for number, placement in enumerate(placements):
-        order += range(at, placement.source_position)
-        at = placement.source_position
-        order.append(len(rows) + number)
-    order += range(at, len(rows))
+    before = [placement.source_position for placement in placements]
+    order = np.insert(np.arange(len(rows)), before, len(rows) + np.arange(len(texts)))
     return datasets.concatenate_datasets([rows, ours]).select(order)
-
-
-def _written(whole: Any, out: Path, finish: Callable[[], Insertion]) -> Insertion:
-    """Write the folder atomically, readable only by its owner."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        whole.save_to_disk(str(scratch / "dataset"))
-        (scratch / "dataset").chmod(0o700)
-        return publish(scratch / "dataset", out, finish)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the progress bars of `datasets`."""
-    import datasets
-
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()

@@ -1,1 +1,1 @@
-"""The command: parse, one library call, print. Each verb is read when it is asked for."""
+"""The command: parse options, call the library, print. Verbs are imported when used."""

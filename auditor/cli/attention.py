@@ -1,4 +1,4 @@
-"""`auditor attention`: where the model looks while it says a candidate."""
+"""`auditor attention`: the attention of the model on a candidate."""
 
 from __future__ import annotations
 

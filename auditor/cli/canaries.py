@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from auditor.cli.generated import given_options, options_of
-from auditor.cli.printing import say
+from auditor.cli.generated import given_options, json_option, options_of
+from auditor.cli.printing import print_json, records, say
 from auditor.config.canaries import CreateOptions, InsertOptions, MeasureOptions
 
 
@@ -51,11 +50,10 @@ def create(template, kind, out, **options) -> None:
 @click.argument("manifest")
 @options_of(InsertOptions)
 def insert(manifest, corpus, out, **options) -> None:
-    """Write a copy of the training text with the canaries of MANIFEST; the source is not
-    changed.
+    """Write a copy of the training text with the canaries of MANIFEST inserted.
 
-    A text file, a JSON Lines file or a folder saved by `datasets` keeps its format; other
-    sources become JSON Lines. OUT.insertions.json records where each copy is.
+    The source is not changed. A text file, a JSON Lines file or a folder saved by `datasets` keeps
+    its format; other sources become JSON Lines. OUT.insertions.json records each placement.
     """
     from auditor.canaries.canaries import load_canaries
     from auditor.canaries.insertion import insert_canaries
@@ -64,7 +62,7 @@ def insert(manifest, corpus, out, **options) -> None:
     say(
         f"{len(made.placements):,} copies of {made.placements['canary_id'].nunique():,} canaries "
         f"inserted: {100 * made.share:.3g} % of the {made.measure} "
-        f"({made.n_canaries:,} beside {made.n_source:,})."
+        f"({made.n_canaries:,}, added to {made.n_source:,})."
     )
     for sentence in made.notices:
         say(f"Note: {sentence}", err=True)
@@ -74,7 +72,7 @@ def insert(manifest, corpus, out, **options) -> None:
 @canaries.command()
 @click.argument("manifest")
 @options_of(MeasureOptions)
-@click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no secrets.")
+@json_option
 def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     """Measure the exposure of the canaries of MANIFEST under a model, in bits.
 
@@ -86,7 +84,9 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     from auditor.canaries.exposure import exposure_by_repeats, measure_canaries
     from auditor.cli.show import print_frame
     from auditor.models.loading import load_model
+    from auditor.system.atomic_files import write_atomically
     from auditor.system.progress import for_terminal
+    from reports.csv_files import as_csv
 
     known = load_canaries(manifest)
     if out is not None:
@@ -96,38 +96,33 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     loaded = load_model(model, dtype="float32", device=device or "auto", bos=bos)
     frame = measure_canaries(loaded, known, progress=for_terminal(), **given_options(options))
     if out is not None:
-        _save(frame, Path(out))
+        # Only its owner can read the table, as it has the secrets.
+        raw = as_csv(frame) if out.endswith(".csv") else frame.to_parquet(index=False)
+        write_atomically(Path(out), raw)
     by_repeats = exposure_by_repeats(frame)
     if as_json:
-        click.echo(json.dumps(_as_json(known, frame, by_repeats), indent=2, sort_keys=True))
+        print_json(_as_json(known, frame, by_repeats))
         return
-    shown = frame[frame["role"] == "canary"]
-    print_frame(_rounded(shown[_SHOWN]), f"Exposure, at most {known.space_bits:.1f} bits")
+    own = frame[frame["role"] == "canary"]
+    print_frame(_shown(own[_COLUMNS]), f"Exposure, at most {known.space_bits:.1f} bits")
     click.echo()
-    print_frame(_rounded(by_repeats), "By repeats (extracted: 95 % confidence interval)")
+    print_frame(_shown(by_repeats), "By repeats (extracted: 95 % confidence interval)")
     for sentence in _sentences(frame):
         say(sentence)
     if out is not None:
         say(f"\nSaved: {out}")
 
 
-_SHOWN = ["canary_id", "repeats", "exposure", "method", "rank", "interpolated", "extrapolated"]
-_SHOWN += ["ks_p", "greedy", "beam"]
+_COLUMNS = ["canary_id", "repeats", "exposure", "method", "rank", "interpolated", "extrapolated"]
+_COLUMNS += ["ks_p", "greedy", "beam"]
 
 
-def _rounded(frame):
-    """Round to two decimals; drop columns without values."""
-    kept = frame.loc[:, [bool((frame[name].notna() & (frame[name] != "")).any()) for name in frame]]
-    return kept.apply(
-        lambda column: [
-            "–" if value is None or value != value or str(value) == "<NA>" else _cell(value)
-            for value in column.astype(object)
-        ]
-    )
+def _shown(frame):
+    """The columns that have values, as text."""
+    from reports.number_text import cell
 
-
-def _cell(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    kept = frame.loc[:, (frame.notna() & (frame != "")).any()]
+    return kept.astype(object).map(cell)
 
 
 def _sentences(frame) -> list[str]:
@@ -167,15 +162,6 @@ def _as_json(known, frame, by_repeats) -> dict:
         "space_size": str(known.space_size),
         "space_bits": known.space_bits,
         "expected_exposure": expected_exposure(known.space_size),
-        "by_repeats": json.loads(by_repeats.to_json(orient="records", double_precision=15)),
-        "canaries": json.loads(bare.to_json(orient="records", double_precision=15)),
+        "by_repeats": records(by_repeats),
+        "canaries": records(bare),
     }
-
-
-def _save(frame, path: Path) -> None:
-    """Write the table, readable only by its owner, as it has the secrets."""
-    from auditor.system.atomic_files import write_atomically
-    from reports.csv_files import as_csv
-
-    is_csv = path.suffix == ".csv"
-    write_atomically(path, as_csv(frame) if is_csv else frame.to_parquet(index=False))

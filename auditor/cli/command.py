@@ -1,4 +1,4 @@
-"""The `auditor` command and what all its verbs share."""
+"""The `auditor` command: its verbs, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from auditor.cli.network import can_be_offline
 from auditor.cli.printing import say
 from auditor.errors import AuditError
 
-# Verb -> module, and its line in --help, so that --help reads no module.
+# Verb -> module, and its line in --help, so that --help imports no module.
 VERBS = {
     "audit": ("auditor.cli.audit", "Run a whole audit: sample, score, rank, verify, report."),
     "sample": ("auditor.cli.audit", "Run the first stage only: sample text from the model."),
@@ -40,7 +40,7 @@ VERBS = {
 
 
 class _ReaderLeftError(Exception):
-    """Whoever read our output has gone (`auditor runs | head`): nothing is wrong."""
+    """The reader of our output has exited, as in `auditor runs | head`."""
 
 
 @contextmanager
@@ -77,7 +77,7 @@ class Verbs(click.Group):
 
             close = difflib.get_close_matches(name, VERBS, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise click.UsageError(f"No verb {name!r}.{hint} Verbs: {', '.join(VERBS)}.")
+            raise click.UsageError(f"Unknown verb {name!r}.{hint} Verbs: {', '.join(VERBS)}.")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx, formatter):
@@ -100,32 +100,32 @@ def cli() -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """The command with its errors turned into sentences.
+    """Run the command; errors are printed as sentences.
 
     Parameters
     ----------
-    args : words after `auditor`; by default the process's own
+    args : arguments after `auditor`; by default those of the process
 
     Returns
     -------
-    The exit code: 0 done, 1 could not, 2 usage, 3 a gate failed, 130 interrupted.
+    The exit code: 0 success, 1 error, 2 usage error, 3 a gate failed, 130 interrupted.
     """
     try:
-        # Click returns an exit code for --help and the like, None for a verb that ended well.
+        # Click returns an exit code for --help and --version, and None for a successful verb.
         return cli.main(args=args, prog_name="auditor", standalone_mode=False) or 0
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        say(told.getvalue().rstrip("\n"), err=True)
+        message = io.StringIO()
+        error.show(message)
+        say(message.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted. Start the same command again to go on.", err=True)
+        click.echo("\nInterrupted. Run the same command again to resume.", err=True)
         return 130
     except AuditError as error:
         say(f"auditor: {error}", err=True)
         return error.exit_code
     except _ReaderLeftError:
-        # What is still buffered has nowhere to go either; without this the interpreter complains.
+        # Discard what is still buffered; otherwise the interpreter reports an error at exit.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 0
@@ -137,8 +137,8 @@ def run(args: list[str] | None = None) -> int:
         if not _is_out_of_memory(error):
             raise
         say(
-            "auditor: Memory ran out. What was finished is kept; lower --batch-size or take a "
-            "machine with more, and start the same command again to go on.",
+            "auditor: Out of memory. Completed work is kept. Lower --batch-size, or use a machine "
+            "with more memory, and run the same command again to resume.",
             err=True,
         )
         return 1

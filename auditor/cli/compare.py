@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.generated import json_option
+from auditor.cli.printing import print_json, records, say
 from auditor.config.fields import TEXT_FIELD
 
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
-@click.option("--base", metavar="SPEC", help="Model before training.  [default: what --tuned says]")
+@click.option(
+    "--base", metavar="SPEC", help="Model before training.  [default: the base of --tuned]"
+)
 @click.option("--tuned", metavar="SPEC", help="Model after training, or a folder with an adapter.")
 @click.option(
     "--texts", multiple=True, metavar="SPEC", help="Text that the tuned model was trained on."
@@ -44,7 +46,7 @@ from auditor.config.fields import TEXT_FIELD
 @click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the models.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
-@click.option("--json", "as_json", is_flag=True, help="Print figures as JSON, no text.")
+@json_option
 def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
     """Compare a model before and after fine-tuning, or the results of two runs.
 
@@ -54,11 +56,11 @@ def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
     """
     if runs and (base or tuned or texts or heldout):
         raise click.UsageError(
-            "Give two runs, or --tuned with --texts; got both. They are two kinds of comparison."
+            "Give two runs, or --tuned with --texts; got both. Run one comparison at a time."
         )
     if runs:
         if len(runs) != 2:
-            raise click.UsageError(f"Two runs are compared; got {len(runs)}. Name RUN_A and RUN_B.")
+            raise click.UsageError(f"Give two runs, RUN_A and RUN_B; got {len(runs)}.")
         _runs(runs, out, as_json)
         return
     if not tuned or not texts:
@@ -72,8 +74,8 @@ def _runs(runs, out, as_json) -> None:
 
     found = compare_runs(*runs)
     page = save_runs(found, Path(out)) if out else None
-    told = {"passages": found.counts(), "differences": _records(found.differences)}
-    _print(run_headline(found), found, told, page, as_json, (("differences", "B minus A"),))
+    tables_json = {"passages": found.counts(), "differences": records(found.differences)}
+    _print(run_headline(found), found, tables_json, page, as_json, (("differences", "B minus A"),))
 
 
 def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
@@ -85,31 +87,27 @@ def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
         base, tuned, texts=texts, heldout=heldout, progress=for_terminal(), **options
     )
     page = save_models(found, Path(out)) if out else None
-    told = {"tests": _records(found.tests), "extraction": _records(found.extraction)}
+    tables_json = {"tests": records(found.tests), "extraction": records(found.extraction)}
     tables = (("extraction", "Extraction before and after"), ("tests", "Mean changes"))
-    _print(model_headline(found), found, told, page, as_json, tables)
+    _print(model_headline(found), found, tables_json, page, as_json, tables)
 
 
-def _print(headline, found, told, page, as_json, tables) -> None:
+def _print(headline, found, tables_json, page, as_json, tables) -> None:
     from auditor.cli.show import print_frame
+    from reports.number_text import cell
 
     if as_json:
-        whole = {"headline": headline, **told, "notes": found.notes, **found.facts}
-        click.echo(json.dumps(whole, indent=2, sort_keys=True))
+        print_json({"headline": headline, **tables_json, "notes": found.notes, **found.facts})
         return
     for sentence in headline:
         say(sentence)
     for name, title in tables:
         click.echo()
         frame = getattr(found, name)
-        # Ends of intervals are in the files; a terminal has no room for them.
+        # The intervals are in the files; a terminal is too narrow for them.
         shown = frame[[c for c in frame if not c.endswith(("_low", "_high"))]]
-        print_frame(shown.map(lambda v: f"{v:.4g}" if isinstance(v, float) else v), title)
+        print_frame(shown.map(cell), title)
     for note in found.notes:
         say(f"Note: {note}", err=True)
     if page is not None:
         say(f"\nPage: {page}")
-
-
-def _records(frame) -> list[dict]:
-    return json.loads(frame.to_json(orient="records", double_precision=15))

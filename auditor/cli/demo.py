@@ -6,12 +6,14 @@ import click
 
 from auditor.cli.printing import say
 
+_size = click.option(
+    "--size", default="small", show_default=True, help="tiny (seconds) or small (minutes)."
+)
+
 
 @click.command()
 @click.argument("folder")
-@click.option(
-    "--size", default="small", show_default=True, help="tiny (seconds) or small (minutes)."
-)
+@_size
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -39,9 +41,7 @@ def testbed(folder, size, seed) -> None:
 
 @click.command()
 @click.argument("folder", default="demo")
-@click.option(
-    "--size", default="small", show_default=True, help="tiny (seconds) or small (minutes)."
-)
+@_size
 @click.option("--samples", type=click.IntRange(min=1), help="Samples per strategy.")
 def demo(folder, size, samples) -> None:
     """Train a small model on known text and audit it.

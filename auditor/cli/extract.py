@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from typing import Any
 
@@ -10,14 +9,15 @@ import click
 from click.core import ParameterSource
 
 from auditor.cli.generated import given_options, json_option, options_of
-from auditor.cli.printing import say
+from auditor.cli.printing import print_json, records, say
 from auditor.config.audit import AuditConfig, Decoding
 from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig
+from reports.number_text import DASH, cell, numbers, percent
 
 _DECODING = ("temperature", "top_k", "top_p")
 _EXTRACTION = [name for name, f in CorpusExtractionConfig.model_fields.items() if f.description]
 _FROM = ("corpus", "index", "document", "benchmark")
-# Flags that only some of the ways know.
+# Flags that apply only to some sources.
 _ONLY = {
     "text_field": ("corpus",),
     "strict": ("corpus",),
@@ -87,7 +87,7 @@ def extract(models, as_json, **given) -> None:
     }
     result = _RUN[kind](models, given, shared)
     if as_json:
-        click.echo(json.dumps(_as_json(kind, result), indent=2, sort_keys=True))
+        print_json(_as_json(kind, result))
         return
     _show(kind, result)
     if given["out"]:
@@ -97,27 +97,27 @@ def extract(models, as_json, **given) -> None:
 
 
 def _kind(given: dict[str, Any]) -> str:
-    """Which of the three ways is asked for; one and only one is."""
-    asked = [name for name in _FROM if given[name]]
-    if len(asked) != 1:
-        got = ", ".join(f"--{name}" for name in asked) or "none"
+    """The source of the text; exactly one must be given."""
+    named = [name for name in _FROM if given[name]]
+    if len(named) != 1:
+        got = ", ".join(f"--{name}" for name in named) or "none"
         raise click.UsageError(
             f"Give one of --corpus, --index, --document and --benchmark; got {got}."
         )
-    _check_used(asked[0])
-    return "corpus" if asked == ["index"] else asked[0]
+    _check_used(named[0])
+    return "corpus" if named == ["index"] else named[0]
 
 
-def _check_used(way: str) -> None:
-    """A flag that this way does not know would be passed over in silence."""
+def _check_used(source: str) -> None:
+    """Refuse a flag that does not apply to this source."""
     context = click.get_current_context()
     for option in context.command.params:
-        name, ways = option.name or "", _ONLY.get(option.name or "", _FROM)
+        name, sources = option.name or "", _ONLY.get(option.name or "", _FROM)
         is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if is_given and way not in ways:
+        if is_given and source not in sources:
             raise click.UsageError(
-                f"{option.opts[0]} is for {' and '.join(f'--{w}' for w in ways)}; got --{way}. "
-                f"Leave out {option.opts[0]}."
+                f"{option.opts[0]} is for {' and '.join(f'--{s}' for s in sources)}; got "
+                f"--{source}. Remove {option.opts[0]}."
             )
 
 
@@ -128,7 +128,7 @@ def _part(given: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
 
 def _one(models, flag: str) -> str:
     if len(models) != 1:
-        raise click.UsageError(f"--{flag} takes one --model; got {len(models)}. Run them in turn.")
+        raise click.UsageError(f"--{flag} takes one --model; got {len(models)}. Run one at a time.")
     return models[0]
 
 
@@ -148,8 +148,8 @@ def _document(models, given, shared):
 
     if len(given["prefix_tokens"]) > 1:
         raise click.UsageError(
-            f"--document takes one --prefix-tokens; got {len(given['prefix_tokens'])}. Run them in "
-            "turn."
+            f"--document takes one --prefix-tokens; got {len(given['prefix_tokens'])}. Run "
+            "one at a time."
         )
     names = ("suffix_tokens", "stride", "with_bos", "bos", "reveal")
     options = {**_part(given, names), **shared}
@@ -177,12 +177,12 @@ _TABLES = {
     "document": (("coverage", "Characters in suffixes of that p_z or more"),),
     "benchmark": (("scores", "Guesses"),),
 }
-# Columns of the saved tables that a terminal goes without.
+# Columns of the saved tables that are not printed.
 _UNSHOWN = ("n_parameters", "suffix_tokens", "confidence", "r_squared_low", "r_squared_high")
 
 
 def _show(kind: str, result) -> None:
-    """Headline and tables; nothing of a text goes to the terminal."""
+    """Print the headline and the tables, but no text."""
     from auditor.cli.show import print_frame
 
     for sentence in result.headline:
@@ -193,22 +193,24 @@ def _show(kind: str, result) -> None:
 
 
 def _for_reading(frame):
-    """Of a table what a terminal has room for: intervals beside their value, few digits."""
+    """A table for the terminal: intervals beside their value, few digits."""
     if "tau" in frame:
         return _coverage(frame)
     if "outcome" in frame:
         return _outcomes(frame)
     if "n_guesses" in frame:
         return _guesses(frame)
-    shown = _joined(frame, "slope", "{:.3g} ({:.3g}–{:.3g})", 1) if "slope" in frame else frame
-    shown = shown.drop(columns=[name for name in _UNSHOWN if name in shown])
-    return shown.apply(lambda column: [_cell(value, "–") for value in column])
+    if "slope" in frame:
+        ends = frame[["slope", "low", "high"]].to_numpy(float)
+        slopes = [numbers(row) if row[0] == row[0] else DASH for row in ends]
+        frame = frame.drop(columns=["low", "high"]).assign(slope=slopes)
+    return frame.drop(columns=[*_UNSHOWN], errors="ignore").astype(object).map(cell)
 
 
 def _outcomes(frame):
-    """A row a model, prefix length and number of repeats; greedy with its interval first.
+    """One row per model, prefix length and number of repeats.
 
-    Of single numbers of repeats, greedy decoding alone: the rest is in the saved table.
+    Rows of single numbers of repeats show greedy decoding only.
     """
     from pandas import DataFrame
 
@@ -225,7 +227,7 @@ def _outcomes(frame):
         for outcome, k, n in own[["outcome", "n_extracted", "n_examples"]].itertuples(index=False):
             row[outcome] = str(proportion(k, n)) if outcome == "greedy" else f"{k:,}"
         rows.append(row)
-    return DataFrame(rows).fillna("–")
+    return DataFrame(rows).fillna(DASH)
 
 
 def _repeats(low, high) -> str:
@@ -240,7 +242,7 @@ def _coverage(frame):
     """The columns of a document's coverage, as its page shows them."""
     shown = frame[["tau", "n_chars", "share", "longest_run", "window_share"]].copy()
     for name in ("share", "window_share"):
-        shown[name] = [f"{100 * value:.1f} %" for value in shown[name]]
+        shown[name] = [f"{percent(value)} %" for value in shown[name]]
     shown["tau"] = [f"{tau:g}" for tau in shown["tau"]]
     words = {"tau": "p_z", "n_chars": "characters", "longest_run": "longest run"}
     return shown.rename(columns={**words, "window_share": "with prefixes"}).astype(str)
@@ -257,29 +259,11 @@ def _guesses(frame):
         "examples": f"{row['n_examples']:,}",
         "precision": str(proportion(row["n_correct"], row["n_guesses"])),
         "recall": str(proportion(row["n_correct"], row["n_examples"])),
-        "recall at 100 errors": f"{100 * row['recall_at_100_errors']:.1f} %",
+        "recall at 100 errors": f"{percent(row['recall_at_100_errors'])} %",
     }
     return DataFrame([cells])
 
 
-def _joined(frame, name: str, form: str, factor: int):
-    cells = [
-        form.format(*(factor * value for value in row)) if row[0] == row[0] else "–"
-        for row in frame[[name, "low", "high"]].astype(float).to_numpy()
-    ]
-    return frame.drop(columns=["low", "high"]).assign(**{name: cells})
-
-
-def _cell(value: Any, missing: str) -> str:
-    if value is None or value is not value or str(value) in ("<NA>", "nan"):
-        return missing
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _as_json(kind: str, result) -> dict[str, Any]:
-    told: dict[str, Any] = {"headline": result.headline}
-    for name, _ in _TABLES[kind]:
-        table = getattr(result, name)
-        told[name] = json.loads(table.to_json(orient="records", double_precision=15))
-    told["notices"] = getattr(result, "notices", [])
-    return told
+    tables = {name: records(getattr(result, name)) for name, _ in _TABLES[kind]}
+    return {"headline": result.headline, **tables, "notices": getattr(result, "notices", [])}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from auditor.cli.generated import given_options, options_of
-from auditor.cli.printing import say
+from auditor.cli.generated import given_options, json_option, options_of
+from auditor.cli.printing import print_json, say
 from auditor.config.finetuning import FinetuneConfig
 
 
@@ -17,7 +15,7 @@ from auditor.config.finetuning import FinetuneConfig
     "--out", required=True, metavar="DIR", help="Output folder; an interrupted training is resumed."
 )
 @options_of(FinetuneConfig, but=("model", "corpora"))
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+@json_option
 def finetune(model, corpora, out, as_json, **options) -> None:
     """Fine-tune a model on text, and measure what it memorizes during training.
 
@@ -36,7 +34,7 @@ def finetune(model, corpora, out, as_json, **options) -> None:
     given = given_options(options)
     done = run(model, corpora, out=out, progress=for_terminal(), **given)
     if as_json:
-        click.echo(json.dumps(done.manifest, indent=2, sort_keys=True))
+        print_json(done.manifest)
         return
     final = done.manifest["final"]
     stopped = done.manifest["stopped_at"]
@@ -61,8 +59,8 @@ def _print_exposures(folder) -> None:
     from auditor.finetuning.callback import read_probes
     from auditor.finetuning.checkpoints import PROBES
     from reports.figures.comparison import exposure_by_step
+    from reports.number_text import cell
 
     table = exposure_by_step(read_probes(folder / PROBES))
-    shown = table.map(lambda value: f"{value:.2f}" if isinstance(value, float) else f"{value:,}")
     click.echo()
-    print_frame(shown, "Mean exposure by repeats, bits")
+    print_frame(table.map(cell), "Mean exposure by repeats, bits")

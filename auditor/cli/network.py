@@ -1,4 +1,4 @@
-"""`--offline`, which every verb has."""
+"""`--offline`, an option of every verb."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from auditor.system.offline import offline
 
 
 def can_be_offline(command: click.Command) -> click.Command:
-    """The command with `--offline`; of a group, all its verbs."""
+    """Add `--offline` to a command, or to all verbs of a group."""
     if isinstance(command, click.Group):
         for below in command.commands.values():
             can_be_offline(below)

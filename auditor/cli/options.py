@@ -41,7 +41,7 @@ _GROUPS: list[Callable] = [
 
 
 def audit_options(function: Callable) -> Callable:
-    """All options of an audit on a verb."""
+    """Add all options of an audit to a verb."""
     for group in reversed(_GROUPS):
         function = group(function)
     return function

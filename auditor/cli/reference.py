@@ -1,4 +1,4 @@
-"""The command reference, made from --help: `python -m auditor.cli.reference > docs/cli.md`."""
+"""The command reference, generated from --help: `python -m auditor.cli.reference > docs/cli.md`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reference() -> str:
     parts = [_INTRO]
     for names, command, context in _commands(cli, ("auditor",), None):
         depth = "#" * min(len(names) + 1, 4)
-        # The width of a terminal is nobody's business here.
+        # The page does not depend on the width of the terminal.
         context.terminal_width = context.max_content_width = 100
         parts.append(f"{depth} {' '.join(names)}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
@@ -34,7 +34,7 @@ def reference() -> str:
 def _commands(
     command: click.Command, names: tuple[str, ...], parent: click.Context | None
 ) -> Iterator[tuple[tuple[str, ...], click.Command, click.Context]]:
-    """A command and all below it, in the order of --help."""
+    """A command and all its verbs, in the order of --help."""
     context = click.Context(command, info_name=names[-1], parent=parent, **command.context_settings)
     yield names, command, context
     if isinstance(command, click.Group):

@@ -1,18 +1,18 @@
-"""`auditor runs`: what has run, a line each, and how its figures went over time."""
+"""`auditor runs`: list the runs of a folder, or plot their results over time."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from auditor.cli.printing import say
+from auditor.cli.generated import json_option
+from auditor.cli.printing import print_json, say
 
 
 @click.command()
 @click.argument("folder", default="runs")
-@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+@json_option
 @click.option(
     "--html", "as_page", is_flag=True, help="Write FOLDER/trend.html: the results over time."
 )
@@ -26,7 +26,7 @@ def runs(folder, as_json, as_page) -> None:
     from auditor.gates.history import read_history
 
     if not Path(folder).is_dir():
-        raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
+        raise RunError(f"{folder}: no such folder. Give the folder of your runs.")
     entries = read_history(folder)
     if as_page:
         from auditor.gates.trends import write_trends
@@ -35,14 +35,14 @@ def runs(folder, as_json, as_page) -> None:
         return
     rows = [_row(entry) for entry in entries]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     for row in rows:
         say("  ".join(_words(row)))
 
 
 def _row(entry) -> dict:
-    """What is to be said of one run."""
+    """The facts of one run."""
     if entry.state == "unreadable":
         return {"run": str(entry.path), "state": entry.state, "why": entry.why}
     row = {
@@ -61,8 +61,7 @@ def _row(entry) -> dict:
 
 
 def _counts(entry) -> dict:
-    """Candidates found verbatim, how many were looked for, and the distinct passages they show;
-    nothing where a file is damaged."""
+    """Verified and checked candidates, distinct passages and documents; or why they are unknown."""
     from auditor.errors import AuditError
     from auditor.runs.figures import verified
     from auditor.runs.run import load_run

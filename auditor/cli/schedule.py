@@ -1,12 +1,13 @@
-"""`auditor schedule`: an audit that runs by itself, here or by another scheduler."""
+"""`auditor schedule`: run an audit on a schedule, here or by another scheduler."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
-from auditor.cli.generated import options_of
+from auditor.cli.generated import given_options, options_of
 from auditor.cli.printing import say
 from auditor.config.gates import Schedule
 
@@ -46,12 +47,12 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
 
     check_installed()
     config = _config(file, {"cron": cron, "timezone": timezone, "seed": seed}, out)
-    asked = config.schedule
-    line = None if asked.cron is None else parse_cron(asked.cron, asked.timezone)
+    times = config.schedule
+    line = None if times.cron is None else parse_cron(times.cron, times.timezone)
     if line is None and (kind or not once):
         raise click.UsageError(
-            'When? Give --cron LINE, as in --cron "0 3 * * 1", or cron in the file\'s table '
-            "[schedule]; or run what is due now with --once."
+            'A schedule is missing. Give --cron LINE, as in --cron "0 3 * * 1", or set cron in the '
+            "table [schedule] of the file; or run what is due now with --once."
         )
     if kind and line is not None:
         from auditor.scheduling.unit_files import unit
@@ -69,15 +70,14 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
 
 
 def _config(file, flags, out):
-    """The audit file's config, with what the flags say of the schedule."""
+    """The config of the audit file; flags override its schedule."""
     from auditor.config.audit import make_config
     from auditor.config.audit_file import load_toml
 
     given = load_toml(file)
     table = given.get("schedule", {})
-    said = {name: value for name, value in flags.items() if value is not None}
     if isinstance(table, dict):
-        given["schedule"] = {**table, **said}
+        given["schedule"] = {**table, **given_options(flags)}
     return make_config({**given, **({"out": out} if out else {})})
 
 
@@ -86,14 +86,12 @@ def _foreground(plan):
     from auditor.scheduling.loop import Foreground
     from auditor.system.progress import for_terminal
 
-    def tell(line: str) -> None:
-        say(line, err=True)
-
+    tell = partial(say, err=True)
     return Foreground(plan, tell=tell, show=show_judged, progress=for_terminal())
 
 
 def _once(plan) -> None:
-    """What is due; where nothing is, what the last run's gates said stands."""
+    """Run what is due; if nothing is due, repeat the gate results of the last run."""
     from auditor.runs.gate_results import check
     from auditor.scheduling.loop import interruptible
 
@@ -101,9 +99,9 @@ def _once(plan) -> None:
     with interruptible():
         n = work.run_due()
     if not n:
-        say("Nothing is due: the last occasion has run.", err=True)
+        say("Nothing is due: the last scheduled run is complete.", err=True)
         check(plan.done()[-1].decisions)
-    # What could not run weighs more than what ran past a limit.
+    # An error takes precedence over a failed gate.
     click.get_current_context().exit(min((e.exit_code for e in work.errors), default=0))
 
 

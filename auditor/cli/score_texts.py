@@ -1,8 +1,7 @@
-"""`auditor score` on texts: its options, and which of its two kinds of argument was given."""
+"""`auditor score` on texts: its options and output."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from auditor.cli.generated import given_options, json_option, options_of
-from auditor.cli.printing import say
+from auditor.cli.printing import print_json, say
 from auditor.config.scoring import ScoringConfig
 
 OUT = "scores.parquet"
@@ -24,19 +23,19 @@ _OPTIONS: list[Callable] = [
 
 
 def text_options(function: Callable) -> Callable:
-    """The options of scoring texts on a verb."""
+    """Add the options of scoring texts to a verb."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
 def is_run(inputs: tuple[str, ...]) -> bool:
-    """Whether the arguments are a run's folder, and not texts: one folder with a manifest.json."""
+    """Whether the arguments are the folder of a run: one folder with a manifest.json."""
     return len(inputs) == 1 and (Path(inputs[0]) / "manifest.json").is_file()
 
 
 def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
-    """Score the texts and write them; print where, or what was made as JSON."""
+    """Score texts, write the scores, and print the path or a JSON summary."""
     from auditor.errors import RunError
     from auditor.scoring.score_texts import check_out, score_texts, write_scores
     from auditor.system.progress import for_terminal
@@ -46,14 +45,14 @@ def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
     out = given.pop("out", OUT)
     if "model" not in given:
         raise RunError(
-            f"{inputs[0]} is no run folder: it has no manifest.json. Give the folder of a run, or "
-            "add --model to score texts."
+            f"{inputs[0]} is not the folder of a run: it has no manifest.json. Give the folder of "
+            "a run, or add --model to score texts."
         )
     check_out(out, overwrite=overwrite)
     frame = score_texts(inputs, **given, progress=for_terminal())
     write_scores(frame, out, overwrite=overwrite)
     if as_json:
         made = {"out": str(out), "texts": len(frame), "columns": list(frame.columns)}
-        click.echo(json.dumps(made | frame.attrs["scored"], indent=2, sort_keys=True))
+        print_json(made | frame.attrs["scored"])
     else:
         say(out)

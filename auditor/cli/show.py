@@ -1,8 +1,7 @@
-"""What the command prints of a run. Nothing that a model wrote goes to a terminal raw."""
+"""Print a run; control characters in text of a model are escaped."""
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
@@ -10,7 +9,7 @@ import pandas as pd
 
 from auditor.audit.ground_truth import TRUTH
 from auditor.audit.status import standing
-from auditor.cli.printing import say
+from auditor.cli.printing import print_json, records, say
 from auditor.gates.gated_audit import GatedAudit
 from auditor.runs.figures import exposure
 from auditor.runs.run import Run
@@ -22,9 +21,9 @@ from reports.safe_text import visible
 
 
 def show_run(run: Run, *, as_json: bool = False) -> None:
-    """The headline, Table 2 and where the report is; or the summary as JSON."""
+    """Print the headline, Table 2 and the path of the report, or the summary as JSON."""
     if as_json:
-        click.echo(json.dumps(summary_json(run), indent=2, sort_keys=True))
+        print_json(summary_json(run))
         return
     candidates, summary = run.candidates(), run.summary()
     corpus = run.manifest.corpus
@@ -37,7 +36,7 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
     ):
         say(sentence)
     click.echo()
-    print_frame(table2(summary), f"Verbatim of chosen, precision ({list_intervals(summary)})")
+    print_frame(table2(summary), f"Verbatim candidates and precision ({list_intervals(summary)})")
     _show_claims(run)
     _show_lists(run)
     _show_truth(run)
@@ -49,17 +48,17 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")
     if run.elsewhere is not None:
-        say(f"It lies with all of the run at {run.elsewhere.url}; this is a copy.")
+        say(f"This is a copy; the run is stored at {run.elsewhere.url}.")
 
 
 def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
-    """A run as `show_run` does, its gates, and what changed since the last run of its audit."""
+    """Print a run as `show_run` does, its gates, and the changes since the last run."""
     run = judged.run
     if as_json:
         gates = [d.model_dump() for d in judged.decisions]
         since = None if judged.since is None else judged.since.model_dump()
         kept = {"gates": gates, "since": since}
-        click.echo(json.dumps(summary_json(run) | kept, indent=2, sort_keys=True))
+        print_json(summary_json(run) | kept)
         return
     show_run(run)
     if run.config.canaries is not None and (most := exposure(run)) is not None:
@@ -70,13 +69,13 @@ def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
     if judged.since is not None:
         say(judged.since)
     for decision in judged.decisions:
-        if decision.passed:  # what failed is the last line, as an error
-            told = str(decision)
-            say(f"{told[0].upper()}{told[1:]}.")
+        if decision.passed:  # failed gates are printed last, as an error
+            sentence = str(decision)
+            say(f"{sentence[0].upper()}{sentence[1:]}.")
 
 
 def _show_claims(run: Run) -> None:
-    """What the sampling as a whole gives away and costs, where samples were looked up."""
+    """Print the estimates and costs of each strategy, if its samples were looked up."""
     from auditor.audit.estimates import costs_of
 
     strategies = run.strategies()
@@ -85,31 +84,33 @@ def _show_claims(run: Run) -> None:
     click.echo()
     print_frame(
         shown_strategies(strategies),
-        "Samples as drawn, and what is left (95 % intervals: Clopper–Pearson; Good–Turing; Chao)",
+        "Unselected samples, and what is left to find (95 % intervals: Clopper–Pearson; "
+        "Good–Turing; Chao)",
     )
     click.echo()
     print_frame(
         shown_costs(costs_of(run, strategies)),
-        "What a find costs in sampling (95 % intervals: Clopper–Pearson)",
+        "Sampling cost per verbatim sample and per distinct passage (95 % intervals: "
+        "Clopper–Pearson)",
     )
 
 
 def _show_lists(run: Run) -> None:
-    """The lists that are held at a rate, where one was asked for."""
+    """Print the lists at a false discovery rate, if one was requested."""
     calibration = run.calibration()
     if calibration.empty:
         return
     click.echo()
     print_frame(shown_calibration(calibration), calibration_caption(calibration))
     say(assumptions(calibration)[-1], err=True)
-    say(f"This rests on: {assumptions(calibration)[0]}", err=True)
+    say(f"Assumption: {assumptions(calibration)[0]}", err=True)
 
 
 def _show_truth(run: Run) -> None:
-    """Documents extracted, where it is known what there was to extract."""
+    """Print the documents extracted, if the ground truth is known."""
     if not run.has(TRUTH):
         if run.config.truth is not None and run.config.has_training_text and run.complete:
-            # What earlier versions counted rests on the candidates alone.
+            # Earlier versions counted only the candidates.
             say(f"To count known truth over all samples: auditor report {run.path}", err=True)
         return
     table = run.known_truth()
@@ -118,10 +119,10 @@ def _show_truth(run: Run) -> None:
 
 
 def summary_json(run: Run) -> dict:
-    """Counts only, no text: what a script would want."""
+    """The results of a run as plain data, without text."""
     from auditor.audit.estimates import costs_of
 
-    rows, strategies = _records(run.summary()), run.strategies()
+    rows, strategies = records(run.summary()), run.strategies()
     verdicts = run.candidates()["verdict"].value_counts()
     return {
         "run": str(run.path),
@@ -129,20 +130,15 @@ def summary_json(run: Run) -> dict:
         "complete": run.complete,
         "candidates": {str(k): int(v) for k, v in verdicts.items()},
         "summary": rows,
-        "strategies": _records(strategies),
-        "costs": _records(costs_of(run, strategies)),
-        "calibration": _records(run.calibration()),
-        "known_truth": _records(run.known_truth()) if run.has(TRUTH) else None,
+        "strategies": records(strategies),
+        "costs": records(costs_of(run, strategies)),
+        "calibration": records(run.calibration()),
+        "known_truth": records(run.known_truth()) if run.has(TRUTH) else None,
     }
 
 
-def _records(frame: pd.DataFrame) -> list[dict]:
-    """Rows as plain data; what has no value is null."""
-    return json.loads(frame.to_json(orient="records", double_precision=15))
-
-
 def print_frame(frame: pd.DataFrame, title: str) -> None:
-    """A frame as a table on stdout."""
+    """Print a frame as a table on stdout."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`auditor score`, `verify` and `report` on what is there."""
+"""`auditor score`, `verify` and `report`: stages of an existing run."""
 
 from __future__ import annotations
 

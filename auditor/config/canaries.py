@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from auditor.config.fields import TEXT_FIELD, Options, option
+from typing import Annotated
+
+from pydantic import Field
+
+from auditor.config.fields import TEXT_FIELD, Count, Options, Positive, Seed, option
 
 
 class CreateOptions(Options):
@@ -12,14 +16,14 @@ class CreateOptions(Options):
     kind: str | None = option(
         "A field in a built-in sentence, such as digits:6.", None, flag="format", metavar="NAME"
     )
-    count: int = option("Number of canaries.", 10)
-    repeats: tuple[int, ...] = option(
+    count: Positive = option("Number of canaries.", 10)
+    repeats: Annotated[tuple[Positive, ...], Field(min_length=1)] = option(
         "Copies to insert of each canary; several values are assigned in turn.  [default: 1]", ()
     )
-    controls: int | None = option(
+    controls: Positive | None = option(
         "Number of control secrets, which are never inserted.  [default: up to 512]", None
     )
-    seed: int = option("Random seed of the secrets.", 0)
+    seed: Seed = option("Random seed of the secrets.", 0)
     model: str | None = option("Model whose vocabulary {tokens} uses.", None, metavar="SPEC")
     out: str = option("Manifest to write (JSON); keep it private.", metavar="FILE")
 
@@ -32,7 +36,7 @@ class InsertOptions(Options):
     model: str | None = option(
         "Count the share of canaries in tokens of this model.", None, metavar="SPEC"
     )
-    seed: int = option("Random seed of the positions.", 0)
+    seed: Seed = option("Random seed of the positions.", 0)
     out: str = option("The new corpus.", metavar="PATH")
 
 
@@ -40,11 +44,11 @@ class MeasureOptions(Options):
     """Options of `auditor canaries measure`."""
 
     model: str = option("The model to measure.", metavar="SPEC")
-    enumerate_up_to: int = option(
+    enumerate_up_to: Count = option(
         "Largest secret space to score completely, after each prefix.", 10_000
     )
-    controls: int | None = option("Number of controls to use.  [default: all]", None)
-    beams: int = option("Values above 1 also run a beam search.", 1)
+    controls: Positive | None = option("Number of controls to use.  [default: all]", None)
+    beams: Positive = option("Values above 1 also run a beam search.", 1)
     bos: str | None = option(
         "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )

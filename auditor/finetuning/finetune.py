@@ -111,8 +111,8 @@ def run_finetune(
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
         raise ModelError(
-            f"{config.model} is an adapter; --model must be a full model. Merge it first, with "
-            "--merge when it is trained."
+            f"--model must be a full model; {config.model} is an adapter. Train it with --merge "
+            "and give the merged model."
         )
     # Fail before hours of reading and training.
     refuse_other(out, settings := {**config.identity(), "base_fingerprint": fingerprint(path)})
@@ -146,10 +146,10 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgr
     for note in text.notes:
         progress.note(note)
     canaries = read_watched(config.canaries) if config.canaries else []
-    watch = _probe(tokenizer, text, canaries, context)
-    watch.check_fits(context)
+    probe = _probe(tokenizer, text, canaries, context)
+    probe.check_fits(context)
     hook = MemorizationCallback(
-        watch,
+        probe,
         every=config.probe_every,
         folder=out / PROBES,
         stop_at_exposure=config.stop_at_exposure,
@@ -164,10 +164,9 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgr
 
 
 def _start_with(tokenizer, config: FinetuneConfig) -> None:
-    """Make a special token the tokenizer's BOS, which is then saved with it.
+    """Make a special token the tokenizer's BOS; it is saved with the tokenizer.
 
-    An ordinary token would become special when the tokenizer is loaded, and change how text is
-    tokenized.
+    An ordinary token would become special in the saved tokenizer and change how text is tokenized.
     """
     added = tokenizer.added_tokens_decoder.items()
     known = {str(token): i for i, token in added if token.special}
@@ -175,7 +174,7 @@ def _start_with(tokenizer, config: FinetuneConfig) -> None:
     if config.bos not in known:
         raise ConfigError(
             f"--bos must be a special token of {config.model}'s tokenizer; got {config.bos!r}. "
-            f"Special tokens there are: {', '.join(known) or 'none'}."
+            f"Its special tokens: {', '.join(known) or 'none'}."
         )
     tokenizer.bos_token = config.bos
 
@@ -200,8 +199,8 @@ def _begun(
     now = work.text.fingerprint
     if previous and previous["corpus"]["fingerprint"] != now:
         raise ConfigError(
-            f"The training text of {work.out} cannot be resumed: its files have changed. "
-            "Choose another --out, or restore them."
+            f"{work.out} cannot be resumed: its training text has changed. Restore the files, or "
+            "choose another --out."
         )
     rows = work.text.rows
     lengths = (rows.offsets[1:] - rows.offsets[:-1])[rows.order]
@@ -224,16 +223,10 @@ def _begun(
 def _train(work: _Work) -> dict[str, Any]:
     """Train, from the last checkpoint if there is one; return losses and measurements."""
     config, begin = work.config, last_checkpoint(work.out)
-    recipe = Recipe(
-        rate=config.rate,
-        batch=config.batch,
-        epochs=config.epochs,
-        max_steps=config.max_steps,
-        seed=config.seed,
-        precision=config.precision,
-    )
+    names = ("rate", "batch", "epochs", "max_steps", "seed", "precision")
+    recipe = Recipe(**{name: getattr(config, name) for name in names})
     n_steps = recipe.n_steps(len(work.text.rows))
-    hook, watch = work.hook, work.hook.probe
+    hook, probe = work.hook, work.hook.probe
     # Trainer and its data loaders use the global random generators.
     with own_randomness(config.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -249,7 +242,7 @@ def _train(work: _Work) -> dict[str, Any]:
         )
         hook.attach(trainer)
         if begin is None:
-            before = watch.measure(trainer.model, 0, epoch=0.0)
+            before = probe.measure(trainer.model, 0, epoch=0.0)
             ProbeLog(work.out / PROBES).write(before)
         else:
             work.progress.note(f"Resuming from {begin.name}.")
@@ -257,18 +250,18 @@ def _train(work: _Work) -> dict[str, Any]:
             try:
                 run(trainer, bar.advance, resume=begin)
             except Diverged as error:
-                raise ModelError(_diverged(work, error)) from None
+                kept = last_checkpoint(work.out)
+                raise ModelError(
+                    f"{error}; training has stopped. The last good checkpoint: {kept or 'none'}. "
+                    f"Lower --learning-rate (got {config.rate:g}) and choose another --out."
+                ) from None
         last = hook.rows[-1] if hook.rows else None
         if last is None or last.step != trainer.state.global_step:
-            last = watch.measure(trainer.model, trainer.state.global_step)
-    losses = [
-        {"step": line["step"], "loss": line["loss"]}
-        for line in trainer.state.log_history
-        if "loss" in line
-    ]
+            last = probe.measure(trainer.model, trainer.state.global_step)
+    logged = trainer.state.log_history
     return {
         "steps": trainer.state.global_step,
-        "losses": losses,
+        "losses": [{k: line[k] for k in ("step", "loss")} for line in logged if "loss" in line],
         "stopped_at": hook.stopped_at,
         "final": {
             name: None if value != value else value
@@ -276,15 +269,6 @@ def _train(work: _Work) -> dict[str, Any]:
             if name not in ("step", "epoch", "exposure", "repeats", "seconds")
         },
     }
-
-
-def _diverged(work: _Work, error: Diverged) -> str:
-    kept = last_checkpoint(work.out)
-    stays = f"{kept} is the last good checkpoint" if kept else "no checkpoint was made before"
-    return (
-        f"{error}; training has stopped and "
-        f"{stays}. Lower --learning-rate (got {work.config.rate:g}) and choose another --out."
-    )
 
 
 def _save(work: _Work) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from attacks.statistics.extraction import greedy
 from auditor.canaries.canaries import Canary, by_prefix
 from auditor.canaries.secrets import Encoded, encode_secrets
 from auditor.errors import ConfigError, ModelError
+from auditor.finetuning.rows import token_ids
 from auditor.models.limits import limits_of
 from auditor.models.preserve_state import left_as_found
 from auditor.models.teacher_forcing import (
@@ -68,9 +70,8 @@ class ProbeRow:
 
     def logged(self) -> dict[str, float]:
         """Metrics for a trainer's log, as memorization/NAME, without NaN."""
-        named = asdict(self)
-        kept = [f.name for f in fields(self) if f.name not in _NOT_LOGGED]
-        return {f"memorization/{k}": float(named[k]) for k in kept if named[k] == named[k]}
+        kept = {k: v for k, v in asdict(self).items() if k not in _NOT_LOGGED and v == v}
+        return {f"memorization/{k}": float(v) for k, v in kept.items()}
 
 
 class MemorizationProbe:
@@ -140,11 +141,12 @@ class MemorizationProbe:
         self.n_controls = len(controls)
         vocabulary = Vocabulary(tokenizer, bos)
         self.start = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
-        member_ids, heldout_ids = _encode(tokenizer, members), _encode(tokenizer, heldout)
         self.prefix_tokens, self.width = prefix_tokens, prefix_tokens + suffix_tokens
         most = max(max_tokens, self.width)
-        self._members = [(self.start, t[:most]) for t in member_ids]
-        self._heldout = [(self.start, t[:most]) for t in heldout_ids]
+        self._members, self._heldout = (
+            [(self.start, ids[:most]) for ids in token_ids(tokenizer, texts)]
+            for texts in (members, heldout)
+        )
         self._secrets = _secrets(vocabulary, self.canaries, controls)
 
     @property
@@ -154,11 +156,12 @@ class MemorizationProbe:
 
     def check_fits(self, context: int | None) -> None:
         """Raise ModelError if a canary does not fit into this context."""
-        longest = max((group.longest for group in self._secrets), default=0)
+        lengths = [len(e.prompt) + max(map(len, e.rests)) for _, e in self._secrets]
+        longest = max(lengths, default=0)
         if context is not None and longest > context + 1:
             raise ModelError(
                 f"A canary's prefix and secret must have at most {context + 1} tokens (the model's "
-                f"context, and the last, which is not fed); got {longest}. Shorten their template."
+                f"context plus 1); got {longest}. Shorten the template."
             )
 
     def measure(self, model, step: int, *, epoch: float = float("nan")) -> ProbeRow:
@@ -201,18 +204,12 @@ class MemorizationProbe:
     def _exposure(self, model, step: int) -> NDArray[np.float64]:
         """Exposure of each inserted canary, bits."""
         bits = np.zeros(len(self.canaries))
-        for group in self._secrets:
+        for own, encoded in self._secrets:
             total = continuation_logprob(
-                _forward(model),
-                group.encoded.prompt,
-                group.encoded.rests,
-                batch_tokens=_batch_tokens(model),
-                device=next(model.parameters()).device,
-                rope_switch=limits_of(model.config.get_text_config()).rope_switch,
+                _forward(model), encoded.prompt, encoded.rests, **_batching(model)
             )
             _check_numbers(total, step)
-            n_own = len(group.own)
-            bits[group.own] = exposure_by_interpolation(total[:n_own], total[n_own:])
+            bits[own] = exposure_by_interpolation(total[: len(own)], total[len(own) :])
         return bits
 
     def _extracted(self, members: list[_Measured]) -> NDArray[np.bool_]:
@@ -224,25 +221,15 @@ class MemorizationProbe:
         return greedy(suffixes) if suffixes else np.zeros(0, bool)
 
 
-@dataclass(frozen=True)
-class _Secrets:
-    """Secrets after one prefix: those of the canaries numbered `own`, then the controls'."""
-
-    own: list[int]
-    encoded: Encoded
-
-    @property
-    def longest(self) -> int:
-        return len(self.encoded.prompt) + max(map(len, self.encoded.rests))
-
-
-def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list[_Secrets]:
-    """Group canaries by their prefix."""
+def _secrets(
+    vocabulary, canaries: list[Canary], controls: list[Canary]
+) -> list[tuple[list[int], Encoded]]:
+    """For each prefix: indices of its canaries; their secrets, then those of the controls."""
     groups = []
     for prefix, own in by_prefix(canaries).items():
         every = [*(canaries[i] for i in own), *controls]
         if lacking := [c.canary_id for c in every if not c.secret]:
-            raise ConfigError(f"Canary {lacking[0]} has no secret. Give it one.")
+            raise ConfigError(f"Canary {lacking[0]} has no secret. Add one.")
         encoded = encode_secrets(vocabulary, prefix, [c.secret for c in every])
         if not encoded.prompt:
             raise ConfigError(
@@ -250,13 +237,8 @@ def _secrets(vocabulary, canaries: list[Canary], controls: list[Canary]) -> list
                 "tokenizer has no BOS token; got none. Add words to the template, or name a BOS "
                 "token with --bos (bos= of a probe)."
             )
-        groups.append(_Secrets(own, encoded))
+        groups.append((own, encoded))
     return groups
-
-
-def _encode(tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
-    return tokenizer(clean, add_special_tokens=False)["input_ids"] if clean else []
 
 
 def _mean_nll(rows: list[_Measured]) -> float:
@@ -271,9 +253,7 @@ def _measure(model, rows: list[Row], step: int) -> list[_Measured]:
         lambda ids: forward(input_ids=ids, use_cache=False).logits,
         rows,
         from_logits,
-        batch_tokens=_batch_tokens(model),
-        device=next(model.parameters()).device,
-        rope_switch=limits_of(model.config.get_text_config()).rope_switch,
+        **_batching(model),
     )
     out = [(own[0], own[1]) if own else (np.zeros(0), np.zeros(0, bool)) for own in found]
     for nats, _ in out:
@@ -286,8 +266,13 @@ def _forward(model):
     return getattr(model, "_original_forward", model)
 
 
-def _batch_tokens(model) -> int:
-    return max(1, _ELEMENTS // model.config.get_text_config().vocab_size)
+def _batching(model) -> dict[str, Any]:
+    config = model.config.get_text_config()
+    return {
+        "batch_tokens": max(1, _ELEMENTS // config.vocab_size),
+        "device": next(model.parameters()).device,
+        "rope_switch": limits_of(config).rope_switch,
+    }
 
 
 def _check_numbers(logprob: NDArray[np.float64], step: int) -> None:

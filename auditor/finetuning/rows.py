@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -89,26 +88,23 @@ def read_text(config: FinetuneConfig, tokenizer, width: int) -> Text:
     if config.heldout:
         apart = _open(config.heldout, config)
         held = np.unique(_digests(apart, config.seed))
-        chosen = set(held[np.isin(held, digests)].tolist())
         sources: Sequence[Corpus] = [apart]
-        wanted = set(held.tolist())
     else:
-        n_held = _n_held_out(config, len(digests))
-        chosen = wanted = set(digests[:n_held].tolist())
+        held = digests[: _n_held_out(config, len(digests))]
         sources = corpora
+    chosen = set(held[np.isin(held, digests)].tolist())
     if len(chosen) >= len(digests):
         raise ConfigError(
-            f"The corpus must have documents that are not held out; all {len(digests):,} different "
-            "ones are. Hold out other text."
+            f"All {len(digests):,} distinct documents of the corpus are held out; none are left to "
+            "train on. Hold out other text."
         )
     members = digests[~np.isin(digests, list(chosen))]
-    texts = [_keep(c, members[:N_PROBED], config.seed) for c in corpora]
     return Text(
         rows=_rows(corpora, chosen, tokenizer, width, config),
-        members=list(dict.fromkeys(t for some in texts for t in some))[:N_PROBED],
-        heldout=_held_texts(sources, wanted, config.seed),
+        members=_probed_texts(corpora, members, config.seed),
+        heldout=_probed_texts(sources, held, config.seed),
         n_documents=len(members),
-        n_heldout=len(wanted),
+        n_heldout=len(held),
         fingerprint=_fingerprint([*corpora, *sources]),
         notes=_notes(config, corpora, len(chosen)),
     )
@@ -149,24 +145,17 @@ def _n_held_out(config: FinetuneConfig, n_documents: int) -> int:
     n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if given is None else given
     if n >= n_documents:
         raise ConfigError(
-            f"--heldout-documents must be below the {n_documents:,} different documents of the "
-            f"corpus; got {n:,}. Lower it, or give other text with --heldout."
+            f"--heldout-documents must be below {n_documents:,}, the number of distinct documents; "
+            f"got {n:,}. Lower it, or give other text with --heldout."
         )
     return n
 
 
-def _held_texts(sources: Sequence[Corpus], wanted: set[int], seed: int) -> list[str]:
-    first = np.array(heapq.nsmallest(N_PROBED, wanted), dtype=np.uint64)
-    found = [text for corpus in sources for text in _keep(corpus, first, seed)]
-    return list(dict.fromkeys(found))
-
-
-def _keep(corpus: Corpus, digests: NDArray[np.uint64], seed: int) -> list[str]:
-    """Texts of a corpus with these digests, without copies, in corpus order."""
-    wanted = set(digests.tolist())
-    if not wanted:
-        return []
-    return list(dict.fromkeys(d.text for d in corpus if _digest(d.text, seed) in wanted))
+def _probed_texts(corpora: Sequence[Corpus], digests: NDArray[np.uint64], seed: int) -> list[str]:
+    """The texts with the lowest digests, without copies, in corpus order."""
+    wanted = set(np.sort(digests)[:N_PROBED].tolist())
+    texts = (d.text for corpus in corpora for d in corpus) if wanted else ()
+    return list(dict.fromkeys(text for text in texts if _digest(text, seed) in wanted))
 
 
 def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig) -> Rows:
@@ -196,17 +185,22 @@ def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig
     return Rows.of(tokens, np.concatenate(order))
 
 
+def token_ids(tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Tokenize texts without special tokens; a lone surrogate becomes a question mark."""
+    clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
+    return tokenizer(clean, add_special_tokens=False)["input_ids"] if clean else []
+
+
 def encode_rows(tokenizer, texts: Sequence[str], width: int) -> list[list[NDArray[np.int32]]]:
     """Rows of each text: BOS, tokens, EOS (if the tokenizer has them), cut every `width` tokens.
 
     Documents start at position 0, as samples do, so that a model with learned positions can
     reproduce them.
     """
-    clean = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     out = []
-    for ids in tokenizer(clean, add_special_tokens=False)["input_ids"]:
+    for ids in token_ids(tokenizer, texts):
         row = np.array([*bos, *ids, *eos], dtype=np.int32)
         pieces = [row[at : at + width] for at in range(0, len(row), width)]
         # A single token has no context to be predicted from.

@@ -23,7 +23,7 @@ from auditor.models.device import native_bfloat16
 from auditor.models.preserve_state import left_as_found, own_randomness
 
 _FAST_FROM = 1_000_000  # parameters above which bfloat16 outweighs its conversion cost
-_SHORT_ROWS = 320  # tokens up to which eager attention trains faster than fused
+_SHORT_ROWS = 320  # tokens per row up to which eager attention trains faster than fused
 _SHARE = 0.05  # warm-up as a share of the steps; final as a share of the peak rate
 
 
@@ -39,7 +39,7 @@ class Recipe:
     max_steps : int, optional, overrides `epochs`
     seed : int, for the order of the rows and for dropout
     beta2 : float
-        AdamW's decay of squared gradients; use less if there are few steps.
+        AdamW's decay of squared gradients; lower it for short trainings.
     precision : "auto", "float32" or "bfloat16"
         Precision of matrix products; weights and sums stay float32. auto: bfloat16 if the device
         supports it natively and the model has over a million parameters.
@@ -230,7 +230,7 @@ def _is_plain(network, rows: Rows) -> bool:
 
 @contextmanager
 def _fit_for_rows(network, rows: Rows, device: torch.device) -> Iterator[None]:
-    """Use eager attention for short rows on the CPU, whose fused attention is slow backwards."""
+    """Use eager attention for short rows on the CPU, where the fused backward pass is slow."""
     model = inner(network)
     before = model.config._attn_implementation
     if device.type == "cpu" and int(np.diff(rows.offsets).max()) <= _SHORT_ROWS:

@@ -199,7 +199,7 @@ def test_memory_that_runs_out_anywhere_else_is_a_sentence_too(asked, tmp_path, m
 
     monkeypatch.setattr("auditor.audit.scoring.score", full)
     told = command(*asked, "--out", tmp_path / "run")
-    the_sentence(told, "Memory ran out", "is kept", "start the same command again")
+    the_sentence(told, "Out of memory", "is kept", "run the same command again")
     assert is_intact(tmp_path / "run") == 6
 
 

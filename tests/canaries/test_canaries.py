@@ -220,11 +220,11 @@ def test_large_spaces_are_drawn_from_evenly():
     ("options", "sentence"),
     [
         ({"template": "{digits:1}", "count": 5, "controls": 6}, "has 10 secrets; 5 canaries and 6"),
-        ({"count": 0}, "--count must be 1 or more; got 0"),
-        ({"repeats": [1, 0]}, "--repeats must be 1 or more each; got 1, 0"),
-        ({"repeats": []}, "--repeats must be 1 or more each; got none"),
+        ({"count": 0}, "--count must be at least 1; got 0"),
+        ({"repeats": [1, 0]}, "--repeats must be at least 1; got 0"),
+        ({"repeats": []}, "--repeats must be given at least once"),
         ({"controls": 2}, r"--controls must be at least --count \(3\); got 2"),
-        ({"seed": -1}, "--seed must be between 0"),
+        ({"seed": -1}, "--seed must be at least 0"),
     ],
 )
 def test_what_cannot_be_is_refused(options, sentence):

@@ -235,10 +235,10 @@ def test_beam_search_gives_back_the_likeliest_secret_of_all():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"enumerate_up_to": -1}, "--enumerate-up-to must be 0 or more; got -1"),
-        ({"controls": 3}, "--controls must be between 1 and 2"),
-        ({"controls": 0}, "--controls must be between 1 and 2"),
-        ({"beams": 0}, "--beams must be 1 or more; got 0"),
+        ({"enumerate_up_to": -1}, "--enumerate-up-to must be at least 0; got -1"),
+        ({"controls": 3}, "--controls must be at most 2"),
+        ({"controls": 0}, "--controls must be at least 1"),
+        ({"beams": 0}, "--beams must be at least 1; got 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options, sentence):

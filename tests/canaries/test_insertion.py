@@ -316,7 +316,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("auditor.canaries.insertion.os.replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises((OSError, RunError)):
         insert_canaries(CANARIES, [path], tmp_path / "b.txt")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
@@ -351,6 +351,6 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
 
 def test_a_saved_dataset_with_offsets_that_lead_nowhere_is_refused(tmp_path):
     source = saved_with_offsets(tmp_path / "saved", (0, 2**30, 8))
-    with pytest.raises(CorpusError, match="is not a dataset that can be read"):
+    with pytest.raises(CorpusError, match="is not a readable dataset"):
         insert_canaries(CANARIES, [source], tmp_path / "out")
     assert not (tmp_path / "out").exists()

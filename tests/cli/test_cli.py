@@ -125,7 +125,7 @@ def test_an_unknown_flag_is_answered_with_the_nearest():
         (["audit", "--model", "./nowhere"], 1, "./nowhere: no such file or folder"),
         (["audit", "--model", "testbed:nowhere/target"], 1, "auditor testbed nowhere"),
         (["audit", "--resume", "nowhere"], 1, "nowhere is no run folder"),
-        (["score", "nowhere"], 1, "nowhere is no run folder"),
+        (["score", "nowhere"], 1, "nowhere is not the folder of a run"),
         (["verify", "nowhere"], 1, "nowhere is no run folder"),
         (["report", "nowhere"], 1, "nowhere is no run folder"),
         (["runs", "nowhere"], 1, "nowhere: no such folder"),
@@ -133,7 +133,7 @@ def test_an_unknown_flag_is_answered_with_the_nearest():
         (["testbed", "bed", "--seed", "-1"], 2, "-1 is not in the range"),
         (["demo", "bed", "--samples", "0"], 2, "0 is not in the range"),
         (["models", "add", "gpt9"], 1, "The model to add must be one of: smollm2"),
-        (["models", "remove", "smollm2"], 1, "smollm2 is not among the models kept here"),
+        (["models", "remove", "smollm2"], 1, "smollm2 is not installed"),
     ],
 )
 def test_trouble_is_one_sentence_and_leaves_nothing_behind(tmp_path, monkeypatch, args, code, says):
@@ -222,7 +222,7 @@ def test_an_audit_says_what_it_found_and_where_the_report_is(place):
     ended = command("report", place / "run")
     assert ended.code == 0
     assert ended.out.startswith("Of ")
-    assert "Verbatim of chosen" in ended.out
+    assert "Verbatim candidates" in ended.out
     assert ended.out.splitlines()[-1] == f"Report: {place / 'run' / 'report.html'}"
     assert load_run(place / "run").complete
 

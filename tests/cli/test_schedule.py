@@ -14,8 +14,8 @@ CRON = ("--cron", "0 3 * * 1", "--timezone", "UTC")
         (["--cron", "0 3 * * funday"], 2, "day-of-week must be within 0–7 or sun–sat"),
         (["--cron", "0 3 *"], 2, "must have five fields"),
         (["--timezone", "Mars/Base", *CRON[:2]], 2, "IANA name"),
-        ([], 2, "When? Give --cron LINE"),
-        (["--print", "cron"], 2, "When? Give --cron LINE"),
+        ([], 2, "Give --cron LINE"),
+        (["--print", "cron"], 2, "Give --cron LINE"),
         (["--print", "launchd", *CRON], 2, "'launchd' is not one of"),
     ],
 )

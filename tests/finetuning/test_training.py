@@ -82,7 +82,7 @@ def test_a_long_document_is_cut_into_rows_and_nothing_is_lost(tmp_path, base):
 
 def test_a_corpus_of_one_document_has_nothing_to_hold_out(tmp_path, base):
     one = save_texts(tmp_path / "one.jsonl", [WORDS, WORDS])
-    with pytest.raises(ConfigError, match="below the 1 different documents of the corpus; got 1"):
+    with pytest.raises(ConfigError, match="below 1, the number of distinct documents; got 1"):
         finetune(str(base), one, out=tmp_path / "out")
 
 
