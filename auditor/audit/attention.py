@@ -60,14 +60,15 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
     """
     if not run.has(SAMPLES):
         raise RunError(
-            f"{run.path} has no short lists yet. Finish it with: auditor audit --resume {run.path}."
+            f"{run.path} has no shortlists yet. Finish the run with: auditor audit --resume "
+            f"{run.path}."
         )
     table = run.read(SAMPLES, ["sample_id", "prompt_token_ids", "token_ids"])
     ids = table["sample_id"].to_pylist()
     if sample_id not in ids:
         raise RunError(
-            f"--sample must be a candidate of {run.path}; got {sample_id!r}. Its candidates are "
-            f"in candidates.csv: {', '.join(ids[:3])}, ..."
+            f"--sample must be a candidate of {run.path}; got {sample_id!r}. Choose one from "
+            f"candidates.csv: {', '.join(ids[:3])}, ..."
         )
     row = table.slice(ids.index(sample_id), 1).to_pylist()[0]
     whole = [*row["prompt_token_ids"], *row["token_ids"]]
@@ -78,7 +79,7 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
         answer = model.network(torch.tensor([taken]), output_attentions=True, use_cache=False)
     if not answer.attentions or any(layer is None for layer in answer.attentions):
         raise ModelError(
-            f"{run.config.model} does not say what it attends to, so there is no attention to show."
+            f"{run.config.model} does not return attention weights. Choose a model that does."
         )
     more = name_finders(run.config)
     shown = _shown(model.vocabulary, taken, reveal=reveal, more=more)
@@ -176,5 +177,5 @@ def _own_script(page: str) -> str:
 def _beside(package: str, file: str) -> str:
     """A script file from an installed package, including its licence notice."""
     spec = find_spec(package)
-    origin = spec.origin if spec is not None else None  # `check_installed` has seen to it
+    origin = spec.origin if spec is not None else None  # never None after `check_installed`
     return (Path(str(origin)).parent / file).read_text(encoding="utf-8")

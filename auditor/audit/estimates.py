@@ -72,7 +72,7 @@ def _calibration(run: Run, candidates, samples, matches, looked_up) -> Calibrati
         groups = samples.groupby("strategy", observed=True)["sample_id"]
         ids = [list(own)[: looked_up.get(str(name), 0)] for name, own in groups]
         checked = {"verbatim": set(matches["sample_id"]), "looked_up": set().union(*ids)}
-    reasons = {s.name: no_controls(s) or "no control was scored yet" for s in config.strategies}
+    reasons = {s.name: no_controls(s) or "no control is scored yet" for s in config.strategies}
     return calibrate(run.scores(), controls, fdr=config.fdr, reasons=reasons, **checked)
 
 
@@ -122,7 +122,7 @@ def why_dependent(config: AuditConfig) -> dict[str, str]:
     for strategy in config.strategies:
         prompts = strategy.prompts
         if strategy.decoding.beams > 1:
-            why[strategy.name] = "beam search draws no independent samples"
+            why[strategy.name] = "beam search does not draw independent samples"
         elif prompts.kind != "bos" and prompts.samples_per_prompt > 1:
-            why[strategy.name] = "samples of one prompt are not independent"
+            why[strategy.name] = "samples that share a prompt are not independent"
     return why

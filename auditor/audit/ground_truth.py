@@ -312,8 +312,8 @@ def read_truth(config: AuditConfig) -> pd.DataFrame:
         )
     if not config.has_training_text:
         raise ConfigError(
-            "--truth says what is known of the training text, and none was given. Add --corpus "
-            "with the testbed's corpus.jsonl, or leave --truth out."
+            "--truth needs training text; got none. Add --corpus with the testbed's corpus.jsonl, "
+            "or remove --truth."
         )
     try:
         truth = pd.read_parquet(config.truth)

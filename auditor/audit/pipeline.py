@@ -101,7 +101,7 @@ def verify_again(
     config = make_config({**old, **changes, "out": str(path)})
     if not config.has_training_text:
         raise ConfigError(
-            f"{path} has no training text to look in. Give it with --corpus PATH or --index DIR."
+            f"{path} has no training text to search. Give it with --corpus PATH or --index DIR."
         )
     check_corpus(config)  # before the old matches are dropped
     _change(path, config, "verify", "matches/")

@@ -18,8 +18,8 @@ from reports.analysis.shortlist import select_candidates
 LISTS = "shortlist/lists.parquet"
 COUNTS = "shortlist/counts.parquet"
 INEXACT = (
-    "The models do not fit into memory in float32: the reported figures are those of the format "
-    "that was sampled in."
+    "The models do not fit into memory in float32: the reported scores have the precision of the "
+    "sampling."
 )
 SAMPLES = "shortlist/samples.parquet"
 

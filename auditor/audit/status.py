@@ -35,25 +35,25 @@ class Standing:
 
         >>> for sentence in Standing(96, 80, 40, False, False).sentences(Path("runs/x")):
         ...     print(sentence)
-        This audit is not complete: of 96 samples asked for, 80 are drawn and 40 scored; the short
-        lists are provisional; nothing was looked for in the training text.
-        Every figure here stands for that part alone. Finish it with: auditor audit --resume runs/x
+        This audit is not complete: 80 of 96 samples are drawn and 40 scored; the shortlists are
+        provisional; the training text was not searched.
+        All figures cover this part only. To finish, run: auditor audit --resume runs/x
         """
         if self.is_whole:
             return []
         missing, resume = [], f"auditor audit --resume {path}"
         if not self.is_scored:
             missing.append(
-                f"of {self.n_wanted:,} samples asked for, {self.n_drawn:,} are drawn and "
+                f"{self.n_drawn:,} of {self.n_wanted:,} samples are drawn and "
                 f"{self.n_scored:,} scored"
             )
         if not self.is_listed:
-            missing.append("the short lists are provisional")
+            missing.append("the shortlists are provisional")
         if not self.is_verified:
-            missing.append("nothing was looked for in the training text")
+            missing.append("the training text was not searched")
         return [
             f"This audit is not complete: {'; '.join(missing)}.",
-            f"Every figure here stands for that part alone. Finish it with: {resume}",
+            f"All figures cover this part only. To finish, run: {resume}",
         ]
 
 

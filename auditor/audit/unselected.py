@@ -71,7 +71,6 @@ def note_of(context: Context, tables: dict[str, pa.Table]) -> None:
     for name, table in tables.items():
         if len(table) < n:
             context.note(
-                f"Of {name}, the first {len(table):,} of {n:,} samples were looked up in the "
-                "training text besides the candidates: what is said of the whole strategy rests "
-                "on them."
+                f"{name}: besides the candidates, only the first {len(table):,} of {n:,} samples "
+                "were searched for in the training text. Estimates for the strategy use these."
             )

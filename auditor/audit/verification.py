@@ -110,8 +110,8 @@ def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) ->
     kept = without_filler(found, needles, **least)
     if n := len(found) - len(kept):
         context.note(
-            f"{n:,} overlaps of samples with the training text are long only by runs of one "
-            "character, such as a table's border, and do not count as verbatim."
+            f"{n:,} overlaps with the training text reach the minimum length only by repeats of "
+            "one character, such as a table border, and do not count as verbatim."
         )
     return kept
 

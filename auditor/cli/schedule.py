@@ -101,7 +101,7 @@ def _once(plan) -> None:
     with interruptible():
         n = work.run_due()
     if not n:
-        say("Nothing is due: the last occasion has run.", err=True)
+        say("Nothing is due: the last scheduled run is complete.", err=True)
         check(plan.done()[-1].decisions)
     # What could not run weighs more than what ran past a limit.
     click.get_current_context().exit(min((e.exit_code for e in work.errors), default=0))

@@ -41,14 +41,16 @@ class Pair:
         if base is None:
             base = tuned_from(at).get("spec")
         if base is None:
-            raise ModelError(f"--base must be given for {tuned}; got none. Name what it came from.")
+            raise ModelError(
+                f"--base must be given for {tuned}; got none. Give the model that it was tuned from."
+            )
         self.base_spec, self.tuned_spec, self.device, self.bos = base, tuned, device, bos
         self.base_fingerprint = _fingerprint(resolve(base))
         self.tuned_fingerprint = _fingerprint(at)
         if self.base_fingerprint == self.tuned_fingerprint:
             raise ModelError(
                 f"--base and --tuned must be two models; got the same weights in {base} and "
-                f"{tuned}. Name the model before and the model after."
+                f"{tuned}. Give the models before and after fine-tuning."
             )
         self._on = base if is_on_base else None
         self._check_start()
@@ -69,7 +71,7 @@ class Pair:
             has, lacks = specs if one else reversed(specs)
             raise ModelError(
                 f"--base and --tuned must both have a BOS token, or neither; {has} has one and "
-                f"{lacks} has none. Name it for both with --bos TOKEN."
+                f"{lacks} has none. Set it for both with --bos TOKEN."
             )
 
     def check_texts(self, texts: Sequence[str]) -> None:
@@ -81,10 +83,10 @@ class Pair:
             tokens = [[v.token_bytes[i] for i in v.encode(text)] for v in (one, other)]
             if tokens[0] != tokens[1]:
                 raise ModelError(
-                    f"--base and --tuned must have one vocabulary, at least for the texts; "
+                    f"--base and --tuned must split every text into the same tokens; "
                     f"{self.base_spec} and {self.tuned_spec} make {len(tokens[0]):,} and "
-                    f"{len(tokens[1]):,} tokens of {text[:40]!r}, which cannot be compared. Name a "
-                    "model and what was tuned from it, or leave out texts with added tokens."
+                    f"{len(tokens[1]):,} tokens of {text[:40]!r}. Give a model and one tuned from "
+                    "it, or remove texts with added tokens."
                 )
 
     @property
@@ -108,5 +110,5 @@ def _fingerprint(path: Path) -> str:
     if path.is_dir() and is_adapter(path):
         return adapter_fingerprint(path)
     if path.is_dir() and not (path / "config.json").is_file():
-        raise ModelError(f"{path} holds neither a model nor an adapter. Give a model's folder.")
+        raise ModelError(f"{path} contains neither a model nor an adapter. Give a model's folder.")
     return fingerprint(path)

@@ -68,7 +68,7 @@ def compare_runs(run_a: str | Path, run_b: str | Path) -> RunComparison:
     """
     one, other = load_run(run_a), load_run(run_b)
     if one.path.resolve() == other.path.resolve():
-        raise ConfigError(f"Two runs must be compared; got {one.path} twice. Name another one.")
+        raise ConfigError(f"Two different runs are needed; got {one.path} twice. Give another one.")
     frames = _candidates(one), _candidates(other)
     passages = _passages(*frames, same_text=_text(one) == _text(other))
     return RunComparison(
@@ -84,8 +84,8 @@ def _candidates(run: Run) -> pd.DataFrame:
     checked = frame[frame["verdict"] != "not checked"]
     if len(frame) and checked.empty:
         raise ConfigError(
-            f"{run.path} was not checked against training text, so nothing in it is known to be "
-            f"extracted. Check it with: auditor verify {run.path} --corpus PATH."
+            f"{run.path} was not verified against training text. Verify it with: auditor verify "
+            f"{run.path} --corpus PATH."
         )
     return checked
 
@@ -219,7 +219,7 @@ def _notes(one: Run, other: Run) -> list[str]:
     )
     notes = [f"The runs differ: {phrase}." for phrase in differences(a, b, sides=("in A", "in B"))]
     if _text(one) != _text(other):
-        notes.append("The runs were checked against different training text.")
+        notes.append("The runs were verified against different training text.")
     return notes
 
 

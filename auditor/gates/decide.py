@@ -121,12 +121,12 @@ def _precision_words(found: Found) -> str:
 
 def _exposure_words(found: Found) -> str:
     among = "" if found.n == 1 else f" for {found.n} canaries"
-    bits = f"canary {found.of} is exposed by {found.value:.1f} bits"
+    bits = f"canary {found.of} has an exposure of {found.value:.1f} bits"
     return f"{bits} (95 % interval{among} {_range(found)})"
 
 
 def _personal_words(found: Found) -> str:
-    counts = f"{found.value:,.0f} of {found.n:,} candidates hold personal data"
+    counts = f"{found.value:,.0f} of {found.n:,} candidates contain personal data"
     return f"{counts} (95 % interval {_range(found)})"
 
 

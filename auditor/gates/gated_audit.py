@@ -139,7 +139,7 @@ def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> RunDiff |
     except AuditError as error:
         if config.gates.no_new_passages_since is not None:
             raise
-        progress.note(f"Not compared with the run before: {error}")
+        progress.note(f"The run was not compared with the previous one: {error}")
         return None
 
 

@@ -42,7 +42,7 @@ def check_hooks(notify: Notify) -> None:
         import tenacity  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "[notify] needs packages that are not installed. Install the extra: "
+            "[notify] needs packages that are not installed. Install them with: "
             "pip install 'memorization-auditor[schedule]'."
         ) from None
 
@@ -105,7 +105,7 @@ def _try(
     except _HookError as error:
         n = retrying.statistics["attempt_number"]
         tries = "1 attempt" if n == 1 else f"{n} attempts"
-        return f"{name} could not be told: {error} ({tries}). The run is kept as it is."
+        return f"{name} was not notified: {error} ({tries}). The run is not affected."
     return None
 
 
@@ -120,11 +120,11 @@ def _run(command: tuple[str, ...], text: str) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _HookError(f"it took more than {_PATIENCE:.0f} s") from None
+        raise _HookError(f"no exit within {_PATIENCE:.0f} s") from None
     except (OSError, ValueError) as error:
         raise _HopelessError(f"it cannot be started ({error})") from None
     if done.returncode:
-        raise _HookError(f"it ended with exit code {done.returncode}")
+        raise _HookError(f"exit code {done.returncode}")
 
 
 def _post(address: str, summary: dict[str, Any]) -> None:
@@ -134,11 +134,11 @@ def _post(address: str, summary: dict[str, Any]) -> None:
         answer = requests.post(address, json=summary, timeout=_PATIENCE, allow_redirects=False)
     except (requests.ConnectionError, requests.Timeout) as error:
         if is_offline():
-            raise _HopelessError("--offline rules out the network") from None
+            raise _HopelessError("--offline blocks the network") from None
         raise _HookError(f"no connection ({type(error).__name__})") from None
     except (requests.RequestException, ValueError) as error:
-        raise _HopelessError(f"the address cannot be used ({type(error).__name__})") from None
+        raise _HopelessError(f"invalid request ({type(error).__name__})") from None
     if answer.status_code >= 500 or answer.status_code == 429:
-        raise _HookError(f"it answered {answer.status_code}")
+        raise _HookError(f"HTTP status {answer.status_code}")
     if not 200 <= answer.status_code < 300:
-        raise _HopelessError(f"it answered {answer.status_code}")
+        raise _HopelessError(f"HTTP status {answer.status_code}")

@@ -32,7 +32,7 @@ def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
     trends, notices = read_trends(entries)
     if not trends:
         raise RunError(
-            f"{folder} holds no complete run, so there is nothing to draw. Run an audit."
+            f"{folder} contains no complete run, so there is nothing to plot. Run an audit first."
         )
     page = TrendPage(f"Audits in {Path(folder).resolve().name}", trends, notices)
     path = Path(folder) / PAGE
@@ -75,8 +75,8 @@ def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]]) -> Trend:
     return Trend(
         title=last.model,
         about=(
-            f"{', '.join(last.strategies)}; {config.samples:,} samples of each; the "
-            f"{config.top:,} likeliest by each score"
+            f"{', '.join(last.strategies)}; {config.samples:,} samples per strategy; top "
+            f"{config.top:,} by each score"
         ),
         runs=pd.DataFrame([_line(entry, rows) for entry, _, rows in found]),
         figures=pd.DataFrame(rows, columns=["when", "figure", "of", "value", "low", "high"]),
@@ -91,7 +91,7 @@ def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]]) -> Trend:
 def _when(entry: Entry) -> pd.Timestamp:
     seconds = timestamp(entry.when)
     if seconds == float("-inf"):
-        raise RunError("its manifest does not say when it was begun.")
+        raise RunError("its manifest has no valid start time.")
     return pd.Timestamp(seconds, unit="s", tz="UTC")
 
 

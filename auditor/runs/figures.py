@@ -128,9 +128,8 @@ def personal_data(run: Run) -> Found:
     """
     if not has_personal_data(run):
         raise RunError(
-            f"gates.max_personal_data asks for candidates that hold personal data, and {run.path} "
-            "was not looked through for it. Make its report again with: auditor report RUN; or "
-            "leave that gate out."
+            f"gates.max_personal_data needs a search for personal data; {run.path} has none. "
+            f"Rebuild its report with: auditor report {run.path}; or remove the gate."
         )
     rows = listed(run, [PERSONAL, "verdict", *PLACES])
     n, worth = len(rows), effective_trials(clusters_of(rows))

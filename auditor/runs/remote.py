@@ -147,6 +147,6 @@ def _trouble(url: str) -> Iterator[None]:
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunError(
-            f"{url} cannot be reached or written ({why}). Check the URL, the network and what "
-            "gives access; what was finished before is kept, and the same command goes on."
+            f"{url} cannot be read or written ({why}). Check the URL, the network and the "
+            "credentials. Finished work is kept; repeat the command to resume."
         ) from None

@@ -56,7 +56,7 @@ def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping
     if different := differences(there, json.loads(json.dumps(asked))):
         raise RunError(
             f"--out {out} holds another {noun.partition(' ')[2]}: {'; '.join(different)}. Choose "
-            "another --out, ask for the same again to resume it, or delete the folder."
+            "another --out, use the same settings to resume it, or delete the folder."
         )
 
 

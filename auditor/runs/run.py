@@ -115,7 +115,7 @@ class Run:
         """Exposure of the audit's canaries: one row per canary and control, no secrets."""
         if self.config.canaries is None:
             raise RunError(
-                f"{self.path} has no exposure: it was given no canaries. Start another run with "
+                f"{self.path} has no exposure: the audit has no canaries. Start a new run with "
                 "--canaries FILE."
             )
         if "exposure.parquet" not in self.manifest.shards:
@@ -199,8 +199,8 @@ class Run:
             real, is_inside = path, False
         if not is_inside:
             raise RunError(
-                f"{path} leads out of the run's folder, to {real}. Put the file itself in its "
-                "place, or use another --out."
+                f"{path} links out of the run's folder, to {real}. Replace the link by the file, "
+                "or use another --out."
             )
         return path
 
@@ -233,7 +233,7 @@ def load_run(path: str | Path) -> Run:
     folder = Path(path) if there is None else there.here
     manifest = read_manifest(folder)
     if manifest is None:
-        raise RunError(f"{path} is no run folder: it has no {MANIFEST}. Give the folder of a run.")
+        raise RunError(f"{path} is not a run folder: it has no {MANIFEST}. Give a run's folder.")
     return Run(folder, manifest, there)
 
 
@@ -288,7 +288,7 @@ def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str
 def _not_yet(run: Run, table: str) -> str:
     if table == "matches" and not run.config.has_training_text:
         return (
-            f"{run.path} has no matches: it was given no training text to look in. "
+            f"{run.path} has no matches: no training text was given. "
             f"Give it with: auditor verify {run.path} --corpus PATH."
         )
     return (

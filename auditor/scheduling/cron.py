@@ -123,7 +123,7 @@ def parse_cron(line: str, timezone: str | None = None) -> Cron:
     example = 'as in "0 3 * * 1" (Mondays at 3:00)'
     if line.strip().startswith("@") and len(fields) == 1:
         raise ConfigError(
-            f"A cron line's nickname must be one of {', '.join(NICKNAMES)}; got {cut(line)}. "
+            f"A cron shortcut must be one of {', '.join(NICKNAMES)}; got {cut(line)}. "
             f"Choose one, or write five fields, {example}."
         )
     if len(fields) != 5:
@@ -136,7 +136,7 @@ def parse_cron(line: str, timezone: str | None = None) -> Cron:
     trouble = _trouble(plain)
     if trouble:
         raise ConfigError(
-            f"The cron line {cut(line)} cannot be read: {trouble}. Mend it, {example}."
+            f"The cron line {cut(line)} is invalid: {trouble}. Correct it, {example}."
         )
     return Cron(plain, zone, timezone or "")
 
@@ -151,7 +151,7 @@ def _trouble(line: str) -> str:
         cron = _simulation(line, datetime.now(UTC))
         extended = [v for v in (*cron.days, *cron.weekdays) if not isinstance(v, int) or v < 0]
         if extended:
-            return "L, W and # are not cron's"
+            return "L, W and # are not supported"
         next(cron)
     except CronSimError as error:
         at = next((i for i, name in enumerate(names) if str(error).endswith(name)), None)
@@ -159,10 +159,10 @@ def _trouble(line: str) -> str:
             return str(error)
         got = line.split()[at]
         if at == 2 and got.isdigit() and 1 <= int(got) <= 31:  # 31 February
-            return f"no month {line.split()[3]} has a day {got}"
+            return f"month {line.split()[3]} has no day {got}"
         return f"{names[at]} must be within {ranges[at]}; got {got!r}"
     except StopIteration:
-        return "there is no such day"
+        return "it matches no date"
     return ""
 
 
@@ -184,7 +184,7 @@ def _zone(name: str | None) -> tzinfo:
     except (ValueError, OSError, KeyError):
         raise ConfigError(
             f"timezone must be an IANA name, such as Europe/Berlin or UTC; got {cut(name)}. "
-            "Correct it, or leave it out for this machine's own."
+            "Correct it, or leave it out to use this machine's."
         ) from None
 
 
@@ -200,6 +200,6 @@ def check_installed() -> None:
     missing = [name for name in ("cronsim", "tzlocal") if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"Scheduling needs {missing[0]}, which is not installed. Install the extra: "
+            f"Scheduling needs {missing[0]}, which is not installed. Install it with: "
             "pip install 'memorization-auditor[schedule]'."
         )

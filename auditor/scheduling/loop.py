@@ -44,7 +44,7 @@ class Foreground:
         """Run every due occasion and return their number; errors are kept in `errors`."""
         now = self.clock()
         if (n := self.plan.missed(now)) > 1:
-            self.tell(f"{n:,} occasions have passed since the last run; they are made up once.")
+            self.tell(f"{n:,} scheduled times have passed since the last run; running once.")
         due = self.plan.due(now, since=since)
         for occasion in due:
             self._run(occasion)
@@ -90,10 +90,10 @@ class Foreground:
         return was_interrupted
 
     def _tell_next(self, cron: Cron) -> None:
-        self.tell(f"Next: {_shown(cron.after(self.clock()))}. Ctrl-C or SIGTERM ends it.")
+        self.tell(f"Next run: {_shown(cron.after(self.clock()))}. Stop with Ctrl-C or SIGTERM.")
 
     def _run(self, occasion: datetime) -> None:
-        self.tell(f"Occasion {_shown(occasion)}: {self.plan.of_occasion(occasion).out}")
+        self.tell(f"Run of {_shown(occasion)}: {self.plan.of_occasion(occasion).out}")
         try:
             judged = self.plan.run(occasion, progress=self.progress)
             self.show(judged)

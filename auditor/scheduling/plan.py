@@ -108,8 +108,8 @@ class Plan:
                 held.enter_context(locked(folder))
             except RunError:
                 raise RunError(
-                    f"Another process runs the schedule of {self.base} already. Let it, end it "
-                    "first, or choose another --out."
+                    f"Another process is already running the schedule of {self.base}. Stop it, or "
+                    "choose another --out."
                 ) from None
             yield
 

@@ -103,7 +103,9 @@ def test_a_schedule_is_run_by_one_process_and_a_dead_one_holds_nothing(tmp_path)
     args = [sys.executable, "-c", holder]
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        taken = pytest.raises(RunError, match=r"Another process runs the schedule of .*x already")
+        taken = pytest.raises(
+            RunError, match=r"Another process is already running the schedule of .*x"
+        )
         with taken, mine.locked():
             pass
         other.kill()
@@ -172,7 +174,7 @@ def test_three_runs_in_a_row_and_what_changed_between_them(tmp_path):
     assert changes[2][1] == changes[1][0] - 1
     assert [r.gate for r in runs] == ["passed", "failed: no_new_passages_since", "passed"]
     assert sum("failed: " in line for line in told) == 1
-    assert told[-1].startswith("Next: 2026-11-23 03:06 UTC")
+    assert told[-1].startswith("Next run: 2026-11-23 03:06 UTC")
 
 
 def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path):

@@ -135,8 +135,8 @@ class Workers:
         lost[what] += 1
         if lost[what] >= _TRIES:
             raise RunError(
-                f"{what} failed {_TRIES} times, each time with its worker ({died}). If memory ran "
-                "out, lower --workers or --batch-size; what was finished before is kept."
+                f"{what} failed {_TRIES} times because its worker died ({died}). If memory ran "
+                "out, lower --workers or --batch-size. Finished work is kept."
             )
         if self.team.replaces or not self.workers:
             self._start()
