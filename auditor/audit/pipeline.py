@@ -152,7 +152,7 @@ def report_again(
     from auditor.audit.context import Context, name_finders
     from auditor.audit.controls import check_controls
     from auditor.audit.reporting import report
-    from auditor.audit.status import standing
+    from auditor.audit.status import status_of
     from auditor.runs.manifest import check_sizes
 
     run, changes = load_run(path), changes or {}
@@ -166,7 +166,7 @@ def report_again(
         _change(path, config, "controls", *(["controls/"] if "controls" in changes else []))
         run = load_run(path)
     config = config.model_copy(update={"out": str(path), "reveal": reveal})
-    if standing(run).is_scored:
+    if status_of(run).is_scored:
         return run_audit(config, progress=progress)
     with open_for_writing(path, run.config) as writer:
         report(Context(config, writer, progress or NullProgress()))
@@ -221,7 +221,7 @@ def _check(context: Context) -> None:
     from auditor.audit.context import name_finders
     from auditor.audit.controls import check_controls, controls_due
     from auditor.audit.ground_truth import check_truth
-    from auditor.audit.shortlist import tell_precision
+    from auditor.audit.shortlist import note_precision
     from auditor.audit.verification import check_corpus, is_due
 
     config = context.config
@@ -232,7 +232,7 @@ def _check(context: Context) -> None:
     check_truth(config)
     name_finders(config)
     check_canaries(config)
-    tell_precision(context)
+    note_precision(context)
 
 
 def _stages(context: Context, until: str) -> None:
@@ -249,7 +249,7 @@ def _stages(context: Context, until: str) -> None:
     if not run.manifest.begun:
         run.manifest.begun, run.manifest.command = now(), command_line()
     run.manifest.versions = software()
-    if config.gates.asked():  # gates also apply when a run is resumed without its audit file
+    if config.gates.limits():  # gates also apply when a run is resumed without its audit file
         run.manifest.gates = config.gates.model_dump(exclude_none=True)
     steps = {
         "sample": sample,

@@ -104,7 +104,7 @@ def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks()
 
 
-def tell_precision(context: Context) -> None:
+def note_precision(context: Context) -> None:
     """Report before the run if scores cannot be recomputed in float32."""
     if context.config.dtype == "float32" or context.run.has(SAMPLES):
         return

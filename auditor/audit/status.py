@@ -11,7 +11,7 @@ from auditor.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """Samples requested, drawn and scored, and which later stages are done."""
 
     n_wanted: int
@@ -33,7 +33,7 @@ class Standing:
     def sentences(self, path: Path) -> list[str]:
         """What is missing, for the top of a report; empty if complete.
 
-        >>> for sentence in Standing(96, 80, 40, False, False).sentences(Path("runs/x")):
+        >>> for sentence in Status(96, 80, 40, False, False).sentences(Path("runs/x")):
         ...     print(sentence)
         This audit is not complete: 80 of 96 samples are drawn and 40 scored; the shortlists are
         provisional; the training text was not searched.
@@ -57,7 +57,7 @@ class Standing:
         ]
 
 
-def standing(run: Run) -> Standing:
+def status_of(run: Run) -> Status:
     """The progress of a run, by the intact files in its manifest."""
     config, shards = run.config, run.manifest.shards
 
@@ -65,7 +65,7 @@ def standing(run: Run) -> Standing:
         names = [name for name in shards if name.startswith(stage) and run.has(name)]
         return sum(shards[name].rows for name in names)
 
-    return Standing(
+    return Status(
         n_wanted=config.samples * len(config.strategies),
         n_drawn=rows("samples/"),
         n_scored=rows("scores/"),

@@ -81,15 +81,15 @@ def _config(file, flags, out):
     return make_config({**given, **({"out": out} if out else {})})
 
 
-def _foreground(plan):
+def _scheduler_loop(plan):
     from auditor.cli.show import show_judged
-    from auditor.scheduling.loop import Foreground
+    from auditor.scheduling.loop import SchedulerLoop
     from auditor.system.progress import for_terminal
 
     def tell(line: str) -> None:
         say(line, err=True)
 
-    return Foreground(plan, tell=tell, show=show_judged, progress=for_terminal())
+    return SchedulerLoop(plan, tell=tell, show=show_judged, progress=for_terminal())
 
 
 def _once(plan) -> None:
@@ -97,7 +97,7 @@ def _once(plan) -> None:
     from auditor.runs.gate_results import check
     from auditor.scheduling.loop import interruptible
 
-    work = _foreground(plan)
+    work = _scheduler_loop(plan)
     with interruptible():
         n = work.run_due()
     if not n:
@@ -108,5 +108,5 @@ def _once(plan) -> None:
 
 
 def _forever(plan) -> None:
-    if _foreground(plan).run_forever(plan.cron):
+    if _scheduler_loop(plan).run_forever(plan.cron):
         raise KeyboardInterrupt

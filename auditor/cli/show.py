@@ -9,7 +9,7 @@ import click
 import pandas as pd
 
 from auditor.audit.ground_truth import TRUTH
-from auditor.audit.status import standing
+from auditor.audit.status import status_of
 from auditor.cli.printing import say
 from auditor.gates.gated_audit import GatedAudit
 from auditor.runs.figures import exposure
@@ -38,18 +38,18 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         say(sentence)
     click.echo()
     print_frame(table2(summary), f"Verbatim of chosen, precision ({list_intervals(summary)})")
-    _show_claims(run)
+    _show_estimates(run)
     _show_lists(run)
     _show_truth(run)
-    for sentence in [*not_claimed(candidates), *standing(run).sentences(run.path)]:
+    for sentence in [*not_claimed(candidates), *status_of(run).sentences(run.path)]:
         say(sentence, err=True)
     if run.manifest.revealed:
         say("The report and candidates.csv show personal data: keep them to yourself.", err=True)
     for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")
-    if run.elsewhere is not None:
-        say(f"It lies with all of the run at {run.elsewhere.url}; this is a copy.")
+    if run.remote is not None:
+        say(f"This is a local copy; the run is at {run.remote.url}.")
 
 
 def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
@@ -75,7 +75,7 @@ def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
             say(f"{told[0].upper()}{told[1:]}.")
 
 
-def _show_claims(run: Run) -> None:
+def _show_estimates(run: Run) -> None:
     """What the sampling as a whole gives away and costs, where samples were looked up."""
     from auditor.audit.estimates import costs_of
 

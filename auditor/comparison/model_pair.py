@@ -42,7 +42,7 @@ class Pair:
             base = tuned_from(at).get("spec")
         if base is None:
             raise ModelError(
-                f"--base must be given for {tuned}; got none. Give the model that it was tuned from."
+                f"--base must be given for {tuned}; got none. Give the model it was tuned from."
             )
         self.base_spec, self.tuned_spec, self.device, self.bos = base, tuned, device, bos
         self.base_fingerprint = _fingerprint(resolve(base))

@@ -66,7 +66,7 @@ def judge(run: Run, gates: Gates, since: RunDiff | None) -> tuple[Decision, ...]
     RunError
         If the run lacks a figure that a gate needs.
     """
-    return tuple(_decide(name, limit, run, gates, since) for name, limit in gates.asked().items())
+    return tuple(_decide(name, limit, run, gates, since) for name, limit in gates.limits().items())
 
 
 def _decide(name: str, limit: Any, run: Run, gates: Gates, since: RunDiff | None) -> Decision:

@@ -35,7 +35,7 @@ def check_hooks(notify: Notify) -> None:
     ConfigError
         If the extra that they need is not installed.
     """
-    if not notify.is_asked:
+    if not notify.is_set:
         return
     try:
         import requests  # noqa: F401

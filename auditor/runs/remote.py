@@ -36,8 +36,8 @@ def is_url(path: str | os.PathLike) -> bool:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """A run's folder on remote storage and its local copy; made by `open_elsewhere`."""
+class Remote:
+    """A run's folder on remote storage and its local copy; made by `open_remote`."""
 
     url: str
     here: Path
@@ -83,7 +83,7 @@ class Elsewhere:
             return bool(self.storage.ls(self.root, detail=False))
 
 
-def open_elsewhere(url: str) -> Elsewhere:
+def open_remote(url: str) -> Remote:
     """Open the run at a URL: fetch its manifest and delete outdated files of the copy.
 
     Raises
@@ -101,7 +101,7 @@ def open_elsewhere(url: str) -> Elsewhere:
     parent, _, name = url.rstrip("/").rpartition("/")
     here = cache_folder() / "runs" / hashlib.sha256(parent.encode()).hexdigest()[:16] / name
     make_own(here)
-    found = Elsewhere(url.rstrip("/"), here, storage, root)
+    found = Remote(url.rstrip("/"), here, storage, root)
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(here))

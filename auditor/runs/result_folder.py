@@ -31,7 +31,9 @@ def read_json(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping[str, Any]) -> None:
+def refuse_other(
+    out: Path, manifest: str, noun: str, there: Any, settings: Mapping[str, Any]
+) -> None:
     """Raise an error unless the folder is free, or has a result of the same settings.
 
     Parameters
@@ -40,7 +42,7 @@ def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping
     manifest : name of the manifest's file
     noun : the kind of result, with its article: "a run"
     there : the settings in the manifest; None = there is no manifest
-    asked : the settings of this call
+    settings : the settings of this call
 
     Raises
     ------
@@ -53,7 +55,7 @@ def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping
                 return
         raise not_its_folder(out, noun)
     # Through JSON, as the stored settings were.
-    if different := differences(there, json.loads(json.dumps(asked))):
+    if different := differences(there, json.loads(json.dumps(settings))):
         raise RunError(
             f"--out {out} holds another {noun.partition(' ')[2]}: {'; '.join(different)}. Choose "
             "another --out, use the same settings to resume it, or delete the folder."

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError, RunError
 from auditor.runs.manifest import MANIFEST, Manifest, altered, read_manifest
-from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
+from auditor.runs.remote import Remote, is_url, open_remote
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
 from reports.pages.card import Card, render_card
@@ -45,8 +45,8 @@ class Run:
     checksums. `manifest` records the options and what ran.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, elsewhere: Elsewhere | None = None):
-        self.path, self.manifest, self.elsewhere = path, manifest, elsewhere
+    def __init__(self, path: Path, manifest: Manifest, remote: Remote | None = None):
+        self.path, self.manifest, self.remote = path, manifest, remote
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "incomplete"
@@ -153,7 +153,7 @@ class Run:
         with suppress(OSError):
             if (self.path / name).stat().st_size == known.bytes:
                 return True
-        if self.elsewhere is None or not self.elsewhere.pull(name):
+        if self.remote is None or not self.remote.pull(name):
             return False
         return (self.path / name).stat().st_size == known.bytes
 
@@ -185,7 +185,7 @@ class Run:
 
     def fetch(self) -> None:
         """Download all files of a remote run."""
-        if self.elsewhere is not None:
+        if self.remote is not None:
             for name in self.manifest.shards:
                 self.has(name)
 
@@ -229,7 +229,7 @@ def load_run(path: str | Path) -> Run:
     RunError
         If there is none, it is damaged, or it was written by another version.
     """
-    there = open_elsewhere(str(path)) if is_url(path) else None
+    there = open_remote(str(path)) if is_url(path) else None
     folder = Path(path) if there is None else there.here
     manifest = read_manifest(folder)
     if manifest is None:
@@ -273,13 +273,13 @@ def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str
     except (OSError, ValueError, pa.ArrowException):
         there = run.read(file).column_names  # raises the proper error
     found: dict[str, None] = {}
-    for asked in map(str, columns):
-        fitting = [asked] if asked in there else [n for n in there if fnmatchcase(n, asked)]
+    for name in map(str, columns):
+        fitting = [name] if name in there else [n for n in there if fnmatchcase(n, name)]
         if not fitting:
-            near = get_close_matches(asked, there, n=1)
+            near = get_close_matches(name, there, n=1)
             hint = f" The nearest is {near[0]!r}." if near else ""
             raise RunError(
-                f"{table} of {run.path} has no column {asked!r}.{hint} It has: {', '.join(there)}."
+                f"{table} of {run.path} has no column {name!r}.{hint} It has: {', '.join(there)}."
             )
         found |= dict.fromkeys(fitting)
     return list(found)

@@ -14,7 +14,7 @@ from auditor.audit.workers.shard_worker import ShardWorker
 from auditor.audit.workers.tasks import Settings, Task
 from auditor.config.audit import make_config
 from auditor.errors import RunError
-from auditor.runs.remote import is_url, open_elsewhere
+from auditor.runs.remote import is_url, open_remote
 from auditor.runs.run import load_run
 from auditor.runs.writer import open_for_writing
 from tests.tiny import WORDS, save_texts, save_tiny_model
@@ -193,7 +193,7 @@ def test_a_manifest_there_leads_to_no_file_outside(tmp_path, machine):
     fs = fsspec.filesystem("memory")
     for shards in ('{"../../kept": {"sha256": "0"}}', "{}"):
         fs.pipe_file("/y/run/manifest.json", f'{{"shards": {shards}}}'.encode())
-        open_elsewhere("memory://y/run")
+        open_remote("memory://y/run")
     assert here.read_text() == "mine"
 
 

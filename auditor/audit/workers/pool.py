@@ -116,7 +116,7 @@ class Workers:
         plain = {**self.config.model_dump(mode="json"), "workers": None, "ray": None}
         plain["offline"] = self.config.offline or is_offline()
         settings = Settings(
-            path=self.run.elsewhere.url if self.run.elsewhere else str(self.run.path.resolve()),
+            path=self.run.remote.url if self.run.remote else str(self.run.path.resolve()),
             config=plain,
             models=self.run.manifest.models,
             index=self.n_started % self.team.size,
