@@ -39,25 +39,7 @@ class Weights:
 
 
 def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = False) -> Weights:
-    """The attention of a run's model over a candidate and its prompt.
-
-    Parameters
-    ----------
-    run : Run
-    sample_id : str
-        A candidate: a sample on a shortlist.
-    n_tokens : int
-        Tokens to include, counting the prompt; the page grows with their square.
-    reveal : bool
-        Show personal data.
-
-    Raises
-    ------
-    RunError
-        If the run has no such candidate, or no shortlist yet.
-    ModelError
-        If the model cannot be loaded, or does not return attention weights.
-    """
+    """The attention of a run's model over a candidate and its prompt, up to `n_tokens` in all."""
     if not run.has(SAMPLES):
         raise RunError(
             f"{run.path} has no shortlists yet. Finish the run with: auditor audit --resume "
@@ -112,13 +94,7 @@ _STYLE = re.compile(r"\sstyle=(\"[^\"]*\"|'[^']*')")
 
 
 def check_installed() -> None:
-    """Fail early, before a model is loaded.
-
-    Raises
-    ------
-    ConfigError
-        If the extra `attention` is not installed.
-    """
+    """Raise a ConfigError before a model is loaded if the extra `attention` is missing."""
     for name in _NEEDED:
         try:
             missing = find_spec(name) is None
@@ -134,16 +110,7 @@ def check_installed() -> None:
 def attention_page(weights: Weights, *, title: str, is_sensitive: bool) -> str:
     """bertviz's head view and model view as one HTML document.
 
-    Parameters
-    ----------
-    weights : Weights
-    title : str
-    is_sensitive : bool
-        Whether personal data is shown.
-
-    Source
-    ------
-    Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model".
+    Source: Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model".
     """
     from bertviz import head_view, model_view
 

@@ -82,14 +82,8 @@ def verify_again(
 ) -> Run:
     """Verify a run's candidates against other training text, or with other minimum lengths.
 
-    Parameters
-    ----------
-    path : the run's folder, or its URL
-    changes : new values of corpus, index, text_field, normalize, min_match_tokens, min_match_chars
-
-    Returns
-    -------
-    Run, with new matches, tables and page.
+    `changes` are new values of corpus, index, text_field, normalize, min_match_tokens or
+    min_match_chars.
     """
     from auditor.audit.verification import check_corpus
 
@@ -132,22 +126,8 @@ def report_again(
     """Rewrite a run's tables and page; of an unfinished audit, report the results so far.
 
     No samples are drawn. If all samples are scored, missing later stages (controls, shortlist,
-    verification) run first.
-
-    Parameters
-    ----------
-    path : the run's folder, or its URL
-    changes : new values of controls, fdr, names, price_per_hour
-    reveal : show personal data in the page and the CSV, and mark them as sensitive
-
-    Returns
-    -------
-    Run, as complete as it was.
-
-    Raises
-    ------
-    RunError
-        If nothing is scored yet, or a file was altered.
+    verification) run first. `changes` are new values of controls, fdr, names or price_per_hour;
+    `reveal` shows personal data in the page and the CSV, and marks them as sensitive.
     """
     from auditor.audit.context import Context, name_finders
     from auditor.audit.controls import check_controls
@@ -178,22 +158,7 @@ def attention_again(
 ) -> Path:
     """Write a candidate's attention as a page, and update the report with a link to it.
 
-    Parameters
-    ----------
-    path : the run's folder, or its URL
-    sample_id : a candidate
-    n_tokens : tokens to show; the page grows with their square
-    reveal : show personal data in that page
-
-    Returns
-    -------
-    The page.
-
-    Raises
-    ------
-    AuditError
-        If the extra `attention` is missing, the run has no such candidate, or the model cannot be
-        loaded or does not return attention weights.
+    The page grows with the square of `n_tokens`.
     """
     from auditor.audit.attention import attention_of, attention_page, check_installed
 
@@ -220,7 +185,7 @@ def _check(context: Context) -> None:
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
     from auditor.audit.controls import check_controls, controls_due
-    from auditor.audit.ground_truth import check_truth
+    from auditor.audit.ground_truth import read_truth
     from auditor.audit.shortlist import note_precision
     from auditor.audit.verification import check_corpus, is_due
 
@@ -229,7 +194,8 @@ def _check(context: Context) -> None:
         check_corpus(config)
     if controls_due(context):
         check_controls(config)
-    check_truth(config)
+    if config.truth is not None:
+        read_truth(config)
     name_finders(config)
     check_canaries(config)
     note_precision(context)

@@ -60,12 +60,7 @@ def needle_of(vocabulary: Vocabulary, row: dict[str, Any]) -> Needle:
     return Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)])
 
 
-def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:
-    """Number of samples of each strategy in these tables."""
-    return {name: len(table) for name, table in tables.items()}
-
-
-def note_of(context: Context, tables: dict[str, pa.Table]) -> None:
+def note_partial(context: Context, tables: dict[str, pa.Table]) -> None:
     """Note which strategies are estimated from their first samples only."""
     n = context.config.samples
     for name, table in tables.items():

@@ -17,20 +17,7 @@ class Pair:
     """Specs of two different models, loaded in float32 with `base()` and `tuned()`.
 
     The models are loaded separately, so that only one is in memory and the base has no adapter.
-
-    Parameters
-    ----------
-    base, tuned : str
-        Model specs; `tuned` may be an adapter's folder. If `base` is None, it is read from the
-        folder of `tuned`.
-    device : str
-    bos : str, optional
-        BOS token of both models, instead of the tokenizers'.
-
-    Raises
-    ------
-    ModelError
-        If they are the same model, the adapter is for another base, or only one has a BOS token.
+    `tuned` may be an adapter's folder. If `base` is None, it is read from the folder of `tuned`.
     """
 
     def __init__(
@@ -88,11 +75,6 @@ class Pair:
                     f"{len(tokens[1]):,} tokens of {text[:40]!r}. Give a model and one tuned from "
                     "it, or remove texts with added tokens."
                 )
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the tuned model."""
-        return resolve(self.tuned_spec)
 
     def base(self) -> LanguageModel:
         """Load the base model."""

@@ -29,6 +29,7 @@ from auditor.errors import ConfigError, RunError
 from auditor.finetuning.callback import read_probes
 from auditor.finetuning.checkpoints import PROBES
 from auditor.models.interfaces import JudgesTexts
+from auditor.models.loading import resolve
 from auditor.models.tokenizer import check_rows
 from auditor.scoring.text_scorer import Texts, TextScorer
 from auditor.system.progress import NullProgress
@@ -137,7 +138,7 @@ def compare_models(
         texts=frame,
         tests=_tests(frame, seed),
         extraction=_extraction(frame),
-        probes=_probes(pair.folder),
+        probes=_probes(resolve(pair.tuned_spec)),
         notes=chosen.notes + _short_note(before, widths),
         facts={
             "base": {"spec": pair.base_spec, "fingerprint": pair.base_fingerprint},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
 
 from attacks.statistics.intervals import effective_trials
 from attacks.statistics.resampling import newcombe
@@ -137,21 +139,13 @@ def _are_one(a: _Span, b: _Span, same_text: bool) -> bool:
 def _passages(a: pd.DataFrame, b: pd.DataFrame, *, same_text: bool = True) -> pd.DataFrame:
     """Join matches into passages, longest first."""
     spans = _spans(a, "a") + _spans(b, "b")
-    parent = list(range(len(spans)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i in range(len(spans)):
-        for j in range(i):
-            if _are_one(spans[i], spans[j], same_text):
-                parent[root(i)] = root(j)
+    sets = DisjointSet(range(len(spans)))
+    for i, j in combinations(range(len(spans)), 2):
+        if _are_one(spans[i], spans[j], same_text):
+            sets.merge(i, j)
     groups: dict[int, list[_Span]] = {}
     for i, span in enumerate(spans):
-        groups.setdefault(root(i), []).append(span)
+        groups.setdefault(sets[i], []).append(span)
     rows = [_row(group) for group in groups.values()]
     names = ["where", "n_a", "n_b", "n_tokens", "n_chars", "doc_id", "text"]
     frame = pd.DataFrame(rows, columns=names)

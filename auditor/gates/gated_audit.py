@@ -104,8 +104,7 @@ def audit_and_judge(
 class _GateRunner:
     """Decides the gates after a run's tables and before its pages, which show the result.
 
-    since, decisions : the result
-    error : why the gates could not be decided; the run is finished all the same
+    If the gates cannot be decided, `error` is set and the run is finished nevertheless.
     """
 
     def __init__(self, config: AuditConfig, progress: NullProgress):

@@ -54,18 +54,7 @@ class Entry:
 
 
 def read_history(folder: str | Path, *, nested: bool = True) -> list[Entry]:
-    """The runs in a folder, the earliest first; unreadable runs, which have no time, come first.
-
-    Parameters
-    ----------
-    folder : the folder that contains the runs' folders
-    nested : bool
-        As in `auditor.runs.collection.find_runs`.
-
-    Returns
-    -------
-    list of Entry; empty if there is no such folder.
-    """
+    """The runs in a folder, the earliest first, as by `find_runs`; empty if there is no folder."""
     return [_entry(path, run) for path, run in find_runs(Path(folder), nested=nested)]
 
 

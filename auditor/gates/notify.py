@@ -28,13 +28,7 @@ class _HopelessError(_HookError):
 
 
 def check_hooks(notify: Notify) -> None:
-    """Fail early if hooks cannot be called here.
-
-    Raises
-    ------
-    ConfigError
-        If the extra that they need is not installed.
-    """
+    """Raise a ConfigError if hooks are configured and the extra that they need is missing."""
     if not notify.is_set:
         return
     try:
@@ -56,18 +50,8 @@ def call_hooks(
 ) -> list[str]:
     """Send the summary to the configured command and webhook.
 
-    Parameters
-    ----------
-    notify : Notify
-    summary : plain data without any text of samples or training text
-    is_trouble : whether the run or a gate failed
-    sleep : waits for so many seconds; between attempts 1, 2, 4 ... and at most 60
-
-    Returns
-    -------
-    list of str
-        A sentence for each hook whose last attempt failed. Nothing is raised: a hook must not
-        affect a finished run.
+    Returns a sentence for each hook whose last attempt failed. Nothing is raised: a hook must not
+    affect a finished run. Pauses between attempts are 1, 2, 4 ... and at most 60 seconds.
     """
     if notify.when == "trouble" and not is_trouble:
         return []

@@ -145,16 +145,8 @@ def load_runs(folder: str | Path = "runs") -> Runs:
 def find_runs(folder: Path, *, nested: bool = True) -> list[tuple[Path, Run | AuditError]]:
     """Every run in a folder, the earliest first; runs without a time come before all others.
 
-    Parameters
-    ----------
-    folder : path
-    nested : bool
-        Search at any depth, except in hidden folders and inside runs. Otherwise only direct
-        subfolders.
-
-    Returns
-    -------
-    list of (folder, run), with the error in place of a run that cannot be opened
+    If `nested`, at any depth except in hidden folders and inside runs. Yields (folder, run), with
+    the error in place of a run that cannot be opened.
     """
     paths = _run_folders(folder) if nested else (f.parent for f in folder.glob(f"*/{MANIFEST}"))
     found = [(path, _opened(path)) for path in sorted(paths)]

@@ -42,12 +42,7 @@ class Decision(BaseModel):
 
 
 def check(decisions: Iterable[Decision]) -> None:
-    """Raise an error if a gate failed.
-
-    Raises
-    ------
-    GateError
-        One line that names every gate that failed, with its figure and its limit.
+    """Raise a GateError that names every failed gate, with its figure and its limit.
 
     >>> check([Decision(gate="max_verified", limit=3, passed=True, sentence="2 of 9; allowed 3")])
     """

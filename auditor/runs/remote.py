@@ -84,13 +84,7 @@ class Remote:
 
 
 def open_remote(url: str) -> Remote:
-    """Open the run at a URL: fetch its manifest and delete outdated files of the copy.
-
-    Raises
-    ------
-    RunError
-        If fsspec does not support the storage, a package is missing, or it cannot be reached.
-    """
+    """Open the run at a URL: fetch its manifest and delete outdated files of the copy."""
     import fsspec
 
     from auditor.system.cache_folder import cache_folder

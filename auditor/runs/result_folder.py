@@ -34,20 +34,12 @@ def read_json(file: Path) -> dict[str, Any] | None:
 def refuse_other(
     out: Path, manifest: str, noun: str, there: Any, settings: Mapping[str, Any]
 ) -> None:
-    """Raise an error unless the folder is free, or has a result of the same settings.
+    """Raise a RunError unless the folder is free, or has a result of the same settings.
 
-    Parameters
-    ----------
-    out : path
     manifest : name of the manifest's file
     noun : the kind of result, with its article: "a run"
     there : the settings in the manifest; None = there is no manifest
     settings : the settings of this call
-
-    Raises
-    ------
-    RunError
-        Says which settings differ.
     """
     if not isinstance(there, dict):
         with disk_trouble(out):
@@ -81,11 +73,6 @@ def save(
     """Write tables (Parquet and CSV) and files, then the manifest.
 
     Personal data is masked in the CSV, unless `reveal`; Parquet keeps it.
-
-    Raises
-    ------
-    RunError
-        If the folder cannot be written.
     """
     make_own(out)
     for name, frame in tables.items():

@@ -79,12 +79,8 @@ class RunWriter(Run):
 def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWriter]:
     """Open a run's folder for this config, new or resumed, locked against other processes.
 
-    A run at a URL is written through its local copy; the lock covers this machine only.
-
-    Raises
-    ------
-    RunError
-        If the folder has other content or another config's run, or is in use.
+    A run at a URL is written through its local copy; the lock covers this machine only. Raises a
+    RunError if the folder has other content or another config's run, or is in use.
     """
     there = open_remote(str(path)) if is_url(path) else None
     if there is not None and there.holds_other_files():

@@ -34,15 +34,7 @@ class Cron:
     zone_name: str = ""
 
     def after(self, moment: datetime) -> datetime:
-        """The first time after a moment at which the line fires.
-
-        Parameters
-        ----------
-        moment : datetime, with a timezone
-
-        Returns
-        -------
-        datetime, in the line's zone.
+        """The first time after a moment, in the line's zone.
 
         The Monday after Tuesday, 24 November 2026:
 
@@ -52,15 +44,7 @@ class Cron:
         return next(_simulation(self.line, moment.astimezone(self.zone)))
 
     def latest(self, moment: datetime) -> datetime:
-        """The last time, at or before a moment, at which the line fired.
-
-        Parameters
-        ----------
-        moment : datetime, with a timezone
-
-        Returns
-        -------
-        datetime, in the line's zone.
+        """The last time at or before a moment, in the line's zone.
 
         >>> parse_cron("0 3 * * 1", "UTC").latest(datetime(2026, 11, 24, tzinfo=UTC)).isoformat()
         '2026-11-23T03:00:00+00:00'
@@ -95,26 +79,11 @@ def _these(values: set[int], n_all: int, *, width: int = 1) -> str:
 
 
 def parse_cron(line: str, timezone: str | None = None) -> Cron:
-    """Parse a cron line.
+    """Parse a cron line: five fields, or a shortcut such as @daily.
 
-    Parameters
-    ----------
-    line : str
-        Minute, hour, day of the month, month, day of the week (0 and 7 = Sunday, or names), each a
-        number, `*`, a list, a range or steps; or @hourly, @daily, @weekly, @monthly, @yearly.
-        If both kinds of day are restricted, the line fires on either, as in cron.
-    timezone : str, optional
-        IANA name; by default the machine's. When clocks change, a repeated time fires once, and
-        a skipped time fires at the next valid time.
-
-    Returns
-    -------
-    Cron
-
-    Raises
-    ------
-    ConfigError
-        If a field is invalid, the line never fires, or the timezone does not exist.
+    If both kinds of day are restricted, the line fires on either, as in cron. `timezone` is an IANA
+    name, by default the machine's. When clocks change, a repeated time fires once, and a skipped
+    time fires at the next valid time.
 
     >>> parse_cron("@daily", "UTC").line
     '0 0 * * *'
@@ -189,12 +158,7 @@ def _zone(name: str | None) -> tzinfo:
 
 
 def check_installed() -> None:
-    """Raise an error if the packages for scheduling are missing.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Raise a ConfigError if the packages for scheduling are missing."""
     from importlib.util import find_spec
 
     missing = [name for name in ("cronsim", "tzlocal") if find_spec(name) is None]

@@ -84,13 +84,7 @@ class Plan:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the schedule for this process; the kernel releases the lock if the process dies.
-
-        Raises
-        ------
-        RunError
-            If another process runs the same schedule.
-        """
+        """Lock the schedule for this process; the kernel releases the lock if the process dies."""
         folder = self.base.with_name(f".{self.base.name}.schedule")
         with disk_trouble(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
