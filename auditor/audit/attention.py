@@ -53,9 +53,9 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
             f"candidates.csv: {', '.join(ids[:3])}, ..."
         )
     row = table.slice(ids.index(sample_id), 1).to_pylist()[0]
-    whole = [*row["prompt_token_ids"], *row["token_ids"]]
+    all_ids = [*row["prompt_token_ids"], *row["token_ids"]]
     model = load_model(run.config.model, dtype="float32", device="cpu", bos=run.config.bos)
-    taken = whole[:n_tokens]
+    taken = all_ids[:n_tokens]
     with torch.no_grad():
         model.network.set_attn_implementation("eager")
         answer = model.network(torch.tensor([taken]), output_attentions=True, use_cache=False)
@@ -65,7 +65,7 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
         )
     more = name_finders(run.config)
     shown = _shown(model.vocabulary, taken, reveal=reveal, more=more)
-    return Weights(shown, list(answer.attentions), len(whole) - len(taken))
+    return Weights(shown, list(answer.attentions), len(all_ids) - len(taken))
 
 
 def _shown(

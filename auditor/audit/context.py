@@ -51,13 +51,13 @@ class Context:
         """The target or a reference; its fingerprint must match the run's."""
         from auditor.models.loading import load_model
 
-        wanted = dtype or self.config.dtype
-        key = (name, wanted)
+        precision = dtype or self.config.dtype
+        key = (name, precision)
         if key not in self._models:
             config = self.config
             model = load_model(
                 self.spec(name),
-                dtype=wanted,
+                dtype=precision,
                 device=config.device,
                 bos=config.bos,
                 is_reference=name != TARGET,

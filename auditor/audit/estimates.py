@@ -85,8 +85,8 @@ _OF_STRATEGY = (
 
 def with_estimates(summary: pd.DataFrame, estimates: Estimates) -> pd.DataFrame:
     """The summary with the strategies' estimates and the lengths of the calibrated lists."""
-    whole = estimates.strategies.set_index("strategy")[list(_OF_STRATEGY)].add_prefix("strategy_")
-    summary = summary.join(whole.astype("float64"), on="strategy")
+    table = estimates.strategies.set_index("strategy")[list(_OF_STRATEGY)].add_prefix("strategy_")
+    summary = summary.join(table.astype("float64"), on="strategy")
     if estimates.p_values is None:
         return summary
     columns = ["strategy", "score", "n_listed", "estimated_false"]

@@ -267,12 +267,12 @@ def _with_texts(config: AuditConfig, truth: pd.DataFrame) -> pd.DataFrame:
     Training documents are joined by id, ignoring a copy suffix (doc-0017.03).
     """
     texts = truth.get("text", pd.Series(None, truth.index, dtype=object)).astype(object)
-    wanted = set(truth.loc[texts.isna() & truth["member"].astype(bool), "doc_id"])
+    missing = set(truth.loc[texts.isna() & truth["member"].astype(bool), "doc_id"])
     found: dict[str, str] = {}
-    for document in training_text(config) if wanted else ():
+    for document in training_text(config) if missing else ():
         own = document.doc_id
-        own = own if own in wanted else re.sub(r"\.\d+$", "", own)
-        if own in wanted:
+        own = own if own in missing else re.sub(r"\.\d+$", "", own)
+        if own in missing:
             found.setdefault(own, document.text)
     return truth.assign(text=texts.where(texts.notna(), truth["doc_id"].map(found)))
 

@@ -99,7 +99,7 @@ def make_page(
 ) -> ReportPage:
     """The content of the page, from the run's folder and its tables."""
     config, corpus = run.config, run.manifest.corpus
-    stands = status_of(run)
+    status = status_of(run)
     return ReportPage(
         title=f"Memorization audit of {config.model}",
         headline=[
@@ -117,7 +117,7 @@ def make_page(
         outcome=_shown(run.manifest.judged or GateResults()),
         about=about(run),
         command=run.manifest.command or "run_audit(...), called from Python",
-        incomplete=stands.sentences(run.path),
+        incomplete=status.sentences(run.path),
         personal=personal,
         finders=more,
         reveal=reveal,

@@ -67,12 +67,12 @@ def _select(context: Context) -> tuple[pd.DataFrame, pd.DataFrame, pa.Table, pd.
 
 def _texts(context: Context, sample_ids: list[str]) -> list[str]:
     """Texts of samples; reads only the shards that contain them."""
-    wanted = set(sample_ids)
+    ids = set(sample_ids)
     found: dict[str, str] = {}
-    for name in _files_of(context, wanted):
+    for name in _files_of(context, ids):
         table = context.run.read(name, ["sample_id", "text"])
         rows = zip(table["sample_id"].to_pylist(), table["text"].to_pylist(), strict=True)
-        found |= {key: text for key, text in rows if key in wanted}
+        found |= {key: text for key, text in rows if key in ids}
     return [found[key] for key in sample_ids]
 
 
@@ -90,8 +90,8 @@ def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
         for stem, _ in context.shards(strategy):
             if (name := f"samples/{stem}.parquet") in files:
                 table = context.run.read(name)
-                wanted = pa.compute.is_in(table["sample_id"], pa.array(sample_ids))
-                parts.append(table.filter(wanted))
+                is_listed = pa.compute.is_in(table["sample_id"], pa.array(sample_ids))
+                parts.append(table.filter(is_listed))
     return pa.concat_tables(parts).combine_chunks()
 
 

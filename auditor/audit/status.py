@@ -14,21 +14,21 @@ from auditor.runs.run import Run
 class Status:
     """Samples requested, drawn and scored, and which later stages are done."""
 
-    n_wanted: int
+    n_requested: int
     n_drawn: int
     n_scored: int
     is_listed: bool
     is_verified: bool
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the report covers the whole audit."""
         return self.is_scored and self.is_listed and self.is_verified
 
     @property
     def is_scored(self) -> bool:
         """Whether every sample is drawn and scored."""
-        return min(self.n_drawn, self.n_scored) >= self.n_wanted
+        return min(self.n_drawn, self.n_scored) >= self.n_requested
 
     def sentences(self, path: Path) -> list[str]:
         """What is missing, for the top of a report; empty if complete.
@@ -39,12 +39,12 @@ class Status:
         provisional; the training text was not searched.
         All figures cover this part only. To finish, run: auditor audit --resume runs/x
         """
-        if self.is_whole:
+        if self.is_complete:
             return []
         missing, resume = [], f"auditor audit --resume {path}"
         if not self.is_scored:
             missing.append(
-                f"{self.n_drawn:,} of {self.n_wanted:,} samples are drawn and "
+                f"{self.n_drawn:,} of {self.n_requested:,} samples are drawn and "
                 f"{self.n_scored:,} scored"
             )
         if not self.is_listed:
@@ -66,7 +66,7 @@ def status_of(run: Run) -> Status:
         return sum(shards[name].rows for name in names)
 
     return Status(
-        n_wanted=config.samples * len(config.strategies),
+        n_requested=config.samples * len(config.strategies),
         n_drawn=rows("samples/"),
         n_scored=rows("scores/"),
         is_listed=all(run.has(name) for name in (LISTS, COUNTS, SAMPLES)),

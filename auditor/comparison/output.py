@@ -62,8 +62,8 @@ def model_headline(found: Comparison) -> list[str]:
         )
     else:
         head.append(
-            "No held-out text was given, so memorization cannot be told from better modelling of "
-            "this kind of text."
+            "No held-out text was given, so memorization cannot be separated from better modelling "
+            "of this kind of text."
         )
     return head
 

@@ -123,8 +123,8 @@ class _GateRunner:
         except AuditError as error:
             self.error = error
         if self.decisions or self.since or self.error or self.config.notify.is_set:
-            told = before.told if before else None
-            results = GateResults(gates=list(self.decisions), since=self.since, told=told)
+            sent = before.told if before else None
+            results = GateResults(gates=list(self.decisions), since=self.since, told=sent)
             if self.error is not None:
                 results.why = str(self.error)
             run.manifest.judged = results

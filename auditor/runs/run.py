@@ -124,8 +124,8 @@ class Run:
                 f"{self.path}."
             )
         name = "exposure.parquet"
-        wanted = None if columns is None else _wanted(self, name, "exposure", columns)
-        return self.read(name, wanted).to_pandas()
+        selected = None if columns is None else _selected_columns(self, name, "exposure", columns)
+        return self.read(name, selected).to_pandas()
 
     def notes(self) -> list[str]:
         """Notes on the run: memory that ran out, lines that were skipped."""
@@ -244,15 +244,15 @@ def _read_frame(
     names = _files(run, table.name)
     if not names:
         raise RunError(_not_yet(run, table.name))
-    wanted = None if columns is None else _wanted(run, names[0], table.name, columns)
-    parts = [run.read(name, wanted) for name in names]
+    selected = None if columns is None else _selected_columns(run, names[0], table.name, columns)
+    parts = [run.read(name, selected) for name in names]
     strategies = [s.name for s in run.config.strategies]
     try:
         frame = pa.concat_tables(parts, promote_options="default").to_pandas()
         frame = typed(frame, table, values={"strategy": strategies})
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise run.unreadable(names[0], error) from None
-    return frame if wanted is None else frame[wanted]
+    return frame if selected is None else frame[selected]
 
 
 def _files(run: Run, table: str) -> list[str]:
@@ -264,7 +264,7 @@ def _files(run: Run, table: str) -> list[str]:
     return [name] if name in shards else []
 
 
-def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str]:
+def _selected_columns(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str]:
     """The columns that match the names and patterns, without repeats."""
     if isinstance(columns, str):
         columns = [columns]

@@ -49,8 +49,8 @@ class Cron:
         >>> parse_cron("0 3 * * 1", "UTC").latest(datetime(2026, 11, 24, tzinfo=UTC)).isoformat()
         '2026-11-23T03:00:00+00:00'
         """
-        whole = moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
-        return next(_simulation(self.line, whole.astimezone(self.zone), reverse=True))
+        just_after = moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        return next(_simulation(self.line, just_after.astimezone(self.zone), reverse=True))
 
     def calendars(self) -> list[str]:
         """The line as systemd calendar events; if there are two, it fires at either.
