@@ -12,7 +12,7 @@ import torch
 
 from auditor.audit.context import name_finders
 from auditor.audit.shortlist import SAMPLES
-from auditor.errors import ConfigError, ModelError, RunError
+from auditor.errors import ModelError, RunError
 from auditor.models.loading import load_model
 from auditor.runs.run import Run
 from reports.pages.attention_page import render_attention
@@ -83,7 +83,6 @@ def _shown(
     return shown
 
 
-_NEEDED = ("bertviz", "mpld3", "xstatic.pkg.jquery")
 _STAND_IN = (
     "window.require = {config() {}};\n"
     "window.requirejs = (names, ready) => ready(window.jQuery, window.d3);\n"
@@ -91,20 +90,6 @@ _STAND_IN = (
 _OPENS = '<script type="text/javascript">'
 _LOADED = re.compile(r"<script[^>]*></script>")
 _STYLE = re.compile(r"\sstyle=(\"[^\"]*\"|'[^']*')")
-
-
-def check_installed() -> None:
-    """Raise a ConfigError before a model is loaded if the extra `attention` is missing."""
-    for name in _NEEDED:
-        try:
-            missing = find_spec(name) is None
-        except ModuleNotFoundError:
-            missing = True
-        if missing:
-            raise ConfigError(
-                f"auditor attention needs the extra 'attention' ({name} is not installed). Install "
-                "it with: pip install 'memorization-auditor[attention]'."
-            )
 
 
 def attention_page(weights: Weights, *, title: str, is_sensitive: bool) -> str:
@@ -144,5 +129,5 @@ def _own_script(page: str) -> str:
 def _beside(package: str, file: str) -> str:
     """A script file from an installed package, including its licence notice."""
     spec = find_spec(package)
-    origin = spec.origin if spec is not None else None  # never None after `check_installed`
+    origin = spec.origin if spec is not None else None  # never None after `require_extra`
     return (Path(str(origin)).parent / file).read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from auditor.errors import AuditError, ConfigError, RunError
 from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
+from auditor.system.extras import require_extra
 from auditor.system.offline import offline
 from auditor.system.progress import NullProgress
 
@@ -160,9 +161,10 @@ def attention_again(
 
     The page grows with the square of `n_tokens`.
     """
-    from auditor.audit.attention import attention_of, attention_page, check_installed
+    from auditor.audit.attention import attention_of, attention_page
 
-    check_installed()
+    # Before a model is loaded.
+    require_extra("auditor attention", "attention", "bertviz", "mpld3", "xstatic.pkg.jquery")
     run = load_run(path)
     weights = attention_of(run, sample_id, n_tokens=n_tokens, reveal=reveal)
     title = f"Attention over {sample_id}"

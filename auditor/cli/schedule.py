@@ -41,10 +41,11 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
     auditor schedule audit.toml --cron "0 3 * * 1" --print systemd
     """
     from auditor.gates.notify import check_hooks
-    from auditor.scheduling.cron import check_installed, parse_cron
+    from auditor.scheduling.cron import parse_cron
     from auditor.scheduling.plan import Plan
+    from auditor.system.extras import require_extra
 
-    check_installed()
+    require_extra("Scheduling", "schedule", "cronsim", "tzlocal")
     config = _config(file, {"cron": cron, "timezone": timezone, "seed": seed}, out)
     asked = config.schedule
     line = None if asked.cron is None else parse_cron(asked.cron, asked.timezone)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auditor.config.gates import Notify
-from auditor.errors import ConfigError
+from auditor.system.extras import require_extra
 from auditor.system.offline import is_offline
 
 _PATIENCE = 30.0  # seconds for one attempt
@@ -29,16 +29,8 @@ class _HopelessError(_HookError):
 
 def check_hooks(notify: Notify) -> None:
     """Raise a ConfigError if hooks are configured and the extra that they need is missing."""
-    if not notify.is_set:
-        return
-    try:
-        import requests  # noqa: F401
-        import tenacity  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "[notify] needs packages that are not installed. Install them with: "
-            "pip install 'memorization-auditor[schedule]'."
-        ) from None
+    if notify.is_set:
+        require_extra("[notify]", "schedule", "requests", "tenacity")
 
 
 def call_hooks(

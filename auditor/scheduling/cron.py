@@ -157,13 +157,3 @@ def _zone(name: str | None) -> tzinfo:
         ) from None
 
 
-def check_installed() -> None:
-    """Raise a ConfigError if the packages for scheduling are missing."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("cronsim", "tzlocal") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"Scheduling needs {missing[0]}, which is not installed. Install it with: "
-            "pip install 'memorization-auditor[schedule]'."
-        )
