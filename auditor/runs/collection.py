@@ -102,9 +102,9 @@ class Runs(Sequence[Run]):
             except RunError as error:
                 without[name] = error
         if not parts:
-            raise next(iter(without.values()), RunError(f"There is no run in {self.folder}."))
+            raise next(iter(without.values()), RunError(f"{self.folder} contains no run."))
         for why in without.values():
-            warnings.warn(f"A run is left out. {why}", stacklevel=3)
+            warnings.warn(f"A run was skipped. {why}", stacklevel=3)
         for name, frame in parts.items():
             frame.insert(0, "run", name)
         shared = _one_category(parts.values(), "run", list(parts))
@@ -130,15 +130,15 @@ def load_runs(folder: str | Path = "runs") -> Runs:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
+        raise RunError(f"{folder}: no such folder. Give the folder that contains your runs.")
     runs = []
     for _, run in find_runs(folder):
         if isinstance(run, AuditError):
-            warnings.warn(f"A run is left out. {run}", stacklevel=2)
+            warnings.warn(f"A run was skipped. {run}", stacklevel=2)
         else:
             runs.append(run)
     if not runs:
-        raise RunError(f"There is no run in {folder}. Give the folder that holds your runs.")
+        raise RunError(f"{folder} contains no run. Give the folder that contains your runs.")
     return Runs(folder, runs)
 
 

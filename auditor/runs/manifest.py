@@ -211,11 +211,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     known = {strategy.name for strategy in manifest.config.strategies}
     for name in manifest.shards:
         if not is_inside(name):
-            raise _damaged(file, f"names a file outside of the run's folder: {name[:80]!r}")
+            raise _damaged(file, f"lists a file outside the run's folder: {name[:80]!r}")
         shard = _SHARD.fullmatch(name)
         is_known = shard is not None and shard["strategy"] in known
         if name.startswith(("samples/", "scores/")) and not is_known:
-            raise _damaged(file, f"names a shard that the run cannot have: {name[:80]!r}")
+            raise _damaged(file, f"lists a shard that the run cannot have: {name[:80]!r}")
     return manifest
 
 

@@ -277,9 +277,9 @@ def _selected_columns(run: Run, file: str, table: str, columns: Sequence[str]) -
         fitting = [name] if name in there else [n for n in there if fnmatchcase(n, name)]
         if not fitting:
             near = get_close_matches(name, there, n=1)
-            hint = f" The nearest is {near[0]!r}." if near else ""
+            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise RunError(
-                f"{table} of {run.path} has no column {name!r}.{hint} It has: {', '.join(there)}."
+                f"{table} of {run.path} has no column {name!r}.{hint} Columns: {', '.join(there)}."
             )
         found |= dict.fromkeys(fitting)
     return list(found)

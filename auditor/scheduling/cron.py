@@ -155,5 +155,3 @@ def _zone(name: str | None) -> tzinfo:
             f"timezone must be an IANA name, such as Europe/Berlin or UTC; got {cut(name)}. "
             "Correct it, or leave it out to use this machine's."
         ) from None
-
-
