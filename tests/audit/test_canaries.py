@@ -37,7 +37,7 @@ def test_canaries_that_are_not_there_are_said_before_anything_is_sampled(tmp_pat
     file = small_audit(tmp_path)
     ended = command("audit", file, "--canaries", tmp_path / "none.json")
     assert ended.code == 1
-    assert "a manifest of canaries is wanted" in ended.err
+    assert "a canary manifest is required" in ended.err
     assert not (tmp_path / "runs" / "audit").exists()
 
 
