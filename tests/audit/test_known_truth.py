@@ -168,7 +168,7 @@ def test_the_table_is_kept_while_all_that_it_rests_on_stays(run, bed, tmp_path, 
     before, path, file = run.known_truth(), copied(run, tmp_path), tmp_path / "truth.parquet"
     pd.testing.assert_frame_equal(report_again(path, reveal=True).known_truth(), before)
     assert not looked_up
-    assert "looked up in all" in (path / "report.md").read_text()
+    assert "checked in all" in (path / "report.md").read_text()
 
     writer = RunWriter(path, load_run(path).manifest)
     found, vocabulary = run.candidates(), load_vocabulary(run.config.model)
@@ -270,7 +270,7 @@ def test_a_run_keeps_its_known_truth_and_shows_it_on_every_page(run):
     page, markdown = ((run.path / f"report.{kind}").read_text() for kind in ("html", "md"))
     for text in (page, markdown):
         assert f"extracted by any of {n:,} samples" in text
-        assert f"looked up in all {n:,} samples" in text
+        assert f"checked in all {n:,} samples" in text
     told = summary_json(run)["known_truth"]
     assert [row["n_extracted"] for row in told] == table["n_extracted"].tolist()
 
