@@ -12,7 +12,7 @@ import torch
 
 from auditor.audit.context import name_finders
 from auditor.audit.shortlist import SAMPLES
-from auditor.errors import ConfigError, ModelError, RunError
+from auditor.errors import ModelError, RunError
 from auditor.models.loading import load_model
 from auditor.runs.run import Run
 from reports.pages.attention_page import render_attention
@@ -39,50 +39,33 @@ class Weights:
 
 
 def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = False) -> Weights:
-    """The attention of a run's model over a candidate and its prompt.
-
-    Parameters
-    ----------
-    run : Run
-    sample_id : str
-        A candidate: a sample on a shortlist.
-    n_tokens : int
-        Tokens to include, counting the prompt; the page grows with their square.
-    reveal : bool
-        Show personal data.
-
-    Raises
-    ------
-    RunError
-        If the run has no such candidate, or no shortlist yet.
-    ModelError
-        If the model cannot be loaded, or does not return attention weights.
-    """
+    """The attention of a run's model over a candidate and its prompt, up to `n_tokens` in all."""
     if not run.has(SAMPLES):
         raise RunError(
-            f"{run.path} has no short lists yet. Finish it with: auditor audit --resume {run.path}."
+            f"{run.path} has no shortlists yet. Finish the run with: auditor audit --resume "
+            f"{run.path}."
         )
     table = run.read(SAMPLES, ["sample_id", "prompt_token_ids", "token_ids"])
     ids = table["sample_id"].to_pylist()
     if sample_id not in ids:
         raise RunError(
-            f"--sample must be a candidate of {run.path}; got {sample_id!r}. Its candidates are "
-            f"in candidates.csv: {', '.join(ids[:3])}, ..."
+            f"--sample must be a candidate of {run.path}; got {sample_id!r}. Choose one from "
+            f"candidates.csv: {', '.join(ids[:3])}, ..."
         )
     row = table.slice(ids.index(sample_id), 1).to_pylist()[0]
-    whole = [*row["prompt_token_ids"], *row["token_ids"]]
+    all_ids = [*row["prompt_token_ids"], *row["token_ids"]]
     model = load_model(run.config.model, dtype="float32", device="cpu", bos=run.config.bos)
-    taken = whole[:n_tokens]
+    taken = all_ids[:n_tokens]
     with torch.no_grad():
         model.network.set_attn_implementation("eager")
         answer = model.network(torch.tensor([taken]), output_attentions=True, use_cache=False)
     if not answer.attentions or any(layer is None for layer in answer.attentions):
         raise ModelError(
-            f"{run.config.model} does not say what it attends to, so there is no attention to show."
+            f"{run.config.model} does not return attention weights. Choose a model that does."
         )
     more = name_finders(run.config)
     shown = _shown(model.vocabulary, taken, reveal=reveal, more=more)
-    return Weights(shown, list(answer.attentions), len(whole) - len(taken))
+    return Weights(shown, list(answer.attentions), len(all_ids) - len(taken))
 
 
 def _shown(
@@ -100,7 +83,6 @@ def _shown(
     return shown
 
 
-_NEEDED = ("bertviz", "mpld3", "xstatic.pkg.jquery")
 _STAND_IN = (
     "window.require = {config() {}};\n"
     "window.requirejs = (names, ready) => ready(window.jQuery, window.d3);\n"
@@ -110,39 +92,10 @@ _LOADED = re.compile(r"<script[^>]*></script>")
 _STYLE = re.compile(r"\sstyle=(\"[^\"]*\"|'[^']*')")
 
 
-def check_installed() -> None:
-    """Fail early, before a model is loaded.
-
-    Raises
-    ------
-    ConfigError
-        If the extra `attention` is not installed.
-    """
-    for name in _NEEDED:
-        try:
-            missing = find_spec(name) is None
-        except ModuleNotFoundError:
-            missing = True
-        if missing:
-            raise ConfigError(
-                f"auditor attention needs the extra 'attention' ({name} is not installed). Install "
-                "it with: pip install 'memorization-auditor[attention]'."
-            )
-
-
 def attention_page(weights: Weights, *, title: str, is_sensitive: bool) -> str:
     """bertviz's head view and model view as one HTML document.
 
-    Parameters
-    ----------
-    weights : Weights
-    title : str
-    is_sensitive : bool
-        Whether personal data is shown.
-
-    Source
-    ------
-    Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model".
+    Source: Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model".
     """
     from bertviz import head_view, model_view
 
@@ -176,5 +129,5 @@ def _own_script(page: str) -> str:
 def _beside(package: str, file: str) -> str:
     """A script file from an installed package, including its licence notice."""
     spec = find_spec(package)
-    origin = spec.origin if spec is not None else None  # `check_installed` has seen to it
+    origin = spec.origin if spec is not None else None  # never None after `require_extra`
     return (Path(str(origin)).parent / file).read_text(encoding="utf-8")

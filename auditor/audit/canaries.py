@@ -12,13 +12,7 @@ EXPOSURE = "exposure.parquet"
 
 
 def check_canaries(config: AuditConfig) -> Canaries | None:
-    """Load the canaries of an audit, so that an invalid manifest fails before sampling.
-
-    Raises
-    ------
-    RunError
-        As `load_canaries`.
-    """
+    """Load the canaries of an audit, so that an invalid manifest fails before sampling."""
     return None if config.canaries is None else load_canaries(config.canaries)
 
 

@@ -85,11 +85,11 @@ def _with_kinds(
 
 def _with_matches(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Add the verdict, longest overlap and nearest passage of each candidate."""
-    whole = [f"match_{k}" for k in ("start", "end", "n_tokens", "n_chars")]
-    whole += ["n_documents", "n_occurrences", "doc_offset", "fuzzy_n_words"]
+    integers = [f"match_{k}" for k in ("start", "end", "n_tokens", "n_chars")]
+    integers += ["n_documents", "n_occurrences", "doc_offset", "fuzzy_n_words"]
     if not run.has(MATCHES):
         frame["verdict"] = "not checked"
-        for name in whole:
+        for name in integers:
             frame[name] = pd.array([pd.NA] * len(frame), dtype="Int64")
         for name in ("doc_id", "fuzzy_doc_id"):
             frame[name] = pd.Series([None] * len(frame), dtype="str")
@@ -104,7 +104,7 @@ def _with_matches(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     fuzzy = run.read(FUZZY).to_pandas()[["sample_id", "n_words", "doc_id"]]
     fuzzy = fuzzy.rename(columns={"n_words": "fuzzy_n_words", "doc_id": "fuzzy_doc_id"})
     frame = frame.merge(fuzzy, on="sample_id", how="left")
-    for name in whole:
+    for name in integers:
         frame[name] = frame[name].astype("Int64")
     fuzzily = frame["fuzzy_n_words"].notna()
     frame["verdict"] = np.where(

@@ -51,13 +51,13 @@ class Context:
         """The target or a reference; its fingerprint must match the run's."""
         from auditor.models.loading import load_model
 
-        wanted = dtype or self.config.dtype
-        key = (name, wanted)
+        precision = dtype or self.config.dtype
+        key = (name, precision)
         if key not in self._models:
             config = self.config
             model = load_model(
                 self.spec(name),
-                dtype=wanted,
+                dtype=precision,
                 device=config.device,
                 bos=config.bos,
                 is_reference=name != TARGET,
@@ -81,12 +81,8 @@ class Context:
 
     def _register(self, name: str, model: LanguageModel, *, is_rescoring: bool) -> None:
         known = self.run.manifest.models.get(name)
-        if known is not None and known.sha256 != model.fingerprint:
-            raise RunError(
-                f"{model.name} has other weights than when {self.run.path} was started (sha256 "
-                f"{model.fingerprint[:12]} now, {known.sha256[:12]} then). Choose another --out, "
-                "or restore the original weights."
-            )
+        if known is not None:
+            self._refuse_change(name, "other weights", model.fingerprint, known.sha256)
         self._refuse_other_tokenizer(name, model.vocabulary)
         self._refuse_other_start(name, model.vocabulary)
         self._vocabularies[name] = model.vocabulary
@@ -109,13 +105,8 @@ class Context:
     def _refuse_other_tokenizer(self, name: str, vocabulary) -> None:
         """With another tokenizer the same token ids decode to other text."""
         known, now = self.run.manifest.models.get(name), vocabulary.fingerprint
-        then = known.vocabulary_sha256 if known else ""
-        if then not in ("", now):
-            raise RunError(
-                f"{self.spec(name)} has another tokenizer than when {self.run.path} was started "
-                f"(sha256 {now[:12]} now, {then[:12]} then). Choose another --out, or restore the "
-                "original tokenizer."
-            )
+        if known is not None:
+            self._refuse_change(name, "another tokenizer", now, known.vocabulary_sha256 or now)
 
     def _refuse_other_start(self, name: str, vocabulary) -> None:
         """A different BOS token changes every score, so results would not be comparable."""
@@ -126,11 +117,16 @@ class Context:
         then = now if name == TARGET else vocabulary.tokenizer.bos_token_id
         if "bos_id" in known.model_fields_set:
             then = known.bos_id
-        if then != now:
+        self._refuse_change(name, "another BOS token", now, then, by="id")
+
+    def _refuse_change(
+        self, name: str, what: str, now: object, then: object, *, by: str = "sha256"
+    ) -> None:
+        if now != then:
             raise RunError(
-                f"{self.spec(name)} has another BOS token than when {self.run.path} was started "
-                f"(id {now} now, {then} then). Choose another --out, or restore the original "
-                "tokenizer."
+                f"{self.spec(name)} has {what} than when {self.run.path} was started ({by} "
+                f"{str(now)[:12]} now, {str(then)[:12]} then). Choose another --out, or restore "
+                f"the original {what.partition(' ')[2]}."
             )
 
     def release(self) -> None:
@@ -177,11 +173,6 @@ class Context:
 
 def name_finders(config: AuditConfig) -> tuple[Finder, ...]:
     """The personal-data finders that the config enables in addition to the rules.
-
-    Raises
-    ------
-    ConfigError
-        If the extra or the pipeline is not installed.
 
     >>> from auditor.config.audit import make_config
     >>> name_finders(make_config({"model": "gpt2"}))

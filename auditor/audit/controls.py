@@ -42,7 +42,7 @@ def check_controls(config: AuditConfig) -> None:
     corpus.check()
     if next(iter(corpus), None) is None:
         raise CorpusError(
-            f"--controls {config.controls[0]} holds no text. Give text that the model was not "
+            f"--controls {config.controls[0]} contains no text. Give text that the model was not "
             "trained on."
         )
 
@@ -64,7 +64,7 @@ def no_controls(strategy: Strategy) -> str:
     """Why a strategy cannot have controls; empty if it can."""
     if strategy.prompts.kind in ("bos", "corpus"):
         return ""
-    return f"no held-out text stands after a prompt of the kind {strategy.prompts.kind!r}"
+    return f"held-out text cannot follow prompts of kind {strategy.prompts.kind!r}"
 
 
 def _with_controls(config: AuditConfig) -> list[Strategy]:
@@ -94,8 +94,8 @@ def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
         context.note(problem.message)
     if not pieces:
         raise CorpusError(
-            f"--controls must hold {n_tokens:,} tokens or more, as many as a sample and "
-            "its prefix; got fewer. Give more text, or lower --max-new-tokens."
+            f"--controls must contain at least {n_tokens:,} tokens (a sample and its prefix); got "
+            "fewer. Give more text, or lower --max-new-tokens."
         )
     bos = [] if model.vocabulary.bos_id is None else [model.vocabulary.bos_id]
     prefixes, ids = [p[:n_prefix] for p in pieces], [p[n_prefix:] for p in pieces]

@@ -24,7 +24,7 @@ TABLES = ("strategies", "discovery", "comparisons", "calibration")
 
 
 @dataclass(frozen=True, eq=False)
-class Claims:
+class Estimates:
     """The frames `strategies`, `discovery`, `comparisons`, `calibration` and `costs`.
 
     `costs` is shown on the page only, as it depends on wall-clock time. `p_values`: p_value:NAME
@@ -39,7 +39,7 @@ class Claims:
     p_values: pd.DataFrame | None
 
 
-def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Claims:
+def make_estimates(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Estimates:
     """All estimates of a run, from its candidates, the counts of their lists, and its files."""
     samples = run.samples(["sample_id", "strategy", "n_tokens"])
     matches, looked_up = None, {}
@@ -48,7 +48,7 @@ def make_claims(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> Cla
         looked_up = run.manifest.shards[UNSELECTED].looked_up
     judged = judge_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
     calibration = _calibration(run, candidates, samples, matches, looked_up)
-    return Claims(
+    return Estimates(
         judged.table,
         judged.discovery,
         compare_scores(candidates, counts),
@@ -72,7 +72,7 @@ def _calibration(run: Run, candidates, samples, matches, looked_up) -> Calibrati
         groups = samples.groupby("strategy", observed=True)["sample_id"]
         ids = [list(own)[: looked_up.get(str(name), 0)] for name, own in groups]
         checked = {"verbatim": set(matches["sample_id"]), "looked_up": set().union(*ids)}
-    reasons = {s.name: no_controls(s) or "no control was scored yet" for s in config.strategies}
+    reasons = {s.name: no_controls(s) or "no control is scored yet" for s in config.strategies}
     return calibrate(run.scores(), controls, fdr=config.fdr, reasons=reasons, **checked)
 
 
@@ -83,21 +83,21 @@ _OF_STRATEGY = (
 )
 
 
-def with_claims(summary: pd.DataFrame, claims: Claims) -> pd.DataFrame:
+def with_estimates(summary: pd.DataFrame, estimates: Estimates) -> pd.DataFrame:
     """The summary with the strategies' estimates and the lengths of the calibrated lists."""
-    whole = claims.strategies.set_index("strategy")[list(_OF_STRATEGY)].add_prefix("strategy_")
-    summary = summary.join(whole.astype("float64"), on="strategy")
-    if claims.p_values is None:
+    table = estimates.strategies.set_index("strategy")[list(_OF_STRATEGY)].add_prefix("strategy_")
+    summary = summary.join(table.astype("float64"), on="strategy")
+    if estimates.p_values is None:
         return summary
     columns = ["strategy", "score", "n_listed", "estimated_false"]
-    return summary.merge(claims.calibration[columns], on=["strategy", "score"], how="left")
+    return summary.merge(estimates.calibration[columns], on=["strategy", "score"], how="left")
 
 
-def with_p_values(candidates: pd.DataFrame, claims: Claims) -> pd.DataFrame:
+def with_p_values(candidates: pd.DataFrame, estimates: Estimates) -> pd.DataFrame:
     """The candidates with the p-values and q-values of their scores."""
-    if claims.p_values is None:
+    if estimates.p_values is None:
         return candidates
-    return conform(candidates.merge(claims.p_values, on="sample_id", how="left"), CANDIDATES)
+    return conform(candidates.merge(estimates.p_values, on="sample_id", how="left"), CANDIDATES)
 
 
 def costs_of(run: Run, strategies: pd.DataFrame) -> pd.DataFrame:
@@ -108,10 +108,10 @@ def costs_of(run: Run, strategies: pd.DataFrame) -> pd.DataFrame:
     return cost_table(strategies, seconds, run.manifest.price_per_hour)
 
 
-def write_claims(run: RunWriter, claims: Claims) -> None:
+def write_estimates(run: RunWriter, estimates: Estimates) -> None:
     """Write the tables as Parquet and CSV."""
     for name in TABLES:
-        frame = getattr(claims, name)
+        frame = getattr(estimates, name)
         run.write(f"{name}.parquet", frame)
         run.write_bytes(f"{name}.csv", as_csv(frame))
 
@@ -122,7 +122,7 @@ def why_dependent(config: AuditConfig) -> dict[str, str]:
     for strategy in config.strategies:
         prompts = strategy.prompts
         if strategy.decoding.beams > 1:
-            why[strategy.name] = "beam search draws no independent samples"
+            why[strategy.name] = "beam search does not draw independent samples"
         elif prompts.kind != "bos" and prompts.samples_per_prompt > 1:
-            why[strategy.name] = "samples of one prompt are not independent"
+            why[strategy.name] = "samples that share a prompt are not independent"
     return why

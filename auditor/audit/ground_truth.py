@@ -52,8 +52,7 @@ def read_or_make(
     if run.has(TRUTH) and run.manifest.shards[TRUTH].origin == origin:
         return run.read(TRUTH).to_pandas()
     table = truth_table(run, candidates, vocabulary, progress=progress)
-    if table is not None:
-        run.write(TRUTH, table, origin=origin)
+    run.write(TRUTH, table, origin=origin)
     return table
 
 
@@ -85,8 +84,8 @@ def truth_table(
     vocabulary: Vocabulary,
     *,
     progress: Callable[[int], object] | None = None,
-) -> pd.DataFrame | None:
-    """How many documents were extracted, by number of repeats; None before verification.
+) -> pd.DataFrame:
+    """How many documents were extracted, by number of repeats.
 
     Every sample is matched against the texts of the truth, in batches that fit into memory. A
     document counts as extracted if it contains a verbatim overlap with a sample (one of the first
@@ -104,23 +103,10 @@ def truth_table(
     documents without a text, secrets of fewer than 16 characters without one, and canaries whose
     secret is empty or whose text has fewer than 16 characters.
 
-    Parameters
-    ----------
-    run : Run
-    candidates : DataFrame
-        The frame `candidates`; those of the random draw alone count as samples only.
-    vocabulary : Vocabulary
-        The target's; used to count the tokens of an overlap.
-    progress : callable, optional
-        Called with the number of samples matched since the last call.
-
-    Returns
-    -------
-    DataFrame, as from `reports.analysis.summary.by_repeats`; None also if the config has no truth.
+    The result is that of `reports.analysis.summary.by_repeats`. Candidates of the random draw alone
+    count as samples only.
     """
     config = run.config
-    if config.truth is None or not run.has(MATCHES):
-        return None
     truth = _with_texts(config, read_truth(config))
     canaries = truth[truth["secret"].notna()]
     pieces = _pieces(canaries, config.normalize)
@@ -281,30 +267,20 @@ def _with_texts(config: AuditConfig, truth: pd.DataFrame) -> pd.DataFrame:
     Training documents are joined by id, ignoring a copy suffix (doc-0017.03).
     """
     texts = truth.get("text", pd.Series(None, truth.index, dtype=object)).astype(object)
-    wanted = set(truth.loc[texts.isna() & truth["member"].astype(bool), "doc_id"])
+    missing = set(truth.loc[texts.isna() & truth["member"].astype(bool), "doc_id"])
     found: dict[str, str] = {}
-    for document in training_text(config) if wanted else ():
+    for document in training_text(config) if missing else ():
         own = document.doc_id
-        own = own if own in wanted else re.sub(r"\.\d+$", "", own)
-        if own in wanted:
+        own = own if own in missing else re.sub(r"\.\d+$", "", own)
+        if own in missing:
             found.setdefault(own, document.text)
     return truth.assign(text=texts.where(texts.notna(), truth["doc_id"].map(found)))
 
 
-def check_truth(config: AuditConfig) -> None:
-    """Refuse an invalid truth before sampling; raises as `read_truth`."""
-    if config.truth is not None:
-        read_truth(config)
-
-
 def read_truth(config: AuditConfig) -> pd.DataFrame:
-    """The `truth` file, one row per document, as `reports.analysis.summary.by_repeats` expects;
-    includes text if the file does.
+    """The `truth` file, one row per document; includes text if the file does.
 
-    Raises
-    ------
-    ConfigError
-        If it is missing, cannot be read or lacks a column, or there is no training text.
+    Raises a ConfigError if it is missing, invalid or lacks a column, or there is no training text.
     """
     if not Path(str(config.truth)).is_file():
         raise ConfigError(
@@ -312,8 +288,8 @@ def read_truth(config: AuditConfig) -> pd.DataFrame:
         )
     if not config.has_training_text:
         raise ConfigError(
-            "--truth says what is known of the training text, and none was given. Add --corpus "
-            "with the testbed's corpus.jsonl, or leave --truth out."
+            "--truth needs training text; got none. Add --corpus with the testbed's corpus.jsonl, "
+            "or remove --truth."
         )
     try:
         truth = pd.read_parquet(config.truth)

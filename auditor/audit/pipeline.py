@@ -14,6 +14,7 @@ from auditor.errors import AuditError, ConfigError, RunError
 from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
+from auditor.system.extras import require_extra
 from auditor.system.offline import offline
 from auditor.system.progress import NullProgress
 
@@ -82,14 +83,8 @@ def verify_again(
 ) -> Run:
     """Verify a run's candidates against other training text, or with other minimum lengths.
 
-    Parameters
-    ----------
-    path : the run's folder, or its URL
-    changes : new values of corpus, index, text_field, normalize, min_match_tokens, min_match_chars
-
-    Returns
-    -------
-    Run, with new matches, tables and page.
+    `changes` are new values of corpus, index, text_field, normalize, min_match_tokens or
+    min_match_chars.
     """
     from auditor.audit.verification import check_corpus
 
@@ -101,7 +96,7 @@ def verify_again(
     config = make_config({**old, **changes, "out": str(path)})
     if not config.has_training_text:
         raise ConfigError(
-            f"{path} has no training text to look in. Give it with --corpus PATH or --index DIR."
+            f"{path} has no training text to search. Give it with --corpus PATH or --index DIR."
         )
     check_corpus(config)  # before the old matches are dropped
     _change(path, config, "verify", "matches/")
@@ -132,27 +127,13 @@ def report_again(
     """Rewrite a run's tables and page; of an unfinished audit, report the results so far.
 
     No samples are drawn. If all samples are scored, missing later stages (controls, shortlist,
-    verification) run first.
-
-    Parameters
-    ----------
-    path : the run's folder, or its URL
-    changes : new values of controls, fdr, names, price_per_hour
-    reveal : show personal data in the page and the CSV, and mark them as sensitive
-
-    Returns
-    -------
-    Run, as complete as it was.
-
-    Raises
-    ------
-    RunError
-        If nothing is scored yet, or a file was altered.
+    verification) run first. `changes` are new values of controls, fdr, names or price_per_hour;
+    `reveal` shows personal data in the page and the CSV, and marks them as sensitive.
     """
     from auditor.audit.context import Context, name_finders
     from auditor.audit.controls import check_controls
     from auditor.audit.reporting import report
-    from auditor.audit.status import standing
+    from auditor.audit.status import status_of
     from auditor.runs.manifest import check_sizes
 
     run, changes = load_run(path), changes or {}
@@ -166,7 +147,7 @@ def report_again(
         _change(path, config, "controls", *(["controls/"] if "controls" in changes else []))
         run = load_run(path)
     config = config.model_copy(update={"out": str(path), "reveal": reveal})
-    if standing(run).is_scored:
+    if status_of(run).is_scored:
         return run_audit(config, progress=progress)
     with open_for_writing(path, run.config) as writer:
         report(Context(config, writer, progress or NullProgress()))
@@ -178,26 +159,12 @@ def attention_again(
 ) -> Path:
     """Write a candidate's attention as a page, and update the report with a link to it.
 
-    Parameters
-    ----------
-    path : the run's folder, or its URL
-    sample_id : a candidate
-    n_tokens : tokens to show; the page grows with their square
-    reveal : show personal data in that page
-
-    Returns
-    -------
-    The page.
-
-    Raises
-    ------
-    AuditError
-        If the extra `attention` is missing, the run has no such candidate, or the model cannot be
-        loaded or does not return attention weights.
+    The page grows with the square of `n_tokens`.
     """
-    from auditor.audit.attention import attention_of, attention_page, check_installed
+    from auditor.audit.attention import attention_of, attention_page
 
-    check_installed()
+    # Before a model is loaded.
+    require_extra("auditor attention", "attention", "bertviz", "mpld3", "xstatic.pkg.jquery")
     run = load_run(path)
     weights = attention_of(run, sample_id, n_tokens=n_tokens, reveal=reveal)
     title = f"Attention over {sample_id}"
@@ -220,8 +187,8 @@ def _check(context: Context) -> None:
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
     from auditor.audit.controls import check_controls, controls_due
-    from auditor.audit.ground_truth import check_truth
-    from auditor.audit.shortlist import tell_precision
+    from auditor.audit.ground_truth import read_truth
+    from auditor.audit.shortlist import note_precision
     from auditor.audit.verification import check_corpus, is_due
 
     config = context.config
@@ -229,10 +196,11 @@ def _check(context: Context) -> None:
         check_corpus(config)
     if controls_due(context):
         check_controls(config)
-    check_truth(config)
+    if config.truth is not None:
+        read_truth(config)
     name_finders(config)
     check_canaries(config)
-    tell_precision(context)
+    note_precision(context)
 
 
 def _stages(context: Context, until: str) -> None:
@@ -249,7 +217,7 @@ def _stages(context: Context, until: str) -> None:
     if not run.manifest.begun:
         run.manifest.begun, run.manifest.command = now(), command_line()
     run.manifest.versions = software()
-    if config.gates.asked():  # gates also apply when a run is resumed without its audit file
+    if config.gates.limits():  # gates also apply when a run is resumed without its audit file
         run.manifest.gates = config.gates.model_dump(exclude_none=True)
     steps = {
         "sample": sample,

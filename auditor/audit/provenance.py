@@ -38,9 +38,9 @@ def about(run: Run) -> list[tuple[str, str]]:
         held = f" (index {m.corpus.index})" if m.corpus.index else ""
         rows.append(("Training text", f"{size}: {named}{held}"))
         least = f"{config.min_match_tokens} tokens or {config.min_match_chars} characters"
-        but = f", but for {' and '.join(config.normalize)}" if config.normalize else ""
-        once = ", a run of one character counted once"
-        rows.append(("Counts as verbatim", f"an exact overlap of at least {least}{once}{but}"))
+        ignored = f", ignoring {' and '.join(config.normalize)}" if config.normalize else ""
+        rule = f"an exact overlap of at least {least} (repeats of one character count once)"
+        rows.append(("Counts as verbatim", rule + ignored))
     if (names := describe_names(config.names)) is not None:
         rows.append(("Names", names))
     rows.append(("Seed", str(config.seed)))
@@ -48,9 +48,9 @@ def about(run: Run) -> list[tuple[str, str]]:
     spent = {k: v.seconds for k, v in m.stages.items() if k != "report"}
     rows.append(("Time", ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())))
     if m.rescored_in_float32:
-        rows.append(("Precision", "the candidates' figures were computed again in float32"))
+        rows.append(("Precision", "the candidates' scores were recomputed in float32"))
     elif formats := sorted({x.dtype for x in m.models.values() if x.dtype}):
-        rows.append(("Precision", f"the candidates' figures were computed in {', '.join(formats)}"))
+        rows.append(("Precision", f"the candidates' scores were computed in {', '.join(formats)}"))
     return rows
 
 
@@ -63,7 +63,7 @@ def _strategy_words(strategy: Strategy, samples: int) -> str:
         "bos": "from BOS",
         "corpus": f"after {p.min_tokens} to {p.max_tokens} tokens of {', '.join(p.corpus)}",
         "few-shot": f"after {p.shots} examples",
-        "repeat": f"after a word said {p.repeats} times",
+        "repeat": f"after a word repeated {p.repeats} times",
     }[p.kind]
     length = f"{'at most ' if d.stop_at_eos else ''}{d.max_new_tokens} tokens"
     return f"{samples:,} samples of {length} {starts}, {', '.join(how)}"

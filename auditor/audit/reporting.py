@@ -9,10 +9,16 @@ import pandas as pd
 
 from auditor.audit.candidates import assemble
 from auditor.audit.context import TARGET, Context, name_finders
-from auditor.audit.estimates import Claims, make_claims, with_claims, with_p_values, write_claims
+from auditor.audit.estimates import (
+    Estimates,
+    make_estimates,
+    with_estimates,
+    with_p_values,
+    write_estimates,
+)
 from auditor.audit.ground_truth import read_or_make
 from auditor.audit.provenance import about
-from auditor.audit.status import standing
+from auditor.audit.status import status_of
 from auditor.config.audit_file import to_toml
 from auditor.runs.manifest import GateResults
 from auditor.runs.result_folder import storable
@@ -44,9 +50,9 @@ def report(context: Context) -> None:
         summary = summarize(made.candidates, made.counts)
         if config.price_per_hour is not None:
             run.manifest.price_per_hour = config.price_per_hour
-        claims = make_claims(run, made.candidates, made.counts)
-        candidates = with_p_values(made.candidates, claims)
-        summary = with_claims(summary, claims)
+        estimates = make_estimates(run, made.candidates, made.counts)
+        candidates = with_p_values(made.candidates, estimates)
+        summary = with_estimates(summary, estimates)
         run.write("candidates.parquet", candidates)
         run.write("summary.parquet", summary)
         shown = candidates
@@ -54,7 +60,7 @@ def report(context: Context) -> None:
             shown, _ = mask_candidates(shown, made.personal, more=more)
         run.write_bytes("candidates.csv", as_csv(shown))
         run.write_bytes("summary.csv", as_csv(summary))
-        write_claims(run, claims)
+        write_estimates(run, estimates)
         truth = _known_truth(context, candidates)
         run.manifest.revealed = config.reveal
         if context.judge is not None:
@@ -63,7 +69,7 @@ def report(context: Context) -> None:
             run,
             candidates,
             summary,
-            claims,
+            estimates,
             truth,
             personal=made.personal,
             reveal=config.reveal,
@@ -84,7 +90,7 @@ def make_page(
     run: Run,
     candidates: pd.DataFrame,
     summary: pd.DataFrame,
-    claims: Claims,
+    estimates: Estimates,
     truth: pd.DataFrame | None,
     *,
     personal: Sequence[Sequence[Item]],
@@ -93,7 +99,7 @@ def make_page(
 ) -> ReportPage:
     """The content of the page, from the run's folder and its tables."""
     config, corpus = run.config, run.manifest.corpus
-    stands = standing(run)
+    status = status_of(run)
     return ReportPage(
         title=f"Memorization audit of {config.model}",
         headline=[
@@ -111,7 +117,7 @@ def make_page(
         outcome=_shown(run.manifest.judged or GateResults()),
         about=about(run),
         command=run.manifest.command or "run_audit(...), called from Python",
-        incomplete=stands.sentences(run.path),
+        incomplete=status.sentences(run.path),
         personal=personal,
         finders=more,
         reveal=reveal,
@@ -124,9 +130,13 @@ def make_page(
         candidates=candidates,
         truth_table=truth,
         claims=claims_section(
-            summary, claims.strategies, claims.discovery, claims.comparisons, claims.costs
+            summary,
+            estimates.strategies,
+            estimates.discovery,
+            estimates.comparisons,
+            estimates.costs,
         ),
-        calibration=calibration_section(claims.calibration),
+        calibration=calibration_section(estimates.calibration),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from auditor.audit.context import Context
-from auditor.audit.shard_writer import Shard, WritingBehind
+from auditor.audit.shard_writer import BackgroundWriter, Shard
 from auditor.audit.workers.tasks import Task
 from auditor.config.audit import Strategy
 from auditor.errors import RunError
@@ -62,11 +62,11 @@ def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
     def counted(shard: Shard, seconds: float) -> None:
         count(shard.strategy, shard.n_tokens, seconds)
 
-    with WritingBehind(sampler.context.run, counted) as behind:
+    with BackgroundWriter(sampler.context.run, counted) as writer:
         for strategy, stem, ids in missing:
             begun = time.monotonic()
             shard = sampler.draw(strategy, ids, bar.advance)
-            behind.write(f"samples/{stem}.parquet", shard, time.monotonic() - begun)
+            writer.write(f"samples/{stem}.parquet", shard, time.monotonic() - begun)
 
 
 def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Count) -> None:

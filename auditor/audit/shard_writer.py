@@ -66,7 +66,7 @@ class Shard:
         )
 
 
-class WritingBehind:
+class BackgroundWriter:
     """Writes one shard while the next is drawn; on exit all drawn shards are written.
 
     `count(shard, seconds)` is called when the file is complete, just before it is added to the
@@ -78,7 +78,7 @@ class WritingBehind:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="writing")
         self.open: tuple[str, Shard, float, Future[FileEntry]] | None = None
 
-    def __enter__(self) -> WritingBehind:
+    def __enter__(self) -> BackgroundWriter:
         return self
 
     def write(self, name: str, shard: Shard, seconds: float) -> None:

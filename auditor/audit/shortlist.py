@@ -18,8 +18,8 @@ from reports.analysis.shortlist import select_candidates
 LISTS = "shortlist/lists.parquet"
 COUNTS = "shortlist/counts.parquet"
 INEXACT = (
-    "The models do not fit into memory in float32: the reported figures are those of the format "
-    "that was sampled in."
+    "The models do not fit into memory in float32: the reported scores have the precision of the "
+    "sampling."
 )
 SAMPLES = "shortlist/samples.parquet"
 
@@ -29,39 +29,30 @@ def shortlist(context: Context) -> None:
     if all(context.run.has(name) for name in (LISTS, COUNTS, SAMPLES)):
         return
     with context.timed("shortlist"), context.progress.stage("ranking", 1, "lists") as bar:
-        scores = context.run.scores()
-        chosen = select_candidates(
-            scores,
-            lambda ids: _texts(context, ids),
-            top=context.config.top,
-            seed=context.config.seed,
-        )
+        lists, counts, table, figures = _select(context)
         bar.advance(1)
-    wanted = set(chosen.chosen["sample_id"])
-    table = _rows(context, wanted)
     is_fast = any(m.dtype != "float32" for m in context.run.manifest.models.values())
-    lists = chosen.chosen
-    figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
     exact = _again(context, table) if is_fast else None
     if exact is not None:
         table, figures = exact
         lists = _rank_again(lists, figures)
     context.run.manifest.rescored_in_float32 = exact is not None
-    context.run.write(COUNTS, chosen.counts)
+    context.run.write(COUNTS, counts)
     context.run.write(LISTS, lists)
     context.run.write(SAMPLES, _joined(table, figures))
 
 
 def provisional_shortlist(context: Context) -> tuple[pd.DataFrame, pd.DataFrame, pa.Table]:
-    """Lists, counts and samples of all shards scored so far, with unrefined scores.
+    """Lists, counts and samples of all shards scored so far, for a report on an unfinished audit.
 
-    Writes nothing and runs no model; for a report on an unfinished audit.
-
-    Raises
-    ------
-    RunError
-        If nothing is scored yet.
+    Writes nothing and runs no model. Raises a RunError if nothing is scored yet.
     """
+    lists, counts, table, figures = _select(context)
+    return lists, counts, _joined(table, figures)
+
+
+def _select(context: Context) -> tuple[pd.DataFrame, pd.DataFrame, pa.Table, pd.DataFrame]:
+    """Lists and their counts; rows and scores of the listed samples."""
     scores = context.run.scores()
     chosen = select_candidates(
         scores,
@@ -69,19 +60,19 @@ def provisional_shortlist(context: Context) -> tuple[pd.DataFrame, pd.DataFrame,
         top=context.config.top,
         seed=context.config.seed,
     )
-    wanted = set(chosen.chosen["sample_id"])
-    figures = scores[scores["sample_id"].isin(wanted)].drop(columns=["strategy", "n_tokens"])
-    return chosen.chosen, chosen.counts, _joined(_rows(context, wanted), figures)
+    listed = set(chosen.chosen["sample_id"])
+    figures = scores[scores["sample_id"].isin(listed)].drop(columns=["strategy", "n_tokens"])
+    return chosen.chosen, chosen.counts, _rows(context, listed), figures
 
 
 def _texts(context: Context, sample_ids: list[str]) -> list[str]:
     """Texts of samples; reads only the shards that contain them."""
-    wanted = set(sample_ids)
+    ids = set(sample_ids)
     found: dict[str, str] = {}
-    for name in _files_of(context, wanted):
+    for name in _files_of(context, ids):
         table = context.run.read(name, ["sample_id", "text"])
         rows = zip(table["sample_id"].to_pylist(), table["text"].to_pylist(), strict=True)
-        found |= {key: text for key, text in rows if key in wanted}
+        found |= {key: text for key, text in rows if key in ids}
     return [found[key] for key in sample_ids]
 
 
@@ -99,12 +90,12 @@ def _rows(context: Context, sample_ids: set[str]) -> pa.Table:
         for stem, _ in context.shards(strategy):
             if (name := f"samples/{stem}.parquet") in files:
                 table = context.run.read(name)
-                wanted = pa.compute.is_in(table["sample_id"], pa.array(sample_ids))
-                parts.append(table.filter(wanted))
+                is_listed = pa.compute.is_in(table["sample_id"], pa.array(sample_ids))
+                parts.append(table.filter(is_listed))
     return pa.concat_tables(parts).combine_chunks()
 
 
-def tell_precision(context: Context) -> None:
+def note_precision(context: Context) -> None:
     """Report before the run if scores cannot be recomputed in float32."""
     if context.config.dtype == "float32" or context.run.has(SAMPLES):
         return

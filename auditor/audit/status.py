@@ -11,53 +11,53 @@ from auditor.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """Samples requested, drawn and scored, and which later stages are done."""
 
-    n_wanted: int
+    n_requested: int
     n_drawn: int
     n_scored: int
     is_listed: bool
     is_verified: bool
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the report covers the whole audit."""
         return self.is_scored and self.is_listed and self.is_verified
 
     @property
     def is_scored(self) -> bool:
         """Whether every sample is drawn and scored."""
-        return min(self.n_drawn, self.n_scored) >= self.n_wanted
+        return min(self.n_drawn, self.n_scored) >= self.n_requested
 
     def sentences(self, path: Path) -> list[str]:
         """What is missing, for the top of a report; empty if complete.
 
-        >>> for sentence in Standing(96, 80, 40, False, False).sentences(Path("runs/x")):
+        >>> for sentence in Status(96, 80, 40, False, False).sentences(Path("runs/x")):
         ...     print(sentence)
-        This audit is not complete: of 96 samples asked for, 80 are drawn and 40 scored; the short
-        lists are provisional; nothing was looked for in the training text.
-        Every figure here stands for that part alone. Finish it with: auditor audit --resume runs/x
+        This audit is not complete: 80 of 96 samples are drawn and 40 scored; the shortlists are
+        provisional; the training text was not searched.
+        All figures cover this part only. To finish, run: auditor audit --resume runs/x
         """
-        if self.is_whole:
+        if self.is_complete:
             return []
         missing, resume = [], f"auditor audit --resume {path}"
         if not self.is_scored:
             missing.append(
-                f"of {self.n_wanted:,} samples asked for, {self.n_drawn:,} are drawn and "
+                f"{self.n_drawn:,} of {self.n_requested:,} samples are drawn and "
                 f"{self.n_scored:,} scored"
             )
         if not self.is_listed:
-            missing.append("the short lists are provisional")
+            missing.append("the shortlists are provisional")
         if not self.is_verified:
-            missing.append("nothing was looked for in the training text")
+            missing.append("the training text was not searched")
         return [
             f"This audit is not complete: {'; '.join(missing)}.",
-            f"Every figure here stands for that part alone. Finish it with: {resume}",
+            f"All figures cover this part only. To finish, run: {resume}",
         ]
 
 
-def standing(run: Run) -> Standing:
+def status_of(run: Run) -> Status:
     """The progress of a run, by the intact files in its manifest."""
     config, shards = run.config, run.manifest.shards
 
@@ -65,8 +65,8 @@ def standing(run: Run) -> Standing:
         names = [name for name in shards if name.startswith(stage) and run.has(name)]
         return sum(shards[name].rows for name in names)
 
-    return Standing(
-        n_wanted=config.samples * len(config.strategies),
+    return Status(
+        n_requested=config.samples * len(config.strategies),
         n_drawn=rows("samples/"),
         n_scored=rows("scores/"),
         is_listed=all(run.has(name) for name in (LISTS, COUNTS, SAMPLES)),

@@ -60,18 +60,12 @@ def needle_of(vocabulary: Vocabulary, row: dict[str, Any]) -> Needle:
     return Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)])
 
 
-def n_looked_up(tables: dict[str, pa.Table]) -> dict[str, int]:
-    """Number of samples of each strategy in these tables."""
-    return {name: len(table) for name, table in tables.items()}
-
-
-def note_of(context: Context, tables: dict[str, pa.Table]) -> None:
+def note_partial(context: Context, tables: dict[str, pa.Table]) -> None:
     """Note which strategies are estimated from their first samples only."""
     n = context.config.samples
     for name, table in tables.items():
         if len(table) < n:
             context.note(
-                f"Of {name}, the first {len(table):,} of {n:,} samples were looked up in the "
-                "training text besides the candidates: what is said of the whole strategy rests "
-                "on them."
+                f"{name}: besides the candidates, only the first {len(table):,} of {n:,} samples "
+                "were searched for in the training text. Estimates for the strategy use these."
             )

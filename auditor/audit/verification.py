@@ -12,9 +12,8 @@ from auditor.audit.shortlist import SAMPLES
 from auditor.audit.unselected import (
     NEEDLE_COLUMNS,
     UNSELECTED,
-    n_looked_up,
     needles_of,
-    note_of,
+    note_partial,
     unselected,
 )
 from auditor.config.audit import AuditConfig
@@ -86,10 +85,11 @@ def verify(context: Context) -> None:
             encode = context.vocabulary(TARGET).encode
             near = find_near(regions, corpus, encode=encode, progress=steps(bar))
         _describe(context, corpus)
-        note_of(context, drawn)
+        note_partial(context, drawn)
     ids = {key for table in drawn.values() for key in table["sample_id"].to_pylist()}
     of_drawn = [m for m in overlaps if m.sample_id in ids]
-    run.write(UNSELECTED, _table(of_drawn, Match), looked_up=n_looked_up(drawn))
+    looked_up = {name: len(table) for name, table in drawn.items()}
+    run.write(UNSELECTED, _table(of_drawn, Match), looked_up=looked_up)
     run.write(MATCHES, _table(matches, Match))
     run.write(FUZZY, _table(list(fuzzy.values()), FuzzyMatch))
     run.write(NEAR, _table(near, NearMatch))
@@ -110,8 +110,8 @@ def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) ->
     kept = without_filler(found, needles, **least)
     if n := len(found) - len(kept):
         context.note(
-            f"{n:,} overlaps of samples with the training text are long only by runs of one "
-            "character, such as a table's border, and do not count as verbatim."
+            f"{n:,} overlaps with the training text reach the minimum length only by repeats of "
+            "one character, such as a table border, and do not count as verbatim."
         )
     return kept
 

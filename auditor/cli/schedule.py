@@ -42,10 +42,11 @@ def schedule(file, cron, timezone, seed, once, kind, out) -> None:
     auditor schedule audit.toml --cron "0 3 * * 1" --print systemd
     """
     from auditor.gates.notify import check_hooks
-    from auditor.scheduling.cron import check_installed, parse_cron
+    from auditor.scheduling.cron import parse_cron
     from auditor.scheduling.plan import Plan
+    from auditor.system.extras import require_extra
 
-    check_installed()
+    require_extra("Scheduling", "schedule", "cronsim", "tzlocal")
     config = _config(file, {"cron": cron, "timezone": timezone, "seed": seed}, out)
     times = config.schedule
     line = None if times.cron is None else parse_cron(times.cron, times.timezone)
@@ -81,13 +82,13 @@ def _config(file, flags, out):
     return make_config({**given, **({"out": out} if out else {})})
 
 
-def _foreground(plan):
+def _scheduler_loop(plan):
     from auditor.cli.show import show_judged
-    from auditor.scheduling.loop import Foreground
+    from auditor.scheduling.loop import SchedulerLoop
     from auditor.system.progress import for_terminal
 
     tell = partial(say, err=True)
-    return Foreground(plan, tell=tell, show=show_judged, progress=for_terminal())
+    return SchedulerLoop(plan, tell=tell, show=show_judged, progress=for_terminal())
 
 
 def _once(plan) -> None:
@@ -95,7 +96,7 @@ def _once(plan) -> None:
     from auditor.runs.gate_results import check
     from auditor.scheduling.loop import interruptible
 
-    work = _foreground(plan)
+    work = _scheduler_loop(plan)
     with interruptible():
         n = work.run_due()
     if not n:
@@ -106,5 +107,5 @@ def _once(plan) -> None:
 
 
 def _forever(plan) -> None:
-    if _foreground(plan).run_forever(plan.cron):
+    if _scheduler_loop(plan).run_forever(plan.cron):
         raise KeyboardInterrupt

@@ -45,8 +45,8 @@ def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
     out = given.pop("out", OUT)
     if "model" not in given:
         raise RunError(
-            f"{inputs[0]} is not the folder of a run: it has no manifest.json. Give the folder of "
-            "a run, or add --model to score texts."
+            f"{inputs[0]} is not a run folder: it has no manifest.json. Give a run's folder, or "
+            "add --model to score texts."
         )
     check_out(out, overwrite=overwrite)
     frame = score_texts(inputs, **given, progress=for_terminal())

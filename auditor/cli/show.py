@@ -8,7 +8,7 @@ import click
 import pandas as pd
 
 from auditor.audit.ground_truth import TRUTH
-from auditor.audit.status import standing
+from auditor.audit.status import status_of
 from auditor.cli.printing import print_json, records, say
 from auditor.gates.gated_audit import GatedAudit
 from auditor.runs.figures import exposure
@@ -37,18 +37,18 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         say(sentence)
     click.echo()
     print_frame(table2(summary), f"Verbatim candidates and precision ({list_intervals(summary)})")
-    _show_claims(run)
+    _show_estimates(run)
     _show_lists(run)
     _show_truth(run)
-    for sentence in [*not_claimed(candidates), *standing(run).sentences(run.path)]:
+    for sentence in [*not_claimed(candidates), *status_of(run).sentences(run.path)]:
         say(sentence, err=True)
     if run.manifest.revealed:
         say("The report and candidates.csv show personal data: keep them confidential.", err=True)
     for sentence in run.notes():
         say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")
-    if run.elsewhere is not None:
-        say(f"This is a copy; the run is stored at {run.elsewhere.url}.")
+    if run.remote is not None:
+        say(f"This is a local copy; the run is at {run.remote.url}.")
 
 
 def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
@@ -74,7 +74,7 @@ def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
             say(f"{sentence[0].upper()}{sentence[1:]}.")
 
 
-def _show_claims(run: Run) -> None:
+def _show_estimates(run: Run) -> None:
     """Print the estimates and costs of each strategy, if its samples were looked up."""
     from auditor.audit.estimates import costs_of
 

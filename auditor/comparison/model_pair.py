@@ -17,20 +17,7 @@ class Pair:
     """Specs of two different models, loaded in float32 with `base()` and `tuned()`.
 
     The models are loaded separately, so that only one is in memory and the base has no adapter.
-
-    Parameters
-    ----------
-    base, tuned : str
-        Model specs; `tuned` may be an adapter's folder. If `base` is None, it is read from the
-        folder of `tuned`.
-    device : str
-    bos : str, optional
-        BOS token of both models, instead of the tokenizers'.
-
-    Raises
-    ------
-    ModelError
-        If they are the same model, the adapter is for another base, or only one has a BOS token.
+    `tuned` may be an adapter's folder. If `base` is None, it is read from the folder of `tuned`.
     """
 
     def __init__(
@@ -41,14 +28,16 @@ class Pair:
         if base is None:
             base = tuned_from(at).get("spec")
         if base is None:
-            raise ModelError(f"--base must be given for {tuned}; got none. Name what it came from.")
+            raise ModelError(
+                f"--base must be given for {tuned}; got none. Give the model it was tuned from."
+            )
         self.base_spec, self.tuned_spec, self.device, self.bos = base, tuned, device, bos
         self.base_fingerprint = _fingerprint(resolve(base))
         self.tuned_fingerprint = _fingerprint(at)
         if self.base_fingerprint == self.tuned_fingerprint:
             raise ModelError(
                 f"--base and --tuned must be two models; got the same weights in {base} and "
-                f"{tuned}. Name the model before and the model after."
+                f"{tuned}. Give the models before and after fine-tuning."
             )
         self._on = base if is_on_base else None
         self._check_start()
@@ -69,7 +58,7 @@ class Pair:
             has, lacks = specs if one else reversed(specs)
             raise ModelError(
                 f"--base and --tuned must both have a BOS token, or neither; {has} has one and "
-                f"{lacks} has none. Name it for both with --bos TOKEN."
+                f"{lacks} has none. Set it for both with --bos TOKEN."
             )
 
     def check_texts(self, texts: Sequence[str]) -> None:
@@ -81,16 +70,11 @@ class Pair:
             tokens = [[v.token_bytes[i] for i in v.encode(text)] for v in (one, other)]
             if tokens[0] != tokens[1]:
                 raise ModelError(
-                    f"--base and --tuned must have one vocabulary, at least for the texts; "
+                    f"--base and --tuned must split every text into the same tokens; "
                     f"{self.base_spec} and {self.tuned_spec} make {len(tokens[0]):,} and "
-                    f"{len(tokens[1]):,} tokens of {text[:40]!r}, which cannot be compared. Name a "
-                    "model and what was tuned from it, or leave out texts with added tokens."
+                    f"{len(tokens[1]):,} tokens of {text[:40]!r}. Give a model and one tuned from "
+                    "it, or remove texts with added tokens."
                 )
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the tuned model."""
-        return resolve(self.tuned_spec)
 
     def base(self) -> LanguageModel:
         """Load the base model."""
@@ -108,5 +92,5 @@ def _fingerprint(path: Path) -> str:
     if path.is_dir() and is_adapter(path):
         return adapter_fingerprint(path)
     if path.is_dir() and not (path / "config.json").is_file():
-        raise ModelError(f"{path} holds neither a model nor an adapter. Give a model's folder.")
+        raise ModelError(f"{path} contains neither a model nor an adapter. Give a model's folder.")
     return fingerprint(path)

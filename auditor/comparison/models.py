@@ -29,6 +29,7 @@ from auditor.errors import ConfigError, RunError
 from auditor.finetuning.callback import read_probes
 from auditor.finetuning.checkpoints import PROBES
 from auditor.models.interfaces import JudgesTexts
+from auditor.models.loading import resolve
 from auditor.models.tokenizer import check_rows
 from auditor.scoring.text_scorer import Texts, TextScorer
 from auditor.system.progress import NullProgress
@@ -121,13 +122,13 @@ def compare_models(
         if n < 1:
             raise ConfigError(f"{name} must be 1 or more; got {n}. Raise it.")
     if not texts:
-        raise ConfigError("--texts must name text that was trained on; got none. Give some.")
+        raise ConfigError("--texts must name the training text; got none. Give at least one path.")
     pair = Pair(base, tuned, device=device, bos=bos)
     chosen = _Texts.read(texts, heldout, text_field, examples, seed)
     pair.check_texts(chosen.text)
     widths = prefix_tokens, suffix_tokens
     # Both models score each text as is and lowercased.
-    with progress.stage("judging", 4 * len(chosen.text), "texts") as bar:
+    with progress.stage("scoring", 4 * len(chosen.text), "texts") as bar:
         # No variable keeps a model, so that only one is in memory. The tuned model is first, so
         # that an adapter that does not fit its base fails before any work is done.
         after = _score(pair.tuned(), chosen, widths, bar.advance, progress.note)
@@ -137,7 +138,7 @@ def compare_models(
         texts=frame,
         tests=_tests(frame, seed),
         extraction=_extraction(frame),
-        probes=_probes(pair.folder),
+        probes=_probes(resolve(pair.tuned_spec)),
         notes=chosen.notes + _short_note(before, widths),
         facts={
             "base": {"spec": pair.base_spec, "fingerprint": pair.base_fingerprint},
@@ -167,12 +168,14 @@ class _Texts:
         others = _chosen(heldout, text_field, examples, seed) if heldout else {}
         notes = []
         if both := set(members) & set(others):
-            notes.append(f"{len(both):,} texts are in --texts and --heldout: left out of both.")
+            notes.append(
+                f"{len(both):,} texts are in both --texts and --heldout: removed from both."
+            )
             members = {t: i for t, i in members.items() if t not in both}
             others = {t: i for t, i in others.items() if t not in both}
         if not members or (heldout and not others):
             raise ConfigError(
-                "--texts and --heldout must differ; got the same text in both. Name text that was "
+                "--texts and --heldout must differ; got the same text in both. Give text that was "
                 "trained on and text that was not."
             )
         ids = [*members.values(), *others.values()]
@@ -318,12 +321,12 @@ def _short_note(before: dict, widths: tuple[int, int]) -> list[str]:
     notes = []
     if unranked:
         notes.append(
-            f"{unranked:,} texts count in no extraction rate: the model tells no ranks of tokens."
+            f"{unranked:,} texts are not in the extraction rates: the model gives no token ranks."
         )
     if not n:
         return notes
     short = (
         f"{n:,} of {len(before['log_p_z']):,} texts are shorter than prefix and suffix "
-        f"({sum(widths)} tokens): they have no log p_z and count in no extraction rate."
+        f"({sum(widths)} tokens): they have no log p_z and are not in the extraction rates."
     )
     return [short, *notes]

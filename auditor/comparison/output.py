@@ -26,11 +26,11 @@ from reports.pages.comparison_page import ComparisonPage, render_comparison
 
 _MANIFEST = "comparison.json"
 _THROUGH = (
-    "Through training: mean exposure of canaries by how often they stand in the text, and how much "
-    "better the model knows members than held-out text."
+    "During training: mean exposure of canaries by number of repeats, and how much more likely "
+    "members are than held-out text."
 )
 _DRAWN = {
-    "perplexity": "change of log-likelihood, nats a token (right: better known)",
+    "perplexity": "change of log-likelihood, nats per token (right: more likely)",
     "log_p_z": "change of log p_z, nats",
 }
 
@@ -46,20 +46,25 @@ def model_headline(found: Comparison) -> list[str]:
             proportion(int(row["n_extracted"]), int(row["n_texts"]))
             for row in (rates.loc[(group, when)] for when in ("base", "tuned"))
         )
-        head.append(f"Of the {name}, greedy decoding gives back {before} before and {after} after.")
+        head.append(
+            f"Greedy decoding extracts {before} of the {name} before fine-tuning and {after} after."
+        )
     row = found.tests.set_index("figure").loc["perplexity"]
     head.append(
-        f"Log-likelihood of members changed by {with_interval(row, 'members')} nats a token "
-        f"(p = {row['p_members']:.2g}, signs flipped)."
+        f"Log-likelihood of members changed by {with_interval(row, 'members')} nats per token "
+        f"(p = {row['p_members']:.2g}, sign-flip test)."
     )
     if row["n_heldout"]:
         head.append(
             f"Of held-out text it changed by {with_interval(row, 'heldout')}; the difference is "
             f"{with_interval(row, 'difference')} (p = {row['p_difference']:.2g}, "
-            "labels dealt anew)."
+            "label permutation test)."
         )
     else:
-        head.append("No held-out text was given: how much of this is the text's kind is not known.")
+        head.append(
+            "No held-out text was given, so memorization cannot be separated from better modelling "
+            "of this kind of text."
+        )
     return head
 
 
@@ -76,7 +81,7 @@ def run_headline(found: RunComparison) -> list[str]:
     precision = (
         f"Of all candidates, {shares[0]} are verbatim in A and {shares[1]} in B: B minus A is "
         f"{difference:+.1f} percentage points ({low:+.1f} to {high:+.1f}; Newcombe, 95 %, "
-        "candidates of one passage as one cluster)."
+        "clustered by passage)."
     )
     return [passages, precision]
 
@@ -89,9 +94,9 @@ def save_models(found: Comparison, out: Path) -> Path:
     tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
     shown = [
         ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
-        ("Mean changes (95 %, of 20 texts or more; p two-sided)", changes_shown(found.tests)),
+        ("Mean changes (95 % intervals from 20 texts; two-sided p)", changes_shown(found.tests)),
         (
-            "Texts that moved most (log-likelihood, nats a token)",
+            "Texts that changed most (log-likelihood, nats per token)",
             moved_shown(masked(found.moved())),
         ),
     ]
@@ -102,7 +107,7 @@ def save_models(found: Comparison, out: Path) -> Path:
         pictures.append((_THROUGH, training_figure(probes, expected=expected)))
         if len(exposures := exposure_by_step(probes)):
             tables["exposure_by_step"] = exposures
-            shown.insert(2, ("Mean exposure through training by repeats, bits", exposures))
+            shown.insert(2, ("Mean exposure during training by repeats, bits", exposures))
     facts = found.facts
     page = ComparisonPage(
         title="Before and after fine-tuning",
@@ -130,7 +135,7 @@ def save_runs(found: RunComparison, out: Path) -> Path:
         about=[("A", f"{a['run']} ({a['model']})"), ("B", f"{b['run']} ({b['model']})")],
         tables=[
             (
-                "Precision in A and B (Newcombe, 95 %, a passage one cluster)",
+                "Precision in A and B (Newcombe, 95 %, clustered by passage)",
                 differences_shown(found.differences),
             ),
             ("Passages extracted", passages_shown(masked(found.passages))),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
 
 from attacks.statistics.intervals import effective_trials
 from attacks.statistics.resampling import newcombe
@@ -68,7 +70,7 @@ def compare_runs(run_a: str | Path, run_b: str | Path) -> RunComparison:
     """
     one, other = load_run(run_a), load_run(run_b)
     if one.path.resolve() == other.path.resolve():
-        raise ConfigError(f"Two runs must be compared; got {one.path} twice. Name another one.")
+        raise ConfigError(f"Two different runs are needed; got {one.path} twice. Give another one.")
     frames = _candidates(one), _candidates(other)
     passages = _passages(*frames, same_text=_text(one) == _text(other))
     return RunComparison(
@@ -84,8 +86,8 @@ def _candidates(run: Run) -> pd.DataFrame:
     checked = frame[frame["verdict"] != "not checked"]
     if len(frame) and checked.empty:
         raise ConfigError(
-            f"{run.path} was not checked against training text, so nothing in it is known to be "
-            f"extracted. Check it with: auditor verify {run.path} --corpus PATH."
+            f"{run.path} was not verified against training text. Verify it with: auditor verify "
+            f"{run.path} --corpus PATH."
         )
     return checked
 
@@ -137,21 +139,13 @@ def _are_one(a: _Span, b: _Span, same_text: bool) -> bool:
 def _passages(a: pd.DataFrame, b: pd.DataFrame, *, same_text: bool = True) -> pd.DataFrame:
     """Join matches into passages, longest first."""
     spans = _spans(a, "a") + _spans(b, "b")
-    parent = list(range(len(spans)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for i in range(len(spans)):
-        for j in range(i):
-            if _are_one(spans[i], spans[j], same_text):
-                parent[root(i)] = root(j)
+    sets = DisjointSet(range(len(spans)))
+    for i, j in combinations(range(len(spans)), 2):
+        if _are_one(spans[i], spans[j], same_text):
+            sets.merge(i, j)
     groups: dict[int, list[_Span]] = {}
     for i, span in enumerate(spans):
-        groups.setdefault(root(i), []).append(span)
+        groups.setdefault(sets[i], []).append(span)
     rows = [_row(group) for group in groups.values()]
     names = ["where", "n_a", "n_b", "n_tokens", "n_chars", "doc_id", "text"]
     frame = pd.DataFrame(rows, columns=names)
@@ -219,7 +213,7 @@ def _notes(one: Run, other: Run) -> list[str]:
     )
     notes = [f"The runs differ: {phrase}." for phrase in differences(a, b, sides=("in A", "in B"))]
     if _text(one) != _text(other):
-        notes.append("The runs were checked against different training text.")
+        notes.append("The runs were verified against different training text.")
     return notes
 
 

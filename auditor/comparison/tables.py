@@ -25,19 +25,19 @@ def extraction_shown(extraction: pd.DataFrame) -> pd.DataFrame:
             for when in ("base", "tuned")
         ]
         rows.append([_named(group == "members"), *(str(r) if r.n else "–" for r in rates)])
-    return pd.DataFrame(rows, columns=["texts", "given back before", "after"])
+    return pd.DataFrame(rows, columns=["texts", "extracted before", "after"])
 
 
 def changes_shown(tests: pd.DataFrame) -> pd.DataFrame:
     """Format `Comparison.tests`: mean changes with intervals, and p-values."""
     columns: dict[str, list[str]] = {"figure": tests["figure"].tolist()}
-    titles = {"members": "members", "heldout": "held out", "difference": "members more by"}
+    titles = {"members": "members", "heldout": "held out", "difference": "difference"}
     for name, title in titles.items():
         columns[title] = [with_interval(row, name) for _, row in tests.iterrows()]
     for name, title in {"p_members": "p, members", "p_difference": "p, difference"}.items():
         columns[title] = [f"{p:.2g}" if p == p else "–" for p in tests[name]]
     if tests["n_undefined"].any():
-        columns["texts left out"] = [f"{n:,}" for n in tests["n_undefined"]]
+        columns["texts excluded"] = [f"{n:,}" for n in tests["n_undefined"]]
     return pd.DataFrame(columns)
 
 
@@ -55,10 +55,10 @@ def moved_shown(moved: pd.DataFrame) -> pd.DataFrame:
             "after": moved["perplexity_tuned"],
             "log p_z before": moved["log_p_z_base"],
             "after ": moved["log_p_z_tuned"],
-            "given back": [
+            "extracted": [
                 "–" if now != now else "yes" if now else "no" for now in moved["extracted_tuned"]
             ],
-            "begins": [_excerpt(text) for text in moved["text"]],
+            "excerpt": [_excerpt(text) for text in moved["text"]],
         }
     )
 

@@ -35,10 +35,10 @@ class Gates(BaseModel):
     no_new_passages_since: Literal["last"] | None = None
     strict: bool = False
 
-    def asked(self) -> dict[str, Any]:
-        """The gates that are set, and their limits.
+    def limits(self) -> dict[str, Any]:
+        """The limits that are set, by gate.
 
-        >>> Gates(max_verified=3, strict=True).asked()
+        >>> Gates(max_verified=3, strict=True).limits()
         {'max_verified': 3}
         """
         return self.model_dump(exclude={"strict"}, exclude_none=True)
@@ -48,19 +48,19 @@ class Gates(BaseModel):
 
         `is_new_seed`: each run of the schedule draws new samples.
         """
-        asked = self.asked()
-        of_text = next((name for name in _OF_TRAINING_TEXT if name in asked), None)
+        limits = self.limits()
+        of_text = next((name for name in _OF_TRAINING_TEXT if name in limits), None)
         if of_text and not has_text:
             raise ValueError(
                 f"gates.{of_text} needs training text; this audit has none. Add corpus (--corpus "
                 "PATH) or index, or remove the gate"
             )
-        if "max_exposure_bits" in asked and not has_canaries:
+        if "max_exposure_bits" in limits and not has_canaries:
             raise ValueError(
                 "gates.max_exposure_bits needs canaries; this audit has none. Add canaries "
                 "(--canaries FILE, from `auditor canaries create`), or remove the gate"
             )
-        if "no_new_passages_since" in asked and is_new_seed:
+        if "no_new_passages_since" in limits and is_new_seed:
             raise ValueError(
                 "gates.no_new_passages_since needs the same samples in every run, and "
                 "schedule.seed is 'new': new passages would be due to chance. Remove one of them"
@@ -107,7 +107,7 @@ class Notify(BaseModel):
         return self
 
     @property
-    def is_asked(self) -> bool:
+    def is_set(self) -> bool:
         """Whether there is a command or a webhook."""
         return bool(self.command) or self.webhook is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attacks.statistics.intervals import Estimate, is_past
+from attacks.statistics.intervals import is_past
 from auditor.comparison.runs import compare_runs
 from auditor.config.gates import Gates
 from auditor.gates.history import last_before
@@ -17,20 +17,7 @@ from reports.analysis.strategy_estimates import passage_words
 def compare_with_last(run: Run) -> RunDiff | None:
     """Passages new, gone and unchanged since the last complete run of the same audit.
 
-    The earlier run lies in the same parent folder.
-
-    Parameters
-    ----------
-    run : Run, complete
-
-    Returns
-    -------
-    RunDiff; None if there is no earlier run, or no training text to find passages in.
-
-    Raises
-    ------
-    AuditError
-        If the earlier run is damaged.
+    The earlier run is in the same parent folder. None if there is none, or no training text.
     """
     last = last_before(run) if run.config.has_training_text else None
     if last is None:
@@ -49,35 +36,23 @@ def compare_with_last(run: Run) -> RunDiff | None:
 
 
 def judge(run: Run, gates: Gates, since: RunDiff | None) -> tuple[Decision, ...]:
-    """Decide every gate that is set.
+    """Decide every gate that is set; `since` comes from `compare_with_last`.
 
-    Parameters
-    ----------
-    run : Run, complete
-    gates : Gates
-    since : result of `compare_with_last`
-
-    Returns
-    -------
-    tuple of Decision, in the order of the fields of Gates.
-
-    Raises
-    ------
-    RunError
-        If the run lacks a figure that a gate needs.
+    Raises a RunError if the run lacks a figure that a gate needs.
     """
-    return tuple(_decide(name, limit, run, gates, since) for name, limit in gates.asked().items())
+    return tuple(_decide(name, limit, run, gates, since) for name, limit in gates.limits().items())
 
 
 def _decide(name: str, limit: Any, run: Run, gates: Gates, since: RunDiff | None) -> Decision:
     if name == "no_new_passages_since":
         return _no_new_passages(limit, since)
-    found = _FIGURES[name](run, gates.strict)
+    measure, describe, allowed = _GATES[name]
+    found = measure(run, gates.strict)
     if found is None:
         sentence = "there is nothing to measure"
         return Decision(gate=name, limit=limit, passed=True, sentence=sentence)
     past = is_past(found, limit, strict=gates.strict)
-    sentence = f"{_WORDS[name](found)}; allowed {_LIMITS[name](limit)}"
+    sentence = f"{describe(found)}; allowed {allowed(limit)}"
     interval = {"value": found.value, "low": found.low, "high": found.high}
     return Decision(gate=name, limit=limit, passed=not past, sentence=sentence, **interval)
 
@@ -94,51 +69,38 @@ def _no_new_passages(limit: str, since: RunDiff | None) -> Decision:
     return Decision(gate=name, limit=limit, passed=passed, sentence=sentence, value=new)
 
 
-_FIGURES: dict[str, Any] = {
-    "max_verified": lambda run, strict: verified(run),
-    "max_precision": lambda run, strict: precision(run, strict=strict),
-    "max_exposure_bits": lambda run, strict: exposure(run, strict=strict),
-    "max_personal_data": lambda run, strict: personal_data(run),
-}
-
-
-def _range(i: Estimate, factor: float = 1.0) -> str:
-    return f"{factor * i.low:.1f}–{factor * i.high:.1f}"
+def _with_interval(
+    what: str, found: Found, *, among: str = "", factor: int = 1, unit: str = ""
+) -> str:
+    several = f" for {found.n} {among}" if among and found.n != 1 else ""
+    ends = f"{factor * found.low:.1f}–{factor * found.high:.1f}{unit}"
+    return f"{what}{passage_words(found.passages)} (95 % interval{several} {ends})"
 
 
 def _verified_words(found: Found) -> str:
-    counts = f"{found.value:,.0f} of {found.n:,} candidates are verbatim"
-    counts += passage_words(found.passages)
-    return f"{counts} (95 % interval {_range(found)})"
+    return _with_interval(f"{found.value:,.0f} of {found.n:,} candidates are verbatim", found)
 
 
 def _precision_words(found: Found) -> str:
     share = f"{100 * found.value:.1f} % of the list {found.of} is verbatim"
-    share += passage_words(found.passages)
-    among = "" if found.n == 1 else f" for {found.n} lists"
-    return f"{share} (95 % interval{among} {_range(found, 100)} %)"
+    return _with_interval(share, found, among="lists", factor=100, unit=" %")
 
 
 def _exposure_words(found: Found) -> str:
-    among = "" if found.n == 1 else f" for {found.n} canaries"
-    bits = f"canary {found.of} is exposed by {found.value:.1f} bits"
-    return f"{bits} (95 % interval{among} {_range(found)})"
+    bits = f"canary {found.of} has an exposure of {found.value:.1f} bits"
+    return _with_interval(bits, found, among="canaries")
 
 
 def _personal_words(found: Found) -> str:
-    counts = f"{found.value:,.0f} of {found.n:,} candidates hold personal data"
-    return f"{counts} (95 % interval {_range(found)})"
+    return _with_interval(
+        f"{found.value:,.0f} of {found.n:,} candidates contain personal data", found
+    )
 
 
-_WORDS = {
-    "max_verified": _verified_words,
-    "max_precision": _precision_words,
-    "max_exposure_bits": _exposure_words,
-    "max_personal_data": _personal_words,
-}
-_LIMITS = {
-    "max_verified": lambda limit: f"{limit:,}",
-    "max_precision": lambda limit: f"{100 * limit:g} %",
-    "max_exposure_bits": lambda limit: f"{limit:g}",
-    "max_personal_data": lambda limit: f"{limit:,}",
+# Gate -> its figure, the figure in words, and the limit in words.
+_GATES: dict[str, tuple[Any, Any, Any]] = {
+    "max_verified": (lambda run, _: verified(run), _verified_words, "{:,}".format),
+    "max_precision": (precision, _precision_words, lambda limit: f"{100 * limit:g} %"),
+    "max_exposure_bits": (exposure, _exposure_words, "{:g}".format),
+    "max_personal_data": (lambda run, _: personal_data(run), _personal_words, "{:,}".format),
 }

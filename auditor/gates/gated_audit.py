@@ -84,13 +84,13 @@ def audit_and_judge(
         if runner.error is not None:
             raise runner.error
     except AuditError as error:
-        _tell(config, _failure(config, error, occasion), progress, is_trouble=True)
+        _notify(config, _failure(config, error, occasion), progress, is_trouble=True)
         raise
     judged = GatedAudit(run, runner.decisions, runner.since)
     results, digest = run.manifest.judged, _digest(judged)
     if results is None or results.told == digest:
         return judged
-    notes = _tell(config, _success(judged), progress, is_trouble=bool(judged.failed))
+    notes = _notify(config, _success(judged), progress, is_trouble=bool(judged.failed))
     # If a hook failed, call the hooks again when the audit is repeated.
     results.told = None if notes else digest
     if notes:
@@ -104,8 +104,7 @@ def audit_and_judge(
 class _GateRunner:
     """Decides the gates after a run's tables and before its pages, which show the result.
 
-    since, decisions : the result
-    error : why the gates could not be decided; the run is finished all the same
+    If the gates cannot be decided, `error` is set and the run is finished nevertheless.
     """
 
     def __init__(self, config: AuditConfig, progress: NullProgress):
@@ -123,9 +122,9 @@ class _GateRunner:
             self.decisions = judge(run, self.config.gates, self.since)
         except AuditError as error:
             self.error = error
-        if self.decisions or self.since or self.error or self.config.notify.is_asked:
-            told = before.told if before else None
-            results = GateResults(gates=list(self.decisions), since=self.since, told=told)
+        if self.decisions or self.since or self.error or self.config.notify.is_set:
+            sent = before.told if before else None
+            results = GateResults(gates=list(self.decisions), since=self.since, told=sent)
             if self.error is not None:
                 results.why = str(self.error)
             run.manifest.judged = results
@@ -139,7 +138,7 @@ def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> RunDiff |
     except AuditError as error:
         if config.gates.no_new_passages_since is not None:
             raise
-        progress.note(f"Not compared with the run before: {error}")
+        progress.note(f"The run was not compared with the previous one: {error}")
         return None
 
 
@@ -151,10 +150,10 @@ def _digest(judged: GatedAudit) -> str:
     return hashlib.sha256(storable(outcome).encode()).hexdigest()
 
 
-def _tell(
+def _notify(
     config: AuditConfig, summary: dict[str, Any], progress: NullProgress, *, is_trouble: bool
 ) -> tuple[str, ...]:
-    if not config.notify.is_asked:
+    if not config.notify.is_set:
         return ()
     with offline() if config.offline else nullcontext():
         sentences = call_hooks(config.notify, summary, is_trouble=is_trouble)

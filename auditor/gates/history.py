@@ -21,7 +21,7 @@ class Entry:
     why : the error of an unreadable run, a sentence
     series : digest of all settings except the seed; shared by runs of the same audit
     when : the scheduled time, else when it was begun; ISO 8601 with UTC offset
-    occasion : the scheduled time; "" = not scheduled
+    scheduled : the scheduled time; "" = not scheduled
     weights : sha256 of the model's weight files
     decisions, since : its gate results, and the comparison with the run before
     """
@@ -34,7 +34,7 @@ class Entry:
     series: str = ""
     seed: int = 0
     begun: str = ""
-    occasion: str = ""
+    scheduled: str = ""
     weights: str = ""
     decisions: tuple[Decision, ...] = ()
     since: RunDiff | None = None
@@ -42,7 +42,7 @@ class Entry:
     @property
     def when(self) -> str:
         """The scheduled time, else when it was begun."""
-        return self.occasion or self.begun
+        return self.scheduled or self.begun
 
     @property
     def gate(self) -> str:
@@ -54,18 +54,7 @@ class Entry:
 
 
 def read_history(folder: str | Path, *, nested: bool = True) -> list[Entry]:
-    """The runs in a folder, the earliest first; unreadable runs, which have no time, come first.
-
-    Parameters
-    ----------
-    folder : the folder that contains the runs' folders
-    nested : bool
-        As in `auditor.runs.collection.find_runs`.
-
-    Returns
-    -------
-    list of Entry; empty if there is no such folder.
-    """
+    """The runs in a folder, the earliest first, as by `find_runs`; empty if there is no folder."""
     return [_entry(path, run) for path, run in find_runs(Path(folder), nested=nested)]
 
 
@@ -98,7 +87,7 @@ def _entry(path: Path, run: Run | AuditError) -> Entry:
         series=config.series,
         seed=config.seed,
         begun=manifest.begun,
-        occasion=manifest.occasion,
+        scheduled=manifest.occasion,
         weights=target.sha256 if target else "",
         decisions=tuple(results.gates) if results else (),
         since=results.since if results else None,

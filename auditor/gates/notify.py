@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auditor.config.gates import Notify
-from auditor.errors import ConfigError
+from auditor.system.extras import require_extra
 from auditor.system.offline import is_offline
 
 _PATIENCE = 30.0  # seconds for one attempt
@@ -28,23 +28,9 @@ class _HopelessError(_HookError):
 
 
 def check_hooks(notify: Notify) -> None:
-    """Fail early if hooks cannot be called here.
-
-    Raises
-    ------
-    ConfigError
-        If the extra that they need is not installed.
-    """
-    if not notify.is_asked:
-        return
-    try:
-        import requests  # noqa: F401
-        import tenacity  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "[notify] needs packages that are not installed. Install the extra: "
-            "pip install 'memorization-auditor[schedule]'."
-        ) from None
+    """Raise a ConfigError if hooks are configured and the extra that they need is missing."""
+    if notify.is_set:
+        require_extra("[notify]", "schedule", "requests", "tenacity")
 
 
 def call_hooks(
@@ -56,18 +42,8 @@ def call_hooks(
 ) -> list[str]:
     """Send the summary to the configured command and webhook.
 
-    Parameters
-    ----------
-    notify : Notify
-    summary : plain data without any text of samples or training text
-    is_trouble : whether the run or a gate failed
-    sleep : waits for so many seconds; between attempts 1, 2, 4 ... and at most 60
-
-    Returns
-    -------
-    list of str
-        A sentence for each hook whose last attempt failed. Nothing is raised: a hook must not
-        affect a finished run.
+    Returns a sentence for each hook whose last attempt failed. Nothing is raised: a hook must not
+    affect a finished run. Pauses between attempts are 1, 2, 4 ... and at most 60 seconds.
     """
     if notify.when == "trouble" and not is_trouble:
         return []
@@ -105,7 +81,7 @@ def _try(
     except _HookError as error:
         n = retrying.statistics["attempt_number"]
         tries = "1 attempt" if n == 1 else f"{n} attempts"
-        return f"{name} could not be told: {error} ({tries}). The run is kept as it is."
+        return f"{name} was not notified: {error} ({tries}). The run is not affected."
     return None
 
 
@@ -120,11 +96,11 @@ def _run(command: tuple[str, ...], text: str) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _HookError(f"it took more than {_PATIENCE:.0f} s") from None
+        raise _HookError(f"no exit within {_PATIENCE:.0f} s") from None
     except (OSError, ValueError) as error:
         raise _HopelessError(f"it cannot be started ({error})") from None
     if done.returncode:
-        raise _HookError(f"it ended with exit code {done.returncode}")
+        raise _HookError(f"exit code {done.returncode}")
 
 
 def _post(address: str, summary: dict[str, Any]) -> None:
@@ -134,11 +110,11 @@ def _post(address: str, summary: dict[str, Any]) -> None:
         answer = requests.post(address, json=summary, timeout=_PATIENCE, allow_redirects=False)
     except (requests.ConnectionError, requests.Timeout) as error:
         if is_offline():
-            raise _HopelessError("--offline rules out the network") from None
+            raise _HopelessError("--offline blocks the network") from None
         raise _HookError(f"no connection ({type(error).__name__})") from None
     except (requests.RequestException, ValueError) as error:
-        raise _HopelessError(f"the address cannot be used ({type(error).__name__})") from None
+        raise _HopelessError(f"invalid request ({type(error).__name__})") from None
     if answer.status_code >= 500 or answer.status_code == 429:
-        raise _HookError(f"it answered {answer.status_code}")
+        raise _HookError(f"HTTP status {answer.status_code}")
     if not 200 <= answer.status_code < 300:
-        raise _HopelessError(f"it answered {answer.status_code}")
+        raise _HopelessError(f"HTTP status {answer.status_code}")

@@ -22,17 +22,11 @@ _PASSAGES = ("passages", "documents")
 
 
 def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
-    """Write the trend page FOLDER/trend.html; `entries` are from `read_history`.
-
-    Raises
-    ------
-    RunError
-        If no run is complete.
-    """
+    """Write the trend page FOLDER/trend.html; raises a RunError if no run is complete."""
     trends, notices = read_trends(entries)
     if not trends:
         raise RunError(
-            f"{folder} holds no complete run, so there is nothing to draw. Run an audit."
+            f"{folder} contains no complete run, so there is nothing to plot. Run an audit first."
         )
     page = TrendPage(f"Audits in {Path(folder).resolve().name}", trends, notices)
     path = Path(folder) / PAGE
@@ -41,17 +35,11 @@ def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
 
 
 def read_trends(entries: list[Entry]) -> tuple[list[Trend], list[str]]:
-    """One Trend per audit, the one that ran last first, from `read_history`'s entries.
-
-    Returns
-    -------
-    (list of Trend, list of str) : the sentences say which runs are left out, and why.
-    """
-    notices = [f"{e.path.name} is left out: {e.why}" for e in entries if e.state == "unreadable"]
-    notices += [
-        f"{e.path.name} is left out: it is not complete."
+    """One Trend per audit, the latest first, and sentences on the runs that are left out."""
+    notices = [
+        f"{e.path.name} is left out: {e.why or 'it is not complete.'}"
         for e in entries
-        if e.state == "incomplete"
+        if e.state != "complete"
     ]
     of_series: dict[str, list[tuple[Entry, Run, list[dict[str, Any]]]]] = {}
     for entry in entries:
@@ -75,8 +63,8 @@ def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]]) -> Trend:
     return Trend(
         title=last.model,
         about=(
-            f"{', '.join(last.strategies)}; {config.samples:,} samples of each; the "
-            f"{config.top:,} likeliest by each score"
+            f"{', '.join(last.strategies)}; {config.samples:,} samples per strategy; top "
+            f"{config.top:,} by each score"
         ),
         runs=pd.DataFrame([_line(entry, rows) for entry, _, rows in found]),
         figures=pd.DataFrame(rows, columns=["when", "figure", "of", "value", "low", "high"]),
@@ -91,7 +79,7 @@ def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]]) -> Trend:
 def _when(entry: Entry) -> pd.Timestamp:
     seconds = timestamp(entry.when)
     if seconds == float("-inf"):
-        raise RunError("its manifest does not say when it was begun.")
+        raise RunError("its manifest has no valid start time.")
     return pd.Timestamp(seconds, unit="s", tz="UTC")
 
 
@@ -136,8 +124,7 @@ def _figures(run: Run, entry: Entry) -> list[dict[str, Any]]:
     if run.config.canaries is not None and (most := exposure(run)) is not None:
         rows.append(row("exposure", most, most.of))
     if has_personal_data(run):
-        found = personal_data(run)
-        rows.append(row("personal_data", found))
+        rows.append(row("personal_data", personal_data(run)))
     if entry.since is not None:
         for name, n in (("new", entry.since.new), ("gone", entry.since.gone)):
             rows.append(row(name, Estimate(n, n, n)))

@@ -102,9 +102,9 @@ class Runs(Sequence[Run]):
             except RunError as error:
                 without[name] = error
         if not parts:
-            raise next(iter(without.values()), RunError(f"There is no run in {self.folder}."))
+            raise next(iter(without.values()), RunError(f"{self.folder} contains no run."))
         for why in without.values():
-            warnings.warn(f"A run is left out. {why}", stacklevel=3)
+            warnings.warn(f"A run was skipped. {why}", stacklevel=3)
         for name, frame in parts.items():
             frame.insert(0, "run", name)
         shared = _one_category(parts.values(), "run", list(parts))
@@ -130,31 +130,23 @@ def load_runs(folder: str | Path = "runs") -> Runs:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such folder. Give the folder that holds your runs.")
+        raise RunError(f"{folder}: no such folder. Give the folder that contains your runs.")
     runs = []
     for _, run in find_runs(folder):
         if isinstance(run, AuditError):
-            warnings.warn(f"A run is left out. {run}", stacklevel=2)
+            warnings.warn(f"A run was skipped. {run}", stacklevel=2)
         else:
             runs.append(run)
     if not runs:
-        raise RunError(f"There is no run in {folder}. Give the folder that holds your runs.")
+        raise RunError(f"{folder} contains no run. Give the folder that contains your runs.")
     return Runs(folder, runs)
 
 
 def find_runs(folder: Path, *, nested: bool = True) -> list[tuple[Path, Run | AuditError]]:
     """Every run in a folder, the earliest first; runs without a time come before all others.
 
-    Parameters
-    ----------
-    folder : path
-    nested : bool
-        Search at any depth, except in hidden folders and inside runs. Otherwise only direct
-        subfolders.
-
-    Returns
-    -------
-    list of (folder, run), with the error in place of a run that cannot be opened
+    If `nested`, at any depth except in hidden folders and inside runs. Yields (folder, run), with
+    the error in place of a run that cannot be opened.
     """
     paths = _run_folders(folder) if nested else (f.parent for f in folder.glob(f"*/{MANIFEST}"))
     found = [(path, _opened(path)) for path in sorted(paths)]

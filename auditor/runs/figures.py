@@ -33,33 +33,24 @@ class Found(Estimate):
 
 
 def verified(run: Run) -> Found:
-    """Number of candidates found verbatim among those verified; controls are excluded.
-
-    Returns
-    -------
-    Found, in counts; the interval is for as many candidates at the same rate, with those of one
-    passage as one cluster.
-    """
+    """Number of candidates found verbatim among those verified; controls are excluded."""
     rows = listed(run, ["verdict", *PLACES])
     checked = rows[rows["verdict"] != "not checked"]
-    n, worth = len(checked), effective_trials(clusters_of(checked))
-    found = count_interval(
-        int((checked["verdict"] == "verbatim").sum()), n, effective=worth[-1] if n else None
-    )
+    found = _counted(checked, checked["verdict"] == "verbatim")
     return Found(**vars(found), passages=count_passages(checked))
 
 
-def precision(run: Run, *, strict: bool = False) -> Found | None:
+def _counted(rows: pd.DataFrame, hits: pd.Series) -> Estimate:
+    """Count the hits; the interval is for as many candidates at the same rate, by passage."""
+    n, worth = len(rows), effective_trials(clusters_of(rows))
+    return count_interval(int(hits.sum()), n, effective=worth[-1] if n else None)
+
+
+def precision(run: Run, strict: bool = False) -> Found | None:
     """The highest precision of any list, with an interval that is corrected for the selection.
 
-    Parameters
-    ----------
-    run : Run
-    strict : select by the precision itself, not by the low end of its interval
-
-    Returns
-    -------
-    Found, a fraction; None if no list has a verified candidate.
+    If `strict`, select by the precision itself, not by the low end of its interval. None if no list
+    has a verified candidate.
     """
     rows = run.summary()
     rows = rows[(rows["score"] != CONTROL) & rows["precision"].notna() & (rows["n_chosen"] > 0)]
@@ -76,21 +67,13 @@ def precision(run: Run, *, strict: bool = False) -> Found | None:
     return Found(**vars(interval) | {"n": len(rows)}, of=of, passages=passages)
 
 
-def exposure(run: Run, *, strict: bool = False) -> Found | None:
+def exposure(run: Run, strict: bool = False) -> Found | None:
     """The highest exposure of any canary, with an interval that is corrected for the selection.
 
     If the space was enumerated, the interval is a point. Otherwise it covers the sampling error of
     the number of controls as likely as the canary; it does not cover the distribution assumed for
-    an extrapolated exposure.
-
-    Parameters
-    ----------
-    run : Run, with canaries
-    strict : select by the exposure itself, not by the low end of its interval
-
-    Returns
-    -------
-    Found, bits; None if there is no canary.
+    an extrapolated exposure. If `strict`, select by the exposure itself, not by the low end of its
+    interval. None if there is no canary.
     """
     frame = run.exposure()
     rows = frame[frame["role"] == "canary"].reset_index(drop=True)
@@ -116,26 +99,15 @@ def _bits(row: dict, n_canaries: int) -> Estimate:
 def personal_data(run: Run) -> Found:
     """Number of candidates that contain personal data by the rules of `reports.privacy`.
 
-    Returns
-    -------
-    Found, in counts; the interval is for as many candidates at the same rate, with those of one
-    passage as one cluster.
-
-    Raises
-    ------
-    RunError
-        If the run was not searched for personal data.
+    Raises a RunError if the run was not searched for personal data.
     """
     if not has_personal_data(run):
         raise RunError(
-            f"gates.max_personal_data asks for candidates that hold personal data, and {run.path} "
-            "was not looked through for it. Make its report again with: auditor report RUN; or "
-            "leave that gate out."
+            f"gates.max_personal_data needs a search for personal data; {run.path} has none. "
+            f"Rebuild its report with: auditor report {run.path}; or remove the gate."
         )
     rows = listed(run, [PERSONAL, "verdict", *PLACES])
-    n, worth = len(rows), effective_trials(clusters_of(rows))
-    found = count_interval(int((rows[PERSONAL] > 0).sum()), n, effective=worth[-1] if n else None)
-    return Found(**vars(found))
+    return Found(**vars(_counted(rows, rows[PERSONAL] > 0)))
 
 
 PERSONAL = "n_personal"

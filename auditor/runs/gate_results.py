@@ -29,12 +29,12 @@ class Decision(BaseModel):
 
     @property
     def word(self) -> str:
-        """One of "failed", "holds" and "holds, by its interval alone"."""
+        """One of "failed", "holds" and "holds, within its confidence interval"."""
         if not self.passed:
             return "failed"
         # The value exceeds the limit, but not significantly.
         is_near = isinstance(self.limit, int | float) and (self.value or 0) > self.limit
-        return "holds, by its interval alone" if is_near else "holds"
+        return "holds, within its confidence interval" if is_near else "holds"
 
     def __str__(self) -> str:
         """One line, without its full stop."""
@@ -42,12 +42,7 @@ class Decision(BaseModel):
 
 
 def check(decisions: Iterable[Decision]) -> None:
-    """Raise an error if a gate failed.
-
-    Raises
-    ------
-    GateError
-        One line that names every gate that failed, with its figure and its limit.
+    """Raise a GateError that names every failed gate, with its figure and its limit.
 
     >>> check([Decision(gate="max_verified", limit=3, passed=True, sentence="2 of 9; allowed 3")])
     """
@@ -83,7 +78,7 @@ class RunDiff(BaseModel):
         Since runs/x (2026-11-17): 1 passage new, 0 gone, 2 unchanged.
         """
         passages = "passage" if self.new == 1 else "passages"
-        drawn = "" if self.same_seed else "; another seed was used, so part of this is chance"
+        drawn = "" if self.same_seed else "; the seeds differ, so part of the change is chance"
         return (
             f"Since {self.run} ({self.when[:10]}): {self.new:,} {passages} new, {self.gone:,} gone,"
             f" {self.unchanged:,} unchanged{drawn}."

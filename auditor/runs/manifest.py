@@ -188,13 +188,7 @@ class Manifest(_Record):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """A run's manifest; None if there is none.
-
-    Raises
-    ------
-    RunError
-        If it is damaged, or of another version.
-    """
+    """A run's manifest; None if there is none. Raises a RunError if it is not valid."""
     file = folder / MANIFEST
     try:
         there = json.loads(file.read_text(encoding="utf-8"))
@@ -217,11 +211,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     known = {strategy.name for strategy in manifest.config.strategies}
     for name in manifest.shards:
         if not is_inside(name):
-            raise _damaged(file, f"names a file outside of the run's folder: {name[:80]!r}")
+            raise _damaged(file, f"lists a file outside the run's folder: {name[:80]!r}")
         shard = _SHARD.fullmatch(name)
         is_known = shard is not None and shard["strategy"] in known
         if name.startswith(("samples/", "scores/")) and not is_known:
-            raise _damaged(file, f"names a shard that the run cannot have: {name[:80]!r}")
+            raise _damaged(file, f"lists a shard that the run cannot have: {name[:80]!r}")
     return manifest
 
 
@@ -268,12 +262,7 @@ def _are_named(value: Any) -> bool:
 
 
 def check_sizes(path: Path, shards: dict[str, FileEntry]) -> None:
-    """Refuse a run if the size of any file differs from the manifest.
-
-    Raises
-    ------
-    RunError
-    """
+    """Raise a RunError if the size of any file differs from the manifest."""
     for name, known in shards.items():
         file = path / name
         if file.exists() and file.stat().st_size != known.bytes:

@@ -36,8 +36,8 @@ def is_url(path: str | os.PathLike) -> bool:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """A run's folder on remote storage and its local copy; made by `open_elsewhere`."""
+class Remote:
+    """A run's folder on remote storage and its local copy; made by `open_remote`."""
 
     url: str
     here: Path
@@ -83,14 +83,8 @@ class Elsewhere:
             return bool(self.storage.ls(self.root, detail=False))
 
 
-def open_elsewhere(url: str) -> Elsewhere:
-    """Open the run at a URL: fetch its manifest and delete outdated files of the copy.
-
-    Raises
-    ------
-    RunError
-        If fsspec does not support the storage, a package is missing, or it cannot be reached.
-    """
+def open_remote(url: str) -> Remote:
+    """Open the run at a URL: fetch its manifest and delete outdated files of the copy."""
     import fsspec
 
     from auditor.system.cache_folder import cache_folder
@@ -101,7 +95,7 @@ def open_elsewhere(url: str) -> Elsewhere:
     parent, _, name = url.rstrip("/").rpartition("/")
     here = cache_folder() / "runs" / hashlib.sha256(parent.encode()).hexdigest()[:16] / name
     make_own(here)
-    found = Elsewhere(url.rstrip("/"), here, storage, root)
+    found = Remote(url.rstrip("/"), here, storage, root)
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(here))
@@ -147,6 +141,6 @@ def _trouble(url: str) -> Iterator[None]:
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunError(
-            f"{url} cannot be reached or written ({why}). Check the URL, the network and what "
-            "gives access; what was finished before is kept, and the same command goes on."
+            f"{url} cannot be read or written ({why}). Check the URL, the network and the "
+            "credentials. Finished work is kept; repeat the command to resume."
         ) from None

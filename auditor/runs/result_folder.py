@@ -31,21 +31,15 @@ def read_json(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping[str, Any]) -> None:
-    """Raise an error unless the folder is free, or has a result of the same settings.
+def refuse_other(
+    out: Path, manifest: str, noun: str, there: Any, settings: Mapping[str, Any]
+) -> None:
+    """Raise a RunError unless the folder is free, or has a result of the same settings.
 
-    Parameters
-    ----------
-    out : path
     manifest : name of the manifest's file
     noun : the kind of result, with its article: "a run"
     there : the settings in the manifest; None = there is no manifest
-    asked : the settings of this call
-
-    Raises
-    ------
-    RunError
-        Says which settings differ.
+    settings : the settings of this call
     """
     if not isinstance(there, dict):
         with disk_trouble(out):
@@ -53,10 +47,10 @@ def refuse_other(out: Path, manifest: str, noun: str, there: Any, asked: Mapping
                 return
         raise not_its_folder(out, noun)
     # Through JSON, as the stored settings were.
-    if different := differences(there, json.loads(json.dumps(asked))):
+    if different := differences(there, json.loads(json.dumps(settings))):
         raise RunError(
             f"--out {out} holds another {noun.partition(' ')[2]}: {'; '.join(different)}. Choose "
-            "another --out, ask for the same again to resume it, or delete the folder."
+            "another --out, use the same settings to resume it, or delete the folder."
         )
 
 
@@ -79,11 +73,6 @@ def save(
     """Write tables (Parquet and CSV) and files, then the manifest.
 
     Personal data is masked in the CSV, unless `reveal`; Parquet keeps it.
-
-    Raises
-    ------
-    RunError
-        If the folder cannot be written.
     """
     make_own(out)
     for name, frame in tables.items():

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError, RunError
 from auditor.runs.manifest import MANIFEST, Manifest, altered, read_manifest
-from auditor.runs.remote import Elsewhere, is_url, open_elsewhere
+from auditor.runs.remote import Remote, is_url, open_remote
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
 from reports.pages.card import Card, render_card
@@ -45,8 +45,8 @@ class Run:
     checksums. `manifest` records the options and what ran.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, elsewhere: Elsewhere | None = None):
-        self.path, self.manifest, self.elsewhere = path, manifest, elsewhere
+    def __init__(self, path: Path, manifest: Manifest, remote: Remote | None = None):
+        self.path, self.manifest, self.remote = path, manifest, remote
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "incomplete"
@@ -115,7 +115,7 @@ class Run:
         """Exposure of the audit's canaries: one row per canary and control, no secrets."""
         if self.config.canaries is None:
             raise RunError(
-                f"{self.path} has no exposure: it was given no canaries. Start another run with "
+                f"{self.path} has no exposure: the audit has no canaries. Start a new run with "
                 "--canaries FILE."
             )
         if "exposure.parquet" not in self.manifest.shards:
@@ -124,8 +124,8 @@ class Run:
                 f"{self.path}."
             )
         name = "exposure.parquet"
-        wanted = None if columns is None else _wanted(self, name, "exposure", columns)
-        return self.read(name, wanted).to_pandas()
+        selected = None if columns is None else _selected_columns(self, name, "exposure", columns)
+        return self.read(name, selected).to_pandas()
 
     def notes(self) -> list[str]:
         """Notes on the run: memory that ran out, lines that were skipped."""
@@ -153,7 +153,7 @@ class Run:
         with suppress(OSError):
             if (self.path / name).stat().st_size == known.bytes:
                 return True
-        if self.elsewhere is None or not self.elsewhere.pull(name):
+        if self.remote is None or not self.remote.pull(name):
             return False
         return (self.path / name).stat().st_size == known.bytes
 
@@ -185,7 +185,7 @@ class Run:
 
     def fetch(self) -> None:
         """Download all files of a remote run."""
-        if self.elsewhere is not None:
+        if self.remote is not None:
             for name in self.manifest.shards:
                 self.has(name)
 
@@ -199,8 +199,8 @@ class Run:
             real, is_inside = path, False
         if not is_inside:
             raise RunError(
-                f"{path} leads out of the run's folder, to {real}. Put the file itself in its "
-                "place, or use another --out."
+                f"{path} links out of the run's folder, to {real}. Replace the link by the file, "
+                "or use another --out."
             )
         return path
 
@@ -229,11 +229,11 @@ def load_run(path: str | Path) -> Run:
     RunError
         If there is none, it is damaged, or it was written by another version.
     """
-    there = open_elsewhere(str(path)) if is_url(path) else None
+    there = open_remote(str(path)) if is_url(path) else None
     folder = Path(path) if there is None else there.here
     manifest = read_manifest(folder)
     if manifest is None:
-        raise RunError(f"{path} is no run folder: it has no {MANIFEST}. Give the folder of a run.")
+        raise RunError(f"{path} is not a run folder: it has no {MANIFEST}. Give a run's folder.")
     return Run(folder, manifest, there)
 
 
@@ -244,15 +244,15 @@ def _read_frame(
     names = _files(run, table.name)
     if not names:
         raise RunError(_not_yet(run, table.name))
-    wanted = None if columns is None else _wanted(run, names[0], table.name, columns)
-    parts = [run.read(name, wanted) for name in names]
+    selected = None if columns is None else _selected_columns(run, names[0], table.name, columns)
+    parts = [run.read(name, selected) for name in names]
     strategies = [s.name for s in run.config.strategies]
     try:
         frame = pa.concat_tables(parts, promote_options="default").to_pandas()
         frame = typed(frame, table, values={"strategy": strategies})
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise run.unreadable(names[0], error) from None
-    return frame if wanted is None else frame[wanted]
+    return frame if selected is None else frame[selected]
 
 
 def _files(run: Run, table: str) -> list[str]:
@@ -264,7 +264,7 @@ def _files(run: Run, table: str) -> list[str]:
     return [name] if name in shards else []
 
 
-def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str]:
+def _selected_columns(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str]:
     """The columns that match the names and patterns, without repeats."""
     if isinstance(columns, str):
         columns = [columns]
@@ -273,13 +273,13 @@ def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str
     except (OSError, ValueError, pa.ArrowException):
         there = run.read(file).column_names  # raises the proper error
     found: dict[str, None] = {}
-    for asked in map(str, columns):
-        fitting = [asked] if asked in there else [n for n in there if fnmatchcase(n, asked)]
+    for name in map(str, columns):
+        fitting = [name] if name in there else [n for n in there if fnmatchcase(n, name)]
         if not fitting:
-            near = get_close_matches(asked, there, n=1)
-            hint = f" The nearest is {near[0]!r}." if near else ""
+            near = get_close_matches(name, there, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise RunError(
-                f"{table} of {run.path} has no column {asked!r}.{hint} It has: {', '.join(there)}."
+                f"{table} of {run.path} has no column {name!r}.{hint} Columns: {', '.join(there)}."
             )
         found |= dict.fromkeys(fitting)
     return list(found)
@@ -288,7 +288,7 @@ def _wanted(run: Run, file: str, table: str, columns: Sequence[str]) -> list[str
 def _not_yet(run: Run, table: str) -> str:
     if table == "matches" and not run.config.has_training_text:
         return (
-            f"{run.path} has no matches: it was given no training text to look in. "
+            f"{run.path} has no matches: no training text was given. "
             f"Give it with: auditor verify {run.path} --corpus PATH."
         )
     return (

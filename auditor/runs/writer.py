@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError
 from auditor.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
-from auditor.runs.remote import is_url, open_elsewhere
+from auditor.runs.remote import is_url, open_remote
 from auditor.runs.result_folder import not_its_folder, refuse_other, write_json
 from auditor.runs.run import Run
 from auditor.system.atomic_files import LOCK, disk_trouble, owned, write_atomically
@@ -60,8 +60,8 @@ class RunWriter(Run):
 
     def send(self, path: Path) -> None:
         """Upload a file of a remote run."""
-        if self.elsewhere is not None:
-            self.elsewhere.push(path.relative_to(self.path).as_posix())
+        if self.remote is not None:
+            self.remote.push(path.relative_to(self.path).as_posix())
 
     def forget(self, *prefixes: str) -> None:
         """Remove files from the manifest, so that their stage runs again."""
@@ -79,14 +79,10 @@ class RunWriter(Run):
 def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWriter]:
     """Open a run's folder for this config, new or resumed, locked against other processes.
 
-    A run at a URL is written through its local copy; the lock covers this machine only.
-
-    Raises
-    ------
-    RunError
-        If the folder has other content or another config's run, or is in use.
+    A run at a URL is written through its local copy; the lock covers this machine only. Raises a
+    RunError if the folder has other content or another config's run, or is in use.
     """
-    there = open_elsewhere(str(path)) if is_url(path) else None
+    there = open_remote(str(path)) if is_url(path) else None
     if there is not None and there.holds_other_files():
         raise not_its_folder(path, "a run")
     path = Path(path) if there is None else there.here

@@ -34,15 +34,7 @@ class Cron:
     zone_name: str = ""
 
     def after(self, moment: datetime) -> datetime:
-        """The first time after a moment at which the line fires.
-
-        Parameters
-        ----------
-        moment : datetime, with a timezone
-
-        Returns
-        -------
-        datetime, in the line's zone.
+        """The first time after a moment, in the line's zone.
 
         The Monday after Tuesday, 24 November 2026:
 
@@ -52,21 +44,13 @@ class Cron:
         return next(_simulation(self.line, moment.astimezone(self.zone)))
 
     def latest(self, moment: datetime) -> datetime:
-        """The last time, at or before a moment, at which the line fired.
-
-        Parameters
-        ----------
-        moment : datetime, with a timezone
-
-        Returns
-        -------
-        datetime, in the line's zone.
+        """The last time at or before a moment, in the line's zone.
 
         >>> parse_cron("0 3 * * 1", "UTC").latest(datetime(2026, 11, 24, tzinfo=UTC)).isoformat()
         '2026-11-23T03:00:00+00:00'
         """
-        whole = moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
-        return next(_simulation(self.line, whole.astimezone(self.zone), reverse=True))
+        just_after = moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        return next(_simulation(self.line, just_after.astimezone(self.zone), reverse=True))
 
     def calendars(self) -> list[str]:
         """The line as systemd calendar events; if there are two, it fires at either.
@@ -95,26 +79,11 @@ def _these(values: set[int], n_all: int, *, width: int = 1) -> str:
 
 
 def parse_cron(line: str, timezone: str | None = None) -> Cron:
-    """Parse a cron line.
+    """Parse a cron line: five fields, or a shortcut such as @daily.
 
-    Parameters
-    ----------
-    line : str
-        Minute, hour, day of the month, month, day of the week (0 and 7 = Sunday, or names), each a
-        number, `*`, a list, a range or steps; or @hourly, @daily, @weekly, @monthly, @yearly.
-        If both kinds of day are restricted, the line fires on either, as in cron.
-    timezone : str, optional
-        IANA name; by default the machine's. When clocks change, a repeated time fires once, and
-        a skipped time fires at the next valid time.
-
-    Returns
-    -------
-    Cron
-
-    Raises
-    ------
-    ConfigError
-        If a field is invalid, the line never fires, or the timezone does not exist.
+    If both kinds of day are restricted, the line fires on either, as in cron. `timezone` is an IANA
+    name, by default the machine's. When clocks change, a repeated time fires once, and a skipped
+    time fires at the next valid time.
 
     >>> parse_cron("@daily", "UTC").line
     '0 0 * * *'
@@ -123,7 +92,7 @@ def parse_cron(line: str, timezone: str | None = None) -> Cron:
     example = 'as in "0 3 * * 1" (Mondays at 3:00)'
     if line.strip().startswith("@") and len(fields) == 1:
         raise ConfigError(
-            f"A cron line's nickname must be one of {', '.join(NICKNAMES)}; got {cut(line)}. "
+            f"A cron shortcut must be one of {', '.join(NICKNAMES)}; got {cut(line)}. "
             f"Choose one, or write five fields, {example}."
         )
     if len(fields) != 5:
@@ -136,7 +105,7 @@ def parse_cron(line: str, timezone: str | None = None) -> Cron:
     trouble = _trouble(plain)
     if trouble:
         raise ConfigError(
-            f"The cron line {cut(line)} cannot be read: {trouble}. Mend it, {example}."
+            f"The cron line {cut(line)} is invalid: {trouble}. Correct it, {example}."
         )
     return Cron(plain, zone, timezone or "")
 
@@ -151,7 +120,7 @@ def _trouble(line: str) -> str:
         cron = _simulation(line, datetime.now(UTC))
         extended = [v for v in (*cron.days, *cron.weekdays) if not isinstance(v, int) or v < 0]
         if extended:
-            return "L, W and # are not cron's"
+            return "L, W and # are not supported"
         next(cron)
     except CronSimError as error:
         at = next((i for i, name in enumerate(names) if str(error).endswith(name)), None)
@@ -159,10 +128,10 @@ def _trouble(line: str) -> str:
             return str(error)
         got = line.split()[at]
         if at == 2 and got.isdigit() and 1 <= int(got) <= 31:  # 31 February
-            return f"no month {line.split()[3]} has a day {got}"
+            return f"month {line.split()[3]} has no day {got}"
         return f"{names[at]} must be within {ranges[at]}; got {got!r}"
     except StopIteration:
-        return "there is no such day"
+        return "it matches no date"
     return ""
 
 
@@ -184,22 +153,5 @@ def _zone(name: str | None) -> tzinfo:
     except (ValueError, OSError, KeyError):
         raise ConfigError(
             f"timezone must be an IANA name, such as Europe/Berlin or UTC; got {cut(name)}. "
-            "Correct it, or leave it out for this machine's own."
+            "Correct it, or leave it out to use this machine's."
         ) from None
-
-
-def check_installed() -> None:
-    """Raise an error if the packages for scheduling are missing.
-
-    Raises
-    ------
-    ConfigError
-    """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("cronsim", "tzlocal") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"Scheduling needs {missing[0]}, which is not installed. Install the extra: "
-            "pip install 'memorization-auditor[schedule]'."
-        )

@@ -19,7 +19,7 @@ from auditor.system.progress import NullProgress
 _LONGEST_WAIT = 60.0
 
 
-class Foreground:
+class SchedulerLoop:
     """Runs a plan in this process.
 
     `run_due` runs what is due now and returns; `run_forever` blocks. Both report through `tell`,
@@ -41,25 +41,19 @@ class Foreground:
         self.errors: list[AuditError] = []
 
     def run_due(self, *, since: datetime | None = None) -> int:
-        """Run every due occasion and return their number; errors are kept in `errors`."""
+        """Run all that is due and return the number of runs; errors are kept in `errors`."""
         now = self.clock()
         if (n := self.plan.missed(now)) > 1:
-            self.tell(f"{n:,} occasions have passed since the last run; they are made up once.")
+            self.tell(f"{n:,} scheduled times have passed since the last run; running once.")
         due = self.plan.due(now, since=since)
-        for occasion in due:
-            self._run(occasion)
+        for run_time in due:
+            self._run(run_time)
         return len(due)
 
     def run_forever(self, cron: Cron) -> bool:
-        """Run occasions as they come due, until SIGTERM or SIGINT.
+        """Run audits as they come due, until SIGTERM or SIGINT.
 
-        Parameters
-        ----------
-        cron : the plan's cron line
-
-        Returns
-        -------
-        bool : whether a run was interrupted; the next start resumes it.
+        Returns whether a run was interrupted; the next start resumes it.
         """
         stop = _EndSignal()
         was_interrupted = False
@@ -71,7 +65,7 @@ class Foreground:
             else:
                 next_time = cron.after(self.clock())
                 self._tell_next(cron)
-            while not stop.is_asked:
+            while not stop.is_received:
                 seconds = (next_time - self.clock()).total_seconds()
                 if seconds > 0:
                     with suppress(KeyboardInterrupt), stop.raising():
@@ -90,12 +84,12 @@ class Foreground:
         return was_interrupted
 
     def _tell_next(self, cron: Cron) -> None:
-        self.tell(f"Next: {_shown(cron.after(self.clock()))}. Ctrl-C or SIGTERM ends it.")
+        self.tell(f"Next run: {_shown(cron.after(self.clock()))}. Stop with Ctrl-C or SIGTERM.")
 
-    def _run(self, occasion: datetime) -> None:
-        self.tell(f"Occasion {_shown(occasion)}: {self.plan.of_occasion(occasion).out}")
+    def _run(self, run_time: datetime) -> None:
+        self.tell(f"Run of {_shown(run_time)}: {self.plan.config_at(run_time).out}")
         try:
-            judged = self.plan.run(occasion, progress=self.progress)
+            judged = self.plan.run(run_time, progress=self.progress)
             self.show(judged)
             judged.check()
         except AuditError as error:
@@ -111,10 +105,10 @@ class _EndSignal:
     """Records SIGTERM and SIGINT."""
 
     def __init__(self) -> None:
-        self.is_asked, self._may_raise = False, False
+        self.is_received, self._may_raise = False, False
 
-    def _asked(self, number: int, frame: object) -> None:
-        self.is_asked = True
+    def _receive(self, number: int, frame: object) -> None:
+        self.is_received = True
         if self._may_raise:
             self._may_raise = False  # a second signal must not interrupt the cleanup
             raise KeyboardInterrupt
@@ -124,7 +118,7 @@ class _EndSignal:
         """Within it, a signal raises KeyboardInterrupt, even one that came just before."""
         try:
             self._may_raise = True
-            if self.is_asked:
+            if self.is_received:
                 raise KeyboardInterrupt
             yield
         finally:
@@ -137,7 +131,7 @@ class _EndSignal:
             yield
             return
         numbers = (signal.SIGTERM, signal.SIGINT)
-        before = [signal.signal(number, self._asked) for number in numbers]
+        before = [signal.signal(number, self._receive) for number in numbers]
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""The occasions of a schedule: which are due, and the folder of each."""
+"""The run times of a schedule: which are due, and the folder of each."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from auditor.system.progress import NullProgress
 class Plan:
     """One audit that runs repeatedly, each time into a new folder.
 
-    config : AuditConfig. Folders get the occasion as a suffix to the audit's usual folder:
-        runs/NAME-DIGEST-2026-11-24T0300Z, or OUT-2026-11-24T0300Z.
+    config : the audit; each run's folder has the run time as a suffix:
+        runs/NAME-DIGEST-2026-11-24T0300Z, or OUT-2026-11-24T0300Z
     cron : when; None = on every call
     """
 
@@ -36,13 +36,13 @@ class Plan:
         """Common prefix of the folders."""
         return Path(self.config.out or default_folder(self.config))
 
-    def of_occasion(self, occasion: datetime) -> AuditConfig:
-        """The config of one occasion, with its folder and, if configured, a new seed."""
-        folder = self.base.with_name(f"{self.base.name}-{_stamp(occasion)}")
+    def config_at(self, run_time: datetime) -> AuditConfig:
+        """The config of one run, with its folder and, if configured, a new seed."""
+        folder = self.base.with_name(f"{self.base.name}-{_stamp(run_time)}")
         changes: dict[str, object] = {"out": str(folder)}
         if self.config.schedule.seed == "new":
-            # At most one occasion per minute, so seeds are distinct.
-            minutes = int(occasion.timestamp()) // 60
+            # At most one run per minute, so seeds are distinct.
+            minutes = int(run_time.timestamp()) // 60
             changes["seed"] = (self.config.seed + minutes) % 2**63
         return make_config({**self.config.model_dump(), **changes})
 
@@ -50,25 +50,16 @@ class Plan:
         """The existing runs of this schedule, the earliest first."""
         runs = read_history(self.base.parent, nested=False)
         series = self.config.series
-        return [r for r in runs if r.series == series and moment_of(r.occasion) is not None]
+        return [r for r in runs if r.series == series and moment_of(r.scheduled) is not None]
 
     def due(self, now: datetime, *, since: datetime | None = None) -> list[datetime]:
-        """The occasions to run at a moment, in order.
+        """The run times that are due at a moment, in order.
 
-        Parameters
-        ----------
-        now : datetime, with a timezone
-        since : datetime, optional
-            If nothing has run yet, ignore occasions up to then. By default the last one is due.
-
-        Returns
-        -------
-        list of datetime
-            The last run's occasion if that run was interrupted; then the latest that has not run.
-            Any number of missed occasions is made up once.
+        The last run's time if that run was interrupted, then the latest time that has not run; one
+        run makes up for all missed times. If nothing has run yet, times up to `since` are ignored.
         """
         runs = self.done()
-        last = moment_of(runs[-1].occasion) if runs else None
+        last = moment_of(runs[-1].scheduled) if runs else None
         unfinished = [last] if last is not None and runs[-1].state == "incomplete" else []
         if self.cron is None:
             return unfinished or [now.replace(second=0, microsecond=0)]
@@ -81,25 +72,19 @@ class Plan:
         runs = self.done()
         if self.cron is None or not runs:
             return 0
-        n, at = 0, self.cron.after(moment_of(runs[-1].occasion) or now)
+        n, at = 0, self.cron.after(moment_of(runs[-1].scheduled) or now)
         while n < 1000 and at <= now:
             n, at = n + 1, self.cron.after(at)
         return n
 
-    def run(self, occasion: datetime, *, progress: NullProgress | None = None) -> GatedAudit:
-        """Run or resume the audit of one occasion; see `audit_and_judge`."""
-        when = occasion.astimezone(UTC).isoformat(timespec="minutes")
-        return audit_and_judge(self.of_occasion(occasion), occasion=when, progress=progress)
+    def run(self, run_time: datetime, *, progress: NullProgress | None = None) -> GatedAudit:
+        """Run or resume the audit of one run time; see `audit_and_judge`."""
+        when = run_time.astimezone(UTC).isoformat(timespec="minutes")
+        return audit_and_judge(self.config_at(run_time), occasion=when, progress=progress)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the schedule for this process; the kernel releases the lock if the process dies.
-
-        Raises
-        ------
-        RunError
-            If another process runs the same schedule.
-        """
+        """Lock the schedule for this process; the kernel releases the lock if the process dies."""
         folder = self.base.with_name(f".{self.base.name}.schedule")
         with disk_trouble(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -108,12 +93,12 @@ class Plan:
                 held.enter_context(locked(folder))
             except RunError:
                 raise RunError(
-                    f"Another process runs the schedule of {self.base} already. Let it, end it "
-                    "first, or choose another --out."
+                    f"Another process is already running the schedule of {self.base}. Stop it, or "
+                    "choose another --out."
                 ) from None
             yield
 
 
-def _stamp(occasion: datetime) -> str:
+def _stamp(run_time: datetime) -> str:
     """2026-11-24T0300Z: sorts by time, and is a valid file name everywhere."""
-    return occasion.astimezone(UTC).strftime("%Y-%m-%dT%H%MZ")
+    return run_time.astimezone(UTC).strftime("%Y-%m-%dT%H%MZ")

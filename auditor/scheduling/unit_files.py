@@ -13,22 +13,10 @@ from auditor.scheduling.cron import Cron
 
 
 def unit(kind: str, file: str, cron: Cron, *, folder: Path, more: tuple[str, ...] = ()) -> str:
-    """The configuration to install, as text.
+    """The configuration of systemd, cron or github-actions, as text.
 
-    Each runs `auditor schedule FILE --once`, which runs what is due and exits: an interrupted run
-    is resumed, and missed ones are made up once.
-
-    Parameters
-    ----------
-    kind : systemd, cron or github-actions
-    file : the audit file, as given
-    cron : when
-    folder : working directory of the command; paths in the file are relative to it
-    more : further options of the command
-
-    Returns
-    -------
-    str
+    It runs `auditor schedule FILE --once` in `folder` (paths in the file are relative to it), with
+    the options in `more`. The command runs what is due and exits.
 
     >>> from auditor.scheduling.cron import parse_cron
     >>> cron = parse_cron("0 3 * * 1", "UTC")

@@ -20,18 +20,9 @@ def run_demo(
     samples: int | None = None,
     progress: NullProgress | None = None,
 ) -> Run:
-    """Make the testbed in FOLDER/testbed and audit it into FOLDER/run.
+    """Build the testbed in FOLDER/testbed and audit it into FOLDER/run.
 
-    Parameters
-    ----------
-    folder : path
-    size : "tiny" or "small"
-    samples : samples of each strategy; the default takes about a minute
-    progress : progress display; none by default
-
-    Returns
-    -------
-    Run, complete.
+    `samples` is the number per strategy; the default takes about a minute.
     """
     progress = progress or NullProgress()
     folder = Path(folder)

@@ -153,17 +153,17 @@ def build_testbed(
     if not 0 <= seed < 2**63:
         raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}. Change it.")
     folder = Path(folder)
-    wanted = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
-    there = read_json(folder / _SETTINGS)
-    if there == wanted:
+    settings = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
+    stored = read_json(folder / _SETTINGS)
+    if stored == settings:
         return Testbed(folder)
-    refuse_other(folder, _SETTINGS, "a testbed", there, wanted)
+    refuse_other(folder, _SETTINGS, "a testbed", stored, settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         work = Path(scratch) / "testbed"
         work.mkdir(mode=0o700)
         _make(work, SIZES[size], seed, progress or (lambda *_: None))
-        (work / _SETTINGS).write_text(json.dumps(wanted, indent=2) + "\n")
+        (work / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
         with disk_trouble(folder):
             if folder.exists():
                 folder.rmdir()

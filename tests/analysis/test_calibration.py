@@ -247,7 +247,7 @@ def test_a_rate_alone_means_the_checked_half():
 def test_too_little_text_for_one_control_is_a_sentence(run, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("Too short.")
-    with pytest.raises(CorpusError, match=r"--controls must hold 32 tokens or more.*got fewer"):
+    with pytest.raises(CorpusError, match=r"--controls must contain at least 32 tokens.*got fewer"):
         report_again(run.path, {"controls": (str(short),)})
 
 

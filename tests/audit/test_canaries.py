@@ -30,7 +30,7 @@ def test_an_audit_measures_its_canaries_and_keeps_no_secret(tmp_path):
     small_audit(tmp_path, gates=f"[gates]\nmax_exposure_bits = {limit}\n")
     ended = command("audit", file, "--canaries", tmp_path / "canaries.json")
     assert ended.code == 3
-    assert f"canary {most['canary_id']} is exposed by {most['exposure']:.1f} bits" in ended.err
+    assert f"canary {most['canary_id']} has an exposure of {most['exposure']:.1f} bits" in ended.err
 
 
 def test_canaries_that_are_not_there_are_said_before_anything_is_sampled(tmp_path):
@@ -43,5 +43,5 @@ def test_canaries_that_are_not_there_are_said_before_anything_is_sampled(tmp_pat
 
 def test_an_audit_without_canaries_says_so_when_asked(tmp_path):
     assert command("audit", small_audit(tmp_path)).code == 0
-    with pytest.raises(RunError, match="it was given no canaries"):
+    with pytest.raises(RunError, match="the audit has no canaries"):
         load_run(tmp_path / "runs" / "audit").exposure()

@@ -5,7 +5,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from auditor.audit.shard_writer import Shard, WritingBehind
+from auditor.audit.shard_writer import BackgroundWriter, Shard
 from auditor.errors import RunError
 from auditor.models.interfaces import Samples
 
@@ -56,9 +56,9 @@ def folder():
 
 
 @pytest.fixture
-def behind(folder):
-    with WritingBehind(folder, lambda shard, s: folder.done.append(f"counted {s}")) as behind:
-        yield behind
+def writer(folder):
+    with BackgroundWriter(folder, lambda shard, s: folder.done.append(f"counted {s}")) as writer:
+        yield writer
 
 
 def test_a_shard_spells_out_what_was_drawn():
@@ -75,27 +75,27 @@ def test_a_shard_spells_out_what_was_drawn():
     assert _shard().n_tokens == 3
 
 
-def test_the_caller_goes_on_while_a_shard_is_written(folder, behind):
+def test_the_caller_goes_on_while_a_shard_is_written(folder, writer):
     folder.go.clear()  # the file cannot be finished before this function says so
-    behind.write("one", _shard(), 1)
+    writer.write("one", _shard(), 1)
     assert folder.done == []
     folder.go.set()
-    behind.finish()
+    writer.finish()
     assert folder.done == ["laid one", "counted 1", "entered one, 2 rows"]
 
 
-def test_count_and_file_enter_the_manifest_together_and_in_order(folder, behind):
-    behind.write("one", _shard(), 1)
-    behind.write("two", _shard(((0,),)), 2)
+def test_count_and_file_enter_the_manifest_together_and_in_order(folder, writer):
+    writer.write("one", _shard(), 1)
+    writer.write("two", _shard(((0,),)), 2)
     assert folder.done[:3] == ["laid one", "counted 1", "entered one, 2 rows"]
-    behind.finish()
+    writer.finish()
     assert folder.done[3:] == ["laid two", "counted 2", "entered two, 1 rows"]
 
 
 def _write_then(folder, then):
-    with WritingBehind(folder, lambda *_: folder.done.append("counted")) as behind:
-        behind.write("one", _shard(), 1)
-        then(behind)
+    with BackgroundWriter(folder, lambda *_: folder.done.append("counted")) as writer:
+        writer.write("one", _shard(), 1)
+        then(writer)
 
 
 def _interrupt(_):
@@ -111,7 +111,7 @@ def test_what_was_drawn_is_written_though_the_next_shard_is_interrupted(folder):
 def test_a_file_that_cannot_be_written_is_neither_counted_nor_entered(folder):
     folder.error = RunError("the disk is full")
     with pytest.raises(RunError, match="the disk is full"):
-        _write_then(folder, lambda behind: behind.write("two", _shard(), 2))
+        _write_then(folder, lambda writer: writer.write("two", _shard(), 2))
     with pytest.raises(RunError, match="the disk is full"):
         _write_then(folder, lambda _: None)
     assert folder.done == []

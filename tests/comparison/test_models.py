@@ -126,7 +126,7 @@ def test_models_of_two_vocabularies_are_refused(bed, tmp_path):
     from tests.tiny import save_tiny_model
 
     other = save_tiny_model(tmp_path / "model")
-    with pytest.raises(ModelError, match="must have one vocabulary"):
+    with pytest.raises(ModelError, match="must split every text into the same tokens"):
         compare_models(bed.target, str(other), texts=[str(bed.corpus)])
 
 

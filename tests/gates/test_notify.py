@@ -86,8 +86,8 @@ def test_after_the_last_attempt_it_is_said_without_the_secret_path(server):
     (said,), pauses = posted(server, [500, 502, 503], attempts=3)
     assert pauses == [1, 2]
     assert said == (
-        "The webhook at 127.0.0.1 could not be told: it answered 503 (3 attempts). "
-        "The run is kept as it is."
+        "The webhook at 127.0.0.1 was not notified: HTTP status 503 (3 attempts). "
+        "The run is not affected."
     )
 
 
@@ -95,13 +95,13 @@ def test_after_the_last_attempt_it_is_said_without_the_secret_path(server):
 def test_what_would_fail_again_is_not_tried_again(server, code):
     (said,), pauses = posted(server, [code])
     assert (len(server.got), pauses) == (1, [])
-    assert f"it answered {code} (1 attempt)" in said
+    assert f"HTTP status {code} (1 attempt)" in said
 
 
 def test_a_server_that_is_not_there_is_a_sentence():
     notify = Notify(webhook="http://127.0.0.1:9/secret", attempts=2)
     (said,) = call_hooks(notify, SUMMARY, is_trouble=False, sleep=lambda s: None)
-    assert said.startswith("The webhook at 127.0.0.1 could not be told: no connection (")
+    assert said.startswith("The webhook at 127.0.0.1 was not notified: no connection (")
     assert "secret" not in said
 
 
@@ -115,14 +115,14 @@ def test_without_a_network_no_webhook_is_tried_twice():
             sleep=pauses.append,
         )
     assert pauses == []
-    assert "--offline rules out the network (1 attempt)" in said
+    assert "--offline blocks the network (1 attempt)" in said
 
 
 def test_a_command_that_fails_is_tried_again_and_one_that_is_not_there_is_not(tmp_path):
     failing = python("open(__import__('sys').argv[1], 'a').write('x'); exit(7)", tmp_path / "n")
     pauses = []
     (said,) = call_hooks(Notify(command=failing), SUMMARY, is_trouble=False, sleep=pauses.append)
-    assert "it ended with exit code 7 (3 attempts)" in said
+    assert "exit code 7 (3 attempts)" in said
     assert ((tmp_path / "n").read_text(), pauses) == ("xxx", [1, 2])
     missing = Notify(command=("no-such-command",))
     (said,) = call_hooks(missing, SUMMARY, is_trouble=False, sleep=pauses.append)
@@ -177,7 +177,7 @@ def test_a_hook_that_fails_loses_nothing(tmp_path):
     file = small_audit(tmp_path, gates=notifying(python("exit(9)")))
     ended = command("audit", file)
     assert ended.code == 0
-    assert "it ended with exit code 9 (1 attempt). The run is kept as it is." in ended.err
+    assert "exit code 9 (1 attempt). The run is not affected." in ended.err
     run = load_run(tmp_path / "runs" / "audit")
     assert run.complete
     assert "exit code 9" in run.manifest.judged.hooks[0]

@@ -156,4 +156,4 @@ def test_an_audit_that_cannot_be_exact_says_so_before_and_ends_in_its_own_format
     assert not run.manifest.rescored_in_float32
     assert run.manifest.complete
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "figures were computed in bfloat16" in page
+    assert "scores were computed in bfloat16" in page

@@ -72,12 +72,12 @@ def test_intervals_stand_beside_their_values_and_what_is_unknown_is_a_dash(n_und
     row |= dict.fromkeys(["heldout", "heldout_low", "heldout_high"], float("nan"))
     row |= {"difference": 1e-4, "difference_low": 0.0, "difference_high": 2e-4}
     shown = changes_shown(pd.DataFrame([row])).iloc[0].to_dict()
-    assert shown.pop("texts left out", None) == (str(n_undefined) if n_undefined else None)
+    assert shown.pop("texts excluded", None) == (str(n_undefined) if n_undefined else None)
     assert shown == {
         "figure": "zlib",
         "members": "+1.5 (-0.25 to +2)",
         "held out": "–",
-        "members more by": "+0.0001 (+0 to +0.0002)",
+        "difference": "+0.0001 (+0 to +0.0002)",
         "p, members": "0.012",
         "p, difference": "0.5",
     }
@@ -90,9 +90,9 @@ def test_long_texts_are_cut_and_unprobed_ones_are_no_failure():
     moved["text"] = ["short", "long " * 200]
     moved.loc[0, "extracted_tuned"] = 1.0
     shown = moved_shown(moved)
-    assert shown["given back"].tolist() == ["yes", "–"]
-    assert shown["begins"].iloc[0] == "short"
-    assert shown["begins"].iloc[1] == ("long " * 64) + " …"
+    assert shown["extracted"].tolist() == ["yes", "–"]
+    assert shown["excerpt"].iloc[0] == "short"
+    assert shown["excerpt"].iloc[1] == ("long " * 64) + " …"
 
 
 def test_personal_data_in_passages_is_masked_but_in_the_parquet(tmp_path):

@@ -146,7 +146,7 @@ def test_a_report_of_an_audit_cut_short_says_so_first(copy):
     assert not run.complete
     text = run.report.read_text()
     said = " ".join(" ".join(Page(text[: text.index("<nav")]).words).split())
-    assert "of 24 samples asked for, 24 are drawn and 16 scored" in said
+    assert "24 of 24 samples are drawn and 16 scored" in said
     assert "The training text has not been searched yet" in said
     assert set(run.candidates()["verdict"]) == {"not checked"}
     assert "not complete" in (copy / "report.md").read_text()

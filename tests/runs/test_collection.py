@@ -70,7 +70,7 @@ def test_runs_are_found_at_any_depth_in_the_order_they_were_begun(runs):
 
 
 def test_frames_are_stacked_with_their_run_and_keep_their_categories(runs):
-    with pytest.warns(UserWarning, match=r"left out.*has no candidates yet"):
+    with pytest.warns(UserWarning, match=r"skipped.*has no candidates yet"):
         frame = load_runs(runs).candidates(["sample_id", "verdict"])
     assert list(frame.columns) == ["run", "sample_id", "verdict"]
     assert frame["run"].tolist() == ["b"] * 3 + ["deep/a"] * 2
@@ -103,14 +103,14 @@ def test_the_overview_counts_what_was_checked_with_its_interval(runs):
 
 def test_a_damaged_folder_is_left_out_with_a_warning(runs):
     (runs / "c" / "manifest.json").write_text("{")
-    with pytest.warns(UserWarning, match="left out.*damaged"):
+    with pytest.warns(UserWarning, match="skipped.*damaged"):
         assert load_runs(runs).names == ["b", "deep/a"]
 
 
 def test_a_folder_without_runs_is_told(tmp_path):
-    with pytest.raises(RunError, match=r"no such folder\. Give the folder that holds your runs"):
+    with pytest.raises(RunError, match=r"no such folder\. Give the folder that contains your runs"):
         load_runs(tmp_path / "none")
-    with pytest.raises(RunError, match="There is no run in"):
+    with pytest.raises(RunError, match="contains no run"):
         load_runs(tmp_path)
 
 

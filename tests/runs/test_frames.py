@@ -71,7 +71,7 @@ def test_columns_come_in_the_order_asked_and_patterns_stand_for_all_that_fit(mad
 
 
 def test_a_column_that_is_not_there_is_named_with_the_nearest(made):
-    with pytest.raises(RunError, match=r"no column 'n_token'\. The nearest is 'n_tokens'\. It has"):
+    with pytest.raises(RunError, match=r"no column 'n_token'\. Did you mean 'n_tokens'\? Columns"):
         load_run(made).samples(["n_token"])
 
 

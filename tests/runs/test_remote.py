@@ -14,7 +14,7 @@ from auditor.audit.workers.shard_worker import ShardWorker
 from auditor.audit.workers.tasks import Settings, Task
 from auditor.config.audit import make_config
 from auditor.errors import RunError
-from auditor.runs.remote import is_url, open_elsewhere
+from auditor.runs.remote import is_url, open_remote
 from auditor.runs.run import load_run
 from auditor.runs.writer import open_for_writing
 from tests.tiny import WORDS, save_texts, save_tiny_model
@@ -136,7 +136,7 @@ def test_a_file_that_was_changed_there_is_not_taken_for_the_runs(alone, tmp_path
 def test_a_copy_of_what_is_gone_there_is_no_run(alone, tmp_path, machine):
     run = run_audit(**settings(alone, out=url(tmp_path)))
     (tmp_path / "far/run").rename(tmp_path / "moved")
-    with pytest.raises(RunError, match="is no run folder"):
+    with pytest.raises(RunError, match="is not a run folder"):
         load_run(url(tmp_path))
     assert not run.report.exists()
 
@@ -161,7 +161,7 @@ def test_a_misspelt_model_leaves_nothing_there(alone, tmp_path, machine):
     ("name", "told"),
     [
         ("nothing-known://x/run", "Protocol not known: nothing-known"),
-        ("memory://x/run", "is no run folder"),
+        ("memory://x/run", "is not a run folder"),
     ],
 )
 def test_what_cannot_be_opened_is_told_in_one_sentence(name, told, machine):
@@ -177,7 +177,7 @@ def test_a_storage_that_fails_keeps_what_was_finished(alone, tmp_path, machine, 
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(LocalFileSystem, "put_file", refuse)
-    with pytest.raises(RunError, match=r"cannot be reached or written .*Permission denied"):
+    with pytest.raises(RunError, match=r"cannot be read or written .*Permission denied"):
         run_audit(**settings(alone, out=url(tmp_path)))
     assert bytes_of(tmp_path / "far", but=()) == before
     monkeypatch.undo()
@@ -193,7 +193,7 @@ def test_a_manifest_there_leads_to_no_file_outside(tmp_path, machine):
     fs = fsspec.filesystem("memory")
     for shards in ('{"../../kept": {"sha256": "0"}}', "{}"):
         fs.pipe_file("/y/run/manifest.json", f'{{"shards": {shards}}}'.encode())
-        open_elsewhere("memory://y/run")
+        open_remote("memory://y/run")
     assert here.read_text() == "mine"
 
 

@@ -168,7 +168,7 @@ def test_a_file_is_no_run_folder(tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
     assert "is not a run's folder" in refused(file)
-    with pytest.raises(RunError, match=r"is no run folder.*manifest\.json"):
+    with pytest.raises(RunError, match=r"is not a run folder.*manifest\.json"):
         load_run(file)
 
 
@@ -183,7 +183,7 @@ def test_a_run_killed_while_it_began_can_be_started_again(tmp_path):
 
 
 def test_a_missing_folder_is_no_run(tmp_path):
-    with pytest.raises(RunError, match="is no run folder"):
+    with pytest.raises(RunError, match="is not a run folder"):
         load_run(tmp_path / "nowhere")
 
 

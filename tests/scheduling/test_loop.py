@@ -16,7 +16,7 @@ from auditor.errors import RunError
 from auditor.gates.history import read_history
 from auditor.runs.run import load_run
 from auditor.scheduling.cron import parse_cron
-from auditor.scheduling.loop import Foreground
+from auditor.scheduling.loop import SchedulerLoop
 from auditor.scheduling.plan import Plan
 from auditor.system.atomic_files import write_atomically
 from tests.histories import know, nothing, planted_run, small_audit
@@ -32,27 +32,27 @@ def plan(out, *, cron="0 3 * * 1", **settings):
     return Plan(config, parse_cron(cron, "UTC") if cron else None)
 
 
-def ran(out, occasion, **settings):
-    """A run of that plan on an occasion, as if it had been done."""
-    folder = plan(out).of_occasion(occasion).out
-    return planted_run(folder, [nothing()], corpus=[], when=occasion.isoformat(), **settings)
+def ran(out, run_time, **settings):
+    """A run of that plan on an run_time, as if it had been done."""
+    folder = plan(out).config_at(run_time).out
+    return planted_run(folder, [nothing()], corpus=[], when=run_time.isoformat(), **settings)
 
 
 # ------------------------------------------------------------------------- what is due
 def test_each_occasion_has_a_folder_of_its_own_beside_the_audits(tmp_path):
-    one = plan(tmp_path / "runs" / "x").of_occasion(MONDAY)
+    one = plan(tmp_path / "runs" / "x").config_at(MONDAY)
     assert one.out == str(tmp_path / "runs" / "x-2026-11-23T0300Z")
     alone = make_config({"model": "gpt2"})
-    folder = Plan(alone).of_occasion(MONDAY).out
+    folder = Plan(alone).config_at(MONDAY).out
     assert folder == f"runs/gpt2-{alone.digest}-2026-11-23T0300Z"
 
 
 def test_the_seed_is_the_same_unless_each_run_is_to_have_a_new_one(tmp_path):
     same, new = (plan(tmp_path / "x", schedule={"seed": seed}) for seed in ("same", "new"))
-    assert {same.of_occasion(MONDAY + i * WEEK).seed for i in range(3)} == {0}
-    assert len({new.of_occasion(MONDAY + i * WEEK).seed for i in range(3)}) == 3
-    assert new.of_occasion(MONDAY) == new.of_occasion(MONDAY)
-    assert new.of_occasion(MONDAY).series == new.config.series
+    assert {same.config_at(MONDAY + i * WEEK).seed for i in range(3)} == {0}
+    assert len({new.config_at(MONDAY + i * WEEK).seed for i in range(3)}) == 3
+    assert new.config_at(MONDAY) == new.config_at(MONDAY)
+    assert new.config_at(MONDAY).series == new.config.series
 
 
 def test_where_nothing_ran_the_last_occasion_is_due_or_the_next_is_waited_for(tmp_path):
@@ -103,7 +103,9 @@ def test_a_schedule_is_run_by_one_process_and_a_dead_one_holds_nothing(tmp_path)
     args = [sys.executable, "-c", holder]
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        taken = pytest.raises(RunError, match=r"Another process runs the schedule of .*x already")
+        taken = pytest.raises(
+            RunError, match=r"Another process is already running the schedule of .*x"
+        )
         with taken, mine.locked():
             pass
         other.kill()
@@ -132,7 +134,7 @@ class Clock:
 
 def at_work(plan, clock):
     told, shown = [], []
-    return Foreground(plan, tell=told.append, show=shown.append, clock=clock, wait=clock.wait), (
+    return SchedulerLoop(plan, tell=told.append, show=shown.append, clock=clock, wait=clock.wait), (
         told,
         shown,
     )
@@ -172,7 +174,7 @@ def test_three_runs_in_a_row_and_what_changed_between_them(tmp_path):
     assert changes[2][1] == changes[1][0] - 1
     assert [r.gate for r in runs] == ["passed", "failed: no_new_passages_since", "passed"]
     assert sum("failed: " in line for line in told) == 1
-    assert told[-1].startswith("Next: 2026-11-23 03:06 UTC")
+    assert told[-1].startswith("Next run: 2026-11-23 03:06 UTC")
 
 
 def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path):
@@ -197,9 +199,9 @@ def test_occasions_that_pass_during_a_run_are_made_up_once(tmp_path, monkeypatch
     ran(tmp_path / "x", MONDAY - timedelta(minutes=2))
     begun = []
 
-    def long_run(self, occasion, progress=None):
-        begun.append(occasion)
-        ran(tmp_path / "x", occasion)
+    def long_run(self, run_time, progress=None):
+        begun.append(run_time)
+        ran(tmp_path / "x", run_time)
         clock.now += timedelta(minutes=7) if len(begun) == 1 else timedelta()
         raise RunError("told")
 

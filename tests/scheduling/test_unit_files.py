@@ -67,5 +67,5 @@ def test_a_workflow_is_yaml_that_runs_the_command_in_utc_and_keeps_the_history()
     assert shlex.split(run) == ["auditor", *told, "--timezone", "UTC"]
     kept = [s for s in steps if "cache/save" in s.get("uses", "")]
     assert [s["if"] for s in kept] == ["always()"]
-    assert "asked for in Europe/Berlin" in text
-    assert "asked for in" not in made("github-actions")
+    assert "written for Europe/Berlin" in text
+    assert "written for" not in made("github-actions")

@@ -287,7 +287,7 @@ def test_scores_that_cannot_be_written_leave_the_old_ones(tmp_path, monkeypatch)
     ("flags", "code", "says"),
     [
         (["--model", "./nowhere"], 1, "./nowhere: no such file or folder"),
-        ([], 1, "is not the folder of a run: it has no manifest.json"),
+        ([], 1, "is not a run folder: it has no manifest.json"),
         (["--model", "model", "--out", "s.txt"], 2, "--out must end in .parquet or .csv"),
         (["--model", "model", "--text-field", "body"], 1, "no field 'body'"),
         (["--model", "model", "--nonmember-prefix", "long.txt"], 2, "at most 63 tokens"),

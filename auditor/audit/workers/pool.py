@@ -116,7 +116,7 @@ class Workers:
         plain = {**self.config.model_dump(mode="json"), "workers": None, "ray": None}
         plain["offline"] = self.config.offline or is_offline()
         settings = Settings(
-            path=self.run.elsewhere.url if self.run.elsewhere else str(self.run.path.resolve()),
+            path=self.run.remote.url if self.run.remote else str(self.run.path.resolve()),
             config=plain,
             models=self.run.manifest.models,
             index=self.n_started % self.team.size,
@@ -135,8 +135,8 @@ class Workers:
         lost[what] += 1
         if lost[what] >= _TRIES:
             raise RunError(
-                f"{what} failed {_TRIES} times, each time with its worker ({died}). If memory ran "
-                "out, lower --workers or --batch-size; what was finished before is kept."
+                f"{what} failed {_TRIES} times because its worker died ({died}). If memory ran "
+                "out, lower --workers or --batch-size. Finished work is kept."
             )
         if self.team.replaces or not self.workers:
             self._start()

@@ -64,7 +64,7 @@ class RayTeam:
         except (ConnectionError, ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0]
             raise RunError(
-                f"--ray {address}: no Ray cluster answers there ({first}). Start one with "
+                f"--ray {address}: no Ray cluster responds ({first}). Start one with "
                 "`ray start --head`, or give --ray local."
             ) from None
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -97,8 +97,8 @@ class RayTeam:
                 return [references[reference] for reference in done]
             if not any(worker.task for worker in workers):
                 raise RunError(
-                    f"The Ray cluster gave no worker a place within {_PATIENCE:.0f} s. Ask for "
-                    "fewer with --workers, or add nodes; what was finished before is kept."
+                    f"The Ray cluster started no worker within {_PATIENCE:.0f} s. Lower --workers, "
+                    "or add nodes. Finished work is kept."
                 )
 
     def close(self) -> None:

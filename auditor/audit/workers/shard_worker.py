@@ -14,7 +14,7 @@ from auditor.audit.workers.tasks import SCRATCH, Outcome, Settings, Task
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import AuditError
 from auditor.runs.manifest import Manifest
-from auditor.runs.remote import is_url, open_elsewhere
+from auditor.runs.remote import is_url, open_remote
 from auditor.runs.writer import RunWriter
 from auditor.system.atomic_files import write_atomically
 from auditor.system.offline import offline
@@ -51,7 +51,7 @@ class ShardWorker:
         config = make_config({**settings.config, "device": _device(settings)})
         self.sharing = settings.sharing
         self.models = copy.deepcopy(settings.models)
-        there = open_elsewhere(settings.path) if is_url(settings.path) else None
+        there = open_remote(settings.path) if is_url(settings.path) else None
         folder = Path(settings.path) if there is None else there.here
         self.context = Context(
             config, ShardFolder(folder, _manifest(config), there), NullProgress()
