@@ -1,4 +1,4 @@
-"""How much of one document lies in stretches that a model would give back."""
+"""The share of a document that lies in extractable stretches."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def best_log_p(
     if not start.shape == end.shape == value.shape or start.ndim != 1:
         raise ValueError(
             "starts, ends and log_p must be of one length; "
-            f"got {start.shape}, {end.shape} and {value.shape}. Pass one of each a stretch."
+            f"got {start.shape}, {end.shape} and {value.shape}. Pass one of each per stretch."
         )
     if np.any((start < 0) | (end < start) | (end > n_chars)):
         raise ValueError(
@@ -102,7 +102,7 @@ def coverage(best: ArrayLike, tau: float) -> Coverage:
     if not 0 < tau <= 1:
         raise ValueError(f"tau must be above 0 and at most 1; got {tau}. Pass 0.5, say.")
     values = np.asarray(best, dtype=np.float64)
-    # A hair of room, so that a p_z of exactly tau is not lost to its logarithm's rounding.
+    # Tolerance for rounding, so that a p_z of exactly tau counts.
     covered = values >= math.log(tau) - 1e-12
     edges = np.diff(np.concatenate([[0], covered.astype(np.int8), [0]]))
     begins, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)

@@ -1,4 +1,4 @@
-"""Distinct passages against tokens sampled: the curve as it went, and as it goes on average."""
+"""Distinct passages against the number of sampled tokens, observed and expected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def discovery_curve(
     n_points: int = 50,
     confidence: float = 0.95,
 ) -> DiscoveryCurve:
-    """The curve of one way of sampling: observed, and rarefied so that its order is no matter.
+    """The discovery curve, as observed and rarefied (averaged over the order of the samples).
 
     Parameters
     ----------
@@ -101,18 +101,16 @@ def discovery_curve(
 
 
 def distinct_passages(documents: ArrayLike, starts: ArrayLike, ends: ArrayLike) -> NDArray:
-    """One id for all stretches of training text that overlap: they show the same passage.
+    """Passage ids of stretches of training text: overlapping stretches are one passage.
 
     Parameters
     ----------
-    documents : int array (n,)
-        The document of each stretch, numbered.
-    starts, ends : int arrays (n,)
-        Where it begins and ends there, the end excluded.
+    documents, starts, ends : int arrays (n,)
+        Document of each stretch, and its position there, the end excluded.
 
     Returns
     -------
-    int64 array (n,): ids from 0 on, by document and place. Stretches that only touch stay two.
+    int64 array (n,): ids from 0 on, by document and position. Adjacent stretches stay separate.
 
     >>> distinct_passages([0, 0, 0, 1], [0, 5, 20, 0], [10, 15, 30, 10])
     array([0, 0, 1, 2])

@@ -1,4 +1,4 @@
-"""Discoverable extraction: would a model that is given a prefix go on with the true suffix?
+"""Discoverable extraction: does a model continue a prefix with the true suffix?
 
 What is known of n suffixes of m tokens each comes in two arrays (n, m): whether each token is the
 model's first choice, and its log-probability under the decoding in use. One teacher-forced pass
@@ -61,7 +61,7 @@ def exact_memorization(first: ArrayLike) -> NDArray[np.float64]:
 
 
 def extraction_strength(first: ArrayLike) -> NDArray[np.float64]:
-    """How little of a suffix has to be given for greedy decoding to say the rest, float64 (n,).
+    """Share of each suffix that greedy decoding completes, float64 (n,).
 
     1 - k / m, where k is the fewest tokens of the suffix after which all others are first
     choices: 1 if none has to be given, 0 if the last token is wrong.
@@ -198,7 +198,7 @@ def log10_n_samples(log_p: ArrayLike, p: float) -> NDArray[np.float64]:
 def recall_at_errors(
     correct: ArrayLike, example_ids: ArrayLike, n_examples: int, *, max_errors: int = 100
 ) -> float:
-    """Share of all examples that are guessed right before the guess that is error `max_errors`.
+    """Share of all examples guessed correctly before error number `max_errors`.
 
     Parameters
     ----------

@@ -253,8 +253,8 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
         )
     apart = best.above_blind
     reasons = {
-        "unchecked": "No blind baseline ran (it needs the texts), so other differences between the sets "
-        f"are not ruled out. The best attack is {attack}.",
+        "unchecked": "No blind baseline ran (it needs the texts), so other differences between "
+        f"the sets are not ruled out. The best attack is {attack}.",
         "confounded": f"The baseline {baseline} separates the sets without the model, and no "
         f"attack is clearly better; the best is {attack}.",
         "undecided": f"{attack} separates the two sets, but not clearly better than "

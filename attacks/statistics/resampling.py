@@ -1,7 +1,6 @@
-"""Before and after: is a mean change more than chance, how large is it, and is one group's larger?
+"""Permutation tests, bootstrap means and differences of rates, for changes between two models.
 
-Everything here is about n texts of which each has one value: its change. Drawing is by a seed; the
-same values and seed give the same answer.
+Each of n texts has one value, its change. The same values and seed give the same result.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _ROUNDING = 1e-12
 def sign_flip_p(
     changes: ArrayLike, *, greater: bool = False, draws: int = 9_999, seed: int = 0
 ) -> float:
-    """p-value of a paired permutation test: could the mean change be 0, either sign as likely?
+    """p-value of a paired permutation test of a mean change of 0.
 
-    Up to 14 values every combination of signs is tried and the value is exact; with more, `draws`
-    are drawn and the observed one is counted among them, so it is never 0.
+    With up to 14 values all combinations of signs are tried, and the p-value is exact. With more,
+    `draws` combinations are drawn and the observed one is added, so the p-value is never 0.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ def sign_flip_p(
 
     Returns
     -------
-    float in (0, 1]; NaN of no values.
+    float in (0, 1]; NaN without values.
 
     Raises
     ------
@@ -85,7 +84,7 @@ def label_permutation_p(
     draws: int = 9_999,
     seed: int = 0,
 ) -> float:
-    """p-value of a permutation test: could members and others have the same mean?
+    """p-value of a permutation test of equal means of members and others.
 
     Parameters
     ----------
@@ -93,7 +92,7 @@ def label_permutation_p(
     greater : bool
         One-sided, for members above others; else two-sided.
     draws : int
-        Ways of dealing out the labels anew; the observed one is counted among them.
+        Number of permutations of the labels; the observed labels are added.
     seed : int
 
     Returns
@@ -130,7 +129,7 @@ def label_permutation_p(
 def bootstrap_mean(
     values: ArrayLike, *, confidence: float = 0.95, draws: int = 9_999, seed: int = 0
 ) -> Estimate:
-    """The mean with an interval that skewed values do not mislead; NaN throughout of no values.
+    """The mean, with an interval that is robust to skewed values; NaN without values.
 
     The interval is the wider, at either end, of Student's and the studentized bootstrap's. It is
     withheld (NaN) where there are fewer than 20 values, or so many are equal that redrawn ones
@@ -175,7 +174,7 @@ def bootstrap_mean(
 
 
 def difference_of(first: Estimate, second: Estimate, *, correlation: float = 0.0) -> Estimate:
-    """The first of two figures less the second, with the interval that follows from theirs.
+    """The first estimate minus the second, with the interval that follows from theirs.
 
     Parameters
     ----------
@@ -219,7 +218,7 @@ def paired_proportions(
     first_only, second_only : int
         Trials where the first alone succeeded, or the second alone.
     n : int
-        All trials; all three may be effective numbers, as `estimates.effective_trials` has them.
+        All trials; all three may be effective numbers, from `intervals.effective_trials`.
     confidence : float, between 0 and 1
 
     Returns
@@ -268,7 +267,7 @@ def newcombe(
     Parameters
     ----------
     successes, trials, other_successes, other_trials : int
-        Or effective numbers, as `attacks.statistics.intervals.effective_trials` has them.
+        Or effective numbers, from `intervals.effective_trials`.
     confidence : float, between 0 and 1
 
     Returns
