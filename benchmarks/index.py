@@ -21,7 +21,7 @@ import numpy as np
 
 from auditor.corpus.reading import read_corpus
 from auditor.matching.index import find_matches_in_index, open_index
-from auditor.matching.verbatim import Needle, find_matches
+from auditor.matching.verbatim import Query, find_matches
 from benchmarks.machine import print_table
 
 _WORDS = 50_000
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=10)
     parser.add_argument("--shard-bytes", type=int, default=256_000_000)
     parser.add_argument("--questions", type=int, default=2000)
-    parser.add_argument("--needles", type=int, default=200, help="for the matcher")
+    parser.add_argument("--queries", type=int, default=200, help="for the matcher")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -136,30 +136,30 @@ def main() -> None:
         print_table(
             ["warm", "median µs", "99 % µs"], [*rows, ["grep -c -F", f"{grep * 1e6:.0f}", "-"]]
         )
-        _compare_matchers(file, index, args.needles, args.seed)
+        _compare_matchers(file, index, args.queries, args.seed)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"asking: {peak:.0f} MiB at most, the file itself and the mapped index included")
 
 
 def _compare_matchers(file: Path, index, n: int, seed: int) -> None:
-    """The same needles by a pass over the file and by the index."""
+    """The same queries by a pass over the file and by the index."""
     rng = np.random.default_rng(seed)
     raw = file.read_bytes()
-    needles = []
+    queries = []
     for i in range(n):
         at = int(rng.integers(0, len(raw) - 1000))
         text = raw[at : at + 1000].decode()
         if i % 2:
             text = " ".join(rng.permutation(text.split()))
-        needles.append(Needle(str(i), text, np.arange(4, len(text) + 1, 4)))
+        queries.append(Query(str(i), text, np.arange(4, len(text) + 1, 4)))
     begun = time.perf_counter()
-    by_pass = find_matches(needles, read_corpus([file]))
+    by_pass = find_matches(queries, read_corpus([file]))
     middle = time.perf_counter()
-    by_index = find_matches_in_index(needles, index)
+    by_index = find_matches_in_index(queries, index)
     end = time.perf_counter()
     same = "the same" if by_pass == by_index else "DIFFERENT"
     print(
-        f"{n} needles of 1 kB: a pass {middle - begun:.2f} s, the index {end - middle:.3f} s; "
+        f"{n} queries of 1 kB: a pass {middle - begun:.2f} s, the index {end - middle:.3f} s; "
         f"{len(by_index)} matches, {same}"
     )
 

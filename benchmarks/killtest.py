@@ -117,14 +117,14 @@ def import_all() -> None:
     import auditor.sampling
     import reports
     from auditor.corpus.reading import read_corpus
-    from auditor.matching.verbatim import Needle, find_matches
+    from auditor.matching.verbatim import Query, find_matches
     from auditor.models.kernels.logit_rows import row_sums, top_ids
 
     for room in (auditor.corpus, auditor.sampling, auditor.audit, reports):
         for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
             importlib.import_module(found.name)
-    needle = Needle("a", WORDS, np.arange(1, len(WORDS) + 1))
-    find_matches([needle], read_corpus([__file__]), n_threads=1)
+    query = Query("a", WORDS, np.arange(1, len(WORDS) + 1))
+    find_matches([query], read_corpus([__file__]), n_threads=1)
     for dtype in (torch.float32, torch.bfloat16):
         row = torch.zeros(1, 2, dtype=dtype)
         top_ids(row, 1)

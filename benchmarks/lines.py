@@ -209,20 +209,20 @@ def dedup(size: str) -> list[Row]:
 
 def matching(size: str) -> list[Row]:
     """Looking for samples in training text, beside grep with fewer."""
-    from benchmarks.matching import N_GREPPED, corpus_text, grep, make_needles, make_words, match
+    from benchmarks.matching import N_GREPPED, corpus_text, grep, make_queries, make_words, match
 
     megabytes, n = (512, 10_000) if size == "full" else (4, 1_000)
-    needles = make_needles(make_words(np.random.default_rng(0)), n, np.random.default_rng(1))
+    queries = make_queries(make_words(np.random.default_rng(0)), n, np.random.default_rng(1))
     with tempfile.TemporaryDirectory() as scratch:
         path, patterns = Path(scratch) / "corpus.txt", Path(scratch) / "patterns.txt"
         with path.open("w", encoding="utf-8") as sink:
-            sink.writelines(corpus_text(megabytes * 1_000_000, needles[::2], 0))
-        patterns.write_text("\n".join(text[100:200] for text in needles[:N_GREPPED]) + "\n")
-        ours = path.stat().st_size / 1e6 / match(path, needles, os.cpu_count() or 1).seconds
+            sink.writelines(corpus_text(megabytes * 1_000_000, queries[::2], 0))
+        patterns.write_text("\n".join(text[100:200] for text in queries[:N_GREPPED]) + "\n")
+        ours = path.stat().st_size / 1e6 / match(path, queries, os.cpu_count() or 1).seconds
         other = path.stat().st_size / 1e6 / grep(path, patterns).seconds
     return [
-        Row(f"grep, {N_GREPPED:,} needles", other, "MB/s"),
-        Row(f"matching, {n:,} needles", ours, "MB/s", ours / other, "grep"),
+        Row(f"grep, {N_GREPPED:,} queries", other, "MB/s"),
+        Row(f"matching, {n:,} queries", ours, "MB/s", ours / other, "grep"),
     ]
 
 

@@ -1,13 +1,13 @@
 """How fast samples are matched against a corpus, beside grep for a tenth of them.
 
-    python -m benchmarks.matching --megabytes 2048 --needles 10000
+    python -m benchmarks.matching --megabytes 2048 --queries 10000
 
 Text: lines of made-up words drawn by Zipf's law, streamed to a temporary file, with stretches of
-every other needle planted in it, evenly. Needles: 1,000 characters of such words each, a token
+every other query planted in it, evenly. Needles: 1,000 characters of such words each, a token
 every four. The matcher tells every overlap of 100 characters or 32 tokens, its documents and its
-places; grep -c -F is given one line of 100 characters of each of 1,000 needles and counts lines.
+places; grep -c -F is given one line of 100 characters of each of 1,000 queries and counts lines.
 Each method runs in a process of its own, on the same file, just written. The first megabytes of
-it are indexed, and all needles looked up there both ways: matches, counts and places are compared.
+it are indexed, and all queries looked up there both ways: matches, counts and places are compared.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 
 from auditor.corpus.reading import read_corpus
 from auditor.matching.index import build_index, find_matches_in_index, open_index
-from auditor.matching.verbatim import Needle, find_matches
+from auditor.matching.verbatim import Query, find_matches
 from benchmarks.machine import print_table
 
 NEEDLE_CHARS = 1000
@@ -66,7 +66,7 @@ def lines(words: list[str], n_bytes: int, rng: np.random.Generator) -> str:
     return "\n".join(rows)[:n_bytes] + "\n"
 
 
-def make_needles(words: list[str], n: int, rng: np.random.Generator) -> list[str]:
+def make_queries(words: list[str], n: int, rng: np.random.Generator) -> list[str]:
     """Texts of NEEDLE_CHARS characters, each one line, so that grep can find them."""
     text = lines(words, (n + 1) * NEEDLE_CHARS * 2, rng).replace("\n", " ")
     return [text[i * NEEDLE_CHARS : (i + 1) * NEEDLE_CHARS] for i in range(n)]
@@ -87,15 +87,15 @@ def corpus_text(n_bytes: int, planted: list[str], seed: int) -> Iterator[str]:
         yield "" if mine else text
 
 
-def as_needles(texts: list[str]) -> list[Needle]:
+def as_queries(texts: list[str]) -> list[Query]:
     """The texts as the matcher wants them, a token every few characters."""
     ends = np.arange(CHARS_A_TOKEN, NEEDLE_CHARS + 1, CHARS_A_TOKEN)
-    return [Needle(str(i), text, ends) for i, text in enumerate(texts)]
+    return [Query(str(i), text, ends) for i, text in enumerate(texts)]
 
 
-def match(path: Path, needles: list[str], n_threads: int) -> Measured:
+def match(path: Path, queries: list[str], n_threads: int) -> Measured:
     """Run the matcher; meant for a process of its own, whose peak memory is told."""
-    asked = as_needles(needles)
+    asked = as_queries(queries)
     # What is compiled once and kept is not counted.
     find_matches(asked[:1], read_corpus([__file__]), n_threads=1)
     begin = time.perf_counter()
@@ -117,13 +117,13 @@ def grep(path: Path, patterns: Path) -> Measured:
     return Measured(seconds, 0.0, _peak_mb(resource.RUSAGE_CHILDREN), int(done.stdout))
 
 
-def compare_with_index(path: Path, needles: list[str], n_bytes: int) -> str:
-    """Look for the needles in the file's beginning by a pass and by an index of it."""
+def compare_with_index(path: Path, queries: list[str], n_bytes: int) -> str:
+    """Look for the queries in the file's beginning by a pass and by an index of it."""
     sample, out = path.with_name("sample.txt"), path.with_name("sample.index")
     with path.open("rb") as file:
         sample.write_bytes(file.read(n_bytes).rpartition(b"\n")[0] + b"\n")
     build_index(read_corpus([sample]), out)
-    asked = as_needles(needles)
+    asked = as_queries(queries)
     by_pass = find_matches(asked, read_corpus([sample]))
     by_index = find_matches_in_index(asked, open_index(out))
     same = "the same matches, counts and places" if by_pass == by_index else "NOT THE SAME"
@@ -144,22 +144,22 @@ def alone(function, *args) -> Measured:
         return pool.submit(function, *args).result()
 
 
-def measure(folder: Path, n_bytes: int, n_needles: int, seed: int, n_indexed: int) -> None:
+def measure(folder: Path, n_bytes: int, n_queries: int, seed: int, n_indexed: int) -> None:
     """Make the text, run all methods on it, print the table."""
     words = make_words(np.random.default_rng(seed))
-    needles = make_needles(words, n_needles, np.random.default_rng(seed + 1))
+    queries = make_queries(words, n_queries, np.random.default_rng(seed + 1))
     # Cut differently, so that the lengths of overlaps differ: from 150 to 900 characters.
-    planted = [text[50 : 200 + i % 751] for i, text in enumerate(needles[::2])]
+    planted = [text[50 : 200 + i % 751] for i, text in enumerate(queries[::2])]
     path, patterns = folder / "corpus.txt", folder / "patterns.txt"
     with path.open("w", encoding="utf-8") as file:
         file.writelines(corpus_text(n_bytes, planted, seed))
-    grepped = [text[100:200] for text in needles[:N_GREPPED]]
+    grepped = [text[100:200] for text in queries[:N_GREPPED]]
     patterns.write_text("\n".join(grepped) + "\n", encoding="utf-8")
     size = path.stat().st_size / 1e6
     n_cores = os.cpu_count() or 1
     runs = {
-        "find_matches, 1 thread": (n_needles, alone(match, path, needles, 1)),
-        f"find_matches, {n_cores} threads": (n_needles, alone(match, path, needles, n_cores)),
+        "find_matches, 1 thread": (n_queries, alone(match, path, queries, 1)),
+        f"find_matches, {n_cores} threads": (n_queries, alone(match, path, queries, n_cores)),
         "grep -c -F -f": (len(grepped), alone(grep, path, patterns)),
     }
     rows = []
@@ -167,25 +167,25 @@ def measure(folder: Path, n_bytes: int, n_needles: int, seed: int, n_indexed: in
         speeds = f"{size / m.seconds:,.0f}", f"{size / (m.seconds - m.set_up):,.0f}"
         shown = f"{m.seconds:.2f}", f"{m.set_up:.2f}", *speeds, f"{m.peak_mb:,.0f}", m.n_found
         rows.append((name, f"{n:,}", f"{size:,.0f}", *shown))
-    heads = ["method", "needles", "MB", "seconds", "set-up", "MB/s", "less set-up", "peak MB"]
+    heads = ["method", "queries", "MB", "seconds", "set-up", "MB/s", "less set-up", "peak MB"]
     print_table([*heads, "found"], rows)
-    print("set-up: what the same needles take against this program alone")
+    print("set-up: what the same queries take against this program alone")
     print(f"{len(planted):,} stretches were planted; load {os.getloadavg()[0]:.1f}")
     if n_indexed:
-        print(compare_with_index(path, needles, n_indexed))
+        print(compare_with_index(path, queries, n_indexed))
 
 
 def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=64)
-    parser.add_argument("--needles", type=int, default=2000)
+    parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--indexed-megabytes", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     n_bytes, n_indexed = (n * 1_000_000 for n in (args.megabytes, args.indexed_megabytes))
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), n_bytes, args.needles, args.seed, n_indexed)
+        measure(Path(folder), n_bytes, args.queries, args.seed, n_indexed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from reports.analysis.calibration import Calibration, calibrate, no_calibration
 from reports.analysis.checked_lists import calibrate_by_checks
 from reports.analysis.schema import CANDIDATES, conform
 from reports.analysis.score_comparisons import compare_scores
-from reports.analysis.strategy_estimates import judge_strategies
+from reports.analysis.strategy_estimates import estimate_strategies
 from reports.csv_files import as_csv
 from reports.pages.tables import cost_table
 
@@ -46,7 +46,7 @@ def make_estimates(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> 
     if run.has(UNSELECTED):
         matches = run.read(UNSELECTED).to_pandas().drop(columns="places")
         looked_up = run.manifest.shards[UNSELECTED].looked_up
-    judged = judge_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
+    judged = estimate_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
     calibration = _calibration(run, candidates, samples, matches, looked_up)
     return Estimates(
         judged.table,

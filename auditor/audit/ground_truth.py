@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from auditor.audit.unselected import MOST_BYTES, NEEDLE_COLUMNS, needle_of
+from auditor.audit.unselected import MOST_BYTES, QUERY_COLUMNS, query_of
 from auditor.audit.verification import MATCHES, training_text
 from auditor.config.audit import AuditConfig
 from auditor.corpus.text_files import Document
 from auditor.errors import ConfigError
-from auditor.matching.boilerplate import without_filler
+from auditor.matching.boilerplate import without_boilerplate
 from auditor.matching.normalization import fold_text, folding
 from auditor.matching.queries import checked_ends, count_tokens
-from auditor.matching.verbatim import Match, Needle, find_matches
+from auditor.matching.verbatim import Match, Query, find_matches
 from auditor.runs.run import Run
 from auditor.runs.writer import RunWriter
 from reports.analysis.summary import by_repeats
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TRUTH = "known_truth.parquet"
 
 _NEEDED = ["doc_id", "member", "repeats", "kind", "secret"]
-_COLUMNS = [*NEEDLE_COLUMNS, "prompt", "n_bytes"]
+_COLUMNS = [*QUERY_COLUMNS, "prompt", "n_bytes"]
 _LEAST_CHARS = 16  # of a secret together with its context
 _RULE = 2  # version of the rule by which documents count as extracted
 
@@ -118,8 +118,8 @@ def truth_table(
     by_all: set[str] = set()
     by_listed: set[str] = set()
     n_samples = 0
-    for needles, rows in _batches(run, vocabulary):
-        overlapping = _overlapping(config, needles, *sides)
+    for queries, rows in _batches(run, vocabulary):
+        overlapping = _overlapping(config, queries, *sides)
         found = [pair for pair in overlapping if pair[1] not in framed]
         found += _giving_secrets(rows, pieces, config.normalize)
         by_all |= {doc_id for _, doc_id in found}
@@ -136,25 +136,25 @@ def truth_table(
 _Rows = list[dict[str, Any]]
 
 
-def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Needle], _Rows]]:
+def _batches(run: Run, vocabulary: Vocabulary) -> Iterator[tuple[list[Query], _Rows]]:
     """All samples drawn so far, in batches that are matched together.
 
-    Yields the needles, and each sample's text and prompt end.
+    Yields the queries, and each sample's text and prompt end.
     """
-    needles: list[Needle] = []
+    queries: list[Query] = []
     rows: _Rows = []
     n_bytes = 0
     for name in sorted(n for n in run.manifest.shards if n.startswith("samples/")):
         for row in run.read(name, _COLUMNS).to_pylist() if run.has(name) else ():
             if rows and n_bytes + row["n_bytes"] > MOST_BYTES:
-                yield needles, rows
-                needles, rows, n_bytes = [], [], 0
-            needles.append(needle_of(vocabulary, row))
+                yield queries, rows
+                queries, rows, n_bytes = [], [], 0
+            queries.append(query_of(vocabulary, row))
             shown = row["prompt"][-_LEAST_CHARS:]
             rows.append({"sample_id": row["sample_id"], "text": row["text"], "prompt": shown})
             n_bytes += row["n_bytes"]
     if rows:
-        yield needles, rows
+        yield queries, rows
 
 
 def _documents(truth: pd.DataFrame) -> list[Document]:
@@ -163,7 +163,7 @@ def _documents(truth: pd.DataFrame) -> list[Document]:
 
 def _overlapping(
     config: AuditConfig,
-    needles: Sequence[Needle],
+    queries: Sequence[Query],
     members: Sequence[Document],
     heldout: Sequence[Document],
 ) -> list[tuple[str, str]]:
@@ -174,25 +174,25 @@ def _overlapping(
     }
 
     def matches(documents: Sequence[Document]) -> list[Match]:
-        found = find_matches(needles, documents, normalize=config.normalize, **least)
-        return without_filler(found, needles, **least)
+        found = find_matches(queries, documents, normalize=config.normalize, **least)
+        return without_boilerplate(found, queries, **least)
 
     of_members = matches(members)
     learned: dict[str, list[Match]] = defaultdict(list)
     for match in of_members:
         learned[match.sample_id].append(match)
-    by_id = {needle.sample_id: needle for needle in needles}
+    by_id = {query.sample_id: query for query in queries}
     unseen = []
     for match in matches(heldout):
-        needle = by_id[match.sample_id]
-        parts = _without(match, learned[match.sample_id], needle, config.normalize)
-        if without_filler(parts, [needle], **least):
+        query = by_id[match.sample_id]
+        parts = _without(match, learned[match.sample_id], query, config.normalize)
+        if without_boilerplate(parts, [query], **least):
             unseen.append(match)
     return [(m.sample_id, doc_id) for m in [*unseen, *of_members] for doc_id, _ in m.places]
 
 
 def _without(
-    match: Match, known: Sequence[Match], needle: Needle, normalize: Sequence[str]
+    match: Match, known: Sequence[Match], query: Query, normalize: Sequence[str]
 ) -> list[Match]:
     """The stretches of an overlap that are in no other overlap of the same sample."""
     at, left = match.start, []
@@ -203,14 +203,14 @@ def _without(
         if at >= match.end:
             break
     left.append((at, match.end))
-    ends, change = checked_ends(needle), folding(normalize)
+    ends, change = checked_ends(query), folding(normalize)
     return [
         replace(
             match,
             start=start,
             end=end,
             n_tokens=int(count_tokens(ends, np.array([start]), np.array([end]))[0]),
-            n_chars=len(fold_text(needle.text[start:end], change)[0]),
+            n_chars=len(fold_text(query.text[start:end], change)[0]),
         )
         for start, end in left
         if start < end

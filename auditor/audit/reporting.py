@@ -28,7 +28,7 @@ from reports.csv_files import as_csv
 from reports.figures.figure_files import figure_files
 from reports.pages.audit_page import ReportPage, render_report
 from reports.pages.calibration_section import calibration_section
-from reports.pages.estimates_section import claims_section
+from reports.pages.estimates_section import estimates_section
 from reports.pages.gates_section import ShownGate, ShownOutcome
 from reports.pages.markdown import render_markdown
 from reports.pages.page_content import draw_figures
@@ -129,7 +129,7 @@ def make_page(
         scores=run.scores(),
         candidates=candidates,
         truth_table=truth,
-        claims=claims_section(
+        claims=estimates_section(
             summary,
             estimates.strategies,
             estimates.discovery,

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from auditor.audit.context import TARGET, Context
-from auditor.matching.queries import Needle
+from auditor.matching.queries import Query
 
 if TYPE_CHECKING:
     from auditor.models.tokenizer import Vocabulary
 
 UNSELECTED = "matches/unselected.parquet"
-NEEDLE_COLUMNS = ["sample_id", "text", "token_ids", "prompt_token_ids"]
+QUERY_COLUMNS = ["sample_id", "text", "token_ids", "prompt_token_ids"]
 
 # Text matched in one pass; the matcher needs about 30 bytes of memory per byte.
 MOST_BYTES = 64 << 20
-_COLUMNS = [*NEEDLE_COLUMNS, "n_bytes"]
+_COLUMNS = [*QUERY_COLUMNS, "n_bytes"]
 
 
 def unselected(context: Context) -> dict[str, pa.Table]:
-    """The first samples of each strategy, all if they fit: the tables that `needles_of` takes.
+    """The first samples of each strategy, all if they fit: the tables that `queries_of` takes.
 
     Every strategy gets the same share of the memory, and at least one sample.
     """
@@ -47,17 +47,17 @@ def unselected(context: Context) -> dict[str, pa.Table]:
     return found
 
 
-def needles_of(context: Context, tables: dict[str, pa.Table]) -> list[Needle]:
-    """The samples of these tables as needles."""
+def queries_of(context: Context, tables: dict[str, pa.Table]) -> list[Query]:
+    """The samples of these tables as queries."""
     vocabulary = context.vocabulary(TARGET)
-    return [needle_of(vocabulary, row) for table in tables.values() for row in table.to_pylist()]
+    return [query_of(vocabulary, row) for table in tables.values() for row in table.to_pylist()]
 
 
-def needle_of(vocabulary: Vocabulary, row: dict[str, Any]) -> Needle:
-    """The needle of a sample, from its NEEDLE_COLUMNS."""
+def query_of(vocabulary: Vocabulary, row: dict[str, Any]) -> Query:
+    """The query of a sample, from its QUERY_COLUMNS."""
     ids = row["token_ids"]
     ends = vocabulary.ends_in(row["text"], ids, row["prompt_token_ids"])
-    return Needle(row["sample_id"], row["text"], ends[vocabulary.writes(ids)])
+    return Query(row["sample_id"], row["text"], ends[vocabulary.writes(ids)])
 
 
 def note_partial(context: Context, tables: dict[str, pa.Table]) -> None:

@@ -10,19 +10,19 @@ import pyarrow as pa
 from auditor.audit.context import TARGET, Context
 from auditor.audit.shortlist import SAMPLES
 from auditor.audit.unselected import (
-    NEEDLE_COLUMNS,
+    QUERY_COLUMNS,
     UNSELECTED,
-    needles_of,
     note_partial,
+    queries_of,
     unselected,
 )
 from auditor.config.audit import AuditConfig
 from auditor.corpus.reading import Corpus, n_utf8_bytes, read_corpus
-from auditor.matching.boilerplate import without_filler
-from auditor.matching.edit_distance import NearMatch, Region, find_near
+from auditor.matching.boilerplate import without_boilerplate
+from auditor.matching.edit_distance import KnownMatch, NearMatch, find_near
 from auditor.matching.fuzzy import FuzzyMatch, find_fuzzy
 from auditor.matching.index import Index, find_matches_in_index, open_index
-from auditor.matching.verbatim import Match, Needle, find_matches
+from auditor.matching.verbatim import Match, Query, find_matches
 from auditor.runs.manifest import CorpusEntry, CorpusFile
 from auditor.runs.result_folder import storable
 from auditor.system.progress import steps
@@ -69,18 +69,18 @@ def verify(context: Context) -> None:
     if not is_due(context):
         return
     corpus = training_text(context.config)
-    needles = needles_of(context, {"": run.read(SAMPLES, NEEDLE_COLUMNS)})
-    listed = {n.sample_id for n in needles}
+    queries = queries_of(context, {"": run.read(SAMPLES, QUERY_COLUMNS)})
+    listed = {n.sample_id for n in queries}
     drawn = unselected(context)
     with context.timed("verify"):
-        others = [n for n in needles_of(context, drawn) if n.sample_id not in listed]
-        overlaps = _matches(context, [*needles, *others], corpus)
+        others = [n for n in queries_of(context, drawn) if n.sample_id not in listed]
+        overlaps = _matches(context, [*queries, *others], corpus)
         matches = [m for m in overlaps if m.sample_id in listed]
         found = {m.sample_id for m in matches}
-        rest = [n for n in needles if n.sample_id not in found]
+        rest = [n for n in queries if n.sample_id not in found]
         with context.progress.stage("fuzzy matching", _size_of(corpus), "bytes") as bar:
             fuzzy = find_fuzzy(rest, corpus, progress=steps(bar))
-        regions = _regions(needles, matches, fuzzy)
+        regions = _regions(queries, matches, fuzzy)
         with context.progress.stage("edit distances", _size_of(corpus), "bytes") as bar:
             encode = context.vocabulary(TARGET).encode
             near = find_near(regions, corpus, encode=encode, progress=steps(bar))
@@ -95,19 +95,19 @@ def verify(context: Context) -> None:
     run.write(NEAR, _table(near, NearMatch))
 
 
-def _matches(context: Context, needles: list[Needle], corpus: Corpus | Index) -> list[Match]:
+def _matches(context: Context, queries: list[Query], corpus: Corpus | Index) -> list[Match]:
     config = context.config
     least = {"min_tokens": config.min_match_tokens, "min_chars": config.min_match_chars}
     if isinstance(corpus, Index):
-        size = sum(n_utf8_bytes(n.text) for n in needles)
+        size = sum(n_utf8_bytes(n.text) for n in queries)
         with context.progress.stage("matching", size, "bytes") as bar:
-            found = find_matches_in_index(needles, corpus, progress=steps(bar), **least)
+            found = find_matches_in_index(queries, corpus, progress=steps(bar), **least)
     else:
         with context.progress.stage("matching", _size_of(corpus), "bytes") as bar:
             found = find_matches(
-                needles, corpus, normalize=config.normalize, progress=steps(bar), **least
+                queries, corpus, normalize=config.normalize, progress=steps(bar), **least
             )
-    kept = without_filler(found, needles, **least)
+    kept = without_boilerplate(found, queries, **least)
     if n := len(found) - len(kept):
         context.note(
             f"{n:,} overlaps with the training text reach the minimum length only by repeats of "
@@ -121,15 +121,15 @@ def _size_of(corpus: Corpus | Index) -> int | None:
 
 
 def _regions(
-    needles: list[Needle], matches: list[Match], fuzzy: dict[str, FuzzyMatch]
-) -> list[Region]:
+    queries: list[Query], matches: list[Match], fuzzy: dict[str, FuzzyMatch]
+) -> list[KnownMatch]:
     """Where each sample comes nearest: its longest overlap, else its fuzzy match."""
     best: dict[str, Match | FuzzyMatch] = dict(fuzzy)
     for match in sorted(matches, key=lambda m: (m.n_tokens, m.n_chars, -m.start)):
         best[match.sample_id] = match
     return [
-        Region(n, m.start, m.end, m.doc_id, m.doc_offset)
-        for n in needles
+        KnownMatch(n, m.start, m.end, m.doc_id, m.doc_offset)
+        for n in queries
         if (m := best.get(n.sample_id)) is not None
     ]
 

@@ -120,7 +120,7 @@ class Canaries:
         Raises RunError if the path exists or cannot be written.
         """
         path = Path(path)
-        refuse_taken(path)
+        refuse_existing(path)
         whole = {**self._content(), "space_bits": self.space_bits, "sha256": self.digest}
         write_atomically(path, (json.dumps(whole, indent=1, ensure_ascii=True) + "\n").encode())
         return path
@@ -239,7 +239,7 @@ def load_canaries(path: str | Path) -> Canaries:
     return Canaries(**{**whole, "space_size": int(whole["space_size"])})
 
 
-def refuse_taken(path: Path) -> None:
+def refuse_existing(path: Path) -> None:
     """Raise RunError if an output path exists."""
     if path.exists() or path.is_symlink():
         raise RunError(f"--out {path} exists already. Choose another --out, or delete it.")
@@ -288,7 +288,7 @@ def _damaged(path: Path, why: str) -> RunError:
     )
 
 
-def read_watched(path: str | Path) -> list[Canary]:
+def read_canaries(path: str | Path) -> list[Canary]:
     """Canaries, and controls (0 repeats), of a manifest or a testbed's truth.parquet.
 
     Raises

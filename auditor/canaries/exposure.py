@@ -17,7 +17,7 @@ from attacks.statistics.exposure import (
 )
 from attacks.statistics.intervals import proportion
 from auditor.canaries.canaries import Canaries, Canary, by_prefix
-from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, score_secrets
+from auditor.canaries.secrets import Encoded, encode_secrets, extracts, score_secrets
 from auditor.canaries.templates import parse_template
 from auditor.config.canaries import MeasureOptions
 from auditor.errors import ConfigError
@@ -194,9 +194,9 @@ def _measure(
         found["withheld"] = str(error)
     inserted = Encoded(encoded.prompt, [encoded.rests[i] for i in rows[:n]])
     blank = [None] * len(controls)
-    found["greedy"] = [*gives_back(model, inserted, note=note), *blank]
+    found["greedy"] = [*extracts(model, inserted, note=note), *blank]
     if beams > 1:
-        found["beam"] = [*gives_back(model, inserted, beams=beams, note=note), *blank]
+        found["beam"] = [*extracts(model, inserted, beams=beams, note=note), *blank]
     return found
 
 

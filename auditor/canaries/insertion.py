@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from auditor.canaries.canaries import Canaries, refuse_taken, vocabulary_of
+from auditor.canaries.canaries import Canaries, refuse_existing, vocabulary_of
 from auditor.canaries.placement import WARN_SHARE, Insertion, Placement, Source, place, size_of
 from auditor.corpus.compression import ending, is_packed, open_text
 from auditor.corpus.fields import ID_FIELDS, no_field, text_fields, values_at, with_text
@@ -76,8 +76,8 @@ def insert_canaries(
     """
     out = Path(out)
     record = out.with_name(out.name + ".insertions.json")
-    refuse_taken(out)
-    refuse_taken(record)
+    refuse_existing(out)
+    refuse_existing(record)
     corpus = read_corpus(specs, text_field=text_field)
     vocabulary = vocabulary_of(model)
     only = corpus.files[0] if len(corpus.files) == 1 else None

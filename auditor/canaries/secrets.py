@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from auditor.config.audit import Decoding
 from auditor.errors import ConfigError
-from auditor.models.interfaces import JudgesTexts
+from auditor.models.interfaces import ScoresTexts
 from auditor.models.language_model import LanguageModel
 from auditor.models.tokenizer import Vocabulary, n_common
 from auditor.sampling.generate import generate
@@ -58,7 +58,7 @@ def encode_secrets(vocabulary: Vocabulary, prefix: str, secrets: Sequence[str]) 
 
 
 def score_secrets(
-    model: JudgesTexts, encoded: Encoded, name: str, *, progress=None, note=None
+    model: ScoresTexts, encoded: Encoded, name: str, *, progress=None, note=None
 ) -> SecretScores:
     """Score every secret under the model; `name` identifies them in errors.
 
@@ -84,7 +84,7 @@ def score_secrets(
     return SecretScores(-stats.total_nll(), stats.n_tokens())
 
 
-def gives_back(
+def extracts(
     model: LanguageModel, encoded: Encoded, *, beams: int = 1, note=None
 ) -> NDArray[np.bool_]:
     """Whether the model completes the prefix with each secret: bool (n_secrets,).

@@ -80,7 +80,7 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     from the rank among the controls, and beyond them from a skew-normal distribution fitted to
     the controls. A secret that was never trained on has an exposure of 1.44 bits on average.
     """
-    from auditor.canaries.canaries import load_canaries, refuse_taken
+    from auditor.canaries.canaries import load_canaries, refuse_existing
     from auditor.canaries.exposure import exposure_by_repeats, measure_canaries
     from auditor.cli.show import print_frame
     from auditor.models.loading import load_model
@@ -92,7 +92,7 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     if out is not None:
         if Path(out).suffix not in (".csv", ".parquet"):
             raise click.UsageError(f"--out must end in .csv or .parquet; got {Path(out).name}.")
-        refuse_taken(Path(out))
+        refuse_existing(Path(out))
     loaded = load_model(model, dtype="float32", device=device or "auto", bos=bos)
     frame = measure_canaries(loaded, known, progress=for_terminal(), **given_options(options))
     if out is not None:

@@ -28,7 +28,7 @@ from auditor.corpus.reading import read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.callback import read_probes
 from auditor.finetuning.checkpoints import PROBES
-from auditor.models.interfaces import JudgesTexts
+from auditor.models.interfaces import ScoresTexts
 from auditor.models.loading import resolve
 from auditor.models.tokenizer import check_rows
 from auditor.scoring.text_scorer import Texts, TextScorer
@@ -203,7 +203,7 @@ def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
 
 
 def _score(
-    model: JudgesTexts, chosen: _Texts, widths: tuple[int, int], advance, note
+    model: ScoresTexts, chosen: _Texts, widths: tuple[int, int], advance, note
 ) -> dict[str, NDArray]:
     """All metrics of all texts under one model."""
     for sentence in model.notes:

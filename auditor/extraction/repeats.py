@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pandas as pd
 
 from auditor.corpus.reading import Document
-from auditor.matching.verbatim import Needle, find_matches
+from auditor.matching.verbatim import Query, find_matches
 
 # More tokens than any text has, so that only whole windows match, by their characters.
 _NO_TOKENS = 1 << 30
@@ -46,9 +46,9 @@ def _searched(texts: list[str], corpus: Iterable[Document]) -> dict[str, int]:
     found = dict.fromkeys(texts, 0)
     if not texts:
         return found
-    needles = [Needle(str(i), text, []) for i, text in enumerate(texts)]
+    queries = [Query(str(i), text, []) for i, text in enumerate(texts)]
     shortest = min(map(len, texts))
-    for match in find_matches(needles, corpus, min_tokens=_NO_TOKENS, min_chars=shortest):
+    for match in find_matches(queries, corpus, min_tokens=_NO_TOKENS, min_chars=shortest):
         text = texts[int(match.sample_id)]
         if match.n_chars == len(text):
             found[text] = match.n_occurrences

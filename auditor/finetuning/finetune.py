@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from auditor.canaries.canaries import Canary, read_watched
+from auditor.canaries.canaries import Canary, read_canaries
 from auditor.config.finetuning import FinetuneConfig, as_specs
 from auditor.errors import ConfigError, ModelError
 from auditor.finetuning.callback import MemorizationCallback, ProbeLog
@@ -145,7 +145,7 @@ def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgr
     text = read_text(config, tokenizer, width)
     for note in text.notes:
         progress.note(note)
-    canaries = read_watched(config.canaries) if config.canaries else []
+    canaries = read_canaries(config.canaries) if config.canaries else []
     probe = _probe(tokenizer, text, canaries, context)
     probe.check_fits(context)
     hook = MemorizationCallback(

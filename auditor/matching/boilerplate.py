@@ -11,7 +11,7 @@ from auditor.matching.queries import Query, checked_ends
 from auditor.matching.verbatim import Match
 
 
-def without_filler(
+def without_boilerplate(
     matches: Sequence[Match], queries: Sequence[Query], *, min_tokens: int, min_chars: int
 ) -> list[Match]:
     """Matches that reach a minimum if a run of one character counts once.
@@ -24,7 +24,7 @@ def without_filler(
 
     >>> border = "+" + "-" * 60 + "+" + "-" * 60 + "+"
     >>> match = Match("s", 0, 123, 5, 123, 1, 1, "d", 0, (("d", 0),))
-    >>> without_filler([match], [Query("s", border, [])], min_tokens=32, min_chars=100)
+    >>> without_boilerplate([match], [Query("s", border, [])], min_tokens=32, min_chars=100)
     []
     """
     by_id = {query.sample_id: query for query in queries}

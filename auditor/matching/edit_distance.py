@@ -74,7 +74,7 @@ _ROOM = 64
 
 
 @dataclass(frozen=True)
-class Region:
+class KnownMatch:
     """A sample's best match: characters [start, end) of its text, and the document's place."""
 
     query: Query
@@ -115,7 +115,7 @@ class NearMatch:
 
 
 def find_near(
-    regions: Sequence[Region],
+    regions: Sequence[KnownMatch],
     corpus: Iterable[Document],
     *,
     encode: Callable[[str], Sequence[Hashable]],
@@ -146,7 +146,7 @@ def find_near(
     return [best[i] for i in sorted(best)]
 
 
-def _windows(region: Region) -> Iterator[tuple[int, int]]:
+def _windows(region: KnownMatch) -> Iterator[tuple[int, int]]:
     """First and last token, exclusive, of each window to compare."""
     begins, ends = _token_spans(region.query)
     inside = np.flatnonzero((begins >= region.start) & (ends <= region.end))
@@ -169,7 +169,7 @@ def _token_spans(query: Query) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contexts(
-    regions: dict[int, Region], corpus: Iterable[Document], progress
+    regions: dict[int, KnownMatch], corpus: Iterable[Document], progress
 ) -> Iterator[tuple[int, str, int]]:
     """For each region, the text around its place, and the number of characters before it."""
     wanted: dict[str, list[int]] = defaultdict(list)
@@ -193,7 +193,7 @@ def _contexts(
             progress(n_bytes)
 
 
-def _reach(region: Region) -> tuple[int, int]:
+def _reach(region: KnownMatch) -> tuple[int, int]:
     """The document's characters that a window around the region may match."""
     begins, ends = _token_spans(region.query)
     stretches = [int(ends[last - 1] - begins[first]) for first, last in _windows(region)]
@@ -201,7 +201,9 @@ def _reach(region: Region) -> tuple[int, int]:
     return max(0, region.doc_offset - room), region.doc_offset + room
 
 
-def _compare(region: Region, first: int, last: int, text: str, before: int, encode) -> NearMatch:
+def _compare(
+    region: KnownMatch, first: int, last: int, text: str, before: int, encode
+) -> NearMatch:
     begins, ends = _token_spans(region.query)
     start, end = int(begins[first]), int(ends[last - 1])
     span = region.query.text[start:end]

@@ -23,7 +23,6 @@ class Query:
 
 
 # The name outside this package.
-Needle = Query
 
 
 def check_minima(min_tokens: int, min_chars: int) -> None:

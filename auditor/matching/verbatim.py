@@ -23,7 +23,6 @@ from auditor.matching.normalization import Drops, Folding, fold_text, folding
 from auditor.matching.occurrences import Occurrences
 from auditor.matching.overlaps import Hits, Overlaps
 from auditor.matching.queries import (
-    Needle,
     Query,
     check_minima,
     checked_ends,
@@ -32,7 +31,7 @@ from auditor.matching.queries import (
 )
 from auditor.matching.spool import Spool
 
-__all__ = ["Match", "Needle", "find_matches"]
+__all__ = ["Match", "Query", "find_matches"]
 
 # Small enough for a core's own cache.
 _BLOCK_BYTES = 1 << 20
@@ -97,7 +96,7 @@ class _Row:
 
 
 def find_matches(
-    needles: Sequence[Query],
+    queries: Sequence[Query],
     corpus: Iterable[Document],
     *,
     min_tokens: int = 32,
@@ -115,7 +114,7 @@ def find_matches(
 
     Parameters
     ----------
-    needles : sequence of Query
+    queries : sequence of Query
         Each byte of text takes about 30 bytes of memory.
     corpus : iterable of Document
         Read once. If it offers `pieces(size)`, as `Corpus` does, documents may be larger than
@@ -152,7 +151,6 @@ def find_matches(
     >>> match.start, match.end, match.n_tokens, match.doc_id, match.doc_offset
     (2, 19, 3, 'a', 2)
     """
-    queries = needles
     n_threads = (os.cpu_count() or 1) if n_threads is None else n_threads
     check_minima(min_tokens, min_chars)
     if n_threads < 1:

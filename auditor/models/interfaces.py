@@ -41,7 +41,7 @@ class KnownModel(Protocol):
         """Plain data that identifies the model: spec, sha256, dtype, bos_id."""
 
 
-class JudgesTexts(KnownModel, Protocol):
+class ScoresTexts(KnownModel, Protocol):
     """A model that returns the log-probabilities of a text's tokens."""
 
     def token_stats(

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from auditor.config.scoring import ScoringConfig
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import ConfigError, RunError
-from auditor.models.interfaces import JudgesTexts
+from auditor.models.interfaces import ScoresTexts
 from auditor.models.tokenizer import check_rows
 from auditor.runs.result_folder import storable
 from auditor.scoring.perturbation import Perturbation
@@ -90,7 +90,7 @@ def score_texts(
     return frame
 
 
-def count_tokens(documents: Iterable[Document], model: JudgesTexts) -> np.ndarray:
+def count_tokens(documents: Iterable[Document], model: ScoresTexts) -> np.ndarray:
     """Count of each token of a model's vocabulary in a corpus: int64 (n_vocab,)."""
     counts = np.zeros(model.n_vocab, np.int64)
     vocabulary = model.vocabulary
@@ -156,7 +156,7 @@ def _prefix_text(path: str | Path) -> str:
     return "\n\n".join(document.text for document in read_corpus([path])) + "\n\n"
 
 
-def _prefix_ids(text: str, model: JudgesTexts) -> list[int]:
+def _prefix_ids(text: str, model: ScoresTexts) -> list[int]:
     ids = model.vocabulary.start + model.vocabulary.encode(text)
     check_rows(model.name, model.vocabulary, model.n_vocab, ids, "--nonmember-prefix")
     if model.context is not None and len(ids) >= model.context:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from attacks.scores.all_scores import SAMPLES, TEXTS, all_scores, undefined_reasons, zlib_bits
 from attacks.scores.token_stats import TokenStats
 from auditor.corpus.reading import Document, n_utf8_bytes
-from auditor.models.interfaces import JudgesTexts
+from auditor.models.interfaces import ScoresTexts
 from auditor.models.tokenizer import Parts, Vocabulary, check_rows
 from auditor.scoring.perturbation import Perturbation
 
@@ -98,8 +98,8 @@ class TextScorer:
     note : callable(sentence), or None
     """
 
-    target: JudgesTexts
-    references: Mapping[str, JudgesTexts] = field(default_factory=dict)
+    target: ScoresTexts
+    references: Mapping[str, ScoresTexts] = field(default_factory=dict)
     for_samples: bool = False
     prefix: list[int] | None = None
     counts: np.ndarray | None = None
@@ -282,7 +282,7 @@ class TextScorer:
         found = self._encoded(self.target, [lower[i] for i in changed])
         return _in_order(changed, found, same, kept)
 
-    def _under_reference(self, model: JudgesTexts, texts: Texts) -> TokenStats:
+    def _under_reference(self, model: ScoresTexts, texts: Texts) -> TokenStats:
         """Score the texts under a reference: by tokens if the vocabularies are equal, else by text.
 
         A text with a token that has no row in the reference's weights gets NaN and rank -1.
@@ -305,12 +305,12 @@ class TextScorer:
         pairs = zip(texts.prompt, texts.parts, strict=True)
         return self._encoded(model, [(translated(p), translated(t)) for p, t in pairs])
 
-    def _encoded(self, model: JudgesTexts, pairs: Sequence[tuple[Parts, Parts]]) -> TokenStats:
+    def _encoded(self, model: ScoresTexts, pairs: Sequence[tuple[Parts, Parts]]) -> TokenStats:
         """Score (prompt, text) pairs under a model, encoded by its tokenizer."""
         before, ids = model.vocabulary.encode_parts([p for p, _ in pairs], [t for _, t in pairs])
         return self._where_known(model, ids, [model.vocabulary.start + p for p in before])
 
-    def _where_known(self, model: JudgesTexts, ids, prefixes) -> TokenStats:
+    def _where_known(self, model: ScoresTexts, ids, prefixes) -> TokenStats:
         """`token_stats`, with NaN for texts with unknown tokens in the text or its prefix.
 
         Only references get here: unknown tokens of the target are refused (`check_rows`).
@@ -329,7 +329,7 @@ class TextScorer:
         )
         return _in_order(known, found, lost, blank)
 
-    def _stats(self, model: JudgesTexts, ids, prefixes, *, moments: bool = False) -> TokenStats:
+    def _stats(self, model: ScoresTexts, ids, prefixes, *, moments: bool = False) -> TokenStats:
         return model.token_stats(
             ids, prefixes, moments=moments, progress=self.advance, note=self.note
         )

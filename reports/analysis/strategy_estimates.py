@@ -39,7 +39,7 @@ RESTS_ON = (
 
 @dataclass(frozen=True, eq=False)
 class Strategies:
-    """What `judge_strategies` found.
+    """What `estimate_strategies` found.
 
     table : DataFrame
         The frame `strategies`.
@@ -139,7 +139,7 @@ def passage_words(counts: tuple[int, int] | None) -> str:
     return f": {count(counts[0], 'passage')} from {count(counts[1], 'document')}"
 
 
-def judge_strategies(
+def estimate_strategies(
     samples: pd.DataFrame,
     matches: pd.DataFrame | None,
     looked_up: Mapping[str, int],
@@ -164,7 +164,7 @@ def judge_strategies(
     >>> samples = pd.DataFrame({"sample_id": ["a", "b", "c"], "strategy": "top-n", "n_tokens": 9})
     >>> matches = pd.DataFrame({"sample_id": ["a", "b"], "doc_id": "d", "doc_offset": [0, 50],
     ...     "n_chars": 100})
-    >>> judge_strategies(samples, matches, {"top-n": 3}).table[["n_passages", "new_rate"]].values
+    >>> estimate_strategies(samples, matches, {"top-n": 3}).table[["n_passages", "new_rate"]].values
     array([[1., 0.]])
     """
     found = None if matches is None else matches.assign(passage=number_passages(matches))

@@ -21,8 +21,8 @@ Rows: TypeAlias = tuple[list[str], list[list[str]], int]
 
 
 @dataclass(frozen=True, eq=False)
-class ClaimsSection:
-    """What `claims.html.j2` prints; made by `claims_section`.
+class EstimatesSection:
+    """What `claims.html.j2` prints; made by `estimates_section`.
 
     strategies, costs, comparisons, precision_at : (header, rows, total)
         Cells are text. Without training text only the first has rows.
@@ -40,13 +40,13 @@ class ClaimsSection:
     rests_on: tuple[str, ...]
 
 
-def claims_section(
+def estimates_section(
     summary: pd.DataFrame,
     strategies: pd.DataFrame,
     discovery: pd.DataFrame,
     comparisons: pd.DataFrame,
     costs: pd.DataFrame,
-) -> ClaimsSection | None:
+) -> EstimatesSection | None:
     """The section of these frames; None where no sample was looked up.
 
     summary, strategies, discovery, comparisons : see `schema`.
@@ -58,7 +58,7 @@ def claims_section(
     if len(discovery):
         label = "Curve: distinct passages against tokens sampled, a line for each strategy."
         drawing = trusted(to_svg(discovery_figure(discovery), name="fd", label=label))
-    return ClaimsSection(
+    return EstimatesSection(
         rows_of(shown_strategies(strategies)),
         rows_of(shown_costs(costs)),
         rows_of(shown_comparisons(comparisons, summary)),

@@ -9,7 +9,7 @@ from reports.figures.audit_figures import by_repeats_figure, figure3, precision_
 from reports.figures.figure_files import Drawing
 from reports.figures.precision_at_rank import precision_at_rank, precision_at_rank_figure
 from reports.pages.calibration_section import CalibrationSection
-from reports.pages.estimates_section import ClaimsSection
+from reports.pages.estimates_section import EstimatesSection
 from reports.pages.gates_section import ShownOutcome
 from reports.privacy import Item
 from reports.privacy.candidates import (
@@ -50,7 +50,7 @@ class ReportPage:
         Samples that have a page of their attention: attention/ID.html.
     finders : sequence of Finder
         Finders of personal data besides the rules.
-    claims : ClaimsSection, optional
+    claims : EstimatesSection, optional
         Estimates beyond the lists.
     calibration : CalibrationSection, optional
         Lists at a false discovery rate.
@@ -74,7 +74,7 @@ class ReportPage:
     personal: Sequence[Sequence[Item]] | None = None
     attention: Collection[str] = ()
     finders: Sequence[Finder] = field(default=())
-    claims: ClaimsSection | None = None
+    claims: EstimatesSection | None = None
     calibration: CalibrationSection | None = None
 
 

@@ -11,10 +11,10 @@ from attacks.statistics.intervals import clopper_pearson
 from attacks.statistics.resampling import paired_proportions
 from reports.analysis.schema import COMPARISONS, DISCOVERY, STRATEGIES, SUMMARY, check
 from reports.analysis.score_comparisons import above_random, compare_scores
-from reports.analysis.strategy_estimates import RESTS_ON, judge_strategies, number_passages
+from reports.analysis.strategy_estimates import RESTS_ON, estimate_strategies, number_passages
 from reports.analysis.summary import summarize
 from reports.figures.precision_at_rank import precision_at_rank
-from reports.pages.estimates_section import claims_section
+from reports.pages.estimates_section import estimates_section
 from reports.pages.sentences import headline
 from reports.pages.tables import (
     cost_table,
@@ -55,7 +55,7 @@ def test_spans_that_overlap_in_the_training_text_are_one_passage_whoever_holds_t
 
 def test_a_strategy_is_judged_by_its_unselected_samples():
     """Five samples; three hold 3 passages: one twice, two once. Chao: 3 + 4/5 × 2²/(2 × 1)."""
-    judged = judge_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
+    judged = estimate_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
     check(judged.table, STRATEGIES)
     check(judged.discovery, DISCOVERY)
     a, b = judged.table.to_dict("records")
@@ -74,14 +74,14 @@ def test_a_strategy_is_judged_by_its_unselected_samples():
 
 def test_samples_beyond_those_looked_up_count_for_nothing():
     """The fourth sample was not looked up among the unselected, whatever matched as a candidate."""
-    judged = judge_strategies(samples_of(a=5), FOUND, {"a": 2})
+    judged = estimate_strategies(samples_of(a=5), FOUND, {"a": 2})
     (a,) = judged.table.to_dict("records")
     assert (a["n_samples"], a["n_looked_up"], a["n_tokens"]) == (5, 2, 20)
     assert (a["n_verbatim"], a["n_passages"]) == (2, 2)
 
 
 def test_the_curve_counts_passages_as_they_come():
-    curve = judge_strategies(samples_of(a=5), FOUND, {"a": 5}).discovery
+    curve = estimate_strategies(samples_of(a=5), FOUND, {"a": 5}).discovery
     assert curve["n_tokens"].tolist() == [10, 20, 30, 40, 50]
     assert curve["observed"].tolist() == [1, 2, 2, 3, 3]
     # A passage in 2 of 5 samples is in one at random with 2/5, one in 1 of 5 with 1/5.
@@ -90,7 +90,7 @@ def test_the_curve_counts_passages_as_they_come():
 
 
 def test_dependent_samples_have_counts_but_no_estimate():
-    judged = judge_strategies(samples_of(a=5), FOUND, {"a": 5}, dependent={"a": "one prompt"})
+    judged = estimate_strategies(samples_of(a=5), FOUND, {"a": 5}, dependent={"a": "one prompt"})
     (a,) = judged.table.to_dict("records")
     assert (a["n_verbatim"], a["n_passages"], a["withheld"]) == (3, 3, "one prompt")
     assert all(math.isnan(a[n]) for n in ("precision_low", "new_rate", "total", "total_high"))
@@ -99,7 +99,7 @@ def test_dependent_samples_have_counts_but_no_estimate():
 
 
 def test_where_nothing_was_found_the_total_is_withheld_and_the_rate_bounded():
-    judged = judge_strategies(samples_of(a=5), matches_of(), {"a": 5})
+    judged = estimate_strategies(samples_of(a=5), matches_of(), {"a": 5})
     (a,) = judged.table.to_dict("records")
     assert (a["n_passages"], a["new_rate"], a["precision"]) == (0, 0, 0)
     assert a["new_rate_high"] == pytest.approx(float(clopper_pearson(0, 5)[1]))
@@ -109,12 +109,12 @@ def test_where_nothing_was_found_the_total_is_withheld_and_the_rate_bounded():
 
 
 def test_without_training_text_there_are_counts_alone():
-    judged = judge_strategies(samples_of(a=5), None, {})
+    judged = estimate_strategies(samples_of(a=5), None, {})
     check(judged.table, STRATEGIES)
     check(judged.discovery, DISCOVERY)
     assert judged.table.iloc[0]["withheld"] == "no training text was given"
     assert judged.table[["precision", "total", "tokens_per_verbatim"]].isna().all(axis=None)
-    assert claims_section(*[judged.table] * 2, judged.discovery, *[judged.table] * 2) is None
+    assert estimates_section(*[judged.table] * 2, judged.discovery, *[judged.table] * 2) is None
 
 
 def test_estimates_hold_the_truth_of_a_known_population():
@@ -124,7 +124,7 @@ def test_estimates_hold_the_truth_of_a_known_population():
     for _ in range(50):
         shown = rng.integers(0, 120, 150)  # 60 and more: a sample without a passage
         rows = [(f"a-{i:03}", f"d{p}", 0, 100) for i, p in enumerate(shown.tolist()) if p < 60]
-        judged = judge_strategies(samples_of(a=150), matches_of(*rows), {"a": 150})
+        judged = estimate_strategies(samples_of(a=150), matches_of(*rows), {"a": 150})
         (a,) = judged.table.to_dict("records")
         held.append(a["total_low"] <= 60 <= a["total_high"])
     assert np.mean(held) >= 0.85
@@ -266,7 +266,7 @@ def test_precision_at_10_is_that_of_the_first_ten_alone():
 
 def test_costs_are_tokens_seconds_and_money_of_what_was_looked_up():
     """Half of the samples were looked up: half of the 60 s, at 120 an hour 1 in money."""
-    table = judge_strategies(samples_of(a=10, b=5), FOUND, {"a": 5, "b": 5}).table
+    table = estimate_strategies(samples_of(a=10, b=5), FOUND, {"a": 5, "b": 5}).table
     costs = cost_table(table, {"a": 60.0, "b": 10.0}, 120.0).set_index("strategy")
     assert costs.loc["a", "tokens_per_verbatim"] == pytest.approx(50 / 3)
     assert costs.loc["a", "seconds_per_verbatim"] == pytest.approx(30 / 3)
@@ -283,7 +283,7 @@ def test_costs_are_tokens_seconds_and_money_of_what_was_looked_up():
 
 
 def test_a_strategy_that_found_nothing_has_a_least_cost():
-    table = judge_strategies(samples_of(a=5), matches_of(), {"a": 5}).table
+    table = estimate_strategies(samples_of(a=5), matches_of(), {"a": 5}).table
     (cell,) = shown_costs(cost_table(table, {}))["Per verbatim sample"]
     least = 50 / (5 * float(clopper_pearson(0, 5)[1]))
     assert cell == f"none found (over {least:.3g})"
@@ -306,10 +306,10 @@ def test_lists_that_find_the_same_are_not_said_to_be_alike_for_sure():
 
 
 def test_the_section_has_a_curve_and_says_what_it_rests_on():
-    judged = judge_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
+    judged = estimate_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
     costs = cost_table(judged.table, {})
     pairs = compare_scores(CANDIDATES, COUNTS)
-    made = claims_section(
+    made = estimates_section(
         summarize(CANDIDATES, COUNTS), judged.table, judged.discovery, pairs, costs
     )
     assert "<svg" in made.discovery
@@ -318,7 +318,7 @@ def test_the_section_has_a_curve_and_says_what_it_rests_on():
 
 
 def test_chaos_total_is_nowhere_taken_for_an_upper_bound():
-    judged = judge_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
+    judged = estimate_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
     assert shown_strategies(judged.table).columns[-1] == "Total (lower bound)"
     assert any("does not bound the true total" in sentence for sentence in RESTS_ON)
     told = {column.name: column.meaning for column in STRATEGIES.columns}

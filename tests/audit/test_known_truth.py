@@ -17,7 +17,7 @@ from auditor.cli.show import summary_json
 from auditor.config.audit import changed
 from auditor.corpus.text_files import Document
 from auditor.errors import ConfigError
-from auditor.matching.queries import Needle
+from auditor.matching.queries import Query
 from auditor.models.loading import load_vocabulary
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter
@@ -112,7 +112,7 @@ def came_out(text, members, heldout, *, normalize=(), min_tokens=99, min_chars=2
         [Document(f"{side}{i}", t, "") for i, t in enumerate(texts)]
         for side, texts in (("m", members), ("h", heldout))
     ]
-    found = _overlapping(config, [Needle("s", text, ends_of_words(text))], *sides)
+    found = _overlapping(config, [Query("s", text, ends_of_words(text))], *sides)
     return sorted(doc_id for _, doc_id in found)
 
 

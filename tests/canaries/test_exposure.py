@@ -14,7 +14,7 @@ from attacks.scores.token_stats import TokenStats
 from attacks.statistics.exposure import expected_exposure
 from auditor.canaries.canaries import make_canaries
 from auditor.canaries.exposure import exposure_by_repeats, measure_canaries
-from auditor.canaries.secrets import Encoded, encode_secrets, gives_back, score_secrets
+from auditor.canaries.secrets import Encoded, encode_secrets, extracts, score_secrets
 from auditor.cli.command import VERBS
 from auditor.errors import ConfigError
 from tests.planted import Ids, PlantedModel, recites, tiny_model
@@ -224,12 +224,12 @@ def test_beam_search_gives_back_the_likeliest_secret_of_all():
     order = np.argsort(-logprob)
     asked = Encoded(prompt, [pairs[order[0]], pairs[order[1]], pairs[order[-1]]])
     # As many beams as tokens: after two steps nothing has been dropped.
-    assert gives_back(model, asked, beams=n).tolist() == [True, False, False]
+    assert extracts(model, asked, beams=n).tolist() == [True, False, False]
     first = [
         max(range(n), key=lambda t: score_secrets(model, Encoded(prompt, [[t]]), "").logprob[0])
     ]
     greedy = Encoded(prompt, [first, [first[0] % (n - 1) + 1]])
-    assert gives_back(model, greedy).tolist() == [True, False]
+    assert extracts(model, greedy).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.corpus.text_files import Document
-from auditor.matching.boilerplate import n_varied_chars, n_varied_tokens, without_filler
+from auditor.matching.boilerplate import n_varied_chars, n_varied_tokens, without_boilerplate
 from auditor.matching.verbatim import Query, find_matches
 
 BORDER = "+" + ("-" * 30 + "+") * 4
@@ -19,7 +19,7 @@ def kept(text: str, *, min_tokens: int = 32, min_chars: int = 100, token: int = 
     least = {"min_tokens": min_tokens, "min_chars": min_chars}
     found = find_matches([query], [Document("d", f"<{text}>", "")], **least, **options)
     assert len(found) == 1
-    return without_filler(found, [query], **least)
+    return without_boilerplate(found, [query], **least)
 
 
 @given(st.text(alphabet="ab -"))

@@ -8,7 +8,7 @@ import pytest
 from auditor.corpus.pieces import cut, to_pieces
 from auditor.corpus.text_files import Document
 from auditor.matching import edit_distance as regions_module
-from auditor.matching.edit_distance import Region, find_near
+from auditor.matching.edit_distance import KnownMatch, find_near
 from auditor.matching.queries import Query
 
 WORDS = [f"word{i:03}" for i in range(120)]
@@ -33,7 +33,7 @@ def changed(words, places):
 def region(words, first, last, doc_offset, doc_id="d"):
     made = query(words)
     start = made.token_ends[first - 1] if first else 0
-    return Region(made, start, made.token_ends[last - 1], doc_id, doc_offset)
+    return KnownMatch(made, start, made.token_ends[last - 1], doc_id, doc_offset)
 
 
 def offset_of(word):
