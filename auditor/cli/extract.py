@@ -12,7 +12,6 @@ from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, records, say
 from auditor.config.audit import AuditConfig, Decoding
 from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig
-from reports.number_text import DASH, cell, numbers, percent
 
 _DECODING = ("temperature", "top_k", "top_p")
 _EXTRACTION = [name for name, f in CorpusExtractionConfig.model_fields.items() if f.description]
@@ -194,6 +193,8 @@ def _show(kind: str, result) -> None:
 
 def _for_reading(frame):
     """A table for the terminal: intervals beside their value, few digits."""
+    from reports.number_text import DASH, cell, numbers
+
     if "tau" in frame:
         return _coverage(frame)
     if "outcome" in frame:
@@ -215,6 +216,7 @@ def _outcomes(frame):
     from pandas import DataFrame
 
     from attacks.statistics.intervals import proportion
+    from reports.number_text import DASH
 
     whole = frame["repeats_from"].isna()
     rows = []
@@ -240,6 +242,8 @@ def _repeats(low, high) -> str:
 
 def _coverage(frame):
     """The columns of a document's coverage, as its page shows them."""
+    from reports.number_text import percent
+
     shown = frame[["tau", "n_chars", "share", "longest_run", "window_share"]].copy()
     for name in ("share", "window_share"):
         shown[name] = [f"{percent(value)} %" for value in shown[name]]
@@ -253,6 +257,7 @@ def _guesses(frame):
     from pandas import DataFrame
 
     from attacks.statistics.intervals import proportion
+    from reports.number_text import percent
 
     [row] = frame.to_dict("records")
     cells = {

@@ -7,7 +7,6 @@ import click
 from auditor.cli.generated import json_option
 from auditor.cli.printing import plain, print_json, say
 from auditor.config.fields import TEXT_FIELD
-from reports.number_text import count as counted
 
 _TEXT_FIELD = click.option("--text-field", help=TEXT_FIELD)
 _STRICT = click.option(
@@ -67,6 +66,7 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
 def count(folder, text, as_json) -> None:
     """Count the occurrences of TEXT and the documents that contain it."""
     from auditor.matching.index import open_index
+    from reports.number_text import count as counted
 
     opened = open_index(folder)
     n, n_documents = opened.count(text), opened.count_documents(text)
@@ -122,6 +122,8 @@ def check(folder, corpus, text_field, as_json) -> None:
 
 
 def _show(opened, as_json) -> None:
+    from reports.number_text import count as counted
+
     facts = {
         "index": str(opened.path),
         "documents": opened.n_documents,

@@ -191,7 +191,7 @@ def test_an_interrupt_ends_with_130_and_the_way_on(monkeypatch):
     monkeypatch.setattr("auditor.testbed.testbed.build_with_progress", interrupted)
     ended = command("testbed", "bed")
     assert ended.code == 130
-    assert "Start the same command again" in ended.err
+    assert "Run the same command again" in ended.err
     assert "Traceback" not in ended.err
 
 
