@@ -101,7 +101,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_written_stays(bed, whole, tmp_pa
     given = _settings(bed, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        with pytest.raises(RunError, match=r"disk is full.*start the same command again"):
+        with pytest.raises(RunError, match=r"disk is full.*run the same command again"):
             run_audit(**given)
     kept = sorted((tmp_path / "run" / "samples").glob("*.parquet"))
     assert kept

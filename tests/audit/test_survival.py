@@ -118,8 +118,8 @@ def test_a_full_disk_keeps_what_was_made_and_goes_on_when_there_is_room(asked, w
     the_sentence(
         command(*asked, "--out", place / "run"),
         r"disk is full: \S+ could not be written",
-        "is whole",
-        "free some space and start the same command again",
+        "are complete",
+        "free some space and run the same command again",
     )
     assert 0 < is_intact(place / "run") < 6
     assert not list(place.rglob("*.part"))
