@@ -14,11 +14,11 @@ from reports.safe_text import csv_cell
 def write_csv(frame: pd.DataFrame, path_or_buffer: str | PathLike[str] | TextIO) -> None:
     r"""Write a frame as CSV; the same frame gives the same bytes anywhere.
 
-    frame : columns that hold lists are left out.
+    frame : columns of lists are omitted.
     path_or_buffer : A file is UTF-8 and is replaced if it exists. Lines end in a line feed.
 
-    Returns: Text is made safe by `reports.safe_text.csv_cell`; a number is written so that it reads
-    back as itself; a missing value is an empty cell.
+    Text is made safe by `reports.safe_text.csv_cell`, numbers are written so that they can be read
+    back exactly, and missing values are empty cells.
 
     >>> import io
     >>> buffer = io.StringIO()

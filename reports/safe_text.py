@@ -46,12 +46,11 @@ def visible(text: str, *, keep_newlines: bool = False, double_backslash: bool = 
     r"""The text with every hidden character shown as an escape.
 
     keep_newlines : leave line feeds as they are, for places that show more than one line.
-    double_backslash : write a backslash as two, so that `restore` can tell it from an escape. The
-        HTML report turns this off, for the sake of readers: there, an escape and its spelling look
-        alike.
+    double_backslash : write a backslash as two, so that `restore` can distinguish it from an
+        escape. The HTML report turns this off for readability.
 
-    Returns: Without C0, C1 and bidirectional controls, tag characters, line separators and lone
-    surrogates; so it can always be encoded as UTF-8.
+    The result has no C0, C1 or bidirectional controls, tag characters, line separators or lone
+    surrogates, so it can always be encoded as UTF-8.
 
     Source
     ------
@@ -83,8 +82,8 @@ def restore(text: str) -> str:
 def csv_cell(text: str) -> str:
     r"""The text as one cell of a CSV file: one line, and never a formula.
 
-    Returns: `visible(text)`, with an apostrophe before it if it starts with = + - @ (or their
-    full-width forms), a tab or a carriage return, which a spreadsheet may take for a formula, or
+    This is `visible(text)`, with an apostrophe before it if it starts with = + - @ (or their
+    full-width forms), a tab or a carriage return, which a spreadsheet may take for a formula; or
     with an apostrophe, so that removing one restores the text.
 
     Source

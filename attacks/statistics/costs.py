@@ -147,9 +147,9 @@ def compare_lists(
 
 
 def _even_odds(more: float, trials: float) -> float:
-    """Two-sided p-value of so many of the trials, at least half, where half are expected.
+    """Two-sided p-value of `more` of the trials, at least half, if half are expected.
 
-    Of whole numbers it is the exact binomial test; the beta form goes on between them.
+    For whole numbers this is the exact binomial test; the beta form interpolates between them.
     """
     return min(1.0, 2 * float(special.betainc(more, trials - more + 1, 0.5)))
 

@@ -146,10 +146,10 @@ def chance(log_p: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
 
 
 def n_samples(log_p: ArrayLike, p: float) -> NDArray[np.float64]:
-    """Fewest samples of which at least one is the suffix with probability p or more, float64.
+    """Fewest samples that contain the suffix with probability p or more, float64.
 
-    The smallest n with 1 - (1 - p_z)^n >= p; exact up to about 10^12, correct to 12
-    digits beyond; inf where p_z is 0 or n is beyond float64 (there `log10_n_samples` goes on).
+    The smallest n with 1 - (1 - p_z)^n >= p; exact up to about 10^12, correct to 12 digits above;
+    inf if p_z is 0 or n exceeds float64 (use `log10_n_samples` there).
 
     Parameters
     ----------

@@ -92,11 +92,10 @@ _LEAST_BITS = 3.2
 def content_kinds(text: str, personal: Iterable[Item] = ()) -> list[str]:
     """The kinds of a text, by rules: none, one or several of CONTENT_KINDS, in that order.
 
-    personal : iterable of Item. What `find_personal` found in it: "contact data" is e-mail,
-        telephone or address.
+    Each rule looks for the marks of one kind. Kinds that only a reader can recognize (a named
+    person, a product, a quotation) are not assigned.
 
-    Returns: A rule looks for marks of a kind; a text without the marks has none, and what only a
-    reader can tell (a named person, a product, a quotation) is not told.
+    personal : from `find_personal`; "contact data" is e-mail, telephone or address
 
     Source
     ------
@@ -114,13 +113,13 @@ def content_kinds(text: str, personal: Iterable[Item] = ()) -> list[str]:
 
 
 def content_table(candidates: pd.DataFrame) -> pd.DataFrame:
-    """How many candidates are of each kind, and how many of those are verbatim.
+    """The number of candidates and of verbatim candidates of each kind.
 
-    candidates : with content_kinds (names joined by "; "), verdict and best_rank; the control is
-        left out.
+    candidates : with content_kinds (names joined by "; "), verdict and best_rank; the random
+        control is omitted
 
-    Returns DataFrame: kind, n_candidates, n_verbatim; kinds that no candidate has are left out,
-    most. verbatim first.
+    Returns DataFrame: kind, n_candidates, n_verbatim; kinds without candidates are omitted, most
+    verbatim first.
 
     >>> frame = pd.DataFrame({"content_kinds": ["code; URLs", None], "best_rank": [1, 2],
     ...     "verdict": ["verbatim", "verbatim"]})
@@ -148,7 +147,7 @@ def content_table(candidates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _many(pattern: re.Pattern[str], least: int) -> Callable[[str], bool]:
-    """At least so many different marks: one alone stands in any text."""
+    """At least so many different marks, since a single one can occur in any text."""
     return lambda text: len({m.group().strip().lower() for m in pattern.finditer(text)}) >= least
 
 

@@ -1,4 +1,4 @@
-"""Which texts repeat which: the paper's rule on multisets of word trigrams, for many texts.
+"""Duplicate texts by the paper's rule on multisets of word trigrams, for many texts.
 
 The rule compares a text with every text chosen before it. Done as written, that is millions of
 Counter intersections. Here words and trigrams become integers once, with an index from trigram to
@@ -20,7 +20,7 @@ _SWEEP = 1 << 22  # postings read at a time: bounds memory when all texts are al
 
 
 class _Spaces(dict[int, str]):
-    """Translation table: punctuation to spaces. Filled as characters turn up."""
+    """Translation table from punctuation to spaces, filled on demand."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -33,7 +33,7 @@ _SPACES = _Spaces()
 
 
 def words(text: str) -> list[str]:
-    """The words of a text: what whitespace and punctuation leave. Case is kept.
+    """The words of a text, split at whitespace and punctuation; case is kept.
 
     Source
     ------
@@ -108,11 +108,9 @@ class Trigrams:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> "Trigrams":
-        """Code texts; exact, with no hashing.
+        """Encode texts exactly, without hashing; needs about 50 bytes per word.
 
-        texts : iterable of str. Read once; not kept.
-
-        Returns: About 50 bytes a word while at work, far less after.
+        texts : iterable of str, read once and not kept
 
         >>> len(Trigrams.from_texts([]))
         0
@@ -129,7 +127,7 @@ class Trigrams:
         return cls(totals, *_index(keys, owners, len(totals)))
 
     def duplicates_of(self, index: int) -> np.ndarray:
-        """The texts that are duplicates of one text, itself excepted."""
+        """The texts that are duplicates of one text, without itself."""
         own = slice(self.offsets[index], self.offsets[index + 1])
         ids, counts = self.ids[own], self.counts[own]
         starts = self.posting_offsets[ids]
@@ -174,16 +172,16 @@ def _index(keys: np.ndarray, owners: np.ndarray, n_texts: int) -> tuple[np.ndarr
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What `select` chose, in order, and how many duplicates it passed over on the way."""
+    """The selection of `select`, in order, and the number of duplicates that it skipped."""
 
     chosen: np.ndarray  # int64 (<= top,): indices of texts
     n_skipped: int
 
 
 def select(trigrams: Trigrams, order: np.ndarray, top: int) -> Selection:
-    """Walk texts in order, pass over duplicates of what is chosen, stop at `top` chosen.
+    """Select texts in order, skip duplicates of selected texts, and stop at `top`.
 
-    order : int array. Indices of texts, best first; texts may be left out, none may come twice.
+    order : indices of texts, best first; not all texts need to be in it, each at most once
 
     Source
     ------
@@ -208,11 +206,11 @@ def select(trigrams: Trigrams, order: np.ndarray, top: int) -> Selection:
 
 
 def mark_duplicates(trigrams: Trigrams, order: np.ndarray) -> np.ndarray:
-    """For each text, the first text kept before it of which it is a duplicate.
+    """For each text, the first kept text before it that it duplicates.
 
-    order : int array. Indices of texts, in the order in which they are kept or marked.
+    order : indices of texts, in the order in which they are kept or marked
 
-    Returns int64 array (n_texts,). -1 for a text that is kept, or that is not in `order`.
+    Returns int64 array (n_texts,); -1 for a text that is kept, or that is not in `order`.
 
     Source
     ------

@@ -13,13 +13,12 @@ from reports.analysis.strategy_estimates import clusters_of
 
 
 def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """Every pair of lists of a strategy, the random one included: the frame `comparisons`.
+    """Every pair of lists of a strategy, with the random control: the frame `comparisons`.
 
-    candidates : the frame `candidates`.
-    counts : strategy and score of every list, as in `Shortlist.counts`.
+    Lists that are empty or were not verified have no row. The control is second in its pairs.
 
-    Returns: No row where nothing was checked or a list is empty. The control comes second in its
-    pairs.
+    candidates : the frame `candidates`
+    counts : strategy and score of every list, as in `Shortlist.counts`
 
     Source
     ------
@@ -59,7 +58,7 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
 
 
 def above_random(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Each list beside as long a random one, corrected for all lists of the run.
+    """Each list against a random list of the same length, corrected for all lists of the run.
 
     Returns DataFrame: strategy, score, above_random, above_random_low, above_random_high,
     p_above_random

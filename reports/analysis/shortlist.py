@@ -37,15 +37,14 @@ def select_candidates(
     """For each strategy and score, the `top` best samples that are no duplicates of better ones.
 
     scores : the frame `scores`; strategies keep its order. Every column that is a score makes a
-        list; so does the control "random", a random order of the strategy's samples, with
-        duplicates passed over as in the other lists, so that its precision can be compared with
-        theirs.
-    texts : A callable is given a list of sample_ids and returns their texts. It is asked only for
-        the texts that are looked at: usually a few hundred a list.
+        list; so does the control "random", a random order of the strategy's samples without
+        duplicates, as in the other lists, so that their precision can be compared.
+    texts : a callable from a list of sample_ids to their texts, called only for the texts that are
+        compared: usually a few hundred per list
     top : length of a list.
     seed : for the control; a strategy's control does not depend on the other strategies.
 
-    Returns: Equal scores are ordered by sample_id; an undefined score (NaN) is never chosen.
+    Equal scores are ordered by sample_id; samples with an undefined score (NaN) are not selected.
 
     Raises
     ------

@@ -52,11 +52,11 @@ class Strategies:
 
 
 def number_passages(matches: pd.DataFrame) -> pd.Series:
-    """The passage that each overlap shows: one number for all that overlap in the training text.
+    """The number of the passage of each overlap: equal if overlaps meet in the training text.
 
     matches : doc_id, doc_offset, n_chars.
 
-    Returns Series of int64, by the frame's index
+    Returns Series of int64, indexed as the frame.
 
     >>> number_passages(pd.DataFrame({"doc_id": ["b", "a", "b"], "doc_offset": [0, 0, 90],
     ...     "n_chars": [100, 100, 100]})).tolist()
@@ -70,9 +70,9 @@ def number_passages(matches: pd.DataFrame) -> pd.Series:
 
 
 def passages_of(candidates: pd.DataFrame) -> pd.Series:
-    """The passage that each verbatim candidate shows by its longest overlap, numbered as above.
+    """The passage of the longest overlap of each verbatim candidate, as in `number_passages`.
 
-    Returns Series of Int64, by the rows of the verbatim ones; NA where places are not known.
+    Returns Series of Int64, one per verbatim candidate; NA if positions are unknown.
     """
     verbatim = candidates[candidates["verdict"] == "verbatim"]
     places = verbatim.reindex(columns=["doc_id", "doc_offset", "match_n_chars"])
@@ -82,10 +82,9 @@ def passages_of(candidates: pd.DataFrame) -> pd.Series:
 
 
 def clusters_of(candidates: pd.DataFrame) -> pd.Series:
-    """One number for all candidates that show one passage; any other candidate has its own.
+    """The cluster of each candidate: that of its passage, or its own.
 
-    Returns Series of int64, by the frame's index, as
-    `attacks.statistics.intervals.effective_trials` takes.
+    Returns Series of int64, for `attacks.statistics.intervals.effective_trials`.
 
     >>> clusters_of(pd.DataFrame({"verdict": ["verbatim", "not found", "verbatim"], "doc_id": "d",
     ...     "doc_offset": [0, None, 50], "match_n_chars": [100, None, 100]})).tolist()
@@ -99,9 +98,9 @@ def clusters_of(candidates: pd.DataFrame) -> pd.Series:
 
 
 def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
-    """Distinct passages that the verbatim show, and the documents in which these stand first.
+    """The numbers of distinct verbatim passages and of the documents that they first occur in.
 
-    Returns (n_passages, n_documents); None where places are not known.
+    None if positions are unknown.
     """
     passages = passages_of(candidates)
     if passages.isna().any():

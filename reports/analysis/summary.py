@@ -12,14 +12,14 @@ from reports.number_text import DASH, share
 
 
 def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """How many of each list are verbatim, with intervals: the frame `summary`.
+    """Verbatim candidates of each list, with confidence intervals: the frame `summary`.
 
-    candidates : the frame `candidates`.
-    counts : `Shortlist.counts`; its rows are the summary's rows.
+    Precision is NaN for a list that was not verified, and precision at 10 or 50 for a shorter list.
+    If the positions of matches are unknown, `n_passages` is NA, `n_effective` is NaN, and the
+    intervals are Clopper and Pearson's.
 
-    Returns: The frame `summary`. Precision is NaN for a list of which nothing was checked, and at
-    10 or 50 for a shorter list. Where the places of what is verbatim are not known, `n_passages` is
-    NA and `n_effective` NaN, and the intervals are Clopper and Pearson's.
+    candidates : the frame `candidates`
+    counts : `Shortlist.counts`; one row of the summary each
 
     Source
     ------
@@ -166,14 +166,13 @@ def _cell(row: dict) -> str:
 
 
 def by_repeats(truth: pd.DataFrame, n_samples: int) -> pd.DataFrame:
-    """Of documents whose number of repeats is known, how many came out.
+    """Extracted documents by their known number of repeats: the frame `known_truth`.
 
-    truth : DataFrame, a row a document. kind, member, repeats, and whether it came out: of any
-        sample (extracted), of a candidate (by_candidates).
-    n_samples : how many samples were looked up.
+    Held-out documents count as 0 repeats.
 
-    Returns DataFrame: the frame `known_truth`. Held-out documents have 0 repeats, whatever `truth`
-    says.
+    truth : one row per document: kind, member, repeats, and whether it was extracted by any sample
+        (extracted) and by a candidate (by_candidates)
+    n_samples : number of samples that were searched for
 
     Source
     ------

@@ -54,10 +54,10 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
 
 
 def exposure_by_step(probes: pd.DataFrame) -> pd.DataFrame:
-    """Mean exposure of canaries through training, a row a step, a column a number of repeats.
+    """Mean exposure of canaries during training: one row per step, one column per repeat count.
 
-    Returns: step; "1x", "2x", ...: mean bits of the canaries that stand so often in the training
-    text. No rows where no canaries were watched.
+    Returns DataFrame: step; "1x", "2x", ...: mean bits of the canaries with so many copies in the
+    training text. No rows if no canaries were measured.
 
     >>> probes = pd.DataFrame({"step": [5], "exposure": [[1.0, 3.0, 8.0]], "repeats": [[1, 1, 4]]})
     >>> exposure_by_step(probes).to_dict("records")

@@ -12,17 +12,16 @@ _DPI = 160
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A figure, its place in the report, and what a screen reader says of it."""
+    """A figure and its description for screen readers."""
 
     figure: Figure
     label: str
 
 
 def figure_files(drawings: dict[str, Drawing]) -> dict[str, bytes]:
-    """Each figure as SVG (its text is text), PNG (160 dots an inch) and PDF.
+    """Files of each figure by name: SVG (with text as text), PNG (160 dots per inch) and PDF.
 
-    Returns dict of file name -> bytes. The same figures give the same bytes: no date stands in
-    them.
+    The files contain no date, so the same figures give the same bytes.
 
     >>> sorted(figure_files({"x": Drawing(Figure(figsize=(1, 1)), "nothing")}))
     ['x.pdf', 'x.png', 'x.svg']

@@ -11,16 +11,16 @@ from reports.analysis.strategy_estimates import clusters_of
 from reports.figures.panels import bare, new_figure, title_panel
 from reports.figures.svg import COLOURS
 
-_MOST_POINTS = 60  # of a line; more cannot be told apart in a small panel
+_MOST_POINTS = 60  # of a line; more cannot be distinguished in a small panel
 
 
 def precision_at_rank(candidates: pd.DataFrame) -> pd.DataFrame:
-    """Of the first k candidates of each list, the share found verbatim, with its interval.
+    """The share of verbatim candidates in the first k of each list, with its confidence interval.
 
-    candidates : with strategy, verdict and the columns rank:*; what was not checked counts as a
-        list without precision, and is left out.
+    candidates : with strategy, verdict and the columns rank:*; lists that were not verified are
+        omitted
 
-    Returns DataFrame: strategy, score, rank (k), n_verbatim, precision, low, high. One row a list
+    Returns DataFrame: strategy, score, rank (k), n_verbatim, precision, low, high; one row per list
     and rank.
 
     Source

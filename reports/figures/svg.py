@@ -46,13 +46,12 @@ def saved(figure: Figure, kind: str, **options) -> bytes:
 
 
 def to_svg(figure: Figure, *, name: str = "figure", label: str = "") -> str:
-    """The figure as an <svg> element that needs nothing from outside.
+    """The figure as a self-contained <svg> element; the same figure gives the same text.
 
-    name : prefix of all ids in it: unique on the page.
-    label : what a screen reader says instead of the picture.
+    Each colour of COLOURS becomes `var(--role, colour)`.
 
-    Returns: The same figure gives the same text. Each colour of COLOURS reads `var(--role,
-    colour)`.
+    name : prefix of all ids in it, unique on the page
+    label : description for screen readers
 
     >>> to_svg(Figure(figsize=(1, 1)), label="nothing").startswith('<svg role="img" aria-label=')
     True

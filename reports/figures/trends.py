@@ -51,13 +51,11 @@ def trend_figure(
 def precision_trend_figure(
     figures: pd.DataFrame, *, limit: float | None = None, runs: pd.DataFrame | None = None
 ) -> Figure:
-    """Precision of every list over the runs: scores down, strategies across, on equal axes.
+    """Precision of every list over the runs, one panel each: rows are scores, columns strategies.
 
     figures : when, value, low, high (fractions) and of: "STRATEGY\\nSCORE".
     limit : A fraction, drawn as a line.
     runs : as in `trend_figure`.
-
-    Returns: A panel a list; a line with its band.
 
     >>> when = pd.to_datetime(["2026-11-24"], utc=True)
     >>> frame = pd.DataFrame({"when": when, "value": 0.5, "low": 0.2, "high": 0.8})

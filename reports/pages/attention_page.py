@@ -10,11 +10,9 @@ def render_attention(
 ) -> str:
     """A page of two views, the heads of one layer and all layers at once.
 
-    views : two texts of HTML. The elements that the script draws into: no text of a model's.
-    code : the page's one script.
-    n_left_out : tokens that are not shown.
-
-    Returns: Only that script may run, and nothing is loaded.
+    views : HTML of the two elements that the script draws into, without generated text
+    code : the script of the page; no other may run, and nothing is loaded
+    n_left_out : tokens that are not shown
     """
     head, model = views
     return render(

@@ -26,11 +26,10 @@ _STATIC = ("sample_id", "strategy", "verdict", "match_n_tokens", "n_documents", 
 def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None) -> str:
     """The page as one self-contained HTML document.
 
-    drawings : dict of name -> Drawing, optional. From `page_content.draw_figures`, where they are
-        drawn already.
+    The same report gives the same text. Save it as UTF-8. Personal data is masked unless the report
+    has `reveal`.
 
-    Returns: The same report gives the same text. Save it as UTF-8. Personal data is masked in all
-    text, unless the report has `reveal`.
+    drawings : from `page_content.draw_figures`, if already drawn
 
     Raises
     ------

@@ -17,11 +17,10 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def render_markdown(report: ReportPage) -> str:
-    """The report's findings as Markdown that GitHub and its like show.
+    """The findings of the report as GitHub-flavoured Markdown.
 
-    Returns: Findings, Table 2, estimates, kinds of text and of personal data, what is not claimed,
-    and what was audited. It contains no generated text, and personal data elsewhere (such as in a
-    prompt on the command line) is masked unless the report has `reveal`.
+    It contains no generated text. Personal data elsewhere, such as in a prompt on the command line,
+    is masked unless the report has `reveal`.
     """
     report = with_personal(report)
     candidates = report.candidates

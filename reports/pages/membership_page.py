@@ -20,7 +20,7 @@ from reports.figures.svg import COLOURS, to_svg
 from reports.pages.page_shell import render, rows_of, trusted
 from reports.privacy.redaction import mask_personal
 
-_N_CURVES = 4  # of a kind; more cannot be told apart
+_N_CURVES = 4  # of a kind; more cannot be distinguished
 _LINES = ("-", "--", ":", "-.")
 
 

@@ -30,14 +30,12 @@ def render(
 ) -> str:
     """A template of `templates/` as one self-contained document.
 
-    template : its file. It is given `css`, `script` and `policy` besides the values.
-    styles : sequence of str. Style sheets of `templates/`, put together in this order.
-    scripts : sequence of str. Scripts of `templates/`, put together in this order as one; without
-        any, none may run.
-    code : A script that is no template, in place of those.
-    **values : what the template prints; see `trusted`.
+    The same values give the same text. Save it as UTF-8.
 
-    Returns: The same values give the same text. Save it as UTF-8.
+    template : its file; it also receives `css`, `script` and `policy`
+    styles, scripts : files of `templates/`, joined in this order; without scripts, none may run
+    code : a script that is not a template, in place of `scripts`
+    **values : variables of the template; see `trusted`
     """
     css = "".join(map(_source, styles))
     own = "".join(map(_source, scripts))
@@ -51,13 +49,7 @@ def render(
 
 
 def render_part(template: str, **values: object) -> str:
-    """A template of `templates/` that is part of a page of somebody else's: escaped as all are.
-
-    template : its file.
-    **values : what the template prints.
-
-    Returns: HTML without style sheet or script.
-    """
+    """A template of `templates/` as HTML for another page, without style sheet or script."""
     return _environment().get_template(template).render(**values)
 
 

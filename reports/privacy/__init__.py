@@ -1,6 +1,6 @@
-"""Personal data in what a model said: found by rules, counted by kind, and masked.
+"""Personal data in generated text: found by rules, counted by kind, and masked.
 
-`finding` looks for it, `redaction` masks it in texts and frames; the kinds are those of `items`.
+`finding` finds it, `redaction` masks it in texts and frames, and `items` defines the kinds.
 """
 
 from reports.privacy.finding import find_personal

@@ -1,4 +1,4 @@
-"""Personal data of the frame `candidates`: counted by kind, and masked."""
+"""Personal data in the frame `candidates`: counted by kind, and masked."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +16,7 @@ OTHER_TEXTS = ("prompt", "doc_id", "fuzzy_doc_id")
 def find_in_candidates(
     candidates: pd.DataFrame, *, more: Iterable[Finder] = ()
 ) -> list[list[Item]]:
-    """The personal data of each candidate's text: `find_personal`, a list a row.
+    """The personal data in each candidate's text, one list of items per row.
 
     >>> find_in_candidates(pd.DataFrame({"text": ["a@b.org", "none"]}))
     [[Item(start=0, end=7, kind='e-mail', detail='')], []]
@@ -28,14 +28,14 @@ def find_in_candidates(
 def count_personal(
     candidates: pd.DataFrame, found: Sequence[Sequence[Item]], *, kinds: Sequence[str]
 ) -> pd.DataFrame:
-    """How much personal data each candidate holds, as columns.
+    """The number of items of personal data in each candidate.
 
-    candidates : with match_start and match_end.
-    found : list a row of Item. From `find_in_candidates`.
-    kinds : sequence of str. What was looked for.
+    candidates : with match_start and match_end
+    found : from `find_in_candidates`
+    kinds : the kinds to count
 
-    Returns DataFrame: n_personal, n_personal_verbatim, and personal:KIND for each kind; int64.
-    "Verbatim" are those that lie whole in the longest verbatim overlap.
+    Returns DataFrame: n_personal, n_personal_verbatim (items within the longest verbatim overlap),
+    and personal:KIND for each kind; int64.
 
     >>> frame = pd.DataFrame({"text": ["a@b.org"], "match_start": [0], "match_end": [7]})
     >>> count_personal(frame, find_in_candidates(frame), kinds=["e-mail"]).values.tolist()
@@ -58,7 +58,7 @@ def count_personal(
 
 
 def kinds_looked_for(*, names: bool) -> list[str]:
-    """KINDS, without "name" unless names are looked for.
+    """KINDS, without "name" unless names are detected.
 
     >>> len(kinds_looked_for(names=False))
     8
@@ -67,12 +67,11 @@ def kinds_looked_for(*, names: bool) -> list[str]:
 
 
 def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:
-    """Personal data by kind: in how many candidates, how many verbatim ones, and how often.
+    """Personal data by kind: numbers of items, of candidates, and of verbatim candidates.
 
-    candidates : with the columns of `count_personal`; the control is left out.
+    candidates : with the columns of `count_personal`; the random control is omitted
 
-    Returns DataFrame: kind, n_items, n_candidates, n_verbatim (candidates that are verbatim and
-    hold it)
+    Returns DataFrame: kind, n_items, n_candidates, n_verbatim
 
     >>> frame = pd.DataFrame({"personal:e-mail": [2, 0], "personal:name": [0, 0],
     ...     "best_rank": [1, 2], "verdict": ["verbatim", "not found"]})
@@ -97,17 +96,14 @@ def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:
 def mask_candidates(
     candidates: pd.DataFrame, found: Sequence[Sequence[Item]], *, more: Iterable[Finder] = ()
 ) -> tuple[pd.DataFrame, list[list[Item]]]:
-    """The frame without personal data: texts, prompts and names of documents.
+    """The frame with personal data masked in texts, prompts and document names, and the masks.
 
-    found : list a row of Item. From `find_in_candidates`.
-    more : iterable of finders. Besides the rules, for prompts; what a document is called is left to
-        the rules.
+    In the frame, offsets refer to the masked text. The tokens of an item become one token without
+    a probability or a rank, because the text could be recovered from the ranks and the model. The
+    masks are given by their positions in the masked text, one list per row.
 
-    Returns:
-    frame : DataFrame. Offsets follow the masked text. The tokens of a piece of personal data are
-        one, without a probability or a rank: whoever has the model could tell the text from its
-        tokens' ranks.
-    items : list a row of Item. The masks, as places in the masked text.
+    found : from `find_in_candidates`
+    more : further finders, for prompts
 
     >>> frame = pd.DataFrame({"text": ["at joe@abc.org"]})
     >>> mask_candidates(frame, find_in_candidates(frame))[0]["text"].item()
@@ -151,7 +147,7 @@ def _masked_texts(column: pd.Series, more: Iterable[Finder]) -> pd.Series:
 def _tokens(
     candidates: pd.DataFrame, masked: Sequence[Masked], found: Sequence[Sequence[Item]]
 ) -> dict[str, list]:
-    """The three token columns, with the tokens that touch a piece of personal data as one."""
+    """The three token columns, with the tokens of each item of personal data merged into one."""
     if not all(name in candidates for name in _TOKENS):
         return {}
     columns: dict[str, list] = {name: [] for name in _TOKENS}
@@ -165,7 +161,7 @@ def _tokens(
 def _joined(
     masked: Masked, items: Sequence[Item], ends, logprobs, ranks
 ) -> tuple[list[int], list[float], list[int]]:
-    """One row's tokens: ends in the masked text, log-probabilities, ranks."""
+    """The tokens of one row: ends in the masked text, log-probabilities, ranks."""
     out: tuple[list[int], list[float], list[int]] = ([], [], [])
     start, before = 0, set[int]()
     for raw_end, logprob, rank in zip(ends, logprobs, ranks, strict=True):

@@ -1,4 +1,4 @@
-"""How to reach someone: e-mail, telephone, IP address, postal address."""
+"""Contact data: e-mail, telephone, IP address, postal address."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ _EMAIL = re.compile(
 
 
 def find_emails(text: str) -> Iterator[Item]:
-    """E-mail addresses, by their form.
+    """E-mail addresses.
 
     >>> [text[i.start : i.end] for text in ["to joe@example.org."] for i in find_emails(text)]
     ['joe@example.org']
@@ -33,9 +33,9 @@ _SAID = re.compile(
 def find_telephones(text: str, region: str = "US") -> Iterator[Item]:
     """Telephone numbers that exist in their numbering plan.
 
-    region : two letters: the country of numbers without a country code. Such a number counts only
-        if it is written as one (with a separator, or after a word such as "call"): of bare numbers
-        of ten digits many would pass.
+    region : two letters, the country of numbers without a country code. Such a number counts only
+        if it has a separator or follows a word such as "call", because many bare ten-digit numbers
+        are valid.
 
     >>> text = "ring +44 20 7946 0958 or (212) 736-5000, not 2127365000"
     >>> [text[i.start : i.end] for i in find_telephones(text)]
@@ -58,7 +58,7 @@ _VERSION = re.compile(r"(?:version|release|ver|v|section|§)\W{0,2}$", re.I)
 
 
 def find_ip_addresses(text: str) -> Iterator[Item]:
-    """Addresses of hosts, version 4 and 6; not loopback, multicast, net masks or version numbers.
+    """IP addresses (4 and 6), except loopback, multicast, net masks and version numbers.
 
     >>> [i.detail for i in find_ip_addresses("198.51.100.7, 127.0.0.1, 2001:db8::17, v1.2.3.4")]
     ['IPv4', 'IPv6']
@@ -103,7 +103,7 @@ _ADDRESSES = {
 
 
 def find_addresses(text: str) -> Iterator[Item]:
-    """Postal codes with a street before them.
+    """Postal addresses: a postal code after a street.
 
     >>> [i.kind for i in find_addresses("1600 Pennsylvania Avenue NW, Washington, DC 20500")]
     ['address']

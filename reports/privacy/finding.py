@@ -1,4 +1,4 @@
-"""All personal data of a text that rules can tell."""
+"""Find personal data in a text by rules."""
 
 from collections.abc import Callable, Iterable
 
@@ -32,10 +32,9 @@ _PIECE, _OVERLAP = 20_000, 1_000
 def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
     """Personal data in a text, by rules: forms, checksums, numbering plans, entropy.
 
-    more : iterable of finders. Of names, for one: `reports.privacy.names`.
+    Items are in order and do not overlap. Rules have false positives and false negatives.
 
-    Returns: In order, without overlaps. Rules err both ways: not all that has the form of an
-    address is someone's, and what no rule knows is not found.
+    more : further finders, such as that of `reports.privacy.names`
 
     >>> text = "Write to ann@example.org from 198.51.100.7"
     >>> [(i.kind, text[i.start : i.end]) for i in find_personal(text)]
@@ -50,7 +49,7 @@ def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
 
 
 def _everywhere(finder: Finder, text: str) -> Iterable[Item]:
-    """A finder over a text of any length, piece by piece."""
+    """Apply a finder to a text of any length, piece by piece."""
     found = {}
     for at in range(0, max(len(text) - _OVERLAP, 1), _PIECE - _OVERLAP):
         piece = text[at : at + _PIECE]

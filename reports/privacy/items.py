@@ -1,4 +1,4 @@
-"""One piece of personal data in a text, and the kinds that the rules tell."""
+"""An item of personal data in a text, and the kinds of items."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Item:
-    """A piece of personal data: text[start:end] in characters, one of KINDS, and which of them.
+    """An item of personal data: text[start:end] in characters, one of KINDS, and a detail.
 
     >>> Item(0, 11, "national id", "US ssn").kind
     'national id'

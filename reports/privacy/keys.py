@@ -1,4 +1,4 @@
-"""Keys that open something: by their issuer's prefix, or by their name and how random they look."""
+"""API keys: found by the prefix of their issuer, or by their name and entropy."""
 
 import math
 import re
@@ -44,7 +44,7 @@ _PEM = re.compile(
 
 
 def bits_per_character(text: str) -> float:
-    """Shannon entropy of a text's characters, in bits a character.
+    """Shannon entropy of the characters of a text, in bits per character.
 
     >>> bits_per_character("abcd"), bits_per_character("aaaa")
     (2.0, 0.0)

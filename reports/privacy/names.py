@@ -1,7 +1,7 @@
-"""Names of people in what a model said, by presidio and a spaCy pipeline: the extra `names`.
+"""Names of people in generated text, found by presidio and a spaCy pipeline (extra `names`).
 
-No rule tells a name from another word; a tagger guesses, and errs both ways. It is asked only where
-an audit says so, so that a run stays a function of its config.
+No rule can identify names; a tagger has false positives and false negatives. It is used only if the
+config of an audit names a pipeline, so that a run depends on its config alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[^\W\d_][^\W\d_]*(?:[ .,'’\n-]+[^\W\d_]+)*\.?")
 
 
 def finders(pipeline: str | None) -> tuple[Finder, ...]:
-    """The finders to use besides the rules: that of a pipeline, or none.
+    """The finders besides the rules: that of the pipeline, if one is given.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def finders(pipeline: str | None) -> tuple[Finder, ...]:
 
 
 def describe_names(pipeline: str | None) -> str | None:
-    """How names were looked for: a row of the report; None = they were not."""
+    """How names were detected, for the report; None if they were not."""
     if pipeline is None:
         return None
     meta = _pipeline(pipeline).meta

@@ -1,4 +1,4 @@
-"""Numbers that carry a checksum: payment cards, IBANs, national ids."""
+"""Numbers with a checksum: payment cards, IBANs, national ids."""
 
 import re
 from collections.abc import Iterator
@@ -95,7 +95,7 @@ _LABEL = 40  # characters before a number in which its label is looked for
 
 
 def find_national_ids(text: str) -> Iterator[Item]:
-    """National ids of 20 countries whose checksum holds (the US number has none: form alone).
+    """National ids of 20 countries with a valid checksum (the US number has none).
 
     >>> [i.detail for i in find_national_ids("DNI 54362315K; CPF 390.533.447-05; BSN 123456789")]
     ['ES dni', 'BR cpf']

@@ -1,4 +1,4 @@
-"""Personal data masked, its shape kept: `j•••@•••.org`, `•••• •••• •••• ••••`."""
+"""Mask personal data and keep its shape: `j•••@•••.org`, `•••• •••• •••• ••••`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _PUBLIC_PREFIX = 4  # "AKIA", "ghp_": says whose key it is, and is in every manu
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """A text without its personal data.
+    """A masked text.
 
     text : str
     place : int64 array (n_chars + 1,)
-        Where each character of the raw text starts in `text`; those inside a piece of personal
-        data are where its mask starts. The last is the end.
+        The position in `text` of each character of the raw text; characters of an item of personal
+        data have the position of its mask. The last is the end.
     items : list of Item
-        The masks, as places in `text`.
+        The masks, by their positions in `text`.
     """
 
     text: str
@@ -30,7 +30,7 @@ class Masked:
     items: list[Item]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """A stretch of the raw text in the masked one; a mask that it cuts into is in it whole."""
+        """The range of a raw range in the masked text; includes every mask that it touches."""
         low, high = int(self.place[start]), int(self.place[end])
         for item in self.items:
             if start < end and item.start == high and self.place[end - 1] == high:
@@ -39,9 +39,7 @@ class Masked:
 
 
 def mask(text: str, items: Sequence[Item]) -> Masked:
-    """The text with each item masked.
-
-    items : sequence of Item. In order and without overlaps, as `find_personal` gives them.
+    """The text with each item masked; items are in order, without overlaps.
 
     >>> mask("to joe@abc.org!", [Item(3, 14, "e-mail")]).text
     'to j•••@•••.org!'
