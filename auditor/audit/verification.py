@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import pyarrow as pa
 
@@ -140,7 +139,8 @@ _TYPES: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), bool: pa.bo
 
 def _table(rows: list, kind: type) -> pa.Table:
     """Dataclasses as a table, with typed columns even if there are no rows."""
-    schema = pa.schema([(f.name, _TYPES.get(f.type, _PLACES)) for f in fields(kind)])
+    # Not `fields(kind)`, whose types are text in a module with postponed annotations.
+    schema = pa.schema([(n, _TYPES.get(of, _PLACES)) for n, of in get_type_hints(kind).items()])
     return pa.Table.from_pylist(
         [{name: _plain(getattr(row, name)) for name in schema.names} for row in rows], schema
     )

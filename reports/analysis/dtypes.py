@@ -40,4 +40,6 @@ def typed(
 def table_of(rows: pd.DataFrame | list[dict], table: Table) -> pd.DataFrame:
     """Rows as a frame with exactly the columns of a table, in its order and with its types."""
     frame = pd.DataFrame(rows).reindex(columns=[c.name for c in table.columns])
+    if frame.empty:  # reindexed as floats, which would become the type of the categories
+        frame = frame.astype(object)
     return frame.astype({c.name: c.dtype for c in table.columns})

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from reports.analysis.dtypes import table_of
 from reports.analysis.schema import (
     CALIBRATION,
     CANDIDATES,
@@ -62,3 +63,7 @@ def test_columns_that_are_not_required_may_be_absent():
 def test_raw_columns_and_ranks_are_no_scores():
     frame = pd.DataFrame(columns=["window", "nll_reference:a", "rank:zlib", "reference:a", "zlib"])
     assert score_names(frame) == ["reference:a", "zlib", "window"]
+
+
+def test_a_table_without_rows_has_categories_of_text():
+    assert table_of([], CALIBRATION)["strategy"].cat.categories.dtype == object

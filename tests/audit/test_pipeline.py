@@ -9,9 +9,13 @@ import torch
 
 from attacks.statistics.intervals import clopper_pearson
 from auditor.audit.pipeline import run_audit, verify_again
+from auditor.audit.verification import _table
 from auditor.corpus.reading import read_corpus
 from auditor.errors import ModelError, RunError
+from auditor.matching.edit_distance import NearMatch
+from auditor.matching.fuzzy import FuzzyMatch
 from auditor.matching.index import build_index
+from auditor.matching.verbatim import Match
 from auditor.models.loading import load_model, load_vocabulary
 from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer, save_model
 from auditor.runs.run import load_run
@@ -360,3 +364,11 @@ def test_beams_few_shot_and_repeat_go_all_the_way(bed, tmp_path):
     assert rows[rows["strategy"] == "few-shot"]["prompt"].str.contains("Name:").all()
     assert (rows["n_tokens"] <= 12).all()
     assert isinstance(run.candidates(), pd.DataFrame)
+
+
+@pytest.mark.parametrize("kind", [Match, FuzzyMatch, NearMatch])
+def test_tables_of_matches_have_their_types_even_without_rows(kind):
+    schema = _table([], kind).schema
+    named = dict(zip(schema.names, map(str, schema.types), strict=True))
+    assert (named["sample_id"], named["doc_id"]) == ("string", "string")
+    assert {named[name] for name in ("start", "end", "doc_offset")} == {"int64"}
