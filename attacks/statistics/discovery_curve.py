@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+from scipy.cluster.hierarchy import DisjointSet
 
 from attacks.statistics.intervals import normal_quantile
 from attacks.statistics.richness import Richness, richness
@@ -98,6 +100,18 @@ def discovery_curve(
         expected + reach,
         left,
     )
+
+
+def linked_groups(n: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Groups of 0 to n - 1 that are connected by links, each in increasing order.
+
+    >>> linked_groups(4, [(2, 0), (1, 3)])
+    [[0, 2], [1, 3]]
+    """
+    sets = DisjointSet(range(n))
+    for i, j in links:
+        sets.merge(i, j)
+    return sorted(sorted(group) for group in sets.subsets())
 
 
 def distinct_passages(documents: ArrayLike, starts: ArrayLike, ends: ArrayLike) -> NDArray:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.cluster.hierarchy import DisjointSet
 
+from attacks.statistics.discovery_curve import linked_groups
 from attacks.statistics.intervals import effective_trials
 from attacks.statistics.resampling import newcombe
 from auditor.errors import ConfigError
@@ -139,14 +139,13 @@ def _are_one(a: _Span, b: _Span, same_text: bool) -> bool:
 def _passages(a: pd.DataFrame, b: pd.DataFrame, *, same_text: bool = True) -> pd.DataFrame:
     """Join matches into passages, longest first."""
     spans = _spans(a, "a") + _spans(b, "b")
-    sets = DisjointSet(range(len(spans)))
-    for i, j in combinations(range(len(spans)), 2):
-        if _are_one(spans[i], spans[j], same_text):
-            sets.merge(i, j)
-    groups: dict[int, list[_Span]] = {}
-    for i, span in enumerate(spans):
-        groups.setdefault(sets[i], []).append(span)
-    rows = [_row(group) for group in groups.values()]
+    links = (
+        (i, j)
+        for i, j in combinations(range(len(spans)), 2)
+        if _are_one(spans[i], spans[j], same_text)
+    )
+    groups = linked_groups(len(spans), links)
+    rows = [_row([spans[i] for i in group]) for group in groups]
     names = ["where", "n_a", "n_b", "n_tokens", "n_chars", "doc_id", "text"]
     frame = pd.DataFrame(rows, columns=names)
     return frame.sort_values("n_chars", ascending=False, kind="stable", ignore_index=True)

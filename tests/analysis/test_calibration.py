@@ -172,7 +172,7 @@ def test_an_audit_counts_controls_above_each_candidate(run):
             p = run.candidates().set_index("sample_id").loc[row.sample_id, "p_value:zlib"]
             assert p == pytest.approx((1 + n_above) / (1 + len(controls)))
     found = run.calibration().set_index(["strategy", "score"])
-    assert "no held-out text" in found.loc[("few-shot", "zlib"), "withheld"]
+    assert "held-out text cannot follow" in found.loc[("few-shot", "zlib"), "withheld"]
     page = run.report.read_text(encoding="utf-8")
     assert "Lists calibrated on held-out text" in page
     assert "A sample that is not memorized scores like a control" in page
@@ -252,7 +252,7 @@ def test_too_little_text_for_one_control_is_a_sentence(run, tmp_path):
 
 
 def test_a_rate_needs_controls_and_lies_between_0_and_1(tmp_path):
-    with pytest.raises(ConfigError, match=r"--fdr 0\.05 needs controls to hold it; got none"):
+    with pytest.raises(ConfigError, match=r"--fdr 0\.05 needs controls; got none"):
         run_audit(model="x", fdr=0.05, out=str(tmp_path / "run"))
-    with pytest.raises(ConfigError, match=r"fdr must be below 1\.0; got 1\.5"):
+    with pytest.raises(ConfigError, match=r"fdr must be below 1; got 1\.5"):
         run_audit(model="x", fdr=1.5, controls=["y"], out=str(tmp_path / "run"))

@@ -48,7 +48,7 @@ def changed(made, change):
 def test_a_manifest_names_only_files_of_its_run(made, name):
     changed(made, lambda m: m["shards"].update({name: m["shards"]["samples/top-n-00000.parquet"]}))
     with pytest.raises(
-        RunError, match=r"names a (file outside|shard that the run cannot).*damaged"
+        RunError, match=r"lists a (file outside|shard that the run cannot).*damaged"
     ):
         load_run(made)
     assert "damaged" in refused(made)
@@ -95,7 +95,7 @@ def test_a_link_that_leads_out_is_neither_read_nor_written_through(made, tmp_pat
     shard.unlink()
     (made / "samples").rmdir()
     (made / "samples").symlink_to(outside)
-    with open_for_writing(made, asked()) as run, pytest.raises(RunError, match="leads out"):
+    with open_for_writing(made, asked()) as run, pytest.raises(RunError, match="links out of"):
         run.write("samples/top-n-00001.parquet", TABLE)
     assert names(outside) == ["top-n-00000.parquet"]
 

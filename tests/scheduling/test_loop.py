@@ -289,7 +289,7 @@ def test_sigterm_ends_the_command_with_130_and_nothing_is_lost(tmp_path, monkeyp
         ask_to_end_at_write(patch, 5)
         ended = command("schedule", file, "--once", *CRON)
     assert ended.code == 130
-    assert "Start the same command again" in ended.err
+    assert "Run the same command again" in ended.err
     assert command("schedule", file, "--once", *CRON).code == 0
 
 
