@@ -16,6 +16,7 @@ from auditor.runs.run import Run
 from reports.analysis import schema
 from reports.analysis.content_types import content_kinds
 from reports.analysis.duplicates import Trigrams, mark_duplicates
+from reports.listed import is_control
 from reports.privacy import Item
 from reports.privacy.candidates import count_personal, find_in_candidates, kinds_looked_for
 from reports.privacy.finding import Finder
@@ -61,6 +62,7 @@ def _ranked(context: Context, samples: pa.Table, lists: pd.DataFrame) -> pd.Data
     for name in [*names, schema.CONTROL]:
         frame[f"rank:{name}"] = frame["sample_id"].map(ranks[name]).astype("Int64")
     frame["best_rank"] = frame[[f"rank:{n}" for n in names]].min(axis=1).astype("Int64")
+    frame["is_control"] = is_control(frame)
     order = np.argsort(frame["best_rank"].fillna(2**31).to_numpy(np.int64), kind="stable")
     frame = frame.iloc[order].reset_index(drop=True)
     repeats = mark_duplicates(Trigrams.from_texts(frame["text"]), np.arange(len(frame)))

@@ -26,6 +26,7 @@ from auditor.matching.verbatim import Match, Query, find_matches
 from auditor.runs.run import Run
 from auditor.runs.writer import RunWriter
 from reports.analysis.summary import by_repeats
+from reports.listed import listed
 
 if TYPE_CHECKING:
     from auditor.models.tokenizer import Vocabulary
@@ -75,7 +76,7 @@ def _origin(run: Run, candidates: pd.DataFrame) -> str:
 
 
 def _listed(candidates: pd.DataFrame) -> set[str]:
-    return set(candidates.loc[candidates["best_rank"].notna(), "sample_id"])
+    return set(listed(candidates)["sample_id"])
 
 
 def truth_table(

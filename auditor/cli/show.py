@@ -13,7 +13,14 @@ from auditor.cli.printing import print_json, records, say
 from auditor.gates.gated_audit import GatedAudit
 from auditor.runs.figures import exposure
 from auditor.runs.run import Run
-from reports.analysis.summary import list_intervals, shown_truth, table2, truth_caption
+from reports.analysis.found_verbatim import headline_counts, verdict_counts
+from reports.analysis.summary import (
+    list_intervals,
+    shown_truth,
+    table2,
+    truth_caption,
+    without_control,
+)
 from reports.pages.calibration_section import assumptions, calibration_caption, shown_calibration
 from reports.pages.sentences import headline, not_claimed
 from reports.pages.tables import shown_costs, shown_strategies
@@ -122,14 +129,14 @@ def summary_json(run: Run) -> dict:
     """The results of a run as plain data, without text."""
     from auditor.audit.estimates import costs_of
 
-    rows, strategies = records(run.summary()), run.strategies()
-    verdicts = run.candidates()["verdict"].value_counts()
+    strategies, candidates, summary = run.strategies(), run.candidates(), run.summary()
     return {
         "run": str(run.path),
         "model": run.config.model,
         "complete": run.complete,
-        "candidates": {str(k): int(v) for k, v in verdicts.items()},
-        "summary": rows,
+        "candidates": verdict_counts(candidates),
+        "headline": headline_counts(candidates) or None,
+        "summary": records(without_control(summary)),
         "strategies": records(strategies),
         "costs": records(costs_of(run, strategies)),
         "calibration": records(run.calibration()),

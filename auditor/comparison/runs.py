@@ -16,6 +16,8 @@ from auditor.errors import ConfigError
 from auditor.runs.manifest import differences
 from auditor.runs.run import Run, load_run
 from reports.analysis.strategy_estimates import clusters_of
+from reports.analysis.summary import without_control
+from reports.listed import listed
 
 WHERE = ("only A", "only B", "both")
 # Settings that the report shows separately.
@@ -33,8 +35,8 @@ class RunComparison:
         of the shorter (across runs, only if both were checked against the same corpus).
     differences : DataFrame, one row for all candidates and one per shortlist that both runs have
         Precision (verbatim / checked) in A and B, and B minus A with Newcombe's 95 % interval;
-        candidates of one passage are one cluster. The shortlist of the control `random` shows what
-        sampling alone extracts.
+        candidates of one passage are one cluster. Samples and lists of the random control are
+        left out.
     notes : list of str
     facts : dict, the runs' folders, models and digests
     """
@@ -82,7 +84,7 @@ def compare_runs(run_a: str | Path, run_b: str | Path) -> RunComparison:
 
 
 def _candidates(run: Run) -> pd.DataFrame:
-    frame = run.candidates()
+    frame = listed(run.candidates())
     checked = frame[frame["verdict"] != "not checked"]
     if len(frame) and checked.empty:
         raise ConfigError(
@@ -169,7 +171,7 @@ def _row(group: list[_Span]) -> dict[str, Any]:
 def _differences(one: Run, other: Run, frames: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
     named = {"strategy": "all", "score": "all candidates"}
     rows = [named | _difference(*(_verbatim(frame) for frame in frames))]
-    a, b = (run.summary().set_index(["strategy", "score"]) for run in (one, other))
+    a, b = (without_control(run.summary()).set_index(["strategy", "score"]) for run in (one, other))
     for key in [key for key in a.index if key in b.index]:
         lists = [_of_list(f, side.loc[key], *key) for f, side in zip(frames, (a, b), strict=True)]
         rows.append({"strategy": key[0], "score": key[1]} | _difference(*lists))

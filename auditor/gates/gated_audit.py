@@ -21,6 +21,8 @@ from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.offline import offline
 from auditor.system.progress import NullProgress
+from reports.analysis.found_verbatim import headline_counts, verdict_counts
+from reports.analysis.summary import without_control
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,8 @@ def _notify(
 def _success(judged: GatedAudit) -> dict[str, Any]:
     """Counts and figures of a finished run, without any text."""
     run = judged.run
-    verdicts = run.candidates()["verdict"].value_counts()
-    summary = run.summary().to_json(orient="records", double_precision=15)
+    candidates = run.candidates()
+    summary = without_control(run.summary()).to_json(orient="records", double_precision=15)
     return {
         "state": "gate failed" if judged.failed else "finished",
         "run": str(run.path),
@@ -175,7 +177,8 @@ def _success(judged: GatedAudit) -> dict[str, Any]:
         "occasion": run.manifest.occasion or None,
         "begun": run.manifest.begun or None,
         "ended": now(),
-        "candidates": {str(k): int(v) for k, v in verdicts.items()},
+        "candidates": verdict_counts(candidates),
+        "headline": headline_counts(candidates) or None,
         "summary": json.loads(summary),
         "gates": [d.model_dump() for d in judged.decisions],
         "since": None if judged.since is None else judged.since.model_dump(),

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from auditor.errors import AuditError, RunError
-from auditor.runs.figures import verified
 from auditor.runs.manifest import MANIFEST
 from auditor.runs.run import Run, load_run
+from reports.analysis.found_verbatim import headline_counts
 
 
 def _stacked(read: Callable[[Run, Sequence[str] | None], pd.DataFrame]):
@@ -218,19 +218,7 @@ def _line(run: Run) -> dict:
     }
     if "candidates.parquet" not in run.manifest.shards:
         return line
-    found = verified(run)
-    if not found.n:
-        return line
-    shares = [end / found.n for end in (found.value, found.low, found.high)]
-    n_passages, n_documents = found.passages or (None, None)
-    return {
-        **line,
-        "n_candidates": found.n,
-        "n_verbatim": int(found.value),
-        **dict(zip(_SHARE, shares, strict=True)),
-        "n_passages": n_passages,
-        "n_documents": n_documents,
-    }
+    return line | headline_counts(run.candidates())
 
 
 def _one_category(frames, first: str, names: list[str]) -> list[pd.DataFrame]:

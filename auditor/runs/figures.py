@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from attacks.statistics.intervals import (
-    Estimate,
-    count_interval,
-    effective_trials,
-    exposure_interval,
-    highest_rate,
-)
+from attacks.statistics.intervals import Estimate, exposure_interval, highest_rate
 from auditor.errors import RunError
 from auditor.runs.run import Run
+from reports.analysis.found_verbatim import Found, counted, found_verbatim
 from reports.analysis.schema import CONTROL
-from reports.analysis.strategy_estimates import clusters_of, count_passages, effective_of
-
-
-@dataclass(frozen=True)
-class Found(Estimate):
-    """A figure of a run, in counts, shares or bits; n = number of candidates, lists or canaries.
-
-    of : the list or canary that it belongs to; "" = the whole run
-    passages : distinct passages among the verbatim candidates, and their documents; None = unknown
-    """
-
-    of: str = ""
-    passages: tuple[int, int] | None = None
+from reports.analysis.strategy_estimates import effective_of
+from reports.listed import listed
 
 
 def verified(run: Run) -> Found:
-    """Number of candidates found verbatim among those verified; controls are excluded."""
-    rows = listed(run, ["verdict", *PLACES])
-    checked = rows[rows["verdict"] != "not checked"]
-    found = _counted(checked, checked["verdict"] == "verbatim")
-    return Found(**vars(found), passages=count_passages(checked))
-
-
-def _counted(rows: pd.DataFrame, hits: pd.Series) -> Estimate:
-    """Count the hits; the interval is for as many candidates at the same rate, by passage."""
-    n, worth = len(rows), effective_trials(clusters_of(rows))
-    return count_interval(int(hits.sum()), n, effective=worth[-1] if n else None)
+    """Number of candidates found verbatim among those verified; see `found_verbatim`."""
+    return found_verbatim(run.candidates())
 
 
 def precision(run: Run, strict: bool = False) -> Found | None:
@@ -106,20 +79,13 @@ def personal_data(run: Run) -> Found:
             f"gates.max_personal_data needs a search for personal data; {run.path} has none. "
             f"Rebuild its report with: auditor report {run.path}; or remove the gate."
         )
-    rows = listed(run, [PERSONAL, "verdict", *PLACES])
-    return Found(**vars(_counted(rows, rows[PERSONAL] > 0)))
+    rows = listed(run.candidates())
+    return counted(rows, rows[PERSONAL] > 0)
 
 
 PERSONAL = "n_personal"
-PLACES = ("doc_id", "doc_offset", "match_n_chars")  # identify the passage of a candidate
 
 
 def has_personal_data(run: Run) -> bool:
     """Whether a run was searched for personal data."""
     return PERSONAL in run.candidates()
-
-
-def listed(run: Run, columns: list[str]) -> pd.DataFrame:
-    """The given columns that exist, of candidates on a score's list; controls are excluded."""
-    frame = run.candidates()
-    return frame.loc[frame["best_rank"].notna(), [name for name in columns if name in frame]]

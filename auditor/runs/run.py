@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError, RunError
 from auditor.runs.manifest import MANIFEST, Manifest, altered, read_manifest
-from auditor.runs.old_names import current_name, stored_names, with_current_names
+from auditor.runs.old_tables import as_current, current_columns, current_name, stored_columns
 from auditor.runs.remote import Remote, is_url, open_remote
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
+from reports.listed import listed
 from reports.pages.card import Card, render_card
 from reports.pages.sentences import headline
 
@@ -77,7 +78,10 @@ class Run:
         return _read_frame(self, schema.SCORES, columns)
 
     def candidates(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The shortlisted samples, one row each, with scores, ranks and verdict."""
+        """The shortlisted samples, one row each, with scores, ranks and verdict.
+
+        Rows with `is_control` are only in the random control; no count of candidates has them.
+        """
         return _read_frame(self, schema.CANDIDATES, columns)
 
     def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -161,7 +165,7 @@ class Run:
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file of the run, or some of its columns; checked as `Run` describes.
 
-        Scores have today's names, also in files of earlier versions.
+        Files of earlier versions get today's columns (see `old_tables`).
         """
         if columns is not None and self.has(name):
             place = self.place(name)
@@ -170,8 +174,8 @@ class Run:
                 suppress(OSError, ValueError, pa.ArrowException),
                 pq.ParquetFile(place, page_checksum_verification=True) as file,
             ):
-                stored = stored_names(columns, file.schema_arrow.names)
-                return with_current_names(file.read(columns=stored))
+                stored = stored_columns(columns, file.schema_arrow.names)
+                return as_current(file.read(columns=stored)).select(columns)
         self.has(name)  # downloads the file of a remote run
         known = self.manifest.shards.get(name)
         try:
@@ -184,7 +188,7 @@ class Run:
         if known is None or hashlib.sha256(raw).hexdigest() != known.sha256:
             raise RunError(altered(self.path / name, raw, known))
         try:
-            table = with_current_names(pq.read_table(io.BytesIO(raw)))
+            table = as_current(pq.read_table(io.BytesIO(raw)))
             return table if columns is None else table.select(columns)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self.unreadable(name, error) from None
@@ -275,7 +279,7 @@ def _selected_columns(run: Run, file: str, table: str, columns: Sequence[str]) -
     if isinstance(columns, str):
         columns = [columns]
     try:
-        there = [current_name(name) for name in pq.read_schema(run.place(file)).names]
+        there = current_columns(pq.read_schema(run.place(file)).names)
     except (OSError, ValueError, pa.ArrowException):
         there = run.read(file).column_names  # raises the proper error
     found: dict[str, None] = {}
@@ -335,15 +339,15 @@ def _verdict(run: Run) -> list[str]:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    config, shards = run.config, run.manifest.shards
+    config = run.config
     names = [s.name for s in config.strategies]
     n_requested = config.samples * len(names)
     n_drawn = run.manifest.n_rows("samples/")
     rows = [("Samples", f"{n_drawn:,} of {n_requested:,} ({', '.join(names)})")]
     if config.references:
         rows.append(("References", ", ".join(config.references)))
-    if "candidates.parquet" in shards:
-        rows.append(("Candidates", f"{shards['candidates.parquet'].rows:,}"))
+    with suppress(AuditError):  # if there are none yet
+        rows.append(("Candidates", f"{len(listed(run.candidates())):,}"))
     if config.has_training_text:
         rows.append(("Training text", ", ".join(config.corpus) or str(config.index)))
     rows.append(("Begun", run.manifest.begun or "unknown"))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from reports.listed import listed
 from reports.privacy.items import Item
 from reports.privacy.keys import bits_per_character
 
@@ -126,18 +127,18 @@ def content_table(candidates: pd.DataFrame) -> pd.DataFrame:
     >>> content_table(frame).values.tolist()
     [['URLs', 1, 1], ['code', 1, 1], ['none of these', 1, 1]]
     """
-    listed = candidates[candidates["best_rank"].notna()]
+    rows = listed(candidates)
     has = {
-        kind: [isinstance(t, str) and kind in t.split("; ") for t in listed["content_kinds"]]
+        kind: [isinstance(t, str) and kind in t.split("; ") for t in rows["content_kinds"]]
         for kind in CONTENT_KINDS
     }
-    has["none of these"] = [not isinstance(t, str) or not t for t in listed["content_kinds"]]
-    verbatim = (listed["verdict"] == "verbatim").to_numpy()
-    rows = [
+    has["none of these"] = [not isinstance(t, str) or not t for t in rows["content_kinds"]]
+    verbatim = (rows["verdict"] == "verbatim").to_numpy()
+    counts = [
         (kind, sum(flags), int(sum(v for f, v in zip(flags, verbatim, strict=True) if f)))
         for kind, flags in has.items()
     ]
-    table = pd.DataFrame(rows, columns=["kind", "n_candidates", "n_verbatim"])
+    table = pd.DataFrame(counts, columns=["kind", "n_candidates", "n_verbatim"])
     table = table[table["n_candidates"] > 0]
     last = table["kind"] == "none of these"
     ordered = table.assign(last=last).sort_values(

@@ -115,6 +115,7 @@ CANDIDATES = Table(
             "q_value:*", "float64", "", "Listed at this FDR or above; NaN = verified or withheld."
         ),
         Column("best_rank", "Int64", "", "Best rank over the scores; NA = only in the control."),
+        Column("is_control", "bool", "", "Only the random control lists it: not a candidate."),
         Column("duplicate_of", "str", "", "Earlier candidate that it repeats, or NA."),
         Column("verdict", "category", "", f"One of: {', '.join(VERDICTS)}.", values=VERDICTS),
         Column("match_start", "Int64", "characters", "Start in text of the longest overlap."),
@@ -143,7 +144,7 @@ CANDIDATES = Table(
         _optional("token_rank", "list[int32]", "", "Of each token, 0 = first choice. Page only."),
         _optional("token_end", "list[int32]", "characters", "End of each token. Page only."),
     ),
-    row="every sample of the shortlists",
+    row="every sample of the shortlists, those of the random control included",
 )
 
 _FALSE = "Estimated number of false entries, too low on average; NaN = withheld."

@@ -142,6 +142,15 @@ def table2(summary: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(index=scores, columns=strategies).fillna(DASH).astype("str")
 
 
+def without_control(summary: pd.DataFrame) -> pd.DataFrame:
+    """The lists of the scores, without those of the random control.
+
+    >>> without_control(pd.DataFrame({"score": ["zlib", "random"]}))["score"].tolist()
+    ['zlib']
+    """
+    return summary[summary["score"] != CONTROL]
+
+
 def list_intervals(summary: pd.DataFrame) -> str:
     """Which intervals the precision of lists has; where passages are not known, it has others.
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from reports.analysis.schema import CONTROL
 from reports.figures.panels import bare_panels, draw_legend, name_axes, one_panel
 from reports.figures.svg import COLOURS, to_svg
+from reports.listed import listed
 
 __all__ = ["COLOURS", "by_repeats_figure", "figure3", "precision_figure", "to_svg"]
 
@@ -47,13 +48,13 @@ def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
     """
     strategies = list(dict.fromkeys(scores["strategy"]))
     figure, panels = bare_panels(strategies, 3.9)
-    listed = candidates[candidates["best_rank"].notna()]
+    chosen = listed(candidates)
     layers = (
         ("fuzzy", "near match", "fuzzy", {"marker": "D", "s": 16}),
         ("verbatim", "found verbatim", "verbatim", {"marker": "o", "s": 18}),
     )
     for panel, strategy in zip(panels, strategies, strict=True):
-        own = listed[listed["strategy"] == strategy]
+        own = chosen[chosen["strategy"] == strategy]
         everything = scores[scores["strategy"] == strategy]
         _scatter(panel, everything, "all samples", color=COLOURS["sample"], s=5, alpha=0.35, lw=0)
         rest = own[~own["verdict"].isin([layer[0] for layer in layers])]
@@ -62,7 +63,7 @@ def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
         for verdict, label, role, style in layers:
             found = own[own["verdict"] == verdict]
             # A verdict that no candidate has needs no line in the legend.
-            if (listed["verdict"] == verdict).any():
+            if (chosen["verdict"] == verdict).any():
                 _scatter(panel, found, label, color=COLOURS[role], lw=0, **style)
         name_axes(panel, x="Perplexity under the target")
     for panel in panels:

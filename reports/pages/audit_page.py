@@ -10,6 +10,7 @@ from reports.analysis.content_types import content_table
 from reports.analysis.summary import list_intervals, shown_truth, table2, truth_caption
 from reports.figures.figure_files import Drawing
 from reports.figures.svg import to_svg
+from reports.listed import is_control, listed
 from reports.pages.page_content import ReportPage, draw_figures, masked, with_personal
 from reports.pages.page_shell import render, rows_of, trusted
 from reports.pages.payload import packed_candidates
@@ -55,8 +56,8 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
         calibration=report.calibration,
         static=_static_rows(report.candidates),
         candidates=trusted(packed_candidates(report.candidates, places, masks, report.attention)),
-        n_candidates=len(report.candidates),
-        n_controls=int(report.candidates["best_rank"].isna().sum()),
+        n_candidates=len(listed(report.candidates)),
+        n_controls=int(is_control(report.candidates).sum()),
     )
 
 
@@ -90,5 +91,5 @@ def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _static_rows(candidates: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
-    head = candidates.head(_N_STATIC)
+    head = listed(candidates).head(_N_STATIC)
     return rows_of(head[[name for name in _STATIC if name in head]])

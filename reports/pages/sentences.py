@@ -3,15 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from attacks.statistics.intervals import clopper_pearson, effective_trials, highest_rate
+from attacks.statistics.intervals import highest_rate
+from reports.analysis.found_verbatim import Found, found_verbatim
 from reports.analysis.schema import CONTROL
-from reports.analysis.strategy_estimates import (
-    clusters_of,
-    count_passages,
-    effective_of,
-    interval_words,
-    passage_words,
-)
+from reports.analysis.strategy_estimates import effective_of, passage_words
+from reports.listed import listed
 from reports.number_text import count, percent, percents, size
 
 _FEW = 3  # documents: text in so few is learned from them, not common knowledge
@@ -38,20 +34,20 @@ def headline(
     ['1 candidate is listed.',
      'No training text was given, so nothing is claimed to be memorized.']
     """
-    listed = candidates[candidates["best_rank"].notna()]
-    checked = listed[listed["verdict"] != "not checked"]
-    if not len(listed):
+    chosen = listed(candidates)
+    checked = chosen[chosen["verdict"] != "not checked"]
+    if not len(chosen):
         return ["No candidate was chosen: no sample has a score."]
     if not len(checked):
         return [
-            f"{count(len(listed), 'candidate')} {_is(len(listed))} listed.",
+            f"{count(len(chosen), 'candidate')} {_is(len(chosen))} listed.",
             "The training text has not been searched yet, so nothing is claimed to be memorized."
             if is_pending
             else "No training text was given, so nothing is claimed to be memorized.",
-            *personal_sentence(listed, "the candidates"),
+            *personal_sentence(chosen, "the candidates"),
         ]
     verbatim = checked[checked["verdict"] == "verbatim"]
-    sentences = [_found(checked, len(verbatim), _searched(corpus_bytes, n_documents))]
+    sentences = [_found(found_verbatim(candidates), _searched(corpus_bytes, n_documents))]
     n_fuzzy = int((checked["verdict"] == "fuzzy").sum())
     if n_fuzzy:
         alike = "resembles" if n_fuzzy == 1 else "resemble"
@@ -64,7 +60,7 @@ def headline(
             f"{n_near:,} {'contains' if n_near == 1 else 'contain'} at least 50 tokens within 10 % "
             "edit distance of the training text."
         )
-    n_left = len(listed) - len(checked)
+    n_left = len(chosen) - len(checked)
     if n_left:
         sentences.append(
             f"{count(n_left, 'candidate')} {'was' if n_left == 1 else 'were'} not checked."
@@ -205,19 +201,13 @@ def _searched(corpus_bytes: int | None, n_documents: int | None) -> str:
     return text if n_documents is None else f"{text} in {count(n_documents, 'document')}"
 
 
-def _found(checked: pd.DataFrame, n_verbatim: int, searched: str) -> str:
-    n, found = len(checked), "none is"
-    if n_verbatim:
-        found = f"{n_verbatim:,} {_is(n_verbatim)}"
-    passages = count_passages(checked)
-    worth = effective_trials(clusters_of(checked))[-1]
-    low, high = clopper_pearson(n_verbatim, n, effective=worth)
-    share = (
-        f"{percent(n_verbatim / n)} %, 95 % interval {percents(float(low), float(high))}, "
-        f"{interval_words(knows_passages=passages is not None)}"
-    )
-    candidates, found = count(n, "candidate"), f"{found} verbatim{passage_words(passages)}"
-    return f"Of {candidates} checked against {searched}, {found} ({share})."
+def _found(found: Found, searched: str) -> str:
+    n, k = found.n, int(found.value)
+    are = f"{k:,} {_is(k)}" if k else "none is"
+    low, high = found.low / n, found.high / n
+    share = f"{percent(k / n)} %, 95 % interval {percents(low, high)}, {found.interval}"
+    verbatim = f"{are} verbatim{passage_words(found.passages)}"
+    return f"Of {count(n, 'candidate')} checked against {searched}, {verbatim} ({share})."
 
 
 def _details(verbatim: pd.DataFrame) -> list[str]:

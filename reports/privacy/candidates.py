@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from reports.listed import listed
 from reports.privacy.finding import Finder, find_personal
 from reports.privacy.items import KINDS, Item
 from reports.privacy.redaction import Masked, mask, mask_personal
@@ -78,19 +79,19 @@ def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:
     >>> personal_table(frame).values.tolist()
     [['e-mail', 2, 1, 1], ['name', 0, 0, 0]]
     """
-    listed = candidates[candidates["best_rank"].notna()]
-    verbatim = listed["verdict"] == "verbatim"
-    rows = [
+    rows = listed(candidates)
+    verbatim = rows["verdict"] == "verbatim"
+    counts = [
         (
             name.removeprefix("personal:"),
-            int(listed[name].sum()),
-            int((listed[name] > 0).sum()),
-            int(((listed[name] > 0) & verbatim).sum()),
+            int(rows[name].sum()),
+            int((rows[name] > 0).sum()),
+            int(((rows[name] > 0) & verbatim).sum()),
         )
-        for name in map(str, listed.columns)
+        for name in map(str, rows.columns)
         if name.startswith("personal:")
     ]
-    return pd.DataFrame(rows, columns=["kind", "n_items", "n_candidates", "n_verbatim"])
+    return pd.DataFrame(counts, columns=["kind", "n_items", "n_candidates", "n_verbatim"])
 
 
 def mask_candidates(

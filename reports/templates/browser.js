@@ -10,7 +10,7 @@ function holds(row, needle) {
 function passes(row) {
   return (wanted.strategy === "" || DATA.strategy[row] === Number(wanted.strategy)) &&
     (wanted.verdict === "" || DATA.verdict[row] === Number(wanted.verdict)) &&
-    (wanted.list === "" || DATA.lists[wanted.list][row] !== null) &&
+    (wanted.list === "" ? isCandidate(row) : DATA.lists[wanted.list][row] !== null) &&
     (wanted.personal === "" || (wanted.personal === "any" ? DATA.personal[row].length > 0 :
       DATA.personal[row].some((item) => item[2] === Number(wanted.personal)))) &&
     (wanted.content === "" || DATA.content[row].includes(Number(wanted.content))) &&
@@ -75,11 +75,14 @@ function draw() {
   state.page = Math.min(state.page, nPages() - 1);
   const first = state.page * PAGE;
   const rows = state.shown.slice(first, first + PAGE);
+  const isControl = wanted.list === "random";
   get("rows").replaceChildren(...rows.flatMap(drawRow));
-  get("count").textContent = total
+  get("count").textContent = total && isControl
+    ? `${whole(first + 1)}–${whole(first + rows.length)} of ${whole(total)} samples of the random draw.`
+    : total
     ? `${whole(first + 1)}–${whole(first + rows.length)} of ${whole(total)} candidates` +
-      (total < DATA.n ? ` that match; ${whole(DATA.n)} in all.` : ". Choose one to read it.")
-    : `None of ${whole(DATA.n)} candidates matches. Loosen a filter.`;
+      (total < N_CANDIDATES ? ` that match; ${whole(N_CANDIDATES)} in all.` : ". Choose one to read it.")
+    : `None of ${whole(N_CANDIDATES)} candidates matches. Loosen a filter.`;
   drawHeads();
   drawPager();
 }
@@ -124,8 +127,8 @@ function toggle(row) {
 
 function show(row) {
   if (!passes(row)) {
-    Object.assign(wanted, ANY);
-    for (const name of [...CHOICES, "text"]) get(`f-${name}`).value = "";
+    Object.assign(wanted, ANY, isCandidate(row) ? {} : { list: "random" });
+    for (const name of [...CHOICES, "text"]) get(`f-${name}`).value = wanted[name];
     get("f-repeats").checked = false;
     refresh();
   }

@@ -54,6 +54,10 @@ function nameOf(column, text) {
 }
 
 // ---- what a row is ---------------------------------------------------------------------
+// A sample that only the random draw lists is not a candidate: it is shown with that list alone.
+const isCandidate = (row) => DATA.best_rank[row] !== null;
+const N_CANDIDATES = DATA.best_rank.filter((rank) => rank !== null).length;
+
 // The list that shows a candidate: the one asked for, or the one that ranks it best.
 function listOf(row) {
   if (wanted.list) return wanted.list;
@@ -61,9 +65,7 @@ function listOf(row) {
   for (const name of LISTS) {
     const rank = DATA.lists[name][row];
     if (rank === null) continue;
-    const isControl = name === "random";
-    if (best === null || (best === "random" && !isControl) ||
-        (!isControl && rank < DATA.lists[best][row])) best = name;
+    if (name !== "random" && (best === null || rank < DATA.lists[best][row])) best = name;
   }
   return best;
 }
@@ -72,18 +74,13 @@ function scoreOf(row) {
   const name = listOf(row);
   return name && DATA.scores[name] ? number(DATA.scores[name][row]) : null;
 }
-// Candidates only in the control come after those that a score ranks.
-const rankKey = (row) => {
-  const rank = rankOf(row);
-  return rank !== null && !wanted.list && listOf(row) === "random" ? 1e9 + rank : rank;
-};
 
 const HAS_PERSONAL = DATA.personal.some((items) => items.length);
 const COLUMNS = [
   { key: "id", label: "Sample", value: (row) => DATA.id[row] },
   { key: "strategy", label: "Strategy", value: (row) => DATA.strategies[DATA.strategy[row]] },
   { key: "verdict", label: "Verdict", value: (row) => DATA.verdict[row] },
-  { key: "rank", label: "Rank", number: true, value: rankKey },
+  { key: "rank", label: "Rank", number: true, value: rankOf },
   { key: "score", label: "Score", number: true, value: scoreOf },
   { key: "match_n_tokens", label: "Verbatim tokens", number: true,
     value: (row) => column("match_n_tokens", row) },

@@ -302,8 +302,8 @@ def test_a_thousand_candidates_of_256_tokens_stay_under_three_megabytes():
 
 def test_candidates_of_the_control_alone_are_told_apart():
     report = report_of(["a", "b", "c"])
-    assert "the control, and not counted" not in render_report(report)
+    assert "the control. They are not candidates" not in render_report(report)
     ranks = pd.array([1, None, None], dtype="Int64")
     told = report_of(["a", "b", "c"], candidates=report.candidates.assign(best_rank=ranks))
     said = " ".join(" ".join(Page(render_report(told)).words).split())
-    assert "2 of them are only in the random draw, the control, and not counted" in said
+    assert "2 more samples are only in the random draw, the control. They are not cand" in said

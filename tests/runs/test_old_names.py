@@ -73,6 +73,4 @@ def test_an_old_run_is_finished_with_todays_names(config, tmp_path):
     assert (finished.path / "candidates.csv").read_bytes() == (
         fresh.path / "candidates.csv"
     ).read_bytes()
-    assert (finished.path / "summary.csv").read_bytes() == (
-        fresh.path / "summary.csv"
-    ).read_bytes()
+    assert (finished.path / "summary.csv").read_bytes() == (fresh.path / "summary.csv").read_bytes()

@@ -1,16 +1,17 @@
-"""Names of scores in runs that earlier versions wrote, mapped to today's on reading."""
+"""Tables of runs that earlier versions wrote, read as today's: names of scores, missing columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# The score was -(mean nats) per token, which is not the perplexity: that is exp(mean nats).
+# The score is -(mean nats) per token; the perplexity is exp(mean nats).
 RENAMED = {"perplexity": "likelihood"}
 _RANKINGS = ("rank", "p_value", "q_value")
 _NAMED = ("score", "first", "second")  # columns whose values are names of scores
+_IS_CONTROL, _BEST_RANK = "is_control", "best_rank"
 
 
 def current_name(column: str) -> str:
@@ -25,24 +26,40 @@ def current_name(column: str) -> str:
     return prefix + colon + RENAMED.get(score, score)
 
 
-def stored_names(columns: Iterable[str], stored: Iterable[str]) -> list[str]:
-    """The names in a file whose columns are `stored`, for today's names.
+def current_columns(stored: Iterable[str]) -> list[str]:
+    """Today's columns of a file.
 
-    >>> stored_names(["likelihood", "zlib"], ["sample_id", "perplexity", "zlib"])
-    ['perplexity', 'zlib']
+    >>> current_columns(["perplexity", "best_rank"])
+    ['likelihood', 'best_rank', 'is_control']
     """
-    old = {current_name(name): name for name in stored}
-    return [old.get(name, name) for name in columns]
+    names = [current_name(name) for name in stored]
+    if _BEST_RANK in names and _IS_CONTROL not in names:
+        names.insert(names.index(_BEST_RANK) + 1, _IS_CONTROL)
+    return names
 
 
-def with_current_names(table: pa.Table) -> pa.Table:
-    """A table with today's names of scores, in its columns and in the values that name a score.
+def stored_columns(columns: Sequence[str], stored: Sequence[str]) -> list[str]:
+    """The columns of a file that today's columns are made of.
+
+    >>> stored_columns(["likelihood", "is_control"], ["perplexity", "best_rank", "zlib"])
+    ['perplexity', 'best_rank']
+    """
+    old = {current_name(name): name for name in stored} | {_IS_CONTROL: _BEST_RANK}
+    return list(dict.fromkeys(n if n in stored else old.get(n, n) for n in columns))
+
+
+def as_current(table: pa.Table) -> pa.Table:
+    """A table with today's columns, and today's names of scores in them.
 
     >>> old = pa.table({"score": ["zlib", "perplexity"], "n_chosen": [3, 4]})
-    >>> with_current_names(old)["score"].to_pylist()
+    >>> as_current(old)["score"].to_pylist()
     ['zlib', 'likelihood']
     """
+    names = current_columns(table.column_names)
     table = table.rename_columns([current_name(name) for name in table.column_names])
+    if len(names) > len(table.column_names):
+        at = names.index(_IS_CONTROL)
+        table = table.add_column(at, _IS_CONTROL, pc.is_null(table[_BEST_RANK], nan_is_null=True))
     for at, name in enumerate(table.column_names):
         if name in _NAMED and _is_text(table[name].type):
             values = table[name].cast(pa.large_string())  # from a dictionary, if it is a category
