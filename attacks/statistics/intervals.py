@@ -216,16 +216,6 @@ def _percent(fraction: float) -> str:
     return f"{percent:.{min(12, 1 - math.floor(math.log10(from_edge)))}f}"
 
 
-def is_past(figure: Estimate, limit: float, *, strict: bool = False) -> bool:
-    """Whether the low end of a figure's interval (if `strict`: its value) is above a limit.
-
-    >>> three = Estimate(3.0, 1.0, 5.0)
-    >>> is_past(three, 2.0), is_past(three, 2.0, strict=True), is_past(three, 0.5)
-    (False, True, True)
-    """
-    return (figure.value if strict else figure.low) > limit
-
-
 def count_interval(
     successes: int, trials: int, *, confidence: float = 0.95, effective: float | None = None
 ) -> Estimate:
@@ -244,7 +234,7 @@ def highest_rate(
     successes: ArrayLike,
     trials: ArrayLike,
     *,
-    strict: bool = False,
+    by_low_end: bool = False,
     confidence: float = 0.95,
     effective: ArrayLike | None = None,
 ) -> tuple[int, Estimate]:
@@ -256,8 +246,8 @@ def highest_rate(
     Parameters
     ----------
     successes, trials : int arrays (m,), at least one with trials
-    strict : bool
-        Choose the highest value; by default, the highest low end.
+    by_low_end : bool
+        Choose the highest low end; by default, the highest value.
     confidence : float, between 0 and 1
     effective : float array (m,), optional
         As in `clopper_pearson`.
@@ -273,7 +263,7 @@ def highest_rate(
 
     One of one has the higher rate, 9 of 10 the higher low end:
 
-    >>> highest_rate([1, 9], [1, 10], strict=True)[0], highest_rate([1, 9], [1, 10])[0]
+    >>> highest_rate([1, 9], [1, 10])[0], highest_rate([1, 9], [1, 10], by_low_end=True)[0]
     (0, 1)
     """
     k, n = np.asarray(successes), np.asarray(trials)
@@ -283,7 +273,7 @@ def highest_rate(
     each = 1 - (1 - confidence) / int(known.sum())
     low, high = clopper_pearson(k, n, confidence=each, effective=effective)
     rate = np.divide(k, n, out=np.full(n.shape, -1.0), where=known)
-    at = int(np.argmax(rate if strict else np.where(known, low, -1.0)))
+    at = int(np.argmax(np.where(known, low, -1.0) if by_low_end else rate))
     return at, Estimate(float(rate[at]), float(low[at]), float(high[at]), int(n[at]))
 
 

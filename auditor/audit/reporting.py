@@ -153,7 +153,7 @@ def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | N
 def _shown(results: GateResults) -> ShownOutcome:
     """Gates and comparison as sentences for the page."""
     return ShownOutcome(
-        gates=[ShownGate(d.gate, d.passed, d.word, f"{d.sentence}.") for d in results.gates],
+        gates=[ShownGate(d.gate, d.state, d.word, f"{d.sentence}.") for d in results.gates],
         since="" if results.since is None else str(results.since),
         why=results.why,
     )

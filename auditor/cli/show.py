@@ -62,7 +62,7 @@ def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
     """Print a run as `show_run` does, its gates, and the changes since the last run."""
     run = judged.run
     if as_json:
-        gates = [d.model_dump() for d in judged.decisions]
+        gates = [d.record() for d in judged.decisions]
         since = None if judged.since is None else judged.since.model_dump()
         kept = {"gates": gates, "since": since}
         print_json(summary_json(run) | kept)

@@ -16,8 +16,9 @@ _OF_TRAINING_TEXT = ("max_verified", "max_precision", "no_new_passages_since")
 class Gates(BaseModel):
     """Limits on the results of a run: the table [gates].
 
-    A gate fails if the figure's 95 % confidence interval lies beyond the limit; with `strict`, if
-    the figure itself does.
+    A gate fails if its figure exceeds the limit. With `decide_by = "interval"`, it fails if the
+    whole 95 % confidence interval of the figure exceeds the limit, and warns if only the figure
+    does.
 
     max_verified : verbatim candidates
     max_precision : share of verbatim candidates in the most precise list
@@ -33,15 +34,24 @@ class Gates(BaseModel):
     max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0)] | None = None
     max_personal_data: Count | None = None
     no_new_passages_since: Literal["last"] | None = None
-    strict: bool = False
+    decide_by: Literal["figure", "interval"] = "figure"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        """Accept `strict` of earlier versions: true = the figure decides, false = its interval."""
+        if not isinstance(given, dict) or not isinstance(given.get("strict"), bool):
+            return given
+        rest = {name: value for name, value in given.items() if name != "strict"}
+        return {"decide_by": "figure" if given["strict"] else "interval", **rest}
 
     def limits(self) -> dict[str, Any]:
         """The limits that are set, by gate.
 
-        >>> Gates(max_verified=3, strict=True).limits()
+        >>> Gates(max_verified=3, decide_by="interval").limits()
         {'max_verified': 3}
         """
-        return self.model_dump(exclude={"strict"}, exclude_none=True)
+        return self.model_dump(exclude={"decide_by"}, exclude_none=True)
 
     def check(self, *, has_text: bool, has_canaries: bool, is_new_seed: bool) -> None:
         """Raises ValueError for a gate on a figure that the audit will not have.
@@ -72,7 +82,7 @@ class Notify(BaseModel):
 
     command : a program and its arguments; it reads the summary as JSON from standard input
     webhook : a URL to which the summary is posted as JSON
-    when : "always", or "trouble" = if the run or a gate failed
+    when : "always", or "trouble" = if the run or a gate failed, or a gate warns
     attempts : tries of each, with growing pauses
     """
 

@@ -45,6 +45,12 @@ class GatedAudit:
         """The gates that failed."""
         return tuple(d for d in self.decisions if not d.passed)
 
+    @property
+    def state(self) -> str:
+        """One of "gate failed", "gate warning" and "finished"."""
+        states = {d.state for d in self.decisions}
+        return "gate failed" if "fail" in states else "gate warning" if "warn" in states else "finished"
+
     def check(self) -> None:
         """Raise a GateError that names every failed gate; see `gate_results.check`."""
         check(self.decisions)
@@ -92,7 +98,7 @@ def audit_and_judge(
     results, digest = run.manifest.judged, _digest(judged)
     if results is None or results.told == digest:
         return judged
-    notes = _notify(config, _success(judged), progress, is_trouble=bool(judged.failed))
+    notes = _notify(config, _success(judged), progress, is_trouble=judged.state != "finished")
     # If a hook failed, call the hooks again when the audit is repeated.
     results.told = None if notes else digest
     if notes:
@@ -170,7 +176,7 @@ def _success(judged: GatedAudit) -> dict[str, Any]:
     candidates = run.candidates()
     summary = without_control(run.summary()).to_json(orient="records", double_precision=15)
     return {
-        "state": "gate failed" if judged.failed else "finished",
+        "state": judged.state,
         "run": str(run.path),
         "report": str(run.report),
         "model": run.config.model,
@@ -180,7 +186,7 @@ def _success(judged: GatedAudit) -> dict[str, Any]:
         "candidates": verdict_counts(candidates),
         "headline": headline_counts(candidates) or None,
         "summary": json.loads(summary),
-        "gates": [d.model_dump() for d in judged.decisions],
+        "gates": [d.record() for d in judged.decisions],
         "since": None if judged.since is None else judged.since.model_dump(),
     }
 

@@ -46,11 +46,13 @@ class Entry:
 
     @property
     def gate(self) -> str:
-        """ "passed", "failed: max_verified", or "" if no gate is set."""
-        failed = [d.gate for d in self.decisions if not d.passed]
-        if failed:
-            return f"failed: {', '.join(failed)}"
-        return "passed" if self.decisions else ""
+        """ "passed", "failed: max_verified; warning: max_precision", or "" if no gate is set."""
+        words = [
+            f"{word}: {', '.join(gates)}"
+            for state, word in (("fail", "failed"), ("warn", "warning"))
+            if (gates := [d.gate for d in self.decisions if d.state == state])
+        ]
+        return "; ".join(words) or ("passed" if self.decisions else "")
 
 
 def read_history(folder: str | Path, *, nested: bool = True) -> list[Entry]:

@@ -19,18 +19,18 @@ def verified(run: Run) -> Found:
     return found_verbatim(run.candidates())
 
 
-def precision(run: Run, strict: bool = False) -> Found | None:
+def precision(run: Run, *, by_low_end: bool = False) -> Found | None:
     """The highest precision of any list, with an interval that is corrected for the selection.
 
-    If `strict`, select by the precision itself, not by the low end of its interval. None if no list
-    has a verified candidate.
+    Selected by the precision itself, or by the low end of its interval. None if no list has a
+    verified candidate.
     """
     rows = run.summary()
     rows = rows[(rows["score"] != CONTROL) & rows["precision"].notna() & (rows["n_chosen"] > 0)]
     if rows.empty:
         return None
     at, interval = highest_rate(
-        rows["n_verbatim"], rows["n_chosen"], strict=strict, effective=effective_of(rows)
+        rows["n_verbatim"], rows["n_chosen"], by_low_end=by_low_end, effective=effective_of(rows)
     )
     row = rows.iloc[at]
     passages = None
@@ -40,20 +40,20 @@ def precision(run: Run, strict: bool = False) -> Found | None:
     return Found(**vars(interval) | {"n": len(rows)}, of=of, passages=passages)
 
 
-def exposure(run: Run, strict: bool = False) -> Found | None:
+def exposure(run: Run, *, by_low_end: bool = False) -> Found | None:
     """The highest exposure of any canary, with an interval that is corrected for the selection.
 
     If the space was enumerated, the interval is a point. Otherwise it covers the sampling error of
     the number of controls as likely as the canary; it does not cover the distribution assumed for
-    an extrapolated exposure. If `strict`, select by the exposure itself, not by the low end of its
-    interval. None if there is no canary.
+    an extrapolated exposure. Selected by the exposure itself, or by the low end of its interval.
+    None if there is no canary.
     """
     frame = run.exposure()
     rows = frame[frame["role"] == "canary"].reset_index(drop=True)
     if rows.empty:
         return None
     intervals = [_bits(row, len(rows)) for row in rows.to_dict("records")]
-    at = int(np.argmax([i.value if strict else i.low for i in intervals]))
+    at = int(np.argmax([i.low if by_low_end else i.value for i in intervals]))
     return Found(**vars(intervals[at]) | {"n": len(rows)}, of=str(rows.loc[at, "canary_id"]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -13,6 +14,7 @@ from auditor.system.validation import STRICT, Text
 class Decision(BaseModel):
     """The result of one gate.
 
+    passed : False = failed; the state of a gate that passed is "pass" or "warn"
     value, low, high : the figure and its interval, in the unit of the limit; None = not available
     sentence : the figure, its interval and the limit
     """
@@ -28,13 +30,21 @@ class Decision(BaseModel):
     high: int | float | None = None
 
     @property
-    def word(self) -> str:
-        """One of "failed", "holds" and "holds, within its confidence interval"."""
+    def state(self) -> str:
+        """One of "fail", "warn" (the figure exceeds the limit, its interval does not) and "pass"."""
         if not self.passed:
-            return "failed"
-        # The value exceeds the limit, but not significantly.
-        is_near = isinstance(self.limit, int | float) and (self.value or 0) > self.limit
-        return "holds, within its confidence interval" if is_near else "holds"
+            return "fail"
+        is_over = isinstance(self.limit, int | float) and (self.value or 0) > self.limit
+        return "warn" if is_over else "pass"
+
+    @property
+    def word(self) -> str:
+        """The state in a sentence: "failed", "warns" or "holds"."""
+        return {"fail": "failed", "warn": "warns", "pass": "holds"}[self.state]
+
+    def record(self) -> dict[str, Any]:
+        """The decision with its state, as plain data."""
+        return self.model_dump() | {"state": self.state}
 
     def __str__(self) -> str:
         """One line, without its full stop."""

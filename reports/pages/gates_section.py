@@ -9,13 +9,13 @@ class ShownGate:
     """One limit.
 
     name : as the audit file has it
-    passed : whether the run kept it
-    word : "holds", "failed", or how it holds
+    state : "pass", "warn" or "fail"
+    word : the state in a sentence
     sentence : the figure, its interval and what is allowed
     """
 
     name: str
-    passed: bool
+    state: str
     word: str
     sentence: str
 
@@ -38,25 +38,36 @@ class ShownOutcome:
         return bool(self.gates or self.since or self.why)
 
     @property
-    def is_trouble(self) -> bool:
+    def is_failure(self) -> bool:
         """Whether a gate failed, or could not be decided."""
-        return bool(self.why) or not all(gate.passed for gate in self.gates)
+        return bool(self.why) or any(gate.state == "fail" for gate in self.gates)
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether a gate failed or warns, or could not be decided."""
+        return self.is_failure or any(gate.state == "warn" for gate in self.gates)
 
     @property
     def heading(self) -> str:
         """The result of all gates in a few words; "" without gates.
 
-        >>> held = ShownGate("max_verified", True, "holds", "1 of 9; allowed 3.")
+        >>> held = ShownGate("max_verified", "pass", "holds", "1 of 9; allowed 3.")
         >>> ShownOutcome([held]).heading, ShownOutcome([held] * 2).heading
         ('The gate holds', 'All 2 gates hold')
-        >>> ShownOutcome([held, ShownGate("max_precision", False, "failed", "")]).heading
+        >>> ShownOutcome([held, ShownGate("max_precision", "fail", "failed", "")]).heading
         '1 of 2 gates failed'
+        >>> ShownOutcome([held, ShownGate("max_precision", "warn", "warns", "")]).heading
+        '1 of 2 gates warns'
         """
         if self.why:
             return "No comparison and no gate decision"
-        n, n_failed = len(self.gates), sum(not gate.passed for gate in self.gates)
+        n = len(self.gates)
+        n_failed, n_warn = (sum(g.state == state for g in self.gates) for state in ("fail", "warn"))
         if n_failed:
             return "The gate failed" if n == 1 else f"{n_failed} of {n} gates failed"
+        if n_warn:
+            warn = "warns" if n_warn == 1 else "warn"
+            return "The gate warns" if n == 1 else f"{n_warn} of {n} gates {warn}"
         return "" if not n else "The gate holds" if n == 1 else f"All {n} gates hold"
 
     def hidden(self, hide: Callable[[str], str]) -> "ShownOutcome":

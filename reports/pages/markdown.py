@@ -77,12 +77,12 @@ def escape(text: str) -> str:
 
 
 def _outcome(outcome: ShownOutcome) -> list[str]:
-    """Gates and changes since the previous run; failed gates are bold."""
+    """Gates and changes since the previous run; failed gates and warnings are bold."""
     parts = [f"**{escape(outcome.heading)}.** {escape(outcome.why)}".strip()]
     lines = [f"{gate.name} {gate.word}: {gate.sentence}" for gate in outcome.gates]
     parts.append(
         "\n".join(
-            f"- {escape(line)}" if gate.passed else f"- **{escape(line)}**"
+            f"- {escape(line)}" if gate.state == "pass" else f"- **{escape(line)}**"
             for gate, line in zip(outcome.gates, lines, strict=True)
         )
     )

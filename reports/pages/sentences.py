@@ -237,7 +237,7 @@ def _best_list(summary: pd.DataFrame) -> list[str]:
     if real.empty or not real["n_verbatim"].any():
         return []
     at, interval = highest_rate(
-        real["n_verbatim"], real["n_chosen"], strict=True, effective=effective_of(real)
+        real["n_verbatim"], real["n_chosen"], effective=effective_of(real)
     )
     best = real.iloc[at]
     control = summary[(summary["score"] == CONTROL) & (summary["strategy"] == best["strategy"])]

@@ -128,10 +128,13 @@ def sentences(trend: Trend) -> list[str]:
         told.append(
             f"Since the previous run, {new:,} {passages} new, {gone:,} gone, {same:,} unchanged."
         )
-    if (failed := int(runs["gate"].str.startswith("failed").sum())) > 0:
-        told.append(
-            f"{failed:,} of {n_runs} failed a gate; the last run {_gate_words(last['gate'])}."
-        )
+    gates = [
+        f"{n:,} of {n_runs} {words}"
+        for state, words in (("failed: ", "failed a gate"), ("warning: ", "had a gate warning"))
+        if (n := int(runs["gate"].str.contains(state, regex=False).sum()))
+    ]
+    if gates:
+        told.append(f"{'; '.join(gates)}; the last run {_gate_words(last['gate'])}.")
     if (n_weights := runs["weights"].nunique()) > 1:
         told.append(f"The runs used {n_weights:,} different sets of weights.")
     return told
@@ -144,10 +147,15 @@ def _passages(row: pd.Series) -> str:
 
 
 def _gate_words(gate: str) -> str:
-    """ "failed max_verified", "passed all", or that there were none."""
-    if gate.startswith("failed: "):
-        return gate.replace("failed: ", "failed ", 1)
-    return "passed all gates" if gate else "had no gates"
+    """The gates of a run after "it" or "the run".
+
+    >>> _gate_words("failed: max_verified; warning: max_precision"), _gate_words("passed")
+    ('failed max_verified and got a warning for max_precision', 'passed all gates')
+    """
+    if gate in ("", "passed"):
+        return "passed all gates" if gate else "had no gates"
+    words = gate.replace("failed: ", "failed ").replace("warning: ", "got a warning for ")
+    return words.replace("; ", " and ")
 
 
 # figure: caption, label of the axis, name of its gate

@@ -1,4 +1,4 @@
-"""Gates: decided with their intervals, on runs whose every figure is known."""
+"""Gates: decided by figures and by their intervals, on runs whose every figure is known."""
 
 import pandas as pd
 import pytest
@@ -29,18 +29,41 @@ def run(tmp_path):
 
 # 12 of 60: 6.5 to 19.4 by Clopper and Pearson, which test_limits checks by their definition.
 @pytest.mark.parametrize(
-    ("limit", "strict", "passed"),
-    [(5, False, False), (10, False, True), (10, True, False), (12, True, True), (20, True, True)],
+    ("limit", "by_figure", "by_interval"),
+    [
+        (5, "fail", "fail"),
+        (6, "fail", "fail"),
+        (7, "fail", "warn"),
+        (11, "fail", "warn"),
+        (12, "pass", "pass"),
+        (20, "pass", "pass"),
+    ],
 )
-def test_a_count_fails_by_its_interval_or_strictly_by_itself(run, limit, strict, passed):
-    decision = decided(run, max_verified=limit, strict=strict)
-    assert (decision.passed, decision.value) == (passed, 12)
-    assert 6 < decision.low < 7 < 19 < decision.high < 20
+def test_a_count_is_decided_by_itself_or_by_its_interval(run, limit, by_figure, by_interval):
+    for gates, state in (({}, by_figure), ({"decide_by": "interval"}, by_interval)):
+        decision = decided(run, max_verified=limit, **gates)
+        assert (decision.state, decision.passed) == (state, state != "fail")
+        assert decision.record()["state"] == state
+        assert decision.value == 12
+        assert 6 < decision.low < 7 < 19 < decision.high < 20
 
 
-def test_what_holds_by_its_interval_alone_is_said_to(run):
-    assert "holds, within its confidence interval: 12 of 60" in str(decided(run, max_verified=10))
-    assert "holds: 12 of 60" in str(decided(run, max_verified=12))
+def test_a_limit_within_the_interval_is_a_warning_that_says_so(run):
+    told = str(decided(run, max_verified=10, decide_by="interval"))
+    assert told.startswith("gate max_verified warns: 12 of 60")
+    assert told.endswith("; allowed 10, which the interval does not exclude")
+    told = str(decided(run, max_verified=12, decide_by="interval"))
+    assert told.startswith("gate max_verified holds: 12 of 60")
+    assert told.endswith("; allowed 12")
+
+
+def test_the_option_of_earlier_versions_still_decides_as_it_did(run):
+    assert decided(run, max_verified=10, strict=True).state == "fail"
+    assert decided(run, max_verified=10, strict=False).state == "warn"
+    with pytest.raises(ConfigError, match="gates.strict"):
+        make_config({"model": "m", "corpus": ["x"], "gates": {"strict": "yes"}})
+    with pytest.raises(ConfigError, match="gates.decide_by must be 'figure' or 'interval'"):
+        make_config({"model": "m", "corpus": ["x"], "gates": {"decide_by": "chance"}})
 
 
 def test_precision_is_the_most_precise_lists_and_never_the_random_draws(run):
@@ -49,8 +72,18 @@ def test_precision_is_the_most_precise_lists_and_never_the_random_draws(run):
     assert decision.value == 0.9
     assert "90.0 % of the list zlib on top-n" in decision.sentence
     assert "allowed 20 %" in decision.sentence
-    assert decided(run, max_precision=0.6).passed
-    assert not decided(run, max_precision=0.6, strict=True).passed
+    assert decided(run, max_precision=0.6).state == "fail"
+    assert decided(run, max_precision=0.6, decide_by="interval").state == "warn"
+
+
+def test_a_short_list_over_the_limit_warns_although_a_long_one_has_the_higher_low_end(tmp_path):
+    """1 of 1 exceeds 95 %, but 45 of 50 has the higher low end; neither excludes 95 %."""
+    summary = lists(("top-n", "zlib", 1, 1), ("top-n", "window", 45, 50))
+    run = planted_run(tmp_path / "run", [passage(1)], summary)
+    decision = decided(run, max_precision=0.95, decide_by="interval")
+    assert (decision.state, decision.value) == ("warn", 1.0)
+    decision = decided(run, max_precision=0.5, decide_by="interval")
+    assert (decision.state, decision.value) == ("fail", 0.9)
 
 
 def test_one_line_names_every_gate_that_failed_and_why(run):
@@ -66,7 +99,7 @@ def test_one_line_names_every_gate_that_failed_and_why(run):
 
 
 def test_no_gate_is_no_decision(run):
-    assert judge(run, Gates(strict=True), None) == ()
+    assert judge(run, Gates(decide_by="interval"), None) == ()
 
 
 def test_nothing_found_is_past_no_limit(tmp_path):
@@ -100,12 +133,11 @@ def test_an_extrapolated_exposure_fails_only_as_far_as_controls_show(tmp_path):
     """None of 99 controls is as likely: the share is at most 1 - 0.025^(1/99), 3.66 %: 4.8 bits."""
     most = 6.643856189774724  # log2(100)
     run = exposed(tmp_path / "run", ("a", 18.0, "extrapolated", most))
-    decision = decided(run, max_exposure_bits=8)
-    assert decision.passed
+    decision = decided(run, max_exposure_bits=8, decide_by="interval")
+    assert decision.state == "warn"
     assert decision.low == pytest.approx(4.77, abs=0.01)
-    assert "within its confidence interval" in str(decision)
-    assert not decided(run, max_exposure_bits=8, strict=True).passed
-    assert not decided(run, max_exposure_bits=4.7).passed
+    assert decided(run, max_exposure_bits=8).state == "fail"
+    assert decided(run, max_exposure_bits=4.7, decide_by="interval").state == "fail"
 
 
 # ----------------------------------------------------------------------------- passages
@@ -192,20 +224,20 @@ def test_a_figure_that_a_run_does_not_have_is_one_sentence(tmp_path):
 def test_personal_data_is_counted_by_candidates(tmp_path):
     rows = [nothing(n_personal=n) for n in (0, 2, 1, 0)]
     run = planted_run(tmp_path / "run", rows)
-    decision = decided(run, max_personal_data=1, strict=True)
+    decision = decided(run, max_personal_data=1)
     assert (decision.passed, decision.value) == (False, 2)
     assert "2 of 4 candidates contain personal data" in decision.sentence
-    assert decided(run, max_personal_data=1).passed
+    assert decided(run, max_personal_data=1, decide_by="interval").state == "warn"
 
 
 def test_candidates_of_one_passage_count_as_one_cluster_and_are_told_as_such(tmp_path):
     """40 of 40 verbatim, by one passage: worth one candidate, so 1 (40 times 0.025) to 40."""
     rows = [{**passage(1), "match_n_chars": 60} for _ in range(40)]
     run = planted_run(tmp_path / "run", rows, lists(("top-n", "zlib", 40, 40)))
-    (decision,) = judge(run, Gates(max_verified=3), None)
+    (decision,) = judge(run, Gates(max_verified=3, decide_by="interval"), None)
     assert decision.sentence.startswith(
         "40 of 40 candidates are verbatim: 1 passage from 1 document (95 % interval 1.0–40.0)"
     )
-    assert decision.passed  # by its interval alone; strictly it is not
-    (decision,) = judge(run, Gates(max_verified=3, strict=True), None)
-    assert not decision.passed
+    assert decision.state == "warn"
+    (decision,) = judge(run, Gates(max_verified=3), None)
+    assert decision.state == "fail"

@@ -82,7 +82,7 @@ def report_of(texts, **changes):
         "headline": [sentence, "Second."],
         "not_claimed": [sentence],
         "notices": [sentence],
-        "outcome": ShownOutcome([ShownGate("max_verified", False, "failed", sentence)], sentence),
+        "outcome": ShownOutcome([ShownGate("max_verified", "fail", "failed", sentence)], sentence),
         "about": [(sentence, sentence)],
         "command": sentence,
         "config_toml": sentence,

@@ -79,7 +79,7 @@ def test_markdown_holds_counts_and_no_candidate():
             **{n: ["plain"] for n in ("headline", "not_claimed", "notices")},
             title="Audit",
             outcome=ShownOutcome(
-                [ShownGate("max_verified", False, "failed", "9 of 9; allowed 3.")],
+                [ShownGate("max_verified", "fail", "failed", "9 of 9; allowed 3.")],
                 "Since <x>: 1 passage new.",
             ),
             about=[("Model", "m")],
