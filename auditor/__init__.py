@@ -57,9 +57,11 @@ if TYPE_CHECKING:
     from auditor.scoring.score_texts import score_texts
     from auditor.testbed.testbed import build_testbed
     from reports.analysis.schema import score_names
+    from reports.analysis.score_comparisons import compare_scores
     from reports.analysis.summary import table2
     from reports.figures.audit_figures import figure3, precision_figure
     from reports.figures.comparison import change_figure, training_figure
+    from reports.figures.precision_at_rank import precision_at_rank
 
 # Module -> its public names.
 _MODULES = {
@@ -98,9 +100,11 @@ _MODULES = {
     "auditor.scoring.score_texts": "score_texts",
     "auditor.testbed.testbed": "build_testbed",
     "reports.analysis.schema": "score_names",
+    "reports.analysis.score_comparisons": "compare_scores",
     "reports.analysis.summary": "table2",
     "reports.figures.audit_figures": "figure3 precision_figure",
     "reports.figures.comparison": "change_figure training_figure",
+    "reports.figures.precision_at_rank": "precision_at_rank",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -44,6 +44,18 @@ class Estimate:
         low, high = _percent(self.low), _percent(self.high)
         return f"{_percent(self.value)} % ({low}–{high}; {self.successes:,} of {self.n:,})"
 
+    def in_words(self, method: str = "Clopper–Pearson") -> str:
+        """The share and its interval in a sentence, with the method of the interval.
+
+        >>> Estimate(0.5, 0.2, 0.8, 2).in_words()
+        '1 of 2 (50.0 %, 95 % Clopper–Pearson interval 20.0–80.0)'
+        """
+        if self.why:
+            return self.why
+        ends = f"{_percent(self.low)}–{_percent(self.high)}"
+        share = f"{_percent(self.value)} %, 95 % {method} interval {ends}"
+        return f"{self.successes:,} of {self.n:,} ({share})"
+
     def __format__(self, spec: str) -> str:
         """The value and both ends in the given format."""
         if not spec:

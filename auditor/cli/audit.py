@@ -21,8 +21,8 @@ def audit(file, as_json, resume, **flags) -> None:
     """Run a whole audit: sample, score, rank, verify and report.
 
     FILE is an audit file (TOML). Any option can be set in it; flags override it. An interrupted
-    audit is resumed by the same command. The table [gates] of the file sets limits; if one is
-    exceeded, the exit code is 3.
+    audit is resumed by the same command. The table [gates] of the file sets limits; if a gate
+    fails, the exit code is 3. A gate that only warns does not change the exit code.
 
     \b
     auditor audit --model gpt2-xl --reference gpt2 --reference gpt2-medium --samples 200000

@@ -106,7 +106,7 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     own = frame[frame["role"] == "canary"]
     print_frame(_shown(own[_COLUMNS]), f"Exposure, at most {known.space_bits:.1f} bits")
     click.echo()
-    print_frame(_shown(by_repeats), "By repeats (extracted: 95 % confidence interval)")
+    print_frame(_shown(by_repeats), "By repeats (extracted: 95 % Clopper–Pearson interval)")
     for sentence in _sentences(frame):
         say(sentence)
     if out is not None:

@@ -69,18 +69,19 @@ def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
 
 
 def _runs(runs, out, as_json) -> None:
-    from auditor.comparison.output import run_headline, save_runs
+    from auditor.comparison.output import DIFFERENCE_INTERVALS, run_headline, save_runs
     from auditor.comparison.runs import compare_runs
 
     found = compare_runs(*runs)
     page = save_runs(found, Path(out)) if out else None
     tables_json = {"passages": found.counts(), "differences": records(found.differences)}
-    _print(run_headline(found), found, tables_json, page, as_json, (("differences", "B minus A"),))
+    tables = (("differences", f"B minus A ({DIFFERENCE_INTERVALS})"),)
+    _print(run_headline(found), found, tables_json, page, as_json, tables)
 
 
 def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
     from auditor.comparison.models import compare_models
-    from auditor.comparison.output import model_headline, save_models
+    from auditor.comparison.output import SHARE_INTERVALS, model_headline, save_models
     from auditor.system.progress import for_terminal
 
     found = compare_models(
@@ -88,7 +89,10 @@ def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
     )
     page = save_models(found, Path(out)) if out else None
     tables_json = {"tests": records(found.tests), "extraction": records(found.extraction)}
-    tables = (("extraction", "Extraction before and after"), ("tests", "Mean changes"))
+    tables = (
+        ("extraction", f"Extraction before and after ({SHARE_INTERVALS})"),
+        ("tests", "Mean changes"),
+    )
     _print(model_headline(found), found, tables_json, page, as_json, tables)
 
 

@@ -172,9 +172,12 @@ def _benchmark(models, given, shared):
 _RUN = {"corpus": _corpus, "document": _document, "benchmark": _benchmark}
 # Kind -> the tables to print: (attribute, title).
 _TABLES = {
-    "corpus": (("summary", "Extracted of examples (95 % interval)"), ("fits", "Log-linear laws")),
+    "corpus": (
+        ("summary", "Extracted of examples (95 % intervals: Clopper–Pearson)"),
+        ("fits", "Log-linear laws (95 % intervals of the slope: Student’s t)"),
+    ),
     "document": (("coverage", "Characters in suffixes of that p_z or more"),),
-    "benchmark": (("scores", "Guesses"),),
+    "benchmark": (("scores", "Guesses (95 % intervals: Clopper–Pearson)"),),
 }
 # Columns of the saved tables that are not printed.
 _UNSHOWN = ("n_parameters", "suffix_tokens", "confidence", "r_squared_low", "r_squared_high")

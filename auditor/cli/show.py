@@ -13,7 +13,7 @@ from auditor.cli.printing import print_json, records, say
 from auditor.gates.gated_audit import GatedAudit
 from auditor.runs.figures import exposure
 from auditor.runs.run import Run
-from reports.analysis.found_verbatim import headline_counts, verdict_counts
+from reports.analysis.found_verbatim import verdict_counts
 from reports.analysis.summary import (
     list_intervals,
     shown_truth,
@@ -71,7 +71,7 @@ def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
     if run.config.canaries is not None and (most := exposure(run)) is not None:
         say(
             f"The most exposed canary of {most.n:,} is {most.of}: {most.value:.1f} bits "
-            f"(95 % interval {most.low:.1f}–{most.high:.1f})."
+            f"(95 % {most.interval} interval {most.low:.1f}–{most.high:.1f})."
         )
     if judged.since is not None:
         say(judged.since)
@@ -129,14 +129,14 @@ def summary_json(run: Run) -> dict:
     """The results of a run as plain data, without text."""
     from auditor.audit.estimates import costs_of
 
-    strategies, candidates, summary = run.strategies(), run.candidates(), run.summary()
+    strategies = run.strategies()
     return {
         "run": str(run.path),
         "model": run.config.model,
         "complete": run.complete,
-        "candidates": verdict_counts(candidates),
-        "headline": headline_counts(candidates) or None,
-        "summary": records(without_control(summary)),
+        "candidates": verdict_counts(run.candidates()),
+        "headline": run.headline() or None,
+        "summary": records(without_control(run.summary())),
         "strategies": records(strategies),
         "costs": records(costs_of(run, strategies)),
         "calibration": records(run.calibration()),

@@ -25,6 +25,14 @@ from reports.figures.comparison import change_figure, exposure_by_step, training
 from reports.pages.comparison_page import ComparisonPage, render_comparison
 
 _MANIFEST = "comparison.json"
+SHARE_INTERVALS = "95 % intervals: Clopper–Pearson"
+CHANGE_INTERVALS = (
+    "95 % intervals from 20 texts: studentized bootstrap, Tango for the share extracted, "
+    "Zou–Donner for differences"
+)
+DIFFERENCE_INTERVALS = (
+    "95 % intervals of the difference: Newcombe, with candidates of one passage as one cluster"
+)
 _THROUGH = (
     "During training: mean exposure of canaries by number of repeats, and how much more likely "
     "members are than held-out text."
@@ -47,18 +55,19 @@ def model_headline(found: Comparison) -> list[str]:
             for row in (rates.loc[(group, when)] for when in ("base", "tuned"))
         )
         head.append(
-            f"Greedy decoding extracts {before} of the {name} before fine-tuning and {after} after."
+            f"Greedy decoding extracts {before.in_words()} of the {name} before fine-tuning and "
+            f"{after.in_words()} after."
         )
     row = found.tests.set_index("figure").loc["likelihood"]
     head.append(
-        f"Log-likelihood of members changed by {with_interval(row, 'members')} nats per token "
-        f"(p = {row['p_members']:.2g}, sign-flip test)."
+        f"Mean log-likelihood of members changed by {with_interval(row, 'members')} nats per token "
+        f"(95 % interval: studentized bootstrap; p = {row['p_members']:.2g}, sign-flip test)."
     )
     if row["n_heldout"]:
         head.append(
             f"Of held-out text it changed by {with_interval(row, 'heldout')}; the difference is "
-            f"{with_interval(row, 'difference')} (p = {row['p_difference']:.2g}, "
-            "label permutation test)."
+            f"{with_interval(row, 'difference')} (95 % interval: Zou–Donner, from the other two; "
+            f"p = {row['p_difference']:.2g}, label permutation test)."
         )
     else:
         head.append(
@@ -80,8 +89,8 @@ def run_headline(found: RunComparison) -> list[str]:
     )
     precision = (
         f"Of all candidates, {shares[0]} are verbatim in A and {shares[1]} in B: B minus A is "
-        f"{difference:+.1f} percentage points ({low:+.1f} to {high:+.1f}; Newcombe, 95 %, "
-        "clustered by passage)."
+        f"{difference:+.1f} percentage points (95 % Newcombe interval {low:+.1f} to {high:+.1f}, "
+        "with candidates of one passage as one cluster)."
     )
     return [passages, precision]
 
@@ -93,8 +102,8 @@ def save_models(found: Comparison, out: Path) -> Path:
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
     tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
     shown = [
-        ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
-        ("Mean changes (95 % intervals from 20 texts; two-sided p)", changes_shown(found.tests)),
+        (f"Extraction before and after ({SHARE_INTERVALS})", extraction_shown(found.extraction)),
+        (f"Mean changes ({CHANGE_INTERVALS}; two-sided p)", changes_shown(found.tests)),
         (
             "Texts that changed most (log-likelihood, nats per token)",
             moved_shown(masked(found.moved())),
@@ -135,7 +144,7 @@ def save_runs(found: RunComparison, out: Path) -> Path:
         about=[("A", f"{a['run']} ({a['model']})"), ("B", f"{b['run']} ({b['model']})")],
         tables=[
             (
-                "Precision in A and B (Newcombe, 95 %, clustered by passage)",
+                f"Precision in A and B ({DIFFERENCE_INTERVALS})",
                 differences_shown(found.differences),
             ),
             ("Passages extracted", passages_shown(masked(found.passages))),

@@ -64,7 +64,9 @@ class BenchmarkAttack:
                 f"{len(self.guesses):,} guesses; the folder has no suffixes to check them against."
             ]
         share = proportion(int(row["n_correct"]), int(row["n_examples"]))
-        recall = f"Recall {share}, at 100 errors {100 * row['recall_at_100_errors']:.1f} %."
+        recall = (
+            f"Recall {share.in_words()}, at 100 errors {100 * row['recall_at_100_errors']:.1f} %."
+        )
         return [recall, *headline(self.examples)]
 
     def save(self, out: str | Path) -> None:

@@ -71,7 +71,8 @@ class DocumentScan:
             f"{int(best['suffix_start']):,}. On average {100 * share.mean():.0f} % of a suffix's "
             f"tokens are the model's first choices, {100 * share.max():.0f} % at most."
         )
-        return [lead, f"Greedy decoding reproduces {proportion(k, n)} of the suffixes.", near]
+        greedy = f"Greedy decoding reproduces {proportion(k, n).in_words()} of the suffixes."
+        return [lead, greedy, near]
 
     def page(self) -> str:
         """The heat map as one self-contained HTML document."""

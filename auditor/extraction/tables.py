@@ -191,7 +191,7 @@ def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
         if k:
             sentences.append(
                 f"{given} greedy decoding reproduces the next {m} tokens of the training text "
-                f"in {proportion(k, n)}."
+                f"in {proportion(k, n).in_words()}."
             )
             continue
         best = own.loc[own["log_p_z"].idxmax()]
@@ -202,7 +202,7 @@ def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
             near = "none of the suffixes can be drawn under this decoding"
         sentences.append(
             f"{given} greedy decoding reproduces the next {m} tokens in none of {n:,} "
-            f"(0–{high:.2g} %). Most likely: {near}; at most "
+            f"(95 % Clopper–Pearson interval 0–{high:.2g} %). Most likely: {near}; at most "
             f"{100 * own['exact_memorization'].max():.0f} % of a suffix's tokens are the model's "
             "first choices."
         )

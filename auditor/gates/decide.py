@@ -81,7 +81,7 @@ def _with_interval(
 ) -> str:
     several = f" for {found.n} {among}" if among and found.n != 1 else ""
     ends = f"{factor * found.low:.1f}–{factor * found.high:.1f}{unit}"
-    return f"{what}{passage_words(found.passages)} (95 % interval{several} {ends})"
+    return f"{what}{passage_words(found.passages)} (95 % {found.interval} interval{several} {ends})"
 
 
 def _verified_words(found: Found) -> str:

@@ -21,7 +21,7 @@ from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.offline import offline
 from auditor.system.progress import NullProgress
-from reports.analysis.found_verbatim import headline_counts, verdict_counts
+from reports.analysis.found_verbatim import verdict_counts
 from reports.analysis.summary import without_control
 
 
@@ -49,7 +49,13 @@ class GatedAudit:
     def state(self) -> str:
         """One of "gate failed", "gate warning" and "finished"."""
         states = {d.state for d in self.decisions}
-        return "gate failed" if "fail" in states else "gate warning" if "warn" in states else "finished"
+        return (
+            "gate failed"
+            if "fail" in states
+            else "gate warning"
+            if "warn" in states
+            else "finished"
+        )
 
     def check(self) -> None:
         """Raise a GateError that names every failed gate; see `gate_results.check`."""
@@ -173,7 +179,6 @@ def _notify(
 def _success(judged: GatedAudit) -> dict[str, Any]:
     """Counts and figures of a finished run, without any text."""
     run = judged.run
-    candidates = run.candidates()
     summary = without_control(run.summary()).to_json(orient="records", double_precision=15)
     return {
         "state": judged.state,
@@ -183,8 +188,8 @@ def _success(judged: GatedAudit) -> dict[str, Any]:
         "occasion": run.manifest.occasion or None,
         "begun": run.manifest.begun or None,
         "ended": now(),
-        "candidates": verdict_counts(candidates),
-        "headline": headline_counts(candidates) or None,
+        "candidates": verdict_counts(run.candidates()),
+        "headline": run.headline() or None,
         "summary": json.loads(summary),
         "gates": [d.record() for d in judged.decisions],
         "since": None if judged.since is None else judged.since.model_dump(),

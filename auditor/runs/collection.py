@@ -14,7 +14,6 @@ import pandas as pd
 from auditor.errors import AuditError, RunError
 from auditor.runs.manifest import MANIFEST
 from auditor.runs.run import Run, load_run
-from reports.analysis.found_verbatim import headline_counts
 
 
 def _stacked(read: Callable[[Run, Sequence[str] | None], pd.DataFrame]):
@@ -218,7 +217,7 @@ def _line(run: Run) -> dict:
     }
     if "candidates.parquet" not in run.manifest.shards:
         return line
-    return line | headline_counts(run.candidates())
+    return line | run.headline()
 
 
 def _one_category(frames, first: str, names: list[str]) -> list[pd.DataFrame]:

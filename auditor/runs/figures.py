@@ -10,7 +10,8 @@ from auditor.errors import RunError
 from auditor.runs.run import Run
 from reports.analysis.found_verbatim import Found, counted, found_verbatim
 from reports.analysis.schema import CONTROL
-from reports.analysis.strategy_estimates import effective_of
+from reports.analysis.strategy_estimates import CLOPPER_PEARSON, effective_of
+from reports.analysis.summary import list_interval
 from reports.listed import listed
 
 
@@ -37,7 +38,8 @@ def precision(run: Run, *, by_low_end: bool = False) -> Found | None:
     if pd.notna(row.get("n_passages")):
         passages = int(row["n_passages"]), int(row["n_distinct_documents"])
     of = f"{row['score']} on {row['strategy']}"
-    return Found(**vars(interval) | {"n": len(rows)}, of=of, passages=passages)
+    method = list_interval(rows)
+    return Found(**vars(interval) | {"n": len(rows)}, of=of, passages=passages, interval=method)
 
 
 def exposure(run: Run, *, by_low_end: bool = False) -> Found | None:
@@ -54,7 +56,12 @@ def exposure(run: Run, *, by_low_end: bool = False) -> Found | None:
         return None
     intervals = [_bits(row, len(rows)) for row in rows.to_dict("records")]
     at = int(np.argmax([i.low if by_low_end else i.value for i in intervals]))
-    return Found(**vars(intervals[at]) | {"n": len(rows)}, of=str(rows.loc[at, "canary_id"]))
+    is_exact = rows.loc[at, "method"] == "enumerated"
+    return Found(
+        **vars(intervals[at]) | {"n": len(rows)},
+        of=str(rows.loc[at, "canary_id"]),
+        interval="exact" if is_exact else CLOPPER_PEARSON,
+    )
 
 
 def _bits(row: dict, n_canaries: int) -> Estimate:

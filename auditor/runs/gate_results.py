@@ -31,7 +31,7 @@ class Decision(BaseModel):
 
     @property
     def state(self) -> str:
-        """One of "fail", "warn" (the figure exceeds the limit, its interval does not) and "pass"."""
+        """One of "fail", "pass", and "warn": the figure exceeds the limit, its interval does not."""
         if not self.passed:
             return "fail"
         is_over = isinstance(self.limit, int | float) and (self.value or 0) > self.limit

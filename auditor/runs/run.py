@@ -10,6 +10,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -23,6 +24,7 @@ from auditor.runs.old_tables import as_current, current_columns, current_name, s
 from auditor.runs.remote import Remote, is_url, open_remote
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
+from reports.analysis.found_verbatim import headline_counts
 from reports.listed import listed
 from reports.pages.card import Card, render_card
 from reports.pages.sentences import headline
@@ -83,6 +85,10 @@ class Run:
         Rows with `is_control` are only in the random control; no count of candidates has them.
         """
         return _read_frame(self, schema.CANDIDATES, columns)
+
+    def headline(self) -> dict[str, Any]:
+        """The numbers of the headline; see `reports.analysis.found_verbatim.headline_counts`."""
+        return headline_counts(self.candidates())
 
     def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Precision of each strategy and score (the paper's Table 2), one row each."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from attacks.statistics.intervals import Estimate, count_interval, effective_trials
-from reports.analysis.strategy_estimates import clusters_of, count_passages, interval_words
+from reports.analysis.strategy_estimates import clusters_of, count_passages, interval_of
 from reports.listed import listed
 
 
@@ -50,7 +50,7 @@ def counted(
     """The number of hits among candidates, with the interval of `found_verbatim`."""
     n, worth = len(rows), effective_trials(clusters_of(rows))
     estimate = count_interval(int(hits.sum()), n, effective=worth[-1] if n else None)
-    method = interval_words(knows_passages=count_passages(rows) is not None)
+    method = interval_of(knows_passages=count_passages(rows) is not None)
     return Found(**vars(estimate), passages=passages, interval=method)
 
 

@@ -12,18 +12,22 @@ from reports.analysis.schema import COMPARISONS, CONTROL
 from reports.analysis.strategy_estimates import clusters_of
 
 
-def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+def compare_scores(
+    candidates: pd.DataFrame, counts: pd.DataFrame, *, longest: int | None = None
+) -> pd.DataFrame:
     """Every pair of lists of a strategy, with the random control: the frame `comparisons`.
 
     Lists that are empty or were not verified have no row. The control is second in its pairs.
 
     candidates : the frame `candidates`
-    counts : strategy and score of every list, as in `Shortlist.counts`
+    counts : strategy and score of every list, as in `Shortlist.counts` or the frame `summary`
+    longest : cut longer lists to this length; None = compare whole lists
 
     Source
     ------
-    As `attacks.statistics.costs.compare_lists`, candidates that show one passage as one cluster;
-    p-values are corrected by Holm for all rows, intervals are of each row alone.
+    As `attacks.statistics.costs.compare_lists` (Tango's intervals), candidates that show one
+    passage as one cluster; p-values are corrected by Holm for all rows, intervals are of each row
+    alone.
 
     Three samples are listed by each; the verbatim "a" stands on both, "b" on one list alone:
 
@@ -44,7 +48,8 @@ def compare_scores(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFra
         ranked = {name: _in_order(own, name) for name in names}
         verified = (own["verdict"] == "verbatim").to_numpy()
         for first, second in combinations([n for n in names if len(ranked[n])], 2):
-            k = min(len(ranked[first]), len(ranked[second]))
+            lengths = len(ranked[first]), len(ranked[second])
+            k = min(*lengths, longest or max(lengths))
             lists_of_k = ranked[first][:k], ranked[second][:k]
             made = compare_lists(verified, *lists_of_k, clusters=own["cluster"])
             rows.append(

@@ -110,15 +110,25 @@ def count_passages(candidates: pd.DataFrame) -> tuple[int, int] | None:
     return int(passages.nunique()), int(candidates.loc[passages.index, "doc_id"].nunique())
 
 
-def interval_words(*, knows_passages: bool) -> str:
-    """Which interval a precision has, in words.
+KORN_GRAUBARD, CLOPPER_PEARSON = "Korn–Graubard", "Clopper–Pearson"
+_TREATMENT = {
+    KORN_GRAUBARD: "with candidates of one passage as one cluster",
+    CLOPPER_PEARSON: "which treats repeats of a passage as independent",
+}
 
-    >>> interval_words(knows_passages=True)
+
+def interval_of(*, knows_passages: bool) -> str:
+    """The method of the interval of a share of candidates."""
+    return KORN_GRAUBARD if knows_passages else CLOPPER_PEARSON
+
+
+def interval_words(method: str) -> str:
+    """The method, and what it does with candidates of one passage.
+
+    >>> interval_words(KORN_GRAUBARD)
     'Korn–Graubard, with candidates of one passage as one cluster'
     """
-    if knows_passages:
-        return "Korn–Graubard, with candidates of one passage as one cluster"
-    return "Clopper–Pearson, which treats repeats of a passage as independent"
+    return f"{method}, {_TREATMENT[method]}"
 
 
 def effective_of(summary: pd.DataFrame) -> pd.Series:

@@ -7,7 +7,12 @@ from attacks.statistics.costs import precision_at_k
 from attacks.statistics.intervals import clopper_pearson, effective_trials
 from reports.analysis.schema import CONTROL
 from reports.analysis.score_comparisons import above_random, compare_scores
-from reports.analysis.strategy_estimates import clusters_of, passages_of
+from reports.analysis.strategy_estimates import (
+    clusters_of,
+    interval_of,
+    interval_words,
+    passages_of,
+)
 from reports.number_text import DASH, share
 
 
@@ -157,12 +162,15 @@ def list_intervals(summary: pd.DataFrame) -> str:
     >>> list_intervals(pd.DataFrame(columns=["precision_low"]))
     '95 % intervals: Clopper–Pearson, which treats repeats of a passage as independent'
     """
+    return f"95 % intervals: {interval_words(list_interval(summary))}"
+
+
+def list_interval(summary: pd.DataFrame) -> str:
+    """The method of these intervals."""
     knows_worth = "n_effective" in summary
     if knows_worth and "precision" in summary:
         knows_worth = not summary["n_effective"][summary["precision"].notna()].isna().any()
-    if knows_worth:
-        return "95 % intervals: Korn–Graubard, with candidates of one passage as one cluster"
-    return "95 % intervals: Clopper–Pearson, which treats repeats of a passage as independent"
+    return interval_of(knows_passages=knows_worth)
 
 
 def _cell(row: dict) -> str:

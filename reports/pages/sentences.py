@@ -6,7 +6,8 @@ import pandas as pd
 from attacks.statistics.intervals import highest_rate
 from reports.analysis.found_verbatim import Found, found_verbatim
 from reports.analysis.schema import CONTROL
-from reports.analysis.strategy_estimates import effective_of, passage_words
+from reports.analysis.strategy_estimates import effective_of, interval_words, passage_words
+from reports.analysis.summary import list_interval
 from reports.listed import listed
 from reports.number_text import count, percent, percents, size
 
@@ -205,7 +206,9 @@ def _found(found: Found, searched: str) -> str:
     n, k = found.n, int(found.value)
     are = f"{k:,} {_is(k)}" if k else "none is"
     low, high = found.low / n, found.high / n
-    share = f"{percent(k / n)} %, 95 % interval {percents(low, high)}, {found.interval}"
+    share = (
+        f"{percent(k / n)} %, 95 % interval {percents(low, high)}, {interval_words(found.interval)}"
+    )
     verbatim = f"{are} verbatim{passage_words(found.passages)}"
     return f"Of {count(n, 'candidate')} checked against {searched}, {verbatim} ({share})."
 
@@ -236,16 +239,14 @@ def _best_list(summary: pd.DataFrame) -> list[str]:
     real = summary[(summary["score"] != CONTROL) & summary["precision"].notna()]
     if real.empty or not real["n_verbatim"].any():
         return []
-    at, interval = highest_rate(
-        real["n_verbatim"], real["n_chosen"], effective=effective_of(real)
-    )
+    at, interval = highest_rate(real["n_verbatim"], real["n_chosen"], effective=effective_of(real))
     best = real.iloc[at]
     control = summary[(summary["score"] == CONTROL) & (summary["strategy"] == best["strategy"])]
     of = f", adjusted for being the best of {len(real):,} lists" if len(real) > 1 else ""
     sentence = (
         f"The most precise list is {best['score']} on {best['strategy']}: "
         f"{best['n_verbatim']:,} of {best['n_chosen']:,} verbatim{_passages(best)} "
-        f"(95 % interval{of}: {percents(interval.low, interval.high, 0)} %)"
+        f"(95 % {list_interval(real)} interval{of}: {percents(interval.low, interval.high, 0)} %)"
     )
     if control.empty or np.isnan(control["precision"].iloc[0]):
         return [sentence + "."]

@@ -165,9 +165,19 @@ _KINDS = {
         "candidates",
         "max_verified",
     ),
-    "exposure": ("Exposure of the most exposed canary", "bits", "max_exposure_bits"),
+    "exposure": (
+        (
+            "Exposure of the most exposed canary, with 95 % intervals (Clopper–Pearson, of the "
+            "controls that are as likely; none if all secrets were scored)"
+        ),
+        "bits",
+        "max_exposure_bits",
+    ),
     "personal_data": (
-        "Candidates that contain personal data, with 95 % intervals of the same kind",
+        (
+            "Candidates that contain personal data, with 95 % intervals (Korn–Graubard, one cluster "
+            "per passage)"
+        ),
         "candidates",
         "max_personal_data",
     ),
@@ -192,12 +202,11 @@ def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
     if len(rows):
         limit = trend.limits.get("max_precision")
         drawing = precision_trend_figure(rows, limit=limit, runs=trend.runs)
-        drawn.append(
-            (
-                "Percentage of each list found verbatim, with 95 % intervals (Korn–Graubard)",
-                drawing,
-            )
+        caption = (
+            "Percentage of each list found verbatim, with 95 % intervals (Korn–Graubard, one cluster "
+            "per passage)"
         )
+        drawn.append((caption, drawing))
     return [
         (caption, trusted(to_svg(figure, name=f"{name}f{i}", label=f"{caption}, over the runs.")))
         for i, (caption, figure) in enumerate(drawn)

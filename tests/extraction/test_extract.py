@@ -198,7 +198,7 @@ def test_members_come_out_the_more_they_are_repeated_and_held_out_text_does_not(
     assert not held.examples["greedy"].any()
     assert held.examples["log_p_z"].max() < -50
     n = len(held.examples)
-    assert f"in none of {n} (0–" in held.headline[0]
+    assert f"in none of {n} (95 % Clopper–Pearson interval 0–" in held.headline[0]
     assert "Most likely: p_z 10^-" in held.headline[0]
 
 

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from attacks.statistics.intervals import (
-    Estimate,
     count_interval,
     exposure_interval,
     highest_rate,
