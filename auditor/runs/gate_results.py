@@ -31,7 +31,7 @@ class Decision(BaseModel):
 
     @property
     def state(self) -> str:
-        """One of "fail", "pass", and "warn": the figure exceeds the limit, its interval does not."""
+        """One of "fail", "pass" and "warn": only the figure exceeds the limit, not its interval."""
         if not self.passed:
             return "fail"
         is_over = isinstance(self.limit, int | float) and (self.value or 0) > self.limit

@@ -175,8 +175,8 @@ _KINDS = {
     ),
     "personal_data": (
         (
-            "Candidates that contain personal data, with 95 % intervals (Korn–Graubard, one cluster "
-            "per passage)"
+            "Candidates that contain personal data, with 95 % intervals (Korn–Graubard, one "
+            "cluster per passage)"
         ),
         "candidates",
         "max_personal_data",
@@ -203,8 +203,8 @@ def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
         limit = trend.limits.get("max_precision")
         drawing = precision_trend_figure(rows, limit=limit, runs=trend.runs)
         caption = (
-            "Percentage of each list found verbatim, with 95 % intervals (Korn–Graubard, one cluster "
-            "per passage)"
+            "Percentage of each list found verbatim, with 95 % intervals (Korn–Graubard, one "
+            "cluster per passage)"
         )
         drawn.append((caption, drawing))
     return [
