@@ -23,7 +23,7 @@ from reports.pages.markdown import render_markdown
 from reports.pages.page_content import draw_figures
 from reports.privacy.candidates import count_personal, find_in_candidates, kinds_looked_for
 
-_N_TOKENS, _SCORES = 256, ("perplexity", "zlib", "window")
+_N_TOKENS, _SCORES = 256, ("likelihood", "zlib", "window")
 _WORDS = ("the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as")
 
 

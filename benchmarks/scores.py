@@ -20,7 +20,7 @@ import numpy as np
 from attacks.scores.dc_pdd import dc_pdd
 from attacks.scores.min_k import min_k, min_k_plus_plus, surp
 from attacks.scores.neighbourhood import neighbourhood
-from attacks.scores.paper import lowercase, perplexity, reference, window, zlib, zlib_bits
+from attacks.scores.paper import likelihood, lowercase, reference, window, zlib, zlib_bits
 from attacks.scores.recall import recall
 from attacks.scores.reference_difference import reference_difference
 from attacks.scores.token_stats import TokenStats
@@ -73,7 +73,7 @@ def main() -> None:
     print(f"{given}; inputs alone take {_peak_mb():,.0f} MB")
     bits = np.full(asked.texts, 800)
     work: dict[str, Callable[[], object]] = {
-        "loss": lambda: perplexity(target),
+        "loss": lambda: likelihood(target),
         "zlib": lambda: zlib(target, bits),
         "zlib_bits (compressing)": lambda: zlib_bits(texts),
         "lowercase": lambda: lowercase(target, other),

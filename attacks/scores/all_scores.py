@@ -26,8 +26,8 @@ __all__ = ["SAMPLES", "TEXTS", "all_scores", "undefined_reasons", "zlib_bits"]
 
 # Arguments: the inputs in `Score.needs`, in that order.
 _FUNCTIONS: dict[str, Callable[..., Values]] = {
-    "perplexity": paper.perplexity,
-    "loss": paper.perplexity,
+    "likelihood": paper.likelihood,
+    "loss": paper.likelihood,
     "zlib": paper.zlib,
     "lowercase": paper.lowercase,
     "window": paper.window,
@@ -90,7 +90,7 @@ def all_scores(
 
     >>> target = TokenStats.from_lists([[5]], [[-1.0]], [[0]])
     >>> list(all_scores(target, zlib_bits=[160]))
-    ['perplexity', 'zlib', 'window']
+    ['likelihood', 'zlib', 'window']
     >>> list(all_scores(target, made_for="texts", zlib_bits=[160], token_counts=np.ones(9, int)))
     ['loss', 'zlib', 'window', 'min_k', 'dc_pdd']
     """
@@ -153,7 +153,7 @@ def undefined_reasons(
     counts values that these inputs do not explain.
 
     >>> target = TokenStats.from_lists([[5], []], [[-1.0], []], [[0], []])
-    >>> undefined_reasons(all_scores(target), target)["perplexity"]
+    >>> undefined_reasons(all_scores(target), target)["likelihood"]
     {'text has no scored token': 1}
     >>> target = TokenStats([0, 1], [5], [-1.0], [0], [-3.0], [1.0])  # entropy 3: too high
     >>> undefined_reasons({"surp": surp(target)}, target)

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from attacks.scores.token_stats import TokenStats, Values, offsets_of, reduce_texts
 
 
-def perplexity(target: TokenStats) -> Values:
-    """The negative logarithm of the text's perplexity: -L_target.
+def likelihood(target: TokenStats) -> Values:
+    """The mean log-likelihood of the text's tokens, in nats: -L_target.
 
     Returns
     -------
@@ -26,9 +26,9 @@ def perplexity(target: TokenStats) -> Values:
 
     Source
     ------
-    Carlini et al. 2021, §4.2. They rank by low perplexity; its logarithm gives the same order.
+    Carlini et al. 2021, §4.2. They rank by low perplexity, exp(L_target): the same order.
 
-    >>> perplexity(TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]]))
+    >>> likelihood(TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]]))
     array([-2.])
     """
     return 0.0 - target.nll()

@@ -30,8 +30,8 @@ class Score:
 
 SCORES: tuple[Score, ...] = (
     Score(
-        name="perplexity",
-        title="Perplexity",
+        name="likelihood",
+        title="Likelihood",
         formula="−L(target)",
         meaning="The model finds the text likely. Also high for repetitive text.",
         source="Carlini et al. 2021, §4.2",
@@ -141,6 +141,6 @@ def scores_made_for(what: str) -> tuple[Score, ...]:
     """The scores of "samples" or of "texts", in table order.
 
     >>> [score.name for score in scores_made_for("samples")]
-    ['perplexity', 'reference', 'zlib', 'lowercase', 'window']
+    ['likelihood', 'reference', 'zlib', 'lowercase', 'window']
     """
     return tuple(score for score in SCORES if what in score.made_for)

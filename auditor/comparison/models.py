@@ -65,8 +65,13 @@ class Comparison:
     notes: list[str]
     facts: dict[str, Any]
 
-    def moved(self, n: int = _MOVED, *, by: str = "perplexity") -> pd.DataFrame:
-        """The n texts whose metric `by` rose most, in descending order."""
+    def moved(self, n: int = _MOVED, *, by: str = "likelihood") -> pd.DataFrame:
+        """The n texts whose metric `by` rose most, in descending order.
+
+        Raises a ConfigError if there is no such metric.
+        """
+        if by not in (names := figure_names(self.texts)):
+            raise ConfigError(f"by must be one of {', '.join(names)}; got {by!r}.")
         named = [c for c in self.texts if c.startswith((f"{by}_", "extracted_", "log_p_z_"))]
         rows = self.texts.sort_values(f"{by}_change", ascending=False, kind="stable")
         return rows[["doc_id", "member", "n_tokens", *named, "text"]].head(n)

@@ -30,7 +30,7 @@ _THROUGH = (
     "members are than held-out text."
 )
 _DRAWN = {
-    "perplexity": "change of log-likelihood, nats per token (right: more likely)",
+    "likelihood": "change of log-likelihood, nats per token (right: more likely)",
     "log_p_z": "change of log p_z, nats",
 }
 
@@ -49,7 +49,7 @@ def model_headline(found: Comparison) -> list[str]:
         head.append(
             f"Greedy decoding extracts {before} of the {name} before fine-tuning and {after} after."
         )
-    row = found.tests.set_index("figure").loc["perplexity"]
+    row = found.tests.set_index("figure").loc["likelihood"]
     head.append(
         f"Log-likelihood of members changed by {with_interval(row, 'members')} nats per token "
         f"(p = {row['p_members']:.2g}, sign-flip test)."

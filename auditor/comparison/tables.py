@@ -44,15 +44,15 @@ def changes_shown(tests: pd.DataFrame) -> pd.DataFrame:
 def moved_shown(moved: pd.DataFrame) -> pd.DataFrame:
     """Format `Comparison.moved`.
 
-    The score `perplexity` is the log-likelihood in nats per token, and is labelled so here.
+    The score `likelihood` is the mean log-likelihood, in nats per token.
     """
     return pd.DataFrame(
         {
             "text": moved["doc_id"],
             "group": [_named(m) for m in moved["member"]],
             "tokens": [f"{n:,}" for n in moved["n_tokens"]],
-            "log-likelihood before": moved["perplexity_base"],
-            "after": moved["perplexity_tuned"],
+            "log-likelihood before": moved["likelihood_base"],
+            "after": moved["likelihood_tuned"],
             "log p_z before": moved["log_p_z_base"],
             "after ": moved["log_p_z_tuned"],
             "extracted": [

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError, RunError
 from auditor.runs.manifest import MANIFEST, Manifest, altered, read_manifest
+from auditor.runs.old_names import current_name, stored_names, with_current_names
 from auditor.runs.remote import Remote, is_url, open_remote
 from reports.analysis import schema
 from reports.analysis.dtypes import typed
@@ -140,7 +141,7 @@ class Run:
         total: dict[str, dict[str, int]] = {}
         for file in self.manifest.shards.values():
             for score, reasons in file.undefined.items():
-                known = total.setdefault(score, {})
+                known = total.setdefault(current_name(score), {})
                 for reason, n in reasons.items():
                     known[reason] = known.get(reason, 0) + n
         return total
@@ -158,7 +159,10 @@ class Run:
         return (self.path / name).stat().st_size == known.bytes
 
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file of the run, or some of its columns; checked as `Run` describes."""
+        """A Parquet file of the run, or some of its columns; checked as `Run` describes.
+
+        Scores have today's names, also in files of earlier versions.
+        """
         if columns is not None and self.has(name):
             place = self.place(name)
             # If a page checksum fails, fall through to the full read, which reports the error.
@@ -166,7 +170,8 @@ class Run:
                 suppress(OSError, ValueError, pa.ArrowException),
                 pq.ParquetFile(place, page_checksum_verification=True) as file,
             ):
-                return file.read(columns=columns)
+                stored = stored_names(columns, file.schema_arrow.names)
+                return with_current_names(file.read(columns=stored))
         self.has(name)  # downloads the file of a remote run
         known = self.manifest.shards.get(name)
         try:
@@ -179,7 +184,8 @@ class Run:
         if known is None or hashlib.sha256(raw).hexdigest() != known.sha256:
             raise RunError(altered(self.path / name, raw, known))
         try:
-            return pq.read_table(io.BytesIO(raw), columns=columns)
+            table = with_current_names(pq.read_table(io.BytesIO(raw)))
+            return table if columns is None else table.select(columns)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self.unreadable(name, error) from None
 
@@ -269,20 +275,26 @@ def _selected_columns(run: Run, file: str, table: str, columns: Sequence[str]) -
     if isinstance(columns, str):
         columns = [columns]
     try:
-        there = pq.read_schema(run.place(file)).names
+        there = [current_name(name) for name in pq.read_schema(run.place(file)).names]
     except (OSError, ValueError, pa.ArrowException):
         there = run.read(file).column_names  # raises the proper error
     found: dict[str, None] = {}
     for name in map(str, columns):
         fitting = [name] if name in there else [n for n in there if fnmatchcase(n, name)]
         if not fitting:
-            near = get_close_matches(name, there, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise RunError(
-                f"{table} of {run.path} has no column {name!r}.{hint} Columns: {', '.join(there)}."
+                f"{table} of {run.path} has no column {name!r}.{_hint(name, there)} Columns: "
+                f"{', '.join(there)}."
             )
         found |= dict.fromkeys(fitting)
     return list(found)
+
+
+def _hint(name: str, there: list[str]) -> str:
+    if (new := current_name(name)) != name:
+        return f" It is now named {new!r}."
+    near = get_close_matches(name, there, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _not_yet(run: Run, table: str) -> str:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from attacks.scores.paper import (
+    likelihood,
     lowercase,
-    perplexity,
     reference,
     window,
     zlib,
@@ -27,10 +27,10 @@ def paper_questions() -> tuple[Question, ...]:
 def _loss() -> Question:
     nll, total = given.TARGET.nll(), given.TARGET.total_nll()
     return Question(
-        "Loss: mean or sum, and in which unit",
+        "Likelihood and loss: mean or sum, and in which unit",
         given.NAMES,
         (
-            ours("-L, mean nats a token", perplexity(given.TARGET), "Carlini et al. 2021, §4.2"),
+            ours("-L, mean nats a token", likelihood(given.TARGET), "Carlini et al. 2021, §4.2"),
             other("-sum of nats", -total, "log-likelihood of the whole text"),
             other("-L / ln 2, mean bits a token", -nll / math.log(2), "logarithms to base 2"),
             other("exp(L), perplexity", np.exp(nll), "Shi et al. 2024, code (lower = member)"),

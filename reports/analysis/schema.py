@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
-SCORE_PATTERNS = ("perplexity", "reference:*", "zlib", "lowercase", "window")
+SCORE_PATTERNS = ("likelihood", "reference:*", "zlib", "lowercase", "window")
 CONTROL = "random"
 VERDICTS = ("verbatim", "fuzzy", "not found", "not checked")
 FINISHES = ("length", "eos")
@@ -397,7 +397,7 @@ def score_names(frame: pd.DataFrame) -> list[str]:
     -------
     list of str
 
-    >>> score_names(pd.DataFrame(columns=["nll", "zlib", "reference:small", "perplexity"]))
-    ['perplexity', 'reference:small', 'zlib']
+    >>> score_names(pd.DataFrame(columns=["nll", "zlib", "reference:small", "likelihood"]))
+    ['likelihood', 'reference:small', 'zlib']
     """
     return [n for p in SCORE_PATTERNS for n in map(str, frame.columns) if fnmatchcase(n, p)]

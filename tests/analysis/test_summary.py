@@ -34,7 +34,7 @@ def scores():
             "sample_id": ["a-3", "a-0", "a-1", "a-2", "b-0"],
             "strategy": ["a", "a", "a", "a", "b"],
             "nll": 1.0,
-            "perplexity": [-2.0, np.nan, -1.0, -3.0, -1.0],
+            "likelihood": [-2.0, np.nan, -1.0, -3.0, -1.0],
             "zlib": [1.0, 5.0, 2.0, 5.0, np.nan],
         }
     )
@@ -53,11 +53,11 @@ def chosen(shortlist, strategy, score):
 def test_lists_follow_score_then_id_and_skip_undefined_and_repeats(scores):
     shortlist = select_candidates(scores, TEXTS, top=10)
     assert chosen(shortlist, "a", "zlib") == ["a-0", "a-2", "a-1"]
-    assert chosen(shortlist, "a", "perplexity") == ["a-1", "a-2"]
-    assert chosen(shortlist, "b", "perplexity") == ["b-0"]
+    assert chosen(shortlist, "a", "likelihood") == ["a-1", "a-2"]
+    assert chosen(shortlist, "b", "likelihood") == ["b-0"]
     assert chosen(shortlist, "b", "zlib") == []
     counts = shortlist.counts.set_index(["strategy", "score"])
-    assert counts.loc[("a", "perplexity")].tolist() == [4, 1, 2, 1]
+    assert counts.loc[("a", "likelihood")].tolist() == [4, 1, 2, 1]
     assert counts.loc[("a", "zlib")].tolist() == [4, 0, 3, 1]
     assert counts.loc[("b", "zlib")].tolist() == [1, 1, 0, 0]
 

@@ -23,7 +23,7 @@ from reports.analysis import schema
 from tests.audits import copied, long_spans, settings
 from tests.tiny import command
 
-SCORES = ["perplexity", "reference:small", "reference:medium", "zlib", "lowercase", "window"]
+SCORES = ["likelihood", "reference:small", "reference:medium", "zlib", "lowercase", "window"]
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,14 @@ INF, NAN = math.inf, math.nan
 
 # Worked out on paper from the inputs: a has 10 tokens and 20 nats, b 4 and 16, c 1 and 0.
 BY_HAND = [
-    ("Loss", "-L, mean nats a token", (-2, -4, 0)),
-    ("Loss", "-sum of nats", (-20, -16, 0)),
-    ("Loss", "-L / ln 2, mean bits a token", (-2 / math.log(2), -4 / math.log(2), 0)),
-    ("Loss", "exp(L), perplexity", (math.e**2, math.e**4, 1)),
+    ("Likelihood and loss", "-L, mean nats a token", (-2, -4, 0)),
+    ("Likelihood and loss", "-sum of nats", (-20, -16, 0)),
+    (
+        "Likelihood and loss",
+        "-L / ln 2, mean bits a token",
+        (-2 / math.log(2), -4 / math.log(2), 0),
+    ),
+    ("Likelihood and loss", "exp(L), perplexity", (math.e**2, math.e**4, 1)),
     ("Reference model", "L_reference / L", (30 / 20, 24 / 16, INF)),
     ("Reference model", "L_reference - L", (1, 2, 1.5)),
     ("Lower-cased text", "L(lower-cased) / L", (2, 28 / 16, NAN)),

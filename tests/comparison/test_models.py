@@ -32,7 +32,7 @@ def found(bed):
 
 def test_every_change_is_tuned_minus_base(found):
     names = figure_names(found.texts)
-    assert {"perplexity", "zlib", "lowercase", "window", "log_p_z", "extracted"} == set(names)
+    assert {"likelihood", "zlib", "lowercase", "window", "log_p_z", "extracted"} == set(names)
     for name in names:
         base, tuned, change = (
             found.texts[f"{name}_{when}"].to_numpy() for when in ("base", "tuned", "change")
@@ -55,18 +55,18 @@ def test_figures_are_those_of_one_text_at_a_time(bed, found):
     with torch.no_grad():
         logits = model.network(torch.tensor([[0, *ids]])).logits[0].double().log_softmax(-1)
     nats = [float(logits[t][i]) for t, i in enumerate(ids)]
-    assert row["perplexity_tuned"] == pytest.approx(np.mean(nats), abs=1e-5)
+    assert row["likelihood_tuned"] == pytest.approx(np.mean(nats), abs=1e-5)
     assert row["log_p_z_tuned"] == pytest.approx(sum(nats[20:40]), abs=1e-3)
     first = [int(logits[t].argmax()) == ids[t] for t in range(20, 40)]
     assert row["extracted_tuned"] == all(first)
 
 
 def test_known_members_gain_and_held_out_text_gains_less(found):
-    row = found.tests.set_index("figure").loc["perplexity"]
+    row = found.tests.set_index("figure").loc["likelihood"]
     assert row["members_low"] > 0
     assert row["difference_low"] > 0
     assert row["p_difference"] < 0.001
-    own = found.texts[found.texts["member"]]["perplexity_change"]
+    own = found.texts[found.texts["member"]]["likelihood_change"]
     assert row["members"] == pytest.approx(own.mean())
     rates = found.extraction.set_index(["group", "model"])
     assert rates.loc[("members", "base"), "n_extracted"] == 0
@@ -93,8 +93,8 @@ def test_the_change_of_extraction_has_the_interval_of_paired_proportions(found):
 
 
 def test_the_most_moved_come_first(found):
-    moved = found.moved(5)["perplexity_change"].tolist()
-    assert moved == sorted(found.texts["perplexity_change"], reverse=True)[:5]
+    moved = found.moved(5)["likelihood_change"].tolist()
+    assert moved == sorted(found.texts["likelihood_change"], reverse=True)[:5]
 
 
 def test_texts_that_are_too_short_have_no_p_z_and_are_told(bed, tmp_path):

@@ -216,8 +216,8 @@ def test_a_comparison_has_the_numbers_of_each_model_by_itself(bases, tmp_path, c
         prefix_tokens=2, suffix_tokens=2,
     )  # fmt: skip
     [row] = found.texts.itertuples()
-    assert row.perplexity_base == pytest.approx(judged(base, ids).mean(), abs=1e-5)
-    assert row.perplexity_tuned == pytest.approx(judged(whole, ids).mean(), abs=1e-5)
+    assert row.likelihood_base == pytest.approx(judged(base, ids).mean(), abs=1e-5)
+    assert row.likelihood_tuned == pytest.approx(judged(whole, ids).mean(), abs=1e-5)
 
 
 # ------------------------------------------------------------ tokenizers beside adapters
@@ -260,7 +260,7 @@ def test_a_comparison_takes_texts_that_are_the_same_tokens_to_both(chat, bases, 
     plain = save_texts(tmp_path / "plain.jsonl", [WORDS])
     [row] = compare_models(None, str(folder), texts=[plain], **sizes).texts.itertuples()
     ids = [0, *load_vocabulary(str(bases[False])).encode(WORDS)]
-    assert row.perplexity_tuned == pytest.approx(judged(whole, ids).mean(), abs=1e-5)
+    assert row.likelihood_tuned == pytest.approx(judged(whole, ids).mean(), abs=1e-5)
     other = save_texts(tmp_path / "chat.jsonl", [WORDS, CHAT])
     with pytest.raises(ModelError, match="must split every text into the same tokens"):
         compare_models(None, str(folder), texts=[other], **sizes)

@@ -203,10 +203,10 @@ def test_both_models_of_a_comparison_begin_with_it(models, tmp_path):
     asked = {"texts": [corpus], "prefix_tokens": 2, "suffix_tokens": 2}
     found = compare_models(models["target"], models["ref"], bos=END, **asked)
     for row in found.texts.itertuples():
-        assert row.perplexity_base == pytest.approx(
+        assert row.likelihood_base == pytest.approx(
             nats(models["target"], row.text).mean(), abs=1e-4
         )
-        assert row.perplexity_tuned == pytest.approx(nats(models["ref"], row.text).mean(), abs=1e-4)
+        assert row.likelihood_tuned == pytest.approx(nats(models["ref"], row.text).mean(), abs=1e-4)
     assert found.facts["bos"] == END
     with pytest.raises(ModelError, match=r"both have a BOS token, or neither; .*own has one and"):
         compare_models(models["target"], models["own"], **asked)

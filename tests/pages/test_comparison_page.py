@@ -85,7 +85,7 @@ def test_intervals_stand_beside_their_values_and_what_is_unknown_is_a_dash(n_und
 
 def test_long_texts_are_cut_and_unprobed_ones_are_no_failure():
     moved = pd.DataFrame({"doc_id": ["a", "b"], "member": [True, False], "n_tokens": [9, 12]})
-    for name in ("perplexity", "log_p_z", "extracted"):
+    for name in ("likelihood", "log_p_z", "extracted"):
         moved[[f"{name}_base", f"{name}_tuned"]] = np.nan
     moved["text"] = ["short", "long " * 200]
     moved.loc[0, "extracted_tuned"] = 1.0

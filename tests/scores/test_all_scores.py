@@ -19,7 +19,7 @@ from attacks.scores.token_stats import TokenStats
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "golden_scores.json").read_text("utf-8"))
 # The table's "reference" stands for a column a reference, and is asked in both its forms.
-COLUMNS = ["perplexity", "reference:small", "reference:other", "zlib", "lowercase", "window"]
+COLUMNS = ["likelihood", "reference:small", "reference:other", "zlib", "lowercase", "window"]
 STATS = ("target", "small", "other", "lowercased")
 
 
@@ -121,7 +121,7 @@ def slow_score(column: str, texts: SimpleNamespace, i: int) -> float:
         return math.fsum(nats) / len(nats)
 
     target = scored("target")
-    if column == "perplexity":
+    if column == "likelihood":
         return -mean(target)
     if column == "reference:small":
         return mean(scored("small")) / mean(target)
@@ -192,7 +192,7 @@ def test_texts_with_nothing_scored_are_undefined_and_leave_their_neighbours_alon
     kinds = {name: [text, full, text, text, full, text] for name in STATS}
     values = every_score(inputs(**kinds, n_bytes=[0, 9, 0, 0, 9, 0], zlib_bits=[64] * 6))[column]
     assert np.isnan(values).tolist() == [True, False, True, True, False, True]
-    expected = {"perplexity": -1, "window": -1, "zlib": 64}.get(column, 1)
+    expected = {"likelihood": -1, "window": -1, "zlib": 64}.get(column, 1)
     assert values[[1, 4]].tolist() == [expected, expected]
 
 

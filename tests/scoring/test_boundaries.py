@@ -124,7 +124,7 @@ def right(place, row):
     prompt = list(row["prompt_token_ids"])[1:]
     said = [[tokenizer.decode(part) for part in documents(some, end)] for some in (prompt, ids)]
     own = nats(place / "target", [end, *prompt, *ids], 1 + len(prompt))
-    found = {"nll": own.mean(), "perplexity": -own.mean()}
+    found = {"nll": own.mean(), "likelihood": -own.mean()}
     before, lower = sequence(tokenizer, end, *said, str.lower)
     if all(text == text.lower() for some in said for text in some):
         before, lower = prompt, ids
