@@ -1,4 +1,4 @@
-"""Names of scores in runs that earlier versions wrote, mapped to today's on reading."""
+"""Names of columns and scores in runs of earlier versions, mapped to today's on reading."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reports.privacy.items import COLUMNS
+
 # The score was -(mean nats) per token, which is not the perplexity: that is exp(mean nats).
 RENAMED = {"perplexity": "likelihood"}
+_PERSONAL = {f"personal:{kind}": name for kind, name in COLUMNS.items()}
+_PERSONAL |= {f"with_{old}": f"with_{new}" for old, new in _PERSONAL.items()}
 _RANKINGS = ("rank", "p_value", "q_value")
 _NAMED = ("score", "first", "second")  # columns whose values are names of scores
 
@@ -18,7 +22,11 @@ def current_name(column: str) -> str:
 
     >>> current_name("perplexity"), current_name("rank:perplexity"), current_name("rank:zlib")
     ('likelihood', 'rank:likelihood', 'rank:zlib')
+    >>> current_name("with_personal:API key")
+    'with_personal_api_key'
     """
+    if column in _PERSONAL:
+        return _PERSONAL[column]
     prefix, colon, score = column.rpartition(":")
     if prefix and prefix not in _RANKINGS:
         return column

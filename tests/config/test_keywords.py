@@ -81,21 +81,21 @@ def test_a_notebook_completes_the_keywords():
     [
         (
             {"samples": 3, "top": 8},
-            "`top` must be between 1 and the number of samples (3); got 8. Lower `top` or raise "
-            "`samples`.",
+            r"`top` must be between 1 and the number of samples \(3\); got 8\. Lower `top` or raise",
         ),
-        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1; got 0. Raise max_new_tokens."),
+        (
+            {"max_new_tokens": 0},
+            r"max_new_tokens must be at least 1; got 0\. Raise max_new_tokens\.",
+        ),
         (
             {"strategies": "internet"},
-            "strategy 'internet' takes its prefixes from your texts; got none. Add `prompts=FILE` "
-            "(a text file, JSONL or folder).",
+            "strategy 'internet' takes its prefixes from your texts; got none. Add `prompts=FILE` ",
         ),
     ],
 )
 def test_errors_of_run_audit_name_keywords(options, sentence):
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(ConfigError, match="^" + sentence):
         auditor.run_audit(model="gpt2", **options)
-    assert str(raised.value) == sentence
 
 
 def test_an_error_names_the_keyword_of_the_function_that_was_called(tmp_path):
