@@ -81,7 +81,7 @@ def test_a_notebook_completes_the_keywords():
     [
         (
             {"samples": 3, "top": 8},
-            r"`top` must be between 1 and the number of samples \(3\); got 8\. Lower `top` or raise",
+            r"`top` must be between 1 and the number of samples \(3\); got 8\. Lower `top` or",
         ),
         (
             {"max_new_tokens": 0},
