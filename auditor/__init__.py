@@ -10,6 +10,7 @@ Example::
 
 # ruff: noqa: F401 - the imports below are for type checkers; `__getattr__` makes them at run time.
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from auditor.version import __version__
@@ -114,7 +115,12 @@ __all__ = sorted(["__version__", *_HOMES])
 def __getattr__(name: str) -> object:
     # Lazy, so that `import auditor` (and `auditor --help`) does not wait for torch.
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        found = getattr(import_module(_HOMES[name]), name)
+        if isinstance(found, FunctionType) and _HOMES[name].startswith("auditor."):
+            from auditor.config.keywords import with_python_errors
+
+            found = with_python_errors(found)
+        return globals().setdefault(name, found)
     raise AttributeError(f"module 'auditor' has no attribute {name!r}")
 
 

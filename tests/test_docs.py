@@ -19,8 +19,8 @@ from auditor.config.audit import make_config
 from auditor.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SKIPPED = {"runs", "demo", "testbeds", "fuzz-faults", "build", "dist", "shared"}
 MAKE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
@@ -33,8 +33,8 @@ def blocks(page, language):
 
 # ------------------------------------------------------------------------------- the tree
 def tree():
-    """Paths in the README's tree; folders end in a slash."""
-    (block,) = (b for b in blocks(README, "") if "auditor/" in b)
+    """Paths in the tree of CONTRIBUTING.md; folders end in a slash."""
+    (block,) = (b for b in blocks(CONTRIBUTING, "") if "auditor/" in b)
     paths, parents = [], []
     for line in block.splitlines():
         depth = (len(line) - len(line.lstrip())) // 2
@@ -96,7 +96,7 @@ def check_auditor(words):
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
 def test_every_command_in_the_pages_can_be_given(page, line):
     words = shlex.split(line, comments=True)
-    assert words[0] in ("make", "auditor", "pip", "python")
+    assert words[0] in ("make", "auditor", "pip", "python", "source", "git", "cd")
     if words[0] == "auditor" and not any(map(placeholder, words)):
         check_auditor(words[1:])
     elif words[0] == "auditor":

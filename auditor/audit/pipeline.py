@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.config.audit import AuditConfig, changed, make_config
+from auditor.config.keywords import with_keywords
+from auditor.config.sampling import Decoding, Prompts
 from auditor.errors import AuditError, ConfigError, RunError
 from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.extras import require_extra
 from auditor.system.offline import offline
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 
 if TYPE_CHECKING:
     from auditor.audit.context import Context
@@ -25,13 +27,21 @@ STAGES = ("sample", "score", "controls", "shortlist", "verify", "canaries", "rep
 SHARED = ("sample", "score")  # stages that run on workers; the others run in this process
 
 
+# Options of prompts that are keywords; `prompts` itself is a parameter.
+_OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt")
+
+
+@with_keywords(AuditConfig, Decoding, Prompts, only=(*Decoding.model_fields, *_OF_PROMPTS))
 def run_audit(
     config: AuditConfig | None = None,
     *,
     until: str = "report",
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
     occasion: str | None = None,
     judge: Callable[[RunWriter], None] | None = None,
+    decoding: Mapping[str, Any] | None = None,
+    prompts: Mapping[str, Any] | Sequence[str] | str | None = None,
+    strategy: Mapping[str, Mapping[str, Any]] | None = None,
     **settings: Any,
 ) -> Run:
     """Sample, score, rank, verify and report.
@@ -40,12 +50,16 @@ def run_audit(
 
     Parameters
     ----------
-    config : AuditConfig, or None to give its fields as keywords
+    config : AuditConfig, or None to give its fields as keywords; keywords override it
     until : the last stage to run: sample, score, controls, shortlist, verify, canaries or report
-    progress : progress display; none by default
+    progress : a progress bar in a notebook and at a terminal; False or None = none
     occasion : the scheduled time, in ISO 8601; stored in the manifest
     judge : called once the tables are written; the pages show what it puts into manifest.judged
-    **settings : fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...)
+    decoding : settings of `Decoding` for all strategies; each is also a keyword of its own
+    prompts : settings of `Prompts` for all strategies, or the texts to take prefixes from
+    strategy : settings by strategy: {"internet": {"top_k": 10}}
+    **settings : the fields of AuditConfig (`model="gpt2"`, `samples=1000`, ...) and of Decoding
+        (`max_new_tokens=64`, `top_k=40`, ...)
 
     Returns
     -------
@@ -58,11 +72,12 @@ def run_audit(
 
     Example::
 
-        run = run_audit(model="gpt2", samples=200, corpus=["texts/"])
+        run = run_audit(model="gpt2", samples=200, max_new_tokens=64, corpus=["texts/"])
         run.summary()
     """
     if until not in STAGES:
         raise ConfigError(f"until must be one of {', '.join(STAGES)}; got {until!r}. Choose one.")
+    settings |= _tables(settings, decoding, prompts, strategy)
     if config is None:
         config = make_config(settings)
     elif settings:
@@ -74,8 +89,19 @@ def run_audit(
     with network, open_for_writing(path, config) as run:
         if occasion is not None and not run.manifest.occasion:
             run.manifest.occasion = occasion
-        _stages(Context(config, run, progress or NullProgress(), judge=judge), until)
+        _stages(Context(config, run, progress_display(progress), judge=judge), until)
     return load_run(path)
+
+
+def _tables(settings: dict[str, Any], decoding: Any, prompts: Any, strategy: Any) -> dict[str, Any]:
+    """The tables of settings, with the keywords that belong into them, taken from `settings`."""
+    if prompts is not None and not isinstance(prompts, Mapping):
+        prompts = {"corpus": (prompts,) if isinstance(prompts, str | Path) else tuple(prompts)}
+    tables = {"decoding": decoding, "prompts": prompts, "strategy": strategy}
+    for table, names in (("decoding", Decoding.model_fields), ("prompts", _OF_PROMPTS)):
+        if own := {name: settings.pop(name) for name in names if name in settings}:
+            tables[table] = {**(tables[table] or {}), **own}
+    return {name: table for name, table in tables.items() if table is not None}
 
 
 def verify_again(

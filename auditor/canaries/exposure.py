@@ -21,7 +21,7 @@ from auditor.canaries.secrets import Encoded, encode_secrets, extracts, score_se
 from auditor.canaries.templates import parse_template
 from auditor.config.canaries import MeasureOptions
 from auditor.errors import ConfigError
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 
 if TYPE_CHECKING:
     from auditor.models.language_model import LanguageModel
@@ -46,7 +46,7 @@ def measure_canaries(
     enumerate_up_to: int = ENUMERATED,
     controls: int | None = None,
     beams: int = 1,
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
 ) -> pd.DataFrame:
     """Exposure of every canary, in bits, and whether greedy or beam search extracts its secret.
 
@@ -64,7 +64,7 @@ def measure_canaries(
         Use only this many controls; by default all.
     beams : int
         Above 1: also try to extract the secret by beam search.
-    progress : NullProgress, optional
+    progress : a progress bar in a notebook and at a terminal; False or None = none
 
     Returns
     -------
@@ -99,7 +99,7 @@ def measure_canaries(
             f"--controls must be at most {available:,}, the controls of the manifest; got "
             f"{controls:,}. Lower --controls."
         )
-    progress = progress or NullProgress()
+    progress = progress_display(progress)
     if isinstance(model, str):
         from auditor.models.loading import load_model
 

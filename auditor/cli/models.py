@@ -65,6 +65,6 @@ def doctor() -> None:
     say(f"{'device':<14}{device}, {free_memory(place) / 2**30:.1f} GiB of memory free")
     say(f"{'bfloat16':<14}{'in hardware' if native_bfloat16(place) else 'not in hardware'}")
     gguf = all(find_spec(name) for name in ("gguf", "accelerate"))
-    remedy = "no; pip install 'memorization-auditor[gguf]'"
+    remedy = "no; pip install '.[gguf]' in a checkout"
     say(f"{'GGUF':<14}{'can be read' if gguf else remedy}")
     say(f"{'models':<14}{', '.join(installed()) or 'none'} in {cache_folder()}")

@@ -32,7 +32,7 @@ from auditor.models.interfaces import ScoresTexts
 from auditor.models.loading import resolve
 from auditor.models.tokenizer import check_rows
 from auditor.scoring.text_scorer import Texts, TextScorer
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 
 _MOVED = 20
 
@@ -90,7 +90,7 @@ def compare_models(
     seed: int = 0,
     device: str = "auto",
     bos: str | None = None,
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
 ) -> Comparison:
     """Score the same texts under a model before and after fine-tuning.
 
@@ -109,7 +109,7 @@ def compare_models(
     device : str
     bos : str, optional
         BOS token of both models, instead of the tokenizers'.
-    progress : NullProgress, optional
+    progress : a progress bar in a notebook and at a terminal; False or None = none
 
     Returns
     -------
@@ -122,7 +122,7 @@ def compare_models(
     CorpusError, ModelError
         As `read_corpus` and `Pair`.
     """
-    progress = progress or NullProgress()
+    progress = progress_display(progress)
     for name, n in (("examples", examples), ("prefix", prefix_tokens), ("suffix", suffix_tokens)):
         if n < 1:
             raise ConfigError(f"{name} must be 1 or more; got {n}. Raise it.")

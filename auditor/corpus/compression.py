@@ -260,7 +260,7 @@ def unpack(body: bytes, coding: str, limit: int) -> tuple[bytes, str]:
 def missing_package(package: str, path: Path) -> CorpusError:
     """The error for an optional package that is not installed."""
     return CorpusError(
-        f"{path} needs {package}. Install it with: pip install 'memorization-auditor[corpora]'."
+        f"{path} needs {package}. Install it with: pip install '.[corpora]' in a checkout."
     )
 
 

@@ -200,7 +200,7 @@ def _remove_coding(coding: str, body: bytes, place: str, report: FileReport) -> 
     except ImportError as error:
         if _is_text(body):
             return body
-        install = "pip install 'memorization-auditor[corpora]'"
+        install = "pip install '.[corpora]' in a checkout"
         report.note("coding", f"{what}, which needs {error.name}: {install}")
         return None
     if wrong and _is_text(body):  # plain text may begin like compressed data

@@ -25,7 +25,7 @@ from auditor.models.loading import loaded
 from auditor.runs.result_folder import storable
 from auditor.sampling.generate import generate
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 
 # Vocabulary size of GPT-2 and GPT-Neo, which the benchmark's arrays use. Arrays without a tokenizer
 # file whose largest id is between _LARGE and this size are assumed to use it.
@@ -91,7 +91,7 @@ def attack_benchmark(
     p: Sequence[float] = (0.5,),
     device: str = "auto",
     out: str | Path | None = None,
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
 ) -> BenchmarkAttack:
     """Decode every suffix greedily, order the guesses by likelihood, and score them.
 
@@ -144,7 +144,7 @@ def attack_benchmark(
         refuse_other_extraction(Path(out), settings)
     used = loaded(model, device)
     config.check(used)
-    work = progress or NullProgress()
+    work = progress_display(progress)
     notices = _check_tokens(used, arrays, folder, split)
     for sentence in notices:
         work.note(sentence)

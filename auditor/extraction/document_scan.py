@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from attacks.statistics.coverage import best_log_p, coverage
 from attacks.statistics.intervals import proportion
 from auditor.config.extraction import DocumentScanConfig
+from auditor.config.keywords import with_keywords
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import CorpusError
 from auditor.extraction.output import refuse_other_extraction, save_extraction
@@ -21,7 +22,7 @@ from auditor.extraction.windows import Windows, slide
 from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 from reports.figures.extraction import figure_files, heatmap_figure
 from reports.pages.extraction_page import ScanPage, render_scan
 from reports.privacy.redaction import mask_personal
@@ -114,6 +115,7 @@ class DocumentScan:
         )
 
 
+@with_keywords(DocumentScanConfig)
 def scan_document(
     model: LanguageModel | str,
     document: str | Path | Document,
@@ -122,7 +124,7 @@ def scan_document(
     device: str = "auto",
     out: str | Path | None = None,
     reveal: bool = False,
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
     **options: Any,
 ) -> DocumentScan:
     """Slide a window over a document and measure p_z of every suffix.
@@ -134,10 +136,10 @@ def scan_document(
     prefix_tokens : int
     device, out, reveal, progress
         As `auditor.extraction.extract`.
-    options : fields of `DocumentScanConfig`
-        suffix_tokens, stride, decoding, p, with_bos, bos. The last window ends where the document
-        does. The paper slides by characters and tokenizes each window; we tokenize the document
-        once.
+    options : the fields of DocumentScanConfig
+
+    The last window ends where the document does. The paper slides by characters and tokenizes each
+    window; we tokenize the document once.
 
     Returns
     -------
@@ -164,7 +166,7 @@ def scan_document(
     }
     if out is not None:
         refuse_other_extraction(Path(out), settings)
-    used, progress = loaded(model, device, config.bos), progress or NullProgress()
+    used, progress = loaded(model, device, config.bos), progress_display(progress)
     for sentence in used.notes:
         progress.note(sentence)
     config.check(used)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from auditor.config.extraction import CorpusExtractionConfig
+from auditor.config.keywords import with_keywords
 from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import ConfigError, CorpusError
 from auditor.extraction.output import refuse_other_extraction, save_extraction
@@ -21,7 +22,7 @@ from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.runs.result_folder import storable
 from auditor.scoring.suffixes import measure_suffixes
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 from reports.figures.extraction import figure_files, laws_figure
 
 Count = Callable[[str], int]
@@ -69,6 +70,7 @@ class Extraction:
         )
 
 
+@with_keywords(CorpusExtractionConfig)
 def extract(
     models: LanguageModel | str | Sequence[LanguageModel | str],
     corpus: Sequence[str | Path] | Iterable[Document],
@@ -77,7 +79,7 @@ def extract(
     count: Count | None = None,
     out: str | Path | None = None,
     reveal: bool = False,
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
     **options: Any,
 ) -> Extraction:
     """Measure how much training text models reproduce when prompted with its prefix.
@@ -93,10 +95,8 @@ def extract(
         Folder to save to.
     reveal : bool
         Show personal data in the headline and the CSV files instead of masking it.
-    progress : NullProgress, optional
-    options : fields of `CorpusExtractionConfig`
-        prefix_tokens, suffix_tokens, examples, seed, decoding, p, samples_per_prefix, from_start,
-        with_bos, bos; `bos` is that of every spec in `models`.
+    progress : a progress bar in a notebook and at a terminal; False or None = none
+    options : the fields of CorpusExtractionConfig; `bos` is that of every spec in `models`
 
     Returns
     -------
@@ -123,7 +123,7 @@ def extract(
     settings = {**config.identity(), "models": names, "corpus": named}
     if out is not None:
         refuse_other_extraction(Path(out), settings)
-    work = _Work(config, text, device, count, progress or NullProgress())
+    work = _Work(config, text, device, count, progress_display(progress))
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
     result = Extraction(

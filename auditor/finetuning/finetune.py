@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from auditor.canaries.canaries import Canary, read_canaries
 from auditor.config.finetuning import FinetuneConfig, as_specs
+from auditor.config.keywords import with_keywords
 from auditor.errors import ConfigError, ModelError
 from auditor.finetuning.callback import MemorizationCallback, ProbeLog
 from auditor.finetuning.checkpoints import (
@@ -41,7 +43,7 @@ from auditor.models.loading import (
 from auditor.models.preserve_state import own_randomness
 from auditor.runs.result_folder import write_json
 from auditor.system.atomic_files import owned
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 
 _MOST_ROW_TOKENS = 1_024
 _SAVES, _MOST_STEPS_APART = 10, 500
@@ -68,8 +70,14 @@ class _Work:
     progress: NullProgress
 
 
+@with_keywords(FinetuneConfig)
 def finetune(
-    model: str, corpora, *, out: str | Path, progress: NullProgress | None = None, **options: Any
+    model: str,
+    corpora: str | Sequence[str],
+    *,
+    out: str | Path,
+    progress: NullProgress | bool | None = True,
+    **options: Any,
 ) -> Finetuned:
     """Fine-tune a causal language model; resume if the same run was interrupted.
 
@@ -80,8 +88,8 @@ def finetune(
     out : path
         Folder for the model (or adapter) in safetensors with its tokenizer, finetune.json,
         checkpoints/ and probes/ (memorization by step).
-    progress : NullProgress, optional
-    options : fields of `FinetuneConfig`
+    progress : a progress bar in a notebook and at a terminal; False or None = none
+    options : the fields of FinetuneConfig
 
     Returns
     -------
@@ -104,10 +112,10 @@ def finetune(
 
 
 def run_finetune(
-    config: FinetuneConfig, *, out: str | Path, progress: NullProgress | None = None
+    config: FinetuneConfig, *, out: str | Path, progress: NullProgress | bool | None = True
 ) -> Finetuned:
     """`finetune` with a config; same return value and errors."""
-    out, progress = Path(out), progress or NullProgress()
+    out, progress = Path(out), progress_display(progress)
     path = resolve(config.model)
     if path.is_dir() and is_adapter(path):
         raise ModelError(

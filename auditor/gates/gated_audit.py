@@ -20,7 +20,7 @@ from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
 from auditor.system.offline import offline
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 from reports.analysis.found_verbatim import verdict_counts
 from reports.analysis.summary import without_control
 
@@ -63,7 +63,7 @@ class GatedAudit:
 
 
 def audit_and_judge(
-    config: AuditConfig, *, occasion: str | None = None, progress: NullProgress | None = None
+    config: AuditConfig, *, occasion: str | None = None, progress: NullProgress | bool | None = True
 ) -> GatedAudit:
     """Run or resume an audit, decide its gates and call its hooks.
 
@@ -73,7 +73,7 @@ def audit_and_judge(
     ----------
     config : AuditConfig
     occasion : the scheduled time, in ISO 8601
-    progress : progress display; none by default
+    progress : a progress bar in a notebook and at a terminal; False or None = none
 
     Returns
     -------
@@ -90,7 +90,7 @@ def audit_and_judge(
         judged.since  # passages new, gone and unchanged
         judged.check()  # raises GateError if a gate failed
     """
-    progress = progress or NullProgress()
+    progress = progress_display(progress)
     check_hooks(config.notify)
     runner = _GateRunner(config, progress)
     try:

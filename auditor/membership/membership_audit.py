@@ -15,6 +15,7 @@ from attacks.statistics.false_discovery import ShortList, calibrated_list
 from attacks.statistics.membership_test import Evaluation, evaluate
 from attacks.statistics.set_test import SetTest, set_test
 from attacks.statistics.thresholds import held_out_threshold
+from auditor.config.keywords import with_keywords
 from auditor.config.membership import MembershipConfig
 from auditor.config.scoring import ScoringConfig
 from auditor.errors import ConfigError, CorpusError
@@ -32,7 +33,7 @@ from auditor.membership.sides import (
     texts_of,
 )
 from auditor.membership.tables import listed_table, score_table
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 
 _HELD_OUT_FPR = 0.01
 
@@ -111,12 +112,13 @@ class MembersReport:
         return words
 
 
+@with_keywords(MembershipConfig, ScoringConfig)
 def audit_members(
     members: Sequence[str | Path],
     nonmembers: Sequence[str | Path],
     *,
     model: str | None = None,
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
     **options: Any,
 ) -> MembersReport:
     """Compare the scores of suspected members with those of known non-members.
@@ -127,10 +129,8 @@ def audit_members(
         With a model: corpora. Without: score files (.parquet, .csv), one row per text.
     model : str, optional
         Spec of the model under audit.
-    progress : NullProgress, optional
-    options : fields of `MembershipConfig`, and with a model of `ScoringConfig`
-        member_texts, nonmember_texts, text_field, scores, list_by, fdr, drop_shared, seed; and
-        references, nonmember_prefix, frequencies, neighbours, masked_model, bos, dtype, device.
+    progress : a progress bar in a notebook and at a terminal; False or None = none
+    options : the fields of MembershipConfig, and with a model those of ScoringConfig
 
     Returns
     -------
@@ -159,7 +159,7 @@ def audit_members(
         ]
     else:
         _refuse_with_model(config)
-        sides = _scored(config, {"model": model, **scoring}, progress or NullProgress())
+        sides = _scored(config, {"model": model, **scoring}, progress_display(progress))
     settings = {
         "members": list(config.members),
         "nonmembers": list(config.nonmembers),

@@ -296,7 +296,7 @@ def _peft():
     if find_spec("peft") is None:
         raise ModelError(
             "LoRA adapters need the package peft, which is not installed. Install it with: "
-            "pip install 'memorization-auditor[finetune]'."
+            "pip install '.[finetune]' in a checkout."
         )
     with quiet():
         import peft

@@ -383,7 +383,7 @@ def _undescribed(spec: str, folder: Path, why: str) -> str:
         return (
             f"{spec}: its tokenizer ({pieces[0]}) needs the packages sentencepiece and protobuf, "
             "which are not installed. Install them with: "
-            "pip install 'memorization-auditor[sentencepiece]'."
+            "pip install '.[sentencepiece]' in a checkout."
         )
     kind = read_settings(folder / "config.json").get("model_type")
     if isinstance(kind, str) and kind not in CONFIG_MAPPING_NAMES:

@@ -115,7 +115,7 @@ def need_gguf() -> None:
         raise ModelError(
             f"Reading GGUF files needs the packages gguf and accelerate; {' and '.join(missing)} "
             f"{'are' if missing[1:] else 'is'} missing. Install them with: "
-            "pip install 'memorization-auditor[gguf]'."
+            "pip install '.[gguf]' in a checkout."
         )
 
 

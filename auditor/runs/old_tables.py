@@ -1,4 +1,4 @@
-"""Tables of runs that earlier versions wrote, read as today's: names of scores, missing columns."""
+"""Tables of runs that earlier versions wrote, read as today's: names of columns, missing columns."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reports.privacy.items import COLUMNS
+
 # The score is -(mean nats) per token; the perplexity is exp(mean nats).
 RENAMED = {"perplexity": "likelihood"}
+_PERSONAL = {f"personal:{kind}": name for kind, name in COLUMNS.items()}
+_PERSONAL |= {f"with_{old}": f"with_{new}" for old, new in _PERSONAL.items()}
 _RANKINGS = ("rank", "p_value", "q_value")
 _NAMED = ("score", "first", "second")  # columns whose values are names of scores
 _IS_CONTROL, _BEST_RANK = "is_control", "best_rank"
@@ -19,7 +23,11 @@ def current_name(column: str) -> str:
 
     >>> current_name("perplexity"), current_name("rank:perplexity"), current_name("rank:zlib")
     ('likelihood', 'rank:likelihood', 'rank:zlib')
+    >>> current_name("with_personal:API key")
+    'with_personal_api_key'
     """
+    if column in _PERSONAL:
+        return _PERSONAL[column]
     prefix, colon, score = column.rpartition(":")
     if prefix and prefix not in _RANKINGS:
         return column

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from auditor.config.keywords import with_keywords
 from auditor.config.scoring import ScoringConfig
 from auditor.corpus.reading import Document, read_corpus
 from auditor.errors import ConfigError, RunError
@@ -26,7 +27,7 @@ from auditor.runs.result_folder import storable
 from auditor.scoring.perturbation import Perturbation
 from auditor.scoring.text_scorer import TextScorer
 from auditor.system.atomic_files import write_atomically
-from auditor.system.progress import NullProgress
+from auditor.system.progress import NullProgress, progress_display
 from reports.csv_files import write_csv
 
 # A chunk ends at whichever limit is reached first.
@@ -34,11 +35,12 @@ _CHUNK_TEXTS, _CHUNK_CHARS = 1024, 4_000_000
 _ENDINGS = (".parquet", ".csv")
 
 
+@with_keywords(ScoringConfig)
 def score_texts(
     specs: Sequence[str | Path],
     *,
     model: str,
-    progress: NullProgress | None = None,
+    progress: NullProgress | bool | None = True,
     **options: Any,
 ) -> pd.DataFrame:
     """Membership scores of every text of a corpus; higher = more likely a member.
@@ -49,10 +51,8 @@ def score_texts(
         Files, folders or globs, as for `read_corpus`.
     model : str
         Spec of the target model.
-    progress : NullProgress, optional
-    options : fields of `auditor.config.scoring.ScoringConfig`
-        references (mapping of name to spec, or sequence of "[NAME=]SPEC"), text_field,
-        nonmember_prefix, frequencies, neighbours, masked_model, seed, bos, dtype, device.
+    progress : a progress bar in a notebook and at a terminal; False or None = none
+    options : the fields of ScoringConfig
 
     Returns
     -------
@@ -68,7 +68,7 @@ def score_texts(
         For options out of range, unreadable models or corpora, an empty corpus, or a prefix that
         fills the context.
     """
-    config, progress = ScoringConfig(model=model, **options), progress or NullProgress()
+    config, progress = ScoringConfig(model=model, **options), progress_display(progress)
     corpus = read_corpus(specs, text_field=config.text_field)
     # Report input errors before a model is loaded; a corpus is read again for each use.
     n_texts = sum(1 for _ in corpus)

@@ -13,7 +13,7 @@ def require_extra(what: str, extra: str, *packages: str) -> None:
     >>> require_extra("Scheduling", "schedule", "json", "no_such_package")
     Traceback (most recent call last):
     auditor.errors.ConfigError: Scheduling needs no_such_package, which is not installed. Install it
-    with: pip install 'memorization-auditor[schedule]'.
+    with: pip install '.[schedule]' in a checkout.
     """
     for name in packages:
         try:
@@ -23,5 +23,5 @@ def require_extra(what: str, extra: str, *packages: str) -> None:
         if missing:
             raise ConfigError(
                 f"{what} needs {name}, which is not installed. Install it with: "
-                f"pip install 'memorization-auditor[{extra}]'."
+                f"pip install '.[{extra}]' in a checkout."
             )

@@ -1,4 +1,4 @@
-"""Progress of long runs: a bar on a terminal, a plain line every 30 s elsewhere."""
+"""Progress of long runs: a bar at a terminal or in a notebook, a line every 30 s elsewhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from reports.safe_text import visible
 
 _LINE_EVERY = 30.0
+# Of a notebook: seconds between updates, characters of the bar.
+_UPDATE_EVERY, _BAR_WIDTH = 0.5, 24
 
 
 class Stage:
@@ -21,7 +23,7 @@ class Stage:
 
 
 class NullProgress:
-    """No output; the default of the library."""
+    """No output."""
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
@@ -115,6 +117,60 @@ class _Line(Stage):
             self.owner.note(f"{self.name}: {done}, {_number(rate)} {self.unit}/s{left}")
 
 
+class Notebook(NullProgress):
+    """One output of a notebook cell, kept up to date: the stage at work, then the time of each."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        # A kernel has imported IPython; nothing else needs it.
+        self._display = sys.modules["IPython.display"]
+        self._clock = clock
+        self._handle: Any = None
+        self._done: list[str] = []
+
+    @contextmanager
+    def stage(self, name, total, unit):
+        live = _Cell(self, name, total, unit, self._clock)
+        self._show(f"{name} …")
+        yield live
+        self._done.append(f"{name} {_duration(self._clock() - live.begun)}")
+        self._show("")
+
+    def note(self, sentence):
+        self._done.append(_plain(sentence))
+        self._show("")
+
+    def _show(self, current: str) -> None:
+        text = "; ".join([*self._done, *([current] if current else [])])
+        shown = self._display.Pretty(text)
+        if self._handle is None:
+            self._handle = self._display.display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+
+class _Cell(Stage):
+    def __init__(self, owner, name, total, unit, clock):
+        self.owner, self.name, self.total, self.unit, self.clock = owner, name, total, unit, clock
+        self.begun = self.last = clock()
+        self.done = 0.0
+
+    def advance(self, n):
+        self.done += n
+        now = self.clock()
+        if now - self.last < _UPDATE_EVERY or not self.done:
+            return
+        self.last = now
+        rate = self.done / (now - self.begun)
+        text = f"{self.name} {_number(self.done)} {self.unit}, {_number(rate)} {self.unit}/s"
+        if self.total:
+            share = min(1.0, self.done / self.total)
+            filled = round(share * _BAR_WIDTH)
+            bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+            left = _duration(max(0.0, self.total - self.done) / rate)
+            text = f"{self.name} {bar} {share:.0%}, about {left} left"
+        self.owner._show(text)
+
+
 def steps(stage: Stage) -> Callable[[float], None]:
     """Convert reports of total progress to the increments that a stage expects.
 
@@ -140,6 +196,29 @@ def steps(stage: Stage) -> Callable[[float], None]:
 def for_terminal() -> NullProgress:
     """A bar if stderr is a terminal, otherwise plain lines."""
     return Terminal() if sys.stderr.isatty() else Lines()
+
+
+def progress_display(progress: NullProgress | bool | None) -> NullProgress:
+    """The `progress` argument of a public function as a display.
+
+    True shows a bar in a notebook and at a terminal, and nothing elsewhere; False and None show
+    nothing.
+    """
+    if isinstance(progress, NullProgress):
+        return progress
+    if not progress:
+        return NullProgress()
+    if _is_notebook():
+        return Notebook()
+    return Terminal() if sys.stderr.isatty() else NullProgress()
+
+
+def _is_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return "IPython.display" in sys.modules and hasattr(
+        ipython.get_ipython() if ipython else None, "kernel"
+    )
 
 
 def _plain(sentence: str) -> str:

@@ -19,6 +19,12 @@ run.samples(columns=["sample_id", "n_tokens"])
 run.candidates(columns=["sample_id", "verdict", "rank:*"])
 ```
 
+In `DataFrame.query`, a name that contains a colon stands in backticks:
+
+```python
+run.candidates().query("personal_e_mail > 0 and `rank:zlib` <= 10")
+```
+
 `auditor.load_runs("runs/")` returns the same frames for all runs of a folder, stacked. Their first
 column, `run` (category), is the path of the run below that folder.
 

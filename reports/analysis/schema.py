@@ -137,7 +137,7 @@ CANDIDATES = Table(
         _optional(
             "n_personal_verbatim", "int64", "", "Of these, entirely within the longest overlap."
         ),
-        _optional("personal:*", "int64", "", "Pieces of one kind: e-mail, telephone, ..."),
+        _optional("personal_*", "int64", "", "Pieces of one kind: e-mail, telephone, ..."),
         _optional("content_kinds", "str", "", "Kinds of text, by rules, joined by '; '; or NA."),
         _optional("token_ids", "list[int32]", "", "Generated tokens. Page only."),
         _optional("token_logprob", "list[float64]", "nats", "Of each token. Page only."),
@@ -187,7 +187,7 @@ SUMMARY = Table(
         Column("n_distinct_documents", "int64", "", "Distinct doc_id among the verbatim."),
         Column("longest_match_tokens", "Int64", "tokens", "Longest verbatim overlap; NA = none."),
         _optional("n_with_personal", "int64", "", "Candidates that hold personal data, by rules."),
-        _optional("with_personal:*", "int64", "", "Candidates that hold this kind: e-mail, ..."),
+        _optional("with_personal_*", "int64", "", "Candidates that hold this kind: e-mail, ..."),
     ),
     row="every strategy and score (the paper's Table 2)",
 )

@@ -14,6 +14,7 @@ from reports.analysis.strategy_estimates import (
     passages_of,
 )
 from reports.number_text import DASH, share
+from reports.privacy.items import COLUMNS
 
 
 def summarize(candidates: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +88,7 @@ _MEASURED = (
 
 def _with_personal(rows: pd.DataFrame) -> dict[str, int]:
     """How many rows hold personal data, and how many each kind; nothing where nobody looked."""
-    kinds = [name for name in map(str, rows.columns) if name.startswith("personal:")]
+    kinds = [name for name in COLUMNS.values() if name in rows]
     told = {f"with_{name}": int((rows[name] > 0).sum()) for name in kinds}
     if "n_personal" in rows:
         told = {"n_with_personal": int((rows["n_personal"] > 0).sum())} | told

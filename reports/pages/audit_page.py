@@ -86,7 +86,7 @@ def _figures(drawings: dict[str, Drawing]) -> dict[str, Markup]:
 
 def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
     """The summary without the columns that have sections of their own."""
-    elsewhere = ("strategy_", "with_personal:")
+    elsewhere = ("strategy_", "with_personal_")
     return summary[[n for n in summary.columns if not str(n).startswith(elsewhere)]]
 
 

@@ -10,6 +10,7 @@ from reports.analysis.strategy_estimates import effective_of, interval_words, pa
 from reports.analysis.summary import list_interval
 from reports.listed import listed
 from reports.number_text import count, percent, percents, size
+from reports.privacy.items import COLUMNS
 
 _FEW = 3  # documents: text in so few is learned from them, not common knowledge
 
@@ -78,7 +79,7 @@ def personal_sentence(rows: pd.DataFrame, whose: str) -> list[str]:
     """How many of the rows hold personal data, of which kinds; none where it was not looked for.
 
     >>> frame = pd.DataFrame({"n_personal": [2, 0], "n_personal_verbatim": [1, 0],
-    ...     "personal:e-mail": [2, 0], "match_start": [0, 0]})
+    ...     "personal_e_mail": [2, 0], "match_start": [0, 0]})
     >>> personal_sentence(frame, "the verbatim candidates")
     ['Personal data was detected in 1 of the verbatim candidates (e-mail in 1), within the verbatim
      passage in 1.']
@@ -88,11 +89,7 @@ def personal_sentence(rows: pd.DataFrame, whose: str) -> list[str]:
     n = int((rows["n_personal"] > 0).sum())
     if not n:
         return [f"No personal data was detected in {whose}."]
-    kinds = {
-        name.removeprefix("personal:"): int((rows[name] > 0).sum())
-        for name in map(str, rows.columns)
-        if name.startswith("personal:")
-    }
+    kinds = {kind: int((rows[name] > 0).sum()) for kind, name in COLUMNS.items() if name in rows}
     told = ", ".join(f"{kind} in {k:,}" for kind, k in kinds.items() if k)
     within = ""
     if rows["match_start"].notna().any():
@@ -165,7 +162,7 @@ def not_claimed(candidates: pd.DataFrame) -> list[str]:
         "Candidates are the top of each score’s ranking, not a random sample: their share of "
         "verbatim text does not say how often the model repeats training text in ordinary use."
     )
-    has_names = "personal:name" in candidates
+    has_names = COLUMNS["name"] in candidates
     names = (
         "Names are guessed by a tagger, which makes errors of both kinds."
         if has_names

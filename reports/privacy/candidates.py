@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.listed import listed
 from reports.privacy.finding import Finder, find_personal
-from reports.privacy.items import KINDS, Item
+from reports.privacy.items import COLUMNS, KINDS, Item
 from reports.privacy.redaction import Masked, mask, mask_personal
 
 _TOKENS = ("token_end", "token_logprob", "token_rank")
@@ -36,7 +36,7 @@ def count_personal(
     kinds : the kinds to count
 
     Returns DataFrame: n_personal, n_personal_verbatim (items within the longest verbatim overlap),
-    and personal:KIND for each kind; int64.
+    and a column of `items.COLUMNS` for each kind; int64.
 
     >>> frame = pd.DataFrame({"text": ["a@b.org"], "match_start": [0], "match_end": [7]})
     >>> count_personal(frame, find_in_candidates(frame), kinds=["e-mail"]).values.tolist()
@@ -54,7 +54,7 @@ def count_personal(
         ],
     }
     for kind in kinds:
-        columns[f"personal:{kind}"] = [sum(i.kind == kind for i in items) for items in found]
+        columns[COLUMNS[kind]] = [sum(i.kind == kind for i in items) for items in found]
     return pd.DataFrame(columns, index=candidates.index, dtype="int64")
 
 
@@ -74,7 +74,7 @@ def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:
 
     Returns DataFrame: kind, n_items, n_candidates, n_verbatim
 
-    >>> frame = pd.DataFrame({"personal:e-mail": [2, 0], "personal:name": [0, 0],
+    >>> frame = pd.DataFrame({"personal_e_mail": [2, 0], "personal_name": [0, 0],
     ...     "best_rank": [1, 2], "verdict": ["verbatim", "not found"]})
     >>> personal_table(frame).values.tolist()
     [['e-mail', 2, 1, 1], ['name', 0, 0, 0]]
@@ -83,13 +83,13 @@ def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:
     verbatim = rows["verdict"] == "verbatim"
     counts = [
         (
-            name.removeprefix("personal:"),
+            kind,
             int(rows[name].sum()),
             int((rows[name] > 0).sum()),
             int(((rows[name] > 0) & verbatim).sum()),
         )
-        for name in map(str, rows.columns)
-        if name.startswith("personal:")
+        for kind, name in COLUMNS.items()
+        if name in rows
     ]
     return pd.DataFrame(counts, columns=["kind", "n_items", "n_candidates", "n_verbatim"])
 

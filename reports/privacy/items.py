@@ -13,6 +13,8 @@ KINDS = (
     "IP address",
     "name",
 )
+# Kind -> the column that counts it, a name that works in DataFrame.query.
+COLUMNS = {kind: "personal_" + kind.lower().replace(" ", "_").replace("-", "_") for kind in KINDS}
 
 
 @dataclass(frozen=True)

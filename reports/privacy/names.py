@@ -81,7 +81,7 @@ def _pipeline(name: str) -> Any:
     except ImportError:
         raise ValueError(
             "--names needs packages that are not installed. Install the extra: "
-            "pip install 'memorization-auditor[names]'."
+            "pip install '.[names]' in a checkout."
         ) from None
     try:
         nlp = spacy.load(Path(name) if Path(name).is_dir() else name, exclude=_NOT_NEEDED)

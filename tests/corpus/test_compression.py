@@ -109,7 +109,7 @@ def test_without_zstandard_one_sentence_says_how_to_get_it(tmp_path, monkeypatch
     path = tmp_path / "a.txt.zst"
     path.write_bytes(PACK[".zst"](b"text"))
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    message = r"needs zstandard\. Install it with: pip install 'memorization-auditor\[corpora\]'\.$"
+    message = r"needs zstandard\. Install it with: pip install '.\[corpora\]' in a checkout\.$"
     with pytest.raises(CorpusError, match=message):
         list(read_corpus([path]))
     with pytest.raises(CorpusError, match=message):

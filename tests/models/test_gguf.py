@@ -89,5 +89,5 @@ def test_a_gguf_without_the_packages_that_read_it_names_them(tmp_path, monkeypat
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
     assert refusal(path) == (
         "Reading GGUF files needs the packages gguf and accelerate; gguf and accelerate are "
-        "missing. Install them with: pip install 'memorization-auditor[gguf]'."
+        "missing. Install them with: pip install '.[gguf]' in a checkout."
     )

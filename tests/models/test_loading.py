@@ -256,7 +256,7 @@ def test_a_tokenizer_of_sentencepiece_names_what_to_install(folder, monkeypatch)
     monkeypatch.setattr(loading, "_is_installed", lambda name: False)
     said = sentence(folder)
     assert "its tokenizer (tokenizer.model) needs the packages sentencepiece and protobuf" in said
-    assert said.endswith("pip install 'memorization-auditor[sentencepiece]'.")
+    assert said.endswith("pip install '.[sentencepiece]' in a checkout.")
 
 
 def test_a_folder_of_gguf_files_names_them(tmp_path):

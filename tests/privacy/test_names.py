@@ -78,7 +78,7 @@ def test_a_report_masks_names_counts_them_and_says_what_looked(tmp_path):
     file, out = small_audit(tmp_path), tmp_path / "run"
     assert command("audit", file, "--out", out).code == 0
     run = load_run(out)
-    assert "personal:name" not in run.candidates()
+    assert "personal_name" not in run.candidates()
     assert "Names were not searched for" in (out / "report.html").read_text()
     blank = spacy.blank("en")
     words = [{str(token) for token in blank(text)} for text in run.candidates()["text"]]
@@ -89,8 +89,8 @@ def test_a_report_masks_names_counts_them_and_says_what_looked(tmp_path):
     assert ended.code == 0, ended.err
     run = load_run(out)
     frame = run.candidates()
-    assert ((frame["personal:name"] > 0) == holds).all()
-    assert (frame["n_personal"] >= frame["personal:name"]).all()
+    assert ((frame["personal_name"] > 0) == holds).all()
+    assert (frame["n_personal"] >= frame["personal_name"]).all()
     assert frame["text"][holds].str.contains(word).all()  # the run's own folder keeps the text
     page = (out / "report.html").read_text()
     assert "looked for by presidio" in page

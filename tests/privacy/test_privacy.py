@@ -13,6 +13,7 @@ from reports.privacy.candidates import (
     kinds_looked_for,
     mask_candidates,
 )
+from reports.privacy.items import COLUMNS
 from reports.privacy.keys import bits_per_character
 
 # Numbers from standards and manuals, or made so that their checksum holds; they are nobody's.
@@ -166,8 +167,8 @@ def test_counts_tell_what_is_in_the_overlap():
     )
     assert counts["n_personal"].tolist() == [2, 0]
     assert counts["n_personal_verbatim"].tolist() == [1, 0]
-    assert counts["personal:e-mail"].tolist() == [2, 0]
-    assert counts[[f"personal:{k}" for k in KINDS if k not in ("e-mail", "name")]].sum().sum() == 0
+    assert counts["personal_e_mail"].tolist() == [2, 0]
+    assert counts[[COLUMNS[k] for k in KINDS if k not in ("e-mail", "name")]].sum().sum() == 0
 
 
 def test_a_masked_frame_holds_it_nowhere():

@@ -1,4 +1,4 @@
-"""Runs of earlier versions, in which the score `likelihood` is named `perplexity`."""
+"""Runs of earlier versions: `likelihood` was `perplexity`, `personal_iban` was `personal:IBAN`."""
 
 import io
 import shutil
@@ -23,6 +23,13 @@ def config(tmp_path_factory):
     return make_config(load_toml(small_audit(tmp_path_factory.mktemp("audit"))))
 
 
+OLD_KINDS = {
+    "personal_api_key": "personal:API key",
+    "personal_e_mail": "personal:e-mail",
+    "with_personal_iban": "with_personal:IBAN",
+}
+
+
 def as_before(path, config):
     """Give the run's files the names of scores that earlier versions wrote."""
     with open_for_writing(path, config) as run:
@@ -33,7 +40,7 @@ def as_before(path, config):
             if name.endswith(".parquet"):
                 table = pq.read_table(io.BytesIO((path / name).read_bytes()))
                 old = [column.replace("likelihood", "perplexity") for column in table.column_names]
-                table = table.rename_columns(old)
+                table = table.rename_columns([OLD_KINDS.get(name, name) for name in old])
                 for column in {"score", "first", "second"} & set(old):
                     frame = table.to_pandas()
                     frame[column] = frame[column].astype(str).replace("likelihood", "perplexity")
@@ -52,10 +59,12 @@ def test_an_old_run_has_todays_names(config, tmp_path):
     path = shutil.copytree(run.path, tmp_path / "old")
     as_before(path, config.model_copy(update={"out": path}))
     assert b"perplexity" in (path / "candidates.parquet").read_bytes()
+    assert b"personal:API key" in (path / "candidates.parquet").read_bytes()
+    assert b"with_personal:IBAN" in (path / "summary.parquet").read_bytes()
     old = load_run(path)
     for name, frame in frames.items():
         pd.testing.assert_frame_equal(getattr(old, name)(), frame)
-    columns = ["rank:likelihood", "likelihood"]
+    columns = ["rank:likelihood", "likelihood", "personal_e_mail"]
     pd.testing.assert_frame_equal(old.candidates(columns), frames["candidates"][columns])
     pd.testing.assert_frame_equal(old.candidates("rank:*"), run.candidates("rank:*"))
     n_shards = len([n for n in old.manifest.shards if n.startswith("scores/")])

@@ -129,6 +129,6 @@ def _ray():
     except ImportError:
         raise ConfigError(
             "--ray needs the package ray, which is not installed. Install it with: pip install "
-            "'memorization-auditor[ray]'."
+            "'.[ray]' in a checkout."
         ) from None
     return ray

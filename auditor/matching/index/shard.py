@@ -136,7 +136,7 @@ def _suffix_array(text: bytearray) -> NDArray[np.int32]:
     except ImportError:
         raise CorpusError(
             "Building an index needs pydivsufsort. Install it with: "
-            "pip install 'memorization-auditor[index]'."
+            "pip install '.[index]' in a checkout."
         ) from None
     try:
         return divsufsort(text)
