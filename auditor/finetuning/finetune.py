@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from auditor.canaries.canaries import Canary, read_canaries
 from auditor.config.finetuning import FinetuneConfig, as_specs
@@ -30,6 +28,7 @@ from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.rows import Text, read_text
 from auditor.finetuning.training import Diverged, Recipe, make_trainer, run
 from auditor.models.adapters import adapter_fingerprint, is_adapter, merged, with_lora
+from auditor.models.library_calls import quiet
 from auditor.models.limits import limits_of
 from auditor.models.loading import (
     describe_model,
@@ -131,8 +130,6 @@ def run_finetune(
 
 
 def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgress) -> _Work:
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     described, tokenizer = describe_model(config.model, path)
     if config.bos is not None:
         _start_with(tokenizer, config)
@@ -228,8 +225,7 @@ def _train(work: _Work) -> dict[str, Any]:
     n_steps = recipe.n_steps(len(work.text.rows))
     hook, probe = work.hook, work.hook.probe
     # Trainer and its data loaders use the global random generators.
-    with own_randomness(config.seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with own_randomness(config.seed), quiet():
         trainer = make_trainer(
             work.network,
             work.text.rows,
@@ -274,8 +270,7 @@ def _train(work: _Work) -> dict[str, Any]:
 def _save(work: _Work) -> None:
     """Save the model or adapter and, if requested, the merged model."""
     network = work.network.eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         save_network(network, work.tokenizer, work.out)
         if work.config.merge:
             save_network(merged(network), work.tokenizer, work.out / MERGED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ModelError
 from auditor.finetuning.rows import IGNORED, Rows, pad
 from auditor.models.device import native_bfloat16
+from auditor.models.library_calls import quiet, silence_logs
 from auditor.models.preserve_state import left_as_found, own_randomness
 
 _FAST_FROM = 1_000_000  # parameters above which bfloat16 outweighs its conversion cost
@@ -137,7 +136,7 @@ def make_trainer(
     ModelError
         If Trainer rejects the precision, the device or a tracker.
     """
-    transformers_logging.set_verbosity_error()
+    silence_logs()
     place = torch.device(device)
     n_parameters = sum(p.numel() for p in network.parameters())
     fast = native_bfloat16(place) and n_parameters > _FAST_FROM
@@ -260,9 +259,8 @@ def train(
     with (
         tempfile.TemporaryDirectory(prefix="auditor-training-") as folder,
         own_randomness(recipe.seed),
-        warnings.catch_warnings(),
+        quiet(),
     ):
-        warnings.simplefilter("ignore")
         trainer = make_trainer(network, rows, recipe, folder=folder)
         try:
             run(trainer, advance)

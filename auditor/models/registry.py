@@ -170,12 +170,10 @@ def _convert(gguf: Path, folder: Path) -> None:
     """Dequantise a GGUF into a transformers model folder."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    from auditor.models.library_calls import quiet
+    from auditor.models.library_calls import quiet, silence_logs
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    silence_logs()
     # The reader ignores the setting that disables progress bars.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         read = AutoModelForCausalLM.from_pretrained(
