@@ -20,7 +20,7 @@ _LAMBDA = 0.5  # p-values above are taken to be those of non-members (Storey)
 
 
 @dataclass(frozen=True, eq=False)
-class ShortList:
+class Shortlist:
     """Candidates called members at a chosen false discovery rate; made by `calibrated_list`.
 
     chosen : int array (n_chosen,)
@@ -91,7 +91,7 @@ def conformal_p_values(candidates: ArrayLike, controls: ArrayLike) -> NDArray[np
     return np.where(np.isnan(scores), np.nan, (1 + above) / (len(known) + 1))
 
 
-def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 0.05) -> ShortList:
+def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 0.05) -> Shortlist:
     """The candidates that can be called members with a share of at most `fdr` false on average.
 
     Parameters
@@ -102,7 +102,7 @@ def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 
 
     Returns
     -------
-    ShortList; empty and withheld where even a candidate above all controls could not be listed,
+    Shortlist; empty and withheld where even a candidate above all controls could not be listed,
     since there are fewer than 1 / fdr - 1 of them.
 
     Raises
@@ -137,11 +137,11 @@ def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 
     # The least p-value must not exceed the rate, even if every candidate had it.
     if 1 / (n_controls + 1) > fdr:
         reason = f"needs {math.ceil(1 / fdr - 1):,} controls, got {n_controls:,}"
-        return ShortList(np.array([], np.int64), p, fdr, 0.0, *counts, reason)
+        return Shortlist(np.array([], np.int64), p, fdr, 0.0, *counts, reason)
     # A p-value of exactly the rate counts, whatever its last bit.
     listed = np.flatnonzero(defined & (benjamini_hochberg(p) <= fdr * (1 + 1e-12)))
     chosen = listed[np.argsort(-scores[listed], kind="stable")]
-    return ShortList(chosen, p, fdr, _n_false(p[defined], p[listed], fdr), *counts)
+    return Shortlist(chosen, p, fdr, _n_false(p[defined], p[listed], fdr), *counts)
 
 
 def _n_false(p: NDArray[np.float64], listed: NDArray[np.float64], fdr: float) -> float:
@@ -193,7 +193,7 @@ def half_checked_list(
     ----------
     is_checked : bool array (n,)
         In rank order, the most suspicious first: by a fair coin a place, thrown after the ranking
-        and its passing over of duplicates; see `coin`.
+        and its passing over of duplicates; see `random_half`.
     is_found : bool array (n,)
         Whether a checked entry is what it is suspected to be; not looked at elsewhere.
     fdr : float, between 0 and 1
@@ -244,7 +244,7 @@ def half_checked_list(
     return HalfChecked(chosen, q_values, fdr, estimated, *counts, why)
 
 
-def coin(names: Iterable[str], *, seed: int = 0) -> NDArray[np.bool_]:
+def random_half(names: Iterable[str], *, seed: int = 0) -> NDArray[np.bool_]:
     """A fair coin for each name, the same in every list that it stands on.
 
     Parameters
@@ -252,7 +252,7 @@ def coin(names: Iterable[str], *, seed: int = 0) -> NDArray[np.bool_]:
     names : iterable of str
     seed : int
 
-    >>> tosses = coin([f"top-n-{i:06}" for i in range(1000)])
+    >>> tosses = random_half([f"top-n-{i:06}" for i in range(1000)])
     >>> bool(450 < tosses.sum() < 550)
     True
     """

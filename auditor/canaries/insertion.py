@@ -156,7 +156,7 @@ def _open_text(corpus: Corpus, out: Path, text_field: str | None, vocabulary: An
 
     def write(scratch: Path, placements: list[Placement]) -> None:
         with scratch.open("wb") as sink:
-            sink.writelines(_woven(read(), placements, line))
+            sink.writelines(_interleave(read(), placements, line))
             sink.flush()
             os.fsync(sink.fileno())
 
@@ -245,7 +245,7 @@ def _as_line(row: dict[str, Any]) -> bytes:
     return storable(text).encode()
 
 
-def _woven(
+def _interleave(
     units: Units, placements: list[Placement], line: Callable[[Placement], bytes]
 ) -> Iterator[bytes]:
     """Source units with canaries in between, each canary on its own line."""

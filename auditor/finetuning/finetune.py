@@ -37,7 +37,7 @@ from auditor.models.loading import (
     resolve,
     usable_device,
 )
-from auditor.models.preserve_state import own_randomness
+from auditor.models.preserve_state import isolated_rng
 from auditor.runs.result_folder import write_json
 from auditor.system.atomic_files import owned
 from auditor.system.progress import NullProgress
@@ -225,7 +225,7 @@ def _train(work: _Work) -> dict[str, Any]:
     n_steps = recipe.n_steps(len(work.text.rows))
     hook, probe = work.hook, work.hook.probe
     # Trainer and its data loaders use the global random generators.
-    with own_randomness(config.seed), quiet():
+    with isolated_rng(config.seed), quiet():
         trainer = make_trainer(
             work.network,
             work.text.rows,

@@ -20,7 +20,7 @@ from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.models.checks import CannotRunError
 from auditor.models.device import free_memory, native_bfloat16, out_of_memory
 from auditor.models.float32 import Float32Layers, restore_buffers
-from auditor.models.kinds import check_all_is_read, check_is_causal, quantisation_of
+from auditor.models.kinds import check_is_causal, check_unused, quantisation_of
 from auditor.models.language_model import LanguageModel
 from auditor.models.library_calls import failing_with, quiet, silence_logs
 from auditor.models.registry import SHIPPED, model_folder, need_gguf
@@ -152,7 +152,7 @@ def _kept_dtype(
     return stored.dtype if by_layers else computed
 
 
-def ways_to_float32(specs: Sequence[str], device: str) -> list[bool]:
+def float32_options(specs: Sequence[str], device: str) -> list[bool]:
     """Values of `by_layers` with which all models fit into memory in float32, fastest first."""
     place = torch.device(usable_device(device))
     found = [(spec, resolve(spec)) for spec in specs]
@@ -437,7 +437,7 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
             use_safetensors=None if gguf else True,
             **gguf,
         )
-    return network, check_all_is_read(spec, network.state_dict(), unused)
+    return network, check_unused(spec, network.state_dict(), unused)
 
 
 def read_weights(
