@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from auditor.finetuning.finetune import finetune
     from auditor.finetuning.probes import MemorizationProbe
     from auditor.finetuning.rows import Rows, encode_rows, pad
-    from auditor.gates.gated_audit import audit_and_judge
+    from auditor.gates.gated_audit import run_gated_audit
     from auditor.matching.index.build import build_index
     from auditor.matching.index.query import open_index
     from auditor.matching.verbatim import find_matches
@@ -89,7 +89,7 @@ _MODULES = {
     "auditor.finetuning.finetune": "finetune",
     "auditor.finetuning.probes": "MemorizationProbe",
     "auditor.finetuning.rows": "Rows encode_rows pad",
-    "auditor.gates.gated_audit": "audit_and_judge",
+    "auditor.gates.gated_audit": "run_gated_audit",
     "auditor.matching.index.build": "build_index",
     "auditor.matching.index.query": "open_index",
     "auditor.matching.verbatim": "find_matches",

@@ -25,7 +25,7 @@ from auditor.finetuning.callback import MemorizationCallback
 from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.rows import N_PROBED, Rows, encode_rows
 from auditor.finetuning.training import Recipe, make_trainer, run
-from auditor.models.preserve_state import own_randomness
+from auditor.models.preserve_state import isolated_rng
 from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer
 from auditor.testbed.testbed import cut
 
@@ -46,7 +46,7 @@ def _train(rows: Rows, probe: MemorizationProbe, steps: int, *, watched: bool) -
     network = build_gpt2(n_vocab=2048, n_layer=4, width=192, n_head=6, context=288, seed=0)
     recipe = Recipe(rate=2e-3, batch=8, max_steps=steps)
     callback = MemorizationCallback(probe, every=_EVERY)
-    with tempfile.TemporaryDirectory() as folder, own_randomness(0), warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, isolated_rng(0), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = make_trainer(network, rows, recipe, folder=folder)
         if watched:

@@ -21,7 +21,7 @@ from reports.figures.figure_files import figure_files
 from reports.pages.audit_page import ReportPage, render_report
 from reports.pages.markdown import render_markdown
 from reports.pages.page_content import draw_figures
-from reports.privacy.candidates import count_personal, find_in_candidates, kinds_looked_for
+from reports.privacy.candidates import count_personal, find_in_candidates, searched_kinds
 
 _N_TOKENS, _SCORES = 256, ("likelihood", "zlib", "window")
 _WORDS = ("the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as")
@@ -98,7 +98,7 @@ def written(n: int) -> str:
     frame = candidates_of(n)
     lap = Laps()
     found = find_in_candidates(frame)
-    counts = count_personal(frame, found, kinds=kinds_looked_for(names=False))
+    counts = count_personal(frame, found, kinds=searched_kinds(names=False))
     lap("personal data found and counted")
     page = page_of(frame.assign(**{str(name): counts[name] for name in counts.columns}), found)
     drawings = draw_figures(page)

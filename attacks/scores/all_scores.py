@@ -19,7 +19,7 @@ from attacks.scores.neighbourhood import neighbourhood
 from attacks.scores.paper import zlib_bits
 from attacks.scores.recall import recall
 from attacks.scores.reference_difference import reference_difference, reference_difference_by_bytes
-from attacks.scores.score_table import SAMPLES, TEXTS, scores_made_for
+from attacks.scores.score_table import SAMPLES, TEXTS, scores_for
 from attacks.scores.token_stats import TokenStats, Values
 
 __all__ = ["SAMPLES", "TEXTS", "all_scores", "undefined_reasons", "zlib_bits"]
@@ -112,7 +112,7 @@ def all_scores(
         "token_counts": (token_counts,),
     }
     scores: dict[str, Values] = {}
-    for score in scores_made_for(made_for):
+    for score in scores_for(made_for):
         if score.name in _COMPARED:
             alike, by_bytes = _COMPARED[score.name]
             for name, stats in references.items():

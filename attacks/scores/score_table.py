@@ -137,10 +137,10 @@ SCORES: tuple[Score, ...] = (
 )
 
 
-def scores_made_for(what: str) -> tuple[Score, ...]:
+def scores_for(what: str) -> tuple[Score, ...]:
     """The scores of "samples" or of "texts", in table order.
 
-    >>> [score.name for score in scores_made_for("samples")]
+    >>> [score.name for score in scores_for("samples")]
     ['likelihood', 'reference', 'zlib', 'lowercase', 'window']
     """
     return tuple(score for score in SCORES if what in score.made_for)

@@ -1,4 +1,4 @@
-"""What a list is worth and what a verified passage costs, so that strategies can be compared."""
+"""Precision of ranked lists and cost per verified passage, to compare strategies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from attacks.statistics.resampling import paired_proportions
 
 @dataclass(frozen=True)
 class ListDifference(Estimate):
-    """Precision of one list less that of another; made by `compare_lists`.
+    """Precision of one list minus that of another; made by `compare_lists`.
 
     value, low, high : float
         Difference of the two precisions, with Tango's interval.
     n : int
-        Length of either list.
+        Length of each list.
     p_value : float
-        Two-sided exact McNemar test of "both lists are as precise".
+        Two-sided exact McNemar test of equal precision.
     n_first_only, n_second_only : int
-        Verified samples that one list alone holds.
+        Verified samples that are on one list only.
     """
 
     p_value: float = math.nan
@@ -35,14 +35,14 @@ class ListDifference(Estimate):
 
 @dataclass(frozen=True)
 class Cost(Estimate):
-    """What one verified passage costs; made by `cost_per_passage`.
+    """Cost of one verified passage; made by `cost_per_passage`.
 
     value, low, high : float
-        In the unit of the effort: tokens, seconds, money. Infinite where none was verified.
+        In the unit of the effort: tokens, seconds, money. Infinite if none was verified.
     n : int
-        Verified passages.
+        Number of verified passages.
     effort : float
-        Spent in all.
+        Total effort.
     """
 
     effort: float = 0.0
@@ -61,8 +61,8 @@ def precision_at_k(
     ----------
     is_verified : bool array (n_listed,)
         In rank order, the most suspicious first.
-    ks : sequence of int, from 1 on
-        A k beyond the list is left out of the result.
+    ks : sequence of int, 1 or more
+        Values above the length of the list are left out of the result.
     confidence : float, between 0 and 1
     clusters : int array (n_listed,), optional
         Equal numbers mark repeats of one passage, as in `effective_trials`; they widen intervals.
@@ -115,8 +115,8 @@ def compare_lists(
 
     Source
     ------
-    McNemar 1947, in its exact form: under the null, either list holds half of the verified samples
-    that only one list holds. The interval is that of `resampling.paired_proportions` (Tango 1998)
+    McNemar 1947, in its exact form: under the null hypothesis, each of the verified samples on only
+    one list is equally likely to be on either. The interval is that of `resampling.paired_proportions` (Tango 1998)
     with k trials; partly overlapping lists make it too wide rather than too narrow. With
     `clusters`, the number of differing samples and k shrink by the same factor.
 
@@ -141,15 +141,15 @@ def compare_lists(
     worth = float(effective[-1]) if differing else 0.0
     share = worth / differing if differing else 1.0
     found = paired_proportions(only[0] * share, only[1] * share, k * share, confidence=confidence)
-    p = _even_odds(share * max(only), worth) if differing else 1.0
+    p = _sign_test_p(share * max(only), worth) if differing else 1.0
     value = (only[0] - only[1]) / k
     return ListDifference(value, found.low, found.high, k, "", p, *only)
 
 
-def _even_odds(more: float, trials: float) -> float:
-    """Two-sided p-value of `more` of the trials, at least half, if half are expected.
+def _sign_test_p(more: float, trials: float) -> float:
+    """Two-sided p-value of a binomial test with probability 1/2; `more` is at least half.
 
-    For whole numbers this is the exact binomial test; the beta form interpolates between them.
+    Exact for integers; between them, the beta function interpolates.
     """
     return min(1.0, 2 * float(special.betainc(more, trials - more + 1, 0.5)))
 
@@ -157,21 +157,21 @@ def _even_odds(more: float, trials: float) -> float:
 def cost_per_passage(
     n_passages: int, n_samples: int, effort: float, *, confidence: float = 0.95
 ) -> Cost:
-    """Effort for one verified passage: tokens, seconds, or tokens times a price.
+    """Effort per verified passage: tokens, seconds, or tokens times a price.
 
     Parameters
     ----------
     n_passages : int
-        Samples that brought a verified passage.
+        Number of verified passages.
     n_samples : int
-        Samples drawn for them.
+        Number of samples drawn.
     effort : float
-        Spent on all samples.
+        Total effort for all samples.
     confidence : float, between 0 and 1
 
     Returns
     -------
-    Cost; its interval is the Clopper-Pearson one of n_passages in n_samples, turned over.
+    Cost; its interval follows from the Clopper-Pearson interval of n_passages in n_samples.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def cost_per_passage(
 
 
 def cost_ratio(first: Cost, second: Cost, *, confidence: float = 0.95) -> Estimate:
-    """How many times as much a passage costs by the first strategy as by the second.
+    """Cost per passage of the first strategy, divided by that of the second.
 
     Parameters
     ----------
@@ -201,13 +201,13 @@ def cost_ratio(first: Cost, second: Cost, *, confidence: float = 0.95) -> Estima
 
     Returns
     -------
-    Estimate, below 1 where the first is cheaper; none where neither found anything, or nothing
-    was spent.
+    Estimate, below 1 if the first is cheaper; undefined if neither found a passage, or if an effort
+    is 0.
 
     Source
     ------
-    The exact interval of the ratio of two Poisson rates: given all passages, those of the first
-    are binomial (Przyborowski and Wilenski 1940).
+    The exact interval of the ratio of two Poisson rates: given the total number of passages, that
+    of the first strategy is binomial (Przyborowski and Wilenski 1940).
 
     >>> many, few = cost_per_passage(40, 100, 1000.0), cost_per_passage(10, 100, 1000.0)
     >>> round(cost_ratio(many, few).value, 9)

@@ -1,9 +1,8 @@
-"""Canary exposure: how far a secret stands out among those that might have been there, in bits.
+"""Canary exposure, in bits: how highly a model ranks a secret among all secrets of its space.
 
-A canary's ranking statistic is the total log-probability of its secret given its prefix (the
-paper's log-perplexity with its sign turned, in nats): higher = more likely memorized. Ties count
-against the canary: among equals its rank is the worst, so a model that tells nothing apart exposes
-nothing.
+A canary is ranked by the total log-probability of its secret given its prefix, in nats (the
+negative of the paper's log-perplexity): higher = more likely memorized. A tied canary gets the
+worst rank of the tie, so a model that assigns all secrets the same probability exposes none.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-# Fewer controls than these leave a fit of three parameters to chance.
+# With fewer controls, a fit of three parameters is too uncertain.
 LEAST_CONTROLS = 20
-# Below this SciPy's distribution function is a difference of two numbers that are nearly equal.
+# Below this value, SciPy's distribution function loses its digits to cancellation.
 _PLAIN_CDF = 1e-6
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
-# e^-50 of an integral is left out.
+# The integral is truncated where the integrand has fallen by e^-50.
 _REACH = 50.0
 
 
@@ -33,7 +32,7 @@ def exposure(rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
     rank : int array (n_canaries,)
         1 = the most likely of all candidates.
     n_candidates : int
-        Size of the space the secret was drawn from; any whole number, however large.
+        Size of the space the secret was drawn from; an integer of any size.
 
     Returns
     -------
@@ -42,7 +41,7 @@ def exposure(rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If a rank is no whole number or lies outside [1, n_candidates].
+        If a rank is not an integer or lies outside [1, n_candidates].
 
     Source
     ------
@@ -60,12 +59,12 @@ def exposure(rank: ArrayLike, n_candidates: int) -> NDArray[np.float64]:
             f"rank must lie between 1 and n_candidates ({n_candidates:,}); got {wrong.flat[0]:,}. "
             "The most likely candidate has rank 1."
         )
-    # Rounding of two logarithms must not make a last rank's exposure -0.0 or less.
+    # Rounding must not make the exposure of the last rank negative or -0.0.
     return np.maximum(math.log2(max(n_candidates, 1)) - np.log2(ranks), 0.0) + 0.0
 
 
 def ranks_among_all(logprob: ArrayLike) -> NDArray[np.int64]:
-    """Rank of every candidate of a space that was scored whole; equals share the worst of theirs.
+    """Rank of every candidate of a fully scored space; tied candidates share the worst rank.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def ranks_among_all(logprob: ArrayLike) -> NDArray[np.int64]:
 
     Returns
     -------
-    int64 array (n_candidates,): how many candidates are as likely or likelier, itself included.
+    int64 array (n_candidates,): number of candidates at least as likely, including itself.
 
     Raises
     ------
@@ -89,8 +88,8 @@ def ranks_among_all(logprob: ArrayLike) -> NDArray[np.int64]:
 def exposure_by_interpolation(logprob: ArrayLike, controls: ArrayLike) -> NDArray[np.float64]:
     """Exposure of canaries among controls of the same space that were never trained on, in bits.
 
-    A canary that k of n controls equal or outdo has rank k + 1 of the n + 1, itself among them.
-    So no exposure is above log2(n + 1): more controls see further.
+    If k of n controls are at least as likely as a canary, its rank is k + 1 of n + 1. Exposure is
+    therefore at most log2(n + 1): more controls allow higher values.
 
     Parameters
     ----------
@@ -110,9 +109,9 @@ def exposure_by_interpolation(logprob: ArrayLike, controls: ArrayLike) -> NDArra
     Source
     ------
     Carlini et al. 2019, "The Secret Sharer", section 4.3, approximation by sampling. (TensorFlow
-    Privacy subtracts from log2(n), so that a canary behind all controls comes out below 0.)
+    Privacy subtracts from log2(n), so a canary less likely than all controls is below 0.)
 
-    Of 7 controls none, three and all are as likely:
+    None, three and all of 7 controls are at least as likely:
 
     >>> exposure_by_interpolation([-1.0, -5.0, -9.0], [-8, -8, -6, -6, -5, -4, -3])
     array([3., 1., 0.])
@@ -133,12 +132,12 @@ def expected_exposure(n_candidates: int) -> float:
 
     Returns
     -------
-    log2(n) - log2(n!) / n; it rises from 0 towards log2(e), about 1.44.
+    log2(n) - log2(n!) / n, which rises from 0 to the limit log2(e), about 1.44.
 
     Raises
     ------
     ValueError
-        If there is no candidate.
+        If n_candidates is below 1.
 
     Of two candidates, one has 1 bit and the other none:
 
@@ -150,29 +149,30 @@ def expected_exposure(n_candidates: int) -> float:
     if n_candidates < 1:
         raise ValueError(f"n_candidates must be 1 or more; got {n_candidates}. Count the space.")
     if n_candidates <= 1000:
-        # Few terms: exact to the last digits, where differences of large logarithms are not.
+        # Sum the few terms exactly; a difference of large logarithms would lose digits.
         return math.fsum(math.log2(n_candidates / i) for i in range(1, n_candidates + 1)) / (
             n_candidates
         )
-    # Stirling's series: what is left out is below 1e-9 from n = 1000 on.
+    # Stirling's series; its error is below 1e-9 for n above 1000.
     series = 0.5 * (math.log(2 * math.pi) + math.log(n_candidates)) + 1 / (12 * n_candidates)
     return (1 - series / n_candidates) / math.log(2)
 
 
 @dataclass(frozen=True)
 class SkewNormal:
-    """A skew-normal law of log-perplexities, and how well it fits those it was made from.
+    """A skew-normal distribution fitted to log-perplexities, with a test of the fit.
 
     Parameters
     ----------
     shape : float
-        0 = the normal law; above 0 the tail lies to the right.
+        0 = the normal distribution; above 0, the right tail is longer.
     location, scale : float, nats
     n : int
-        Values it was fitted to.
+        Number of fitted values.
     ks_statistic, ks_p : float
-        Kolmogorov-Smirnov distance and p-value of those values. They were fitted to, so the test
-        is lenient: a small p-value speaks against the law, a large one hardly for it.
+        Kolmogorov-Smirnov statistic and p-value of the fitted values. The test is lenient, because
+        it uses the values of the fit: a small p-value is evidence against the distribution, a large
+        one is hardly evidence for it.
     """
 
     shape: float
@@ -183,7 +183,7 @@ class SkewNormal:
     ks_p: float
 
     def log_cdf(self, value: ArrayLike) -> NDArray[np.float64]:
-        """Natural logarithm of P(X <= value), to full precision however far out it lies.
+        """Natural logarithm of P(X <= value), accurate also far into the tail.
 
         >>> standard = SkewNormal(0.0, 0.0, 1.0, 0, 0.0, 1.0)
         >>> standard.log_cdf([0.0, -40.0]).round(3).tolist()
@@ -191,7 +191,7 @@ class SkewNormal:
         """
         z = (np.asarray(value, np.float64) - self.location) / self.scale
         plain = stats.skewnorm.cdf(z, self.shape)
-        # A value that is infinitely unlikely lies above all others.
+        # An infinite log-perplexity lies above all others.
         far = (plain < _PLAIN_CDF) & np.isfinite(z)
         out = np.zeros(z.shape)
         np.log(plain, out=out, where=~far & (plain > 0))
@@ -200,11 +200,11 @@ class SkewNormal:
 
 
 def fit_skew_normal(values: ArrayLike) -> SkewNormal:
-    """The skew-normal law that fits values best (maximum likelihood).
+    """Fit a skew-normal distribution to values by maximum likelihood.
 
     Parameters
     ----------
-    values : float array (n,), at least 20, finite and not all the same
+    values : float array (n,), at least 20, finite and not all equal
 
     Raises
     ------
@@ -218,17 +218,17 @@ def fit_skew_normal(values: ArrayLike) -> SkewNormal:
     sample = np.asarray(values, np.float64).ravel()
     if len(sample) < LEAST_CONTROLS:
         raise ValueError(
-            f"a skew-normal law needs {LEAST_CONTROLS} values or more; got {len(sample)}. "
+            f"a skew-normal fit needs {LEAST_CONTROLS} values or more; got {len(sample)}. "
             "Make more controls."
         )
     if not np.isfinite(sample).all() or np.ptp(sample) <= 1e-9 * np.abs(sample).max():
         raise ValueError(
-            "a skew-normal law needs finite values that differ; got "
+            "a skew-normal fit needs finite values that differ; got "
             f"{sample.min():.6g} to {sample.max():.6g}. Use interpolation."
         )
     mean, std = float(sample.mean()), float(sample.std())
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # The search steps through parameters at which the likelihood is 0.
+        # The optimizer tries parameters with likelihood 0.
         warnings.simplefilter("ignore")
         shape, location, scale = stats.skewnorm.fit((sample - mean) / std)
         fitted = stats.kstest((sample - mean) / std, "skewnorm", (shape, location, scale))
@@ -244,7 +244,7 @@ def fit_skew_normal(values: ArrayLike) -> SkewNormal:
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """Exposures beyond what the controls reach, bits float64 (n_canaries,), and the law behind."""
+    """Extrapolated exposures, float64 (n_canaries,) in bits, and the distribution used."""
 
     exposure: NDArray[np.float64]
     law: SkewNormal
@@ -253,10 +253,10 @@ class Extrapolation:
 def exposure_by_extrapolation(
     logprob: ArrayLike, controls: ArrayLike, *, n_candidates: int | None = None
 ) -> Extrapolation:
-    """Exposure of canaries from a skew-normal law of the controls' log-perplexities, in bits.
+    """Exposure of canaries by a skew-normal fit to the controls' log-perplexities, in bits.
 
-    It is -log2 of the law's share of secrets that are as likely as the canary's. Further out than
-    the controls reach that is an assumption, not an observation: look at the law's fit.
+    It is -log2 of the probability that a secret is at least as likely as the canary's. Beyond the
+    range of the controls this is an assumption, not an observation: check the fit.
 
     Parameters
     ----------
@@ -264,12 +264,12 @@ def exposure_by_extrapolation(
     controls : float array (n_controls,), nats
         At least 20, of secrets of the same space, given the canaries' prefix.
     n_candidates : int, optional
-        Size of the space. No exposure is then above its log2: the law knows no end.
+        Size of the space; exposures are limited to its log2. The distribution has no upper limit.
 
     Raises
     ------
     ValueError
-        If a log-probability is NaN, or the law cannot be fitted.
+        If a log-probability is NaN, or the distribution cannot be fitted.
 
     Source
     ------
@@ -283,7 +283,7 @@ def exposure_by_extrapolation(
 
 
 def _at_least(scores: NDArray[np.float64], own: ArrayLike) -> NDArray[np.int64]:
-    """How many of the scores are as high as each of `own`, or higher."""
+    """Number of scores that are at least as high as each of `own`."""
     return len(scores) - np.searchsorted(np.sort(scores), np.asarray(own, np.float64), side="left")
 
 
@@ -291,8 +291,8 @@ def _checked(name: str, logprob: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(logprob, np.float64)
     if np.isnan(array).any():
         raise ValueError(
-            f"{name} must hold no NaN; got {int(np.isnan(array).sum()):,}. Leave out what has no "
-            "probability."
+            f"{name} must hold no NaN; got {int(np.isnan(array).sum()):,}. Leave out texts "
+            "without a probability."
         )
     return array
 
@@ -302,10 +302,10 @@ def _log_density(z: NDArray[np.float64], shape: float) -> NDArray[np.float64]:
 
 
 def _log_cdf_far_left(z: NDArray[np.float64], shape: float) -> NDArray[np.float64]:
-    """log of the integral of the density up to z, where its logarithm rises steeply.
+    """log of the integral of the density up to z, far in the left tail.
 
-    The density is log-concave, so left of z it falls at least as fast as exp(slope * (t - z)):
-    a few multiples of 1 / slope hold all of the integral.
+    The density is log-concave, so left of z it falls at least as fast as exp(slope * (t - z)), and
+    a few multiples of 1 / slope contain nearly all of the integral.
     """
     mills = -((shape * z) ** 2) / 2 - 0.5 * math.log(2 * math.pi) - special.log_ndtr(shape * z)
     slope = np.maximum(-z + shape * np.exp(mills), 1.0)[:, None]

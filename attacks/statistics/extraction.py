@@ -1,8 +1,8 @@
 """Discoverable extraction: does a model continue a prefix with the true suffix?
 
-What is known of n suffixes of m tokens each comes in two arrays (n, m): whether each token is the
-model's first choice, and its log-probability under the decoding in use. One teacher-forced pass
-gives both, and nothing has to be generated.
+The functions take arrays (n, m) for n suffixes of m tokens: whether each token is the model's first
+choice, or its log-probability under the decoding in use. One teacher-forced pass gives both, without
+generating any text.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Room for the rounding of two logarithms and their quotient, so that p_z = 0.5 at p = 0.75 is 2.
+# Tolerance for rounding in a quotient of logarithms, so that p_z = 0.5 at p = 0.75 gives 2.
 _ROUNDING = 16 * np.finfo(np.float64).eps
 # Below this, log(1 - p) and -p are the same number in float64.
 _TINY = -40.0
 
 
 def greedy(first: ArrayLike) -> NDArray[np.bool_]:
-    """Whether greedy decoding gives each suffix: every token is the model's first choice.
+    """Whether greedy decoding reproduces each suffix: all tokens are the model's first choice.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def exact_memorization(first: ArrayLike) -> NDArray[np.float64]:
 def extraction_strength(first: ArrayLike) -> NDArray[np.float64]:
     """Share of each suffix that greedy decoding completes, float64 (n,).
 
-    1 - k / m, where k is the fewest tokens of the suffix after which all others are first
-    choices: 1 if none has to be given, 0 if the last token is wrong.
+    1 - k / m, where k is the smallest number of leading tokens after which all others are first
+    choices: 1 if k = 0, and 0 if the last token is not a first choice.
 
     Parameters
     ----------
@@ -77,26 +77,26 @@ def extraction_strength(first: ArrayLike) -> NDArray[np.float64]:
 
     Source
     ------
-    Carlini et al. 2021, "Extracting Training Data from Large Language Models", as made a measure
-    by Wang et al. 2025, "Towards Effective Evaluations and Comparisons for LLM Unlearning
+    Carlini et al. 2021, "Extracting Training Data from Large Language Models", as defined by
+    Wang et al. 2025, "Towards Effective Evaluations and Comparisons for LLM Unlearning
     Methods".
 
     >>> extraction_strength([[True, False, True, True], [True, True, True, False]])
     array([0.5, 0. ])
     """
     right = _table("first", first).astype(bool)
-    # From the end: how many tokens in a row are right.
+    # Number of consecutive first choices at the end.
     n_right = np.minimum.accumulate(right[:, ::-1], axis=1).sum(axis=1)
     return n_right / right.shape[1]
 
 
 def log_p_z(logprob: ArrayLike) -> NDArray[np.float64]:
-    """Log-probability that one sample is the suffix, nats, float64 (n,); -inf where it cannot be.
+    """Log-probability that one sample is the suffix, nats, float64 (n,); -inf if impossible.
 
     Parameters
     ----------
     logprob : float array (n, m), nats
-        Of each token under the decoding in use; -inf for one that the decoding never draws.
+        Of each token under the decoding in use; -inf for tokens that it never samples.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def log_p_z(logprob: ArrayLike) -> NDArray[np.float64]:
     array([ -3., -inf])
     """
     nats = _table("logprob", logprob).astype(np.float64)
-    # Rounding may lift a sure token a hair above 0, and no probability is above 1.
+    # Rounding may make the log-probability of a certain token slightly positive.
     return np.minimum(nats, 0.0).sum(axis=1)
 
 
@@ -122,7 +122,7 @@ def chance(log_p: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     log_p : float array, nats
-    n : array of numbers, samples; broadcast against `log_p`
+    n : array, numbers of samples; broadcast against `log_p`
 
     Raises
     ------
@@ -140,13 +140,13 @@ def chance(log_p: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     if np.any(n < 0):
         raise ValueError(f"n must be 0 or more; got {n.min():g}. Pass numbers of samples.")
     with np.errstate(over="ignore"):
-        # The rate times n as a sum of logarithms: p_z = 1e-400 at n = 1e400 is far from 0.
+        # Multiply the rate by n in log space: p_z = 1e-400 and n = 1e400 must not underflow.
         exponent = np.exp(_log_rate(log_p) + np.log(np.maximum(n, np.finfo(float).tiny)))
     return np.where(n == 0, 0.0, -np.expm1(-exponent))
 
 
 def n_samples(log_p: ArrayLike, p: float) -> NDArray[np.float64]:
-    """Fewest samples that contain the suffix with probability p or more, float64.
+    """Smallest number of samples that contain the suffix with probability p or more, float64.
 
     The smallest n with 1 - (1 - p_z)^n >= p; exact up to about 10^12, correct to 12 digits above;
     inf if p_z is 0 or n exceeds float64 (use `log10_n_samples` there).
@@ -172,7 +172,7 @@ def n_samples(log_p: ArrayLike, p: float) -> NDArray[np.float64]:
     wanted = np.log(-np.log1p(-_share(p)))
     with np.errstate(over="ignore", invalid="ignore"):
         n = np.exp(wanted - _log_rate(log_p))
-        # The plain quotient has more digits where it can be had.
+        # The direct quotient is more accurate where it does not underflow.
         near = log_p > _TINY
         rate = _rate(np.where(near, log_p, -1.0))
         n = np.where(near, -np.log1p(-p) / rate, n)
@@ -180,7 +180,7 @@ def n_samples(log_p: ArrayLike, p: float) -> NDArray[np.float64]:
 
 
 def log10_n_samples(log_p: ArrayLike, p: float) -> NDArray[np.float64]:
-    """Decimal logarithm of `n_samples`, for numbers past float64's range; inf where p_z is 0.
+    """Decimal logarithm of `n_samples`, also beyond the range of float64; inf if p_z is 0.
 
     Parameters, Raises and Source as `n_samples`.
 
@@ -190,7 +190,7 @@ def log10_n_samples(log_p: ArrayLike, p: float) -> NDArray[np.float64]:
     log_p = _log_probability(log_p)
     far = (np.log(-np.log1p(-_share(p))) - _log_rate(log_p)) / np.log(10.0)
     n = n_samples(log_p, p)
-    # Where n is a whole number that float64 holds, its own logarithm; else rounding up is nothing.
+    # Above 2^53, rounding up to an integer is negligible.
     held = n < 2.0**53
     return np.where(held, np.log10(np.where(held, n, 1.0)), far)
 
@@ -202,9 +202,9 @@ def recall_at_errors(
 
     Parameters
     ----------
-    correct : bool array (n_guesses,), the surest guess first
+    correct : bool array (n_guesses,), the most confident guess first
     example_ids : int array (n_guesses,)
-        An example that is guessed right twice counts once.
+        An example that is guessed correctly twice counts once.
     n_examples : int
     max_errors : int
 
@@ -215,8 +215,8 @@ def recall_at_errors(
 
     Source
     ------
-    google-research/lm-extraction-benchmark, README, "Evaluation Metric". Where nothing is right
-    this is 0, which its script calls None.
+    google-research/lm-extraction-benchmark, README, "Evaluation Metric". Without a correct
+    guess this is 0, where its script returns None.
 
     >>> recall_at_errors([True, False, True], [7, 3, 5], 4, max_errors=1)
     0.25
@@ -237,7 +237,7 @@ def recall_at_errors(
 
 
 def _log_rate(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(-log(1 - p_z)), the logarithm of what n is multiplied by; inf where p_z = 1."""
+    """log(-log(1 - p_z)), the log of the rate that is multiplied by n; inf if p_z = 1."""
     near = log_p > _TINY
     rate = _rate(np.where(near, log_p, -1.0))
     with np.errstate(divide="ignore"):
@@ -245,7 +245,7 @@ def _log_rate(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _rate(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """-log(1 - p_z), by whichever of two forms keeps its digits."""
+    """-log(1 - p_z), by the more accurate of two formulas."""
     with np.errstate(divide="ignore"):
         small = -np.log1p(-np.exp(np.minimum(log_p, -0.5)))
         large = -np.log(-np.expm1(np.maximum(log_p, -1.0)))
@@ -275,6 +275,6 @@ def _table(name: str, values: ArrayLike) -> NDArray:
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(
             f"{name} must be a table (n suffixes, m tokens) with m of 1 or more; got shape "
-            f"{array.shape}. Pass suffixes of one length."
+            f"{array.shape}. Pass suffixes of equal length."
         )
     return array

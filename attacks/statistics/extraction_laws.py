@@ -1,4 +1,4 @@
-"""Log-linear laws: how the extractable share grows with repeats, prefix length and model size."""
+"""Log-linear fits of the extractable share against repeats, prefix length or model size."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from attacks.statistics.intervals import check_confidence, normal_quantile
 
 @dataclass(frozen=True)
 class LogLinearFit:
-    """share = intercept + slope * log10(x), fitted to shares at several x; or why there is none.
+    """The fit share = intercept + slope * log10(x), or the reason why it is withheld.
 
     Parameters
     ----------
     slope : float
-        Change of the share for ten times as much of x (0.1 = ten percentage points); NaN if
-        withheld.
+        Change of the share per tenfold x (0.1 = ten percentage points); NaN if withheld.
     low, high : float
         Student-t interval of the slope.
     intercept : float
-        The share at x = 1, which may lie outside [0, 1].
+        The fitted share at x = 1, which may lie outside [0, 1].
     r_squared : float
-        Share of the (weighted) variance that the line explains; NaN where the shares do not vary.
+        Share of the (weighted) variance that the line explains; NaN if the shares do not vary.
     r_squared_low, r_squared_high : float
-        Interval of r_squared, from that of the correlation; NaN with fewer than 4 different x.
+        Interval of r_squared, from that of the correlation; NaN for fewer than 4 distinct x.
     n_points, n_examples : int
-        Different x, and examples behind them.
+        Numbers of distinct x and of examples.
     confidence : float
     withheld : str
         Why there is no fit; empty if there is one.
@@ -52,19 +51,19 @@ class LogLinearFit:
 def fit_log_linear(
     x: ArrayLike, successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95
 ) -> LogLinearFit:
-    """Least squares of the share of successes on log10(x), each x weighted by its trials.
+    """Weighted least squares of the share of successes on log10(x); weights are the trials.
 
     Parameters
     ----------
     x : float array (n,), above 0
-        Equal x are taken together; those without trials are left out.
+        Equal x are pooled; those without trials are left out.
     successes, trials : int arrays (n,)
     confidence : float, between 0 and 1
 
     Returns
     -------
-    LogLinearFit; withheld, with its reason, where fewer than 3 different x have trials, or where
-    all or none of them succeeded: a line through such points would have an interval of no width.
+    LogLinearFit; withheld, with a reason, if fewer than 3 distinct x have trials, or if all or no
+    trials succeeded: the interval of such a line would have zero width.
 
     Raises
     ------
@@ -129,8 +128,8 @@ def _checked(x, successes, trials, confidence):
     values, right, n = np.asarray(x, float), np.asarray(successes), np.asarray(trials)
     if values.ndim != 1 or not values.shape == right.shape == n.shape:
         raise ValueError(
-            "x, successes and trials must be of one length; "
-            f"got {values.shape}, {right.shape} and {n.shape}. Pass one of each a point."
+            "x, successes and trials must have the same length; "
+            f"got {values.shape}, {right.shape} and {n.shape}. Pass one of each per point."
         )
     if not np.all((values > 0) & np.isfinite(values)):
         raise ValueError("x must be above 0 and finite, for its logarithm. Leave other points out.")

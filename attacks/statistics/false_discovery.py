@@ -16,11 +16,11 @@ ASSUMPTION = (
     "a candidate that is no member scores like a control: same kind of text, and the score was "
     "chosen without looking at these candidates"
 )
-_LAMBDA = 0.5  # p-values above are taken to be those of non-members (Storey)
+_LAMBDA = 0.5  # p-values above this are assumed to belong to non-members (Storey)
 
 
 @dataclass(frozen=True, eq=False)
-class ShortList:
+class Shortlist:
     """Candidates called members at a chosen false discovery rate; made by `calibrated_list`.
 
     chosen : int array (n_chosen,)
@@ -31,13 +31,13 @@ class ShortList:
         Upper bound of the expected share of false entries.
     estimated_false : float
         Estimated number of false entries, at most fdr × n_chosen. It is too low on average,
-        because a list ends where few controls score as high.
+        because the end of the list is chosen by the same controls.
     n_candidates, n_controls : int
-        With a defined score.
+        Numbers with a defined score.
     n_undefined : int
-        NaN left out, candidates and controls together.
+        Number of NaN scores left out, of candidates and controls together.
     withheld : str
-        Why no list was possible for any scores; empty otherwise.
+        Why no scores could have led to a list; empty otherwise.
     assumption : str
     """
 
@@ -69,7 +69,7 @@ def conformal_p_values(candidates: ArrayLike, controls: ArrayLike) -> NDArray[np
     Raises
     ------
     ValueError
-        If there is no control.
+        If no control has a defined score.
 
     Source
     ------
@@ -91,8 +91,8 @@ def conformal_p_values(candidates: ArrayLike, controls: ArrayLike) -> NDArray[np
     return np.where(np.isnan(scores), np.nan, (1 + above) / (len(known) + 1))
 
 
-def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 0.05) -> ShortList:
-    """The candidates that can be called members with a share of at most `fdr` false on average.
+def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 0.05) -> Shortlist:
+    """Candidates called members, with an expected share of false entries of at most `fdr`.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 
 
     Returns
     -------
-    ShortList; empty and withheld where even a candidate above all controls could not be listed,
-    since there are fewer than 1 / fdr - 1 of them.
+    Shortlist; withheld (empty) if there are fewer than 1 / fdr - 1 controls, because then even a
+    candidate above all of them could not be listed.
 
     Raises
     ------
@@ -112,10 +112,10 @@ def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 
 
     Source
     ------
-    Benjamini and Hochberg 1995 on conformal p-values, which share their controls; that the rate
-    holds nevertheless: Bates et al. 2023, section 2. The estimate of how many are false is
-    Storey's 2002, "A Direct Approach to False Discovery Rates", section 3, at lambda 1/2; it would
-    be right at a cut that was not chosen by the same controls.
+    Benjamini and Hochberg 1995 on conformal p-values. These depend on each other through the shared
+    controls; Bates et al. 2023, section 2, prove that the rate holds nevertheless. The number of
+    false entries is estimated as in Storey 2002, "A Direct Approach to False Discovery Rates",
+    section 3, with lambda = 1/2; it is unbiased only for a cutoff chosen independently.
 
     >>> made = calibrated_list([9.0, 8.0, 0.5], np.arange(0, 4, 0.1), fdr=0.05)
     >>> made.chosen, made.p_values.round(3)
@@ -134,18 +134,18 @@ def calibrated_list(candidates: ArrayLike, controls: ArrayLike, *, fdr: float = 
             "Leave this score out."
         )
     counts = (n_candidates, n_controls, n_undefined)
-    # The least p-value must not exceed the rate, even if every candidate had it.
+    # If the smallest possible p-value exceeds the rate, nothing can be listed.
     if 1 / (n_controls + 1) > fdr:
         reason = f"needs {math.ceil(1 / fdr - 1):,} controls, got {n_controls:,}"
-        return ShortList(np.array([], np.int64), p, fdr, 0.0, *counts, reason)
-    # A p-value of exactly the rate counts, whatever its last bit.
+        return Shortlist(np.array([], np.int64), p, fdr, 0.0, *counts, reason)
+    # Include p-values equal to the rate despite rounding.
     listed = np.flatnonzero(defined & (benjamini_hochberg(p) <= fdr * (1 + 1e-12)))
     chosen = listed[np.argsort(-scores[listed], kind="stable")]
-    return ShortList(chosen, p, fdr, _n_false(p[defined], p[listed], fdr), *counts)
+    return Shortlist(chosen, p, fdr, _n_false(p[defined], p[listed], fdr), *counts)
 
 
 def _n_false(p: NDArray[np.float64], listed: NDArray[np.float64], fdr: float) -> float:
-    """Non-members, as the high p-values show them, times the share of them that is listed."""
+    """Estimated number of non-members, times the expected share of them that is listed."""
     if not len(listed):
         return 0.0
     n_non = min(len(p), (1 + np.count_nonzero(p > _LAMBDA)) / (1 - _LAMBDA))
@@ -157,18 +157,18 @@ class HalfChecked:
     """Unchecked entries of a ranking that can be listed; made by `half_checked_list`.
 
     chosen : int array (n_chosen,)
-        Positions in the ranking, from 0 on.
+        Positions in the ranking, from 0.
     q_values : float64 array (n,)
         The lowest rate at which an entry is listed; NaN if it was checked.
     fdr : float
-        Upper bound of the expected share of false entries, over coin tosses.
+        Upper bound of the expected share of false entries, over random halves.
     estimated_false : float
-        1 plus the checked entries not found down to the end of the list; 0 for an empty list. It
-        is too low on average.
+        1 plus the number of checked entries not found, down to the end of the list; 0 for an empty
+        list. It is too low on average.
     n_checked, n_unchecked : int
-        In the whole ranking.
+        Numbers in the whole ranking.
     withheld : str
-        Why no list was possible for any outcome of the checks; empty otherwise.
+        Why no outcome of the checks could have led to a list; empty otherwise.
     """
 
     chosen: NDArray[np.int64]
@@ -183,24 +183,24 @@ class HalfChecked:
 def half_checked_list(
     is_checked: ArrayLike, is_found: ArrayLike, *, fdr: float = 0.05
 ) -> HalfChecked:
-    """The top of a ranking, less what was checked, with a share of at most `fdr` false on average.
+    """Unchecked top entries of a ranking, with an expected false share of at most `fdr`.
 
-    A false entry is checked or not by the toss of a fair coin, so down to any place about as many
-    false ones are unchecked as were not found among the checked. The list goes down to the last
-    place where (1 + these) / unchecked is at most `fdr`.
+    Each entry is checked with probability 1/2, so above any rank about as many false entries are
+    unchecked as are checked and not found. The list ends at the last rank where
+    (1 + number checked and not found) / number unchecked is at most `fdr`.
 
     Parameters
     ----------
     is_checked : bool array (n,)
-        In rank order, the most suspicious first: by a fair coin a place, thrown after the ranking
-        and its passing over of duplicates; see `coin`.
+        In rank order, the most suspicious first; drawn independently of the ranking, after
+        duplicates are removed (see `random_half`).
     is_found : bool array (n,)
-        Whether a checked entry is what it is suspected to be; not looked at elsewhere.
+        Whether a checked entry was found; ignored for unchecked entries.
     fdr : float, between 0 and 1
 
     Returns
     -------
-    HalfChecked; withheld where fewer than 1 / fdr entries are unchecked.
+    HalfChecked; withheld if fewer than 1 / fdr entries are unchecked.
 
     Raises
     ------
@@ -210,11 +210,11 @@ def half_checked_list(
     Source
     ------
     Barber and Candès 2015, "Controlling the false discovery rate via knockoffs", section 3.1,
-    Selective SeqStep+ at c = 1/2. That some of the checked are known to be true only shortens the
-    count: the bound E[false unchecked / (1 + false checked)] <= 1 stays. Nothing is asked of the
-    scores, and the true entries may be checked as they like.
+    Selective SeqStep+ with c = 1/2. Checked entries that were found are not counted; the bound
+    E[false unchecked / (1 + false checked)] <= 1 still holds. It makes no assumption about the
+    scores, nor about which true entries are checked.
 
-    Of two checked entries one was not found, at the end: above it, 1 / 3 is at most 0.4.
+    One of two checked entries was not found, near the end: above it, 1 / 3 is at most 0.4.
 
     >>> made = half_checked_list([0, 1, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0], fdr=0.4)
     >>> made.chosen, made.q_values.round(2)
@@ -223,17 +223,17 @@ def half_checked_list(
     checked, found = (np.asarray(v, dtype=bool) for v in (is_checked, is_found))
     if checked.ndim != 1 or checked.shape != found.shape:
         raise ValueError(
-            "is_checked and is_found must be one value an entry; got shapes "
+            "is_checked and is_found must have one value per entry; got shapes "
             f"{checked.shape} and {found.shape}. Pass both in rank order."
         )
     if not 0 < fdr < 1:
         raise ValueError(f"fdr must lie between 0 and 1; got {fdr}. Pass a share such as 0.05.")
     n_missed, n_open = np.cumsum(checked & ~found), np.cumsum(~checked)
     rates = (1 + n_missed) / np.maximum(1, n_open)
-    # An entry is listed at a rate if any place from its own on is.
+    # An entry is listed at a rate if the list can end at its rank or below.
     least = np.minimum(1.0, np.minimum.accumulate(rates[::-1])[::-1])
     q_values = np.where(checked, np.nan, least)
-    # A share of exactly the rate counts, whatever its last bit.
+    # Include shares equal to the rate despite rounding.
     chosen = np.flatnonzero(q_values <= fdr * (1 + 1e-12))
     estimated = float(1 + n_missed[chosen[-1]]) if len(chosen) else 0.0
     counts = (int(checked.sum()), int((~checked).sum()))
@@ -244,15 +244,15 @@ def half_checked_list(
     return HalfChecked(chosen, q_values, fdr, estimated, *counts, why)
 
 
-def coin(names: Iterable[str], *, seed: int = 0) -> NDArray[np.bool_]:
-    """A fair coin for each name, the same in every list that it stands on.
+def random_half(names: Iterable[str], *, seed: int = 0) -> NDArray[np.bool_]:
+    """Assign each name to a random half, the same in every list that contains it.
 
     Parameters
     ----------
     names : iterable of str
     seed : int
 
-    >>> tosses = coin([f"top-n-{i:06}" for i in range(1000)])
+    >>> tosses = random_half([f"top-n-{i:06}" for i in range(1000)])
     >>> bool(450 < tosses.sum() < 550)
     True
     """

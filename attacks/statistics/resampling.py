@@ -1,6 +1,6 @@
 """Permutation tests, bootstrap means and differences of rates, for changes between two models.
 
-Each of n texts has one value, its change. The same values and seed give the same result.
+Each text has one value, its change. The same values and seed give the same result.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from scipy import optimize, stats
 
 from attacks.statistics.intervals import Estimate, check_confidence, normal_quantile
 
-# Below, no interval of a mean is right for values that are as skewed as these often are.
+# With fewer values, no interval of a mean is reliable for values as skewed as these often are.
 _LEAST = 20
-# Signs of so many values are tried in every combination; beyond, they are drawn.
+# Up to this many values, all combinations of signs are enumerated; above, they are sampled.
 _EXACT_UP_TO = 14
-# Values drawn at once, so that memory stays flat.
+# Maximum number of values drawn at once, to limit memory.
 _ELEMENTS = 4_000_000
-# Two sums of the same values in another order may differ by rounding alone.
+# Sums of the same values in different order may differ by rounding.
 _ROUNDING = 1e-12
 
 
@@ -28,13 +28,13 @@ def sign_flip_p(
 ) -> float:
     """p-value of a paired permutation test of a mean change of 0.
 
-    With up to 14 values all combinations of signs are tried, and the p-value is exact. With more,
-    `draws` combinations are drawn and the observed one is added, so the p-value is never 0.
+    With up to 14 values, all combinations of signs are enumerated and the p-value is exact. With
+    more, `draws` combinations are sampled and the observed one is added, so it is never 0.
 
     Parameters
     ----------
     changes : float array (n,)
-        After minus before, one a text.
+        After minus before, one per text.
     greater : bool
         One-sided, for a mean above 0; else two-sided.
     draws : int
@@ -51,10 +51,10 @@ def sign_flip_p(
 
     Source
     ------
-    Fisher's randomization test for pairs; with drawn signs as Phipson and Smyth 2010,
+    Fisher's randomization test for pairs; with sampled signs as in Phipson and Smyth 2010,
     "Permutation p-values should never be zero".
 
-    All three signs as observed are one of eight, and all three the other way round another:
+    Of eight combinations of signs, only the observed one and its opposite are as extreme:
 
     >>> sign_flip_p([1.0, 2.0, 3.0]), sign_flip_p([1.0, 2.0, 3.0], greater=True)
     (0.25, 0.125)
@@ -97,7 +97,7 @@ def label_permutation_p(
 
     Returns
     -------
-    float in (0, 1]; NaN where a group is empty.
+    float in (0, 1]; NaN if a group is empty.
 
     Raises
     ------
@@ -106,7 +106,8 @@ def label_permutation_p(
 
     Source
     ------
-    Pitman's two-sample permutation test, drawn; counting as Phipson and Smyth 2010.
+    Pitman's two-sample permutation test with sampled permutations, counted as in Phipson and Smyth
+    2010.
 
     >>> label_permutation_p([5.0, 5.0], [5.0])
     1.0
@@ -116,7 +117,7 @@ def label_permutation_p(
     if len(a) == 0 or len(b) == 0:
         return math.nan
     pooled = np.concatenate([a, b])
-    # Of a pool that stays the same, the members' sum says all about the difference of means.
+    # The pool is fixed, so the members' sum determines the difference of means.
     centred = pooled - pooled.mean()
     least = _sided(centred[: len(a)].sum(), greater) - _slack(centred)
     rng, hits = np.random.default_rng(seed), 0
@@ -131,9 +132,9 @@ def bootstrap_mean(
 ) -> Estimate:
     """The mean, with an interval that is robust to skewed values; NaN without values.
 
-    The interval is the wider, at either end, of Student's and the studentized bootstrap's. It is
-    withheld (NaN) where there are fewer than 20 values, or so many are equal that redrawn ones
-    often show no spread.
+    Each end of the interval is the wider of Student's t and the studentized bootstrap. It is
+    withheld (NaN) for fewer than 20 values, or if so many are equal that resamples often have no
+    variance.
 
     Parameters
     ----------
@@ -149,8 +150,9 @@ def bootstrap_mean(
 
     Source
     ------
-    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 12.5 (bootstrap-t). Of
-    20 values of an exponential law percentile intervals of 95 % hold the mean 89 times in 100.
+    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 12.5 (bootstrap-t). For
+    20 values of an exponential distribution, 95 % percentile intervals contain the mean only 89
+    times in 100.
 
     >>> bootstrap_mean([2.0, 4.0])
     Estimate(value=3.0, low=nan, high=nan, n=2, why='')
@@ -174,22 +176,22 @@ def bootstrap_mean(
 
 
 def difference_of(first: Estimate, second: Estimate, *, correlation: float = 0.0) -> Estimate:
-    """The first estimate minus the second, with the interval that follows from theirs.
+    """The first estimate minus the second, with an interval derived from theirs.
 
     Parameters
     ----------
     first, second : Estimate
     correlation : float, from -1 to 1
-        Of the two figures' errors.
+        Between the errors of the two estimates.
 
     Source
     ------
     Newcombe 1998, "Interval estimation for the difference between independent proportions",
-    method 10, for any figures: Zou and Donner 2008, "Construction of confidence limits about effect
-    measures"; with a correlation Zou 2007, "Toward using confidence intervals to compare
+    method 10; for other estimates, Zou and Donner 2008, "Construction of confidence limits about
+    effect measures"; with a correlation, Zou 2007, "Toward using confidence intervals to compare
     correlations".
 
-    Five less one, the first at least 2 and the second at most 5: the low end is 4 - 5.
+    The lower end is 4 - sqrt(3² + 4²):
 
     >>> difference_of(Estimate(5.0, 2.0, 9.0), Estimate(1.0, -3.0, 5.0)).low
     -1.0
@@ -210,15 +212,15 @@ def paired_proportions(
 ) -> Estimate:
     """Difference of two proportions of the same n trials, first minus second: Tango's interval.
 
-    It does not take the number of trials that differ as given, so its ends can lie beyond
+    It is not conditional on the number of discordant trials, so its ends can lie beyond
     (first_only + second_only) / n.
 
     Parameters
     ----------
     first_only, second_only : int
-        Trials where the first alone succeeded, or the second alone.
+        Trials where only the first succeeded, or only the second.
     n : int
-        All trials; all three may be effective numbers, from `intervals.effective_trials`.
+        All trials. The three may be effective numbers from `intervals.effective_trials`.
     confidence : float, between 0 and 1
 
     Returns
@@ -233,9 +235,9 @@ def paired_proportions(
     Source
     ------
     Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design": the differences that the score test does not reject.
+    paired-sample design": the differences that a score test does not reject.
 
-    Without any trial that differs the ends are those of z² / (n + z²), as of Wilson's for 0 of n:
+    Without discordant trials the ends are ±z² / (n + z²), as in Wilson's interval for 0 of n:
 
     >>> found = paired_proportions(0, 0, 20)
     >>> round(found.low, 4), round(found.high, 4)
@@ -244,7 +246,7 @@ def paired_proportions(
     check_confidence(confidence)
     if not (0 <= first_only <= n and 0 <= second_only <= n):
         raise ValueError(
-            "trials where one alone succeeded must lie between 0 and n; "
+            "trials where only one succeeded must lie between 0 and n; "
             f"got {first_only:,} and {second_only:,} of {n:,}. Check the order."
         )
     if n == 0:
@@ -267,7 +269,7 @@ def newcombe(
     Parameters
     ----------
     successes, trials, other_successes, other_trials : int
-        Or effective numbers, from `intervals.effective_trials`.
+        Counts, or effective numbers from `intervals.effective_trials`.
     confidence : float, between 0 and 1
 
     Returns
@@ -282,9 +284,9 @@ def newcombe(
     Source
     ------
     Newcombe 1998, "Interval estimation for the difference between independent proportions",
-    method 10: Wilson's intervals, squared and added.
+    method 10: combines the Wilson intervals of both proportions.
 
-    The paper's first example, 56 of 70 against 48 of 80, is 0.0524 to 0.3339:
+    The paper's first example, 56 of 70 against 48 of 80:
 
     >>> found = newcombe(56, 70, 48, 80)
     >>> round(found.low, 4), round(found.high, 4)
@@ -304,23 +306,23 @@ def newcombe(
 
 
 def _tango(b: float, c: float, n: float, confidence: float) -> float:
-    """The high end: the largest difference that is z standard deviations above (b - c) / n."""
+    """The upper end: the largest difference that the score test does not reject."""
     z = normal_quantile(confidence)
     value = (b - c) / n
 
     def excess(d: float) -> float:
-        # The likeliest share of trials where the second alone succeeds, given the difference.
+        # Maximum-likelihood share of trials where only the second succeeds, given the difference.
         linear = (2 * n - b + c) * d - b - c
         root = math.sqrt(max(0.0, linear**2 + 8 * n * c * d * (1 - d)))
         share = (root - linear) / (4 * n)
         return d - value - z * math.sqrt(max(0.0, 2 * share + d * (1 - d)) / n)
 
-    start = value + 1e-12  # at the value itself there may be no spread either
+    start = value + 1e-12  # at the value itself the variance may be 0
     return float(optimize.brentq(excess, start, 1.0)) if excess(start) < 0 < excess(1.0) else 1.0
 
 
 def _wilson(k: float, n: float, confidence: float) -> Estimate:
-    """Wilson's score interval: where |p - k/n| is z standard errors of p itself."""
+    """Wilson's score interval: all p with |p - k/n| at most z standard errors at p."""
     z = normal_quantile(confidence)
     share = k / n
     middle = share + z * z / (2 * n)
@@ -330,11 +332,11 @@ def _wilson(k: float, n: float, confidence: float) -> Estimate:
 
 
 def _studentized(values: NDArray, size: int, rng: np.random.Generator) -> NDArray:
-    """How many of its own standard errors each redrawn mean is off, float64 (size,)."""
+    """Error of each resampled mean in units of its own standard error, float64 (size,)."""
     n = len(values)
     drawn = values[rng.integers(0, n, (size, n))]
     off, error = drawn.mean(axis=1) - values.mean(), drawn.std(axis=1, ddof=1) / math.sqrt(n)
-    # A redrawn sample without any spread is infinitely many off, or exactly right.
+    # Without variance in a resample, its error is infinite, or 0 if the mean is exact.
     endless = np.where(off > 0, np.inf, np.where(off < 0, -np.inf, 0.0))
     spread = error > _ROUNDING * np.abs(values).max()
     return np.divide(off, error, out=endless, where=spread)
@@ -349,7 +351,7 @@ def _slack(values: NDArray) -> float:
 
 
 def _blocks(draws: int, n: int) -> list[int]:
-    """Draws in blocks that fit the memory meant for them."""
+    """Split the draws into blocks that fit into memory."""
     size = max(1, _ELEMENTS // max(1, n))
     return [min(size, draws - at) for at in range(0, draws, size)]
 
@@ -358,12 +360,12 @@ def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise ValueError(
-            f"{name} must be one finite number a text; got shape {array.shape} with "
-            f"{int((~np.isfinite(array)).sum())} that are not finite. Leave those out and say so."
+            f"{name} must be one finite number per text; got shape {array.shape} with "
+            f"{int((~np.isfinite(array)).sum())} that are not finite. Leave those out, and report their number."
         )
     return array
 
 
 def _check_draws(draws: int) -> None:
     if draws < 1:
-        raise ValueError(f"draws must be 1 or more; got {draws}. Usual is 9,999.")
+        raise ValueError(f"draws must be 1 or more; got {draws}. The default is 9,999.")

@@ -18,7 +18,7 @@ from reports.analysis.content_types import content_kinds
 from reports.analysis.duplicates import Trigrams, mark_duplicates
 from reports.listed import is_control
 from reports.privacy import Item
-from reports.privacy.candidates import count_personal, find_in_candidates, kinds_looked_for
+from reports.privacy.candidates import count_personal, find_in_candidates, searched_kinds
 from reports.privacy.finding import Finder
 
 _PAGE_ONLY = {"token_ids": "token_ids", "logprob": "token_logprob", "rank": "token_rank"}
@@ -74,7 +74,7 @@ def _with_kinds(
     frame: pd.DataFrame, personal: Sequence[Sequence[Item]], *, names: bool
 ) -> pd.DataFrame:
     """Add counts of personal data and kinds of content."""
-    counts = count_personal(frame, personal, kinds=kinds_looked_for(names=names))
+    counts = count_personal(frame, personal, kinds=searched_kinds(names=names))
     kinds = [
         "; ".join(content_kinds(text, items)) or None
         for text, items in zip(frame["text"], personal, strict=True)

@@ -131,11 +131,11 @@ class Context:
 
     def release(self) -> None:
         """Drop all loaded models and stop the workers."""
-        self.dismiss()
+        self.stop_workers()
         self._models.clear()
         gc.collect()
 
-    def dismiss(self) -> None:
+    def stop_workers(self) -> None:
         """Stop the workers; later stages run in this process."""
         if self.workers is not None:
             self.workers.close()

@@ -27,7 +27,7 @@ def controls_file(strategy: str) -> str:
     return f"controls/{strategy}.parquet"
 
 
-def controls_due(context: Context) -> bool:
+def needs_controls(context: Context) -> bool:
     """Whether held-out text is configured and not all of it is scored yet."""
     return _is_text(context.config) and not all(
         context.run.has(controls_file(s.name)) for s in _with_controls(context.config)
@@ -49,7 +49,7 @@ def check_controls(config: AuditConfig) -> None:
 
 def score_controls(context: Context) -> None:
     """Write controls/STRATEGY.parquet for every strategy that allows controls."""
-    if not controls_due(context):
+    if not needs_controls(context):
         return
     made: dict[tuple, pa.Table] = {}
     with context.timed("controls"):

@@ -46,14 +46,14 @@ def make_estimates(run: Run, candidates: pd.DataFrame, counts: pd.DataFrame) -> 
     if run.has(UNSELECTED):
         matches = run.read(UNSELECTED).to_pandas().drop(columns="places")
         looked_up = run.manifest.shards[UNSELECTED].looked_up
-    judged = estimate_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
+    found = estimate_strategies(samples, matches, looked_up, dependent=why_dependent(run.config))
     calibration = _calibration(run, candidates, samples, matches, looked_up)
     return Estimates(
-        judged.table,
-        judged.discovery,
+        found.table,
+        found.discovery,
         compare_scores(candidates, counts),
         no_calibration() if calibration is None else calibration.table,
-        costs_of(run, judged.table),
+        costs_of(run, found.table),
         None if calibration is None else calibration.samples,
     )
 

@@ -122,7 +122,7 @@ def truth_table(
     for queries, rows in _batches(run, vocabulary):
         overlapping = _overlapping(config, queries, *sides)
         found = [pair for pair in overlapping if pair[1] not in framed]
-        found += _giving_secrets(rows, pieces, config.normalize)
+        found += _revealed_secrets(rows, pieces, config.normalize)
         by_all |= {doc_id for _, doc_id in found}
         by_listed |= {doc_id for sample_id, doc_id in found if sample_id in listed}
         n_samples += len(rows)
@@ -240,7 +240,7 @@ def _pieces(canaries: pd.DataFrame, normalize: Sequence[str]) -> dict[str, tuple
     return pieces
 
 
-def _giving_secrets(
+def _revealed_secrets(
     rows: list[dict[str, Any]], pieces: Mapping[str, tuple[str, int]], normalize: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Pairs of sample_id and doc_id where a sample reveals a canary's secret."""

@@ -212,7 +212,7 @@ def _check(context: Context) -> None:
     """Report invalid inputs before hours of sampling."""
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
-    from auditor.audit.controls import check_controls, controls_due
+    from auditor.audit.controls import check_controls, needs_controls
     from auditor.audit.ground_truth import read_truth
     from auditor.audit.shortlist import note_precision
     from auditor.audit.verification import check_corpus, is_due
@@ -220,7 +220,7 @@ def _check(context: Context) -> None:
     config = context.config
     if is_due(context):
         check_corpus(config)
-    if controls_due(context):
+    if needs_controls(context):
         check_controls(config)
     if config.truth is not None:
         read_truth(config)
@@ -262,14 +262,14 @@ def _stages(context: Context, until: str) -> None:
     try:
         for name, step in steps.items():
             if name not in SHARED:
-                context.dismiss()
+                context.stop_workers()
             step(context)
             if name == until:
                 break
     except OSError as error:
         raise _disk(error, run.path) from None
     finally:
-        context.dismiss()
+        context.stop_workers()
     if until == "report":
         run.manifest.complete = True
         run.save()

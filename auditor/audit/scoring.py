@@ -12,7 +12,7 @@ from attacks.scores.token_stats import TokenStats
 from auditor.audit.context import TARGET, Context
 from auditor.audit.shard_table import stats_of
 from auditor.audit.workers.tasks import Task
-from auditor.scoring.text_scorer import Scored, Texts, TextScorer, no_start
+from auditor.scoring.text_scorer import Scored, Texts, TextScorer, no_bos_note
 
 if TYPE_CHECKING:
     from auditor.audit.workers.tasks import SharesTasks
@@ -100,7 +100,7 @@ def score_batch(
     for name in context.config.references:
         lacks = scorer.references[name].vocabulary.bos_id is None
         if name in scorer.other_tokenizer and lacks and not all(texts.prompt):
-            context.note(no_start(name, "the target"))
+            context.note(no_bos_note(name, "the target"))
     scored = scorer.score(texts, target)
     columns = {**scored.figures, **scored.scores}
     columns["zlib_bits"] = columns["zlib_bits"].astype(np.float64)

@@ -84,7 +84,7 @@ class BackgroundWriter:
     def write(self, name: str, shard: Shard, seconds: float) -> None:
         """Start to write a shard, drawn in `seconds`, after the previous one is finished."""
         self.finish()
-        laid = self.thread.submit(lambda: self.run.lay(name, shard.table()))
+        laid = self.thread.submit(lambda: self.run.write_table(name, shard.table()))
         self.open = name, shard, seconds, laid
 
     def finish(self) -> None:
@@ -93,7 +93,7 @@ class BackgroundWriter:
             (name, shard, seconds, laid), self.open = self.open, None
             facts = laid.result()
             self.count(shard, seconds)
-            self.run.enter({name: facts})
+            self.run.register({name: facts})
 
     def __exit__(self, *_: object) -> None:
         try:

@@ -105,10 +105,10 @@ def note_precision(context: Context) -> None:
 
 
 def _ways(context: Context) -> list[bool]:
-    from auditor.models.loading import ways_to_float32
+    from auditor.models.loading import float32_options
 
     specs = [context.config.model, *context.config.references.values()]
-    return ways_to_float32(specs, context.config.device)
+    return float32_options(specs, context.config.device)
 
 
 def _again(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame] | None:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from auditor.canaries.canaries import Canaries, refuse_existing, vocabulary_of
 from auditor.canaries.placement import WARN_SHARE, Insertion, Placement, Source, place, size_of
+from auditor.config.canaries import InsertOptions
 from auditor.corpus.compression import ending, is_packed, open_text
 from auditor.corpus.fields import ID_FIELDS, no_field, text_fields, values_at, with_text
 from auditor.corpus.files import is_saved_dataset
@@ -70,10 +71,13 @@ def insert_canaries(
     CorpusError
         If the corpus is missing, empty or lacks the text field.
     ConfigError
-        If the suffix of `out` does not fit the format written.
+        If an option is invalid, or the suffix of `out` does not fit the format written.
     RunError
         If `out` or its record exists.
     """
+    InsertOptions(
+        corpus=tuple(map(str, specs)), text_field=text_field, model=model, seed=seed, out=str(out)
+    )
     out = Path(out)
     record = out.with_name(out.name + ".insertions.json")
     refuse_existing(out)
@@ -152,7 +156,7 @@ def _open_text(corpus: Corpus, out: Path, text_field: str | None, vocabulary: An
 
     def write(scratch: Path, placements: list[Placement]) -> None:
         with scratch.open("wb") as sink:
-            sink.writelines(_woven(read(), placements, line))
+            sink.writelines(_interleave(read(), placements, line))
             sink.flush()
             os.fsync(sink.fileno())
 
@@ -241,7 +245,7 @@ def _as_line(row: dict[str, Any]) -> bytes:
     return storable(text).encode()
 
 
-def _woven(
+def _interleave(
     units: Units, placements: list[Placement], line: Callable[[Placement], bytes]
 ) -> Iterator[bytes]:
     """Source units with canaries in between, each canary on its own line."""

@@ -72,7 +72,7 @@ def open_rows(path: Path, text_field: str | None, vocabulary: Any) -> Source:
 
     @_quiet()
     def write(scratch: Path, placements: list[Placement]) -> None:
-        splits[chosen] = _woven(rows, placements, fields)
+        splits[chosen] = _interleave(rows, placements, fields)
         made = splits[""] if "" in splits else datasets.DatasetDict(splits)
         made.save_to_disk(str(scratch))
 
@@ -94,7 +94,7 @@ def _fields(source: Path, rows: Any, text_field: str | None) -> tuple[str, ...]:
     return fields
 
 
-def _woven(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> Any:
+def _interleave(rows: Any, placements: list[Placement], fields: tuple[str, ...]) -> Any:
     """The rows with canaries in between."""
     import datasets
 

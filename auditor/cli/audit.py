@@ -29,16 +29,16 @@ def audit(file, as_json, resume, **flags) -> None:
     auditor audit --model smollm2 --samples 256 --corpus /usr/share/common-licenses
     auditor audit audit.toml --samples 50000
     """
-    from auditor.cli.show import show_judged
-    from auditor.gates.gated_audit import audit_and_judge
+    from auditor.cli.show import show_gated_audit
+    from auditor.gates.gated_audit import run_gated_audit
     from auditor.scheduling.loop import interruptible
     from auditor.system.progress import for_terminal
 
     config = _config(file, flags, resume)
     with interruptible():
-        judged = audit_and_judge(config, progress=for_terminal())
-    show_judged(judged, as_json=as_json)
-    judged.check()
+        gated = run_gated_audit(config, progress=for_terminal())
+    show_gated_audit(gated, as_json=as_json)
+    gated.check()
 
 
 @click.command()

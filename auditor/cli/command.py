@@ -12,7 +12,7 @@ from importlib import import_module
 import click
 
 import auditor
-from auditor.cli.network import can_be_offline
+from auditor.cli.network import add_offline
 from auditor.cli.printing import say
 from auditor.errors import AuditError
 
@@ -39,27 +39,27 @@ VERBS = {
 }
 
 
-class _ReaderLeftError(Exception):
+class _ClosedPipeError(Exception):
     """The reader of our output has exited, as in `auditor runs | head`."""
 
 
 @contextmanager
-def _reader_may_go() -> Iterator[None]:
+def _allow_closed_pipe() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # click would end with exit code 1
-        raise _ReaderLeftError from None
+        raise _ClosedPipeError from None
 
 
 class Verbs(click.Group):
     """A group that imports a verb's module when the verb is used."""
 
     def make_context(self, *args, **kwargs):
-        with _reader_may_go():
+        with _allow_closed_pipe():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx):
-        with _reader_may_go():
+        with _allow_closed_pipe():
             return super().invoke(ctx)
 
     def list_commands(self, ctx):
@@ -68,7 +68,7 @@ class Verbs(click.Group):
     def get_command(self, ctx, name):
         if name not in VERBS:
             return None
-        return can_be_offline(getattr(import_module(VERBS[name][0]), name))
+        return add_offline(getattr(import_module(VERBS[name][0]), name))
 
     def resolve_command(self, ctx, args):
         name = args[0] if args else ""
@@ -124,7 +124,7 @@ def run(args: list[str] | None = None) -> int:
     except AuditError as error:
         say(f"auditor: {error}", err=True)
         return error.exit_code
-    except _ReaderLeftError:
+    except _ClosedPipeError:
         # Discard what is still buffered; otherwise the interpreter reports an error at exit.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

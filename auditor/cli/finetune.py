@@ -14,7 +14,7 @@ from auditor.config.finetuning import FinetuneConfig
 @click.option(
     "--out", required=True, metavar="DIR", help="Output folder; an interrupted training is resumed."
 )
-@options_of(FinetuneConfig, but=("model", "corpora"))
+@options_of(FinetuneConfig, exclude=("model", "corpora"))
 @json_option
 def finetune(model, corpora, out, as_json, **options) -> None:
     """Fine-tune a model on text, and measure what it memorizes during training.

@@ -16,7 +16,7 @@ def options_of(
     model: type[BaseModel],
     *,
     only: Collection[str] = (),
-    but: Collection[str] = (),
+    exclude: Collection[str] = (),
     is_required: bool = True,
     shows_defaults: bool = True,
 ) -> Callable:
@@ -27,14 +27,14 @@ def options_of(
     Parameters
     ----------
     model : pydantic model, fields made by `auditor.config.fields.option`
-    only, but : names of fields; all, by default
+    only, exclude : names of fields to use, or to leave out
     is_required : a field without a default is a required option
     shows_defaults : whether the help names the defaults
     """
     fields = [
         name
         for name, field in model.model_fields.items()
-        if field.description and (not only or name in only) and name not in but
+        if field.description and (not only or name in only) and name not in exclude
     ]
 
     def decorate(function: Callable) -> Callable:

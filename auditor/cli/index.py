@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.generated import json_option
+from auditor.cli.generated import json_option, options_of
 from auditor.cli.printing import plain, print_json, say
-from auditor.config.fields import TEXT_FIELD
+from auditor.config.audit import AuditConfig
 
-_TEXT_FIELD = click.option("--text-field", help=TEXT_FIELD)
+_TEXT_FIELD = options_of(AuditConfig, only=("text_field",))
 _STRICT = click.option(
     "--strict", is_flag=True, help="Stop at the first record that cannot be read."
 )

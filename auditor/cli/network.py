@@ -7,11 +7,11 @@ import click
 from auditor.system.offline import offline
 
 
-def can_be_offline(command: click.Command) -> click.Command:
+def add_offline(command: click.Command) -> click.Command:
     """Add `--offline` to a command, or to all verbs of a group."""
     if isinstance(command, click.Group):
         for below in command.commands.values():
-            can_be_offline(below)
+            add_offline(below)
     elif all(param.name != "offline" for param in command.params):
         command.params.append(_option())
     return command

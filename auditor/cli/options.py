@@ -36,7 +36,7 @@ _GROUPS: list[Callable] = [
     ),
     options_of(Prompts, only=_PROMPTS),
     options_of(Decoding),
-    options_of(AuditConfig, but=_FIRST),
+    options_of(AuditConfig, exclude=_FIRST),
 ]
 
 

@@ -83,12 +83,12 @@ def _config(file, flags, out):
 
 
 def _scheduler_loop(plan):
-    from auditor.cli.show import show_judged
+    from auditor.cli.show import show_gated_audit
     from auditor.scheduling.loop import SchedulerLoop
     from auditor.system.progress import for_terminal
 
-    tell = partial(say, err=True)
-    return SchedulerLoop(plan, tell=tell, show=show_judged, progress=for_terminal())
+    log = partial(say, err=True)
+    return SchedulerLoop(plan, log=log, show=show_gated_audit, progress=for_terminal())
 
 
 def _once(plan) -> None:

@@ -58,12 +58,12 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         say(f"This is a local copy; the run is at {run.remote.url}.")
 
 
-def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
+def show_gated_audit(gated: GatedAudit, *, as_json: bool = False) -> None:
     """Print a run as `show_run` does, its gates, and the changes since the last run."""
-    run = judged.run
+    run = gated.run
     if as_json:
-        gates = [d.record() for d in judged.decisions]
-        since = None if judged.since is None else judged.since.model_dump()
+        gates = [d.record() for d in gated.decisions]
+        since = None if gated.since is None else gated.since.model_dump()
         kept = {"gates": gates, "since": since}
         print_json(summary_json(run) | kept)
         return
@@ -73,9 +73,9 @@ def show_judged(judged: GatedAudit, *, as_json: bool = False) -> None:
             f"The most exposed canary of {most.n:,} is {most.of}: {most.value:.1f} bits "
             f"(95 % {most.interval} interval {most.low:.1f}–{most.high:.1f})."
         )
-    if judged.since is not None:
-        say(judged.since)
-    for decision in judged.decisions:
+    if gated.since is not None:
+        say(gated.since)
+    for decision in gated.decisions:
         if decision.passed:  # failed gates are printed last, as an error
             sentence = str(decision)
             say(f"{sentence[0].upper()}{sentence[1:]}.")

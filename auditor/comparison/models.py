@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from attacks.statistics.resampling import (
     sign_flip_p,
 )
 from auditor.comparison.model_pair import Pair
+from auditor.config.comparison import ComparisonConfig
+from auditor.config.keywords import with_keywords
 from auditor.corpus.reading import read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.callback import read_probes
@@ -77,20 +78,13 @@ class Comparison:
         return rows[["doc_id", "member", "n_tokens", *named, "text"]].head(n)
 
 
+@with_keywords(ComparisonConfig)
 def compare_models(
     base: str | None,
     tuned: str,
     *,
-    texts: Sequence[str],
-    heldout: Sequence[str] = (),
-    text_field: str | None = None,
-    examples: int = 1_000,
-    prefix_tokens: int = 50,
-    suffix_tokens: int = 50,
-    seed: int = 0,
-    device: str = "auto",
-    bos: str | None = None,
     progress: NullProgress | bool | None = True,
+    **options: Any,
 ) -> Comparison:
     """Score the same texts under a model before and after fine-tuning.
 
@@ -100,16 +94,8 @@ def compare_models(
     ----------
     base : model spec; None: read from the tuned model's folder
     tuned : model spec, or an adapter's folder
-    texts, heldout : corpus specs: training text, and similar text that was not trained on
-    text_field : str, optional
-    examples : int
-        Maximum number of distinct texts from each, chosen by the seed; copies count once.
-    prefix_tokens, suffix_tokens : int
-    seed : int, for the choice of texts and for the tests
-    device : str
-    bos : str, optional
-        BOS token of both models, instead of the tokenizers'.
     progress : a progress bar in a notebook and at a terminal; False or None = none
+    options : fields of ComparisonConfig
 
     Returns
     -------
@@ -118,20 +104,16 @@ def compare_models(
     Raises
     ------
     ConfigError
-        If a number is out of range or the same text is on both sides.
+        If an option is invalid or the same text is on both sides.
     CorpusError, ModelError
         As `read_corpus` and `Pair`.
     """
     progress = progress_display(progress)
-    for name, n in (("examples", examples), ("prefix", prefix_tokens), ("suffix", suffix_tokens)):
-        if n < 1:
-            raise ConfigError(f"{name} must be 1 or more; got {n}. Raise it.")
-    if not texts:
-        raise ConfigError("--texts must name the training text; got none. Give at least one path.")
-    pair = Pair(base, tuned, device=device, bos=bos)
-    chosen = _Texts.read(texts, heldout, text_field, examples, seed)
+    config = ComparisonConfig(base=base, tuned=tuned, **options)
+    pair = Pair(base, tuned, device=config.device, bos=config.bos)
+    chosen = _Texts.read(config)
     pair.check_texts(chosen.text)
-    widths = prefix_tokens, suffix_tokens
+    widths = config.prefix_tokens, config.suffix_tokens
     # Both models score each text as is and lowercased.
     with progress.stage("scoring", 4 * len(chosen.text), "texts") as bar:
         # No variable keeps a model, so that only one is in memory. The tuned model is first, so
@@ -141,19 +123,17 @@ def compare_models(
     frame = _frame(chosen, before, after)
     return Comparison(
         texts=frame,
-        tests=_tests(frame, seed),
+        tests=_tests(frame, config.seed),
         extraction=_extraction(frame),
         probes=_probes(resolve(pair.tuned_spec)),
         notes=chosen.notes + _short_note(before, widths),
         facts={
             "base": {"spec": pair.base_spec, "fingerprint": pair.base_fingerprint},
             "tuned": {"spec": pair.tuned_spec, "fingerprint": pair.tuned_fingerprint},
-            "texts": list(texts),
-            "heldout": list(heldout),
-            "seed": seed,
-            "prefix_tokens": prefix_tokens,
-            "suffix_tokens": suffix_tokens,
-            **({} if bos is None else {"bos": bos}),
+            "texts": list(config.texts),
+            "heldout": list(config.heldout),
+            **config.model_dump(include={"seed", "prefix_tokens", "suffix_tokens"}),
+            **config.model_dump(include={"bos"}, exclude_none=True),
         },
     )
 
@@ -168,9 +148,9 @@ class _Texts:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, texts, heldout, text_field, examples: int, seed: int) -> _Texts:
-        members = _chosen(texts, text_field, examples, seed)
-        others = _chosen(heldout, text_field, examples, seed) if heldout else {}
+    def read(cls, config: ComparisonConfig) -> _Texts:
+        members = _chosen(config.texts, config)
+        others = _chosen(config.heldout, config) if config.heldout else {}
         notes = []
         if both := set(members) & set(others):
             notes.append(
@@ -178,7 +158,7 @@ class _Texts:
             )
             members = {t: i for t, i in members.items() if t not in both}
             others = {t: i for t, i in others.items() if t not in both}
-        if not members or (heldout and not others):
+        if not members or (config.heldout and not others):
             raise ConfigError(
                 "--texts and --heldout must differ; got the same text in both. Give text that was "
                 "trained on and text that was not."
@@ -188,19 +168,19 @@ class _Texts:
         return cls(ids, [*members, *others], is_member, notes)
 
 
-def _chosen(specs, text_field, examples: int, seed: int) -> dict[str, str]:
+def _chosen(specs: tuple[str, ...], config: ComparisonConfig) -> dict[str, str]:
     """Up to `examples` distinct texts, each with the id of its first copy."""
     heap: list[tuple[int, int, str, str]] = []
     seen: set[int] = set()
-    key = seed.to_bytes(8, "little")
-    for order, document in enumerate(read_corpus(list(specs), text_field=text_field)):
+    key = config.seed.to_bytes(8, "little")
+    for order, document in enumerate(read_corpus(list(specs), text_field=config.text_field)):
         raw = document.text.encode("utf-8", "surrogatepass")
         urgency = int.from_bytes(hashlib.blake2b(raw, key=key, digest_size=8).digest(), "little")
         if urgency in seen or not document.text:
             continue
         seen.add(urgency)
         item = (-urgency, -order, document.text, document.doc_id)
-        if len(heap) < examples:
+        if len(heap) < config.examples:
             heapq.heappush(heap, item)
         else:
             heapq.heappushpop(heap, item)

@@ -192,7 +192,7 @@ class AuditConfig(BaseModel):
             _strategy(name, everywhere, tables)
         for name in ("corpus", "controls", "normalize"):
             given[name] = _listed(given.get(name))
-        return {"top": _usual_top(given.get("samples")), **with_usual(given)}
+        return {"top": _usual_top(given.get("samples")), **with_default_fdr(given)}
 
     @model_validator(mode="after")
     def _check(self):
@@ -379,7 +379,7 @@ VERIFIED = ("verified",)  # the controls are the checked half of the run's own s
 USUAL_FDR = 0.05
 
 
-def with_usual(given: dict[str, Any]) -> dict[str, Any]:
+def with_default_fdr(given: dict[str, Any]) -> dict[str, Any]:
     """Settings with the default `fdr` of controls, and the default controls of an `fdr`."""
     has_text = bool(given.get("corpus")) or given.get("index") is not None
     if given.get("fdr") is not None and not given["controls"] and has_text:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from auditor.config.fields import TEXT_FIELD, Count, Options, Positive, Seed, option
+from auditor.config.fields import DEVICE, TEXT_FIELD, Count, Options, Positive, Seed, option
 
 
 class CreateOptions(Options):
@@ -52,7 +52,7 @@ class MeasureOptions(Options):
     bos: str | None = option(
         "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )
-    device: str = option("auto, cpu or cuda.", "auto")
+    device: str = option(DEVICE, "auto")
     out: str | None = option(
         "Output file with a row per canary and control, .csv or .parquet.", None, metavar="FILE"
     )

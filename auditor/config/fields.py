@@ -99,7 +99,6 @@ _KINDS = {
     "bool": "true or false",
     "string_unicode": "valid Unicode (not, for example, a file name that is not UTF-8)",
     "string_too": "not empty",
-    "too_short": "given at least once",
     "string": "text",
     "tuple": "a list",
     "dict": "a table",
@@ -137,6 +136,8 @@ def first_error(
             "Name it with --model SPEC, as in: --model gpt2." if path == ["model"] else "Add it."
         )
         return f"{name} is missing. {example}"
+    if kind == "too_short":
+        return f"{name} must be given at least once; got none. Add {name}."
     got = cut(first.get("input"))
     if kind in _BOUNDS:
         word, key, remedy = _BOUNDS[kind]

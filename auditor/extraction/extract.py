@@ -147,7 +147,7 @@ class _Work:
     def measure(self, spec) -> pd.DataFrame:
         model = loaded(spec, self.device, self.config.bos)
         for sentence in model.notes:
-            self._tell(sentence)
+            self._note(sentence)
         self.config.check(model, samples=self.config.samples_per_prefix > 0)
         windows, repeats = self._drawn(model)
         windows.check_rows(model)
@@ -177,25 +177,25 @@ class _Work:
             )
             repeats = count_repeats(windows.text, self.corpus, count=self.count)
             self._windows[key] = windows, repeats
-            self._note(windows, repeats)
+            self._note_windows(windows, repeats)
         return self._windows[key]
 
-    def _note(self, windows: Windows, repeats: pd.Series) -> None:
+    def _note_windows(self, windows: Windows, repeats: pd.Series) -> None:
         for problem in getattr(self.corpus, "problems", []):
-            self._tell(problem.message)
+            self._note(problem.message)
         width = self.config.longest_prefix + self.config.suffix_tokens
         if windows.n_short:
-            self._tell(
+            self._note(
                 f"{windows.n_short:,} documents were skipped: they are shorter than {width} tokens "
                 "of prefix and suffix."
             )
         if unknown := int(repeats.isna().sum()):
-            self._tell(
+            self._note(
                 f"Repeats of {unknown:,} windows were not counted, because their tokens do not "
                 "decode to the exact text."
             )
 
-    def _tell(self, sentence: str) -> None:
+    def _note(self, sentence: str) -> None:
         if sentence not in self.notices:
             self.notices.append(sentence)
             self.progress.note(sentence)
@@ -212,7 +212,7 @@ class _Work:
                 windows.suffixes(n_prefix),
                 decoding=self.config.decoding,
                 progress=bar.advance,
-                note=self._tell,
+                note=self._note,
             )
         frame = example_rows(windows, measured, n_prefix=n_prefix, p=self.config.p)
         frame.insert(6, "repeats", repeats)
@@ -229,7 +229,7 @@ class _Work:
                 decoding=self.config.decoding,
                 seed=self.config.seed,
                 progress=bar.advance,
-                note=self._tell,
+                note=self._note,
             )
         return add_sampled(frame, sampled)
 

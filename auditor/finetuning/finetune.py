@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from auditor.canaries.canaries import Canary, read_canaries
 from auditor.config.finetuning import FinetuneConfig, as_specs
@@ -32,6 +30,7 @@ from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.rows import Text, read_text
 from auditor.finetuning.training import Diverged, Recipe, make_trainer, run
 from auditor.models.adapters import adapter_fingerprint, is_adapter, merged, with_lora
+from auditor.models.library_calls import quiet
 from auditor.models.limits import limits_of
 from auditor.models.loading import (
     describe_model,
@@ -40,7 +39,7 @@ from auditor.models.loading import (
     resolve,
     usable_device,
 )
-from auditor.models.preserve_state import own_randomness
+from auditor.models.preserve_state import isolated_rng
 from auditor.runs.result_folder import write_json
 from auditor.system.atomic_files import owned
 from auditor.system.progress import NullProgress, progress_display
@@ -139,8 +138,6 @@ def run_finetune(
 
 
 def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgress) -> _Work:
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     described, tokenizer = describe_model(config.model, path)
     if config.bos is not None:
         _start_with(tokenizer, config)
@@ -236,8 +233,7 @@ def _train(work: _Work) -> dict[str, Any]:
     n_steps = recipe.n_steps(len(work.text.rows))
     hook, probe = work.hook, work.hook.probe
     # Trainer and its data loaders use the global random generators.
-    with own_randomness(config.seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with isolated_rng(config.seed), quiet():
         trainer = make_trainer(
             work.network,
             work.text.rows,
@@ -282,8 +278,7 @@ def _train(work: _Work) -> dict[str, Any]:
 def _save(work: _Work) -> None:
     """Save the model or adapter and, if requested, the merged model."""
     network = work.network.eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         save_network(network, work.tokenizer, work.out)
         if work.config.merge:
             save_network(merged(network), work.tokenizer, work.out / MERGED)

@@ -17,7 +17,7 @@ from auditor.canaries.secrets import Encoded, encode_secrets
 from auditor.errors import ConfigError, ModelError
 from auditor.finetuning.rows import token_ids
 from auditor.models.limits import limits_of
-from auditor.models.preserve_state import left_as_found
+from auditor.models.preserve_state import evaluation_mode
 from auditor.models.teacher_forcing import (
     Row,
     continuation_logprob,
@@ -178,7 +178,7 @@ class MemorizationProbe:
         context = limits_of(model.config.get_text_config(), model).context
         self.check_fits(context)
         members, heldout = (_cut(rows, context) for rows in (self._members, self._heldout))
-        with left_as_found(model):
+        with evaluation_mode(model):
             measured = _measure(model, [*members, *heldout], step)
             exposure = self._exposure(model, step)
         seen, unseen = measured[: len(members)], measured[len(members) :]

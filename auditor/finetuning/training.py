@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ModelError
 from auditor.finetuning.rows import IGNORED, Rows, pad
 from auditor.models.device import native_bfloat16
-from auditor.models.preserve_state import left_as_found, own_randomness
+from auditor.models.library_calls import quiet, silence_logs
+from auditor.models.preserve_state import evaluation_mode, isolated_rng
 
 _FAST_FROM = 1_000_000  # parameters above which bfloat16 outweighs its conversion cost
 _SHORT_ROWS = 320  # tokens per row up to which eager attention trains faster than fused
@@ -119,7 +118,7 @@ def make_trainer(
     report_to: Sequence[str] = (),
     tokenizer=None,
 ) -> Trainer:
-    """Set up a Trainer; call within `own_randomness`, as Trainer seeds the global generators.
+    """Set up a Trainer; call within `isolated_rng`, as Trainer seeds the global generators.
 
     Parameters
     ----------
@@ -137,7 +136,7 @@ def make_trainer(
     ModelError
         If Trainer rejects the precision, the device or a tracker.
     """
-    transformers_logging.set_verbosity_error()
+    silence_logs()
     place = torch.device(device)
     n_parameters = sum(p.numel() for p in network.parameters())
     fast = native_bfloat16(place) and n_parameters > _FAST_FROM
@@ -220,7 +219,7 @@ def _is_plain(network, rows: Rows) -> bool:
     """Whether `batch_loss` equals the model's loss; not if logits are capped or scaled."""
     batch = {k: v.to(network.device) for k, v in pad([rows[0][:8], rows[0][:5]]).items()}
     try:
-        with left_as_found(network):
+        with evaluation_mode(network):
             own = network(**batch, use_cache=False).loss
             plain = batch_loss(inner(network), batch["input_ids"], batch["labels"])
             return bool(torch.isclose(own, plain, atol=1e-3))
@@ -259,10 +258,9 @@ def train(
 
     with (
         tempfile.TemporaryDirectory(prefix="auditor-training-") as folder,
-        own_randomness(recipe.seed),
-        warnings.catch_warnings(),
+        isolated_rng(recipe.seed),
+        quiet(),
     ):
-        warnings.simplefilter("ignore")
         trainer = make_trainer(network, rows, recipe, folder=folder)
         try:
             run(trainer, advance)

@@ -62,7 +62,7 @@ class GatedAudit:
         check(self.decisions)
 
 
-def audit_and_judge(
+def run_gated_audit(
     config: AuditConfig, *, occasion: str | None = None, progress: NullProgress | bool | None = True
 ) -> GatedAudit:
     """Run or resume an audit, decide its gates and call its hooks.
@@ -86,7 +86,7 @@ def audit_and_judge(
 
     Example::
 
-        judged = audit_and_judge(make_config(load_toml("audit.toml")))
+        judged = run_gated_audit(make_config(load_toml("audit.toml")))
         judged.since  # passages new, gone and unchanged
         judged.check()  # raises GateError if a gate failed
     """

@@ -60,10 +60,10 @@ def choose_gram(shortest: int) -> Gram:
     return Gram(8, shortest - 7) if shortest >= 8 else Gram(shortest, 1)
 
 
-def choose_every(gram: Gram, shortest: int) -> int:
+def choose_stride(gram: Gram, shortest: int) -> int:
     """The largest step, in strides, at which grams can be sampled without missing a match.
 
-    >>> choose_every(Gram(24, 16), 100), choose_every(Gram(24, 16), 39)
+    >>> choose_stride(Gram(24, 16), 100), choose_stride(Gram(24, 16), 39)
     (4, 1)
     """
     return max(1, min((shortest - gram.length + 1) // gram.stride, _MOST_EVERY))

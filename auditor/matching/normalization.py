@@ -98,7 +98,7 @@ class Folder:
             return raw
         if self._change.case:
             raw = _lower(raw)
-        return self._squeeze(raw) if self._change.whitespace and raw else raw
+        return self._collapse_spaces(raw) if self._change.whitespace and raw else raw
 
     def drops(self, begin: int) -> Drops:
         """The dropped characters from the folded character `begin` to the last one folded."""
@@ -110,7 +110,7 @@ class Folder:
         """Discard the drops before `begin`, which are no longer needed."""
         self._drops = self.drops(begin)
 
-    def _squeeze(self, raw: bytes) -> bytes:
+    def _collapse_spaces(self, raw: bytes) -> bytes:
         """Drop all but the first of each run of spaces, also if it began in an earlier piece."""
         is_ascii = raw.isascii()
         text = np.frombuffer(raw if is_ascii else _wide(raw), np.uint8 if is_ascii else np.uint32)

@@ -29,8 +29,8 @@ from auditor.matching.ngram_filter import (
     Gram,
     GramIndex,
     Hashes,
-    choose_every,
     choose_gram,
+    choose_stride,
     hash_grams,
     joined,
 )
@@ -92,7 +92,7 @@ class Overlaps:
 
     def scan(self, block: Block) -> Hits:
         """Find grams of queries in a block. Thread-safe: changes no state."""
-        every = choose_every(self.gram, self.shortest)
+        every = choose_stride(self.gram, self.shortest)
         return self.index.find(block.raw, self.gram, every=every)
 
     def take(self, block: Block, hits: Hits) -> None:

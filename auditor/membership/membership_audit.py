@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from attacks.statistics.blind_baselines import blind_scores
-from attacks.statistics.false_discovery import ShortList, calibrated_list
+from attacks.statistics.false_discovery import Shortlist, calibrated_list
 from attacks.statistics.membership_test import Evaluation, evaluate
 from attacks.statistics.set_test import SetTest, set_test
 from attacks.statistics.thresholds import held_out_threshold
@@ -22,15 +22,15 @@ from auditor.errors import ConfigError, CorpusError
 from auditor.membership.notes import notes_on_columns, notes_on_sides, notes_on_table
 from auditor.membership.sides import (
     Side,
-    apart,
     check_alike,
-    check_apart,
+    check_disjoint,
     check_names,
     one_sided,
     read_side,
     score_names,
     scored_side,
     texts_of,
+    without_shared,
 )
 from auditor.membership.tables import listed_table, score_table
 from auditor.system.progress import NullProgress, progress_display
@@ -48,7 +48,7 @@ class MembersReport:
     listed : DataFrame
         The texts classified as members by `list_by` at the false discovery rate: rank, doc_id,
         score, p_value.
-    short_list : attacks.statistics.false_discovery.ShortList or None
+    shortlist : attacks.statistics.false_discovery.Shortlist or None
         None if the score is undefined.
     set_test : attacks.statistics.set_test.SetTest or None
         None if the sides are too small.
@@ -64,7 +64,7 @@ class MembersReport:
     evaluation: Evaluation
     table: pd.DataFrame
     listed: pd.DataFrame
-    short_list: ShortList | None
+    shortlist: Shortlist | None
     set_test: SetTest | None
     curves: dict[str, tuple[Any, Any]]
     list_by: str
@@ -92,7 +92,7 @@ class MembersReport:
         return f"As a set, the members score above the non-members ({found}). {follows}"
 
     def _of_the_list(self) -> str:
-        made = self.short_list
+        made = self.shortlist
         if made is None or made.withheld:
             why = made.withheld if made else "the score is left out"
             return f"The shortlist by {self.list_by} is withheld: {why}."
@@ -191,7 +191,9 @@ def compare(
         )
     settings = {**settings, "list_by": list_by, "scores": names, "drop_shared": drop_shared}
     alone = [] if scores else one_sided(members, nonmembers)
-    members, nonmembers, n_shared = apart(members, nonmembers, names, drop_shared=drop_shared)
+    members, nonmembers, n_shared = without_shared(
+        members, nonmembers, names, drop_shared=drop_shared
+    )
     columns = {n: (_column(members, n), _column(nonmembers, n)) for n in names}
     notes = notes_on_sides(members, nonmembers, n_shared, alone)
     notes += notes_on_columns(columns, members, nonmembers)
@@ -210,7 +212,7 @@ def compare(
     table = score_table(evaluation, held_out, lists)
     notes += notes_on_table(table)
     chosen = lists.get(list_by)
-    empty = ShortList(np.array([], np.int64), np.array([]), settings["fdr"], 0.0, 0, 0, 0)
+    empty = Shortlist(np.array([], np.int64), np.array([]), settings["fdr"], 0.0, 0, 0, 0)
     return MembersReport(
         evaluation,
         table,
@@ -266,7 +268,7 @@ def _scored(
     for flag, names in (("--score", config.scores), ("--list-by", list_by)):
         check_names(names, flag, list(options.references), options.model_dump())
     if not config.drop_shared:
-        check_apart(*texts)
+        check_disjoint(*texts)
     given = options.model_dump()
     return [
         scored_side(specs, own, progress=progress, **given)

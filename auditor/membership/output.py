@@ -73,7 +73,7 @@ def save(
 
 def as_json(report: MembersReport) -> dict[str, Any]:
     """All results as plain data, without text; undefined values are null."""
-    verdict, short, whole = report.evaluation.verdict, report.short_list, report.set_test
+    verdict, short, whole = report.evaluation.verdict, report.shortlist, report.set_test
     return {
         "verdict": dict(verdict.__dict__),
         "scores": [
@@ -103,7 +103,7 @@ def _page(report: MembersReport, reveal: bool) -> MembersPage:
     rests_on = [
         _RULE,
         *([f"The test of the set: {made.assumptions}"] if made else []),
-        *([f"The shortlist: {report.short_list.assumption}."] if report.short_list else []),
+        *([f"The shortlist: {report.shortlist.assumption}."] if report.shortlist else []),
     ]
     shown = (("members", "Members"), ("nonmembers", "Non-members"), ("model", "Model"))
     about = [(label, _listed(settings[name])) for name, label in shown if settings[name]]

@@ -254,7 +254,7 @@ def one_sided(members: Side, nonmembers: Side) -> list[str]:
     return sorted(n for n in both[0] ^ both[1] if not n.startswith(_NO_SCORES))
 
 
-def apart(
+def without_shared(
     members: Side, nonmembers: Side, names: Sequence[str], *, drop_shared: bool
 ) -> tuple[Side, Side, int]:
     """Both sides without shared texts, and the number of members removed.
@@ -277,8 +277,8 @@ def apart(
     return members.without(shared), nonmembers.without(shared_texts(keys[1], keys[0])), len(shared)
 
 
-def check_apart(members: Sequence[str], nonmembers: Sequence[str]) -> None:
-    """Refuse texts on both sides before a model scores any; raises as `apart`."""
+def check_disjoint(members: Sequence[str], nonmembers: Sequence[str]) -> None:
+    """Refuse texts on both sides before a model scores any; raises as `without_shared`."""
     if n := len(shared_texts(members, nonmembers)):
         raise _shared(n, len(members))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attacks.statistics.false_discovery import ShortList
+from attacks.statistics.false_discovery import Shortlist
 from attacks.statistics.intervals import Estimate
 from attacks.statistics.membership_test import Evaluation, ScoreResult
 from attacks.statistics.roc import Auc, TprAtFpr
@@ -19,7 +19,7 @@ from attacks.statistics.thresholds import HeldOutThreshold
 def score_table(
     evaluation: Evaluation,
     held_out: Mapping[str, HeldOutThreshold],
-    lists: Mapping[str, ShortList],
+    lists: Mapping[str, Shortlist],
 ) -> pd.DataFrame:
     """One row per attack and blind baseline, the highest AUC of each kind first."""
     rows = [
@@ -34,7 +34,7 @@ def score_table(
     return table
 
 
-def listed_table(doc_ids: list[str], scores, made: ShortList) -> pd.DataFrame:
+def listed_table(doc_ids: list[str], scores, made: Shortlist) -> pd.DataFrame:
     """The shortlist, one row per text, the highest score first."""
     values = np.asarray(scores, dtype=np.float64)
     return pd.DataFrame(
@@ -132,7 +132,7 @@ def _held_out(made: HeldOutThreshold | None) -> dict[str, Any]:
     return row | {"held_out_withheld": made.withheld if made else ""}
 
 
-def _list(lists: Mapping[str, ShortList], name: str) -> dict[str, Any]:
+def _list(lists: Mapping[str, Shortlist], name: str) -> dict[str, Any]:
     made = lists.get(name)
     return {
         "n_listed": len(made.chosen) if made and not made.withheld else math.nan,

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from auditor.errors import ModelError
 from auditor.models.library_calls import failing_with, quiet
-from auditor.models.preserve_state import own_randomness
+from auditor.models.preserve_state import isolated_rng
 from auditor.models.safety import read_settings
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -64,7 +64,7 @@ def with_lora(network, *, rank: int, seed: int):
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     with (
-        own_randomness(seed),
+        isolated_rng(seed),
         quiet(),
         failing_with(lambda why: f"LoRA does not support this model ({why}). Leave out --lora."),
     ):
@@ -100,7 +100,7 @@ def load_adapter(network, folder: Path, *, base_fingerprint: str | None = None):
         )
     ):
         old, new = _resize(network, folder)
-        with own_randomness(None), quiet():
+        with isolated_rng(None), quiet():
             tuned = peft.PeftModel.from_pretrained(network, str(folder)).eval()
             found = tuned.load_adapter(str(folder), "default")  # again: this returns the key report
     extra = [name for name in found.unexpected_keys if not any(s in name for s in _DUPLICATES)]

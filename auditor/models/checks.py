@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 
 from auditor.errors import ModelError, in_short
-from auditor.models.device import forget_freed_memory, out_of_memory
+from auditor.models.device import empty_cuda_cache, out_of_memory
 from auditor.models.float32 import in_float32
 from auditor.models.interfaces import WhiteBox
 from auditor.models.library_calls import failing_with
@@ -50,7 +50,7 @@ def check_network(model: WhiteBox) -> None:
             raise
     finally:
         model.dtype = dtype
-    forget_freed_memory()
+    empty_cuda_cache()
     model.slow_because.clear()
     _check(model)
 

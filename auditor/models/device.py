@@ -53,7 +53,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
-def forget_freed_memory() -> None:
+def empty_cuda_cache() -> None:
     """Empty the CUDA allocator's cache, so that a smaller batch finds contiguous memory."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -81,7 +81,7 @@ def retry_with_smaller_batch(
         if len(batch) == 1:
             raise TooLargeError(too_large) from None
     # After the except clause, so that the failed attempt's tensors are released first.
-    forget_freed_memory()
+    empty_cuda_cache()
     half = len(batch) // 2
     if note is not None:
         note(f"Out of memory with {len(batch)} texts per batch; continuing with {half}.")

@@ -49,7 +49,7 @@ def quantisation_of(config: Any) -> str | None:
     return str(getattr(method, "value", method) or "an unknown method")
 
 
-def check_all_is_read(spec: str, known: Iterable[str], unused: Iterable[str]) -> str | None:
+def check_unused(spec: str, known: Iterable[str], unused: Iterable[str]) -> str | None:
     """A note about unused tensors in the weight files, or None; `known` are the model's tensors.
 
     Raises ModelError if whole layers are unused: the weights do not match the config.

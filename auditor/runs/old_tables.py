@@ -1,4 +1,4 @@
-"""Tables of runs that earlier versions wrote, read as today's: names of columns, missing columns."""
+"""Tables of earlier versions, read as today's: names of columns, missing columns."""
 
 from __future__ import annotations
 

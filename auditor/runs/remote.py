@@ -21,7 +21,7 @@ from typing import Any
 
 from auditor.errors import RunError
 from auditor.runs.manifest import MANIFEST
-from auditor.system.atomic_files import LOCK, is_inside, locked, make_own, part_name
+from auditor.system.atomic_files import LOCK, is_inside, locked, make_private, part_name
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(::|://)", re.IGNORECASE)
 
@@ -49,7 +49,7 @@ class Remote:
         there = f"{self.root}/{name}"
         scratch = f"{self.root}/{part_name(Path(name)).as_posix()}"
         if "file" in self.storage.protocol:  # other storage has its own access control
-            make_own(Path(self.root))
+            make_private(Path(self.root))
         with _trouble(self.url):
             self.storage.makedirs(there.rpartition("/")[0], exist_ok=True)
             self.storage.put_file(str(self.here / name), scratch)
@@ -75,7 +75,7 @@ class Remote:
         with _trouble(self.url), suppress(FileNotFoundError):
             self.storage.rm_file(f"{self.root}/{name}")
 
-    def holds_other_files(self) -> bool:
+    def has_other_files(self) -> bool:
         """Whether the remote folder has files but no run."""
         with _trouble(self.url):
             if not self.storage.exists(self.root) or self.storage.exists(f"{self.root}/{MANIFEST}"):
@@ -94,7 +94,7 @@ def open_remote(url: str) -> Remote:
     root = root.rstrip("/")
     parent, _, name = url.rstrip("/").rpartition("/")
     here = cache_folder() / "runs" / hashlib.sha256(parent.encode()).hexdigest()[:16] / name
-    make_own(here)
+    make_private(here)
     found = Remote(url.rstrip("/"), here, storage, root)
     with ExitStack() as stack:
         try:

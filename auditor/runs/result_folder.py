@@ -17,7 +17,7 @@ import pandas as pd
 
 from auditor.errors import RunError
 from auditor.runs.manifest import differences
-from auditor.system.atomic_files import disk_trouble, is_free, make_own, write_atomically
+from auditor.system.atomic_files import disk_trouble, is_free, make_private, write_atomically
 from reports.csv_files import as_csv
 from reports.privacy.redaction import mask_personal
 
@@ -45,7 +45,7 @@ def refuse_other(
         with disk_trouble(out):
             if is_free(out, manifest):
                 return
-        raise not_its_folder(out, noun)
+        raise foreign_folder(out, noun)
     # Through JSON, as the stored settings were.
     if different := differences(there, json.loads(json.dumps(settings))):
         raise RunError(
@@ -54,7 +54,7 @@ def refuse_other(
         )
 
 
-def not_its_folder(out: str | Path, noun: str) -> RunError:
+def foreign_folder(out: str | Path, noun: str) -> RunError:
     """The error about a folder that contains something else than `noun`."""
     return RunError(
         f"--out {out} exists and is not {noun}'s folder. Choose another --out, or empty it."
@@ -74,7 +74,7 @@ def save(
 
     Personal data is masked in the CSV, unless `reveal`; Parquet keeps it.
     """
-    make_own(out)
+    make_private(out)
     for name, frame in tables.items():
         clean, sink = change_texts(frame, storable), io.BytesIO()
         clean.to_parquet(sink, index=False)

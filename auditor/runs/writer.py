@@ -17,7 +17,7 @@ from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError
 from auditor.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from auditor.runs.remote import is_url, open_remote
-from auditor.runs.result_folder import not_its_folder, refuse_other, write_json
+from auditor.runs.result_folder import foreign_folder, refuse_other, write_json
 from auditor.runs.run import Run
 from auditor.system.atomic_files import LOCK, disk_trouble, owned, write_atomically
 
@@ -27,13 +27,13 @@ class RunWriter(Run):
 
     def write(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> None:
         """Write a Parquet file atomically and add it to the manifest."""
-        self.enter({name: self.lay(name, table, **facts)})
+        self.register({name: self.write_table(name, table, **facts)})
 
     def write_bytes(self, name: str, raw: bytes, **facts: Any) -> None:
         """Write a file atomically and add it to the manifest."""
-        self.enter({name: self._lay_bytes(name, raw, **facts)})
+        self.register({name: self._write_file(name, raw, **facts)})
 
-    def lay(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> FileEntry:
+    def write_table(self, name: str, table: pa.Table | pd.DataFrame, **facts: Any) -> FileEntry:
         """Write a Parquet file atomically; returns its manifest entry.
 
         Does not touch the manifest, so other threads may call it.
@@ -42,13 +42,13 @@ class RunWriter(Run):
             table = pa.Table.from_pandas(table, preserve_index=False)
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        return self._lay_bytes(name, sink.getvalue(), rows=table.num_rows, **facts)
+        return self._write_file(name, sink.getvalue(), rows=table.num_rows, **facts)
 
-    def _lay_bytes(self, name: str, raw: bytes, **facts: Any) -> FileEntry:
+    def _write_file(self, name: str, raw: bytes, **facts: Any) -> FileEntry:
         self.put(self.place(name), raw)
         return FileEntry(sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw), **facts)
 
-    def enter(self, files: dict[str, FileEntry]) -> None:
+    def register(self, files: dict[str, FileEntry]) -> None:
         """Add written files to the manifest."""
         self.manifest.shards |= files
         self.save()
@@ -83,8 +83,8 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
     RunError if the folder has other content or another config's run, or is in use.
     """
     there = open_remote(str(path)) if is_url(path) else None
-    if there is not None and there.holds_other_files():
-        raise not_its_folder(path, "a run")
+    if there is not None and there.has_other_files():
+        raise foreign_folder(path, "a run")
     path = Path(path) if there is None else there.here
     _refuse_other(path, config)
     with disk_trouble(path):
@@ -100,7 +100,7 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
             yield run
         except AuditError:
             if manifest is None:
-                _leave_nothing(path, is_new)
+                _delete_empty_run(path, is_new)
                 if there is not None and not (path / MANIFEST).exists():
                     there.remove(MANIFEST)
             raise
@@ -112,7 +112,7 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
     refuse_other(path, MANIFEST, "a run", there, config.identity())
 
 
-def _leave_nothing(path: Path, is_new: bool) -> None:
+def _delete_empty_run(path: Path, is_new: bool) -> None:
     """Remove a new folder if nothing was written, as after a misspelt model."""
     with suppress(OSError):
         if {p.name for p in path.iterdir()} == {MANIFEST, LOCK}:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
-from auditor.models.device import forget_freed_memory, out_of_memory
+from auditor.models.device import empty_cuda_cache, out_of_memory
 from auditor.models.interfaces import DrawsSamples, Samples
 from auditor.models.language_model import LanguageModel
 from auditor.sampling.cuda_engine import CudaGeneration
@@ -58,6 +58,6 @@ def generate(
         # There are never more slots than prompts.
         n_slots = max(1, min(n_slots, len(prompts)) // 2)
         work.release()
-        forget_freed_memory()
+        empty_cuda_cache()
         if note is not None:
             note(f"Out of memory; continuing with {n_slots} concurrent sequences.")

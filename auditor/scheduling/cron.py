@@ -61,12 +61,12 @@ class Cron:
         ['*-*-* *:00,15,30,45:00 UTC']
         """
         cron = _simulation(self.line, datetime.now(UTC))
-        months, days = _these(cron.months, 12), _these(cron.days, 31)
+        months, days = _values(cron.months, 12), _values(cron.days, 31)
         weekdays = {int(day) % 7 for day in cron.weekdays}
         # Monday first, as systemd writes a week.
         names = ",".join(_DAYS[d % 7] for d in range(1, 8) if d % 7 in weekdays)
         week = f"{names} " if len(weekdays) < 7 else ""
-        clock = f"{_these(cron.hours, 24, width=2)}:{_these(cron.minutes, 60, width=2)}:00"
+        clock = f"{_values(cron.hours, 24, width=2)}:{_values(cron.minutes, 60, width=2)}:00"
         zone = f" {self.zone_name}" if self.zone_name else ""
         if cron.day_and:
             return [f"{week}*-{months}-{days} {clock}{zone}"]
@@ -74,7 +74,7 @@ class Cron:
         return [f"*-{months}-{days} {clock}{zone}", f"{week}*-{months}-* {clock}{zone}"]
 
 
-def _these(values: set[int], n_all: int, *, width: int = 1) -> str:
+def _values(values: set[int], n_all: int, *, width: int = 1) -> str:
     return "*" if len(values) == n_all else ",".join(f"{v:0{width}}" for v in sorted(values))
 
 

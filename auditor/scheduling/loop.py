@@ -22,7 +22,7 @@ _LONGEST_WAIT = 60.0
 class SchedulerLoop:
     """Runs a plan in this process.
 
-    `run_due` runs what is due now and returns; `run_forever` blocks. Both report through `tell`,
+    `run_due` runs what is due now and returns; `run_forever` blocks. Messages go to `log`,
     one line at a time. A failed run is reported, and the schedule continues.
     """
 
@@ -30,13 +30,13 @@ class SchedulerLoop:
         self,
         plan: Plan,
         *,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         show: Callable[[GatedAudit], None],
         progress: NullProgress | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         wait: Callable[[float], None] = time.sleep,
     ):
-        self.plan, self.tell, self.show, self.progress = plan, tell, show, progress
+        self.plan, self.log, self.show, self.progress = plan, log, show, progress
         self.clock, self.wait, self.begun = clock, wait, clock()
         self.errors: list[AuditError] = []
 
@@ -44,7 +44,7 @@ class SchedulerLoop:
         """Run all that is due and return the number of runs; errors are kept in `errors`."""
         now = self.clock()
         if (n := self.plan.missed(now)) > 1:
-            self.tell(f"{n:,} scheduled times have passed since the last run; running once.")
+            self.log(f"{n:,} scheduled times have passed since the last run; running once.")
         due = self.plan.due(now, since=since)
         for run_time in due:
             self._run(run_time)
@@ -64,7 +64,7 @@ class SchedulerLoop:
                 next_time = self.clock()
             else:
                 next_time = cron.after(self.clock())
-                self._tell_next(cron)
+                self._log_next(cron)
             while not stop.is_received:
                 seconds = (next_time - self.clock()).total_seconds()
                 if seconds > 0:
@@ -76,25 +76,25 @@ class SchedulerLoop:
                 try:
                     with stop.raising():
                         self.run_due(since=self.begun)
-                    self._tell_next(cron)
+                    self._log_next(cron)
                 except KeyboardInterrupt:
                     was_interrupted = True
                 except OSError as error:  # while reading the history; the schedule continues
-                    self.tell(f"auditor: {error.filename or 'a file'}: {error.strerror or error}.")
+                    self.log(f"auditor: {error.filename or 'a file'}: {error.strerror or error}.")
         return was_interrupted
 
-    def _tell_next(self, cron: Cron) -> None:
-        self.tell(f"Next run: {_shown(cron.after(self.clock()))}. Stop with Ctrl-C or SIGTERM.")
+    def _log_next(self, cron: Cron) -> None:
+        self.log(f"Next run: {_shown(cron.after(self.clock()))}. Stop with Ctrl-C or SIGTERM.")
 
     def _run(self, run_time: datetime) -> None:
-        self.tell(f"Run of {_shown(run_time)}: {self.plan.config_at(run_time).out}")
+        self.log(f"Run of {_shown(run_time)}: {self.plan.config_at(run_time).out}")
         try:
             judged = self.plan.run(run_time, progress=self.progress)
             self.show(judged)
             judged.check()
         except AuditError as error:
             self.errors.append(error)
-            self.tell(f"auditor: {error}")
+            self.log(f"auditor: {error}")
 
 
 def _shown(moment: datetime) -> str:

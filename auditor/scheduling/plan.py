@@ -11,7 +11,7 @@ from pathlib import Path
 from auditor.audit.pipeline import default_folder
 from auditor.config.audit import AuditConfig, make_config
 from auditor.errors import RunError
-from auditor.gates.gated_audit import GatedAudit, audit_and_judge
+from auditor.gates.gated_audit import GatedAudit, run_gated_audit
 from auditor.gates.history import Entry, read_history
 from auditor.runs.collection import moment_of
 from auditor.scheduling.cron import Cron
@@ -78,9 +78,9 @@ class Plan:
         return n
 
     def run(self, run_time: datetime, *, progress: NullProgress | None = None) -> GatedAudit:
-        """Run or resume the audit of one run time; see `audit_and_judge`."""
+        """Run or resume the audit of one run time; see `run_gated_audit`."""
         when = run_time.astimezone(UTC).isoformat(timespec="minutes")
-        return audit_and_judge(self.config_at(run_time), occasion=when, progress=progress)
+        return run_gated_audit(self.config_at(run_time), occasion=when, progress=progress)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -190,9 +190,9 @@ class TextScorer:
         notes = [s for m in (self.target, *self.references.values()) for s in m.notes]
         has = {n: m.vocabulary.bos_id is not None for n, m in self.references.items()}
         if self.target.vocabulary.bos_id is not None:
-            notes += [no_start(name, "the target") for name in has if not has[name]]
+            notes += [no_bos_note(name, "the target") for name in has if not has[name]]
         elif starting := [name for name in has if has[name]]:
-            notes.append(no_start("The target", ", ".join(starting)))
+            notes.append(no_bos_note("The target", ", ".join(starting)))
         if self.n_cut:
             notes.append(
                 f"{self.n_cut:,} texts do not fit into the context after --nonmember-prefix; their "
@@ -352,7 +352,7 @@ def _in_order(
     return TokenStats.concatenate([found, rest]).take(order)
 
 
-def no_start(lacks: str, others: str) -> str:
+def no_bos_note(lacks: str, others: str) -> str:
     """Note for models that cannot score a text's first token, unlike the others."""
     return (
         f"{lacks} has no BOS token, so only {others} can score the first token of a text. Set one "

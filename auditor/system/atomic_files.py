@@ -68,7 +68,7 @@ def locked(folder: Path, kind: Kind = RunError) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make_own(folder: Path, kind: Kind = RunError) -> None:
+def make_private(folder: Path, kind: Kind = RunError) -> None:
     """Create a folder if needed and restrict it to its owner, whatever the umask."""
     with disk_trouble(folder, kind):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,7 +78,7 @@ def make_own(folder: Path, kind: Kind = RunError) -> None:
 @contextmanager
 def owned(folder: Path, kind: Kind = RunError) -> Iterator[None]:
     """Create the folder if needed; restrict it to this user and lock it for this process."""
-    make_own(folder, kind)
+    make_private(folder, kind)
     with locked(folder, kind):
         yield
 

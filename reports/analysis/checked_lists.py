@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attacks.statistics.false_discovery import coin, half_checked_list
+from attacks.statistics.false_discovery import half_checked_list, random_half
 from reports.analysis.calibration import LOW_ESTIMATE, Calibration
 from reports.analysis.dtypes import table_of
 from reports.analysis.schema import CALIBRATION, CHECKED, score_names
@@ -78,7 +78,7 @@ def _one(ranked: pd.DataFrame, fdr: float, seed: int) -> tuple[dict, np.ndarray]
         why = "the training text was not searched"
         return {"n_samples": 0, "n_controls": 0, "n_undefined": 0, "withheld": why}, nothing
     found = (ranked["verdict"] == _FOUND).to_numpy()
-    made = half_checked_list(coin(ranked["sample_id"], seed=seed), found, fdr=fdr)
+    made = half_checked_list(random_half(ranked["sample_id"], seed=seed), found, fdr=fdr)
     row: dict[str, Any] = {"n_samples": made.n_unchecked, "n_controls": made.n_checked}
     row |= {"n_undefined": 0, "withheld": made.withheld}
     if made.withheld:

@@ -1,4 +1,4 @@
-"""The short list: for each strategy and score, the top samples that do not repeat each other."""
+"""The shortlist: for each strategy and score, the top samples that do not repeat each other."""
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Members against non-members as one HTML file: the verdict, the table, ROC curves, the short list.
+"""Members against non-members as one HTML file: the verdict, the table, ROC curves, the shortlist.
 
 The same three gates as `reports.pages.audit_page`: hidden characters shown, markup escaped by the
 template engine, and a security policy that allows one style sheet, by its hash, and no script.
@@ -37,7 +37,7 @@ class MembersPage:
     table : DataFrame
         Cells as they are to be read, a row a score.
     listed : DataFrame
-        The short list; its first 100 rows are shown.
+        The shortlist; its first 100 rows are shown.
     list_by : str
         Its score.
     curves : mapping of score to (members, nonmembers), float arrays

@@ -113,7 +113,7 @@ def _shown(row: dict, items: Sequence[Item]) -> dict:
         "end": int(place[row["match_end"]]) if has_match else None,
         "lengths": np.diff(at).tolist(),
         # 0 stands for "no probability"; a token that is certain has 1.
-        "surprise": _tenths(_list(row.get("token_logprob"))),
+        "surprise": _encoded_nats(_list(row.get("token_logprob"))),
         "ranks": np.maximum(np.array(_list(row.get("token_rank")), np.int64), 0).tolist(),
         # Start, end and kind of each piece of personal data.
         "personal": [[int(place[i.start]), int(place[i.end]), KINDS.index(i.kind)] for i in items],
@@ -124,7 +124,7 @@ def _list(value: Sequence | np.ndarray | None) -> list:
     return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
-def _tenths(logprobs: Sequence[float]) -> list[int]:
+def _encoded_nats(logprobs: Sequence[float]) -> list[int]:
     """Tenths of a nat and 1, at most 10,000; 0 where there is no probability."""
     values = np.array(logprobs, dtype=np.float64)
     tenths = 1 + np.rint(np.clip(-10 * values, 0, 9999))

@@ -58,10 +58,10 @@ def count_personal(
     return pd.DataFrame(columns, index=candidates.index, dtype="int64")
 
 
-def kinds_looked_for(*, names: bool) -> list[str]:
+def searched_kinds(*, names: bool) -> list[str]:
     """KINDS, without "name" unless names are detected.
 
-    >>> len(kinds_looked_for(names=False))
+    >>> len(searched_kinds(names=False))
     8
     """
     return [kind for kind in KINDS if names or kind != "name"]

@@ -42,13 +42,13 @@ def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
     """
     kept: list[Item] = []
     for finder in (*_FINDERS, *more):
-        for item in _everywhere(finder, text):
+        for item in _find_all(finder, text):
             if all(item.end <= other.start or item.start >= other.end for other in kept):
                 kept.append(item)
     return sorted(kept, key=lambda item: item.start)
 
 
-def _everywhere(finder: Finder, text: str) -> Iterable[Item]:
+def _find_all(finder: Finder, text: str) -> Iterable[Item]:
     """Apply a finder to a text of any length, piece by piece."""
     found = {}
     for at in range(0, max(len(text) - _OVERLAP, 1), _PIECE - _OVERLAP):

@@ -1,4 +1,4 @@
-"""The short list, precision, headline, known truth, CSV: worked out by hand."""
+"""The shortlist, precision, headline, known truth, CSV: worked out by hand."""
 
 import csv
 import io

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from auditor.audit.ground_truth import (
-    _giving_secrets,
     _overlapping,
     _pieces,
+    _revealed_secrets,
     read_or_make,
     truth_table,
 )
@@ -67,7 +67,7 @@ def test_what_members_and_heldout_documents_share_came_out_of_the_members(run, b
 
 
 def test_every_sample_counts_for_known_truth_and_candidates_are_told_apart(run, bed, tmp_path):
-    """Documents made of samples outside of the short lists, and of a candidate, each by hand."""
+    """Documents made of samples outside the shortlists, and of a candidate, each by hand."""
     listed = set(run.candidates().query("best_rank.notna()")["sample_id"])
     samples = run.samples()
     samples = samples[samples["text"].str.len() > 200]
@@ -250,7 +250,7 @@ def test_what_a_prompt_shows_is_the_beginning_of_a_canary_and_never_its_secret()
 
     def given(prompt, text, normalize=()):
         rows = [{"sample_id": "s", "prompt": prompt, "text": text}]
-        return bool(_giving_secrets(rows, pieces, normalize))
+        return bool(_revealed_secrets(rows, pieces, normalize))
 
     assert given("the code of vault 3 is ", "7319.")
     assert given("", "the code of vault 3 is 7319.")

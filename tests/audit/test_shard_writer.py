@@ -19,14 +19,14 @@ class Folder:
         self.go.set()
         self.error: Exception | None = None
 
-    def lay(self, name, table):
+    def write_table(self, name, table):
         assert self.go.wait(30)
         if self.error:
             raise self.error
         self.done.append(f"laid {name}")
         return {"rows": len(table)}
 
-    def enter(self, files):
+    def register(self, files):
         self.done += [f"entered {name}, {facts['rows']} rows" for name, facts in files.items()]
 
 

@@ -171,7 +171,7 @@ def test_workers_with_other_weights_or_another_tokenizer_are_refused(writer, key
 
 
 def test_one_worker_in_bfloat16_is_enough_for_the_run_to_be_judged_again(writer):
-    """Machines of one cluster may differ: the short list is exact whoever drew it."""
+    """Machines of one cluster may differ: the shortlist is exact whichever worker sampled it."""
 
     def script(stem, worker):
         if stem == "start":
@@ -317,7 +317,7 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_
 node = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
 lost, mortal = [], []
-start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, pool.Workers._bury
+start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, pool.Workers._remove_dead
 
 def started(self, settings):
     worker = start(self, settings)
@@ -338,7 +338,7 @@ def counted(self, worker, task, died, tries):
     bury(self, worker, task, died, tries)
 
 ray_cluster.RayTeam.start, ray_cluster.RayWorker.give = started, watched
-pool.Workers._bury = counted
+pool.Workers._remove_dead = counted
 run_audit(**given, ray=cluster.address, workers=2, until="score")
 cluster.shutdown()
 print(json.dumps({"lost": lost}))

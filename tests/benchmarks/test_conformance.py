@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attacks.scores.all_scores import TEXTS, all_scores, zlib_bits
-from attacks.scores.score_table import scores_made_for
+from attacks.scores.score_table import scores_for
 from attacks.statistics.roc import tpr_at_fpr
 from benchmarks.conformance import inputs
 from benchmarks.conformance.page import page, questions
@@ -106,7 +106,7 @@ def test_what_we_follow_is_what_the_scores_give():
     for name, values in scores.items():
         same = [v for v in followed if len(v) == 3 and np.array_equal(v, values, equal_nan=True)]
         assert same, f"{name} is not on the page, or not as it is computed"
-    assert len(scores) == len(scores_made_for("texts"))
+    assert len(scores) == len(scores_for("texts"))
 
 
 def test_the_point_that_we_follow_is_that_of_our_curves():

@@ -349,6 +349,12 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
     assert written[0] == written[1] != written[2]
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63, True, 1.5])
+def test_an_invalid_seed_is_refused_before_anything_is_read(tmp_path, seed):
+    with pytest.raises(ConfigError, match="--seed must be"):
+        insert_canaries(CANARIES, [tmp_path / "missing.txt"], tmp_path / "out.txt", seed=seed)
+
+
 def test_a_saved_dataset_with_offsets_that_lead_nowhere_is_refused(tmp_path):
     source = saved_with_offsets(tmp_path / "saved", (0, 2**30, 8))
     with pytest.raises(CorpusError, match="is not a readable dataset"):

@@ -139,6 +139,19 @@ def test_no_texts_are_one_sentence(bed, tmp_path):
         compare_models(bed.references["small"], bed.target, texts=[str(empty)])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"examples": 0}, "--examples must be at least 1; got 0"),
+        ({"seed": -1}, "--seed must be at least 0; got -1"),
+        ({"sufix_tokens": 3}, "Did you mean 'suffix_tokens'?"),
+    ],
+)
+def test_invalid_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        compare_models("base", "tuned", texts=["text.txt"], **options)
+
+
 def test_a_window_past_the_context_is_refused(bed):
     with pytest.raises(ConfigError, match="at most 192 tokens together"):
         compare_models(

@@ -15,7 +15,7 @@ from auditor.errors import ConfigError, ModelError, RunError
 from auditor.finetuning.callback import MemorizationCallback, ProbeLog, read_probes
 from auditor.finetuning.probes import MemorizationProbe
 from auditor.models.adapters import with_lora
-from auditor.models.preserve_state import left_as_found, own_randomness
+from auditor.models.preserve_state import evaluation_mode, isolated_rng
 from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer, save_model
 from tests.tiny import WORDS
 
@@ -100,7 +100,7 @@ def test_nothing_is_dropped_out_while_measuring(tokenizer):
 
 def test_modes_are_put_back_even_when_a_measurement_fails(tokenizer):
     model = network().train()
-    with pytest.raises(KeyError), left_as_found(model):
+    with pytest.raises(KeyError), evaluation_mode(model):
         raise KeyError
     assert all(m.training for m in model.modules())
 
@@ -109,10 +109,10 @@ def test_own_randomness_is_a_seeds_and_nobody_elses():
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(1)
-    with own_randomness(5):
+    with isolated_rng(5):
         one = torch.rand(2)
     assert torch.equal(torch.rand(2), expected)
-    with own_randomness(5):
+    with isolated_rng(5):
         assert torch.equal(torch.rand(2), one)
 
 

@@ -13,7 +13,7 @@ from auditor.finetuning.finetune import finetune
 from auditor.finetuning.rows import pad, read_text
 from auditor.finetuning.training import Recipe, batch_loss, make_trainer, train
 from auditor.models.loading import load_model
-from auditor.models.preserve_state import own_randomness
+from auditor.models.preserve_state import isolated_rng
 from tests.tiny import WORDS, save_texts
 
 
@@ -137,7 +137,7 @@ def test_a_model_that_scales_its_logits_is_trained_by_its_own_loss(
     """Granite's way: logits divided by a constant, which a bare projection would miss."""
     network = load_model(str(base), dtype="float32").network
     rows = read(base, asked(texts, heldout_documents=0)).rows
-    with own_randomness(0):
+    with isolated_rng(0):
         assert make_trainer(network, rows, Recipe(rate=1e-3, batch=2), folder=tmp_path).is_plain
     forward = network.forward
 
@@ -147,7 +147,7 @@ def test_a_model_that_scales_its_logits_is_trained_by_its_own_loss(
         return out
 
     monkeypatch.setattr(network, "forward", scaled)
-    with own_randomness(0):
+    with isolated_rng(0):
         odd = make_trainer(network, rows, Recipe(rate=1e-3, batch=2), folder=tmp_path)
     assert not odd.is_plain
     batch = pad([rows[0], rows[1]])

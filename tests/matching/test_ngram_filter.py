@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from auditor.matching import ngram_filter
 from auditor.matching.byte_blocks import PADDING, pad
-from auditor.matching.ngram_filter import Gram, GramIndex, choose_every, choose_gram, hash_grams
+from auditor.matching.ngram_filter import Gram, GramIndex, choose_gram, choose_stride, hash_grams
 
 few = settings(max_examples=150, deadline=None)
 some_grams = st.builds(Gram, st.sampled_from([1, 3, 7, 8, 11, 16, 24, 27]), st.integers(1, 16))
@@ -81,7 +81,7 @@ def test_of_long_known_texts_no_hit_is_left_out(data, length, stride, every):
 @given(st.integers(1, 300))
 def test_no_span_escapes_between_the_places_looked_at_first(shortest):
     gram = choose_gram(shortest)
-    step = choose_every(gram, shortest) * gram.stride
+    step = choose_stride(gram, shortest) * gram.stride
     for begin in range(step):
         assert -(-begin // step) * step + gram.length <= begin + shortest
 

@@ -10,7 +10,7 @@ from auditor.errors import ModelError, TooLargeError
 from auditor.models import loading
 from auditor.models.float32 import Float32Layers, in_float32
 from auditor.models.language_model import LanguageModel
-from auditor.models.loading import load_model, ways_to_float32
+from auditor.models.loading import float32_options, load_model
 from auditor.models.safety import StoredWeights, stored_weights
 from auditor.models.tiny_gpt2 import build_tokenizer
 from tests import families
@@ -116,7 +116,7 @@ def test_how_models_fit_side_by_side_is_known_before(folder, monkeypatch):
     n = stored_weights(folder).n_bytes(torch.bfloat16)
     for free, ways in ((4.5, [False, True]), (4.4, [True]), (2.3, [True]), (2.2, [])):
         monkeypatch.setattr(loading, "free_memory", lambda place, free=free: int(free * n))
-        assert ways_to_float32([str(folder)] * 2, "cpu") == ways, free
+        assert float32_options([str(folder)] * 2, "cpu") == ways, free
 
 
 def test_an_audit_that_cannot_be_exact_says_so_before_and_ends_in_its_own_format(

@@ -434,9 +434,9 @@ def test_after_half_a_character_the_decoder_is_not_asked_token_by_token():
     asked = []
 
     class Counting(Vocabulary):
-        def _put_together(self, pieces):
+        def _decode_pieces(self, pieces):
             asked.append(len(pieces))
-            return super()._put_together(pieces)
+            return super()._decode_pieces(pieces)
 
     vocabulary = Counting(llama())
     smile = vocabulary.encode("😀")

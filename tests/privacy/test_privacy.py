@@ -10,8 +10,8 @@ from reports.privacy import KINDS, Item, find_personal, mask
 from reports.privacy.candidates import (
     count_personal,
     find_in_candidates,
-    kinds_looked_for,
     mask_candidates,
+    searched_kinds,
 )
 from reports.privacy.items import COLUMNS
 from reports.privacy.keys import bits_per_character
@@ -162,9 +162,7 @@ def frame():
 
 
 def test_counts_tell_what_is_in_the_overlap():
-    counts = count_personal(
-        frame(), find_in_candidates(frame()), kinds=kinds_looked_for(names=False)
-    )
+    counts = count_personal(frame(), find_in_candidates(frame()), kinds=searched_kinds(names=False))
     assert counts["n_personal"].tolist() == [2, 0]
     assert counts["n_personal_verbatim"].tolist() == [1, 0]
     assert counts["personal_e_mail"].tolist() == [2, 0]

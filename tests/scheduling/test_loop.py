@@ -134,7 +134,7 @@ class Clock:
 
 def at_work(plan, clock):
     told, shown = [], []
-    return SchedulerLoop(plan, tell=told.append, show=shown.append, clock=clock, wait=clock.wait), (
+    return SchedulerLoop(plan, log=told.append, show=shown.append, clock=clock, wait=clock.wait), (
         told,
         shown,
     )
@@ -183,7 +183,7 @@ def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path):
     mine = Plan(make_config(load_toml(file)), parse_cron("*/2 * * * *", "UTC"))
     clock = Clock(MONDAY - timedelta(seconds=30), 3)
     work, (told, shown) = at_work(mine, clock)
-    work.tell = lambda line: (
+    work.log = lambda line: (
         told.append(line),
         line.startswith("auditor:") and (tmp_path / "gone.txt").rename(tmp_path / "texts.txt"),
     )

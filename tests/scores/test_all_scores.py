@@ -14,7 +14,7 @@ import pytest
 
 from attacks.scores import paper
 from attacks.scores.all_scores import all_scores, undefined_reasons
-from attacks.scores.score_table import scores_made_for
+from attacks.scores.score_table import scores_for
 from attacks.scores.token_stats import TokenStats
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "golden_scores.json").read_text("utf-8"))
@@ -240,7 +240,7 @@ def test_reasons_tell_what_the_text_was_compared_with():
     assert untold == {name: {"other": sum(reasons.values())} for name, reasons in got.items()}
 
 
-@pytest.mark.parametrize("score", scores_made_for("samples"), ids=lambda score: score.name)
+@pytest.mark.parametrize("score", scores_for("samples"), ids=lambda score: score.name)
 def test_a_score_is_given_as_soon_as_its_needs_are_and_not_before(score):
     texts = random_texts(seed=9)
     optional = {
@@ -257,7 +257,7 @@ def test_a_score_is_given_as_soon_as_its_needs_are_and_not_before(score):
 
 def test_columns_come_in_the_order_of_the_table():
     got = [name.partition(":")[0] for name in every_score(random_texts(seed=10))]
-    assert list(dict.fromkeys(got)) == [score.name for score in scores_made_for("samples")]
+    assert list(dict.fromkeys(got)) == [score.name for score in scores_for("samples")]
     assert list(every_score(random_texts(seed=10))) == COLUMNS
 
 

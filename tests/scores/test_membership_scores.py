@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attacks.scores.all_scores import TEXTS, all_scores, undefined_reasons
-from attacks.scores.score_table import scores_made_for
+from attacks.scores.score_table import scores_for
 from attacks.scores.token_stats import TokenStats
 from tests.membership_texts import N_VOCAB, every_score, of, random_texts
 
@@ -206,10 +206,10 @@ def test_columns_come_in_the_order_of_the_table():
     got = list(every_score(random_texts(10)))
     assert got == COLUMNS
     names = [name.partition(":")[0] for name in got]
-    assert list(dict.fromkeys(names)) == [score.name for score in scores_made_for("texts")]
+    assert list(dict.fromkeys(names)) == [score.name for score in scores_for("texts")]
 
 
-@pytest.mark.parametrize("score", scores_made_for("texts"), ids=lambda score: score.name)
+@pytest.mark.parametrize("score", scores_for("texts"), ids=lambda score: score.name)
 def test_a_score_is_given_as_soon_as_its_needs_are_and_not_before(score):
     texts = random_texts(11)
     bare = TokenStats(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attacks.scores.score_table import scores_made_for
+from attacks.scores.score_table import scores_for
 from auditor.errors import ConfigError, RunError
 from auditor.models.loading import load_model
 from auditor.scoring.perturbation import drop_and_swap
@@ -203,7 +203,7 @@ def test_every_score_tells_the_testbeds_members_from_held_out_text(bed, tmp_path
         for text in (bed.corpus, bed.heldout)
     )
     scores = list(members.columns)[list(members.columns).index("loss") :]
-    assert len(scores) == len(scores_made_for("texts"))
+    assert len(scores) == len(scores_for("texts"))
     for name in scores:
         a, b = members[name].dropna().to_numpy(), others[name].dropna().to_numpy()[:, None]
         auc = ((a > b) + 0.5 * (a == b)).mean()

@@ -1,4 +1,4 @@
-"""Corrected p-values, and short lists whose share of false entries is what they say."""
+"""Corrected p-values, and shortlists that keep to their false discovery rate."""
 
 from __future__ import annotations
 

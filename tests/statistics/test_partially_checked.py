@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks.statistics.false_discovery import coin, half_checked_list
+from attacks.statistics.false_discovery import half_checked_list, random_half
 from reports.analysis import schema
 from reports.analysis.checked_lists import calibrate_by_checks
 from reports.pages.calibration_section import calibration_section, shown_calibration
@@ -71,7 +71,7 @@ def test_at_a_rate_no_more_of_a_list_is_false_on_average(fdr):
         is_true = ranking(np.random.default_rng(seed))
         shares = []
         for toss in range(5):
-            checked = coin(map(str, range(len(is_true))), seed=1000 * seed + toss)
+            checked = random_half(map(str, range(len(is_true))), seed=1000 * seed + toss)
             made = half_checked_list(checked, is_true, fdr=fdr)
             false = np.count_nonzero(~is_true[made.chosen])
             shares.append(false / max(1, len(made.chosen)))
@@ -94,17 +94,17 @@ def test_the_estimate_of_false_entries_is_low_since_a_list_ends_where_few_were_m
 
 
 def test_without_true_entries_a_list_is_seldom_made():
-    tosses = [coin(map(str, range(200)), seed=seed) for seed in range(400)]
+    tosses = [random_half(map(str, range(200)), seed=seed) for seed in range(400)]
     made = [len(half_checked_list(c, np.zeros(200, bool), fdr=0.1).chosen) > 0 for c in tosses]
     assert np.mean(made) <= 0.1
 
 
 def test_the_coin_is_fair_and_knows_the_name_and_the_seed_alone():
     names = [f"top-n-{i:06}" for i in range(4000)]
-    tosses = coin(names, seed=3)
+    tosses = random_half(names, seed=3)
     assert abs(tosses.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
-    np.testing.assert_array_equal(coin(names[::-1], seed=3)[::-1], tosses)
-    assert abs((coin(names, seed=4) == tosses).mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
+    np.testing.assert_array_equal(random_half(names[::-1], seed=3)[::-1], tosses)
+    assert abs((random_half(names, seed=4) == tosses).mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
     assert abs((tosses[1:] == tosses[:-1]).mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
 
 
@@ -144,7 +144,7 @@ def test_each_list_is_made_of_its_own_ranking():
     made = calibrate_by_checks(frame, fdr=0.1, seed=5)
     schema.check(made.table, schema.CALIBRATION)
     assert made.table["strategy"].tolist() == ["a", "b"]
-    checked = coin([f"a-{i:06}" for i in range(100)], seed=5)
+    checked = random_half([f"a-{i:06}" for i in range(100)], seed=5)
     found = np.array([v == "verbatim" for v in verdicts])
     expected = spelled_out(checked.tolist(), found.tolist(), 0.1)
     row = made.table.iloc[0]

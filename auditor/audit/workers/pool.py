@@ -64,7 +64,7 @@ class Workers:
 
     def __init__(self, config: AuditConfig, run: RunWriter, team: Team | None = None):
         self.config, self.run = config, run
-        self.team = team or team_for(config)
+        self.team = team or make_team(config)
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []  # ready, and without a task
         self.n_started = 0
@@ -92,7 +92,7 @@ class Workers:
                 try:
                     outcome = worker.receive()
                 except WorkerDiedError as died:
-                    self._bury(worker, task, died, lost)
+                    self._drop(worker, task, died, lost)
                     if task is not None:
                         todo.appendleft(task)
                     continue
@@ -102,7 +102,7 @@ class Workers:
                     self._accept(outcome)
                     yield outcome
                     # Add the files after the caller's counts, so that both are saved together.
-                    self.run.enter(outcome.files)
+                    self.run.register(outcome.files)
 
     def close(self) -> None:
         """Stop all workers."""
@@ -126,7 +126,7 @@ class Workers:
         self.n_started += 1
         self.workers.append(self.team.start(settings))
 
-    def _bury(self, worker: Worker, task: Task | None, died: Exception, lost: Counter) -> None:
+    def _drop(self, worker: Worker, task: Task | None, died: Exception, lost: Counter) -> None:
         """Remove a dead worker; its shard is tried at most three times."""
         with suppress(Exception):  # the worker is already dead
             worker.stop()
@@ -161,7 +161,7 @@ class Workers:
             sizes[strategy] = min(outcome.batch_size, sizes.get(strategy, outcome.batch_size))
 
 
-def team_for(config: AuditConfig) -> Team:
+def make_team(config: AuditConfig) -> Team:
     """The team that a config requests: local processes or actors of a Ray cluster."""
     if config.ray is not None:
         from auditor.audit.workers.ray_cluster import RayTeam

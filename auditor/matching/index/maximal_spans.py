@@ -11,7 +11,7 @@ from auditor.matching.byte_blocks import Ints, is_char_start, pad
 class Oracle(Protocol):
     """Lookups in a corpus."""
 
-    def holds(self, raw: bytes) -> bool:
+    def contains(self, raw: bytes) -> bool:
         """Whether the corpus contains the bytes."""
 
     def longest_prefix(self, raw: bytes) -> int:
@@ -62,25 +62,25 @@ def _byte_spans(raw: bytes, shortest: int, oracle: Oracle) -> list[tuple[int, in
     at = 0
     while at + shortest <= len(raw):
         end = at + shortest
-        if not oracle.holds(raw[end - half : end]):
+        if not oracle.contains(raw[end - half : end]):
             at = end - half + 1
             continue
-        if oracle.holds(raw[at:end]):
+        if oracle.contains(raw[at:end]):
             end = at + oracle.longest_prefix(raw[at:])
             found.append((at, end))
             if end == len(raw):
                 break
             end += 1
-        at = _first_held(raw, at + 1, end, oracle)
+        at = _first_contained(raw, at + 1, end, oracle)
     return found
 
 
-def _first_held(raw: bytes, low: int, end: int, oracle: Oracle) -> int:
+def _first_contained(raw: bytes, low: int, end: int, oracle: Oracle) -> int:
     """The first position from `low` on such that the corpus contains raw[position:end]."""
     high = end
     while low < high:
         middle = (low + high) // 2
-        if oracle.holds(raw[middle:end]):
+        if oracle.contains(raw[middle:end]):
             high = middle
         else:
             low = middle + 1

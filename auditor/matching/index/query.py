@@ -127,12 +127,12 @@ class Index:
         """The occurrences of bytes of UTF-8."""
         return Found([shard.range_of(raw) for shard in self.shards], self._boundaries.crossing(raw))
 
-    def holds(self, raw: bytes) -> bool:
+    def contains(self, raw: bytes) -> bool:
         """Whether the corpus contains the bytes."""
         for shard in self.shards:
             if shard.begins_with(shard.lower(raw), raw):
                 return True
-        return self._boundaries.holds(raw)
+        return self._boundaries.contains(raw)
 
     def longest_prefix(self, raw: bytes) -> int:
         """Length of the longest prefix of the bytes that the corpus contains."""
@@ -257,20 +257,20 @@ class Index:
         before = self._documents[k] - 1
         return np.searchsorted(self.shards[k].starts, places, "right") + before
 
-    def _home(self, ordinal: int) -> tuple[int, int]:
+    def _locate_document(self, ordinal: int) -> tuple[int, int]:
         """The shard where a document begins, and its number there."""
         k = bisect_right(self._documents, ordinal) - 1
         return k, ordinal - self._documents[k]
 
     def _doc_id(self, ordinal: int) -> str:
-        k, number = self._home(ordinal)
+        k, number = self._locate_document(ordinal)
         return self.shards[k].doc_id(number)
 
     def _start(self, ordinal: int) -> int:
         """Where a document begins; for n_documents, the end of the stream."""
         if ordinal == self.n_documents:
             return self._bases[-1]
-        k, number = self._home(ordinal)
+        k, number = self._locate_document(ordinal)
         return self._bases[k] + int(self.shards[k].starts[number])
 
     def _bounds(self, ordinal: int) -> tuple[int, int]:

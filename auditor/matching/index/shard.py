@@ -196,7 +196,7 @@ class Shard:
     def read(self, begin: int, end: int) -> bytes:
         """The text's bytes [begin, end)."""
         end = min(end, self.n_bytes)
-        self._touch(begin, end)
+        self._verify_blocks(begin, end)
         return self._map[begin:end]
 
     def lower(self, query: bytes, low: int = 0, *, is_past: bool = False) -> int:
@@ -218,7 +218,7 @@ class Shard:
             if end > n:
                 end = n
             if is_long or not (seen[begin >> _SHIFT] and seen[(end - 1) >> _SHIFT]):
-                self._touch(begin, end)
+                self._verify_blocks(begin, end)
             part = text[begin:end]
             if part < query or (is_past and part == query):
                 low = middle + 1
@@ -252,7 +252,7 @@ class Shard:
 
     def places(self, first: int, end: int) -> Ints:
         """Where the suffixes of ranks [first, end) begin, in order of rank."""
-        self._touch(self._suffixes_at + 4 * first, self._suffixes_at + 4 * end)
+        self._verify_blocks(self._suffixes_at + 4 * first, self._suffixes_at + 4 * end)
         return np.array(self._suffixes[first:end], dtype=np.int64)
 
     def chars_before(self, position: int) -> int:
@@ -272,17 +272,17 @@ class Shard:
         at = self.facts["sections"]["ids"][0]
         begin = at + (int(ends[number - 1]) if number else 0)
         end = at + int(ends[number])
-        self._touch(begin, end)
+        self._verify_blocks(begin, end)
         return self._map[begin:end].decode("utf-8", "surrogatepass")
 
     def _section(self, name: str) -> Ints:
         if name not in self._sections:
             at, count = self.facts["sections"][name]
-            self._touch(at, at + 8 * count)
+            self._verify_blocks(at, at + 8 * count)
             self._sections[name] = np.frombuffer(self._map, np.int64, count, at)
         return self._sections[name]
 
-    def _touch(self, begin: int, end: int) -> None:
+    def _verify_blocks(self, begin: int, end: int) -> None:
         """Verify the blocks of bytes [begin, end) of the file that are not verified yet."""
         if end > begin:
             for block in range(begin >> _SHIFT, ((end - 1) >> _SHIFT) + 1):

@@ -42,7 +42,7 @@ class ShardBoundaries:
                 place = window.raw.find(query, place + 1, end)
         return found
 
-    def holds(self, query: bytes) -> bool:
+    def contains(self, query: bytes) -> bool:
         """Whether the text around any cut contains the query."""
         return any(query in window.raw for window in self._around(len(query)))
 
