@@ -136,6 +136,7 @@ def make_page(
             estimates.comparisons,
             estimates.costs,
         ),
+        strategies=estimates.strategies,
         calibration=calibration_section(estimates.calibration),
     )
 

@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from reports.figures.extraction import shade_levels
+from reports.figures.extraction import TAUS
 from reports.number_text import percent, power
 from reports.pages.page_shell import render
 from reports.privacy.finding import find_personal
 from reports.privacy.redaction import mask, mask_personal
+
+# Class number, least and greatest p_z of each shade, the darkest first.
+_SHADES = [(i + 1, low, high) for i, (low, high) in enumerate(pairwise((*TAUS, 1)))][::-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +69,16 @@ def render_scan(page: ScanPage) -> str:
         page=shown,
         pieces=stretches,
         coverage=[_row(row) for row in page.coverage.to_dict("records")],
-        legend=[
-            (f"p{i + 1}", f"p_z {power(level)} or more")
-            for i, level in enumerate(shade_levels(page.best))
-        ],
+        legend=[(f"p{i}", f"{low:g} to {high:g}") for i, low, high in _SHADES],
+        lowest=f"{TAUS[0]:g}",
+        is_blank=not (np.asarray(page.best) >= np.log(TAUS[0])).any(),
     )
 
 
 def pieces(text: str, best: ArrayLike, *, reveal: bool = False) -> list[tuple[str, str, str]]:
     """The text in stretches of one value: (class, tooltip, characters), in order.
 
-    Class p1 to p4 is a shade (`shade_levels`), p0 below all of them, "" outside every suffix.
+    Class p1 to p4 is a shade (from each of TAUS on), p0 below all of them, "" outside every suffix.
     Unless `reveal`, personal data is masked; a mask has the shade of its last character.
 
     Raises
@@ -97,22 +99,21 @@ def pieces(text: str, best: ArrayLike, *, reveal: bool = False) -> list[tuple[st
         return []
     same = (nats[1:] == nats[:-1]) | (np.isnan(nats[1:]) & np.isnan(nats[:-1]))
     edges = [0, *(np.flatnonzero(~same) + 1).tolist(), len(text)]
-    levels = shade_levels(nats)
     shown = mask(text, [] if reveal else find_personal(text))
     stretches = [
-        (*_shade(nats[begin], levels), shown.text[shown.place[begin] : shown.place[end]])
+        (*_shade(nats[begin]), shown.text[shown.place[begin] : shown.place[end]])
         for begin, end in pairwise(edges)
     ]
     return [stretch for stretch in stretches if stretch[2]]
 
 
-def _shade(nats: float, levels: tuple[float, ...]) -> tuple[str, str]:
+def _shade(nats: float) -> tuple[str, str]:
     if np.isnan(nats):
         return "", ""
     if np.isneginf(nats):
         return "p0", "p_z 0"
     log10 = nats / np.log(10)
-    return f"p{sum(log10 >= level - 1e-12 for level in levels)}", f"p_z {power(log10)}"
+    return f"p{sum(log10 >= level - 1e-12 for level in np.log10(TAUS))}", f"p_z {power(log10)}"
 
 
 def _row(row: dict) -> tuple[str, ...]:
