@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from auditor.cli.generated import json_option
 from auditor.cli.printing import print_json, records, say
-from auditor.config.fields import TEXT_FIELD
+from auditor.config.fields import MASKED, TEXT_FIELD
 
 
 @click.command()
@@ -46,14 +44,17 @@ from auditor.config.fields import TEXT_FIELD
 @click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the models.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
+@click.option("--canaries", multiple=True, metavar="MANIFEST", help=MASKED)
+@click.option("--reveal", is_flag=True, help="Show personal data and canary secrets in --out.")
 @json_option
-def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
+def compare(runs, base, tuned, texts, heldout, out, canaries, reveal, as_json, **options) -> None:
     """Compare a model before and after fine-tuning, or the results of two runs.
 
     \b
     auditor compare --base gpt2 --tuned tuned --texts notes/ --heldout others/ --out changes
     auditor compare runs/before runs/after
     """
+    saving = {"out": out, "canaries": canaries, "reveal": reveal}
     if runs and (base or tuned or texts or heldout):
         raise click.UsageError(
             "Give two runs, or --tuned with --texts; got both. Run one comparison at a time."
@@ -61,24 +62,24 @@ def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
     if runs:
         if len(runs) != 2:
             raise click.UsageError(f"Give two runs, RUN_A and RUN_B; got {len(runs)}.")
-        _runs(runs, out, as_json)
+        _runs(runs, saving, as_json)
         return
     if not tuned or not texts:
         raise click.UsageError("Give RUN_A and RUN_B, or --tuned with --texts; got neither.")
-    _models(base, tuned, texts, heldout, options, out, as_json)
+    _models(base, tuned, texts, heldout, options, saving, as_json)
 
 
-def _runs(runs, out, as_json) -> None:
+def _runs(runs, saving, as_json) -> None:
     from auditor.comparison.output import run_headline, save_runs
     from auditor.comparison.runs import compare_runs
 
     found = compare_runs(*runs)
-    page = save_runs(found, Path(out)) if out else None
+    page = save_runs(found, **saving) if saving["out"] else None
     tables_json = {"passages": found.counts(), "differences": records(found.differences)}
     _print(run_headline(found), found, tables_json, page, as_json, (("differences", "B minus A"),))
 
 
-def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
+def _models(base, tuned, texts, heldout, options, saving, as_json) -> None:
     from auditor.comparison.models import compare_models
     from auditor.comparison.output import model_headline, save_models
     from auditor.system.progress import for_terminal
@@ -86,7 +87,7 @@ def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
     found = compare_models(
         base, tuned, texts=texts, heldout=heldout, progress=for_terminal(), **options
     )
-    page = save_models(found, Path(out)) if out else None
+    page = save_models(found, **saving) if saving["out"] else None
     tables_json = {"tests": records(found.tests), "extraction": records(found.extraction)}
     tables = (("extraction", "Extraction before and after"), ("tests", "Mean changes"))
     _print(model_headline(found), found, tables_json, page, as_json, tables)

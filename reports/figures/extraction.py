@@ -64,7 +64,9 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     unit = "one character" if per_cell == 1 else f"the best of {per_cell:,} characters"
     panel.set_ylabel("Character", fontsize=SMALL, color=COLOURS["muted"])
     panel.set_xlabel(
-        f"One cell: {unit}; white: below 0.001; grey: in no suffix", fontsize=SMALL, color=COLOURS["muted"]
+        f"One cell: {unit}; white: below 0.001; grey: in no suffix",
+        fontsize=SMALL,
+        color=COLOURS["muted"],
     )
     title_panel(panel, visible(title))
     bar = figure.colorbar(image, ax=panel, pad=0.01, fraction=0.04, extend="min")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reports.privacy.finding import Finder, find_personal
-from reports.privacy.items import KINDS, Item
+from reports.privacy.items import KINDS, SECRET, Item
 from reports.privacy.redaction import Masked, mask, mask_personal
 
 _TOKENS = ("token_end", "token_logprob", "token_rank")
@@ -58,12 +58,12 @@ def count_personal(
 
 
 def kinds_looked_for(*, names: bool) -> list[str]:
-    """KINDS, without "name" unless names are detected.
+    """KINDS that count as personal data, without "name" unless names are detected.
 
     >>> len(kinds_looked_for(names=False))
     8
     """
-    return [kind for kind in KINDS if names or kind != "name"]
+    return [kind for kind in KINDS if kind != SECRET and (names or kind != "name")]
 
 
 def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:

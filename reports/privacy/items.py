@@ -12,7 +12,9 @@ KINDS = (
     "telephone",
     "IP address",
     "name",
+    "canary secret",
 )
+SECRET = KINDS[-1]  # masked, and not counted as personal data
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ function passes(row) {
   return (wanted.strategy === "" || DATA.strategy[row] === Number(wanted.strategy)) &&
     (wanted.verdict === "" || DATA.verdict[row] === Number(wanted.verdict)) &&
     (wanted.list === "" || DATA.lists[wanted.list][row] !== null) &&
-    (wanted.personal === "" || (wanted.personal === "any" ? DATA.personal[row].length > 0 :
+    (wanted.personal === "" || (wanted.personal === "any" ? personalOf(row).length > 0 :
       DATA.personal[row].some((item) => item[2] === Number(wanted.personal)))) &&
     (wanted.content === "" || DATA.content[row].includes(Number(wanted.content))) &&
     (!wanted.repeats || DATA.duplicate_of[row] === null) &&
@@ -64,7 +64,7 @@ function drawRow(row) {
     make("td", { cls: "number" }, whole(column("match_n_tokens", row))),
     make("td", { cls: "number" }, whole(column("match_n_chars", row))),
     make("td", { cls: "number" }, whole(column("n_documents", row))),
-    ...(HAS_PERSONAL ? [make("td", { cls: "number" }, whole(DATA.personal[row].length || null))] : []),
+    ...(HAS_PERSONAL ? [make("td", { cls: "number" }, whole(personalOf(row).length || null))] : []),
     make("td", { cls: "excerpt" }, make("div", { dir: "auto" }, excerpt(row))),
   ];
   const line = make("tr", { cls: open ? "row open" : "row", "data-row": row }, ...cells);

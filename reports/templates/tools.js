@@ -84,7 +84,10 @@ const rankKey = (row) => {
   return rank !== null && !wanted.list && listOf(row) === "random" ? 1e9 + rank : rank;
 };
 
-const HAS_PERSONAL = DATA.personal.some((items) => items.length);
+// Canary secrets are masked too, and do not count as personal data.
+const personalOf = (row) =>
+  DATA.personal[row].filter(([, , kind]) => DATA.kinds[kind] !== "canary secret");
+const HAS_PERSONAL = DATA.personal.some((_, row) => personalOf(row).length);
 const COLUMNS = [
   { key: "id", label: "Sample", value: (row) => DATA.id[row] },
   { key: "strategy", label: "Strategy", value: (row) => DATA.strategies[DATA.strategy[row]] },
@@ -98,6 +101,6 @@ const COLUMNS = [
   { key: "n_documents", label: "Documents", number: true,
     value: (row) => column("n_documents", row) },
   ...(HAS_PERSONAL ? [{ key: "personal", label: "Personal data", number: true,
-    value: (row) => DATA.personal[row].length }] : []),
+    value: (row) => personalOf(row).length }] : []),
   { key: "text", label: "Text: the match, or how it begins", value: (row) => excerpt(row) },
 ];
