@@ -65,8 +65,8 @@ def known_secrets(
             canaries += read_canaries(found)
         else:
             notes.append(
-                f"{corpus} contains canaries whose manifest was not found, so their secrets are not "
-                "masked. Name it with --canaries."
+                f"{corpus} contains canaries whose manifest was not found, so their secrets are "
+                "not masked. Name it with --canaries."
             )
     secrets = list(dict.fromkeys((canary.prefix, canary.secret) for canary in canaries))
     return KnownSecrets((secret_finder(secrets),) if secrets else (), tuple(dict.fromkeys(notes)))

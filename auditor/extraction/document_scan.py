@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class DocumentScan:
     settings: dict[str, Any]
     model: dict[str, Any]
     reveal: bool = False
-    secrets: KnownSecrets = KnownSecrets()
+    secrets: KnownSecrets = field(default_factory=KnownSecrets)
 
     @property
     def headline(self) -> list[str]:
@@ -195,9 +195,8 @@ def scan_document(
     ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
     best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)
     facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
-    scan = DocumentScan(
-        rows, _coverage(best, shown), own.text, best, settings, facts, reveal, secrets
-    )
+    covered = _coverage(best, shown)
+    scan = DocumentScan(rows, covered, own.text, best, settings, facts, reveal, secrets)
     if out is not None:
         scan.save(out)
     return scan

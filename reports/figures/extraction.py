@@ -14,8 +14,8 @@ from reports.figures.panels import SMALL, bare, draw_inner_legend, new_figure, t
 from reports.figures.svg import COLOURS, NO_METADATA, saved
 from reports.safe_text import visible
 
-# The p_z from which on text has each shade; below the first it has no colour. The scale is absolute,
-# so that two documents can be compared, and a text of which nothing comes out stays blank.
+# The p_z from which on text has each shade; below the first it has no colour. The scale is
+# absolute: documents can be compared, and a text of which nothing comes out stays blank.
 TAUS = (0.001, 0.01, 0.1, 0.5)
 _FLOOR = -3  # log10 of the first of them
 _SERIES = ("verbatim", "candidate", "fuzzy", "muted")
@@ -63,11 +63,8 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     panel.set_xticks([])
     unit = "one character" if per_cell == 1 else f"the best of {per_cell:,} characters"
     panel.set_ylabel("Character", fontsize=SMALL, color=COLOURS["muted"])
-    panel.set_xlabel(
-        f"One cell: {unit}; white: below 0.001; grey: in no suffix",
-        fontsize=SMALL,
-        color=COLOURS["muted"],
-    )
+    told = f"One cell: {unit}; white: below 0.001; grey: in no suffix"
+    panel.set_xlabel(told, fontsize=SMALL, color=COLOURS["muted"])
     title_panel(panel, visible(title))
     bar = figure.colorbar(image, ax=panel, pad=0.01, fraction=0.04, extend="min")
     ticks = range(_FLOOR, 1)

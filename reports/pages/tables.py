@@ -219,8 +219,8 @@ _COUNTS = {
 def shown_counts(summary: pd.DataFrame) -> pd.DataFrame:
     """The counts of each list under headings for a reader; cells are text.
 
-    Precision is left out: the table of the lists has it. Columns that the summary lacks, or that have no value,
-    are omitted.
+    Precision is left out: the table of the lists has it. Columns that the summary lacks, or that
+    have no value, are omitted.
 
     >>> shown_counts(pd.DataFrame({"strategy": ["s"], "score": ["zlib"], "n_chosen": [1200],
     ...     "n_verbatim": [3], "n_effective": [float("nan")]})).to_dict("records")
