@@ -1,5 +1,6 @@
 """The passages at the top of the page: what came out, and where the training text has it."""
 
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,13 +9,14 @@ from reports.analysis.telling_passages import telling_passages
 from reports.number_text import count
 
 _MOST_CHARS = 320  # of a passage; the whole of it is in the table of candidates
+_RULES = re.compile(r"([^\w\s•])\1{5,}")  # lines and borders made of one character
 
 
 @dataclass(frozen=True)
 class ShownPassage:
     """One passage as a person reads it.
 
-    text : on one line; cut after some 300 characters
+    text : on one line; cut after some 300 characters, and long runs of a mark after three
     source : document, position and frequency in the training text
     length : in tokens and characters
     sample_id : the candidate that holds it
@@ -35,7 +37,7 @@ def shown_passages(candidates: pd.DataFrame) -> list[ShownPassage]:
 
 
 def _shown(row: dict) -> ShownPassage:
-    text = " ".join(row["matched"].split())
+    text = _RULES.sub(r"\1\1\1…", " ".join(row["matched"].split()))
     if len(text) > _MOST_CHARS:
         text = text[: text.rfind(" ", _MOST_CHARS // 2, _MOST_CHARS)].rstrip() + " …"
     return ShownPassage(text, _source(row), _length(row), row["sample_id"])

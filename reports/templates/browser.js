@@ -51,6 +51,7 @@ function drawRow(row) {
   const open = state.open.has(row);
   const list = listOf(row);
   const rank = rankOf(row);
+  const name = scoreName(row);
   const score = scoreOf(row);
   const verdict = DATA.verdict[row];
   const button = make("button", { type: "button", "aria-expanded": open }, DATA.id[row]);
@@ -60,7 +61,8 @@ function drawRow(row) {
     make("td", {}, DATA.strategies[DATA.strategy[row]]),
     make("td", {}, make("span", { cls: `verdict v${verdict}` }, DATA.verdicts[verdict])),
     make("td", { cls: "number" }, whole(rank), list ? make("small", {}, ` ${list}`) : null),
-    make("td", { cls: "number" }, score === null ? "–" : decimal(score)),
+    make("td", { cls: "number" }, score === null ? "–" : decimal(score),
+      name === list ? null : make("small", {}, ` ${name}`)),
     make("td", { cls: "number" }, whole(column("match_n_tokens", row))),
     make("td", { cls: "number" }, whole(column("match_n_chars", row))),
     make("td", { cls: "number" }, whole(column("n_documents", row))),

@@ -3,7 +3,7 @@ const packed = atob(document.getElementById("candidates-data").textContent);
 const unzipped = new Blob([Uint8Array.from(packed, (char) => char.charCodeAt(0))]).stream()
   .pipeThrough(new DecompressionStream("gzip"));
 const DATA = await new Response(unzipped).json();
-const PAGE = 25;
+const PAGE = 20;
 const LISTS = Object.keys(DATA.lists);
 const byId = new Map(DATA.id.map((id, at) => [id, at]));
 const get = (id) => document.getElementById(id);
