@@ -12,6 +12,7 @@ import torch
 
 from auditor.audit.context import name_finders
 from auditor.audit.shortlist import SAMPLES
+from auditor.canaries.masking import secrets_of_audits
 from auditor.errors import ModelError, RunError
 from auditor.models.loading import load_model
 from auditor.runs.run import Run
@@ -63,7 +64,7 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
         raise ModelError(
             f"{run.config.model} does not return attention weights. Choose a model that does."
         )
-    more = name_finders(run.config)
+    more = (*name_finders(run.config), *secrets_of_audits(run.config).finders)
     shown = _shown(model.vocabulary, taken, reveal=reveal, more=more)
     return Weights(shown, list(answer.attentions), len(all_ids) - len(taken))
 

@@ -33,8 +33,14 @@ class Assembled:
     personal: list[list[Item]]
 
 
-def assemble(context: Context, more: Iterable[Finder] = ()) -> Assembled:
-    """One row per shortlisted sample; `more` finders look for personal data besides the rules."""
+def assemble(
+    context: Context, more: Iterable[Finder] = (), secrets: Sequence[Finder] = ()
+) -> Assembled:
+    """One row per shortlisted sample.
+
+    `more` finders look for personal data besides the rules; what those of `secrets` find is masked,
+    and not counted as personal data.
+    """
     run = context.run
     if all(run.has(name) for name in (LISTS, COUNTS, SAMPLES)):
         lists, counts, samples = (run.read(name) for name in (LISTS, COUNTS, SAMPLES))
@@ -46,6 +52,8 @@ def assemble(context: Context, more: Iterable[Finder] = ()) -> Assembled:
     more = tuple(more)
     personal = find_in_candidates(frame, more=more)
     frame = _with_kinds(frame, personal, names=bool(more))
+    if secrets:
+        personal = find_in_candidates(frame, more=(*more, *secrets))
     known = [c for c in frame.columns if any(k.matches(c) for k in schema.CANDIDATES.columns)]
     return Assembled(schema.conform(frame[known], schema.CANDIDATES), counts, personal)
 

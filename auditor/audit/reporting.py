@@ -19,6 +19,7 @@ from auditor.audit.estimates import (
 from auditor.audit.ground_truth import read_or_make
 from auditor.audit.provenance import about
 from auditor.audit.status import status_of
+from auditor.canaries.masking import secrets_of_audits
 from auditor.config.audit_file import to_toml
 from auditor.runs.manifest import GateResults
 from auditor.runs.result_folder import storable
@@ -45,8 +46,9 @@ def report(context: Context) -> None:
     """
     run, config = context.run, context.config
     with context.timed("report"), context.progress.stage("reporting", 1, "pages") as bar:
-        more = name_finders(config)
-        made = assemble(context, more)
+        secrets = _secrets(context)
+        made = assemble(context, name_finders(config), secrets)
+        more = (*name_finders(config), *secrets)
         summary = summarize(made.candidates, made.counts)
         if config.price_per_hour is not None:
             run.manifest.price_per_hour = config.price_per_hour
@@ -136,8 +138,19 @@ def make_page(
             estimates.comparisons,
             estimates.costs,
         ),
+        strategies=estimates.strategies,
         calibration=calibration_section(estimates.calibration),
     )
+
+
+def _secrets(context: Context) -> tuple[Finder, ...]:
+    """Finders of the secrets of the run's canaries; a note for each manifest that is gone."""
+    manifest = context.run.manifest
+    manifest.notes = [note for note in manifest.notes if note.stage != "report"]
+    known = secrets_of_audits(context.config)
+    for sentence in known.notes:
+        context.note(sentence)
+    return known.finders
 
 
 def _known_truth(context: Context, candidates: pd.DataFrame) -> pd.DataFrame | None:

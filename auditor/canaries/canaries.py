@@ -296,15 +296,19 @@ def read_canaries(path: str | Path) -> list[Canary]:
     ConfigError, RunError
         If the file is missing, has no canaries, or is invalid.
     """
-    path = Path(path)
-    if path.suffix == ".parquet":
-        found = _of_testbed(path)
-    else:
-        manifest = load_canaries(path)
-        found = [*manifest.canaries, *manifest.controls]
+    found = canaries_in(path)
     if not found:
         raise ConfigError(f"--canaries {path} has no canaries. Give a manifest with some.")
     return found
+
+
+def canaries_in(path: str | Path) -> list[Canary]:
+    """As `read_canaries`; empty if a truth.parquet has no canaries."""
+    path = Path(path)
+    if path.suffix == ".parquet":
+        return _of_testbed(path)
+    manifest = load_canaries(path)
+    return [*manifest.canaries, *manifest.controls]
 
 
 def _of_testbed(path: Path) -> list[Canary]:

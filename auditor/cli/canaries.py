@@ -73,7 +73,7 @@ def insert(manifest, corpus, out, **options) -> None:
 @click.argument("manifest")
 @options_of(MeasureOptions)
 @json_option
-def measure(manifest, model, bos, device, out, as_json, **options) -> None:
+def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> None:
     """Measure the exposure of the canaries of MANIFEST under a model, in bits.
 
     Exposure is computed from the rank among all possible secrets if there are few, otherwise
@@ -87,6 +87,7 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     from auditor.system.atomic_files import write_atomically
     from auditor.system.progress import for_terminal
     from reports.csv_files import as_csv
+    from reports.privacy.secrets import mask_whole
 
     known = load_canaries(manifest)
     if out is not None:
@@ -95,9 +96,10 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
         refuse_existing(Path(out))
     loaded = load_model(model, dtype="float32", device=device or "auto", bos=bos)
     frame = measure_canaries(loaded, known, progress=for_terminal(), **given_options(options))
+    shown = frame if reveal else frame.assign(secret=frame["secret"].map(mask_whole))
     if out is not None:
-        # Only its owner can read the table, as it has the secrets.
-        raw = as_csv(frame) if out.endswith(".csv") else frame.to_parquet(index=False)
+        # Only its owner can read the table; Parquet has the secrets.
+        raw = as_csv(shown) if out.endswith(".csv") else frame.to_parquet(index=False)
         write_atomically(Path(out), raw)
     by_repeats = exposure_by_repeats(frame)
     if as_json:
@@ -107,7 +109,7 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
     print_frame(_shown(own[_COLUMNS]), f"Exposure, at most {known.space_bits:.1f} bits")
     click.echo()
     print_frame(_shown(by_repeats), "By repeats (extracted: 95 % Clopper–Pearson interval)")
-    for sentence in _sentences(frame):
+    for sentence in _sentences(shown):
         say(sentence)
     if out is not None:
         say(f"\nSaved: {out}")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, records, say
 from auditor.config.comparison import ComparisonConfig
+from auditor.config.fields import MASKED
 
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
 @options_of(ComparisonConfig, is_required=False)
 @click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
+@click.option("--canaries", multiple=True, metavar="MANIFEST", help=MASKED)
+@click.option("--reveal", is_flag=True, help="Show personal data and canary secrets in --out.")
 @json_option
-def compare(runs, out, as_json, **options) -> None:
+def compare(runs, out, canaries, reveal, as_json, **options) -> None:
     """Compare a model before and after fine-tuning, or the results of two runs.
 
     \b
@@ -24,6 +25,7 @@ def compare(runs, out, as_json, **options) -> None:
     auditor compare runs/before runs/after
     """
     given = given_options(options)
+    saving = {"out": out, "canaries": canaries, "reveal": reveal}
     if runs and {"base", "tuned", "texts", "heldout"} & set(given):
         raise click.UsageError(
             "Give two runs, or --tuned with --texts; got both. Run one comparison at a time."
@@ -31,32 +33,32 @@ def compare(runs, out, as_json, **options) -> None:
     if runs:
         if len(runs) != 2:
             raise click.UsageError(f"Give two runs, RUN_A and RUN_B; got {len(runs)}.")
-        _runs(runs, out, as_json)
+        _runs(runs, saving, as_json)
         return
     if not {"tuned", "texts"} <= set(given):
         raise click.UsageError("Give RUN_A and RUN_B, or --tuned with --texts; got neither.")
-    _models(given, out, as_json)
+    _models(given, saving, as_json)
 
 
-def _runs(runs, out, as_json) -> None:
+def _runs(runs, saving, as_json) -> None:
     from auditor.comparison.output import DIFFERENCE_INTERVALS, run_headline, save_runs
     from auditor.comparison.runs import compare_runs
 
     found = compare_runs(*runs)
-    page = save_runs(found, Path(out)) if out else None
+    page = save_runs(found, **saving) if saving["out"] else None
     tables_json = {"passages": found.counts(), "differences": records(found.differences)}
     tables = (("differences", f"B minus A ({DIFFERENCE_INTERVALS})"),)
     _print(run_headline(found), found, tables_json, page, as_json, tables)
 
 
-def _models(options, out, as_json) -> None:
+def _models(options, saving, as_json) -> None:
     from auditor.comparison.models import compare_models
     from auditor.comparison.output import SHARE_INTERVALS, model_headline, save_models
     from auditor.system.progress import for_terminal
 
     base, tuned = options.pop("base", None), options.pop("tuned")
     found = compare_models(base, tuned, progress=for_terminal(), **options)
-    page = save_models(found, Path(out)) if out else None
+    page = save_models(found, **saving) if saving["out"] else None
     tables_json = {"tests": records(found.tests), "extraction": records(found.extraction)}
     tables = (
         ("extraction", f"Extraction before and after ({SHARE_INTERVALS})"),

@@ -12,6 +12,7 @@ from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, records, say
 from auditor.config.audit import AuditConfig, Decoding
 from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig
+from auditor.config.fields import MASKED
 
 _DECODING = ("temperature", "top_k", "top_p")
 _EXTRACTION = [name for name, f in CorpusExtractionConfig.model_fields.items() if f.description]
@@ -29,6 +30,7 @@ _ONLY = {
     "seed": ("corpus", "index"),
     "reveal": ("corpus", "index", "document"),
     "stride": ("document",),
+    "canaries": ("document",),
     "preprefix": ("benchmark",),
     "split": ("benchmark",),
 }
@@ -58,6 +60,7 @@ _ONLY = {
 @options_of(Decoding, only=_DECODING)
 @options_of(AuditConfig, only=("device",))
 @click.option("--out", metavar="DIR", help="Folder for tables, figures and the report page.")
+@click.option("--canaries", multiple=True, metavar="MANIFEST", help=MASKED)
 @options_of(AuditConfig, only=("reveal",))
 @json_option
 def extract(models, as_json, **given) -> None:
@@ -150,7 +153,7 @@ def _document(models, given, shared):
             f"--document takes one --prefix-tokens; got {len(given['prefix_tokens'])}. Run "
             "one at a time."
         )
-    names = ("suffix_tokens", "stride", "with_bos", "bos", "reveal")
+    names = ("suffix_tokens", "stride", "with_bos", "bos", "canaries", "reveal")
     options = {**_part(given, names), **shared}
     if given["prefix_tokens"]:
         options["prefix_tokens"] = given["prefix_tokens"][0]

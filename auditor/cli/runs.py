@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from datetime import UTC
 from pathlib import Path
 
 import click
@@ -19,8 +21,8 @@ from auditor.cli.printing import print_json, say
 def runs(folder, as_json, as_page) -> None:
     """List the runs in FOLDER (default: runs), the earliest first.
 
-    Each line has the folder, state, model, strategies, date, verified candidates, distinct
-    passages and gate results.
+    A table of folder, date, state, model, strategies, verbatim candidates, distinct passages and
+    gate results, and the command that resumes each unfinished run.
     """
     from auditor.errors import RunError
     from auditor.gates.history import read_history
@@ -37,8 +39,7 @@ def runs(folder, as_json, as_page) -> None:
     if as_json:
         print_json(rows)
         return
-    for row in rows:
-        say("  ".join(_words(row)))
+    _print(Path(folder), rows)
 
 
 def _row(entry) -> dict:
@@ -79,18 +80,55 @@ def _counts(entry) -> dict:
     }
 
 
-def _words(row: dict) -> list[str]:
-    """A row as words for a terminal."""
-    from reports.analysis.strategy_estimates import passage_words
+def _print(folder: Path, rows: list[dict]) -> None:
+    """Print the runs as a table, then how to resume those that are not finished."""
+    from pandas import DataFrame
 
-    if "model" not in row:
-        return [row["run"], row["state"], row["why"]]
-    words = [row["run"], row["state"], row["model"], ",".join(row["strategies"]), row["when"]]
+    from auditor.cli.show import print_frame
+
+    if not rows:
+        say(f"No run in {folder}. Start one with: auditor audit --model SPEC --out {folder}/NAME")
+        return
+    shown = DataFrame([_cells(folder, row) for row in rows])
+    named = [name for name in shown if (shown[name] != "").any()]
+    print_frame(shown[named], f"Runs in {folder}, the earliest first")
+    unfinished = [row for row in rows if row["state"] == "incomplete"]
+    if unfinished:
+        say("\nTo resume:")
+    for row in unfinished:
+        say(f"  auditor audit --resume {shlex.quote(row['run'])}")
+    for row in rows:
+        if row["state"] == "unreadable":
+            say(f"Note: {row['why']}", err=True)
+
+
+def _cells(folder: Path, row: dict) -> dict[str, str]:
+    """A row of the table, as text."""
+    found = passages = ""
     if row.get("checked"):
-        passages = row["passages"] and passage_words((row["passages"], row["documents"]))
-        words.append(f"{row['verified']:,} of {row['checked']:,} verbatim{passages or ''}")
+        found = f"{row['verified']:,} of {row['checked']:,}"
+        passages = "" if row["passages"] is None else f"{row['passages']:,}"
     elif row["state"] == "complete":
-        words.append(row.get("why", "not checked"))
-    if row.get("gate"):
-        words.append(f"gates {row['gate']}")
-    return words
+        found = row.get("why", "not checked")
+    return {
+        "Run": Path(row["run"]).relative_to(folder).as_posix(),
+        "Date (UTC)": _date(row.get("when", "")),
+        "State": row["state"],
+        "Model": row.get("model", ""),
+        "Strategies": ", ".join(row.get("strategies", ())),
+        "Verbatim": found,
+        "Passages": passages,
+        "Gates": row.get("gate", ""),
+    }
+
+
+def _date(when: str) -> str:
+    """An ISO 8601 time in UTC, to the minute; as it is if it is invalid.
+
+    >>> _date("2026-11-24T05:00+02:00"), _date("yesterday")
+    ('2026-11-24 03:00', 'yesterday')
+    """
+    from auditor.runs.collection import moment_of
+
+    moment = moment_of(when)
+    return when if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from attacks.statistics.exposure import expected_exposure
 from attacks.statistics.intervals import proportion
+from auditor.canaries.masking import KnownSecrets, known_secrets, secrets_of_audits
 from auditor.comparison.models import Comparison, figure_names
 from auditor.comparison.runs import RunComparison
 from auditor.comparison.tables import (
@@ -20,7 +21,10 @@ from auditor.comparison.tables import (
     passages_shown,
     with_interval,
 )
+from auditor.finetuning.checkpoints import MANIFEST
+from auditor.models.loading import resolve
 from auditor.runs.result_folder import masked, read_json, refuse_other, save, storable
+from auditor.runs.run import load_run
 from reports.figures.comparison import change_figure, exposure_by_step, training_figure
 from reports.pages.comparison_page import ComparisonPage, render_comparison
 
@@ -95,8 +99,27 @@ def run_headline(found: RunComparison) -> list[str]:
     return [passages, precision]
 
 
-def save_models(found: Comparison, out: Path) -> Path:
-    """Save a model comparison; return the page's path. Raises RunError if `out` is in use."""
+def save_models(
+    found: Comparison, out: str | Path, *, canaries: Sequence[str] = (), reveal: bool = False
+) -> Path:
+    """Save a model comparison; return the page's path.
+
+    In the page and the CSV files, personal data and the secrets of canaries are masked, unless
+    `reveal`: of the manifests `canaries`, of the tuned model's fine-tuning, and of the texts.
+
+    Raises
+    ------
+    ConfigError, RunError
+        If `out` is in use, or a manifest in `canaries` cannot be read.
+    """
+    facts = found.facts
+    asked = _finetuning(facts["tuned"]["spec"])
+    known = known_secrets(
+        canaries,
+        recorded=[path for path in (asked.get("canaries"),) if path is not None],
+        corpora=[*facts["texts"], *facts["heldout"]],
+    )
+    moved = found.moved() if reveal else masked(found.moved(), known.finders)
     figures = [(n, _DRAWN[n]) for n in figure_names(found.texts) if n in _DRAWN]
     drawn = [(n, x) for n, x in figures if found.texts[f"{n}_change"].notna().any()]
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
@@ -106,7 +129,7 @@ def save_models(found: Comparison, out: Path) -> Path:
         (f"Mean changes ({CHANGE_INTERVALS}; two-sided p)", changes_shown(found.tests)),
         (
             "Texts that changed most (log-likelihood, nats per token)",
-            moved_shown(masked(found.moved())),
+            moved_shown(moved),
         ),
     ]
     if (probes := found.probes) is not None:
@@ -117,7 +140,6 @@ def save_models(found: Comparison, out: Path) -> Path:
         if len(exposures := exposure_by_step(probes)):
             tables["exposure_by_step"] = exposures
             shown.insert(2, ("Mean exposure during training by repeats, bits", exposures))
-    facts = found.facts
     page = ComparisonPage(
         title="Before and after fine-tuning",
         headline=model_headline(found),
@@ -130,14 +152,19 @@ def save_models(found: Comparison, out: Path) -> Path:
         ],
         tables=shown,
         figures=pictures,
-        notices=found.notes,
+        notices=[*found.notes, *known.notes],
+        reveal=reveal,
     )
-    return _save(out, facts, tables, render_comparison(page))
+    return _save(Path(out), facts, tables, page, known)
 
 
-def save_runs(found: RunComparison, out: Path) -> Path:
-    """Save a comparison of runs; return the page's path. Raises RunError if `out` is in use."""
+def save_runs(
+    found: RunComparison, out: str | Path, *, canaries: Sequence[str] = (), reveal: bool = False
+) -> Path:
+    """Save a comparison of runs; return the page's path. Masks and raises as `save_models`."""
     a, b = found.facts["a"], found.facts["b"]
+    known = secrets_of_audits(*(load_run(x["run"]).config for x in (a, b)), manifests=canaries)
+    passages = found.passages if reveal else masked(found.passages, known.finders)
     page = ComparisonPage(
         title="Two runs compared",
         headline=run_headline(found),
@@ -147,19 +174,30 @@ def save_runs(found: RunComparison, out: Path) -> Path:
                 f"Precision in A and B ({DIFFERENCE_INTERVALS})",
                 differences_shown(found.differences),
             ),
-            ("Passages extracted", passages_shown(masked(found.passages))),
+            ("Passages extracted", passages_shown(passages)),
         ],
-        notices=found.notes,
+        notices=[*found.notes, *known.notes],
+        reveal=reveal,
     )
     tables = {"passages": found.passages, "differences": found.differences}
-    return _save(out, found.facts, tables, render_comparison(page))
+    return _save(Path(out), found.facts, tables, page, known)
+
+
+def _finetuning(spec: str) -> Mapping[str, Any]:
+    """The settings of the fine-tuning that made a model; empty if it is not known."""
+    found = (read_json(Path(resolve(spec)) / MANIFEST) or {}).get("asked")
+    return found if isinstance(found, dict) else {}
 
 
 def _save(
-    out: Path, facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], page: str
+    out: Path,
+    facts: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    page: ComparisonPage,
+    known: KnownSecrets,
 ) -> Path:
     """Write tables, page and manifest; refuse the folder of another comparison."""
     refuse_other(out, _MANIFEST, "a comparison", read_json(out / _MANIFEST), facts)
-    files = {"comparison.html": storable(page).encode()}
-    save(out, _MANIFEST, facts, tables=tables, files=files)
+    files = {"comparison.html": storable(render_comparison(page)).encode()}
+    save(out, _MANIFEST, facts, tables=tables, files=files, reveal=page.reveal, more=known.finders)
     return out / "comparison.html"

@@ -56,3 +56,4 @@ class MeasureOptions(Options):
     out: str | None = option(
         "Output file with a row per canary and control, .csv or .parquet.", None, metavar="FILE"
     )
+    reveal: bool = option("Show the secrets in the CSV and on the terminal.", False)

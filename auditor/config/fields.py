@@ -46,6 +46,10 @@ TEXT_FIELD = (
     "translation.en or messages[].content (the text of each element of the list, joined by "
     "newlines)."
 )
+MASKED = (
+    "Manifest of canaries whose secrets are masked, besides those whose manifest is known; "
+    "repeatable."
+)
 BOS = "BOS token to use in place of that of the model, and for references that have none."
 DTYPE = "auto, float32, bfloat16 or float16."
 DEVICE = "auto, cpu or cuda."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from attacks.statistics.coverage import best_log_p, coverage
 from attacks.statistics.intervals import proportion
+from auditor.canaries.masking import KnownSecrets, known_secrets
 from auditor.config.extraction import DocumentScanConfig
 from auditor.config.keywords import with_keywords
 from auditor.corpus.reading import Document, read_corpus
@@ -45,6 +47,8 @@ class DocumentScan:
     settings, model : dict
     reveal : bool
         As in `auditor.extraction.extract.Extraction`.
+    secrets : KnownSecrets
+        Canary secrets that are masked as personal data is.
     """
 
     windows: pd.DataFrame
@@ -54,6 +58,7 @@ class DocumentScan:
     settings: dict[str, Any]
     model: dict[str, Any]
     reveal: bool = False
+    secrets: KnownSecrets = field(default_factory=KnownSecrets)
 
     @property
     def headline(self) -> list[str]:
@@ -97,13 +102,16 @@ class DocumentScan:
                 text=self.text,
                 best=self.best,
                 reveal=self.reveal,
+                finders=self.secrets.finders,
+                notices=list(self.secrets.notes),
             )
         )
 
     def save(self, out: str | Path) -> None:
         """Write tables, figure and page to a folder. Raises RunError if the folder is in use."""
         title = f"{self.settings['document']} under {self.model['name']}"
-        title = title if self.reveal else mask_personal(title)
+        more = self.secrets.finders
+        title = title if self.reveal else mask_personal(title, more=more)
         files = figure_files(heatmap_figure(self.best, title=title), "heatmap")
         save_extraction(
             Path(out),
@@ -112,6 +120,7 @@ class DocumentScan:
             files={**files, "heatmap.html": self.page().encode("utf-8")},
             facts={"model": self.model, "headline": self.headline},
             reveal=self.reveal,
+            more=more,
         )
 
 
@@ -123,6 +132,7 @@ def scan_document(
     prefix_tokens: int = 50,
     device: str = "auto",
     out: str | Path | None = None,
+    canaries: Sequence[str] = (),
     reveal: bool = False,
     progress: NullProgress | bool | None = True,
     **options: Any,
@@ -136,6 +146,8 @@ def scan_document(
     prefix_tokens : int
     device, out, reveal, progress
         As `auditor.extraction.extract`.
+    canaries : paths of canary manifests
+        Their secrets are masked too, as are those of canaries that were inserted into the document.
     options : the fields of DocumentScanConfig
 
     The last window ends where the document does. The paper slides by characters and tokenizes each
@@ -166,8 +178,10 @@ def scan_document(
     }
     if out is not None:
         refuse_other_extraction(Path(out), settings)
+    inserted = () if isinstance(document, Document) else (document,)
+    secrets = known_secrets(canaries, corpora=inserted)
     used, progress = loaded(model, device, config.bos), progress_display(progress)
-    for sentence in used.notes:
+    for sentence in (*used.notes, *secrets.notes):
         progress.note(sentence)
     config.check(used)
     windows = slide(
@@ -184,7 +198,8 @@ def scan_document(
     ends, nats = rows["suffix_end"].to_numpy(), rows["log_p_z"].to_numpy()
     best, shown = (best_log_p(start, ends, nats, len(own.text)) for start in starts)
     facts = {"name": used.name, "sha256": used.fingerprint, "parameters": used.n_parameters}
-    scan = DocumentScan(rows, _coverage(best, shown), own.text, best, settings, facts, reveal)
+    covered = _coverage(best, shown)
+    scan = DocumentScan(rows, covered, own.text, best, settings, facts, reveal, secrets)
     if out is not None:
         scan.save(out)
     return scan

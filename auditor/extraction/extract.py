@@ -58,13 +58,16 @@ class Extraction:
         return headline(self.examples, reveal=self.reveal)
 
     def save(self, out: str | Path) -> None:
-        """Write tables and the figure to a folder. Raises RunError if the folder is in use."""
-        figure = figure_files(laws_figure(self.summary, self.fits), "laws")
+        """Write the tables to a folder, and the figure where there is something to compare.
+
+        Raises RunError if the folder is in use.
+        """
+        figure = laws_figure(self.summary, self.fits)
         save_extraction(
             Path(out),
             self.settings,
             tables={"examples": self.examples, "summary": self.summary, "fits": self.fits},
-            files=figure,
+            files={} if figure is None else figure_files(figure, "laws"),
             facts={"models": self.models, "notices": self.notices, "headline": self.headline},
             reveal=self.reveal,
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from auditor.runs.result_folder import read_json, refuse_other, save
+from reports.privacy.finding import Finder
 
 _MANIFEST = "extraction.json"
 
@@ -27,8 +28,9 @@ def save_extraction(
     files: Mapping[str, bytes] | None = None,
     facts: Mapping[str, Any],
     reveal: bool,
+    more: Iterable[Finder] = (),
 ) -> None:
     """Write tables and files, then extraction.json. Raises RunError if the folder is in use."""
     refuse_other_extraction(out, settings)
     manifest = {"asked": dict(settings), **facts, "revealed": reveal}
-    save(out, _MANIFEST, manifest, tables=tables, files=files, reveal=reveal)
+    save(out, _MANIFEST, manifest, tables=tables, files=files, reveal=reveal, more=more)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from attacks.statistics.intervals import Estimate
+from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError, RunError
 from auditor.gates.history import Entry
 from auditor.runs.collection import timestamp
@@ -35,7 +38,10 @@ def write_trends(folder: str | Path, entries: list[Entry]) -> Path:
 
 
 def read_trends(entries: list[Entry]) -> tuple[list[Trend], list[str]]:
-    """One Trend per audit, the latest first, and sentences on the runs that are left out."""
+    """One Trend per audit, and sentences on the runs that are left out.
+
+    Scheduled audits come first, then the latest. They are named by what tells them apart.
+    """
     notices = [
         f"{e.path.name} is left out: {e.why or 'it is not complete.'}"
         for e in entries
@@ -52,19 +58,63 @@ def read_trends(entries: list[Entry]) -> tuple[list[Trend], list[str]]:
             notices.append(f"{entry.path.name} is left out: {error}")
             continue
         of_series.setdefault(entry.series, []).append((entry, run, rows))
-    trends = [_trend(found) for found in of_series.values()]
-    return sorted(trends, key=lambda t: t.runs["when"].max(), reverse=True), notices
+    titles = series_titles([found[-1][1].config for found in of_series.values()])
+    trends = [_trend(*pair) for pair in zip(of_series.values(), titles, strict=True)]
+    return sorted(trends, key=_place, reverse=True), notices
 
 
-def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]]) -> Trend:
+def _place(trend: Trend) -> tuple[bool, pd.Timestamp]:
+    return trend.is_scheduled, trend.runs["when"].max()
+
+
+def series_titles(configs: Sequence[AuditConfig]) -> list[str]:
+    """A name for each audit: its model, and every setting in which the audits differ.
+
+    >>> from auditor.config.audit import make_config
+    >>> one, other = ({"model": "gpt2", "samples": n, "corpus": ["texts"]} for n in (100, 200))
+    >>> series_titles([make_config(one), make_config(other)])
+    ['gpt2, 100 samples', 'gpt2, 200 samples']
+    """
+    shown = [
+        {
+            "model": config.model,
+            "strategies": " + ".join(s.name for s in config.strategies),
+            "training text": ", ".join(Path(p).name for p in (*config.corpus, config.index) if p),
+            "samples": f"{config.samples:,} samples",
+        }
+        for config in configs
+    ]
+    names = [n for n in shown[0] if len({one[n] for one in shown}) > 1] if shown else []
+    titles = [
+        ", ".join(one[n] or f"no {n}" for n in dict.fromkeys(["model", *names])) for one in shown
+    ]
+    if len(set(titles)) == len(titles):
+        return titles
+    # Told apart by other settings, under the names that they have in audit.toml.
+    whole = [config.identity() for config in configs]
+    others = [n for n in whole[0] if n not in (*shown[0], "corpus", "index", "seed")]
+    others = [n for n in others if len({json.dumps(one[n], default=str) for one in whole}) > 1]
+    return [
+        ", ".join([title, *(f"{n} {_brief(one[n])}" for n in others)])
+        for title, one in zip(titles, whole, strict=True)
+    ]
+
+
+def _brief(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _trend(found: list[tuple[Entry, Run, list[dict[str, Any]]]], title: str) -> Trend:
     last = found[-1][0]
     config = found[-1][1].config
     rows = [row for _, _, rows in found for row in rows]
     return Trend(
-        title=last.model,
+        title=title,
+        is_scheduled=bool(last.scheduled),
         about=(
-            f"{', '.join(last.strategies)}; {config.samples:,} samples per strategy; top "
-            f"{config.top:,} by each score"
+            f"{'Scheduled. ' if last.scheduled else ''}{last.model}: {', '.join(last.strategies)}; "
+            f"{config.samples:,} samples per strategy; top {config.top:,} by each score"
         ),
         runs=pd.DataFrame([_line(entry, rows) for entry, _, rows in found]),
         figures=pd.DataFrame(rows, columns=["when", "figure", "of", "value", "low", "high"]),

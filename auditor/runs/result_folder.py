@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from auditor.errors import RunError
 from auditor.runs.manifest import differences
 from auditor.system.atomic_files import disk_trouble, is_free, make_private, write_atomically
 from reports.csv_files import as_csv
+from reports.privacy.finding import Finder
 from reports.privacy.redaction import mask_personal
 
 
@@ -69,17 +71,19 @@ def save(
     tables: Mapping[str, pd.DataFrame],
     files: Mapping[str, bytes] | None = None,
     reveal: bool = False,
+    more: Iterable[Finder] = (),
 ) -> None:
     """Write tables (Parquet and CSV) and files, then the manifest.
 
-    Personal data is masked in the CSV, unless `reveal`; Parquet keeps it.
+    Personal data, and what `more` finders find, is masked in the CSV, unless `reveal`; Parquet
+    keeps it.
     """
     make_private(out)
     for name, frame in tables.items():
         clean, sink = change_texts(frame, storable), io.BytesIO()
         clean.to_parquet(sink, index=False)
         write_atomically(out / f"{name}.parquet", sink.getvalue())
-        write_atomically(out / f"{name}.csv", as_csv(clean if reveal else masked(clean)))
+        write_atomically(out / f"{name}.csv", as_csv(clean if reveal else masked(clean, more)))
     for name, content in (files or {}).items():
         write_atomically(out / name, content)
     write_json(out / manifest, facts)
@@ -91,9 +95,9 @@ def write_json(path: Path, facts: Mapping[str, Any]) -> None:
     write_atomically(path, storable(raw).encode())
 
 
-def masked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with personal data masked, as the rules recognize it."""
-    return change_texts(frame, mask_personal)
+def masked(frame: pd.DataFrame, more: Iterable[Finder] = ()) -> pd.DataFrame:
+    """The frame with personal data masked, as the rules and `more` finders recognize it."""
+    return change_texts(frame, partial(mask_personal, more=tuple(more)))
 
 
 def storable(text: str) -> str:

@@ -13,13 +13,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reports.analysis.schema import CONTROL
-from reports.figures.panels import bare_panels, draw_legend, name_axes, one_panel
+from reports.figures.panels import SMALL, bare_panels, draw_legend, name_axes, one_panel, plain
 from reports.figures.svg import COLOURS, to_svg
 from reports.listed import listed
 
-__all__ = ["COLOURS", "by_repeats_figure", "figure3", "precision_figure", "to_svg"]
+__all__ = [
+    "COLOURS",
+    "by_repeats_figure",
+    "by_strategy_figure",
+    "figure3",
+    "precision_figure",
+    "to_svg",
+]
 
 _RASTER_FROM = 2_000  # points of one kind above which they are drawn as an image
+_OVERVIEW = 5.9  # inches: the picture beside the verdict
+_FEW = 5  # documents: their intervals are wider than half of the plot
+_PLURALS = {"text": "documents", "canary": "canaries"}
 
 
 def figure3(scores: pd.DataFrame, candidates: pd.DataFrame) -> Figure:
@@ -144,8 +154,45 @@ def precision_figure(summary: pd.DataFrame) -> Figure:
     return figure
 
 
+def by_strategy_figure(strategies: pd.DataFrame) -> Figure:
+    """The share of unselected samples that repeat training text, a line for each strategy.
+
+    strategies : the frame `strategies`; those whose samples were looked up are drawn
+
+    >>> frame = pd.DataFrame({"strategy": ["top-n"], "n_looked_up": [9], "precision": [0.5],
+    ...     "precision_low": [0.2], "precision_high": [0.8]})
+    >>> len(by_strategy_figure(frame).axes)
+    1
+    """
+    own = strategies[strategies["n_looked_up"] > 0]
+    figure, panel = one_panel(_OVERVIEW, 1.1 + 0.45 * len(own))
+    value = 100 * own["precision"].to_numpy(float)
+    low, high = (100 * own[f"precision_{end}"].to_numpy(float) for end in ("low", "high"))
+    low, high = np.where(np.isnan(low), value, low), np.where(np.isnan(high), value, high)
+    at = range(len(own))
+    panel.errorbar(
+        value, at, xerr=[value - low, high - value], fmt="o", ms=6, lw=1.6,
+        color=COLOURS["verbatim"],
+    )  # fmt: skip
+    for y, share, end in zip(at, value, high, strict=True):
+        panel.annotate(
+            f"{share:.1f} %", (end, y), xytext=(6, 0), textcoords="offset points", va="center",
+            fontsize=SMALL, color=COLOURS["ink"],
+        )  # fmt: skip
+    panel.set_yticks(at, [plain(str(name)) for name in own["strategy"]])
+    panel.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
+    panel.spines["left"].set_visible(False)
+    panel.set_ylim(len(own) - 0.5, -0.5)
+    panel.set_xlim(0, 1.2 * max(high.max(), 1.0))
+    name_axes(panel, x="Samples that repeat training text, % (95 % interval)")
+    return figure
+
+
 def by_repeats_figure(table: pd.DataFrame) -> Figure:
     """The share of documents extracted, by number of repeats in the training text.
+
+    Of a kind with fewer than five documents at most of its points, only the shares are drawn: the
+    intervals would fill the plot.
 
     table : what `tables.by_repeats` returns.
 
@@ -154,24 +201,29 @@ def by_repeats_figure(table: pd.DataFrame) -> Figure:
     Carlini et al. 2021, section 7.
 
     >>> table = pd.DataFrame({"kind": ["text"], "repeats": [4], "share": [0.5], "low": [0.1],
-    ...     "high": [0.9]})
+    ...     "high": [0.9], "n_documents": [9]})
     >>> len(by_repeats_figure(table).axes)
     1
     """
-    figure, panel = one_panel(7.2, 3.2)
+    figure, panel = one_panel(_OVERVIEW, 3.1)
     repeats = sorted(table["repeats"].unique())
     kinds = sorted(table["kind"].unique(), reverse=True)
     colours = cycle(COLOURS[role] for role in ("verbatim", "candidate", "fuzzy", "muted"))
     for at, (kind, colour) in enumerate(zip(kinds, colours, strict=False)):
         own = table[table["kind"] == kind].sort_values("repeats")
-        # Side by side, so that intervals of two kinds do not hide each other.
+        # Side by side, so that points of two kinds do not hide each other.
         x = [repeats.index(n) + 0.12 * (at - (len(kinds) - 1) / 2) for n in own["repeats"]]
         value = 100 * own["share"]
+        if (n_documents := own["n_documents"].median()) < _FEW:
+            label = f"{_PLURALS.get(kind, kind)}, {n_documents:.0f} each (intervals in the table)"
+            panel.plot(x, value, "D", ms=5, mfc="none", color=colour, label=label)
+            continue
         reach = [value - 100 * own["low"], 100 * own["high"] - value]
-        panel.errorbar(x, value, yerr=reach, fmt="o-", ms=5, lw=1.4, color=colour, label=kind)
-    panel.set_xticks(range(len(repeats)), [f"{n:,}" for n in repeats])
+        label = f"{_PLURALS.get(kind, kind)}, with 95 % interval"
+        panel.errorbar(x, value, yerr=reach, fmt="o-", ms=5, lw=1.6, color=colour, label=label)
+    panel.set_xticks(range(len(repeats)), [f"{n:,}" if n else "held out" for n in repeats])
     panel.set_ylim(-3, 103)
     panel.yaxis.set_major_locator(MaxNLocator(5))
-    name_axes(panel, "Repeats in the training text (0 = held out)", "Extracted, % of documents")
+    name_axes(panel, "Repeats in the training text", "Extracted, %")
     draw_legend(figure, panel)
     return figure

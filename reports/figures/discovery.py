@@ -29,7 +29,7 @@ def discovery_figure(discovery: pd.DataFrame) -> Figure:
     """
     figure, axes = one_panel(7.2, 3.4)
     styles = cycle(zip(_ROLES, _LINES, strict=True))
-    groups = discovery.groupby("strategy", sort=False)
+    groups = discovery.groupby("strategy", sort=False, observed=True)
     for (name, own), (role, line) in zip(groups, styles, strict=False):
         axes.fill_between(
             own["n_tokens"], own["low"], own["high"], color=COLOURS[role], alpha=0.14, lw=0

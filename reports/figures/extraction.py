@@ -14,9 +14,10 @@ from reports.figures.panels import SMALL, bare, draw_inner_legend, new_figure, t
 from reports.figures.svg import COLOURS, NO_METADATA, saved
 from reports.safe_text import visible
 
-# The p_z from which on a stretch has each shade, where any stretch reaches the first.
+# The p_z from which on text has each shade; below the first it has no colour. The scale is
+# absolute: documents can be compared, and a text of which nothing comes out stays blank.
 TAUS = (0.001, 0.01, 0.1, 0.5)
-_FLOOR = -6.0  # log10 p_z at and below which a cell has the palest shade
+_FLOOR = -3  # log10 of the first of them
 _SERIES = ("verbatim", "candidate", "fuzzy", "muted")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST_NAMED = 8
@@ -28,29 +29,10 @@ _AXES = {
 }
 
 
-def shade_levels(best: Sequence[float] | np.ndarray) -> tuple[float, ...]:
-    """The four log10 p_z, ascending, from which on text is shaded darker and darker.
-
-    These are TAUS where some of the text reaches 0.001. A model that gives nothing back would
-    leave all of the text pale; then they are whole powers of ten down from the text's largest.
-
-    best : float array (n_chars,), nats. As of `heatmap_figure`.
-
-    >>> shade_levels([-33.0, -46.0, np.nan])
-    (-21.0, -19.0, -17.0, -15.0)
-    """
-    log10 = np.asarray(best, dtype=float) / np.log(10)
-    log10 = log10[np.isfinite(log10)]
-    usual = tuple(float(np.log10(tau)) for tau in TAUS)
-    if not len(log10) or log10.max() >= usual[0]:
-        return usual
-    top = np.floor(log10.max())
-    step = max(1.0, np.ceil((top - np.percentile(log10, 10)) / 3))
-    return tuple(float(top - n * step) for n in (3, 2, 1, 0))
-
-
 def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", columns: int = 100):
     """A document from its first character to its last, row by row, shaded by p_z.
+
+    The scale is absolute: from 1 down to 0.001, below which a cell has no colour.
 
     best : float array (n_chars,), nats. From `attacks.statistics.coverage.best_log_p`; NaN where no
         suffix covers a character.
@@ -65,17 +47,15 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     >>> len(heatmap_figure(np.log([0.5, 0.9]), columns=2).axes)
     2
     """
-    levels = shade_levels(best)
-    is_usual = levels[-1] > -1
-    floor, top = (_FLOOR, 0.0) if is_usual else (levels[0], levels[-1] + 1)
-    cells, per_cell = _cells(np.asarray(best, dtype=float) / np.log(10), columns, floor)
+    cells, per_cell = _cells(np.asarray(best, dtype=float) / np.log(10), columns)
     figure = new_figure(9.0, 1.3 + 0.07 * len(cells))
     panel = figure.subplots()
-    ends = ["#fdf1e7", COLOURS["verbatim"]]
-    shades = LinearSegmentedColormap.from_list("p_z", ends).with_extremes(bad="#eceae5")
+    ends = ["#fbdcc4", COLOURS["verbatim"]]
+    shades = LinearSegmentedColormap.from_list("p_z", ends)
+    shades = shades.with_extremes(bad="#dedbd4", under="#ffffff")
     image = panel.imshow(
-        np.ma.masked_invalid(np.maximum(cells, floor)),
-        cmap=shades, vmin=floor, vmax=top, aspect="auto", interpolation="nearest",
+        np.ma.masked_invalid(cells),
+        cmap=shades, vmin=_FLOOR, vmax=0.0, aspect="auto", interpolation="nearest",
     )  # fmt: skip
     bare(panel)
     panel.set_yticks([0, len(cells) - 1] if len(cells) > 1 else [0])
@@ -83,36 +63,35 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     panel.set_xticks([])
     unit = "one character" if per_cell == 1 else f"the best of {per_cell:,} characters"
     panel.set_ylabel("Character", fontsize=SMALL, color=COLOURS["muted"])
-    panel.set_xlabel(
-        f"One cell: {unit}; grey: in no suffix", fontsize=SMALL, color=COLOURS["muted"]
-    )
+    told = f"One cell: {unit}; white: below 0.001; grey: in no suffix"
+    panel.set_xlabel(told, fontsize=SMALL, color=COLOURS["muted"])
     title_panel(panel, visible(title))
-    bar = figure.colorbar(image, ax=panel, pad=0.01, fraction=0.04)
-    ticks = range(int(floor), 1, 2) if is_usual else [int(level) for level in levels]
-    bar.set_ticks(list(ticks), labels=[f"≤10^{t}" if t == floor else f"10^{t}" for t in ticks])
+    bar = figure.colorbar(image, ax=panel, pad=0.01, fraction=0.04, extend="min")
+    ticks = range(_FLOOR, 1)
+    bar.set_ticks(list(ticks), labels=[f"{10.0**tick:g}" for tick in ticks])
     bar.ax.tick_params(labelsize=SMALL, labelcolor=COLOURS["muted"], color=COLOURS["rule"])
     bar.set_label("best p_z", fontsize=SMALL, color=COLOURS["muted"])
     return figure
 
 
-def _cells(log10: np.ndarray, columns: int, floor: float) -> tuple[np.ndarray, int]:
+def _cells(log10: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
     """The document as rows of cells; what a last row lacks, and what is not covered, is NaN."""
     per_cell = max(1, -(-len(log10) // (columns * 60)))
     width = columns * per_cell
     n_rows = max(1, -(-len(log10) // width))
     padded = np.full(n_rows * width, np.nan)
-    # -inf (a suffix that is never drawn) is shaded as the palest, not left out.
-    padded[: len(log10)] = np.where(np.isneginf(log10), floor, log10)
+    # -inf (a suffix that is never drawn) is below the scale, not left out.
+    padded[: len(log10)] = np.where(np.isneginf(log10), 10.0 * _FLOOR, log10)
     grouped = padded.reshape(n_rows, columns, per_cell)
     best = np.where(np.isnan(grouped), -np.inf, grouped).max(axis=2)
     return np.where(np.isneginf(best), np.nan, best), per_cell
 
 
-def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
+def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure | None:
     """The greedily extractable share against repeats, prefix length and model size, with fits.
 
     summary, fits : from `auditor.extraction.tables`; a panel for each x that has two values or
-        more, and one that says so where none has.
+        more. None if no x has.
 
     Source
     ------
@@ -120,20 +99,18 @@ def laws_figure(summary: pd.DataFrame, fits: pd.DataFrame) -> Figure:
 
     >>> columns = ["model", "n_parameters", "prefix_tokens", "repeats_from", "repeats_to",
     ...            "outcome", "share", "low", "high"]
-    >>> len(laws_figure(pd.DataFrame(columns=columns), pd.DataFrame()).axes)
-    1
+    >>> laws_figure(pd.DataFrame(columns=columns), pd.DataFrame()) is None
+    True
     """
     greedy = summary[summary["outcome"] == "greedy"]
     series = {name: _series(greedy, name) for name in _AXES}
     drawn = [name for name, lines in series.items() if any(len(line) > 1 for _, line in lines)]
-    figure = new_figure(3.4 * max(len(drawn), 2), 3.4)
-    panels = list(figure.subplots(1, max(len(drawn), 1), squeeze=False, sharey=True).flat)
-    for panel, name in zip(panels, drawn, strict=False):
-        _law(panel, name, series[name], fits)
     if not drawn:
-        panels[0].set_axis_off()
-        panels[0].text(0.5, 0.5, "Only one value of each: nothing to compare", ha="center")
-        return figure
+        return None
+    figure = new_figure(3.4 * max(len(drawn), 2), 3.4)
+    panels = list(figure.subplots(1, len(drawn), squeeze=False, sharey=True).flat)
+    for panel, name in zip(panels, drawn, strict=True):
+        _law(panel, name, series[name], fits)
     panels[0].set_ylabel("Extracted by greedy decoding, %", color=COLOURS["muted"], fontsize=SMALL)
     return figure
 

@@ -1,8 +1,9 @@
 """An audit's report as one HTML file."""
 
 import re
-from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -11,10 +12,18 @@ from reports.analysis.summary import list_intervals, shown_truth, table2, truth_
 from reports.figures.figure_files import Drawing
 from reports.figures.svg import to_svg
 from reports.listed import is_control, listed
-from reports.pages.page_content import ReportPage, draw_figures, masked, with_personal
+from reports.pages.page_content import (
+    ReportPage,
+    draw_figures,
+    masked,
+    strategies_found,
+    with_personal,
+)
 from reports.pages.page_shell import render, rows_of, trusted
+from reports.pages.passages_section import shown_passages
 from reports.pages.payload import packed_candidates
 from reports.pages.score_definitions import definition
+from reports.pages.tables import shown_counts
 from reports.privacy.candidates import personal_table
 
 __all__ = ["ReportPage", "render_report"]
@@ -40,15 +49,24 @@ def render_report(report: ReportPage, drawings: dict[str, Drawing] | None = None
     report = with_personal(report)
     tables = _tables(report.candidates)
     report, places, masks = masked(report)
+    is_found = (report.candidates["verdict"] == "verbatim").any()
+    verdict = report.headline[: 1 if is_found else 2]  # the second says why nothing is claimed
+    found = strategies_found(report.summary)
+    figures = _figures(draw_figures(report) if drawings is None else drawings)
     return render(
         "report.html.j2",
         scripts=("tools.js", "opened.js", "browser.js"),
-        report=replace(report, headline=[_unbroken(s) for s in report.headline]),
+        report=report,
+        verdict=[_split(_unbroken(sentence)) for sentence in verdict],
+        findings=report.headline[len(verdict) :],
+        passages=shown_passages(report.candidates),
+        overview=figures.get("truth") or figures.get("strategies"),
         tables=tables,
         table2=table2(report.summary),
         definitions=[(s, definition(s)) for s in dict.fromkeys(report.summary["score"])],
-        figures=_figures(draw_figures(report) if drawings is None else drawings),
-        summary=rows_of(_of_lists(report.summary)),
+        figures=figures,
+        counts=rows_of(shown_counts(report.summary)),
+        empty=[s for s in dict.fromkeys(report.summary["strategy"]) if found and s not in found],
         truth=None if report.truth_table is None else rows_of(shown_truth(report.truth_table)),
         truth_caption=None if report.truth_table is None else truth_caption(report.truth_table),
         list_intervals=list_intervals(report.summary),
@@ -66,11 +84,25 @@ def _unbroken(sentence: str) -> str:
     return _UNIT.sub("\u00a0", sentence)
 
 
-def _tables(candidates: pd.DataFrame) -> dict[str, tuple]:
-    """Counts by kind, for the kinds that were searched for."""
-    tables = {}
+def _split(sentence: str) -> tuple[str, str]:
+    """A sentence, and what it has in brackets at its end, which the page shows in small letters.
+
+    >>> _split("Of 9, 3 are (33 %, 95 % interval 7–70).")
+    ('Of 9, 3 are.', '33 %, 95 % interval 7–70.')
+    """
+    head, bracket, inside = sentence.partition(" (")
+    is_last = bracket and inside.endswith(").") and inside.count(")") == 1
+    return (f"{head}.", f"{inside[:-2]}.") if is_last else (sentence, "")
+
+
+def _tables(candidates: pd.DataFrame) -> dict[str, Any]:
+    """Counts by kind, for the kinds that were searched for; kinds of personal data not found."""
+    tables: dict[str, Any] = {}
     if "n_personal" in candidates:
-        tables["personal"] = rows_of(personal_table(candidates))
+        personal = personal_table(candidates)
+        is_found = personal["n_items"] > 0
+        tables["personal"] = rows_of(personal[is_found])
+        tables["not_found"] = ", ".join(personal["kind"][~is_found])
     if "content_kinds" in candidates:
         tables["content"] = rows_of(content_table(candidates))
     return tables
@@ -84,12 +116,9 @@ def _figures(drawings: dict[str, Drawing]) -> dict[str, Markup]:
     }
 
 
-def _of_lists(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary without the columns that have sections of their own."""
-    elsewhere = ("strategy_", "with_personal_")
-    return summary[[n for n in summary.columns if not str(n).startswith(elsewhere)]]
-
-
 def _static_rows(candidates: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
-    head = listed(candidates).head(_N_STATIC)
+    """The first candidates, verbatim ones before the others."""
+    rows = listed(candidates)
+    rest = (rows["verdict"] != "verbatim").to_numpy()
+    head = rows.iloc[np.argsort(rest, kind="stable")].head(_N_STATIC)
     return rows_of(head[[name for name in _STATIC if name in head]])

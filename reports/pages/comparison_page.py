@@ -18,6 +18,8 @@ class ComparisonPage:
     about : list of (label, value)
     tables : list of (caption, DataFrame); of each the first 100 rows are shown
     figures : list of (caption, Figure); the caption is also what a screen reader says
+    reveal : bool
+        Mark the page as sensitive; its tables show personal data and canary secrets.
     """
 
     title: str
@@ -26,6 +28,7 @@ class ComparisonPage:
     tables: list[tuple[str, pd.DataFrame]]
     figures: list[tuple[str, Figure]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    reveal: bool = False
 
 
 def render_comparison(page: ComparisonPage) -> str:

@@ -55,6 +55,9 @@ def estimates_section(
     if not (strategies["n_looked_up"] > 0).any():
         return None
     drawing = trusted("")
+    # A strategy that found nothing has a flat line, which says no more than the table.
+    found = discovery.groupby("strategy", observed=True)["expected"].transform("max") > 0
+    discovery = discovery[found.to_numpy(bool)]
     if len(discovery):
         label = "Curve: distinct passages against tokens sampled, a line for each strategy."
         drawing = trusted(to_svg(discovery_figure(discovery), name="fd", label=label))

@@ -4,18 +4,23 @@ The same three gates as `reports.pages.audit_page`: hidden characters shown, mar
 template engine, and a security policy that allows one style sheet, by its hash, and no script.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from reports.figures.extraction import shade_levels
+from reports.figures.extraction import TAUS
 from reports.number_text import percent, power
 from reports.pages.page_shell import render
-from reports.privacy.finding import find_personal
+from reports.privacy.finding import Finder, find_personal
 from reports.privacy.redaction import mask, mask_personal
+
+# Class number, least and greatest p_z of each shade, the darkest first.
+_SHADES = [(i + 1, low, high) for i, (low, high) in enumerate(pairwise((*TAUS, 1)))][::-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +37,9 @@ class ScanPage:
         NaN where no suffix covers a character.
     reveal : bool
         Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
+    finders : sequence of Finder
+        Finders of what is masked besides personal data by the rules.
+    notices : list of str
     """
 
     title: str
@@ -41,6 +49,8 @@ class ScanPage:
     text: str
     best: NDArray[np.float64]
     reveal: bool = False
+    finders: Sequence[Finder] = ()
+    notices: Sequence[str] = ()
 
 
 def render_scan(page: ScanPage) -> str:
@@ -51,14 +61,15 @@ def render_scan(page: ScanPage) -> str:
     ValueError
         If text and best differ in length.
     """
-    stretches = pieces(page.text, page.best, reveal=page.reveal)
+    stretches = pieces(page.text, page.best, reveal=page.reveal, more=page.finders)
     shown = page
     if not page.reveal:
+        hide = partial(mask_personal, more=page.finders)
         shown = replace(
             page,
-            title=mask_personal(page.title),
-            headline=[mask_personal(sentence) for sentence in page.headline],
-            about=[(label, mask_personal(value)) for label, value in page.about],
+            title=hide(page.title),
+            headline=[hide(sentence) for sentence in page.headline],
+            about=[(label, hide(value)) for label, value in page.about],
         )
     return render(
         "extraction.html.j2",
@@ -66,17 +77,18 @@ def render_scan(page: ScanPage) -> str:
         page=shown,
         pieces=stretches,
         coverage=[_row(row) for row in page.coverage.to_dict("records")],
-        legend=[
-            (f"p{i + 1}", f"p_z {power(level)} or more")
-            for i, level in enumerate(shade_levels(page.best))
-        ],
+        legend=[(f"p{i}", f"{low:g} to {high:g}") for i, low, high in _SHADES],
+        lowest=f"{TAUS[0]:g}",
+        is_blank=not (np.asarray(page.best) >= np.log(TAUS[0])).any(),
     )
 
 
-def pieces(text: str, best: ArrayLike, *, reveal: bool = False) -> list[tuple[str, str, str]]:
+def pieces(
+    text: str, best: ArrayLike, *, reveal: bool = False, more: Sequence[Finder] = ()
+) -> list[tuple[str, str, str]]:
     """The text in stretches of one value: (class, tooltip, characters), in order.
 
-    Class p1 to p4 is a shade (`shade_levels`), p0 below all of them, "" outside every suffix.
+    Class p1 to p4 is a shade (from each of TAUS on), p0 below all of them, "" outside every suffix.
     Unless `reveal`, personal data is masked; a mask has the shade of its last character.
 
     Raises
@@ -97,22 +109,21 @@ def pieces(text: str, best: ArrayLike, *, reveal: bool = False) -> list[tuple[st
         return []
     same = (nats[1:] == nats[:-1]) | (np.isnan(nats[1:]) & np.isnan(nats[:-1]))
     edges = [0, *(np.flatnonzero(~same) + 1).tolist(), len(text)]
-    levels = shade_levels(nats)
-    shown = mask(text, [] if reveal else find_personal(text))
+    shown = mask(text, [] if reveal else find_personal(text, more=more))
     stretches = [
-        (*_shade(nats[begin], levels), shown.text[shown.place[begin] : shown.place[end]])
+        (*_shade(nats[begin]), shown.text[shown.place[begin] : shown.place[end]])
         for begin, end in pairwise(edges)
     ]
     return [stretch for stretch in stretches if stretch[2]]
 
 
-def _shade(nats: float, levels: tuple[float, ...]) -> tuple[str, str]:
+def _shade(nats: float) -> tuple[str, str]:
     if np.isnan(nats):
         return "", ""
     if np.isneginf(nats):
         return "p0", "p_z 0"
     log10 = nats / np.log(10)
-    return f"p{sum(log10 >= level - 1e-12 for level in levels)}", f"p_z {power(log10)}"
+    return f"p{sum(log10 >= level - 1e-12 for level in np.log10(TAUS))}", f"p_z {power(log10)}"
 
 
 def _row(row: dict) -> tuple[str, ...]:

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from reports.figures.audit_figures import by_repeats_figure, figure3, precision_figure
+from reports.figures.audit_figures import (
+    by_repeats_figure,
+    by_strategy_figure,
+    figure3,
+    precision_figure,
+)
 from reports.figures.figure_files import Drawing
 from reports.figures.precision_at_rank import precision_at_rank, precision_at_rank_figure
 from reports.pages.calibration_section import CalibrationSection
@@ -52,6 +57,8 @@ class ReportPage:
         Finders of personal data besides the rules.
     claims : EstimatesSection, optional
         Estimates beyond the lists.
+    strategies : DataFrame, optional
+        The frame `strategies`, for the picture beside the verdict where no truth is known.
     calibration : CalibrationSection, optional
         Lists at a false discovery rate.
     """
@@ -75,6 +82,7 @@ class ReportPage:
     attention: Collection[str] = ()
     finders: Sequence[Finder] = field(default=())
     claims: EstimatesSection | None = None
+    strategies: pd.DataFrame | None = None
     calibration: CalibrationSection | None = None
 
 
@@ -147,31 +155,50 @@ def _masks(report: ReportPage, found: list[list[Item]]) -> Masks:
 
 
 def draw_figures(report: ReportPage) -> dict[str, Drawing]:
-    """The figures for which a report has numbers: figure3, precision, ranks, truth."""
+    """The figures for which a report has numbers: truth, strategies, figure3, precision, ranks.
+
+    Strategies without a verbatim candidate have no panel in `precision` and `ranks`.
+    """
     drawn = {}
+    if report.truth_table is not None and len(report.truth_table):
+        drawn["truth"] = Drawing(
+            by_repeats_figure(report.truth_table),
+            "Plot: share of documents extracted, by repeats; numbers under Known truth.",
+        )
+    if report.strategies is not None and (report.strategies["n_looked_up"] > 0).any():
+        drawn["strategies"] = Drawing(
+            by_strategy_figure(report.strategies),
+            "Dot plot: share of all samples that repeat training text, for each strategy.",
+        )
     if len(report.scores) and {"nll", "zlib_bits"} <= set(report.scores.columns):
         drawn["figure3"] = Drawing(
             figure3(report.scores, report.candidates),
             "Scatter plot: zlib entropy against perplexity, a panel for each strategy.",
         )
-    if report.summary["precision"].notna().any():
+    found = strategies_found(report.summary)
+    summary = report.summary[report.summary["strategy"].isin(found)]
+    if summary["precision"].notna().any():
         drawn["precision"] = Drawing(
-            precision_figure(report.summary),
-            "Dot plot: share of each list found verbatim, with intervals; numbers in Table 2.",
+            precision_figure(summary),
+            "Dot plot: share of each list found verbatim, with intervals; numbers in the table.",
         )
-    ranks = precision_at_rank(report.candidates)
+    ranks = precision_at_rank(report.candidates[report.candidates["strategy"].isin(found)])
     if len(ranks):
         drawn["ranks"] = Drawing(
             precision_at_rank_figure(ranks),
             "Line plots: precision of the first k of each list against k, and a random draw.",
-        )
-    if report.truth_table is not None and len(report.truth_table):
-        drawn["truth"] = Drawing(
-            by_repeats_figure(report.truth_table),
-            "Plot: share of documents extracted, by repeats; numbers in the table beside it.",
         )
     for drawing in drawn.values():
         # Lay out once: each format would do it again, which takes longer than drawing.
         drawing.figure.draw_without_rendering()
         drawing.figure.set_layout_engine("none")
     return drawn
+
+
+def strategies_found(summary: pd.DataFrame) -> list[str]:
+    """The strategies of which some list has a verbatim candidate, in their order.
+
+    >>> strategies_found(pd.DataFrame({"strategy": ["a", "a", "b"], "n_verbatim": [0, 1, 0]}))
+    ['a']
+    """
+    return list(dict.fromkeys(summary["strategy"][summary["n_verbatim"] > 0]))

@@ -197,3 +197,51 @@ def _shares(frame: pd.DataFrame, name: str) -> list[str]:
 
 def _cost_text(ends: list[float]) -> str:
     return numbers(ends) if math.isfinite(ends[0]) else f"{_NONE} (over {number(ends[1])})"
+
+
+_COUNTS = {
+    "strategy": "Strategy",
+    "score": "Score",
+    "n_samples": "Samples",
+    "n_undefined": "Score undefined",
+    "n_duplicates_skipped": "Duplicates skipped",
+    "n_chosen": "Listed",
+    "n_verbatim": "Verbatim",
+    "n_fuzzy": "Near match",
+    "n_effective": "Effective number",
+    "n_passages": "Distinct passages",
+    "n_distinct_documents": "Documents",
+    "longest_match_tokens": "Longest match, tokens",
+    "n_with_personal": "With personal data",
+}
+
+
+def shown_counts(summary: pd.DataFrame) -> pd.DataFrame:
+    """The counts of each list under headings for a reader; cells are text.
+
+    Precision is left out: the table of the lists has it. Columns that the summary lacks, or that
+    have no value, are omitted.
+
+    >>> shown_counts(pd.DataFrame({"strategy": ["s"], "score": ["zlib"], "n_chosen": [1200],
+    ...     "n_verbatim": [3], "n_effective": [float("nan")]})).to_dict("records")
+    [{'Strategy': 's', 'Score': 'zlib', 'Listed': '1,200', 'Verbatim': '3'}]
+    """
+    names = [name for name in _COUNTS if name in summary and summary[name].notna().any()]
+    shown = {_COUNTS[name]: [_count(value) for value in summary[name]] for name in names}
+    if "above_random" in summary and summary["above_random"].notna().any():
+        ends = summary[[f"above_random{end}" for end in ("", "_low", "_high")]].to_numpy(float)
+        shown["Above random, percentage points"] = [
+            DASH if math.isnan(row[0]) else points(*row) for row in ends
+        ]
+        p = summary["p_above_random"]
+        shown["p, corrected"] = [DASH if math.isnan(value) else p_value(value) for value in p]
+    return pd.DataFrame(shown)
+
+
+def _count(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):  # type: ignore[call-overload]
+        return DASH
+    whole = round(float(value), 1)  # type: ignore[arg-type]
+    return f"{whole:,.0f}" if whole == int(whole) else f"{whole:,.1f}"

@@ -42,6 +42,8 @@ class Trend:
         value, low, high; counts, fractions or bits.
     limits : dict
         Name of a gate to its limit, in the unit of its figure.
+    is_scheduled : bool
+        Whether its last run was started by a schedule.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Trend:
     runs: pd.DataFrame
     figures: pd.DataFrame
     limits: dict[str, float] = field(default_factory=dict)
+    is_scheduled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ def render_trends(page: TrendPage) -> str:
         "trend.html.j2",
         styles=("report.css", "trend.css"),
         page=page,
-        lead=_lead(page.trends[0]) if page.trends else "No audit has run yet.",
+        lead=lead(page.trends),
         sections=[
             {
                 "title": trend.title,
@@ -80,7 +83,20 @@ def render_trends(page: TrendPage) -> str:
     )
 
 
-def _lead(trend: Trend) -> str:
+def lead(trends: list[Trend]) -> list[str]:
+    """Sentences for the top of the page: audits whose last run failed a gate; the last run."""
+    if not trends:
+        return ["No audit has run yet."]
+    ends = [(trend.title, trend.runs["gate"].iloc[-1]) for trend in trends]
+    failed = [f"{t} ({g.removeprefix('failed: ')})" for t, g in ends if g.startswith("failed")]
+    last = _last_run(max(trends, key=lambda trend: trend.runs["when"].max()))
+    if not failed or len(trends) == 1:
+        return [last]
+    told = f"{len(failed):,} of {count(len(trends), 'audit')} failed a gate in the last run: "
+    return [f"{told}{'; '.join(failed)}.", last]
+
+
+def _last_run(trend: Trend) -> str:
     """The last run of all in one sentence."""
     last = trend.runs.iloc[-1]
     # In large letters, a date with hyphens would break at one.

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports.listed import listed
 from reports.privacy.finding import Finder, find_personal
-from reports.privacy.items import COLUMNS, KINDS, Item
+from reports.privacy.items import COLUMNS, KINDS, SECRET, Item
 from reports.privacy.redaction import Masked, mask, mask_personal
 
 _TOKENS = ("token_end", "token_logprob", "token_rank")
@@ -59,12 +59,12 @@ def count_personal(
 
 
 def searched_kinds(*, names: bool) -> list[str]:
-    """KINDS, without "name" unless names are detected.
+    """KINDS that count as personal data, without "name" unless names are detected.
 
     >>> len(searched_kinds(names=False))
     8
     """
-    return [kind for kind in KINDS if names or kind != "name"]
+    return [kind for kind in KINDS if kind != SECRET and (names or kind != "name")]
 
 
 def personal_table(candidates: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from reports.privacy.contacts import (
     find_ip_addresses,
     find_telephones,
 )
-from reports.privacy.items import Item
+from reports.privacy.items import SECRET, Item
 from reports.privacy.keys import find_keys
 from reports.privacy.numbers import find_cards, find_ibans, find_national_ids
 
@@ -32,9 +32,10 @@ _PIECE, _OVERLAP = 20_000, 1_000
 def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
     """Personal data in a text, by rules: forms, checksums, numbering plans, entropy.
 
-    Items are in order and do not overlap. Rules have false positives and false negatives.
+    Items are in order and do not overlap. Rules have false positives and false negatives. A canary
+    secret that overlaps other items becomes one item with them, so that no part of it is shown.
 
-    more : further finders, such as that of `reports.privacy.names`
+    more : further finders, such as those of `reports.privacy.names` and `reports.privacy.secrets`
 
     >>> text = "Write to ann@example.org from 198.51.100.7"
     >>> [(i.kind, text[i.start : i.end]) for i in find_personal(text)]
@@ -43,8 +44,13 @@ def find_personal(text: str, *, more: Iterable[Finder] = ()) -> list[Item]:
     kept: list[Item] = []
     for finder in (*_FINDERS, *more):
         for item in _find_all(finder, text):
-            if all(item.end <= other.start or item.start >= other.end for other in kept):
+            touched = [o for o in kept if item.start < o.end and o.start < item.end]
+            if not touched:
                 kept.append(item)
+            elif item.kind == SECRET:
+                kept = [other for other in kept if other not in touched]
+                ends = [(o.start, o.end) for o in (*touched, item)]
+                kept.append(Item(min(a for a, _ in ends), max(b for _, b in ends), SECRET))
     return sorted(kept, key=lambda item: item.start)
 
 

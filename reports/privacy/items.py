@@ -12,9 +12,15 @@ KINDS = (
     "telephone",
     "IP address",
     "name",
+    "canary secret",
 )
+SECRET = KINDS[-1]  # masked, and not counted as personal data
 # Kind -> the column that counts it, a name that works in DataFrame.query.
-COLUMNS = {kind: "personal_" + kind.lower().replace(" ", "_").replace("-", "_") for kind in KINDS}
+COLUMNS = {
+    kind: "personal_" + kind.lower().replace(" ", "_").replace("-", "_")
+    for kind in KINDS
+    if kind != SECRET
+}
 
 
 @dataclass(frozen=True)

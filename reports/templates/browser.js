@@ -11,7 +11,7 @@ function passes(row) {
   return (wanted.strategy === "" || DATA.strategy[row] === Number(wanted.strategy)) &&
     (wanted.verdict === "" || DATA.verdict[row] === Number(wanted.verdict)) &&
     (wanted.list === "" ? isCandidate(row) : DATA.lists[wanted.list][row] !== null) &&
-    (wanted.personal === "" || (wanted.personal === "any" ? DATA.personal[row].length > 0 :
+    (wanted.personal === "" || (wanted.personal === "any" ? personalOf(row).length > 0 :
       DATA.personal[row].some((item) => item[2] === Number(wanted.personal)))) &&
     (wanted.content === "" || DATA.content[row].includes(Number(wanted.content))) &&
     (!wanted.repeats || DATA.duplicate_of[row] === null) &&
@@ -41,16 +41,17 @@ const nPages = () => Math.max(1, Math.ceil(state.shown.length / PAGE));
 
 // ---- drawing ---------------------------------------------------------------------------
 function excerpt(row) {
-  const start = DATA.start[row];
-  const from = start === null ? 0 : start;
-  const part = textOf(row, from, from + 160).replace(/\s+/g, " ").trim();
-  return (from > 0 ? "… " : "") + part;
+  const from = DATA.start[row] ?? 0, to = DATA.end[row] ?? DATA.text[row].length;
+  const most = state.printing ? 1200 : 240;
+  const part = textOf(row, from, Math.min(to, from + most)).replace(/\s+/g, " ").trim();
+  return part + (to > from + most ? " …" : "");
 }
 
 function drawRow(row) {
   const open = state.open.has(row);
   const list = listOf(row);
   const rank = rankOf(row);
+  const name = scoreName(row);
   const score = scoreOf(row);
   const verdict = DATA.verdict[row];
   const button = make("button", { type: "button", "aria-expanded": open }, DATA.id[row]);
@@ -60,11 +61,13 @@ function drawRow(row) {
     make("td", {}, DATA.strategies[DATA.strategy[row]]),
     make("td", {}, make("span", { cls: `verdict v${verdict}` }, DATA.verdicts[verdict])),
     make("td", { cls: "number" }, whole(rank), list ? make("small", {}, ` ${list}`) : null),
-    make("td", { cls: "number" }, score === null ? "–" : decimal(score)),
+    make("td", { cls: "number" }, score === null ? "–" : decimal(score),
+      name === list ? null : make("small", {}, ` ${name}`)),
     make("td", { cls: "number" }, whole(column("match_n_tokens", row))),
+    make("td", { cls: "number" }, whole(column("match_n_chars", row))),
     make("td", { cls: "number" }, whole(column("n_documents", row))),
-    ...(HAS_PERSONAL ? [make("td", { cls: "number" }, whole(DATA.personal[row].length || null))] : []),
-    make("td", { cls: "excerpt" }, excerpt(row)),
+    ...(HAS_PERSONAL ? [make("td", { cls: "number" }, whole(personalOf(row).length || null))] : []),
+    make("td", { cls: "excerpt" }, make("div", { dir: "auto" }, excerpt(row))),
   ];
   const line = make("tr", { cls: open ? "row open" : "row", "data-row": row }, ...cells);
   return open ? [line, drawDetail(row)] : [line];
@@ -73,16 +76,23 @@ function drawRow(row) {
 function draw() {
   const total = state.shown.length;
   state.page = Math.min(state.page, nPages() - 1);
-  const first = state.page * PAGE;
-  const rows = state.shown.slice(first, first + PAGE);
   const isControl = wanted.list === "random";
+  const verified = state.printing ? state.shown.filter((row) => DATA.verdict[row] === 0) : [];
+  const first = verified.length ? 0 : state.page * PAGE;
+  const rows = verified.length ? verified : state.shown.slice(first, first + PAGE);
   get("rows").replaceChildren(...rows.flatMap(drawRow));
   get("count").textContent = total && isControl
     ? `${whole(first + 1)}–${whole(first + rows.length)} of ${whole(total)} samples of the random draw.`
+    : verified.length
+    ? `All ${whole(verified.length)} verbatim candidates of ${whole(total)}` +
+      (total < N_CANDIDATES ? ` that match the filters; ${whole(N_CANDIDATES)} in all.` : ".")
     : total
     ? `${whole(first + 1)}–${whole(first + rows.length)} of ${whole(total)} candidates` +
       (total < N_CANDIDATES ? ` that match; ${whole(N_CANDIDATES)} in all.` : ". Choose one to read it.")
     : `None of ${whole(N_CANDIDATES)} candidates matches. Loosen a filter.`;
+  if (state.sort === "score" && !wanted.list && total) {
+    get("count").append(` Sorted by ${FIRST_SCORE}; choose another score above.`);
+  }
   drawHeads();
   drawPager();
 }
@@ -105,11 +115,62 @@ function drawPager() {
 }
 
 // ---- doing -----------------------------------------------------------------------------
-function change() { state.page = 0; refresh(); draw(); }
+function change() { state.page = 0; refresh(); draw(); remember(); }
+
+// What is chosen is kept in the address, by names, so that it survives a reload and can be sent.
+const NAMES = {
+  strategy: [(at) => DATA.strategies[at], (name) => DATA.strategies.indexOf(name)],
+  verdict: [(at) => DATA.verdicts[at], (name) => DATA.verdicts.indexOf(name)],
+  content: [(at) => DATA.contents[at], (name) => DATA.contents.indexOf(name)],
+  personal: [(at) => at === "any" ? at : DATA.kinds[at],
+    (name) => name === "any" ? name : DATA.kinds.indexOf(name)],
+  list: [(name) => name, (name) => name],
+};
+
+function remember(sample = null) {
+  const parts = [];
+  const add = (name, value) => parts.push(`${name}=${encodeURIComponent(value)}`);
+  for (const name of CHOICES) if (wanted[name] !== "") add(name, NAMES[name][0](wanted[name]));
+  if (wanted.text) add("text", wanted.text);
+  if (wanted.repeats) add("repeats", "hidden");
+  if (state.sort !== SORTED.sort || state.down !== SORTED.down) {
+    add("sort", state.sort);
+    if (state.down) add("order", "down");
+  }
+  if (state.page) add("page", state.page + 1);
+  if (sample !== null) add("sample", sample);
+  history.replaceState(null, "", parts.length ? `#${parts.join("&")}` : location.pathname + location.search);
+}
+
+function recall() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const has = (name) => given.has(name);
+  if (![...CHOICES, "text", "repeats", "sort", "page"].some(has)) return;
+  for (const name of CHOICES) {
+    if (!has(name)) continue;
+    const value = String(NAMES[name][1](given.get(name)));
+    const select = get(`f-${name}`);
+    // Names that this page does not have are ignored.
+    if ([...select.options].some((option) => option.value === value)) wanted[name] = value;
+  }
+  wanted.text = (given.get("text") ?? "").toLowerCase();
+  wanted.repeats = has("repeats");
+  if (COLUMNS.some((one) => one.key === given.get("sort"))) {
+    state.sort = given.get("sort");
+    state.down = given.get("order") === "down";
+  }
+  state.page = Math.max(0, (Number(given.get("page")) || 1) - 1);
+}
+
+function showChoices() {
+  for (const name of [...CHOICES, "text"]) get(`f-${name}`).value = wanted[name];
+  get("f-repeats").checked = wanted.repeats;
+}
 
 function turnTo(page) {
   state.page = page;
   draw();
+  remember();
   get("candidates").scrollIntoView();
 }
 
@@ -121,15 +182,13 @@ function toggle(row) {
   const fresh = drawRow(row);
   line.replaceWith(...fresh);
   fresh[0].querySelector("button").focus({ preventScroll: true });
-  const address = opening ? `#sample=${encodeURIComponent(DATA.id[row])}` : "#candidates";
-  history.replaceState(null, "", address);
+  remember(opening ? DATA.id[row] : null);
 }
 
 function show(row) {
   if (!passes(row)) {
     Object.assign(wanted, ANY, isCandidate(row) ? {} : { list: "random" });
-    for (const name of [...CHOICES, "text"]) get(`f-${name}`).value = wanted[name];
-    get("f-repeats").checked = false;
+    showChoices();
     refresh();
   }
   state.open.add(row);
@@ -141,11 +200,18 @@ function show(row) {
 }
 
 function followAddress() {
-  const match = /^#sample=(.+)$/.exec(location.hash);
-  if (!match) return;
-  let id = match[1];
-  try { id = decodeURIComponent(id); } catch { /* not ours to mend: look it up as it is */ }
-  if (byId.has(id)) show(byId.get(id));
+  const id = new URLSearchParams(location.hash.slice(1)).get("sample");
+  if (id !== null && byId.has(id)) show(byId.get(id));
+}
+
+// On paper there are no pages to turn: all verbatim candidates that pass the filters are printed.
+function layOutForPaper(printing) {
+  state.printing = printing;
+  for (const one of document.querySelectorAll("details")) {
+    if (printing) one.dataset.was = one.open;
+    one.open = printing || one.dataset.was === "true";
+  }
+  draw();
 }
 
 // ---- setting up ------------------------------------------------------------------------
@@ -211,6 +277,10 @@ function setUp() {
   });
   get("browser").hidden = false;
   addEventListener("hashchange", followAddress);
+  addEventListener("beforeprint", () => layOutForPaper(true));
+  addEventListener("afterprint", () => layOutForPaper(false));
+  recall();
+  showChoices();
   refresh();
   draw();
   followAddress();

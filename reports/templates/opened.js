@@ -21,7 +21,8 @@ function drawText(row) {
     if (item >= 0) {
       masked = item;
       piece.className = "personal";
-      piece.title = `${DATA.kinds[items[item][2]]}, detected by rules`;
+      const kind = DATA.kinds[items[item][2]];
+      piece.title = kind === "canary secret" ? kind : `${kind}, detected by rules`;
     }
     if (token !== null && surprise[token] && !(state.hide && item >= 0)) {
       piece.className = `${piece.className} tok p${shade(surprise[token])}`.trim();

@@ -3,13 +3,15 @@ const packed = atob(document.getElementById("candidates-data").textContent);
 const unzipped = new Blob([Uint8Array.from(packed, (char) => char.charCodeAt(0))]).stream()
   .pipeThrough(new DecompressionStream("gzip"));
 const DATA = await new Response(unzipped).json();
-const PAGE = 50;
+const PAGE = 20;
 const LISTS = Object.keys(DATA.lists);
 const byId = new Map(DATA.id.map((id, at) => [id, at]));
 const get = (id) => document.getElementById(id);
 const ANY = { strategy: "", list: "", verdict: "", personal: "", content: "", text: "", repeats: false };
 const wanted = { ...ANY };
-const state = { sort: "rank", down: false, page: 0, open: new Set(), shown: [], hide: false };
+// Verified rows come first; equals keep the order of the file, the best rank first.
+const SORTED = { sort: "verdict", down: false };
+const state = { ...SORTED, page: 0, open: new Set(), shown: [], hide: false };
 
 // ---- small tools -----------------------------------------------------------------------
 function make(tag, options = {}, ...children) {
@@ -70,12 +72,19 @@ function listOf(row) {
   return best;
 }
 const rankOf = (row) => { const name = listOf(row); return name ? DATA.lists[name][row] : null; };
+// Values of two scores cannot be compared: sorted by score, all rows show the same one.
+const FIRST_SCORE = Object.keys(DATA.scores)[0];
+const scoreName = (row) =>
+  state.sort === "score" && !wanted.list ? FIRST_SCORE : listOf(row);
 function scoreOf(row) {
-  const name = listOf(row);
+  const name = scoreName(row);
   return name && DATA.scores[name] ? number(DATA.scores[name][row]) : null;
 }
 
-const HAS_PERSONAL = DATA.personal.some((items) => items.length);
+// Canary secrets are masked too, and do not count as personal data.
+const personalOf = (row) =>
+  DATA.personal[row].filter(([, , kind]) => DATA.kinds[kind] !== "canary secret");
+const HAS_PERSONAL = DATA.personal.some((_, row) => personalOf(row).length);
 const COLUMNS = [
   { key: "id", label: "Sample", value: (row) => DATA.id[row] },
   { key: "strategy", label: "Strategy", value: (row) => DATA.strategies[DATA.strategy[row]] },
@@ -84,9 +93,11 @@ const COLUMNS = [
   { key: "score", label: "Score", number: true, value: scoreOf },
   { key: "match_n_tokens", label: "Verbatim tokens", number: true,
     value: (row) => column("match_n_tokens", row) },
+  { key: "match_n_chars", label: "Verbatim characters", number: true,
+    value: (row) => column("match_n_chars", row) },
   { key: "n_documents", label: "Documents", number: true,
     value: (row) => column("n_documents", row) },
   ...(HAS_PERSONAL ? [{ key: "personal", label: "Personal data", number: true,
-    value: (row) => DATA.personal[row].length }] : []),
-  { key: "text", label: "Text", value: (row) => textOf(row) },
+    value: (row) => personalOf(row).length }] : []),
+  { key: "text", label: "Text: the match, or how it begins", value: (row) => excerpt(row) },
 ];
