@@ -16,7 +16,7 @@ _size = click.option(
 @_size
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Random seed of members, repeats and weights.",
@@ -42,7 +42,7 @@ def testbed(folder, size, seed) -> None:
 @click.command()
 @click.argument("folder", default="demo")
 @_size
-@click.option("--samples", type=click.IntRange(min=1), help="Samples per strategy.")
+@click.option("--samples", type=click.IntRange(1, 10**9), help="Samples per strategy.")
 def demo(folder, size, samples) -> None:
     """Train a small model on known text and audit it.
 

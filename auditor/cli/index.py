@@ -79,7 +79,13 @@ def count(folder, text, as_json) -> None:
 @index.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("text")
-@click.option("--limit", type=int, default=10, show_default=True, help="Maximum number of matches.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10**9),
+    default=10,
+    show_default=True,
+    help="Maximum number of matches.",
+)
 @json_option
 def find(folder, text, limit, as_json) -> None:
     """Find the first occurrences of TEXT: document and character offset, from 0, one per line."""

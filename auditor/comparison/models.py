@@ -24,6 +24,7 @@ from attacks.statistics.resampling import (
     sign_flip_p,
 )
 from auditor.comparison.model_pair import Pair
+from auditor.config.fields import cut
 from auditor.corpus.reading import read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.callback import read_probes
@@ -118,9 +119,16 @@ def compare_models(
         As `read_corpus` and `Pair`.
     """
     progress = progress or NullProgress()
-    for name, n in (("examples", examples), ("prefix", prefix_tokens), ("suffix", suffix_tokens)):
-        if n < 1:
-            raise ConfigError(f"{name} must be 1 or more; got {n}. Raise it.")
+    for name, n, least, most in (
+        ("examples", examples, 1, 10**9),
+        ("prefix_tokens", prefix_tokens, 1, 10**6),
+        ("suffix_tokens", suffix_tokens, 1, 10**6),
+        ("seed", seed, 0, 2**63 - 1),
+    ):
+        if not least <= n <= most:
+            raise ConfigError(
+                f"{name} must be between {least} and {most:,}; got {cut(n)}. Change {name}."
+            )
     if not texts:
         raise ConfigError("--texts must name the training text; got none. Give at least one path.")
     pair = Pair(base, tuned, device=device, bos=bos)

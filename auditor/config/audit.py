@@ -27,6 +27,7 @@ from auditor.config.fields import (
     TEXT_FIELD,
     Positive,
     Seed,
+    Tokens,
     cut,
     first_error,
     nearest,
@@ -127,9 +128,11 @@ class AuditConfig(BaseModel):
     strict: bool = option(
         "Stop at the first record that cannot be read.", False, flag="strict/--no-strict"
     )
-    top: Positive = option("Candidates per shortlist; at most --samples.", _USUAL_TOP)
-    min_match_tokens: Positive = option("Minimum length of a verbatim match, in tokens.", 32)
-    min_match_chars: Positive = option(
+    top: Annotated[Positive, Field(le=10**6)] = option(
+        "Candidates per shortlist; at most --samples.", _USUAL_TOP
+    )
+    min_match_tokens: Tokens = option("Minimum length of a verbatim match, in tokens.", 32)
+    min_match_chars: Annotated[Positive, Field(le=10**7)] = option(
         "Minimum length in characters, as an alternative; a run of one character counts once.", 100
     )
     normalize: tuple[Literal["whitespace", "case"], ...] = option(
@@ -153,16 +156,18 @@ class AuditConfig(BaseModel):
     names: _Text | None = option(
         "Also detect names of people, with this spaCy pipeline.", None, metavar="PIPELINE"
     )
-    shard_size: Positive = option("Samples per file.", 512)
+    shard_size: Annotated[Positive, Field(le=10**6)] = option("Samples per file.", 512)
     # How a run is computed and what is done with it: not part of the digest.
     offline: bool = False
-    workers: Positive | None = option(
+    workers: Annotated[Positive, Field(le=10**4)] | None = option(
         "Worker processes, each with its own GPU or CPU cores.  [default: 1]", None
     )
     ray: _Text | None = option(
         "Workers on a Ray cluster instead: an address, auto or local.", None, metavar="ADDRESS"
     )
-    batch_size: Positive | None = option("Sequences sampled at once.  [default: by memory]", None)
+    batch_size: Annotated[Positive, Field(le=10**6)] | None = option(
+        "Sequences sampled at once.  [default: by memory]", None
+    )
     device: str = option(DEVICE, "auto")
     out: str | None = option(
         "The run's folder, or a URL (s3://bucket/run).  [default: runs/MODEL-DIGEST]",
@@ -174,7 +179,7 @@ class AuditConfig(BaseModel):
     schedule: Schedule = Schedule()
     # What a report shows; each report needs it again.
     reveal: bool = option(REVEAL, False)
-    price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
+    price_per_hour: Annotated[float, Field(ge=0, le=10**9)] | None = option(
         "Price of the machine, for the cost per find.", None
     )
 

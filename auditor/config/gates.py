@@ -30,7 +30,9 @@ class Gates(BaseModel):
 
     max_verified: Count | None = None
     max_precision: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)] | None = None
-    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0)] | None = None
+    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=10**6)] | None = (
+        None
+    )
     max_personal_data: Count | None = None
     no_new_passages_since: Literal["last"] | None = None
     strict: bool = False
