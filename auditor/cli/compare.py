@@ -8,6 +8,7 @@ import click
 
 from auditor.cli.generated import json_option
 from auditor.cli.printing import print_json, records, say
+from auditor.cli.verbosity import remark, say_next, shown_progress, verbosity
 from auditor.config.fields import TEXT_FIELD
 
 
@@ -47,6 +48,7 @@ from auditor.config.fields import TEXT_FIELD
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
 @json_option
+@verbosity
 def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
     """Compare a model before and after fine-tuning, or the results of two runs.
 
@@ -81,10 +83,9 @@ def _runs(runs, out, as_json) -> None:
 def _models(base, tuned, texts, heldout, options, out, as_json) -> None:
     from auditor.comparison.models import compare_models
     from auditor.comparison.output import model_headline, save_models
-    from auditor.system.progress import for_terminal
 
     found = compare_models(
-        base, tuned, texts=texts, heldout=heldout, progress=for_terminal(), **options
+        base, tuned, texts=texts, heldout=heldout, progress=shown_progress(), **options
     )
     page = save_models(found, Path(out)) if out else None
     tables_json = {"tests": records(found.tests), "extraction": records(found.extraction)}
@@ -108,6 +109,9 @@ def _print(headline, found, tables_json, page, as_json, tables) -> None:
         shown = frame[[c for c in frame if not c.endswith(("_low", "_high"))]]
         print_frame(shown.map(cell), title)
     for note in found.notes:
-        say(f"Note: {note}", err=True)
+        remark(f"Note: {note}")
     if page is not None:
         say(f"\nPage: {page}")
+        say_next(f"open {page}")
+    else:
+        say_next("add --out DIR to save the tables and a report page")
