@@ -25,9 +25,10 @@ from auditor.config.fields import (
     REVEAL,
     STRICT,
     TEXT_FIELD,
+    Million,
     Positive,
     Seed,
-    Tokens,
+    Thousands,
     cut,
     first_error,
     nearest,
@@ -128,11 +129,9 @@ class AuditConfig(BaseModel):
     strict: bool = option(
         "Stop at the first record that cannot be read.", False, flag="strict/--no-strict"
     )
-    top: Annotated[Positive, Field(le=10**6)] = option(
-        "Candidates per shortlist; at most --samples.", _USUAL_TOP
-    )
-    min_match_tokens: Tokens = option("Minimum length of a verbatim match, in tokens.", 32)
-    min_match_chars: Annotated[Positive, Field(le=10**7)] = option(
+    top: Million = option("Candidates per shortlist; at most --samples.", _USUAL_TOP)
+    min_match_tokens: Million = option("Minimum length of a verbatim match, in tokens.", 32)
+    min_match_chars: Positive = option(
         "Minimum length in characters, as an alternative; a run of one character counts once.", 100
     )
     normalize: tuple[Literal["whitespace", "case"], ...] = option(
@@ -156,18 +155,16 @@ class AuditConfig(BaseModel):
     names: _Text | None = option(
         "Also detect names of people, with this spaCy pipeline.", None, metavar="PIPELINE"
     )
-    shard_size: Annotated[Positive, Field(le=10**6)] = option("Samples per file.", 512)
+    shard_size: Million = option("Samples per file.", 512)
     # How a run is computed and what is done with it: not part of the digest.
     offline: bool = False
-    workers: Annotated[Positive, Field(le=10**4)] | None = option(
+    workers: Thousands | None = option(
         "Worker processes, each with its own GPU or CPU cores.  [default: 1]", None
     )
     ray: _Text | None = option(
         "Workers on a Ray cluster instead: an address, auto or local.", None, metavar="ADDRESS"
     )
-    batch_size: Annotated[Positive, Field(le=10**6)] | None = option(
-        "Sequences sampled at once.  [default: by memory]", None
-    )
+    batch_size: Million | None = option("Sequences sampled at once.  [default: by memory]", None)
     device: str = option(DEVICE, "auto")
     out: str | None = option(
         "The run's folder, or a URL (s3://bucket/run).  [default: runs/MODEL-DIGEST]",

@@ -22,11 +22,13 @@ def no_bool(value: Any) -> Any:
     return value
 
 
+Whole = Annotated[int, BeforeValidator(no_bool)]
 # Every number has an upper bound, far above sensible values, so that a slip is refused at once
 # instead of using up the memory.
-Positive = Annotated[int, BeforeValidator(no_bool), Field(ge=1, le=10**9)]
-Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0, le=10**9)]
-Tokens = Annotated[Positive, Field(le=10**6)]
+Positive = Annotated[Whole, Field(ge=1, le=10**9)]
+Count = Annotated[Whole, Field(ge=0, le=10**9)]
+Million = Annotated[Whole, Field(ge=1, le=10**6)]
+Thousands = Annotated[Whole, Field(ge=1, le=10**4)]
 Seed = Annotated[int, BeforeValidator(no_bool), Field(ge=0, lt=2**63)]
 
 

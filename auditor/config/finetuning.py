@@ -12,10 +12,11 @@ from auditor.config.fields import (
     TEXT_FIELD,
     Above0,
     Count,
+    Million,
     Options,
     Positive,
-    Seed,
-    Tokens,
+    Thousands,
+    Whole,
     option,
 )
 from auditor.errors import ConfigError
@@ -49,19 +50,19 @@ class FinetuneConfig(Options):
         (),
         flag="weight",
     )
-    repeats: Annotated[Positive, Field(le=10**6)] = option("Copies of every document.", 1)
+    repeats: Million = option("Copies of every document.", 1)
     text_field: str | None = option(TEXT_FIELD, None)
     heldout: tuple[str, ...] = option("Held-out text.", (), metavar="SPEC")
     heldout_documents: Count | None = option(
         "Documents of --corpus to hold out.  [default: a tenth, 1,000 at the most]", None
     )
     lora: bool = option("Train LoRA adapters instead of all weights.", False)
-    lora_rank: Annotated[Positive, Field(le=10**5)] = option("Rank of the adapters.", 16)
+    lora_rank: Thousands = option("Rank of the adapters.", 16)
     merge: bool = option("Also save the merged model as OUT/merged; needs --lora.", False)
     epochs: Above0 = option("Passes over the text.", 3.0)
     max_steps: Positive | None = option("Training steps, in place of --epochs.", None)
-    batch: Annotated[Positive, Field(le=10**6)] = option("Rows per step.", 8)
-    row_tokens: Tokens | None = option("Tokens per row.  [default: context, up to 1,024]", None)
+    batch: Million = option("Rows per step.", 8)
+    row_tokens: Million | None = option("Tokens per row.  [default: context, up to 1,024]", None)
     learning_rate: Above0 | None = option(
         "Peak learning rate.  [default: 5e-5, 2e-4 with --lora]", None
     )
@@ -79,7 +80,9 @@ class FinetuneConfig(Options):
     bos: str | None = option(
         "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )
-    seed: Annotated[Seed, Field(lt=2**32)] = option("Random seed of the order and the split.", 0)
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = option(
+        "Random seed of the order and the split.", 0
+    )
     device: str = option(DEVICE, "auto")
     report_to: tuple[str, ...] = option("Experiment tracker: tensorboard, trackio or wandb.", ())
 

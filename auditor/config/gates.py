@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from auditor.config.fields import STRICT, Count, Positive, cut, no_bool, option
+from auditor.config.fields import STRICT, Count, Whole, cut, no_bool, option
 
 # Gates that need training text.
 _OF_TRAINING_TEXT = ("max_verified", "max_precision", "no_new_passages_since")
@@ -83,7 +83,7 @@ class Notify(BaseModel):
     command: tuple[str, ...] = ()
     webhook: str | None = None
     when: Literal["always", "trouble"] = "always"
-    attempts: Annotated[Positive, Field(le=10)] = 3
+    attempts: Annotated[Whole, Field(ge=1, le=10)] = 3
 
     @model_validator(mode="before")
     @classmethod

@@ -12,11 +12,11 @@ from auditor.config.fields import (
     DEVICE,
     DTYPE,
     TEXT_FIELD,
-    Count,
     Options,
     PathText,
     Seed,
     Specs,
+    Whole,
     option,
 )
 from auditor.errors import ConfigError
@@ -46,7 +46,7 @@ class ScoringConfig(Options):
     frequencies: Specs = option(
         "Text for token frequencies, for DC-PDD; repeatable.", (), metavar="CORPUS"
     )
-    neighbours: Annotated[Count, Field(le=10**4)] = option(
+    neighbours: Annotated[Whole, Field(ge=0, le=10**4)] = option(
         "Neighbours per text; each needs a pass of the model.", 0
     )
     masked_model: str | None = option(

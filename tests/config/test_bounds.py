@@ -97,3 +97,8 @@ def test_a_comparison_refuses_such_numbers_before_it_loads_anything(flag):
     ended = command("compare", "--base", "a", "--tuned", "b", "--texts", "c", f"{flag}={10**30}")
     assert ended.code == 2
     assert f"{flag[2:].replace('-', '_')} must be between" in ended.err
+
+
+def test_the_message_names_the_bound_of_the_field_itself():
+    with pytest.raises(ConfigError, match=r"top must be at most 1,000,000; got 10{20}\. Lower top"):
+        make_config({"model": "gpt2", "top": 10**20})
