@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.printing import say
+from auditor.cli.verbosity import say_next, verbosity
 
 
 @click.command()
@@ -18,6 +19,7 @@ from auditor.cli.printing import say
     help="Tokens to show, including the prompt.",
 )
 @click.option("--reveal", is_flag=True, help="Show personal data.")
+@verbosity
 def attention(run, sample_id, tokens, reveal) -> None:
     """Write a page with the attention of each head on a candidate; the report links to it.
 
@@ -26,4 +28,6 @@ def attention(run, sample_id, tokens, reveal) -> None:
     """
     from auditor.audit.pipeline import attention_again
 
-    say(attention_again(run, sample_id, n_tokens=tokens, reveal=reveal))
+    page = attention_again(run, sample_id, n_tokens=tokens, reveal=reveal)
+    say(page)
+    say_next(f"open {page}")

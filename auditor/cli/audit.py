@@ -7,6 +7,7 @@ import click
 from auditor.cli.generated import flags_of, given_options, json_option
 from auditor.cli.options import audit_options, config_from
 from auditor.cli.printing import say
+from auditor.cli.verbosity import say_next, shown_progress, verbosity
 
 # The options that may change when a run is resumed.
 _FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour")
@@ -17,6 +18,7 @@ _resume_option = click.option("--resume", metavar="RUN", help="Resume a run with
 @audit_options
 @json_option
 @_resume_option
+@verbosity
 def audit(file, as_json, resume, **flags) -> None:
     """Run a whole audit: sample, score, rank, verify and report.
 
@@ -29,31 +31,33 @@ def audit(file, as_json, resume, **flags) -> None:
     auditor audit --model smollm2 --samples 256 --corpus /usr/share/common-licenses
     auditor audit audit.toml --samples 50000
     """
-    from auditor.cli.show import show_gated_audit
+    from auditor.cli.show import after_audit, show_gated_audit
     from auditor.gates.gated_audit import run_gated_audit
     from auditor.scheduling.loop import interruptible
-    from auditor.system.progress import for_terminal
 
     config = _config(file, flags, resume)
     with interruptible():
-        gated = run_gated_audit(config, progress=for_terminal())
+        gated = run_gated_audit(config, progress=shown_progress())
     show_gated_audit(gated, as_json=as_json)
+    say_next(after_audit(gated.run))
     gated.check()
 
 
 @click.command()
 @audit_options
 @_resume_option
+@verbosity
 def sample(file, resume, **flags) -> None:
     """Run the first stage only: sample text from the model into a run folder.
 
     Continue with `auditor score RUN`, or with `auditor audit --resume RUN` for all other stages.
     """
     from auditor.audit.pipeline import run_audit
-    from auditor.system.progress import for_terminal
 
     config = _config(file, flags, resume)
-    say(run_audit(config, until="sample", progress=for_terminal()).path)
+    run = run_audit(config, until="sample", progress=shown_progress())
+    say(run.path)
+    say_next(f"auditor audit --resume {run.path}")
 
 
 def _config(file, flags, resume):

@@ -8,6 +8,7 @@ import click
 
 from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, records, say
+from auditor.cli.verbosity import remark, say_next, shown_progress, verbosity
 from auditor.config.canaries import CreateOptions, InsertOptions, MeasureOptions
 
 
@@ -24,6 +25,7 @@ def canaries() -> None:
 
 @canaries.command()
 @options_of(CreateOptions)
+@verbosity
 def create(template, kind, out, **options) -> None:
     """Draw canaries and controls, and write their manifest.
 
@@ -44,11 +46,13 @@ def create(template, kind, out, **options) -> None:
         f"{made.space_size:,} secrets ({made.space_bits:.1f} bits)."
     )
     say(f"\nSaved: {out}")
+    say_next(f"auditor canaries insert {out} --corpus TRAINING-TEXT --out NEW-TEXT")
 
 
 @canaries.command()
 @click.argument("manifest")
 @options_of(InsertOptions)
+@verbosity
 def insert(manifest, corpus, out, **options) -> None:
     """Write a copy of the training text with the canaries of MANIFEST inserted.
 
@@ -65,14 +69,18 @@ def insert(manifest, corpus, out, **options) -> None:
         f"({made.n_canaries:,}, added to {made.n_source:,})."
     )
     for sentence in made.notices:
-        say(f"Note: {sentence}", err=True)
+        remark(f"Note: {sentence}")
     say(f"\nSaved: {made.out}, {made.record.name}")
+    say_next(
+        f"auditor finetune --model MODEL --corpus {made.out} --canaries {manifest} --out tuned"
+    )
 
 
 @canaries.command()
 @click.argument("manifest")
 @options_of(MeasureOptions)
 @json_option
+@verbosity
 def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> None:
     """Measure the exposure of the canaries of MANIFEST under a model, in bits.
 
@@ -85,7 +93,6 @@ def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> No
     from auditor.cli.show import print_frame
     from auditor.models.loading import load_model
     from auditor.system.atomic_files import write_atomically
-    from auditor.system.progress import for_terminal
     from reports.csv_files import as_csv
     from reports.privacy.secrets import mask_whole
 
@@ -95,7 +102,7 @@ def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> No
             raise click.UsageError(f"--out must end in .csv or .parquet; got {Path(out).name}.")
         refuse_existing(Path(out))
     loaded = load_model(model, dtype="float32", device=device or "auto", bos=bos)
-    frame = measure_canaries(loaded, known, progress=for_terminal(), **given_options(options))
+    frame = measure_canaries(loaded, known, progress=shown_progress(), **given_options(options))
     shown = frame if reveal else frame.assign(secret=frame["secret"].map(mask_whole))
     if out is not None:
         # Only its owner can read the table; Parquet has the secrets.
@@ -113,6 +120,7 @@ def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> No
         say(sentence)
     if out is not None:
         say(f"\nSaved: {out}")
+    say_next(f"auditor audit --model {model} --canaries {manifest} audits the same model")
 
 
 _COLUMNS = ["canary_id", "repeats", "exposure", "method", "rank", "interpolated", "extrapolated"]

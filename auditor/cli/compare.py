@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, records, say
+from auditor.cli.verbosity import remark, say_next, shown_progress, verbosity
 from auditor.config.comparison import ComparisonConfig
 from auditor.config.fields import MASKED
 
@@ -17,6 +18,7 @@ from auditor.config.fields import MASKED
 @click.option("--canaries", multiple=True, metavar="MANIFEST", help=MASKED)
 @click.option("--reveal", is_flag=True, help="Show personal data and canary secrets in --out.")
 @json_option
+@verbosity
 def compare(runs, out, canaries, reveal, as_json, **options) -> None:
     """Compare a model before and after fine-tuning, or the results of two runs.
 
@@ -54,10 +56,9 @@ def _runs(runs, saving, as_json) -> None:
 def _models(options, saving, as_json) -> None:
     from auditor.comparison.models import compare_models
     from auditor.comparison.output import SHARE_INTERVALS, model_headline, save_models
-    from auditor.system.progress import for_terminal
 
     base, tuned = options.pop("base", None), options.pop("tuned")
-    found = compare_models(base, tuned, progress=for_terminal(), **options)
+    found = compare_models(base, tuned, progress=shown_progress(), **options)
     page = save_models(found, **saving) if saving["out"] else None
     tables_json = {"tests": records(found.tests), "extraction": records(found.extraction)}
     tables = (
@@ -83,6 +84,9 @@ def _print(headline, found, tables_json, page, as_json, tables) -> None:
         shown = frame[[c for c in frame if not c.endswith(("_low", "_high"))]]
         print_frame(shown.map(cell), title)
     for note in found.notes:
-        say(f"Note: {note}", err=True)
+        remark(f"Note: {note}")
     if page is not None:
         say(f"\nPage: {page}")
+        say_next(f"open {page}")
+    else:
+        say_next("add --out DIR to save the tables and a report page")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.printing import say
+from auditor.cli.verbosity import say_next, shown_progress, verbosity
 
 _size = click.option(
     "--size", default="small", show_default=True, help="tiny (seconds) or small (minutes)."
@@ -16,33 +17,35 @@ _size = click.option(
 @_size
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Random seed of members, repeats and weights.",
 )
+@verbosity
 def testbed(folder, size, seed) -> None:
     """Create the models, corpus and ground truth of the demo in FOLDER.
 
     Creates a target model with fully known training text, two reference models that were not
     trained on it, the training text, held-out text, and truth.parquet.
     """
-    from auditor.system.progress import for_terminal
     from auditor.testbed.testbed import build_with_progress
 
-    made = build_with_progress(folder, size=size, seed=seed, progress=for_terminal())
+    made = build_with_progress(folder, size=size, seed=seed, progress=shown_progress())
     say(f"model      {made.target}")
     for name, spec in made.references.items():
         say(f"reference  {name}={spec}")
     say(f"corpus     {made.corpus}")
     say(f"held out   {made.heldout}")
     say(f"truth      {made.truth_file}")
+    say_next(f"auditor audit --model {made.target} --corpus {made.corpus}")
 
 
 @click.command()
 @click.argument("folder", default="demo")
 @_size
-@click.option("--samples", type=click.IntRange(min=1), help="Samples per strategy.")
+@click.option("--samples", type=click.IntRange(1, 10**9), help="Samples per strategy.")
+@verbosity
 def demo(folder, size, samples) -> None:
     """Train a small model on known text and audit it.
 
@@ -51,7 +54,8 @@ def demo(folder, size, samples) -> None:
     FOLDER/run.
     """
     from auditor.cli.show import show_run
-    from auditor.system.progress import for_terminal
     from auditor.testbed.demo import run_demo
 
-    show_run(run_demo(folder, size=size, samples=samples, progress=for_terminal()))
+    run = run_demo(folder, size=size, samples=samples, progress=shown_progress())
+    show_run(run)
+    say_next(f"open {run.report}")

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, records, say
+from auditor.cli.verbosity import say_next, shown_progress, verbosity
 from auditor.config.audit import AuditConfig, Decoding
 from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig
 from auditor.config.fields import MASKED
@@ -63,6 +64,7 @@ _ONLY = {
 @click.option("--canaries", multiple=True, metavar="MANIFEST", help=MASKED)
 @options_of(AuditConfig, only=("reveal",))
 @json_option
+@verbosity
 def extract(models, as_json, **given) -> None:
     """Measure how much of a known text a model reproduces word for word.
 
@@ -76,7 +78,6 @@ def extract(models, as_json, **given) -> None:
     auditor extract --model gpt2-xl --document book.txt --stride 10 --out book
     auditor extract --model EleutherAI/gpt-neo-1.3B --benchmark datasets/
     """
-    from auditor.system.progress import for_terminal
 
     kind = _kind(given)
     if not models:
@@ -84,7 +85,7 @@ def extract(models, as_json, **given) -> None:
     shared = {
         "decoding": _part(given, _DECODING),
         "out": given["out"],
-        "progress": for_terminal(),
+        "progress": shown_progress(),
         **_part(given, ("p", "device")),
     }
     result = _RUN[kind](models, given, shared)
@@ -96,6 +97,9 @@ def extract(models, as_json, **given) -> None:
         if given["reveal"]:
             say("These files show personal data: keep them confidential.", err=True)
         say(f"\nSaved: {given['out']}")
+        say_next(f"open {given['out']}" + ("/heatmap.html" if kind == "document" else ""))
+    else:
+        say_next("add --out DIR to save the tables and figures")
 
 
 def _kind(given: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, say
+from auditor.cli.verbosity import say_next, shown_progress, verbosity
 from auditor.config.finetuning import FinetuneConfig
 
 
@@ -16,6 +17,7 @@ from auditor.config.finetuning import FinetuneConfig
 )
 @options_of(FinetuneConfig, exclude=("model", "corpora"))
 @json_option
+@verbosity
 def finetune(model, corpora, out, as_json, **options) -> None:
     """Fine-tune a model on text, and measure what it memorizes during training.
 
@@ -29,10 +31,9 @@ def finetune(model, corpora, out, as_json, **options) -> None:
     auditor finetune --model gpt2 --corpus notes.jsonl --lora --canaries canaries.json --out d
     """
     from auditor.finetuning.finetune import finetune as run
-    from auditor.system.progress import for_terminal
 
     given = given_options(options)
-    done = run(model, corpora, out=out, progress=for_terminal(), **given)
+    done = run(model, corpora, out=out, progress=shown_progress(), **given)
     if as_json:
         print_json(done.manifest)
         return
@@ -51,6 +52,8 @@ def finetune(model, corpora, out, as_json, **options) -> None:
     if "canaries" in given:
         _print_exposures(done.folder)
     say(f"\nSaved: {done.folder}")
+    texts = " ".join(f"--texts {spec}" for spec in corpora)
+    say_next(f"auditor compare --tuned {done.folder} {texts}")
 
 
 def _print_exposures(folder) -> None:

@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.generated import json_option, options_of
 from auditor.cli.printing import plain, print_json, say
+from auditor.cli.verbosity import say_next, shown_progress, verbosity
 from auditor.config.audit import AuditConfig
 
 _TEXT_FIELD = options_of(AuditConfig, only=("text_field",))
@@ -41,6 +42,7 @@ def index() -> None:
     help="Text per shard; building one needs 6 times as much memory. Default: 256 MB or less.",
 )
 @json_option
+@verbosity
 def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
     """Index training text: files, folders and globs.
 
@@ -48,15 +50,16 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
     """
     from auditor.corpus.reading import read_corpus
     from auditor.matching.index import build_index
-    from auditor.system.progress import for_terminal, steps
+    from auditor.system.progress import steps
 
     text = read_corpus(list(corpus), text_field=text_field, strict=strict)
-    progress = for_terminal()
+    progress = shown_progress()
     with progress.stage("indexing", text.size(), "bytes") as bar:
         made = build_index(text, out, shard_bytes=shard_bytes, progress=steps(bar))
     for problem in text.problems:
         progress.note(problem.message)
     _show(made, as_json)
+    say_next(f"auditor verify RUN --index {out}, or auditor index count {out} TEXT")
 
 
 @index.command()
@@ -79,7 +82,13 @@ def count(folder, text, as_json) -> None:
 @index.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("text")
-@click.option("--limit", type=int, default=10, show_default=True, help="Maximum number of matches.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10**9),
+    default=10,
+    show_default=True,
+    help="Maximum number of matches.",
+)
 @json_option
 def find(folder, text, limit, as_json) -> None:
     """Find the first occurrences of TEXT: document and character offset, from 0, one per line."""
@@ -102,6 +111,7 @@ def find(folder, text, limit, as_json) -> None:
 )
 @_TEXT_FIELD
 @json_option
+@verbosity
 def check(folder, corpus, text_field, as_json) -> None:
     """Check every file of an index against its sha256.
 
@@ -111,14 +121,15 @@ def check(folder, corpus, text_field, as_json) -> None:
     from auditor.corpus.reading import read_corpus
     from auditor.matching.index import open_index
     from auditor.matching.index.build import refuse_changed
-    from auditor.system.progress import for_terminal, steps
+    from auditor.system.progress import steps
 
     opened = open_index(folder)
     if corpus:
         refuse_changed(opened, read_corpus(list(corpus), text_field=text_field))
-    with for_terminal().stage("checking", opened.n_file_bytes, "bytes") as bar:
+    with shown_progress().stage("checking", opened.n_file_bytes, "bytes") as bar:
         opened.verify(steps(bar))
     _show(opened, as_json)
+    say_next(f"auditor verify RUN --index {folder}")
 
 
 def _show(opened, as_json) -> None:

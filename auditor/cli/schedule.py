@@ -9,6 +9,7 @@ import click
 
 from auditor.cli.generated import given_options, options_of
 from auditor.cli.printing import say
+from auditor.cli.verbosity import level, say_next, verbosity
 from auditor.config.gates import Schedule
 
 _KINDS = ("systemd", "cron", "github-actions")
@@ -25,6 +26,7 @@ _KINDS = ("systemd", "cron", "github-actions")
     help="Print the configuration for another scheduler instead.",
 )
 @click.option("--out", metavar="DIR", help="Prefix of the run folders.")
+@verbosity
 def schedule(file, cron, timezone, seed, once, kind, out) -> None:
     """Run an audit file on a schedule, each time into a new folder.
 
@@ -88,7 +90,8 @@ def _scheduler_loop(plan):
     from auditor.system.progress import for_terminal
 
     log = partial(say, err=True)
-    return SchedulerLoop(plan, log=log, show=show_gated_audit, progress=for_terminal())
+    progress = for_terminal(level(), asks=False)  # nobody may be at the terminal
+    return SchedulerLoop(plan, log=log, show=show_gated_audit, progress=progress)
 
 
 def _once(plan) -> None:
@@ -102,6 +105,7 @@ def _once(plan) -> None:
     if not n:
         say("Nothing is due: the last scheduled run is complete.", err=True)
         check(plan.done()[-1].decisions)
+    say_next("auditor runs lists all runs; with --html, it plots them over time")
     # An error takes precedence over a failed gate.
     click.get_current_context().exit(min((e.exit_code for e in work.errors), default=0))
 

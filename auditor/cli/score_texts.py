@@ -10,6 +10,7 @@ import click
 
 from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, say
+from auditor.cli.verbosity import say_next, shown_progress
 from auditor.config.scoring import ScoringConfig
 
 OUT = "scores.parquet"
@@ -38,7 +39,6 @@ def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
     """Score texts, write the scores, and print the path or a JSON summary."""
     from auditor.errors import RunError
     from auditor.scoring.score_texts import check_out, score_texts, write_scores
-    from auditor.system.progress import for_terminal
 
     given = given_options(flags)
     as_json, overwrite = (given.pop(name, False) for name in ("as_json", "overwrite"))
@@ -49,10 +49,11 @@ def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
             "add --model to score texts."
         )
     check_out(out, overwrite=overwrite)
-    frame = score_texts(inputs, **given, progress=for_terminal())
+    frame = score_texts(inputs, **given, progress=shown_progress())
     write_scores(frame, out, overwrite=overwrite)
     if as_json:
         made = {"out": str(out), "texts": len(frame), "columns": list(frame.columns)}
         print_json(made | frame.attrs["scored"])
     else:
         say(out)
+    say_next(f"auditor members --members {out} --nonmembers OTHER compares it with other scores")

@@ -10,6 +10,7 @@ import pandas as pd
 from auditor.audit.ground_truth import TRUTH
 from auditor.audit.status import status_of
 from auditor.cli.printing import print_json, records, say
+from auditor.cli.verbosity import level, remark
 from auditor.gates.gated_audit import GatedAudit
 from auditor.runs.figures import exposure
 from auditor.runs.run import Run
@@ -28,7 +29,10 @@ from reports.safe_text import visible
 
 
 def show_run(run: Run, *, as_json: bool = False) -> None:
-    """Print the headline, Table 2 and the path of the report, or the summary as JSON."""
+    """Print the headline, Table 2 and the path of the report, or the summary as JSON.
+
+    With --verbose, also the other tables and the notes of the report.
+    """
     if as_json:
         print_json(summary_json(run))
         return
@@ -44,18 +48,28 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         say(sentence)
     click.echo()
     print_frame(table2(summary), f"Verbatim candidates and precision ({list_intervals(summary)})")
-    _show_estimates(run)
     _show_lists(run)
-    _show_truth(run)
-    for sentence in [*not_claimed(candidates), *status_of(run).sentences(run.path)]:
+    if level() > 0:
+        _show_estimates(run)
+        _show_truth(run)
+        for sentence in [*not_claimed(candidates), *(f"Note: {note}" for note in run.notes())]:
+            say(sentence, err=True)
+    for sentence in status_of(run).sentences(run.path):
         say(sentence, err=True)
     if run.manifest.revealed:
         say("The report and candidates.csv show personal data: keep them confidential.", err=True)
-    for sentence in run.notes():
-        say(f"Note: {sentence}", err=True)
     say(f"\nReport: {run.report}")
     if run.remote is not None:
         say(f"This is a local copy; the run is at {run.remote.url}.")
+
+
+def after_audit(run: Run) -> str:
+    """What to do after an audit or a report."""
+    if not run.complete:
+        return f"auditor audit --resume {run.path}"
+    if run.config.has_training_text:
+        return f"open {run.report}"
+    return f"auditor verify {run.path} --corpus PATH searches training text for the candidates"
 
 
 def show_gated_audit(gated: GatedAudit, *, as_json: bool = False) -> None:
@@ -109,8 +123,8 @@ def _show_lists(run: Run) -> None:
         return
     click.echo()
     print_frame(shown_calibration(calibration), calibration_caption(calibration))
-    say(assumptions(calibration)[-1], err=True)
-    say(f"Assumption: {assumptions(calibration)[0]}", err=True)
+    remark(assumptions(calibration)[-1])
+    remark(f"Assumption: {assumptions(calibration)[0]}")
 
 
 def _show_truth(run: Run) -> None:

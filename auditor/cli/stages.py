@@ -7,6 +7,7 @@ import click
 from auditor.cli.generated import flags_of, given_options, json_option, options_of
 from auditor.cli.printing import say
 from auditor.cli.score_texts import is_run, score_given_texts, text_options
+from auditor.cli.verbosity import say_next, shown_progress, verbosity
 from auditor.config.audit import AuditConfig
 
 _OF_VERIFICATION = (
@@ -18,6 +19,7 @@ _OF_REPORT = ("controls", "fdr", "names", "price_per_hour", "reveal")
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="RUN | TEXTS...")
 @text_options
+@verbosity
 def score(inputs, **flags) -> None:
     """Score the samples of a run, or texts of your own.
 
@@ -41,14 +43,16 @@ def score(inputs, **flags) -> None:
         )
     from auditor.audit.pipeline import run_audit
 
-    config, bar = _config(inputs[0]), _progress()
+    config, bar = _config(inputs[0]), shown_progress()
     say(run_audit(config, until="score", progress=bar).path / "scores")
+    say_next(f"auditor audit --resume {inputs[0]}")
 
 
 @click.command()
 @click.argument("run")
 @options_of(AuditConfig, only=_OF_VERIFICATION, shows_defaults=False)
 @json_option
+@verbosity
 def verify(run, as_json, **given) -> None:
     """Search training text for the candidates of a run, and update its report.
 
@@ -59,13 +63,16 @@ def verify(run, as_json, **given) -> None:
     from auditor.cli.show import show_run
 
     changes = given_options(given)
-    show_run(verify_again(run, changes, progress=_progress()), as_json=as_json)
+    made = verify_again(run, changes, progress=shown_progress())
+    show_run(made, as_json=as_json)
+    say_next(f"open {made.report}")
 
 
 @click.command()
 @click.argument("run")
 @options_of(AuditConfig, only=_OF_REPORT)
 @json_option
+@verbosity
 def report(run, reveal, as_json, **given) -> None:
     """Rewrite the tables and the report page of a run, and print the summary.
 
@@ -81,20 +88,15 @@ def report(run, reveal, as_json, **given) -> None:
     report masks it again. The report of an interrupted audit shows what is complete.
     """
     from auditor.audit.pipeline import report_again
-    from auditor.cli.show import show_run
+    from auditor.cli.show import after_audit, show_run
 
     changes = given_options(given)
-    made = report_again(run, changes, reveal=bool(reveal), progress=_progress())
+    made = report_again(run, changes, reveal=bool(reveal), progress=shown_progress())
     show_run(made, as_json=as_json)
+    say_next(after_audit(made))
 
 
 def _config(run):
     from auditor.runs.run import load_run
 
     return load_run(run).config.model_copy(update={"out": str(run)})
-
-
-def _progress():
-    from auditor.system.progress import for_terminal
-
-    return for_terminal()

@@ -25,8 +25,10 @@ from auditor.config.fields import (
     REVEAL,
     STRICT,
     TEXT_FIELD,
+    Million,
     Positive,
     Seed,
+    Thousands,
     cut,
     first_error,
     nearest,
@@ -127,8 +129,8 @@ class AuditConfig(BaseModel):
     strict: bool = option(
         "Stop at the first record that cannot be read.", False, flag="strict/--no-strict"
     )
-    top: Positive = option("Candidates per shortlist; at most --samples.", _USUAL_TOP)
-    min_match_tokens: Positive = option("Minimum length of a verbatim match, in tokens.", 32)
+    top: Million = option("Candidates per shortlist; at most --samples.", _USUAL_TOP)
+    min_match_tokens: Million = option("Minimum length of a verbatim match, in tokens.", 32)
     min_match_chars: Positive = option(
         "Minimum length in characters, as an alternative; a run of one character counts once.", 100
     )
@@ -153,16 +155,16 @@ class AuditConfig(BaseModel):
     names: _Text | None = option(
         "Also detect names of people, with this spaCy pipeline.", None, metavar="PIPELINE"
     )
-    shard_size: Positive = option("Samples per file.", 512)
+    shard_size: Million = option("Samples per file.", 512)
     # How a run is computed and what is done with it: not part of the digest.
     offline: bool = False
-    workers: Positive | None = option(
+    workers: Thousands | None = option(
         "Worker processes, each with its own GPU or CPU cores.  [default: 1]", None
     )
     ray: _Text | None = option(
         "Workers on a Ray cluster instead: an address, auto or local.", None, metavar="ADDRESS"
     )
-    batch_size: Positive | None = option("Sequences sampled at once.  [default: by memory]", None)
+    batch_size: Million | None = option("Sequences sampled at once.  [default: by memory]", None)
     device: str = option(DEVICE, "auto")
     out: str | None = option(
         "The run's folder, or a URL (s3://bucket/run).  [default: runs/MODEL-DIGEST]",
@@ -174,7 +176,7 @@ class AuditConfig(BaseModel):
     schedule: Schedule = Schedule()
     # What a report shows; each report needs it again.
     reveal: bool = option(REVEAL, False)
-    price_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
+    price_per_hour: Annotated[float, Field(ge=0, le=10**9)] | None = option(
         "Price of the machine, for the cost per find.", None
     )
 

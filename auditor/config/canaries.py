@@ -6,7 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from auditor.config.fields import DEVICE, TEXT_FIELD, Count, Options, Positive, Seed, option
+from auditor.config.fields import (
+    DEVICE,
+    TEXT_FIELD,
+    Count,
+    Million,
+    Options,
+    Positive,
+    Seed,
+    Thousands,
+    option,
+)
 
 
 class CreateOptions(Options):
@@ -16,11 +26,12 @@ class CreateOptions(Options):
     kind: str | None = option(
         "A field in a built-in sentence, such as digits:6.", None, flag="format", metavar="NAME"
     )
-    count: Positive = option("Number of canaries.", 10)
-    repeats: Annotated[tuple[Positive, ...], Field(min_length=1)] = option(
-        "Copies to insert of each canary; several values are assigned in turn.  [default: 1]", ()
+    count: Million = option("Number of canaries.", 10)
+    repeats: Annotated[tuple[Million, ...], Field(min_length=1)] = option(
+        "Copies to insert of each canary; several values are assigned in turn.  [default: 1]",
+        (),
     )
-    controls: Positive | None = option(
+    controls: Million | None = option(
         "Number of control secrets, which are never inserted.  [default: up to 512]", None
     )
     seed: Seed = option("Random seed of the secrets.", 0)
@@ -48,7 +59,7 @@ class MeasureOptions(Options):
         "Largest secret space to score completely, after each prefix.", 10_000
     )
     controls: Positive | None = option("Number of controls to use.  [default: all]", None)
-    beams: Positive = option("Values above 1 also run a beam search.", 1)
+    beams: Thousands = option("Values above 1 also run a beam search.", 1)
     bos: str | None = option(
         "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )

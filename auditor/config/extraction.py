@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from auditor.config.fields import Count, Options, Positive, Seed, option
+from auditor.config.fields import Million, Options, Positive, Seed, Whole, option
 from auditor.config.sampling import Decoding
 from auditor.errors import ConfigError, ModelError
 
@@ -35,9 +35,9 @@ class ExtractionConfig(Options):
     """
 
     prefix_tokens: Annotated[
-        tuple[Positive, ...], BeforeValidator(_lengths), Field(min_length=1)
+        tuple[Million, ...], BeforeValidator(_lengths), Field(min_length=1)
     ] = option("Tokens shown to the model; repeatable for a sweep.", (50,))
-    suffix_tokens: Positive = option("Tokens that the model should continue with.", 50)
+    suffix_tokens: Million = option("Tokens that the model should continue with.", 50)
     p: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], BeforeValidator(tuple)] = option(
         "Target probability of extraction; repeatable.", (0.5,)
     )
@@ -130,14 +130,16 @@ class CorpusExtractionConfig(ExtractionConfig):
     """An extraction from a corpus: at most `examples` windows, one per distinct document."""
 
     examples: Positive = option("Maximum number of documents.", 1000)
-    samples_per_prefix: Count = option("Also draw samples and count near-verbatim ones.", 0)
+    samples_per_prefix: Annotated[Whole, Field(ge=0, le=10**6)] = option(
+        "Also draw samples and count near-verbatim ones.", 0
+    )
 
 
 class DocumentScanConfig(ExtractionConfig):
     """A scan of one document: windows `stride` tokens apart, by default without BOS."""
 
     from_start: bool = False
-    stride: Positive = option("Tokens between windows; needs --document.", 10)
+    stride: Million = option("Tokens between windows; needs --document.", 10)
 
     @model_validator(mode="before")
     @classmethod

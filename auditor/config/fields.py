@@ -22,8 +22,13 @@ def no_bool(value: Any) -> Any:
     return value
 
 
-Positive = Annotated[int, BeforeValidator(no_bool), Field(ge=1)]
-Count = Annotated[int, BeforeValidator(no_bool), Field(ge=0)]
+Whole = Annotated[int, BeforeValidator(no_bool)]
+# Every number has an upper bound, far above sensible values, so that a slip is refused at once
+# instead of using up the memory.
+Positive = Annotated[Whole, Field(ge=1, le=10**9)]
+Count = Annotated[Whole, Field(ge=0, le=10**9)]
+Million = Annotated[Whole, Field(ge=1, le=10**6)]
+Thousands = Annotated[Whole, Field(ge=1, le=10**4)]
 Seed = Annotated[int, BeforeValidator(no_bool), Field(ge=0, lt=2**63)]
 
 
@@ -38,7 +43,7 @@ def _specs(value: Any) -> Any:
 PathText = Annotated[str, BeforeValidator(_path_text)]
 # One path or spec, or several.
 Specs = Annotated[tuple[PathText, ...], BeforeValidator(_specs)]
-Above0 = Annotated[float, Field(gt=0)]
+Above0 = Annotated[float, Field(gt=0, le=10**6)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 TEXT_FIELD = (
@@ -146,7 +151,7 @@ def first_error(
     if kind in _BOUNDS:
         word, key, remedy = _BOUNDS[kind]
         limit = first["ctx"][key]
-        limit = f"{limit:g}" if isinstance(limit, float) else limit
+        limit = f"{limit:g}" if isinstance(limit, float) and limit < 10**4 else f"{limit:,.0f}"
         return f"{name} must be {word} {limit}; got {got}. {remedy} {name}."
     if kind == "literal_error":
         return f"{name} must be {first['ctx']['expected']}; got {got}. Choose one of these."

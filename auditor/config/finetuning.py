@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from auditor.config.fields import DEVICE, TEXT_FIELD, Above0, Count, Options, Positive, Seed, option
+from auditor.config.fields import (
+    DEVICE,
+    TEXT_FIELD,
+    Above0,
+    Count,
+    Million,
+    Options,
+    Positive,
+    Thousands,
+    Whole,
+    option,
+)
 from auditor.errors import ConfigError
 
 # Peak learning rates that are usual for all weights, and for adapters alone.
@@ -39,19 +50,19 @@ class FinetuneConfig(Options):
         (),
         flag="weight",
     )
-    repeats: Positive = option("Copies of every document.", 1)
+    repeats: Million = option("Copies of every document.", 1)
     text_field: str | None = option(TEXT_FIELD, None)
     heldout: tuple[str, ...] = option("Held-out text.", (), metavar="SPEC")
     heldout_documents: Count | None = option(
         "Documents of --corpus to hold out.  [default: a tenth, 1,000 at the most]", None
     )
     lora: bool = option("Train LoRA adapters instead of all weights.", False)
-    lora_rank: Positive = option("Rank of the adapters.", 16)
+    lora_rank: Thousands = option("Rank of the adapters.", 16)
     merge: bool = option("Also save the merged model as OUT/merged; needs --lora.", False)
     epochs: Above0 = option("Passes over the text.", 3.0)
     max_steps: Positive | None = option("Training steps, in place of --epochs.", None)
-    batch: Positive = option("Rows per step.", 8)
-    row_tokens: Positive | None = option("Tokens per row.  [default: context, up to 1,024]", None)
+    batch: Million = option("Rows per step.", 8)
+    row_tokens: Million | None = option("Tokens per row.  [default: context, up to 1,024]", None)
     learning_rate: Above0 | None = option(
         "Peak learning rate.  [default: 5e-5, 2e-4 with --lora]", None
     )
@@ -62,12 +73,16 @@ class FinetuneConfig(Options):
         "Canaries whose exposure is measured during training.", None, metavar="MANIFEST"
     )
     probe_every: Positive = option("Steps between measurements.", 200)
-    stop_at_exposure: float | None = option("Stop above this mean exposure, in bits.", None)
+    stop_at_exposure: Annotated[float, Field(ge=-(10**4), le=10**4)] | None = option(
+        "Stop above this mean exposure, in bits.", None
+    )
     save_every: Positive | None = option("Steps between checkpoints.  [default: a tenth]", None)
     bos: str | None = option(
         "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )
-    seed: Annotated[Seed, Field(lt=2**32)] = option("Random seed of the order and the split.", 0)
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = option(
+        "Random seed of the order and the split.", 0
+    )
     device: str = option(DEVICE, "auto")
     report_to: tuple[str, ...] = option("Experiment tracker: tensorboard, trackio or wandb.", ())
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from auditor.config.fields import STRICT, Count, Positive, cut, no_bool, option
+from auditor.config.fields import STRICT, Count, Whole, cut, no_bool, option
 
 # Gates that need training text.
 _OF_TRAINING_TEXT = ("max_verified", "max_precision", "no_new_passages_since")
@@ -31,7 +31,9 @@ class Gates(BaseModel):
 
     max_verified: Count | None = None
     max_precision: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)] | None = None
-    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0)] | None = None
+    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=10**6)] | None = (
+        None
+    )
     max_personal_data: Count | None = None
     no_new_passages_since: Literal["last"] | None = None
     decide_by: Literal["figure", "interval"] = "figure"
@@ -91,7 +93,7 @@ class Notify(BaseModel):
     command: tuple[str, ...] = ()
     webhook: str | None = None
     when: Literal["always", "trouble"] = "always"
-    attempts: Annotated[Positive, Field(le=10)] = 3
+    attempts: Annotated[Whole, Field(ge=1, le=10)] = 3
 
     @model_validator(mode="before")
     @classmethod

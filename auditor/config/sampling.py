@@ -7,7 +7,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator, model_validator
 
-from auditor.config.fields import STRICT, Above0, Positive, Share, cut, nearest, option
+from auditor.config.fields import (
+    STRICT,
+    Above0,
+    Million,
+    Positive,
+    Share,
+    Thousands,
+    cut,
+    nearest,
+    option,
+)
 
 
 class Decoding(BaseModel):
@@ -21,10 +31,10 @@ class Decoding(BaseModel):
 
     model_config = STRICT
 
-    max_new_tokens: Positive = option("Tokens per sample.", 256)
+    max_new_tokens: Million = option("Tokens per sample.", 256)
     temperature: Above0 = option("Softmax temperature.", 1.0)
     temperature_start: Above0 | None = option("Temperature of the first token.", None)
-    temperature_steps: Positive = option("Tokens over which it changes to --temperature.", 20)
+    temperature_steps: Million = option("Tokens over which it changes to --temperature.", 20)
     top_k: Positive | None = option("Sample from the k most likely tokens.", None)
     top_p: Share | None = option(
         "Sample from the most likely tokens with this total probability.", None
@@ -39,7 +49,7 @@ class Decoding(BaseModel):
     stop_at_eos: bool = option(
         "End samples at the end-of-sequence token.", False, flag="stop-at-eos/--no-stop-at-eos"
     )
-    beams: Positive = option("Number of beams; above 1, beam search instead of sampling.", 1)
+    beams: Thousands = option("Number of beams; above 1, beam search instead of sampling.", 1)
 
 
 class Prompts(BaseModel):
@@ -55,8 +65,8 @@ class Prompts(BaseModel):
     kind: Literal["bos", "corpus", "few-shot", "repeat"] = "bos"
     corpus: tuple[str, ...] = ()
     text_field: str | None = None
-    min_tokens: Positive = 5
-    max_tokens: Positive = 10
+    min_tokens: Million = 5
+    max_tokens: Million = 10
     template: str | None = option(
         "Template for `few-shot`: text with {column} fields, or a built-in one: contacts, "
         "questions.",
@@ -68,9 +78,9 @@ class Prompts(BaseModel):
         None,
         metavar="PATH",
     )
-    shots: Positive = 3
+    shots: Thousands = 3
     words: tuple[str, ...] = option("Word for `repeat`; repeatable.", (), flag="word")
-    repeats: Positive = 50
+    repeats: Million = 50
     samples_per_prompt: Positive = option("Samples per prompt.", 1)
 
     @model_validator(mode="after")

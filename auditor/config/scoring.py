@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from auditor.config.audit import Dtype, References
 from auditor.config.fields import (
@@ -10,11 +12,11 @@ from auditor.config.fields import (
     DEVICE,
     DTYPE,
     TEXT_FIELD,
-    Count,
     Options,
     PathText,
     Seed,
     Specs,
+    Whole,
     option,
 )
 from auditor.errors import ConfigError
@@ -44,7 +46,9 @@ class ScoringConfig(Options):
     frequencies: Specs = option(
         "Text for token frequencies, for DC-PDD; repeatable.", (), metavar="CORPUS"
     )
-    neighbours: Count = option("Neighbours per text; each needs a pass of the model.", 0)
+    neighbours: Annotated[Whole, Field(ge=0, le=10**4)] = option(
+        "Neighbours per text; each needs a pass of the model.", 0
+    )
     masked_model: str | None = option(
         "Masked model that makes the neighbours; without one, words are dropped and swapped.",
         None,

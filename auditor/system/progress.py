@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 from reports.safe_text import visible
 
 _LINE_EVERY = 30.0
+_BEAT = 1.0  # seconds between looks at the clock
 # Of a notebook: seconds between updates, characters of the bar.
 _UPDATE_EVERY, _BAR_WIDTH = 0.5, 24
 
@@ -23,7 +25,7 @@ class Stage:
 
 
 class NullProgress:
-    """No output."""
+    """No output, and no answer to questions."""
 
     @contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Stage]:
@@ -33,88 +35,154 @@ class NullProgress:
     def note(self, sentence: str) -> None:
         """Show a remark to the user."""
 
+    def confirm(self, question: str) -> bool:
+        """Ask the user a yes-or-no question; False if there is nobody to ask."""
+        return False
+
 
 class Terminal(NullProgress):
-    """A bar with throughput and time left for each stage, and notes between the bars."""
+    """A bar with the time elapsed and left for each stage, and notes between the bars."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_verbose: bool = False, asks: bool = True) -> None:
         from rich.console import Console
 
         self._console = Console(stderr=True)
+        self._is_verbose, self._asks = is_verbose, asks
 
     @contextmanager
     def stage(self, name, total, unit):
         from rich import progress
+        from rich.text import Text
+
+        class Times(progress.ProgressColumn):
+            def render(self, task):
+                size = None if task.total is None or total == 0 else task.total
+                return Text(_times(task.elapsed or 0.0, task.completed, size))
 
         columns = (
             "{task.description:<24}",
             progress.BarColumn(bar_width=None),
-            "{task.percentage:>3.0f} %  {task.fields[rate]:>18}",
-            progress.TimeElapsedColumn(),
-            "left",
-            progress.TimeRemainingColumn(),
+            "{task.percentage:>3.0f} %",
+            Times(),
         )
+        begun = time.monotonic()
         with progress.Progress(*columns, console=self._console) as bar:
             size = None if total is None else max(total, 1e-9)
-            task = bar.add_task(name, total=size, rate="")
-            yield _Bar(bar, task, unit)
+            task = bar.add_task(name, total=size)
+            yield _Bar(bar, task)
+            done = bar.tasks[task].completed
             bar.update(task, total=size or 1, completed=size or 1)
+        if self._is_verbose:
+            self.note(_ended(name, time.monotonic() - begun, done, unit))
 
     def note(self, sentence):
         self._console.print(_plain(sentence), highlight=False, markup=False, style="yellow")
 
+    def confirm(self, question):
+        if not (self._asks and sys.stdin.isatty()):
+            return False
+        self._console.print(f"{_plain(question)} [y/N] ", highlight=False, markup=False, end="")
+        try:
+            return input().strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
+
 
 class _Bar(Stage):
-    def __init__(self, bar, task, unit):
-        self.bar, self.task, self.unit = bar, task, unit
+    def __init__(self, bar, task):
+        self.bar, self.task = bar, task
 
     def advance(self, n):
-        speed = self.bar.tasks[self.task].speed
-        rate = f"{_number(speed)} {self.unit}/s" if speed else ""
-        self.bar.update(self.task, advance=n, rate=rate)
+        self.bar.update(self.task, advance=n)
 
 
 class Lines(NullProgress):
-    """A plain line when a stage ends and every 30 s in between, to stderr."""
+    """A plain line when a stage ends and every 30 s in between, to stderr.
+
+    The lines come whether or not there is progress. `beat` is the time between two looks at the
+    clock, in seconds.
+    """
 
     def __init__(
         self,
         stream: TextIO | None = None,
         every: float = _LINE_EVERY,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_verbose: bool = False,
+        beat: float = _BEAT,
     ):
         self._stream = stream or sys.stderr
-        self.every, self._clock = every, clock
+        self.every, self.clock, self.beat = every, clock, beat
+        self._is_verbose = is_verbose
 
     @contextmanager
     def stage(self, name, total, unit):
-        line = _Line(self, name, total, unit, self._clock)
-        yield line
-        spent = self._clock() - line.begun
-        rate = f", {_number(line.done / spent)} {unit}/s" if spent > 0 and line.done else ""
-        self.note(f"{name}: done in {_duration(spent)}{rate}")
+        line = _Line(self, name, total, unit)
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(self.beat):
+                line.tick()
+
+        watcher = threading.Thread(target=watch, name="progress", daemon=True)
+        watcher.start()
+        try:
+            yield line
+        finally:
+            is_over.set()
+            watcher.join()
+        spent = self.clock() - line.begun
+        self.note(_ended(name, spent, line.done if self._is_verbose else 0.0, unit))
 
     def note(self, sentence):
         print(_plain(sentence), file=self._stream, flush=True)
 
 
 class _Line(Stage):
-    def __init__(self, owner, name, total, unit, clock):
-        self.owner, self.name, self.total, self.unit, self.clock = owner, name, total, unit, clock
-        self.begun = self.last = clock()
+    def __init__(self, owner: Lines, name: str, total: float | None, unit: str):
+        self.owner, self.name, self.total, self.unit = owner, name, total, unit
+        self.begun = self.last = owner.clock()
         self.done = 0.0
+        self._lock = threading.Lock()
 
     def advance(self, n):
         self.done += n
-        now = self.clock()
-        if now - self.last >= self.owner.every and self.done:
+        self.tick()
+
+    def tick(self) -> None:
+        """Write a line if one is due."""
+        with self._lock:
+            now = self.owner.clock()
+            if now - self.last < self.owner.every:
+                return
             self.last = now
-            rate = self.done / (now - self.begun)
-            done, left = f"{_number(self.done)} {self.unit}", ""
-            if self.total is not None:
-                done = f"{min(1.0, self.done / self.total) if self.total else 1.0:.0%}"
-                left = f", {_duration(max(0.0, self.total - self.done) / rate)} left"
-            self.owner.note(f"{self.name}: {done}, {_number(rate)} {self.unit}/s{left}")
+        if self.total is None:
+            done = f"{self.done:,.0f} {self.unit}"
+        else:
+            done = f"{min(1.0, self.done / self.total) if self.total else 1.0:.0%}"
+        times = _times(now - self.begun, self.done, self.total)
+        self.owner.note(f"{self.name}: {done}, {times}")
+
+
+def _times(elapsed: float, done: float, total: float | None) -> str:
+    """The time elapsed and, once it can be estimated, the time left.
+
+    >>> _times(55, 25.5, 100), _times(55, 0, 100), _times(55, 100, 100)
+    ('0:55 elapsed, about 2:41 left', '0:55 elapsed', '0:55 elapsed')
+    """
+    if total is None or not 0 < done < total:
+        return f"{clock_time(elapsed)} elapsed"
+    left = elapsed * (total - done) / done
+    return f"{clock_time(elapsed)} elapsed, about {clock_time(left)} left"
+
+
+def _ended(name: str, seconds: float, done: float, unit: str) -> str:
+    """The last line of a stage; a throughput of less than 1 a second says little."""
+    speed = done / seconds if seconds > 0 else 0.0
+    return f"{name}: done in {clock_time(seconds)}" + (
+        f", {speed:,.0f} {unit}/s" if speed >= 1 else ""
+    )
 
 
 class Notebook(NullProgress):
@@ -132,7 +200,7 @@ class Notebook(NullProgress):
         live = _Cell(self, name, total, unit, self._clock)
         self._show(f"{name} …")
         yield live
-        self._done.append(f"{name} {_duration(self._clock() - live.begun)}")
+        self._done.append(f"{name} {clock_time(self._clock() - live.begun)}")
         self._show("")
 
     def note(self, sentence):
@@ -160,14 +228,13 @@ class _Cell(Stage):
         if now - self.last < _UPDATE_EVERY or not self.done:
             return
         self.last = now
-        rate = self.done / (now - self.begun)
-        text = f"{self.name} {_number(self.done)} {self.unit}, {_number(rate)} {self.unit}/s"
         if self.total:
             share = min(1.0, self.done / self.total)
             filled = round(share * _BAR_WIDTH)
-            bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
-            left = _duration(max(0.0, self.total - self.done) / rate)
-            text = f"{self.name} {bar} {share:.0%}, about {left} left"
+            done = "█" * filled + "░" * (_BAR_WIDTH - filled) + f" {share:.0%}"
+        else:
+            done = f"{self.done:,.0f} {self.unit}"
+        text = f"{self.name} {done}, {_times(now - self.begun, self.done, self.total)}"
         self.owner._show(text)
 
 
@@ -193,9 +260,16 @@ def steps(stage: Stage) -> Callable[[float], None]:
     return report
 
 
-def for_terminal() -> NullProgress:
-    """A bar if stderr is a terminal, otherwise plain lines."""
-    return Terminal() if sys.stderr.isatty() else Lines()
+def for_terminal(verbosity: int = 0, *, asks: bool = True) -> NullProgress:
+    """A bar if stderr is a terminal, otherwise plain lines; nothing if `verbosity` is below 0.
+
+    `asks`: whether questions may be asked at a terminal.
+    """
+    if verbosity < 0:
+        return NullProgress()
+    if sys.stderr.isatty():
+        return Terminal(is_verbose=verbosity > 0, asks=asks)
+    return Lines(is_verbose=verbosity > 0)
 
 
 def progress_display(progress: NullProgress | bool | None) -> NullProgress:
@@ -226,19 +300,13 @@ def _plain(sentence: str) -> str:
     return visible(sentence, double_backslash=False)
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def clock_time(seconds: float) -> str:
+    """Seconds as minutes and seconds, from an hour on as hours, minutes and seconds.
 
-
-def _duration(seconds: float) -> str:
-    """Seconds in readable form.
-
-    >>> _duration(3.21), _duration(75), _duration(7300)
-    ('3.2 s', '1 min 15 s', '2 h 01 min')
+    >>> clock_time(3.21), clock_time(75), clock_time(7325)
+    ('0:03', '1:15', '2:02:05')
     """
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    seconds = round(seconds)
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

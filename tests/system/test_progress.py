@@ -1,6 +1,8 @@
 """Progress: a plain line every 30 s, right numbers, all of it on stderr, nothing hostile in it."""
 
 import io
+import re
+import threading
 
 import pytest
 
@@ -39,22 +41,22 @@ def test_a_line_every_thirty_seconds_and_one_at_the_end(told, clock):
             clock.now += 1
             stage.advance(10)
     assert lines(stream) == [
-        "sampling: 30%, 10 tokens/s, 1 min 10 s left",
-        "sampling: 60%, 10 tokens/s, 40.0 s left",
-        "sampling: 90%, 10 tokens/s, 10.0 s left",
-        "sampling: done in 1 min 40 s, 10 tokens/s",
+        "sampling: 30%, 0:30 elapsed, about 1:10 left",
+        "sampling: 60%, 1:00 elapsed, about 0:40 left",
+        "sampling: 90%, 1:30 elapsed, about 0:10 left",
+        "sampling: done in 1:40",
     ]
 
 
 def test_a_quick_stage_says_only_that_it_is_done(told, clock):
     bar, stream = told
     with bar.stage("ranking", 1, "lists") as stage:
-        clock.now += 0.5
+        clock.now += 3
         stage.advance(1)
-    assert lines(stream) == ["ranking: done in 0.5 s, 2 lists/s"]
+    assert lines(stream) == ["ranking: done in 0:03"]
 
 
-def test_the_rate_is_of_the_whole_stage(told, clock):
+def test_the_time_left_is_by_the_rate_of_the_whole_stage(told, clock):
     bar, stream = told
     with bar.stage("scoring", 400, "texts") as stage:
         clock.now += 30
@@ -62,17 +64,44 @@ def test_the_rate_is_of_the_whole_stage(told, clock):
         clock.now += 30
         stage.advance(0)  # 5 a second so far, 100 to go
     assert lines(stream)[:2] == [
-        "scoring: 75%, 10 texts/s, 10.0 s left",
-        "scoring: 75%, 5 texts/s, 20.0 s left",
+        "scoring: 75%, 0:30 elapsed, about 0:10 left",
+        "scoring: 75%, 1:00 elapsed, about 0:20 left",
     ]
 
 
-def test_no_line_before_anything_is_done(told, clock):
+def test_without_progress_the_time_elapsed_is_told_alone(told, clock):
     bar, stream = told
     with bar.stage("scoring", 400, "texts") as stage:
         clock.now += 100
         stage.advance(0)
-    assert lines(stream) == ["scoring: done in 1 min 40 s"]
+    assert lines(stream) == ["scoring: 0%, 1:40 elapsed", "scoring: done in 1:40"]
+
+
+def test_a_stage_that_reports_nothing_for_long_still_writes_lines(clock):
+    """The first line comes from another thread: the stage itself waits for it."""
+    written = threading.Event()
+
+    class Watched(io.StringIO):
+        def write(self, text):
+            written.set()
+            return super().write(text)
+
+    stream = Watched()
+    bar = progress.Lines(stream, clock=clock, beat=0.01)
+    with bar.stage("loading", None, "models"):
+        clock.now += 31
+        assert written.wait(60)
+    assert lines(stream) == ["loading: 0 models, 0:31 elapsed", "loading: done in 0:31"]
+
+
+def test_verbose_lines_end_with_the_throughput_unless_it_is_less_than_one(clock):
+    stream = io.StringIO()
+    bar = progress.Lines(stream, clock=clock, is_verbose=True)
+    for name, n in (("sampling", 100), ("reporting", 1)):
+        with bar.stage(name, n, "units") as stage:
+            clock.now += 10
+            stage.advance(n)
+    assert lines(stream) == ["sampling: done in 0:10, 10 units/s", "reporting: done in 0:10"]
 
 
 def test_more_than_the_total_is_all_of_it(told, clock):
@@ -80,7 +109,7 @@ def test_more_than_the_total_is_all_of_it(told, clock):
     with bar.stage("matching", 10, "bytes") as stage:
         clock.now += 30
         stage.advance(15)
-    assert lines(stream)[0] == "matching: 100%, 0.5 bytes/s, 0.0 s left"
+    assert lines(stream)[0] == "matching: 100%, 0:30 elapsed"
 
 
 def test_a_stage_of_no_work_is_no_trouble(told, clock):
@@ -96,7 +125,7 @@ def test_where_the_total_is_unknown_what_is_done_is_told(told, clock):
     with bar.stage("matching", None, "bytes") as stage:
         clock.now += 30
         stage.advance(15)
-    expected = ["matching: 15 bytes, 0.5 bytes/s", "matching: done in 30.0 s, 0.5 bytes/s"]
+    expected = ["matching: 15 bytes, 0:30 elapsed", "matching: done in 0:30"]
     assert lines(stream) == expected
 
 
@@ -146,18 +175,50 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch):
     assert isinstance(progress.for_terminal(), progress.Lines)
     monkeypatch.setattr("sys.stderr", Tty())
     assert isinstance(progress.for_terminal(), progress.Terminal)
+    assert type(progress.for_terminal(-1)) is progress.NullProgress
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_agreed"), [("y", True), ("Yes", True), ("", False), ("no", False), (None, False)]
+)
+def test_a_question_is_asked_at_a_terminal_and_silence_means_no(
+    monkeypatch, capsys, answer, is_agreed
+):
+    def said():
+        if answer is None:
+            raise EOFError
+        return answer
+
+    monkeypatch.setattr("builtins.input", said)
+    monkeypatch.setattr("sys.stdin", Tty())
+    assert progress.Terminal().confirm("This takes 3 days. Start?") is is_agreed
+    assert "This takes 3 days. Start? [y/N]" in capsys.readouterr().err
+    assert progress.Terminal(asks=False).confirm("Start?") is False
+    assert progress.Lines().confirm("Start?") is False
+    monkeypatch.setattr("sys.stdin", io.StringIO("y"))
+    assert progress.Terminal().confirm("Start?") is False
+
+
+def test_a_bar_shows_the_time_elapsed_and_left(monkeypatch):
+    stream = Tty()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress.Terminal().stage("sampling", 100, "tokens") as stage:
+        stage.advance(50)
+        stage.bar.refresh()
+    assert re.search(r"50 % 0:00 elapsed, about 0:00 left", stream.getvalue())
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0.0 s"),
-        (59.94, "59.9 s"),
-        (59.96, "1 min 00 s"),
-        (119.9, "2 min 00 s"),
-        (3599.6, "1 h 00 min"),
-        (86400, "24 h 00 min"),
+        (0, "0:00"),
+        (59.4, "0:59"),
+        (59.96, "1:00"),
+        (119.9, "2:00"),
+        (3599.6, "1:00:00"),
+        (86400, "24:00:00"),
     ],
 )
-def test_durations_never_round_up_to_sixty(seconds, words):
-    assert progress._duration(seconds) == words
+def test_durations_never_show_sixty_seconds(seconds, words):
+    assert progress.clock_time(seconds) == words
