@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import tempfile
@@ -27,7 +28,7 @@ from auditor.system.progress import NullProgress, Stage
 
 REPEATS = (1, 2, 4, 8, 16)
 _SETTINGS = "testbed.json"
-_VERSION = 2  # of a testbed's content and training
+_VERSION = 3  # of a testbed's content and training
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Size:
     n_vocab: int
     context: int
     canaries_each: int
+    secret_digits: int
     batch: int
     rate: float
     target: Shape
@@ -63,6 +65,7 @@ SIZES = {
         n_vocab=512,
         context=192,
         canaries_each=1,
+        secret_digits=10,
         batch=8,
         rate=4e-3,
         target=Shape(2, 96, 4, 12),
@@ -70,16 +73,17 @@ SIZES = {
         medium=Shape(1, 64, 2, 3),
     ),
     "small": Size(
-        n_documents=400,
-        document_chars=900,
+        n_documents=800,
+        document_chars=450,
         n_vocab=2048,
-        context=288,
-        canaries_each=2,
+        context=180,
+        canaries_each=4,
+        secret_digits=40,
         batch=8,
-        rate=2e-3,
-        target=Shape(4, 192, 6, 6),
-        small=Shape(1, 96, 4, 3),
-        medium=Shape(2, 128, 4, 2),
+        rate=3e-3,
+        target=Shape(3, 128, 4, 8),
+        small=Shape(1, 64, 2, 3),
+        medium=Shape(2, 96, 4, 3),
     ),
 }
 
@@ -109,6 +113,11 @@ class Testbed:
     def heldout(self) -> Path:
         """Text of the same kind that no model was trained on."""
         return self.folder / "heldout.jsonl"
+
+    @property
+    def canary_prompts(self) -> Path:
+        """The beginning of every canary, up to its secret; held-out canaries included."""
+        return self.folder / "canary-prompts.jsonl"
 
     @property
     def truth_file(self) -> Path:
@@ -201,6 +210,11 @@ def _make(work: Path, size: Size, seed: int, progress) -> None:
     ]
     _write_jsonl(work / "corpus.jsonl", copies)
     _write_jsonl(work / "heldout.jsonl", list(zip(heldout["doc_id"], heldout["text"], strict=True)))
+    beginnings = [
+        (r.doc_id, r.text[: r.text.index(r.secret)].rstrip())
+        for r in truth[truth["kind"] == "canary"].itertuples()
+    ]
+    _write_jsonl(work / "canary-prompts.jsonl", beginnings)
     truth.to_parquet(work / "truth.parquet", index=False)
     tokenizer = build_tokenizer(documents, size.n_vocab)
     _train(work, "target", size.target, size, tokenizer, [t for _, t in copies], seed, progress)
@@ -275,16 +289,17 @@ def plan(documents: Sequence[str], size: Size, seed: int) -> pd.DataFrame:
     # As many held-out canaries as trained ones.
     planned = [r for r in REPEATS for _ in range(size.canaries_each)]
     for i, r in enumerate([*planned, *[0] * len(planned)]):
-        rows.append(_canary(i, r, rng))
+        rows.append(_canary(i, r, size.secret_digits, rng))
     frame = pd.DataFrame(rows)
     frame.insert(2, "member", frame["repeats"] > 0)
     return frame
 
 
-def _canary(i: int, repeats: int, rng: np.random.Generator) -> dict:
-    """A sentence with a random secret of ten digits."""
-    digits = "".join(map(str, rng.integers(0, 10, 10)))
-    secret = f"{digits[:3]} {digits[3:6]} {digits[6:]}"
+def _canary(i: int, repeats: int, n_digits: int, rng: np.random.Generator) -> dict:
+    """A sentence with a random secret: groups of three digits, the last one longer if need be."""
+    digits = "".join(map(str, rng.integers(0, 10, n_digits)))
+    ends = [*range(3, n_digits - 3, 3), n_digits]
+    secret = " ".join(digits[a:b] for a, b in itertools.pairwise([0, *ends]))
     text = f"Canary {i:02}. The code that opens the vault number {i:02} is {secret}, and no other."
     row = {"doc_id": f"canary-{i:02}", "kind": "canary", "repeats": repeats}
     return {**row, "secret": secret, "text": text}
