@@ -11,6 +11,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 
 import auditor
 from auditor.runs.run import load_run
@@ -48,15 +49,10 @@ def audit(bed, tmp_path_factory):
     """An audit file with three strategies, a gate and a notification, and its finished run."""
     folder = tmp_path_factory.mktemp("audit")
     saves = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')"
+    hook = [sys.executable, "-c", saves, str(folder / "told")]
     given = settings(bed, folder / "runs" / "one")
-    prompts, decoding = given.pop("prompts"), given.pop("decoding")
-    lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
-    lines += ["[prompts]", f"corpus = {json.dumps(prompts['corpus'])}"]
-    lines += ["[decoding]", f"max_new_tokens = {decoding['max_new_tokens']}"]
-    lines += ["[gates]", f"max_verified = {LIMIT}"]
-    told = str(folder / "told")
-    lines += ["[notify]", f"command = {json.dumps([sys.executable, '-c', saves, told])}"]
-    (folder / "audit.toml").write_text("\n".join(lines) + "\n")
+    given |= {"gates": {"max_verified": LIMIT}, "notify": {"command": hook}}
+    (folder / "audit.toml").write_text(tomli_w.dumps(given), encoding="utf-8")
     ended = command("audit", folder / "audit.toml")
     assert ended.code == 0, ended.err
     return SimpleNamespace(

@@ -70,7 +70,11 @@ def _show(report) -> None:
     for sentence in report.sentences():
         say(sentence)
     click.echo()
-    title = "Members against non-members; p corrected by Holm for all scores of a kind"
+    title = (
+        "Members against non-members (95 % intervals: of an AUC, the wider of DeLong’s and Newcombe’s; "
+        "of a TPR, Clopper–Pearson, widened by the error of the threshold); p corrected by Holm for "
+        "all scores of a kind"
+    )
     shown = shown_table(report.table)
     # A terminal is too narrow for all columns; the rest is in the files and in the notes.
     bare = [n for n in shown.columns if n == "above blind" or set(shown[n]) <= {"withheld", ""}]
