@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.canaries.canaries import make_canaries
+from auditor.canaries.insertion import insert_canaries
 from auditor.corpus.reading import Document
 from auditor.errors import ConfigError, CorpusError
 from auditor.extraction.document_scan import scan_document
 from auditor.models.loading import load_model
-from reports.figures.extraction import figure_files, heatmap_figure, laws_figure, shade_levels
+from reports.figures.extraction import figure_files, heatmap_figure, laws_figure
 from reports.pages.extraction_page import ScanPage, pieces, render_scan
 from tests.tiny import WORDS, save_tiny_model
 
@@ -105,7 +107,6 @@ values = st.sampled_from([np.nan, -np.inf, 0.0, math.log(0.5), -1.0, math.log(0.
 
 @given(st.lists(st.tuples(st.sampled_from("ab<\n"), values), max_size=20))
 def test_pieces_are_the_text_in_runs_of_one_value(rows):
-    rows = [("x", math.log(0.5)), *rows]  # what reaches a thousandth keeps the usual shades
     text = "".join(c for c, _ in rows)
     found = pieces(text, [v for _, v in rows])
     assert "".join(characters for *_, characters in found) == text
@@ -135,7 +136,7 @@ def image_of(figure):
 def test_the_heat_map_shows_each_character_once_while_there_is_room():
     nats = np.log(10) * np.array([-1.0, -2.0, np.nan, -np.inf, -9.0])
     found = image_of(heatmap_figure(nats, columns=3))
-    assert found == pytest.approx(np.array([[-1, -2, np.nan], [-6, -6, np.nan]]), nan_ok=True)
+    assert found == pytest.approx(np.array([[-1, -2, np.nan], [-30, -9, np.nan]]), nan_ok=True)
 
 
 def test_of_many_characters_a_cell_shows_the_best():
@@ -283,20 +284,34 @@ def test_what_cannot_be_slid_over_is_one_sentence(tmp_path, model):
         scan(Document("d", WORDS * 9, ""), prefix_tokens=61)
 
 
-def test_where_nothing_comes_out_shades_are_powers_of_ten_below_the_largest():
-    """By hand: the largest p_z is 10^-12.5, a tenth of the text lies below 10^-31."""
+def test_a_text_of_which_nothing_comes_out_has_no_colour():
+    """The scale is absolute: p_z of 10^-12 is as pale as one of 10^-31."""
     nats = np.log(10) * np.array([-12.5, *[-20.0] * 8, -31.0, np.nan, -np.inf])
-    finite = np.percentile([-12.5, *[-20.0] * 8, -31.0], 10)  # -21.1
-    assert finite == pytest.approx(-21.1)
-    assert shade_levels(nats) == (-22, -19, -16, -13)
     found = pieces("abbbbbbbbcde", nats)
-    assert [shade for shade, _, _ in found] == ["p4", "p1", "p0", "", "p0"]
-    page = heatmap_figure(nats)
-    assert [t.get_text() for t in page.axes[1].get_yticklabels()] == [
-        "≤10^-22", "10^-19", "10^-16", "10^-13",
-    ]  # fmt: skip
+    assert [shade for shade, _, _ in found] == ["p0", "p0", "p0", "", "p0"]
+    figure = heatmap_figure(nats)
+    image = figure.axes[0].images[0]
+    white = image.cmap(image.norm(-12.5))
+    assert white == (1.0, 1.0, 1.0, 1.0) == image.cmap(image.norm(-31.0))
+    assert image.cmap(image.norm(-2.9)) != white
+    bar = [t.get_text() for t in figure.axes[1].get_yticklabels()]
+    assert bar == ["0.001", "0.01", "0.1", "1"]
+    coverage = pd.DataFrame(columns=["tau", "n_chars", "share", "longest_run", "window_share"])
+    page = render_scan(ScanPage("t", ["h"], [], coverage, "abbbbbbbbcde", nats))
+    assert "No suffix reaches 0.001, so no text is coloured." in page
+    assert "below 0.001: no colour" in page
 
 
-def test_shades_are_the_usual_ones_where_some_text_reaches_a_thousandth():
-    assert shade_levels(np.log([0.001, 1e-30])) == tuple(np.log10([0.001, 0.01, 0.1, 0.5]))
-    assert shade_levels([]) == tuple(np.log10([0.001, 0.01, 0.1, 0.5]))
+@pytest.mark.parametrize("reveal", [False, True])
+def test_canary_secrets_are_masked_where_canaries_were_inserted(tmp_path, model, reveal):
+    made = make_canaries("The code of {n} is {digits:8}.", count=1, controls=2)
+    made.save(tmp_path / "canaries.json")
+    (tmp_path / "book.txt").write_text(f"{WORDS}\n", encoding="utf-8")
+    insert_canaries(made, [tmp_path / "book.txt"], tmp_path / "d.txt")
+    scan = scan_document(
+        model, tmp_path / "d.txt", prefix_tokens=3, suffix_tokens=4, stride=5, reveal=reveal
+    )
+    shown = "".join(Page(scan.page()).shown)
+    secret = made.canaries[0].secret
+    assert (secret in shown) == reveal
+    assert ("The code of 1 is ••••••••." in shown) != reveal

@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from reports.figures.audit_figures import by_repeats_figure, figure3, precision_figure, to_svg
+from reports.figures.audit_figures import (
+    by_repeats_figure,
+    by_strategy_figure,
+    figure3,
+    precision_figure,
+    to_svg,
+)
 
 
 def scores_of(n, strategies=("a",)):
@@ -46,7 +52,7 @@ def summary():
 
 TABLE = pd.DataFrame(
     {"kind": ["text", "text", "canary"], "repeats": [1, 16, 16], "share": [0.0, 1.0, 0.5],
-     "low": [0.0, 0.7, 0.1], "high": [0.3, 1.0, 0.9]}
+     "low": [0.0, 0.7, 0.1], "high": [0.3, 1.0, 0.9], "n_documents": [9, 9, 2]}
 )  # fmt: skip
 
 
@@ -109,7 +115,29 @@ def test_precision_is_drawn_in_percent_with_the_control_as_a_line(summary):
 def test_repeats_are_drawn_in_order_with_each_kind():
     (panel,) = by_repeats_figure(TABLE).axes
     assert [label.get_text() for label in panel.get_xticklabels()] == ["1", "16"]
-    assert panel.get_legend_handles_labels()[1] == ["text", "canary"]
+    labels = panel.get_legend_handles_labels()[1]
+    assert sorted(labels) == [
+        "canaries, 2 each (intervals in the table)", "documents, with 95 % interval",
+    ]  # fmt: skip
+
+
+def test_intervals_of_a_few_canaries_are_not_drawn():
+    """The two documents have intervals (0–30 and 70–100 %), the two canaries do not."""
+    (panel,) = by_repeats_figure(TABLE).axes
+    (bars,) = [c for c in panel.collections if hasattr(c, "get_segments")]
+    assert [[round(y) for y in part[:, 1]] for part in bars.get_segments()] == [[0, 30], [70, 100]]
+    assert 50.0 in [float(y) for line in panel.lines for y in line.get_ydata()]
+
+
+def test_strategies_that_were_looked_up_are_drawn_with_their_share():
+    frame = pd.DataFrame(
+        {"strategy": ["a", "b", "c"], "n_looked_up": [10, 10, 0], "precision": [0.5, 0.1, np.nan],
+         "precision_low": [0.2, 0.0, np.nan], "precision_high": [0.8, 0.4, np.nan]}
+    )  # fmt: skip
+    (panel,) = by_strategy_figure(frame).axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["a", "b"]
+    assert panel.lines[0].get_xdata().tolist() == [50, 10]
+    assert [text.get_text() for text in panel.texts] == ["50.0 %", "10.0 %"]
 
 
 def all_figures(summary):

@@ -10,9 +10,9 @@ import pytest
 from attacks.statistics.intervals import clopper_pearson
 from auditor.config.audit import make_config
 from auditor.gates.history import read_history
-from auditor.gates.trends import read_trends
+from auditor.gates.trends import read_trends, series_titles
 from auditor.scheduling.plan import Plan
-from reports.pages.trend_page import Trend, TrendPage, render_trends, sentences
+from reports.pages.trend_page import Trend, TrendPage, lead, render_trends, sentences
 from tests.histories import lists, nothing, passage, planted_run
 from tests.tiny import command
 
@@ -41,14 +41,26 @@ def runs(tmp_path):
 
 def test_runs_are_listed_in_time_with_model_verified_and_gate(runs):
     ended = command("runs", runs)
-    lines = {line.split()[0].rpartition("/")[2]: line for line in ended.out.splitlines()}
     assert ended.code == 0
+    head, *rows = [
+        [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
+        for line in ended.out.splitlines()
+        if line[:1] in "│┃"
+    ]
+    assert head == [
+        "Run", "Date (UTC)", "State", "Model", "Strategies", "Verbatim", "Passages", "Gates",
+    ]  # fmt: skip
+    lines = {row[0]: row[1:] for row in rows}
     assert [name for name in lines if name.startswith("a")] == ["a0", "a1", "a2"]
-    assert "gpt2  top-n  2026-11-24T03:00+00:00  4 of 10 verbatim  gates failed: max" in lines["a2"]
-    assert lines["a0"].endswith("1 of 10 verbatim  gates passed")
-    assert lines["other"].endswith("gpt2-xl  top-n  2026-11-24T03:00+00:00  not checked")
-    assert "incomplete" in lines["halved"]
-    assert "unreadable" in lines["broken"]
+    when = "2026-11-24 03:00"
+    assert lines["a2"][:5] == [when, "complete", "gpt2", "top-n", "4 of 10"]
+    assert lines["a2"][-1] == "failed: max_verified"
+    assert lines["a0"][-1] == "passed"
+    assert lines["other"][2:5] == ["gpt2-xl", "top-n", "not checked"]
+    assert lines["halved"][1] == "incomplete"
+    assert lines["broken"][1] == "unreadable"
+    assert f"To resume:\n  auditor audit --resume {runs / 'halved'}\n" in ended.out
+    assert "manifest.json" in ended.err
     told = {row["run"]: row for row in json.loads(command("runs", runs, "--json").out)}
     row = told[str(runs / "a2")]
     assert (row["verified"], row["checked"], row["gate"]) == (4, 10, "failed: max_verified")
@@ -167,3 +179,31 @@ def test_a_folder_without_a_complete_run_has_nothing_to_draw(tmp_path):
     assert (ended.code, ended.out) == (1, "")
     assert "no complete run" in ended.err
     assert command("runs", tmp_path / "none").code == 1
+
+
+def test_audits_are_named_by_what_tells_them_apart():
+    one = {"model": "gpt2", "samples": 100, "corpus": ["a/texts"]}
+    other = one | {"strategies": ["top-n", "temperature"], "corpus": ["b/books.txt"]}
+    third = one | {"model": "gpt2-xl"}
+    assert series_titles([make_config(c) for c in (one, other, third)]) == [
+        "gpt2, top-n, texts", "gpt2, top-n + temperature, books.txt", "gpt2-xl, top-n, texts",
+    ]  # fmt: skip
+    assert series_titles([make_config(one)]) == ["gpt2"]
+    assert series_titles([make_config(one), make_config(one | {"top": 7})]) == [
+        "gpt2, top 100", "gpt2, top 7",
+    ]  # fmt: skip
+
+
+def test_scheduled_audits_come_first_and_failures_in_the_headline(runs):
+    """The audit without a schedule is the latest; the scheduled one failed its gate."""
+    late = "2026-12-20T03:00+00:00"
+    manifest = {"begun": late, "occasion": ""}
+    planted_run(runs / "late", [nothing()], lists(("top-n", "zlib", 0, 1)), manifest=manifest,
+                samples=7)  # fmt: skip
+    trends, _ = read_trends(read_history(runs))
+    assert [t.is_scheduled for t in trends] == [True, True, False]
+    assert trends[-1].title.endswith(", 7 samples")
+    told = lead(trends)
+    failed = next(t.title for t in trends if len(t.runs) == 3)
+    assert told[0] == f"1 of 3 audits failed a gate in the last run: {failed} (max_verified)."
+    assert told[1].startswith(f"The last run, of {trends[-1].title} on 20\u00a0December")

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from reports.pages.audit_page import ReportPage, render_report
 from reports.pages.gates_section import ShownGate, ShownOutcome
+from reports.pages.page_content import draw_figures
+from reports.pages.passages_section import shown_passages
 from reports.pages.payload import packed_candidates
 
 HOSTILE = [
@@ -147,7 +149,8 @@ def test_every_link_and_label_leads_somewhere(page):
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     for tag, attributes in page.elements:
         if tag == "a":
-            assert attributes["href"].removeprefix("#") in ids
+            href = attributes["href"]
+            assert href.startswith("#sample=s-") or href.removeprefix("#") in ids
         if tag == "label":
             assert attributes["for"] in ids
 
@@ -213,8 +216,9 @@ def test_same_report_gives_same_page():
 def test_first_candidates_are_there_without_scripts():
     text = render_report(report_of([f"text number {at}" for at in range(30)]))
     static = text[text.index("<noscript>") : text.index("</noscript>")]
-    assert "text number 19" in static
-    assert "text number 20" not in static
+    # The fifteen with even numbers are verbatim and come first.
+    for at in range(30):
+        assert (f"text number {at}<" in static) == (at % 2 == 0 or at < 10)
     assert "first 20 of\n    30 candidates" in static
 
 
@@ -307,3 +311,71 @@ def test_candidates_of_the_control_alone_are_told_apart():
     told = report_of(["a", "b", "c"], candidates=report.candidates.assign(best_rank=ranks))
     said = " ".join(" ".join(Page(render_report(told)).words).split())
     assert "2 more samples are only in the random draw, the control. They are not cand" in said
+
+
+def matched(texts, **columns):
+    """Candidates that are verbatim as a whole; each passage has a document of its own."""
+    n = len(texts)
+    frame = candidates_of(texts).assign(
+        verdict="verbatim",
+        match_start=pd.array([0] * n, dtype="Int64"),
+        match_end=pd.array([len(text) for text in texts], dtype="Int64"),
+        match_n_chars=[len(text) for text in texts],
+        doc_offset=0,
+        doc_id=[f"doc-{at}" for at in range(n)],
+        n_occurrences=1,
+        n_documents=1,
+    )
+    return frame.assign(**columns)
+
+
+LONG = "the ship left the harbour at dawn and nobody on the quay waved a hand to it"
+SHORT = "a fox and a dog met"
+
+
+def test_the_page_opens_with_the_longest_and_rarest_passages_once_each():
+    """The repeated passage is as long as LONG, but occurs 1,000 times: it counts a tenth."""
+    common = "press any key to continue or wait for the countdown to reach zero again today"
+    texts = [common, SHORT, LONG, LONG[4:], "not the same as any of the others here"]
+    often = [1000, 1, 1, 1, 1]
+    doc_id = ["doc-0", "doc-1", "doc-2", "doc-2", "doc-4"]
+    frame = matched(texts, n_occurrences=often, doc_id=doc_id, doc_offset=[0, 0, 0, 4, 0])
+    shown = [passage.text for passage in shown_passages(frame)]
+    assert shown == [LONG, texts[4], SHORT, common]
+    page = "".join(Page(render_report(report_of(["x"], candidates=frame))).words)
+    assert page.index(LONG) < page.index("How precise each list is")
+    assert "doc-2, from character 0, occurs once. 75 characters" in " ".join(page.split())
+
+
+def test_passages_are_masked_and_only_those_of_lists_that_are_verbatim():
+    texts = [f"{LONG} writes joe@abc.org to us", SHORT, "drawn by the control alone, at random"]
+    ranks = pd.array([1, 2, None], dtype="Int64")
+    frame = matched(texts, best_rank=ranks, verdict=["verbatim", "not found", "verbatim"])
+    words = "".join(Page(render_report(report_of(["x"], candidates=frame))).words)
+    head = words[: words.index("Sections") if "Sections" in words else words.index("Candidates")]
+    assert "writes j•••@•••.org to us" in head
+    assert SHORT not in head
+    assert "drawn by the control" not in head
+    revealed = render_report(report_of(["x"], candidates=frame, reveal=True))
+    assert "writes joe@abc.org to us" in revealed
+
+
+def test_without_a_verbatim_candidate_there_are_no_passages():
+    frame = matched([LONG, SHORT], verdict="not found")
+    assert 'id="passages"' not in render_report(report_of(["x"], candidates=frame))
+
+
+def test_strategies_without_a_find_have_no_empty_plot():
+    report = report_of(["a", "b"])
+    more = report.summary.assign(strategy="temperature", n_verbatim=0)
+    summary = pd.concat([report.summary, more], ignore_index=True)
+    drawn = draw_figures(report_of(["a", "b"], summary=summary))
+    assert [panel.get_title(loc="left") for panel in drawn["precision"].figure.axes] == ["top-n"]
+    nothing = draw_figures(report_of(["a", "b"], summary=summary.assign(n_verbatim=0)))
+    assert not {"precision", "ranks"} & set(nothing)
+
+
+def test_counts_have_headings_for_a_reader():
+    page = render_report(report_of(["x", "y"]))
+    assert '<th scope="col">Listed</th>' in page
+    assert "n_chosen" not in page

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auditor.canaries.canaries import make_canaries
 from auditor.comparison.output import save_runs
 from auditor.comparison.runs import compare_runs
 from auditor.comparison.tables import changes_shown, moved_shown
@@ -111,3 +112,38 @@ def test_personal_data_in_passages_is_masked_but_in_the_parquet(tmp_path):
 
 def one_list():
     return listed(("top-n", "zlib", 1, 1))
+
+
+@pytest.mark.parametrize("reveal", [False, True])
+def test_the_secrets_of_known_canaries_are_masked_unless_revealed(tmp_path, reveal):
+    """One manifest is given, the other was measured by a run; a secret of four digits is masked
+    only after its prefix, as it also occurs by chance."""
+    long = make_canaries("The code of {n} is {digits:8}.", count=1, controls=2)
+    short = make_canaries("Her PIN is {pin}.", count=1, controls=2)
+    long.save(tmp_path / "long.json"), short.save(tmp_path / "short.json")
+    pin = short.canaries[0].secret
+    texts = [long.canaries[0].text, f"{short.canaries[0].text} In {pin} it rained."]
+    rows = [passage(n) | {"text": t, "match_end": len(t)} for n, t in enumerate(texts)]
+    of = [
+        planted_run(tmp_path / name, rows, one_list(), canaries=str(tmp_path / "short.json"))
+        for name in "ab"
+    ]
+    out = tmp_path / "out"
+    saved = {"canaries": [tmp_path / "long.json"], "reveal": reveal}
+    page = save_runs(compare_runs(*(run.path for run in of)), out, **saved).read_text("utf-8")
+    for shown in (page, (out / "passages.csv").read_text("utf-8")):
+        assert (long.canaries[0].secret in shown) == reveal
+        assert ("The code of 1 is ••••••••." in shown) != reveal
+        assert (f"Her PIN is {pin}." in shown) == reveal
+        assert f"In {pin} it rained" in shown
+    assert ("Sensitive" in page) == reveal
+    assert sorted(pd.read_parquet(out / "passages.parquet")["text"]) == sorted(texts)
+
+
+def test_a_manifest_that_is_gone_is_told(tmp_path):
+    of = [
+        planted_run(tmp_path / name, [passage(1)], one_list(), canaries=str(tmp_path / "gone.json"))
+        for name in "ab"
+    ]
+    page = save_runs(compare_runs(*(run.path for run in of)), tmp_path / "out").read_text("utf-8")
+    assert "gone.json, which names canaries, cannot be read, so their secrets are not" in page
