@@ -187,11 +187,13 @@ def _check(context: Context) -> None:
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
     from auditor.audit.controls import check_controls, controls_due
+    from auditor.audit.cost import check_size
     from auditor.audit.ground_truth import read_truth
     from auditor.audit.shortlist import note_precision
     from auditor.audit.verification import check_corpus, is_due
 
     config = context.config
+    check_size(context)
     if is_due(context):
         check_corpus(config)
     if controls_due(context):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from auditor.audit.context import Context
+from auditor.audit.cost import Speed, announce, measured_speed
 from auditor.audit.shard_writer import BackgroundWriter, Shard
 from auditor.audit.workers.tasks import Task
 from auditor.config.audit import Strategy
@@ -34,10 +37,16 @@ def sample(context: Context) -> None:
     if not missing:
         return
     tokens = sum(len(ids) * s.decoding.max_new_tokens for s, _, ids in missing)
+    strategy, stem, ids = missing[0]
     if context.workers is None:
         sampler = Sampler(context)
-        for strategy, _, _ in missing:  # report invalid prompts before sampling
-            sampler.source(strategy)
+        with context.progress.stage("loading", None, "models"):
+            for s, _, _ in missing:  # report invalid prompts before sampling
+                sampler.source(s)
+        announce(context, lambda n: sampler.probe(strategy, ids, n))
+    else:
+        probe = Task("probe", strategy.name, stem, ids.start, ids.stop)
+        announce(context, partial(_probed, context.workers, probe))
     with (
         context.timed("sample") as entry,
         context.progress.stage("sampling", tokens, "tokens") as bar,
@@ -53,6 +62,12 @@ def sample(context: Context) -> None:
             _share(context, context.workers, missing, bar, count)
         else:
             _alone(sampler, missing, bar, count)
+
+
+def _probed(workers: SharesTasks, task: Task, n_tokens: int) -> Speed | None:
+    """The speed of one worker."""
+    (outcome,) = workers.share([replace(task, n_tokens=n_tokens)])
+    return Speed.from_counts(outcome.counts)
 
 
 Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, seconds
@@ -135,6 +150,12 @@ class Sampler:
         sizes = self.context.run.manifest.batch_size
         sizes[strategy.name] = _slots(self.context.model(), prompts, strategy, self.sharing)
 
+    def probe(self, strategy: Strategy, ids: range, n_tokens: int) -> Speed | None:
+        """Measure the speed with the prompts of a shard; see `measured_speed`."""
+        prompts = self.source(strategy).prompts(ids)
+        slots = _slots_of(self.context, prompts, strategy, self.sharing)
+        return measured_speed(self.context, prompts, strategy.decoding, slots, n_tokens)
+
     def draw(
         self, strategy: Strategy, ids: range, progress: Callable[[int], None] = lambda _: None
     ) -> Shard:
@@ -168,11 +189,7 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
 def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, progress):
     from auditor.sampling.generate import generate
 
-    sizes = context.run.manifest.batch_size
-    # A resumed run keeps its batch size, as bfloat16 results depend on it in the last bits; but a
-    # smaller --batch-size wins, as it is the remedy when memory runs out.
-    known = [n for n in (sizes.get(strategy.name), context.config.batch_size) if n]
-    slots = min(known, default=0) or _slots(model, prompts, strategy)
+    slots = _slots_of(context, prompts, strategy)
     drawn, fitted = generate(
         model,
         prompts,
@@ -184,8 +201,17 @@ def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, prog
         progress=progress,
         note=context.note,
     )
-    sizes[strategy.name] = min(slots, fitted)
+    context.run.manifest.batch_size[strategy.name] = min(slots, fitted)
     return drawn
+
+
+def _slots_of(context: Context, prompts, strategy: Strategy, sharing: int = 1) -> int:
+    """The batch size of a strategy: the run's, or what fits into memory."""
+    # A resumed run keeps its batch size, as bfloat16 results depend on it in the last bits; but a
+    # smaller --batch-size wins, as it is the remedy when memory runs out.
+    sizes = context.run.manifest.batch_size
+    known = [n for n in (sizes.get(strategy.name), context.config.batch_size) if n]
+    return min(known, default=0) or _slots(context.model(), prompts, strategy, sharing)
 
 
 def _slots(model, prompts, strategy: Strategy, sharing: int = 1) -> int:

@@ -10,7 +10,7 @@ from auditor.cli.printing import say
 from auditor.cli.verbosity import say_next, shown_progress, verbosity
 
 # The options that may change when a run is resumed.
-_FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour")
+_FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour", "yes")
 _resume_option = click.option("--resume", metavar="RUN", help="Resume a run with its own options.")
 
 

@@ -13,6 +13,11 @@ from auditor.sampling.cuda_engine import CudaGeneration
 from auditor.sampling.engine import Generation, check_prompts
 
 
+def engine_for(model: LanguageModel) -> type[Generation]:
+    """The engine for a model's device."""
+    return CudaGeneration if model.queues_steps else Generation
+
+
 def generate(
     model: LanguageModel | DrawsSamples,
     prompts: Sequence[Sequence[int]],
@@ -42,8 +47,9 @@ def generate(
         return drawn, n_slots
     check_prompts(model, prompts, decoding)
     model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
-    kind: type[Generation] = CudaGeneration if model.queues_steps else Generation
-    work = kind(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
+    work = engine_for(model)(
+        model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding
+    )
     while True:
         try:
             return work.run(n_slots, progress), n_slots

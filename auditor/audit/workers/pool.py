@@ -72,6 +72,10 @@ class Workers:
             for scratch in (run.path / stage).glob(f".*{SCRATCH}*"):
                 scratch.unlink(missing_ok=True)
 
+    @property
+    def size(self) -> int:
+        return self.team.size
+
     def share(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Run tasks in any order; yields each outcome once its files are in the manifest.
 

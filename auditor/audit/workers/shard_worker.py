@@ -96,6 +96,9 @@ class ShardWorker:
         if task.stage == "plan":
             sampler.plan(strategy, range(task.first, task.last))
             return {}
+        if task.stage == "probe":
+            speed = sampler.probe(strategy, range(task.first, task.last), task.n_tokens)
+            return {} if speed is None else speed.as_counts()
         shard = sampler.draw(strategy, range(task.first, task.last))
         self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
         return {"tokens": shard.n_tokens}
