@@ -46,7 +46,7 @@ def sample(context: Context) -> None:
         announce(context, lambda n: sampler.probe(strategy, ids, n))
     else:
         probe = Task("probe", strategy.name, stem, ids.start, ids.stop)
-        announce(context, partial(_probed, context.workers, probe))
+        announce(context, partial(_probed, context, context.workers, probe))
     with (
         context.timed("sample") as entry,
         context.progress.stage("sampling", tokens, "tokens") as bar,
@@ -64,9 +64,10 @@ def sample(context: Context) -> None:
             _alone(sampler, missing, bar, count)
 
 
-def _probed(workers: SharesTasks, task: Task, n_tokens: int) -> Speed | None:
+def _probed(context: Context, workers: SharesTasks, task: Task, n_tokens: int) -> Speed | None:
     """The speed of one worker."""
-    (outcome,) = workers.share([replace(task, n_tokens=n_tokens)])
+    with context.progress.stage("loading", None, "models"):
+        (outcome,) = workers.share([replace(task, n_tokens=n_tokens)])
     return Speed.from_counts(outcome.counts)
 
 

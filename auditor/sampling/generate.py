@@ -47,9 +47,8 @@ def generate(
         return drawn, n_slots
     check_prompts(model, prompts, decoding)
     model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
-    work = engine_for(model)(
-        model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding
-    )
+    kind = engine_for(model)
+    work = kind(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
     while True:
         try:
             return work.run(n_slots, progress), n_slots
