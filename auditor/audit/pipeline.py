@@ -213,6 +213,7 @@ def _stages(context: Context, until: str) -> None:
     from auditor.audit.sampling import sample
     from auditor.audit.scoring import score
     from auditor.audit.shortlist import shortlist
+    from auditor.audit.status import kept_sentence
     from auditor.audit.verification import verify
 
     config, run = context.config, context.run
@@ -244,6 +245,10 @@ def _stages(context: Context, until: str) -> None:
                 break
     except OSError as error:
         raise _disk(error, run.path) from None
+    except KeyboardInterrupt as interrupt:
+        context.dismiss()
+        interrupt.add_note(kept_sentence(run))
+        raise
     finally:
         context.dismiss()
     if until == "report":

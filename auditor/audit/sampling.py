@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from auditor.audit.context import Context
 from auditor.audit.cost import Speed, announce, measured_speed
+from auditor.audit.partial import forget, keep, kept, partial_file
 from auditor.audit.shard_writer import BackgroundWriter, Shard
 from auditor.audit.workers.tasks import Task
 from auditor.config.audit import Strategy
 from auditor.errors import RunError
 from auditor.runs.manifest import SamplingCost
+from auditor.system.interrupts import deferred
 
 if TYPE_CHECKING:
     from auditor.audit.workers.tasks import SharesTasks
@@ -81,8 +83,9 @@ def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
     with BackgroundWriter(sampler.context.run, counted) as writer:
         for strategy, stem, ids in missing:
             begun = time.monotonic()
-            shard = sampler.draw(strategy, ids, bar.advance)
+            shard = sampler.draw(strategy, stem, ids, bar.advance)
             writer.write(f"samples/{stem}.parquet", shard, time.monotonic() - begun)
+    forget(sampler.context.run, *(f"sample-{stem}" for _, stem, _ in missing))
 
 
 def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Count) -> None:
@@ -158,9 +161,13 @@ class Sampler:
         return measured_speed(self.context, prompts, strategy.decoding, slots, n_tokens)
 
     def draw(
-        self, strategy: Strategy, ids: range, progress: Callable[[int], None] = lambda _: None
+        self,
+        strategy: Strategy,
+        stem: str,
+        ids: range,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> Shard:
-        """Draw one shard."""
+        """Draw one shard; if it is interrupted, its state is kept for the next time."""
         source, model = self.source(strategy), self.context.model()
         prompts = source.prompts(ids)
         if strategy.decoding.beams > 1:
@@ -168,7 +175,7 @@ class Sampler:
 
             drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
         else:
-            drawn = _draw(self.context, model, prompts, strategy, ids, progress)
+            drawn = _draw(self.context, model, prompts, strategy, stem, ids, progress)
         if why := model.slow_because.get("steps"):
             self.context.note(
                 f"{model.name} was sampled without a key-value cache, which is slower: {why}."
@@ -187,21 +194,34 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
     context.run.save()
 
 
-def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, progress):
+def _draw(context: Context, model, prompts, strategy: Strategy, stem: str, ids: range, progress):
+    from auditor.sampling.engine import PausedError
     from auditor.sampling.generate import generate
 
     slots = _slots_of(context, prompts, strategy)
-    drawn, fitted = generate(
-        model,
-        prompts,
-        list(ids),
-        seed=context.config.seed,
-        stream=strategy.name,
-        decoding=strategy.decoding,
-        n_slots=slots,
-        progress=progress,
-        note=context.note,
-    )
+    place = partial_file(context.run, f"sample-{stem}")
+    identity = {"model": model.identity(), "slots": slots}
+    with deferred() as stop:
+        try:
+            drawn, fitted = generate(
+                model,
+                prompts,
+                list(ids),
+                seed=context.config.seed,
+                stream=strategy.name,
+                decoding=strategy.decoding,
+                n_slots=slots,
+                progress=progress,
+                note=context.note,
+                stop=stop,
+                state=kept(place, identity),
+            )
+        except PausedError as paused:
+            if paused.state and keep(place, identity, paused.state):
+                # The resumed run must use the same batch size.
+                context.run.manifest.batch_size[strategy.name] = slots
+                context.run.save()
+            raise
     context.run.manifest.batch_size[strategy.name] = min(slots, fitted)
     return drawn
 

@@ -33,11 +33,9 @@ def audit(file, as_json, resume, **flags) -> None:
     """
     from auditor.cli.show import after_audit, show_judged
     from auditor.gates.gated_audit import audit_and_judge
-    from auditor.scheduling.loop import interruptible
 
     config = _config(file, flags, resume)
-    with interruptible():
-        judged = audit_and_judge(config, progress=shown_progress())
+    judged = audit_and_judge(config, progress=shown_progress())
     show_judged(judged, as_json=as_json)
     say_next(after_audit(judged.run))
     judged.check()
