@@ -25,6 +25,7 @@ from auditor.system.atomic_files import publish, written_part
 PARTIAL = "partial"
 # Keys and values of unfinished sequences can be large; beyond this, the shard is started again.
 _MOST_BYTES = 16 * 2**30
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError)
 
 
 def partial_file(run: Run, name: str) -> Path:
@@ -47,11 +48,11 @@ def keep(path: Path, identity: Mapping[str, Any], arrays: Mapping[str, np.ndarra
 def kept(path: Path, identity: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
     """The arrays that `keep` wrote with this identity; None if there are none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if str(file["identity"]) != _text(identity):
                 return None
             return {name: file[name] for name in file.files if name != "identity"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (*_DAMAGE, zipfile.BadZipFile, zlib.error):
         return None
 
 
