@@ -217,6 +217,7 @@ def _draw(context: Context, model, prompts, strategy: Strategy, stem: str, ids: 
                 state=kept(place, identity),
             )
         except PausedError as paused:
+            context.progress.note("Interrupted: the unfinished samples are being kept.")
             if paused.state and keep(place, identity, paused.state):
                 # The resumed run must use the same batch size.
                 context.run.manifest.batch_size[strategy.name] = slots

@@ -26,6 +26,11 @@ def audit(file, as_json, resume, **flags) -> None:
     audit is resumed by the same command. The table [gates] of the file sets limits; if one is
     exceeded, the exit code is 3.
 
+    Before sampling starts, the audit measures the speed of this machine and states how many samples
+    and tokens it will draw, and about how much time and disk they take. If that is more than 24
+    hours, or more disk than is free, it asks; where there is no terminal, it needs --yes, or
+    yes = true in the audit file.
+
     \b
     auditor audit --model gpt2-xl --reference gpt2 --reference gpt2-medium --samples 200000
     auditor audit --model smollm2 --samples 256 --corpus /usr/share/common-licenses

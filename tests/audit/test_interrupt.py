@@ -1,4 +1,4 @@
-"""An audit that is interrupted in the middle of a shard keeps its work and ends in the same bytes."""
+"""An audit interrupted in the middle of a shard keeps its work and ends in the same bytes."""
 
 import copy
 from contextlib import contextmanager
