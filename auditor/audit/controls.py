@@ -103,7 +103,8 @@ def _scored(context: Context, n_prefix: int, n_new: int) -> pa.Table:
     texts = Texts.drawn(model.vocabulary, ids, [bos + p for p in prefixes], decoded)
     n_models = 2 + len(context.config.references)
     with context.progress.stage("scoring controls", n_models * len(ids), "texts") as bar:
-        _, columns = score_batch(context, texts, progress=bar.advance)
+        name = f"controls-{n_prefix}-{n_new}"
+        _, columns = score_batch(context, texts, name=name, progress=bar.advance)
     return pa.table({"text": texts.text, "n_tokens": np.array([len(i) for i in ids]), **columns})
 
 

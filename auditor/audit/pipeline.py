@@ -213,11 +213,13 @@ def _check(context: Context) -> None:
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
     from auditor.audit.controls import check_controls, needs_controls
+    from auditor.audit.cost import check_size
     from auditor.audit.ground_truth import read_truth
     from auditor.audit.shortlist import note_precision
     from auditor.audit.verification import check_corpus, is_due
 
     config = context.config
+    check_size(context)
     if is_due(context):
         check_corpus(config)
     if needs_controls(context):
@@ -237,6 +239,7 @@ def _stages(context: Context, until: str) -> None:
     from auditor.audit.sampling import sample
     from auditor.audit.scoring import score
     from auditor.audit.shortlist import shortlist
+    from auditor.audit.status import kept_sentence
     from auditor.audit.verification import verify
 
     config, run = context.config, context.run
@@ -268,6 +271,10 @@ def _stages(context: Context, until: str) -> None:
                 break
     except OSError as error:
         raise _disk(error, run.path) from None
+    except KeyboardInterrupt as interrupt:
+        context.stop_workers()
+        interrupt.add_note(kept_sentence(run))
+        raise
     finally:
         context.stop_workers()
     if until == "report":

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from auditor.audit.context import Context
+from auditor.audit.cost import Speed, announce, measured_speed
+from auditor.audit.partial import forget, keep, kept, partial_file
 from auditor.audit.shard_writer import BackgroundWriter, Shard
 from auditor.audit.workers.tasks import Task
 from auditor.config.audit import Strategy
 from auditor.errors import RunError
 from auditor.runs.manifest import SamplingCost
+from auditor.system.interrupts import deferred
 
 if TYPE_CHECKING:
     from auditor.audit.workers.tasks import SharesTasks
@@ -34,10 +39,16 @@ def sample(context: Context) -> None:
     if not missing:
         return
     tokens = sum(len(ids) * s.decoding.max_new_tokens for s, _, ids in missing)
+    strategy, stem, ids = missing[0]
     if context.workers is None:
         sampler = Sampler(context)
-        for strategy, _, _ in missing:  # report invalid prompts before sampling
-            sampler.source(strategy)
+        with context.progress.stage("loading", None, "models"):
+            for s, _, _ in missing:  # report invalid prompts before sampling
+                sampler.source(s)
+        announce(context, lambda n: sampler.probe(strategy, ids, n))
+    else:
+        probe = Task("probe", strategy.name, stem, ids.start, ids.stop)
+        announce(context, partial(_probed, context, context.workers, probe))
     with (
         context.timed("sample") as entry,
         context.progress.stage("sampling", tokens, "tokens") as bar,
@@ -55,6 +66,13 @@ def sample(context: Context) -> None:
             _alone(sampler, missing, bar, count)
 
 
+def _probed(context: Context, workers: SharesTasks, task: Task, n_tokens: int) -> Speed | None:
+    """The speed of one worker."""
+    with context.progress.stage("loading", None, "models"):
+        (outcome,) = workers.share([replace(task, n_tokens=n_tokens)])
+    return Speed.from_counts(outcome.counts)
+
+
 Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, seconds
 
 
@@ -65,8 +83,9 @@ def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
     with BackgroundWriter(sampler.context.run, counted) as writer:
         for strategy, stem, ids in missing:
             begun = time.monotonic()
-            shard = sampler.draw(strategy, ids, bar.advance)
+            shard = sampler.draw(strategy, stem, ids, bar.advance)
             writer.write(f"samples/{stem}.parquet", shard, time.monotonic() - begun)
+    forget(sampler.context.run, *(f"sample-{stem}" for _, stem, _ in missing))
 
 
 def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Count) -> None:
@@ -135,10 +154,20 @@ class Sampler:
         sizes = self.context.run.manifest.batch_size
         sizes[strategy.name] = _slots(self.context.model(), prompts, strategy, self.sharing)
 
+    def probe(self, strategy: Strategy, ids: range, n_tokens: int) -> Speed | None:
+        """Measure the speed with the prompts of a shard; see `measured_speed`."""
+        prompts = self.source(strategy).prompts(ids)
+        slots = _slots_of(self.context, prompts, strategy, self.sharing)
+        return measured_speed(self.context, prompts, strategy.decoding, slots, n_tokens)
+
     def draw(
-        self, strategy: Strategy, ids: range, progress: Callable[[int], None] = lambda _: None
+        self,
+        strategy: Strategy,
+        stem: str,
+        ids: range,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> Shard:
-        """Draw one shard."""
+        """Draw one shard; if it is interrupted, its state is kept for the next time."""
         source, model = self.source(strategy), self.context.model()
         prompts = source.prompts(ids)
         if strategy.decoding.beams > 1:
@@ -146,7 +175,7 @@ class Sampler:
 
             drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
         else:
-            drawn = _draw(self.context, model, prompts, strategy, ids, progress)
+            drawn = _draw(self.context, model, prompts, strategy, stem, ids, progress)
         if why := model.slow_because.get("steps"):
             self.context.note(
                 f"{model.name} was sampled without a key-value cache, which is slower: {why}."
@@ -165,27 +194,46 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
     context.run.save()
 
 
-def _draw(context: Context, model, prompts, strategy: Strategy, ids: range, progress):
+def _draw(context: Context, model, prompts, strategy: Strategy, stem: str, ids: range, progress):
+    from auditor.sampling.engine import PausedError
     from auditor.sampling.generate import generate
 
-    sizes = context.run.manifest.batch_size
+    slots = _slots_of(context, prompts, strategy)
+    place = partial_file(context.run, f"sample-{stem}")
+    identity = {"model": model.identity(), "slots": slots}
+    with deferred() as stop:
+        try:
+            drawn, fitted = generate(
+                model,
+                prompts,
+                list(ids),
+                seed=context.config.seed,
+                stream=strategy.name,
+                decoding=strategy.decoding,
+                n_slots=slots,
+                progress=progress,
+                note=context.note,
+                stop=stop,
+                state=kept(place, identity),
+            )
+        except PausedError as paused:
+            context.progress.note("Interrupted: the unfinished samples are being kept.")
+            if paused.state and keep(place, identity, paused.state):
+                # The resumed run must use the same batch size.
+                context.run.manifest.batch_size[strategy.name] = slots
+                context.run.save()
+            raise
+    context.run.manifest.batch_size[strategy.name] = min(slots, fitted)
+    return drawn
+
+
+def _slots_of(context: Context, prompts, strategy: Strategy, sharing: int = 1) -> int:
+    """The batch size of a strategy: the run's, or what fits into memory."""
     # A resumed run keeps its batch size, as bfloat16 results depend on it in the last bits; but a
     # smaller --batch-size wins, as it is the remedy when memory runs out.
+    sizes = context.run.manifest.batch_size
     known = [n for n in (sizes.get(strategy.name), context.config.batch_size) if n]
-    slots = min(known, default=0) or _slots(model, prompts, strategy)
-    drawn, fitted = generate(
-        model,
-        prompts,
-        list(ids),
-        seed=context.config.seed,
-        stream=strategy.name,
-        decoding=strategy.decoding,
-        n_slots=slots,
-        progress=progress,
-        note=context.note,
-    )
-    sizes[strategy.name] = min(slots, fitted)
-    return drawn
+    return min(known, default=0) or _slots(context.model(), prompts, strategy, sharing)
 
 
 def _slots(model, prompts, strategy: Strategy, sharing: int = 1) -> int:

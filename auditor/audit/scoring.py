@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from attacks.scores.token_stats import TokenStats
 from auditor.audit.context import TARGET, Context
+from auditor.audit.partial import digest, kept_passes
 from auditor.audit.shard_table import stats_of
 from auditor.audit.workers.tasks import Task
 from auditor.scoring.text_scorer import Scored, Texts, TextScorer, no_bos_note
@@ -61,7 +62,7 @@ def score_shard(context: Context, stem: str, progress: Callable[[int], None] | N
     """Score a shard of samples and write scores/STEM.parquet; returns the number of texts."""
     table = context.run.read(f"samples/{stem}.parquet")
     texts, known = texts_of(context, table), stats_of(table)
-    scored, columns = score_batch(context, texts, known, progress=progress)
+    scored, columns = score_batch(context, texts, known, name=f"score-{stem}", progress=progress)
     keep = {name: table[name] for name in ("sample_id", "strategy", "n_tokens")}
     counts = {name: {why: int(n) for why, n in r.items()} for name, r in scored.undefined.items()}
     context.run.write(f"scores/{stem}.parquet", pa.table({**keep, **columns}), undefined=counts)
@@ -83,25 +84,34 @@ def score_batch(
     texts: Texts,
     target: TokenStats | None = None,
     *,
+    name: str,
     progress: Callable[[int], None] | None = None,
     dtype: str | None = None,
 ) -> tuple[Scored, dict[str, np.ndarray]]:
     """Score samples under the audit's models; also returns the columns of the frame `scores`.
 
-    `target` is their TokenStats under the target, where known.
+    `target` is their TokenStats under the target, where known. `name` is the name of the file that
+    keeps finished batches if the work is interrupted.
     """
     scorer = TextScorer(
         context.model(TARGET, dtype=dtype),
-        {name: context.model(name, dtype=dtype) for name in context.config.references},
+        {key: context.model(key, dtype=dtype) for key in context.config.references},
         for_samples=True,
         advance=progress,
         note=context.note,
     )
-    for name in context.config.references:
-        lacks = scorer.references[name].vocabulary.bos_id is None
-        if name in scorer.other_tokenizer and lacks and not all(texts.prompt):
-            context.note(no_bos_note(name, "the target"))
-    scored = scorer.score(texts, target)
+    for reference in context.config.references:
+        lacks = scorer.references[reference].vocabulary.bos_id is None
+        if reference in scorer.other_tokenizer and lacks and not all(texts.prompt):
+            context.note(no_bos_note(reference, "the target"))
+    models = {TARGET: scorer.target, **scorer.references}
+    identity = {
+        "texts": digest(texts.token_ids, texts.prompt_ids, texts.text),
+        "models": {key: model.identity() for key, model in models.items()},
+    }
+    with kept_passes(context.run, name, identity) as passes:
+        scorer.next_memo = passes.next
+        scored = scorer.score(texts, target)
     columns = {**scored.figures, **scored.scores}
     columns["zlib_bits"] = columns["zlib_bits"].astype(np.float64)
     return scored, columns

@@ -14,6 +14,7 @@ from attacks.scores.token_stats import TokenStats
 from auditor.audit.shard_table import stats_columns
 from auditor.runs.manifest import FileEntry
 from auditor.runs.writer import RunWriter
+from auditor.system.interrupts import deferred
 
 if TYPE_CHECKING:
     from auditor.models.interfaces import Samples
@@ -83,9 +84,10 @@ class BackgroundWriter:
 
     def write(self, name: str, shard: Shard, seconds: float) -> None:
         """Start to write a shard, drawn in `seconds`, after the previous one is finished."""
-        self.finish()
-        laid = self.thread.submit(lambda: self.run.write_table(name, shard.table()))
-        self.open = name, shard, seconds, laid
+        with deferred():  # the shard must not be lost to an interrupt here
+            self.finish()
+            laid = self.thread.submit(lambda: self.run.write_table(name, shard.table()))
+            self.open = name, shard, seconds, laid
 
     def finish(self) -> None:
         """Wait for the current write and add the file to the manifest."""

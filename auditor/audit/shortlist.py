@@ -134,7 +134,9 @@ def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
         context.timed("rescore"),
         context.progress.stage("scoring in float32", n_models * len(table), "texts") as bar,
     ):
-        scored, columns = score_batch(context, texts, progress=bar.advance, dtype="float32")
+        scored, columns = score_batch(
+            context, texts, name="rescore", progress=bar.advance, dtype="float32"
+        )
     for name, column in stats_columns(scored.stats).items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
     return table, pd.DataFrame({"sample_id": table["sample_id"].to_pandas(), **columns})

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.audit.partial import PARTIAL
 from auditor.audit.shortlist import COUNTS, LISTS, SAMPLES
 from auditor.audit.verification import MATCHES
 from auditor.runs.run import Run
+from reports.number_text import count
 
 
 @dataclass(frozen=True)
@@ -71,4 +73,15 @@ def status_of(run: Run) -> Status:
         n_scored=rows("scores/"),
         is_listed=all(run.has(name) for name in (LISTS, COUNTS, SAMPLES)),
         is_verified=run.has(MATCHES) or not config.has_training_text,
+    )
+
+
+def kept_sentence(run: Run) -> str:
+    """What an interrupted run has kept, and how to resume it."""
+    status = status_of(run)
+    n_partial = len(list((run.path / PARTIAL).glob("*.npz")))
+    partial = f" and unfinished work on {count(n_partial, 'shard')}" if n_partial else ""
+    return (
+        f"Kept in {run.path}: {status.n_drawn:,} of {status.n_requested:,} samples drawn, "
+        f"{status.n_scored:,} scored{partial}. To resume, run: auditor audit --resume {run.path}"
     )

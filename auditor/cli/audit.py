@@ -10,7 +10,7 @@ from auditor.cli.printing import say
 from auditor.cli.verbosity import say_next, shown_progress, verbosity
 
 # The options that may change when a run is resumed.
-_FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour")
+_FREE = ("workers", "ray", "batch_size", "device", "reveal", "price_per_hour", "yes")
 _resume_option = click.option("--resume", metavar="RUN", help="Resume a run with its own options.")
 
 
@@ -26,6 +26,11 @@ def audit(file, as_json, resume, **flags) -> None:
     audit is resumed by the same command. The table [gates] of the file sets limits; if a gate
     fails, the exit code is 3. A gate that only warns does not change the exit code.
 
+    Before sampling starts, the audit measures the speed of this machine and states how many samples
+    and tokens it will draw, and about how much time and disk they take. If that is more than 24
+    hours, or more disk than is free, it asks; where there is no terminal, it needs --yes, or
+    yes = true in the audit file.
+
     \b
     auditor audit --model gpt2-xl --reference gpt2 --reference gpt2-medium --samples 200000
     auditor audit --model smollm2 --samples 256 --corpus /usr/share/common-licenses
@@ -33,11 +38,9 @@ def audit(file, as_json, resume, **flags) -> None:
     """
     from auditor.cli.show import after_audit, show_gated_audit
     from auditor.gates.gated_audit import run_gated_audit
-    from auditor.scheduling.loop import interruptible
 
     config = _config(file, flags, resume)
-    with interruptible():
-        gated = run_gated_audit(config, progress=shown_progress())
+    gated = run_gated_audit(config, progress=shown_progress())
     show_gated_audit(gated, as_json=as_json)
     say_next(after_audit(gated.run))
     gated.check()

@@ -15,6 +15,7 @@ import auditor
 from auditor.cli.network import add_offline
 from auditor.cli.printing import say
 from auditor.errors import AuditError
+from auditor.system.interrupts import interruptible
 
 # Verb -> module, and its line in --help, so that --help imports no module.
 VERBS = {
@@ -112,14 +113,17 @@ def run(args: list[str] | None = None) -> int:
     """
     try:
         # Click returns an exit code for --help and --version, and None for a successful verb.
-        return cli.main(args=args, prog_name="auditor", standalone_mode=False) or 0
+        with interruptible():
+            return cli.main(args=args, prog_name="auditor", standalone_mode=False) or 0
     except click.ClickException as error:
         message = io.StringIO()
         error.show(message)
         say(message.getvalue().rstrip("\n"), err=True)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted. Run the same command again to resume.", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click raises Abort from the KeyboardInterrupt, whose notes say what was kept.
+        notes = getattr(error.__cause__ or error, "__notes__", None)
+        say("\nInterrupted. " + " ".join(notes or ["Run the same command again."]), err=True)
         return 130
     except AuditError as error:
         say(f"auditor: {error}", err=True)

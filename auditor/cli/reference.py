@@ -13,6 +13,25 @@ _INTRO = """\
 
 Generated from `--help` by `make docs`: change the help, not this page. Any option of `audit` can be
 set in an audit file (TOML); flags override it.
+
+## Shell completion
+
+Bash, zsh and fish complete verbs, options and file names after this line is in the start-up file
+of the shell:
+
+```sh
+eval "$(_AUDITOR_COMPLETE=bash_source auditor)"    # ~/.bashrc
+eval "$(_AUDITOR_COMPLETE=zsh_source auditor)"     # ~/.zshrc
+_AUDITOR_COMPLETE=fish_source auditor | source     # ~/.config/fish/config.fish
+```
+
+## Interrupting and resuming
+
+Ctrl-C and SIGTERM stop an audit between two steps. The samples and scores that are complete, the
+unfinished samples of the current shard and the finished batches of the current scores stay in the
+run folder, also with `--workers`; `auditor audit --resume RUN` continues to the same results, byte
+for byte. A second Ctrl-C stops at once, and the unfinished work is lost. Samples of a model on a
+GPU, of beam search and of Ray workers are kept shard by shard.
 """
 
 

@@ -97,11 +97,9 @@ def _scheduler_loop(plan):
 def _once(plan) -> None:
     """Run what is due; if nothing is due, repeat the gate results of the last run."""
     from auditor.runs.gate_results import check
-    from auditor.scheduling.loop import interruptible
 
     work = _scheduler_loop(plan)
-    with interruptible():
-        n = work.run_due()
+    n = work.run_due()
     if not n:
         say("Nothing is due: the last scheduled run is complete.", err=True)
         check(plan.done()[-1].decisions)

@@ -171,6 +171,10 @@ class AuditConfig(BaseModel):
         None,
         metavar="DIR",
     )
+    yes: bool = option(
+        "Start without a question a run that takes more than 24 hours, or more disk than is free.",
+        False,
+    )
     gates: Gates = Gates()
     notify: Notify = Notify()
     schedule: Schedule = Schedule()
@@ -257,7 +261,7 @@ class AuditConfig(BaseModel):
 
 _HOW = (
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule"),
-    *("workers", "ray", "price_per_hour"),
+    *("workers", "ray", "price_per_hour", "yes"),
 )
 
 

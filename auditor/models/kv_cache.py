@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch.nn.functional import pad
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -119,6 +121,25 @@ class SlotCache(Cache):
         """Numbers cached per token of one slot, over all layers."""
         tensors = [t for layer in self._rows for t in (layer.keys, layer.values) if t is not None]
         return sum(t.numel() for t in tensors) / max(1, self.n_slots * self.room)
+
+    def tensors(self, length: int) -> dict[str, torch.Tensor]:
+        """Keys and values of the first `length` positions of every layer, by name."""
+        return {
+            f"{kind}/{i}": tensor[:, :, :length]
+            for i, layer in enumerate(self._rows)
+            for kind, tensor in (("keys", layer.keys), ("values", layer.values))
+            if tensor is not None
+        }
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], room: int) -> None:
+        """Put back what `tensors` returned, with `room` tokens allocated in every slot."""
+        self.room = room
+        for i, layer in enumerate(self._rows):
+            if f"keys/{i}" in tensors:
+                keys, values = tensors[f"keys/{i}"], tensors[f"values/{i}"]
+                layer.lazy_initialization(keys, values)
+                more = (0, 0, 0, room - keys.shape[2])
+                layer.keys, layer.values = pad(keys, more), pad(values, more)
 
     def keep(self, slots: torch.Tensor) -> None:
         """Drop all slots but these, in this order."""

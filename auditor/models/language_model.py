@@ -20,7 +20,7 @@ from auditor.models.kernels.packed_linear import can_pack, pack_linears
 from auditor.models.limits import limits_of
 from auditor.models.lm_head import Head, NetworkHead, not_finite, unknown_token
 from auditor.models.sessions import TOKENS_AT_ONCE, Session, WholeTextSession
-from auditor.models.teacher_forcing import teacher_forced
+from auditor.models.teacher_forcing import Memo, teacher_forced
 from auditor.models.tokenizer import Vocabulary
 
 # Maximum logits per pass when the network computes them itself.
@@ -174,6 +174,7 @@ class LanguageModel:
         batch_tokens: int = 4096,
         progress=None,
         note=None,
+        memo: Memo | None = None,
     ) -> TokenStats:
         """Log-probability and rank of every token of the given texts.
 
@@ -191,6 +192,8 @@ class LanguageModel:
         progress : callable(n_texts_done), or None
         note : callable(sentence), or None
             Called when memory runs out and a batch is halved.
+        memo : Memo, or None
+            Finished batches of the same call, which are not computed again.
 
         Raises
         ------
@@ -229,6 +232,7 @@ class LanguageModel:
             ),
             progress=done,
             note=note,
+            memo=memo,
         )
         return _assemble(texts, pieces, rows, moments)
 

@@ -6,7 +6,7 @@ step: slow, but correct for every causal model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -98,6 +98,25 @@ class Session:
         """Reset idle slots to position 0, so that they never overflow."""
         self._positions[list(slots)] = 0
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that `restore` needs to continue with the same numbers."""
+        tensors = self.cache.tensors(int(self._positions.max(initial=0)))
+        arrays = {name: _numbers(tensor) for name, tensor in tensors.items()}
+        dtype = next((str(t.dtype) for t in tensors.values()), "torch.float32")
+        state = {"positions": self._positions, "room": np.array(self.cache.room)}
+        return {**state, "dtype": np.array(dtype.removeprefix("torch.")), **arrays}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from a `state` of a session with as many slots."""
+        self._positions = state["positions"].astype(np.int64)
+        dtype = getattr(torch, str(state["dtype"]))
+        tensors = {
+            name: torch.from_numpy(state[name]).view(dtype).to(self._model.device)
+            for name in state
+            if name.startswith(("keys/", "values/"))
+        }
+        self.cache.restore(tensors, int(state["room"]))
+
     def keep(self, slots: Sequence[int]) -> None:
         """Drop all slots but these."""
         self.cache.keep(torch.as_tensor(slots, device=self._model.device))
@@ -137,9 +156,26 @@ class WholeTextSession:
         for slot in slots:
             self._rows[slot] = []
 
+    def state(self) -> dict[str, np.ndarray]:
+        """The tokens of each slot, padded with -1."""
+        rows = np.full((len(self._rows), max(map(len, self._rows), default=0)), -1, np.int64)
+        for slot, row in enumerate(self._rows):
+            rows[slot, : len(row)] = row
+        return {"rows": rows}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from a `state` of a session with as many slots."""
+        self._rows = [row[row >= 0].tolist() for row in state["rows"]]
+
     def keep(self, slots: Sequence[int]) -> None:
         """Drop all slots but these."""
         self._rows = [self._rows[slot] for slot in slots]
+
+
+def _numbers(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array of integers with the same bits: numpy has no bfloat16."""
+    size = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return tensor.cpu().contiguous().view(size).numpy()
 
 
 def _batches(rows: Sequence[Sequence[int]], most: int):

@@ -17,6 +17,10 @@ from auditor.models.sessions import padded
 Row = tuple[Sequence[int], Sequence[int]]
 
 
+class Memo(dict[tuple[int, ...], list[tuple[np.ndarray, ...]]]):
+    """Results of finished batches, by the indices of their rows; see `teacher_forced`."""
+
+
 def teacher_forced(
     forward: Callable[[torch.Tensor], torch.Tensor],
     rows: Sequence[Row],
@@ -29,6 +33,7 @@ def teacher_forced(
     too_large: Callable[[int], str] = "One text of {} tokens does not fit into memory.".format,
     progress: Callable[[list[int]], None] | None = None,
     note: Callable[[str], None] | None = None,
+    memo: Memo | None = None,
 ) -> list[tuple[np.ndarray, ...]]:
     """Measure each token of each row, given the row's prefix and the preceding tokens.
 
@@ -46,6 +51,8 @@ def teacher_forced(
     too_large : callable(n_tokens) -> message of the TooLargeError for a row that does not fit
     progress : callable(indices of the rows just done)
     note : callable(sentence), called when memory runs out and a batch is halved
+    memo : Memo, optional
+        Batches in it are not computed again; those computed are added.
     """
     lengths = np.array([len(prefix) + len(tokens) for prefix, tokens in rows], dtype=int)
     out: list[tuple[np.ndarray, ...]] = [()] * len(rows)
@@ -69,8 +76,12 @@ def teacher_forced(
         return [own if n else () for own, n in zip(split, sizes, strict=True)]
 
     for batch in buckets(lengths, batch_tokens, rope_switch):
-        longest = int(lengths[batch[0]])
-        found = retry_with_smaller_batch(work, batch, too_large=too_large(longest), note=note)
+        found = None if memo is None else memo.get(tuple(batch))
+        if found is None:
+            longest = int(lengths[batch[0]])
+            found = retry_with_smaller_batch(work, batch, too_large=too_large(longest), note=note)
+            if memo is not None:
+                memo[tuple(batch)] = found
         for i, own in zip(batch, found, strict=True):
             out[i] = own
         if progress is not None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from auditor.models.kernels.cuda_graph import recorded
-from auditor.sampling.engine import Generation
+from auditor.sampling.engine import Generation, PausedError
 
 BURST = 16  # steps queued at once
 
@@ -39,7 +39,6 @@ class CudaGeneration(Generation):
     def _begin(self, n_slots: int, capacity: int) -> None:
         super()._begin(n_slots, capacity)
         device, most = self.model.device, self.decoding.max_new_tokens
-        self.capacity = capacity
         self.at = np.zeros(n_slots, np.int64)  # queued tokens of each slot's sample
         self.position = np.zeros(n_slots, np.int64)  # of each slot's next token
         self.tokens_on = torch.zeros(n_slots, dtype=torch.int64, device=device)
@@ -67,10 +66,12 @@ class CudaGeneration(Generation):
         ):
             there[where] = _sent(here[slots], self.model.device)
 
-    def _advance(self, progress: Callable[[int], None] | None) -> None:
+    def _advance(self, progress: Callable[[int], None] | None, stop: Callable[[], bool]) -> None:
         """Run bursts until nothing is pending."""
         queued: _Burst | None = None
         while (self.sample >= 0).any() or queued is not None:
+            if stop():
+                raise PausedError({})
             before, queued = queued, self._queue() if (self.sample >= 0).any() else None
             if before is not None:
                 n, ended = self._collect(before)

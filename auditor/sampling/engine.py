@@ -7,7 +7,7 @@ replaced by the next one at once. A sample depends only on (seed, stream, sample
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,21 @@ from auditor.models.language_model import LanguageModel
 from auditor.models.lm_head import Measured, measure, not_finite, unknown_token
 from auditor.sampling.decoding import draw, temperatures
 from auditor.sampling.random_streams import uniforms
+
+# The arrays of a generation that belong to its samples and slots.
+_OF_SAMPLES = ("token_ids", "logprob", "rank", "length", "ended", "finished")
+_OF_SLOTS = ("sample", "next_token")
+
+
+class PausedError(KeyboardInterrupt):
+    """Sampling was interrupted between two steps; `state` is what `Generation.resume` needs.
+
+    The state is empty if the engine cannot continue in the middle of a sequence.
+    """
+
+    def __init__(self, state: dict[str, np.ndarray]):
+        super().__init__()
+        self.state = state
 
 
 class Generation:
@@ -51,8 +66,16 @@ class Generation:
         )
 
     @torch.inference_mode()
-    def run(self, n_slots: int, progress: Callable[[int], None] | None = None) -> Samples:
-        """Sample all unfinished sequences, at most `n_slots` at a time."""
+    def run(
+        self,
+        n_slots: int,
+        progress: Callable[[int], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Samples:
+        """Sample all unfinished sequences, at most `n_slots` at a time.
+
+        Raises PausedError between two steps once `stop()` is true.
+        """
         todo = np.flatnonzero(~self.finished).tolist()
         n_slots = min(n_slots, len(todo))
         if not todo:
@@ -65,12 +88,46 @@ class Generation:
         self._begin(n_slots, capacity)
         self.pending = deque(todo)
         self._fill(np.arange(n_slots))
-        self._advance(progress)
+        return self._finish(progress, stop)
+
+    @torch.inference_mode()
+    def resume(
+        self,
+        state: Mapping[str, np.ndarray],
+        progress: Callable[[int], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Samples:
+        """Continue from the state of a PausedError, to the same samples bit by bit."""
+        self._begin(len(state["sample"]), int(state["capacity"]))
+        for name in (*_OF_SAMPLES, *_OF_SLOTS):
+            getattr(self, name)[:] = state[name]
+        self.pending = deque(state["pending"].tolist())
+        self.session.restore(state)
+        if self.seen is not None:
+            self.seen[:] = torch.as_tensor(state["seen"], device=self.seen.device)
+        busy = np.flatnonzero(self.sample >= 0)
+        steps = np.arange(self.decoding.max_new_tokens)
+        ids = self.sample_ids[self.sample[busy]]
+        self.uniform[busy] = uniforms(self.seed, self.stream, ids, steps)
+        if progress is not None:
+            progress(int(self.length.sum()))
+        return self._finish(progress, stop)
+
+    def _state(self) -> dict[str, np.ndarray]:
+        """What `resume` needs; see `PausedError`."""
+        state = {name: getattr(self, name) for name in (*_OF_SAMPLES, *_OF_SLOTS)}
+        state |= {"pending": np.array(self.pending, np.int64)}
+        state |= {"capacity": np.array(self.capacity), **self.session.state()}
+        return state if self.seen is None else {**state, "seen": self.seen.cpu().numpy()}
+
+    def _finish(self, progress, stop) -> Samples:
+        self._advance(progress, stop or (lambda: False))
         self.release()
         return Samples(self.token_ids, self.logprob, self.rank, self.length, self.ended)
 
     def _begin(self, n_slots: int, capacity: int) -> None:
         """Create empty slots."""
+        self.capacity = capacity
         self.session: Any = self.model.session(n_slots, capacity)
         self.sample = np.full(n_slots, -1)  # the sample of each slot; -1: none
         self.next_token = np.zeros(n_slots, np.int64)
@@ -80,9 +137,13 @@ class Generation:
             shape = (n_slots, self.model.n_vocab)
             self.seen = torch.zeros(shape, dtype=torch.bool, device=self.model.device)
 
-    def _advance(self, progress: Callable[[int], None] | None) -> None:
+    def _advance(self, progress: Callable[[int], None] | None, stop: Callable[[], bool]) -> None:
         """Step until every slot is empty and nothing is pending."""
-        while (self.sample >= 0).any():
+        while True:
+            if stop():  # also after the last step, as the samples are not written yet
+                raise PausedError(self._state())
+            if not (self.sample >= 0).any():
+                return
             done = self._step()
             if progress is not None:
                 progress(int((self.sample >= 0).sum()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
@@ -11,6 +13,11 @@ from auditor.models.interfaces import DrawsSamples, Samples
 from auditor.models.language_model import LanguageModel
 from auditor.sampling.cuda_engine import CudaGeneration
 from auditor.sampling.engine import Generation, check_prompts
+
+
+def engine_for(model: LanguageModel) -> type[Generation]:
+    """The engine for a model's device."""
+    return CudaGeneration if model.queues_steps else Generation
 
 
 def generate(
@@ -24,12 +31,17 @@ def generate(
     n_slots: int,
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    state: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Samples, int]:
     """Continue every prompt; when memory runs out, halve the number of concurrent sequences.
 
     Finished sequences are kept and the others restart, so samples do not depend on when memory ran
     out. Seed, stream and a sample's id determine the sample. `progress` gets the number of tokens
     just drawn, negative when tokens are discarded.
+
+    Once `stop()` is true, a PausedError is raised between two steps. Given its `state`, with the
+    same arguments otherwise, the call continues to the same samples, bit by bit.
 
     Returns the samples, and the number of slots that fitted into memory. Raises ModelError if
     log-probabilities are not finite, a prompt is empty, too long for the model's context or
@@ -42,11 +54,13 @@ def generate(
         return drawn, n_slots
     check_prompts(model, prompts, decoding)
     model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
-    kind: type[Generation] = CudaGeneration if model.queues_steps else Generation
+    kind = engine_for(model)
     work = kind(model, prompts, sample_ids, seed=seed, stream=stream, decoding=decoding)
     while True:
         try:
-            return work.run(n_slots, progress), n_slots
+            if state is not None:
+                return work.resume(state, progress, stop), n_slots
+            return work.run(n_slots, progress, stop), n_slots
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -55,6 +69,7 @@ def generate(
                     f"{model.name}: one sequence of {decoding.max_new_tokens} new tokens does not "
                     "fit into memory. Lower --max-new-tokens, or use a machine with more memory."
                 ) from None
+        state = None
         # There are never more slots than prompts.
         n_slots = max(1, min(n_slots, len(prompts)) // 2)
         work.release()

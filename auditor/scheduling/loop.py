@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from auditor.errors import AuditError
 from auditor.gates.gated_audit import GatedAudit
 from auditor.scheduling.cron import Cron
 from auditor.scheduling.plan import Plan
+from auditor.system.interrupts import EndSignal
 from auditor.system.progress import NullProgress
 
 # Maximum sleep in seconds, so that suspend and clock changes are noticed.
@@ -55,7 +54,7 @@ class SchedulerLoop:
 
         Returns whether a run was interrupted; the next start resumes it.
         """
-        stop = _EndSignal()
+        stop = EndSignal()
         was_interrupted = False
 
         with stop.listening():
@@ -99,49 +98,3 @@ class SchedulerLoop:
 
 def _shown(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M %Z}"
-
-
-class _EndSignal:
-    """Records SIGTERM and SIGINT."""
-
-    def __init__(self) -> None:
-        self.is_received, self._may_raise = False, False
-
-    def _receive(self, number: int, frame: object) -> None:
-        self.is_received = True
-        if self._may_raise:
-            self._may_raise = False  # a second signal must not interrupt the cleanup
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def raising(self) -> Iterator[None]:
-        """Within it, a signal raises KeyboardInterrupt, even one that came just before."""
-        try:
-            self._may_raise = True
-            if self.is_received:
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._may_raise = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Within it, signals are recorded; does nothing outside the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = [signal.signal(number, self._receive) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Within it, SIGTERM raises KeyboardInterrupt, so that files are left complete."""
-    stop = _EndSignal()
-    with stop.listening(), stop.raising():
-        yield

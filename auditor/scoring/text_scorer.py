@@ -19,6 +19,7 @@ from attacks.scores.all_scores import SAMPLES, TEXTS, all_scores, undefined_reas
 from attacks.scores.token_stats import TokenStats
 from auditor.corpus.reading import Document, n_utf8_bytes
 from auditor.models.interfaces import ScoresTexts
+from auditor.models.teacher_forcing import Memo
 from auditor.models.tokenizer import Parts, Vocabulary, check_rows
 from auditor.scoring.perturbation import Perturbation
 
@@ -96,6 +97,7 @@ class TextScorer:
     prefix, counts, perturbation : inputs of `recall`, `dc_pdd` and `neighbourhood`
     advance : callable(n_texts_done by a model), or None
     note : callable(sentence), or None
+    next_memo : callable() -> Memo with the finished batches of the next pass, or None
     """
 
     target: ScoresTexts
@@ -106,6 +108,7 @@ class TextScorer:
     perturbation: Perturbation | None = None
     advance: Callable[[int], None] | None = None
     note: Callable[[str], None] | None = None
+    next_memo: Callable[[], Memo] | None = None
     n_cut: int = 0
     n_drawn: int = 0
     undefined: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -330,8 +333,9 @@ class TextScorer:
         return _in_order(known, found, lost, blank)
 
     def _stats(self, model: ScoresTexts, ids, prefixes, *, moments: bool = False) -> TokenStats:
+        memo = {} if self.next_memo is None else {"memo": self.next_memo()}
         return model.token_stats(
-            ids, prefixes, moments=moments, progress=self.advance, note=self.note
+            ids, prefixes, moments=moments, progress=self.advance, note=self.note, **memo
         )
 
     def _skip(self, n: int) -> None:

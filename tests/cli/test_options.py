@@ -146,6 +146,7 @@ FLAGS = {
     "--controls": (["h"], "controls", ("h",)),
     "--names": (["en_core_web_sm"], "names", "en_core_web_sm"),
     "--fdr": (["0.1", "--controls", "h"], "fdr", 0.1),
+    "--yes": ([], "yes", True),
     "--price-per-hour": (["2.5"], "price_per_hour", 2.5),
     "--seed": (["4"], "seed", 4),
     "--bos": (["<s>"], "bos", "<s>"),
@@ -160,7 +161,7 @@ FLAGS = {
 
 
 def test_the_flag_test_knows_every_flag():
-    own = {"file", "as_json", "resume", "offline"}
+    own = {"file", "as_json", "resume", "offline", "quiet", "verbose"}
     assert set(FLAGS) == {p.opts[0] for p in audit.params if p.name not in own}
 
 

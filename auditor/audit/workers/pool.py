@@ -33,8 +33,11 @@ class Worker(Protocol):
         WorkerDiedError
         """
 
+    def interrupt(self) -> None:
+        """Ask a worker with a task to keep what it has done of it, and to end."""
+
     def stop(self) -> None:
-        """Kill the worker."""
+        """End the worker: wait if it was interrupted, otherwise kill it."""
 
 
 class Team(Protocol):
@@ -72,6 +75,10 @@ class Workers:
             for scratch in (run.path / stage).glob(f".*{SCRATCH}*"):
                 scratch.unlink(missing_ok=True)
 
+    @property
+    def size(self) -> int:
+        return self.team.size
+
     def share(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Run tasks in any order; yields each outcome once its files are in the manifest.
 
@@ -105,7 +112,9 @@ class Workers:
                     self.run.register(outcome.files)
 
     def close(self) -> None:
-        """Stop all workers."""
+        """Stop all workers; one with a task keeps what it has done of it."""
+        for worker in self.workers:
+            worker.interrupt()
         for worker in self.workers:
             worker.stop()
         self.workers.clear()

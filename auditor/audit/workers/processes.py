@@ -13,8 +13,10 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 
 from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
+from auditor.system.interrupts import interruptible
 
 _PR_SET_PDEATHSIG = 1
+_PATIENCE = 120.0  # seconds for a worker to keep what it has done
 
 
 class ProcessWorker:
@@ -44,6 +46,7 @@ class ProcessWorker:
         )
         inner.close()
         self.task: Task | None = None
+        self.is_ending = False
         self._send(settings)
 
     def give(self, task: Task) -> None:
@@ -60,7 +63,16 @@ class ProcessWorker:
         self.task = None
         return message
 
+    def interrupt(self) -> None:
+        if self.task is not None:
+            with suppress(OSError):
+                self.process.terminate()
+            self.is_ending = True
+
     def stop(self) -> None:
+        if self.is_ending:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_PATIENCE)
         with suppress(OSError):
             self.process.kill()
         self.process.wait()
@@ -104,7 +116,7 @@ def main(descriptor: int) -> None:
     with suppress(OSError, AttributeError):  # Linux: die with the parent process
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     pipe = Connection(descriptor)
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError, KeyboardInterrupt), interruptible():
         settings = pipe.recv()
         from auditor.audit.workers.shard_worker import ShardWorker
 

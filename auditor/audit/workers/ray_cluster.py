@@ -36,6 +36,9 @@ class RayWorker:
         self.task = None
         return message
 
+    def interrupt(self) -> None:
+        """Does nothing: the shard of an actor is started again."""
+
     def stop(self) -> None:
         import ray
 

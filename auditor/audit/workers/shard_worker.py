@@ -17,6 +17,7 @@ from auditor.runs.manifest import Manifest
 from auditor.runs.remote import is_url, open_remote
 from auditor.runs.writer import RunWriter
 from auditor.system.atomic_files import write_atomically
+from auditor.system.interrupts import deferred
 from auditor.system.offline import offline
 from auditor.system.progress import NullProgress
 
@@ -86,6 +87,7 @@ class ShardWorker:
         )
 
     def _work(self, task: Task) -> dict[str, int]:
+        from auditor.audit.partial import forget
         from auditor.audit.sampling import Sampler
         from auditor.audit.scoring import score_shard
 
@@ -96,8 +98,13 @@ class ShardWorker:
         if task.stage == "plan":
             sampler.plan(strategy, range(task.first, task.last))
             return {}
-        shard = sampler.draw(strategy, range(task.first, task.last))
-        self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
+        if task.stage == "probe":
+            speed = sampler.probe(strategy, range(task.first, task.last), task.n_tokens)
+            return {} if speed is None else speed.as_counts()
+        shard = sampler.draw(strategy, task.stem, range(task.first, task.last))
+        with deferred():
+            self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
+            forget(self.context.run, f"sample-{task.stem}")
         return {"tokens": shard.n_tokens}
 
 

@@ -34,19 +34,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One stage of one shard; `plan` measures the batch size that fits into memory.
+    """One stage of one shard.
+
+    `plan` measures the batch size that fits into memory, `probe` the speed.
 
     first, last : the shard's sample numbers, `last` excluded
     batch_size : batch size that the plan measured
+    n_tokens : tokens that the run samples, for the probe
     needs : input files, with their entries in the manifest
     """
 
-    stage: Literal["plan", "sample", "score"]
+    stage: Literal["plan", "probe", "sample", "score"]
     strategy: str
     stem: str
     first: int
     last: int
     batch_size: int | None = None
+    n_tokens: int = 0
     needs: dict[str, FileEntry] = field(default_factory=dict)
 
 
@@ -80,6 +84,10 @@ class WorkerDiedError(Exception):
 
 class SharesTasks(Protocol):
     """The interface that stages use; `workers.pool.Workers` implements it."""
+
+    @property
+    def size(self) -> int:
+        """Number of workers."""
 
     def share(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Run tasks in any order; yields each outcome."""
