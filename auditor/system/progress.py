@@ -194,6 +194,7 @@ class Notebook(NullProgress):
         self._clock = clock
         self._handle: Any = None
         self._done: list[str] = []
+        self._notes: list[str] = []
 
     @contextmanager
     def stage(self, name, total, unit):
@@ -204,12 +205,12 @@ class Notebook(NullProgress):
         self._show("")
 
     def note(self, sentence):
-        self._done.append(_plain(sentence))
+        self._notes.append(_plain(sentence))
         self._show("")
 
     def _show(self, current: str) -> None:
-        text = "; ".join([*self._done, *([current] if current else [])])
-        shown = self._display.Pretty(text)
+        stages = ", ".join([*self._done, *([current] if current else [])])
+        shown = self._display.Pretty("\n".join([stages, *self._notes]))
         if self._handle is None:
             self._handle = self._display.display(shown, display_id=True)
         else:
