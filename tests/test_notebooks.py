@@ -82,7 +82,7 @@ def test_the_first_audit_finds_what_was_repeated_and_nothing_that_was_held_out(e
     assert n_pictures(executed["1"]) == 2
 
 
-def test_scores_find_more_together_than_alone_and_are_told_with_intervals(executed):
+def test_scores_find_more_together_than_alone_and_are_reported_with_intervals(executed):
     text = said(executed["2"])
     found, distinct = map(int, re.findall(r"(\d+) of (\d+) distinct samples are verbatim", text)[0])
     best, union, drawn = map(
@@ -101,7 +101,7 @@ def test_tuning_shows_on_the_text_that_was_tuned_on(executed):
     assert n_pictures(executed["3"]) == 2
 
 
-def test_a_release_is_told_apart_and_another_seed_is_not(executed):
+def test_a_new_release_is_distinguished_and_another_seed_is_not(executed):
     text = said(executed["4"])
     assert re.search(r"Release 2 against 1: \+.*: different\.", text)
     assert re.search(r"Release 2, another seed: .*: no difference detected\.", text)

@@ -171,7 +171,7 @@ ALL = sorted(PRESETS)
     ],
     ids=repr,
 )
-def test_an_audit_file_made_of_a_config_gives_it_back(settings):
+def test_a_config_round_trips_through_an_audit_file(settings):
     config = made(**settings)
     assert again(config).digest == config.digest
 

@@ -182,7 +182,7 @@ def test_what_is_no_utf16_is_replaced_and_located(tmp_path):
         list(read_corpus([tmp_path], strict=True))
 
 
-def test_a_picture_that_begins_like_utf16_is_no_text(tmp_path):
+def test_a_picture_that_begins_like_utf16_is_not_text(tmp_path):
     write(tmp_path, a__txt="text", b__odd=codecs.BOM_UTF16_LE + b"\x00\xd8" * 9)
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.txt"]
@@ -341,7 +341,7 @@ def test_rows_without_what_a_path_leads_to_are_counted(tmp_path):
     assert corpus.problem_counts == {"empty": 2, "field": 2}
 
 
-def test_a_field_that_holds_others_is_no_text_and_names_them(tmp_path):
+def test_a_field_that_holds_others_is_not_text_and_names_them(tmp_path):
     write(tmp_path, a__jsonl=rows({"messages": CHAT["messages"]}))
     there = r"messages is not text but list; it has messages\[\]\.role, messages\[\]\.content\. "
     with pytest.raises(CorpusError, match=there):

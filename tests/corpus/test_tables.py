@@ -348,7 +348,7 @@ def test_nested_text_that_is_not_utf8_is_replaced_and_located(tmp_path):
     assert "row 1, messages[].content: byte 3 is not UTF-8" in corpus.problems[0].message
 
 
-def test_a_column_of_numbers_is_no_text(tmp_path):
+def test_a_column_of_numbers_is_not_text(tmp_path):
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match="row 1: text is not text but int"):
         read(tmp_path / "a.parquet")

@@ -182,7 +182,7 @@ def test_content_codings_are_taken_off(tmp_path, coding, body, is_chunked):
         ("gzip", b"\x1f\x8b\x07\xff", "gzip, but its gzip data is corrupt"),
     ],
 )
-def test_what_stays_packed_is_no_text_and_is_named(tmp_path, coding, body, why):
+def test_content_that_stays_compressed_is_reported(tmp_path, coding, body, why):
     path = tmp_path / "a.warc"
     extra = f"Content-Encoding: {coding}\r\n".encode()
     picture = answer(body, "image/png", number=3, extra=extra)
@@ -294,7 +294,7 @@ def test_bytes_that_a_code_page_leaves_open_are_control_characters(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
-def test_a_byte_order_mark_goes_before_the_label(tmp_path, encoding):
+def test_a_byte_order_mark_takes_precedence_over_the_label(tmp_path, encoding):
     path = tmp_path / "a.warc"
     body = "\ufeffŽluť".encode(encoding)
     resource = record("resource", body, number=2)

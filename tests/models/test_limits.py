@@ -15,7 +15,7 @@ from attacks.statistics.intervals import (
 )
 
 
-def test_a_limit_is_past_only_if_the_whole_interval_is():
+def test_a_limit_is_exceeded_only_if_the_whole_interval_exceeds_it():
     figure = Estimate(6.0, 4.0, 9.0)
     assert not is_past(figure, 5.0)
     assert is_past(figure, 5.0, strict=True)
@@ -42,7 +42,7 @@ def test_one_success_is_past_a_limit_of_none_however_many_trials():
     assert not is_past(count_interval(0, 3), 0)
 
 
-def test_the_highest_rate_pays_for_having_been_picked():
+def test_the_highest_rate_is_corrected_for_selection():
     alone = highest_rate([9], [10])[1]
     at, among = highest_rate([0, 9, 1, 2], [10, 10, 10, 10])
     assert (at, among.value) == (1, 0.9)

@@ -61,13 +61,13 @@ NOTHING = [
 
 
 @pytest.mark.parametrize(("kind", "text", "piece"), FOUND)
-def test_what_has_the_form_is_found_to_the_letter(kind, text, piece):
+def test_valid_forms_are_found_exactly(kind, text, piece):
     got = [(item.kind, text[item.start : item.end]) for item in find_personal(text)]
     assert got == [(kind, piece)]
 
 
 @pytest.mark.parametrize("text", NOTHING)
-def test_what_only_looks_like_it_is_not(text):
+def test_lookalikes_are_not_found(text):
     assert [text[i.start : i.end] for i in find_personal(text)] == []
 
 

@@ -151,6 +151,6 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES)
-def test_mistakes_are_told_apart_from_undefined_scores(mistake, message):
+def test_invalid_input_is_distinguished_from_undefined_scores(mistake, message):
     with pytest.raises(ValueError, match=message):
         mistake()
