@@ -312,7 +312,7 @@ def test_a_page_of_another_charset_than_it_says_is_utf8_or_replaced(tmp_path):
     documents, corpus = read(path)
     assert [text for _, text in documents] == ["é—!", "日\ufffd!", "Žluť"]
     assert corpus.problem_counts == {"charset": 1}
-    assert "record 2 is not euc-jp at byte 2. 1 place(s) replaced" in corpus.problems[0].message
+    assert "record 2 is not euc-jp at byte 2. 1 place replaced" in corpus.problems[0].message
 
 
 def test_bytes_that_are_not_utf8_are_replaced_and_located(tmp_path):

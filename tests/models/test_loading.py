@@ -288,7 +288,7 @@ def test_tensors_that_the_model_does_not_use_are_reported(folder):
         {**weights, "vision.patch": torch.zeros(2)}, folder / "model.safetensors", {"format": "pt"}
     )
     (told,) = load_model(str(folder)).notes
-    assert told == f"{folder}: the model does not use 1 tensors of its weight files (vision.patch)."
+    assert told == f"{folder}: the model does not use 1 tensor of its weight files (vision.patch)."
 
 
 def test_a_quantised_model_that_cannot_be_read_names_its_method(folder):
