@@ -93,7 +93,8 @@ def calibration_sentence(calibration: pd.DataFrame) -> str:
         is_are = "is" if n_withheld == 1 else "are"
         parts.append(f"{n_withheld:,} {is_are} withheld for the reason given")
     last = f" and {parts[-1]}" if len(parts) > 1 else ""
-    return f"Of {count(n, 'list')} (one per strategy and score), {', '.join(parts[:-1] or parts)}{last}."
+    of = f"Of {count(n, 'list')} (one per strategy and score)"
+    return f"{of}, {', '.join(parts[:-1] or parts)}{last}."
 
 
 def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:

@@ -103,7 +103,7 @@ def test_texts_that_are_too_short_have_no_p_z_and_are_reported(bed, tmp_path):
     one = compare_models(bed.references["small"], bed.target, texts=[str(short)])
     assert one.texts["log_p_z_change"].isna().all()
     assert one.extraction["n_texts"].tolist() == [0, 0, 0, 0]
-    assert "1 of 1 texts are shorter" in one.notes[0]
+    assert "1 of 1 text too short" in one.notes[0]
     assert any("No held-out text was given" in s for s in model_headline(one))
 
 

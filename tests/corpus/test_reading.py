@@ -420,7 +420,7 @@ GOOD = rows({"text": "good"})
 
 LINES = "lines skipped; strict stops instead."
 NOT_UTF8 = "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte)"
-REPLACED = "place(s) replaced by U+FFFD; strict stops instead."
+REPLACED = "replaced by U+FFFD; strict stops instead."
 WRONG = [
     (
         *("a.jsonl", GOOD + '{"text": "x" "id": 1}\n' + GOOD, "json"),
@@ -443,11 +443,11 @@ WRONG = [
     ),
     (
         *("a.txt", b"caf\xe9, \xef\xbf\xbd, \xff\xff", "utf8"),
-        f"byte 3 is not UTF-8 (0xe9, invalid continuation byte). 3 {REPLACED}",
+        f"byte 3 is not UTF-8 (0xe9, invalid continuation byte). 3 places {REPLACED}",
     ),
     (
         *("a.jsonl", GOOD.encode() + b'{"text": "\xe9"}\n', "utf8"),
-        f"byte 27 is not UTF-8 (0xe9, invalid continuation byte). 1 {REPLACED}",
+        f"byte 27 is not UTF-8 (0xe9, invalid continuation byte). 1 place {REPLACED}",
     ),
     (
         *("a.bin", b"\x00\xff", "binary"),
