@@ -204,7 +204,7 @@ def test_changing_controls_or_fdr_does_not_resample(run, bed, tmp_path):
 
 
 def test_half_of_each_list_is_checked_where_there_is_training_text(run, bed, tmp_path):
-    """Said by a rate alone, or by name; with figures counted from the overlaps themselves."""
+    """Configured by a rate alone or by name; values are counted from the overlaps."""
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
     made = report_again(path, {"controls": ("verified",), "fdr": 0.5})

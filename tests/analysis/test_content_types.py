@@ -1,4 +1,4 @@
-"""Kinds of content: each rule on a text of its kind, and none on plain prose."""
+"""Content types: each rule matches text of its type, and none matches plain prose."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""What is said of a whole way of sampling, and of two lists beside each other: worked by hand."""
+"""Estimates for whole strategies and comparisons of two lists, against hand-worked values."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The page of a candidate's attention: what the model attends to, drawn with nothing to load."""
+"""The attention page of a candidate: its weights, and no external resources."""
 
 import shutil
 

@@ -43,7 +43,7 @@ def test_often_repeated_documents_are_extracted_and_heldout_ones_never(run, bed,
 
 
 def test_heldout_documents_are_searched_by_the_same_rule_as_members(run, bed, tmp_path):
-    """What the model wrote and stands in no training text, entered as held out: all found.
+    """Model output that is not in the training text, entered as held out: all found.
 
     They stand in no training text, so only a search of their own can find them.
     """
@@ -104,7 +104,7 @@ def ends_of_words(text):
 
 
 def came_out(text, members, heldout, *, normalize=(), min_tokens=99, min_chars=20):
-    """Which documents a sample of words shows; their names are m0, m1 and h0, h1."""
+    """The documents (m0, m1, h0, h1) that a sample of words reveals."""
     config = SimpleNamespace(
         normalize=normalize, min_match_tokens=min_tokens, min_match_chars=min_chars
     )

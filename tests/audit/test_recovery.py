@@ -1,4 +1,4 @@
-"""Killed anywhere and started again, a run ends in the same bytes; a full disk loses nothing."""
+"""A run that is killed and resumed ends in the same bytes; a full disk loses nothing."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def _settings(bed, out):
 
 @pytest.fixture(scope="module")
 def whole(bed, tmp_path_factory):
-    """The run that nothing stops, and how often it writes."""
+    """An uninterrupted run, and its number of writes."""
     from auditor.runs import writer as runs_writer
 
     writes = []

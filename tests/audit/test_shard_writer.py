@@ -1,4 +1,4 @@
-"""Shards are written beside the drawing of the next, and enter the manifest whole."""
+"""Shards are written while the next is sampled, and are registered when complete."""
 
 from threading import Event
 

@@ -1,4 +1,4 @@
-"""When things break: one clear sentence, what was made before stays whole, and the run goes on."""
+"""Failures give a one-line error, keep finished work, and leave the run resumable."""
 
 import contextlib
 import hashlib
@@ -37,7 +37,7 @@ def asked(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(asked, tmp_path_factory):
-    """The results of the run that nothing disturbs."""
+    """The results of an undisturbed run."""
     path = tmp_path_factory.mktemp("whole") / "run"
     ended = command(*asked, "--out", path)
     assert ended.code == 0, ended.err
@@ -51,7 +51,7 @@ def results(path):
 
 
 def the_sentence(ended, *parts):
-    """What a failed command said: one line, no traceback, and it holds these words in order."""
+    """The output of a failed command: one line, no traceback, with these words in order."""
     assert ended.code == 1
     (line,) = [x for x in ended.err.splitlines() if x.startswith("auditor: ")]
     assert "Traceback" not in ended.err
@@ -244,7 +244,7 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bytes():
 # --------------------------------------------------------------------------------------- secrets
 @contextlib.contextmanager
 def careless():
-    """What is created is everybody's to read and write, unless a program takes care."""
+    """A umask under which new files are readable and writable by everyone."""
     before = os.umask(0)
     try:
         yield
@@ -253,7 +253,7 @@ def careless():
 
 
 def modes(path):
-    """Files and folders that anybody but their owner can get at."""
+    """Files and folders that others than their owner can access."""
     if stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0:
         return []  # nobody else comes past it
     return [str(p) for p in (path, *path.rglob("*")) if stat.S_IMODE(p.lstat().st_mode) & 0o077]

@@ -1,4 +1,4 @@
-"""Shards shared out: the same bytes as one process makes, whoever dies on the way."""
+"""Shards processed by several workers equal those of one process, even if workers die."""
 
 import json
 import os
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 # ------------------------------------------------- sharing out, with workers that a test makes up
 class Planted:
-    """A worker that does what a script says of each task: an Outcome, "die", or an error."""
+    """A worker that follows a script for each task: an Outcome, "die", or an error."""
 
     def __init__(self, script):
         self.script, self.task, self.is_new = script, None, True
@@ -54,7 +54,7 @@ class Planted:
 
 
 class PlantedTeam:
-    """Workers that speak one at a time, the one that waited longest first."""
+    """Workers that answer one at a time, in order of waiting."""
 
     def __init__(self, script, size, *, replaces=True):
         self.script, self.size, self.replaces = script, size, replaces

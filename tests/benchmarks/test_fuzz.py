@@ -1,4 +1,4 @@
-"""Files that are nearly right: each is read, or refused with a sentence; nothing else comes out."""
+"""Almost valid files are read or refused with a one-line error."""
 
 import json
 import os

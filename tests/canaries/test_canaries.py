@@ -1,4 +1,4 @@
-"""Canaries: templates that are never evaluated, spaces that are counted, manifests that hold."""
+"""Canaries: templates are never evaluated, spaces are counted, manifests are verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exposure of canaries under models whose every number is known."""
+"""Exposure of canaries under models with known probabilities."""
 
 from __future__ import annotations
 

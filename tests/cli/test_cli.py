@@ -1,4 +1,4 @@
-"""The command: verbs, exit codes, one sentence for each trouble, nothing hostile on a terminal."""
+"""The command line: verbs, exit codes, one-line errors, escaped output."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`auditor extract`: four ways to say what to extract, one sentence for each mistake."""
+"""`auditor extract`: its four kinds of input, and one-line errors."""
 
 import json
 

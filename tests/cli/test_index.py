@@ -1,4 +1,4 @@
-"""`auditor index`: what it prints, its exit codes, and one sentence for each trouble."""
+"""`auditor index`: its output, exit codes and one-line errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Flags and audit files: what either says reaches the config, and flags win."""
+"""Flags and audit files: both reach the config, and flags override the file."""
 
 import re
 

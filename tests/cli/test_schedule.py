@@ -1,4 +1,4 @@
-"""What `auditor schedule` says to its flags: sentences for mistakes, and flags over the file."""
+"""`auditor schedule`: one-line errors, and flags that override the file."""
 
 import pytest
 

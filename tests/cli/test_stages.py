@@ -1,4 +1,4 @@
-"""What the stages of an audit hand on to each other."""
+"""Data passed between the stages of an audit."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_unreadable_prefixes_and_controls_are_reported(model, tmp_path):
 
 @pytest.mark.parametrize("until", ["sample", "shortlist"])
 def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
-    """Whether the model itself is asked next, or its tokenizer alone."""
+    """Whether the model is loaded next, or only its tokenizer."""
     folder, corpus = save_tiny_model(tmp_path / "model"), tmp_path / "corpus.txt"
     corpus.write_text("a text of the training set, long enough to be looked in")
     given = asked(folder, tmp_path / "run", corpus=[str(corpus)])
@@ -97,7 +97,7 @@ def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
 
 
 def told_of(strategy, path):
-    """What a report says of a strategy."""
+    """The description of a strategy in a report."""
     config = make_config({"model": "m", "strategies": [strategy]}).identity()
     rows = dict(about(Run(path, Manifest(config=config, stages={}, shards={}))))
     return rows[f"Strategy {strategy['name']}"]

@@ -1,4 +1,4 @@
-"""Comparisons: changes are tuned minus base, runs are joined by passage, pages say no more."""
+"""Comparisons: changes are tuned minus base, and runs are joined by passage."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What an audit is asked to do: presets, overrides, complaints, identity, and the way to a file."""
+"""Audit configs: presets, overrides, errors, identity, and conversion to a file."""
 
 from pathlib import Path
 

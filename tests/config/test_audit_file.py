@@ -1,4 +1,4 @@
-"""A config's identity, and the audit file that gives it back."""
+"""The identity of a config, and its round trip through an audit file."""
 
 import re
 import tomllib

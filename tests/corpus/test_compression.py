@@ -1,4 +1,4 @@
-"""Packed files: read as if they were not, and up to where they break."""
+"""Compressed files are read like plain files, up to where they are damaged."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Datasets: saved to disk, and in a hub's layout, where a folder stands for the hub."""
+"""Datasets saved to disk, and in the layout of the hub."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ configs:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """What `datasets` keeps goes into a folder of the test's."""
+    """The cache of `datasets` is in a temporary folder."""
     monkeypatch.setattr(
         datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache") / "datasets"
     )

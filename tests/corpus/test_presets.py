@@ -20,7 +20,7 @@ ASKED_FOR = [
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """What `datasets` keeps goes into a folder of the test's."""
+    """The cache of `datasets` is in a temporary folder."""
     monkeypatch.setattr(
         datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache") / "datasets"
     )

@@ -1,4 +1,4 @@
-"""Reading corpora: what is read, in which order, under which ids, and what is said of the rest."""
+"""Reading corpora: files, order, ids and reported problems."""
 
 import codecs
 import gzip

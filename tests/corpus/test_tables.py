@@ -1,4 +1,4 @@
-"""Tables: a document a row, the column that holds the text, and rows that are broken."""
+"""Tables: one document per row, the text column, and broken rows."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Common Crawl's WET and WARC: a document a record of text, and records that are broken."""
+"""WET and WARC files: one document per text record, and broken records."""
 
 import gzip
 import sys

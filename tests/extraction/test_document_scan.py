@@ -1,4 +1,4 @@
-"""One document: coverage and heat map of known numbers, and a page on which nothing can run."""
+"""Document scans: coverage and heat map of known values, and a page without scripts."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Hooks: training with them is training without them, and what they measure is what is there."""
+"""Callbacks: they do not change training, and their measurements are correct."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Fine-tuning: same weights whether interrupted or not, split and weights as asked, refusals."""
+"""Fine-tuning: resuming gives the same weights; invalid requests are refused."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Training text and the training itself: rows, split and weights as asked; one code for all."""
+"""Training rows, split and weights, and the training loop."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Gates: decided with their intervals, on runs whose every figure is known."""
+"""Gates: decisions by confidence interval, on runs with known results."""
 
 import pandas as pd
 import pytest

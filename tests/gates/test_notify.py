@@ -1,4 +1,4 @@
-"""Hooks: what they are told, how often they are tried, and that they lose no run."""
+"""Notifications: contents, retries, and that a failure does not lose the run."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Near-verbatim text: what was planted with so many edits is found with so many."""
+"""Near-verbatim text planted with known edits is found with their number."""
 
 from __future__ import annotations
 

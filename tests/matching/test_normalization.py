@@ -1,4 +1,4 @@
-"""Folded text, and the way back, against a walk over single characters."""
+"""Folded text and its original positions, against a character-by-character implementation."""
 
 import numpy as np
 from hypothesis import given, settings

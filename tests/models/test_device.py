@@ -1,4 +1,4 @@
-"""What the machine can do: memory within a container's limit, and work that fits into it."""
+"""Devices: memory within a container's limit, and batches that fit into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of slots against a list of what was written, over growth and dropped slots."""
+"""The slot cache against a plain list, with growth and dropped slots."""
 
 from __future__ import annotations
 

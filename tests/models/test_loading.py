@@ -1,4 +1,4 @@
-"""A model spec to a model: what is read, and what is refused with a sentence."""
+"""Loading models from specs: accepted and refused files."""
 
 from __future__ import annotations
 

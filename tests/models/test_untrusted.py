@@ -1,4 +1,4 @@
-"""Folders that others made: what they name stays inside, what they say has its form."""
+"""Untrusted folders: paths stay inside, and contents are validated."""
 
 import hashlib
 import json

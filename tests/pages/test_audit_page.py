@@ -1,4 +1,4 @@
-"""The page: one file, nothing from outside, nothing that a model wrote can run."""
+"""The report page: one file without external resources; model output is escaped."""
 
 import base64
 import gzip

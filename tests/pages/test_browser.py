@@ -1,4 +1,4 @@
-"""The report in a real browser: it sorts, filters, searches, and nothing that was said runs."""
+"""The report in a real browser: sorting, filtering, searching, and escaping."""
 
 import json
 from pathlib import Path

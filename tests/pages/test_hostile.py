@@ -1,4 +1,4 @@
-"""What a model says may be an attack on whoever reads the report: it stays text everywhere."""
+"""Hostile model output is escaped in every report format."""
 
 import csv
 import io

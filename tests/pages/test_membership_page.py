@@ -1,4 +1,4 @@
-"""The page of a comparison: one file, nothing from outside, nothing that a name could inject."""
+"""The membership page: one file without external resources, with escaped names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report leaves beside the page: figures, Markdown; and reports of audits cut short."""
+"""Files beside the report page: figures and Markdown; reports of partial audits."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Names of people: found by a planted pipeline, masked where text stands, never unasked."""
+"""Names of people: found by a planted pipeline, masked in text, only on request."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ pytest.importorskip("presidio_analyzer", reason=WITHOUT)
 
 
 def save_pipeline(folder, *people, tags=True):
-    """A pipeline that knows these people and nobody else."""
+    """A pipeline that recognises only these people."""
     nlp = spacy.blank("en")
     if tags:
         ruler = nlp.add_pipe("entity_ruler")

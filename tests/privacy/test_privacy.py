@@ -1,4 +1,4 @@
-"""Personal data: found where it is by its form, not where it is not, counted and masked."""
+"""Personal data is detected by its form, counted and masked."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Many runs: found at any depth, stacked with their names, one line each; and a run's card."""
+"""Collections of runs: found at any depth, combined tables, listing, and the card of a run."""
 
 import inspect
 import json

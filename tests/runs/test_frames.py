@@ -1,4 +1,4 @@
-"""A run's frames: their types, the columns that are asked for, and that no others are read."""
+"""Frames of a run: their types, and that only requested columns are read."""
 
 import numpy as np
 import pandas as pd

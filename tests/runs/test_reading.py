@@ -1,4 +1,4 @@
-"""A run that is there: its frames, what it lacks, and what is damaged."""
+"""Reading a run: its frames, missing parts and damage."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Runs at a URL: the same bytes, whichever machine begins and whichever ends them."""
+"""Runs at a URL: the same bytes, on whichever machines they are started and finished."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ def url(tmp_path, name="run"):
 
 
 def bytes_of(folder, *, but=("manifest.json", ".lock", "report.html", "report.md")):
-    """What a run's folder holds, but for what tells the time."""
+    """The files of a run's folder, without timestamps."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in Path(folder).rglob("*")

@@ -1,4 +1,4 @@
-"""A run's folder: whole or not at all, its owner's alone, one writer, plain words in trouble."""
+"""The run folder: atomic, private to its owner, one writer, one-line errors."""
 
 import ctypes
 import errno

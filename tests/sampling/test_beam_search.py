@@ -24,7 +24,7 @@ def tokens(drawn):
 
 
 def search(model, prompt, n_beams, steps):
-    """By the definition: keep the n likeliest of all one-token longer texts; no text ever ends."""
+    """By definition: keep the n likeliest one-token extensions; no text ends early."""
     beams = [(0.0, list(prompt))]
     for _ in range(steps):
         longer = []

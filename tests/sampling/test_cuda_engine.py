@@ -1,4 +1,4 @@
-"""The loop that runs ahead of the host draws what the plain loop draws."""
+"""The asynchronous CUDA loop draws the same samples as the plain loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is given before it samples: the same for the same sample, in any batch."""
+"""Prompts: the same for the same sample, in any batch."""
 
 from __future__ import annotations
 

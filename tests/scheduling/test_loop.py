@@ -1,4 +1,4 @@
-"""A schedule: its folders, what is due, three runs in a row, stopped and started again."""
+"""Schedules: folders, due times, consecutive runs, and restarts."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def plan(out, *, cron="0 3 * * 1", **settings):
 
 
 def ran(out, run_time, **settings):
-    """A run of that plan on an run_time, as if it had been done."""
+    """A finished run of the plan at a run time."""
     folder = plan(out).config_at(run_time).out
     return planted_run(folder, [nothing()], corpus=[], when=run_time.isoformat(), **settings)
 
@@ -318,7 +318,7 @@ def test_a_failed_gate_exits_with_3_now_and_when_repeated(tmp_path):
 
 
 def first_screen(folder):
-    """What a run's page says of gates and of the run before."""
+    """The gates and the previous run on the page of a run."""
     (section,) = re.findall(
         r'<section class="outcome.*?</section>', (folder / "report.html").read_text(), re.DOTALL
     )

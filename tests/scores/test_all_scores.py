@@ -1,4 +1,4 @@
-"""The paper's scores: against golden values, a slow second implementation, and their promises."""
+"""The paper's scores: against hand-computed values and a slow second implementation."""
 
 from __future__ import annotations
 

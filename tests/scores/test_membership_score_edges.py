@@ -1,4 +1,4 @@
-"""Each membership score's own edges, and what is a mistake rather than an undefined score."""
+"""Edge cases of each membership score, and invalid input against undefined scores."""
 
 from __future__ import annotations
 

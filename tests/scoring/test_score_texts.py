@@ -1,4 +1,4 @@
-"""Texts in, scores out: each as computed by hand from the models, and the verb's manners."""
+"""`auditor score`: scores against hand computation, files and errors."""
 
 import json
 import math

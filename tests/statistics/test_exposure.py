@@ -1,4 +1,4 @@
-"""Exposure: by hand, by brute force, by simulation, and out where a distribution function is 0."""
+"""Exposure: by hand, by brute force, by simulation, and far into the tail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be claimed of scores: verdicts, corrections, and one test for a whole set."""
+"""Membership verdicts, corrections for multiple tests, and the set test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists made of what a coin left unchecked: the rate is held whatever the scores are like."""
+"""Partially checked lists keep their false discovery rate for any scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is left, what lists are worth and what a passage costs: against known populations."""
+"""Richness, precision of lists and cost per passage, against known populations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ROC, AUC, TPR at FPR and held-out thresholds: right against counting, and honest about doubt."""
+"""ROC, AUC, TPR at FPR and held-out thresholds, against counting and simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are whole or as they were, one process writes a folder, trouble is one sentence."""
+"""Atomic files, one writer per folder, and one-line errors."""
 
 import errno
 import os

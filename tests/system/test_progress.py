@@ -8,7 +8,7 @@ from auditor.system import progress
 
 
 class Clock:
-    """A clock that goes only when told."""
+    """A clock that advances only on request."""
 
     def __init__(self):
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""An index against damage of every kind, builds that are killed, and a corpus that changes."""
+"""The corpus index: damage, interrupted builds and changed corpora."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Rows of logits read by compiled loops, against float64 and against sorted rows."""
+"""Compiled loops over rows of logits, against float64 and sorted rows."""
 
 from __future__ import annotations
 

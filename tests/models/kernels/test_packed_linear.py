@@ -1,4 +1,4 @@
-"""Weights in the kernels' own order: the same products, and nothing that must stay as it is."""
+"""Packed weights give the same products, and unsuitable layers are left alone."""
 
 from __future__ import annotations
 
