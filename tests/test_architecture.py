@@ -171,7 +171,7 @@ def test_imports_are_absolute():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_comes_from_outside_comes_in_by_its_own_door(name):
+def test_third_party_imports_are_where_they_are_allowed(name):
     wrong = {
         package
         for package in foreign(ROOT / name)
@@ -186,13 +186,13 @@ def test_attacks_know_arrays_alone(name):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("attacks/", "reports/"))])
-def test_nothing_below_the_auditor_looks_its_own_way_to_a_module(name):
+def test_lower_packages_do_not_import_dynamically(name):
     # The parser would not see `import_module("auditor.x")`.
     used = {module for _, module in imports(ROOT / name)}
     assert not used & {"importlib", "importlib.util", "importlib.machinery"}
 
 
-def test_all_that_is_imported_is_asked_for():
+def test_all_imported_packages_are_declared_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     optional = [package for name in extras if name != "dev" for package in extras[name]]
@@ -233,25 +233,25 @@ def test_a_function_has_at_most_80_lines(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_left_to_be_done_later(name):
+def test_no_todo_is_left(name):
     tokens = tokenize.generate_tokens(io.StringIO((ROOT / name).read_text("utf-8")).readline)
     comments = [t.string for t in tokens if t.type in (tokenize.COMMENT, tokenize.STRING)]
     assert [c for c in comments if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", c)] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_asserted_of_a_user(name):
+def test_no_assert_checks_user_input(name):
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
     assert [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Assert)] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_room_says_what_it_is(name):
+def test_every_module_has_a_docstring(name):
     assert ast.get_docstring(ast.parse((ROOT / name).read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_public_name_says_what_it_is(name):
+def test_every_public_name_has_a_docstring(name):
     body = ast.parse((ROOT / name).read_text(encoding="utf-8")).body
     named = (node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
     public = (node for node in named if not node.name.startswith("_"))

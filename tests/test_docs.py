@@ -183,7 +183,7 @@ def test_examples_and_notebooks_import_public_names_from_auditor_alone(where, te
 
 # ------------------------------------------------------------------------------- links etc.
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_somewhere(page):
+def test_every_link_to_a_file_is_valid(page):
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     local = [link for link in links if not link.startswith(("http:", "https:", "mailto:"))]
     assert [link for link in local if not (page.parent / link).exists()] == []

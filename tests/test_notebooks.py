@@ -88,7 +88,7 @@ def test_a_cell_that_takes_long_shows_its_stages(executed, name):
     assert re.search(rf"(?m)^{stage}\b.* \d", said(executed[name]))
 
 
-def test_scores_find_more_together_than_alone_and_are_told_with_intervals(executed):
+def test_scores_find_more_together_than_alone_and_are_reported_with_intervals(executed):
     text = said(executed["2"])
     found, distinct = map(int, re.findall(r"(\d+) of (\d+) distinct samples are verbatim", text)[0])
     best, union, drawn = map(
@@ -107,7 +107,7 @@ def test_tuning_shows_on_the_text_that_was_tuned_on(executed):
     assert n_pictures(executed["3"]) == 2
 
 
-def test_a_release_is_told_apart_and_another_seed_is_not(executed):
+def test_a_new_release_is_distinguished_and_another_seed_is_not(executed):
     text = said(executed["4"])
     assert re.search(r"Release 2 against 1: \+.*: different\.", text)
     assert re.search(r"Release 2, another seed: .*: no difference detected\.", text)

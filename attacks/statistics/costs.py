@@ -116,9 +116,10 @@ def compare_lists(
     Source
     ------
     McNemar 1947, in its exact form: under the null hypothesis, each of the verified samples on only
-    one list is equally likely to be on either. The interval is that of `resampling.paired_proportions` (Tango 1998)
-    with k trials; partly overlapping lists make it too wide rather than too narrow. With
-    `clusters`, the number of differing samples and k shrink by the same factor.
+    one list is equally likely to be on either. The interval is that of
+    `resampling.paired_proportions` (Tango 1998) with k trials; partly overlapping lists make it
+    too wide rather than too narrow. With `clusters`, the number of differing samples and k shrink
+    by the same factor.
 
     >>> made = compare_lists([True, True, True, False], [0, 1], [2, 3])
     >>> made.value, made.p_value

@@ -1,4 +1,4 @@
-"""The share of a document that lies in extractable stretches."""
+"""The share of a document that lies in extractable spans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Coverage:
-    """Characters of a document in stretches whose p_z is at least `tau`.
+    """Characters of a document in spans whose p_z is at least `tau`.
 
     Parameters
     ----------
@@ -36,22 +36,22 @@ class Coverage:
 def best_log_p(
     starts: ArrayLike, ends: ArrayLike, log_p: ArrayLike, n_chars: int
 ) -> NDArray[np.float64]:
-    """The highest log p_z of the stretches over each character, float64 (n_chars,), nats.
+    """The highest log p_z of the spans over each character, float64 (n_chars,), nats.
 
     Parameters
     ----------
-    starts, ends : int arrays (n,), characters; a stretch is [start, end)
+    starts, ends : int arrays (n,), characters; a span is [start, end)
     log_p : float array (n,), nats; -inf is allowed
     n_chars : int
 
     Returns
     -------
-    NaN for a character that no stretch covers.
+    NaN for a character that no span covers.
 
     Raises
     ------
     ValueError
-        If lengths differ or a stretch leaves the document.
+        If lengths differ or a span leaves the document.
 
     Source
     ------
@@ -65,11 +65,11 @@ def best_log_p(
     if not start.shape == end.shape == value.shape or start.ndim != 1:
         raise ValueError(
             "starts, ends and log_p must be of one length; "
-            f"got {start.shape}, {end.shape} and {value.shape}. Pass one of each per stretch."
+            f"got {start.shape}, {end.shape} and {value.shape}. Pass one of each per span."
         )
     if np.any((start < 0) | (end < start) | (end > n_chars)):
         raise ValueError(
-            f"stretches must lie within [0, {n_chars}] and end after they start. Check whether "
+            f"spans must lie within [0, {n_chars}] and end after they start. Check whether "
             "they count characters."
         )
     best = np.full(n_chars, np.nan)

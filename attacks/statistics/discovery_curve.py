@@ -115,16 +115,16 @@ def linked_groups(n: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def distinct_passages(documents: ArrayLike, starts: ArrayLike, ends: ArrayLike) -> NDArray:
-    """Passage ids of stretches of training text: overlapping stretches are one passage.
+    """Passage ids of spans of training text: overlapping spans are one passage.
 
     Parameters
     ----------
     documents, starts, ends : int arrays (n,)
-        Document of each stretch, and its position there, the end excluded.
+        Document of each span, and its position there, the end excluded.
 
     Returns
     -------
-    int64 array (n,): ids from 0 on, by document and position. Adjacent stretches stay separate.
+    int64 array (n,): ids from 0 on, by document and position. Adjacent spans stay separate.
 
     >>> distinct_passages([0, 0, 0, 1], [0, 5, 20, 0], [10, 15, 30, 10])
     array([0, 0, 1, 2])

@@ -1,8 +1,8 @@
 """Discoverable extraction: does a model continue a prefix with the true suffix?
 
 The functions take arrays (n, m) for n suffixes of m tokens: whether each token is the model's first
-choice, or its log-probability under the decoding in use. One teacher-forced pass gives both, without
-generating any text.
+choice, or its log-probability under the decoding in use. One teacher-forced pass gives both; no
+text is generated.
 """
 
 from __future__ import annotations

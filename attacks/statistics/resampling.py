@@ -361,7 +361,7 @@ def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if array.ndim != 1 or not np.isfinite(array).all():
         raise ValueError(
             f"{name} must be one finite number per text; got shape {array.shape} with "
-            f"{int((~np.isfinite(array)).sum())} that are not finite. Leave those out, and report their number."
+            f"{int((~np.isfinite(array)).sum())} that are not finite. Leave those out."
         )
     return array
 

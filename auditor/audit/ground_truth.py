@@ -90,9 +90,9 @@ def truth_table(
 
     Every sample is matched against the texts of the truth, in batches that fit into memory. A
     document counts as extracted if it contains a verbatim overlap with a sample (one of the first
-    five documents that contain it). Held-out documents follow the same rule, except that stretches
+    five documents that contain it). Held-out documents follow the same rule, except that spans
     which the sample shares with members are removed from the overlap first: a held-out document
-    counts only if a remaining stretch is long enough by itself. A shared passage that happens to
+    counts only if a remaining span is long enough by itself. A shared passage that happens to
     continue for a few characters is no evidence.
 
     A document with a secret (a canary) counts as extracted if a sample contains the secret as the
@@ -195,7 +195,7 @@ def _overlapping(
 def _without(
     match: Match, known: Sequence[Match], query: Query, normalize: Sequence[str]
 ) -> list[Match]:
-    """The stretches of an overlap that are in no other overlap of the same sample."""
+    """The spans of an overlap that are in no other overlap of the same sample."""
     at, left = match.start, []
     for other in sorted(known, key=lambda m: m.start):
         if other.start > at:

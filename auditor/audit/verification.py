@@ -25,6 +25,7 @@ from auditor.matching.verbatim import Match, Query, find_matches
 from auditor.runs.manifest import CorpusEntry, CorpusFile
 from auditor.runs.result_folder import storable
 from auditor.system.progress import steps
+from reports.number_text import count
 
 MATCHES, FUZZY, NEAR = (f"matches/{name}.parquet" for name in ("matches", "fuzzy", "near"))
 
@@ -109,8 +110,9 @@ def _matches(context: Context, queries: list[Query], corpus: Corpus | Index) -> 
     kept = without_boilerplate(found, queries, **least)
     if n := len(found) - len(kept):
         context.note(
-            f"{n:,} overlaps with the training text reach the minimum length only by repeats of "
-            "one character, such as a table border, and do not count as verbatim."
+            f"{count(n, 'overlap')} with the training text {'reaches' if n == 1 else 'reach'} the "
+            "minimum length only by repeats of one character, such as a table border; not counted "
+            "as verbatim."
         )
     return kept
 

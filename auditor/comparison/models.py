@@ -34,6 +34,7 @@ from auditor.models.loading import resolve
 from auditor.models.tokenizer import check_rows
 from auditor.scoring.text_scorer import Texts, TextScorer
 from auditor.system.progress import NullProgress, progress_display
+from reports.number_text import count
 
 _MOVED = 20
 
@@ -154,7 +155,7 @@ class _Texts:
         notes = []
         if both := set(members) & set(others):
             notes.append(
-                f"{len(both):,} texts are in both --texts and --heldout: removed from both."
+                f"{count(len(both), 'text')} in both --texts and --heldout: removed from both."
             )
             members = {t: i for t, i in members.items() if t not in both}
             others = {t: i for t, i in others.items() if t not in both}
@@ -306,12 +307,13 @@ def _short_note(before: dict, widths: tuple[int, int]) -> list[str]:
     notes = []
     if unranked:
         notes.append(
-            f"{unranked:,} texts are not in the extraction rates: the model gives no token ranks."
+            f"{count(unranked, 'text')} left out of the extraction rates: the model gives no token "
+            "ranks."
         )
     if not n:
         return notes
     short = (
-        f"{n:,} of {len(before['log_p_z']):,} texts are shorter than prefix and suffix "
-        f"({sum(widths)} tokens): they have no log p_z and are not in the extraction rates."
+        f"{n:,} of {count(len(before['log_p_z']), 'text')} too short for prefix and suffix "
+        f"({sum(widths)} tokens): without log p_z, and left out of the extraction rates."
     )
     return [short, *notes]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.errors import CorpusError
+from reports.number_text import count
 
 # These are no errors, so strict reading continues.
 _HARMLESS = ("empty", "empty-split", "left-out")
@@ -45,7 +46,7 @@ class FileReport:
         >>> report = FileReport(Path("a.txt"), strict=False)
         >>> report.note("utf8", "byte 7 is not UTF-8", n=2)
         >>> report.problems()[0].message
-        'a.txt: byte 7 is not UTF-8. 2 place(s) replaced by U+FFFD; strict stops instead.'
+        'a.txt: byte 7 is not UTF-8. 2 places replaced by U+FFFD; strict stops instead.'
         """
         if self.strict and kind not in _HARMLESS:
             raise CorpusError(f"{self.path}: {what}. Correct it, or read without strict.")
@@ -82,7 +83,7 @@ class FileReport:
         if kind == "left-out":
             return f"{n:,} left out"
         if kind in _REPLACED:
-            then = f"{n:,} place(s) replaced by U+FFFD"
+            then = f"{count(n, 'place')} replaced by U+FFFD"
         elif not then:
             then = f"{n:,} of {self.n_lines:,} {self.unit} skipped" if self.n_lines else "Skipped"
         return then if kind in _HARMLESS else f"{then}; strict stops instead"

@@ -27,6 +27,7 @@ from auditor.corpus.fields import (
 )
 from auditor.corpus.problems import FileReport
 from auditor.corpus.text_files import Document, Source, decoded_lines
+from reports.number_text import count
 
 # The csv module's default limit of 128 kB is too small for documents.
 _FIELD_BYTES = 2**31 - 1
@@ -87,7 +88,9 @@ def read_csv(source: Source) -> Iterator[Document]:
                 continue
             has_rows = True
             if len(values) != len(names):
-                what = f"{place} has {len(values):,} field(s); the first row has {len(names):,}"
+                what = (
+                    f"{place} has {count(len(values), 'field')}; the first row has {len(names):,}"
+                )
                 report.note("fields", what, lines.n_in_row)
                 continue
             row = dict(zip(names, values, strict=True))

@@ -24,6 +24,7 @@ from auditor.runs.result_folder import storable
 from auditor.scoring.suffixes import measure_suffixes
 from auditor.system.progress import NullProgress, progress_display
 from reports.figures.extraction import figure_files, laws_figure
+from reports.number_text import count
 
 Count = Callable[[str], int]
 
@@ -189,13 +190,13 @@ class _Work:
         width = self.config.longest_prefix + self.config.suffix_tokens
         if windows.n_short:
             self._note(
-                f"{windows.n_short:,} documents were skipped: they are shorter than {width} tokens "
-                "of prefix and suffix."
+                f"{count(windows.n_short, 'document')} skipped: shorter than {width} tokens of "
+                "prefix and suffix."
             )
         if unknown := int(repeats.isna().sum()):
             self._note(
-                f"Repeats of {unknown:,} windows were not counted, because their tokens do not "
-                "decode to the exact text."
+                f"Repeats of {count(unknown, 'window')} not counted: the tokens do not decode to "
+                "the exact text."
             )
 
     def _note(self, sentence: str) -> None:

@@ -196,8 +196,8 @@ def _contexts(
 def _reach(region: KnownMatch) -> tuple[int, int]:
     """The document's characters that a window around the region may match."""
     begins, ends = _token_spans(region.query)
-    stretches = [int(ends[last - 1] - begins[first]) for first, last in _windows(region)]
-    room = 2 * max(stretches) + _ROOM
+    spans = [int(ends[last - 1] - begins[first]) for first, last in _windows(region)]
+    room = 2 * max(spans) + _ROOM
     return max(0, region.doc_offset - room), region.doc_offset + room
 
 

@@ -30,7 +30,7 @@ class _Pairs:
 class Occurrences:
     """Counts of spans over a corpus; pass all blocks of the queries' spool to `add`.
 
-    Each span is located by its rarest stretch of grams, so that a span that begins with a line of
+    Each span is located by its rarest run of grams, so that a span that begins with a line of
     dashes or spaces is not compared with every other such line.
 
     Attributes

@@ -3,7 +3,7 @@
 One streaming pass finds the longest match at each position of each query (`overlaps`) and stores
 all text that may contain a match (`spool`); the spans that are long enough are then counted in the
 stored text (`occurrences`). Memory depends on the queries and on the block size, not on the
-corpus, except for 8 bytes for each document that shares a long stretch with a query.
+corpus, except for 8 bytes for each document that shares a long span with a query.
 """
 
 import os

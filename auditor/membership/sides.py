@@ -82,7 +82,7 @@ def scored_side(
     if len(texts) != len(frame):
         raise CorpusError(
             f"{specs[0]} changed while it was read: {len(texts):,} texts, then {len(frame):,}. "
-            "Start again when nobody writes to it."
+            "Run again when it no longer changes."
         )
     return Side(frame, texts, dict(frame.attrs.get("scored", {})))
 

@@ -12,6 +12,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from auditor.errors import ModelError
+from reports.number_text import count
 
 _LAYER = re.compile(r"\.\d+\.")
 
@@ -62,9 +63,9 @@ def check_unused(spec: str, known: Iterable[str], unused: Iterable[str]) -> str 
     if more:
         raise ModelError(
             f"{spec}: its weight files contain more layers than its config.json ({more[0]} and "
-            f"{len(more) - 1:,} other tensors). Restore the config.json of these weights."
+            f"{count(len(more) - 1, 'other tensor')}). Restore the config.json of these weights."
         )
     return (
-        f"{spec}: the model does not use {len(unused):,} tensors of its weight files "
+        f"{spec}: the model does not use {count(len(unused), 'tensor')} of its weight files "
         f"({', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''})."
     )

@@ -22,6 +22,7 @@ from auditor.models.interfaces import ScoresTexts
 from auditor.models.teacher_forcing import Memo
 from auditor.models.tokenizer import Parts, Vocabulary, check_rows
 from auditor.scoring.perturbation import Perturbation
+from reports.number_text import count
 
 
 @dataclass(frozen=True)
@@ -198,17 +199,19 @@ class TextScorer:
             notes.append(no_bos_note("The target", ", ".join(starting)))
         if self.n_cut:
             notes.append(
-                f"{self.n_cut:,} texts do not fit into the context after --nonmember-prefix; their "
-                "recall uses only their first tokens."
+                f"{count(self.n_cut, 'text')} too long for the context after --nonmember-prefix: "
+                "recall uses only the first tokens."
             )
         if self.n_drawn:
             notes.append(
-                f"{self.n_drawn:,} texts have stored tokens, like a run's samples; these tokens "
-                "are scored after their prompts."
+                f"{count(self.n_drawn, 'text')} with stored tokens, like a run's samples: these "
+                "tokens are scored after their prompts."
             )
         for score, reasons in self.undefined.items():
             why = "; ".join(f"{n:,}: {reason}" for reason, n in reasons.items())
-            notes.append(f"{score} is undefined for {sum(reasons.values()):,} texts ({why}).")
+            notes.append(
+                f"{score} is undefined for {count(sum(reasons.values()), 'text')} ({why})."
+            )
         return notes
 
     def _texts(self, documents: Sequence[Document]) -> Texts:

@@ -9,7 +9,7 @@ from attacks.statistics.intervals import clopper_pearson
 from reports.analysis import calibration as held_out
 from reports.analysis import checked_lists
 from reports.analysis.schema import CHECKED
-from reports.number_text import DASH, percent, share
+from reports.number_text import DASH, count, percent, share
 from reports.pages.page_shell import rows_of
 
 _WORTH_TELLING = 0.5  # a list that is mostly false is useless
@@ -93,7 +93,8 @@ def calibration_sentence(calibration: pd.DataFrame) -> str:
         is_are = "is" if n_withheld == 1 else "are"
         parts.append(f"{n_withheld:,} {is_are} withheld for the reason given")
     last = f" and {parts[-1]}" if len(parts) > 1 else ""
-    return f"Of {n:,} lists (one per strategy and score), {', '.join(parts[:-1] or parts)}{last}."
+    of = f"Of {count(n, 'list')} (one per strategy and score)"
+    return f"{of}, {', '.join(parts[:-1] or parts)}{last}."
 
 
 def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:

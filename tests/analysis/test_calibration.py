@@ -83,7 +83,7 @@ def test_a_list_is_withheld_where_too_much_of_it_was_not_found():
     assert pd.isna(made["n_listed"])
 
 
-def test_a_list_stands_where_they_score_alike_and_its_false_entries_are_counted():
+def test_a_list_is_kept_if_scores_agree_and_its_false_entries_are_counted():
     rng = np.random.default_rng(3)
     values = np.concatenate([rng.normal(9, 1, 20), rng.normal(0, 1, 80), [99.0]])
     row = checked(values, rng.normal(0, 1, 200), 20).table.iloc[0]
@@ -95,7 +95,7 @@ def test_a_list_stands_where_they_score_alike_and_its_false_entries_are_counted(
     assert 0 < row["estimated_false"] <= 0.05 * row["n_listed"]
 
 
-def test_reasons_stand_in_the_place_of_lists():
+def test_a_withheld_list_shows_its_reason():
     few = calibrate(scores_of([1, 2]), {"s": controls_of([1] * 18)}, fdr=0.05).table.iloc[0]
     assert few["withheld"] == "needs 19 controls, got 18"
     nan = calibrate(scores_of([np.nan]), {"s": controls_of([1.0] * 30)}, fdr=0.05).table.iloc[0]
@@ -129,16 +129,16 @@ def test_a_control_begins_with_a_text_or_a_line_and_none_overlap():
     assert pieces_of(["abcdefgh\nijklmnop", "qrstuv"], 4) == ["abcd", "ijkl", "qrst"]
 
 
-def test_a_short_text_goes_on_into_the_next_with_eos_between():
+def test_a_short_text_is_joined_to_the_next_with_eos():
     assert pieces_of(["ab", "cd", "ef"], 4) == ["ab\0c"]
     assert pieces_of(["ab", "c\nde", "fg"], 4) == ["ab\0c", "de\0f"]
 
 
-def test_a_text_that_ends_a_control_costs_the_next_one_no_line():
+def test_a_text_that_completes_a_control_does_not_shorten_the_next():
     assert pieces_of(["abc", "defg\nhijk"], 4) == ["abc\0", "defg", "hijk"]
 
 
-def test_no_more_controls_than_asked_for():
+def test_no_more_controls_than_requested():
     assert len(pieces_of(["abcd"] * 9, 4, most=3)) == 3
 
 
@@ -192,7 +192,7 @@ def test_held_out_controls_score_like_texts_scored_alone(run, bed):
     np.testing.assert_allclose(alone["nll"][same], controls["nll"][same], rtol=1e-4)
 
 
-def test_a_run_gets_other_controls_or_another_rate_without_sampling_anew(run, bed, tmp_path):
+def test_changing_controls_or_fdr_does_not_resample(run, bed, tmp_path):
     before = (run.path / "samples" / "top-n-00000.parquet").stat().st_mtime_ns
     again = report_again(run.path, {"fdr": 0.5})
     assert set(again.calibration()["fdr"]) == {0.5}
@@ -204,7 +204,7 @@ def test_a_run_gets_other_controls_or_another_rate_without_sampling_anew(run, be
 
 
 def test_half_of_each_list_is_checked_where_there_is_training_text(run, bed, tmp_path):
-    """Said by a rate alone, or by name; with figures counted from the overlaps themselves."""
+    """Configured by a rate alone or by name; values are counted from the overlaps."""
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
     made = report_again(path, {"controls": ("verified",), "fdr": 0.5})
@@ -230,7 +230,7 @@ def test_half_of_each_list_is_checked_where_there_is_training_text(run, bed, tmp
     assert "Lists calibrated on verified candidates" in (path / "report.md").read_text("utf-8")
 
 
-def test_a_rate_alone_means_the_checked_half():
+def test_a_rate_without_controls_uses_the_checked_half():
     asked = {"model": "x", "fdr": 0.1}
     assert make_config({**asked, "corpus": "text/"}).controls == ("verified",)
     assert make_config({**asked, "index": "index/"}).controls == ("verified",)
@@ -244,7 +244,7 @@ def test_a_rate_alone_means_the_checked_half():
         make_config({**asked, "corpus": "t/", "controls": ["verified", "h/"]})
 
 
-def test_too_little_text_for_one_control_is_a_sentence(run, tmp_path):
+def test_too_little_text_for_one_control_is_an_error(run, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("Too short.")
     with pytest.raises(CorpusError, match=r"--controls must contain at least 32 tokens.*got fewer"):

@@ -1,4 +1,4 @@
-"""Kinds of content: each rule on a text of its kind, and none on plain prose."""
+"""Content types: each rule matches text of its type, and none matches plain prose."""
 
 import pandas as pd
 import pytest
@@ -30,22 +30,22 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("kind", CONTENT_KINDS)
-def test_a_text_of_a_kind_is_told_as_such(kind):
+def test_each_content_type_is_recognised(kind):
     text = EXAMPLES[kind]
     assert kind in content_kinds(text, find_personal(text))
 
 
-def test_plain_prose_has_no_kind():
+def test_plain_prose_has_no_content_type():
     assert content_kinds(PROSE, find_personal(PROSE)) == []
 
 
 @pytest.mark.parametrize("kind", [k for k in CONTENT_KINDS if k not in ("URLs", "news")])
-def test_the_example_of_one_kind_is_not_taken_for_prose_of_another(kind):
+def test_an_example_of_one_type_does_not_match_another(kind):
     text = EXAMPLES[kind]
     assert content_kinds(text, find_personal(text)) == [kind]
 
 
-def test_one_mark_alone_is_not_enough():
+def test_one_marker_is_not_enough():
     assert content_kinds("He sold the house at a discount and went home.") == []
     assert content_kinds("x = 1 is what he wrote on the board.") == []
 

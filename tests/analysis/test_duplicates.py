@@ -69,7 +69,7 @@ def test_the_papers_example_has_two_trigrams_each_twice():
         ("!?.", []),
     ],
 )
-def test_words_are_what_whitespace_and_punctuation_leave(text, expected):
+def test_words_are_split_at_whitespace_and_punctuation(text, expected):
     assert words(text) == expected
 
 
@@ -96,7 +96,7 @@ def test_multiplicity_counts():
 
 
 @pytest.mark.parametrize("texts", [["", "!", "a"], ["a b", "b a"], ["a", "a a"], ["a", "x a y"]])
-def test_short_texts_with_other_words_are_no_duplicates(texts):
+def test_short_texts_with_different_words_are_not_duplicates(texts):
     assert (mark_duplicates(Trigrams.from_texts(texts[1:]), np.arange(len(texts) - 1)) == -1).all()
     assert not is_duplicate(texts[-1], of=texts[0])
 
@@ -148,6 +148,6 @@ def test_texts_are_read_once():
     assert len(Trigrams.from_texts(text for text in ["a b c", "d"])) == 2
 
 
-def test_hostile_characters_are_words_like_others():
+def test_hostile_characters_form_ordinary_words():
     texts = ["\ud800 \x00 \u202e x", "\ud800 \x00 \u202e x"]
     assert mark_duplicates(Trigrams.from_texts(texts), np.arange(2)).tolist() == [-1, 0]

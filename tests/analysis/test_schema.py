@@ -37,7 +37,7 @@ def test_every_column_has_a_type_and_a_meaning_and_one_name(table):
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_no_name_fits_two_columns(table):
+def test_no_name_matches_two_columns(table):
     for name in frame_of(table).columns:
         assert sum(column.matches(name) for column in table.columns) == 1
 
@@ -60,7 +60,7 @@ def test_columns_that_are_not_required_may_be_absent():
     check(pd.DataFrame(columns=required), SCORES)
 
 
-def test_raw_columns_and_ranks_are_no_scores():
+def test_raw_columns_and_ranks_are_not_scores():
     frame = pd.DataFrame(columns=["window", "nll_reference:a", "rank:zlib", "reference:a", "zlib"])
     assert score_names(frame) == ["reference:a", "zlib", "window"]
 

@@ -1,4 +1,4 @@
-"""What is said of a whole way of sampling, and of two lists beside each other: worked by hand."""
+"""Estimates for whole strategies and comparisons of two lists, against hand-worked values."""
 
 import math
 
@@ -45,7 +45,7 @@ FOUND = matches_of(
 )
 
 
-def test_spans_that_overlap_in_the_training_text_are_one_passage_whoever_holds_them():
+def test_overlapping_spans_of_any_samples_are_one_passage():
     passages = number_passages(FOUND)
     assert passages[0] == passages[1] == passages[4]
     assert passages.nunique() == 3
@@ -53,7 +53,7 @@ def test_spans_that_overlap_in_the_training_text_are_one_passage_whoever_holds_t
     pd.testing.assert_series_equal(number_passages(shuffled).sort_index(), passages)
 
 
-def test_a_strategy_is_judged_by_its_unselected_samples():
+def test_a_strategy_is_estimated_from_its_unselected_samples():
     """Five samples; three hold 3 passages: one twice, two once. Chao: 3 + 4/5 × 2²/(2 × 1)."""
     judged = estimate_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
     check(judged.table, STRATEGIES)
@@ -72,7 +72,7 @@ def test_a_strategy_is_judged_by_its_unselected_samples():
     assert (b["n_passages"], b["precision"]) == (1, 0.25)
 
 
-def test_samples_beyond_those_looked_up_count_for_nothing():
+def test_samples_that_were_not_searched_are_ignored():
     """The fourth sample was not looked up among the unselected, whatever matched as a candidate."""
     judged = estimate_strategies(samples_of(a=5), FOUND, {"a": 2})
     (a,) = judged.table.to_dict("records")
@@ -80,7 +80,7 @@ def test_samples_beyond_those_looked_up_count_for_nothing():
     assert (a["n_verbatim"], a["n_passages"]) == (2, 2)
 
 
-def test_the_curve_counts_passages_as_they_come():
+def test_the_curve_counts_passages_in_sampling_order():
     curve = estimate_strategies(samples_of(a=5), FOUND, {"a": 5}).discovery
     assert curve["n_tokens"].tolist() == [10, 20, 30, 40, 50]
     assert curve["observed"].tolist() == [1, 2, 2, 3, 3]
@@ -98,7 +98,7 @@ def test_dependent_samples_have_counts_but_no_estimate():
     assert "withheld: one prompt" in shown_strategies(judged.table).iloc[0].tolist()
 
 
-def test_where_nothing_was_found_the_total_is_withheld_and_the_rate_bounded():
+def test_without_findings_the_total_is_withheld_and_the_rate_bounded():
     judged = estimate_strategies(samples_of(a=5), matches_of(), {"a": 5})
     (a,) = judged.table.to_dict("records")
     assert (a["n_passages"], a["new_rate"], a["precision"]) == (0, 0, 0)
@@ -108,7 +108,7 @@ def test_where_nothing_was_found_the_total_is_withheld_and_the_rate_bounded():
     assert a["tokens_per_passage"] == math.inf
 
 
-def test_without_training_text_there_are_counts_alone():
+def test_without_training_text_there_are_only_counts():
     judged = estimate_strategies(samples_of(a=5), None, {})
     check(judged.table, STRATEGIES)
     check(judged.discovery, DISCOVERY)
@@ -117,7 +117,7 @@ def test_without_training_text_there_are_counts_alone():
     assert estimates_section(*[judged.table] * 2, judged.discovery, *[judged.table] * 2) is None
 
 
-def test_estimates_hold_the_truth_of_a_known_population():
+def test_intervals_contain_the_truth_of_a_known_population():
     """60 equally likely passages, half of all samples hold one: 50 runs of 150 samples."""
     rng = np.random.default_rng(0)
     held = []
@@ -151,7 +151,7 @@ COUNTS = pd.DataFrame(
 )  # fmt: skip
 
 
-def test_lists_are_compared_at_one_length_by_what_one_alone_holds():
+def test_lists_are_compared_at_equal_length_by_samples_on_only_one():
     """zlib holds s-0 to s-3, random s-3 of the verbatim: cut to 4, three are on zlib's alone.
 
     Two of the three show one passage, so they are worth 3² / (2² + 1²) = 1.8; at even odds all of
@@ -174,7 +174,7 @@ def test_lists_are_compared_at_one_length_by_what_one_alone_holds():
     assert alone["p_corrected"] == pytest.approx(3 * 2 * 0.5**3)
 
 
-def test_a_list_beside_a_random_one_is_corrected_for_all_lists():
+def test_comparisons_with_random_are_corrected_for_all_lists():
     beside = above_random(compare_scores(CANDIDATES, COUNTS)).set_index("score")
     assert beside.loc["zlib", "above_random"] == 0.75
     assert beside.loc["zlib", "p_above_random"] == pytest.approx(min(1, 2 * 2 * 0.5**1.8))
@@ -215,7 +215,7 @@ def test_the_interval_of_a_list_counts_candidates_of_one_passage_as_one_cluster(
     assert (first["low"], first["high"]) == pytest.approx((0.025, 1))
 
 
-def test_a_hundred_verbatim_of_one_passage_are_worth_one():
+def test_a_hundred_candidates_of_one_passage_count_as_one():
     frame = pd.DataFrame(
         {"sample_id": [f"s-{i}" for i in range(100)], "strategy": "s", "verdict": "verbatim",
          "rank:zlib": range(1, 101), "best_rank": range(1, 101), "doc_id": "d", "doc_offset": 7,
@@ -237,7 +237,7 @@ def test_a_hundred_verbatim_of_one_passage_are_worth_one():
                for s in told)  # fmt: skip
 
 
-def test_precision_at_10_is_that_of_the_first_ten_alone():
+def test_precision_at_10_uses_only_the_first_ten():
     n = 30
     found = pd.DataFrame(
         {
@@ -282,14 +282,14 @@ def test_costs_are_tokens_seconds_and_money_of_what_was_looked_up():
     assert shown.set_index("Strategy").loc["b", "Ratio to the cheapest"].iloc[0].startswith("3 (")
 
 
-def test_a_strategy_that_found_nothing_has_a_least_cost():
+def test_without_findings_the_cost_has_only_a_lower_bound():
     table = estimate_strategies(samples_of(a=5), matches_of(), {"a": 5}).table
     (cell,) = shown_costs(cost_table(table, {}))["Per verbatim sample"]
     least = 50 / (5 * float(clopper_pearson(0, 5)[1]))
     assert cell == f"none found (over {least:.3g})"
 
 
-def test_the_best_list_is_shown_beside_each_other():
+def test_the_best_list_is_compared_with_every_other():
     summary = summarize(CANDIDATES, COUNTS)
     shown = shown_comparisons(compare_scores(CANDIDATES, COUNTS), summary)
     assert shown["Lists"].tolist() == ["zlib vs window", "zlib vs random"]
@@ -297,7 +297,7 @@ def test_the_best_list_is_shown_beside_each_other():
     assert shown["Percentage points"].iloc[1].startswith("+75.0 (")
 
 
-def test_lists_that_find_the_same_are_not_said_to_be_alike_for_sure():
+def test_lists_with_equal_findings_are_not_claimed_to_be_equal():
     same = CANDIDATES.assign(**{"rank:window": CANDIDATES["rank:zlib"]})
     shown = shown_comparisons(compare_scores(same, COUNTS), summarize(same, COUNTS))
     ends = paired_proportions(0, 0, 5)
@@ -305,7 +305,7 @@ def test_lists_that_find_the_same_are_not_said_to_be_alike_for_sure():
     assert shown["Percentage points"].iloc[0] == cell
 
 
-def test_the_section_has_a_curve_and_says_what_it_rests_on():
+def test_the_section_has_a_curve_and_states_its_assumptions():
     judged = estimate_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
     costs = cost_table(judged.table, {})
     pairs = compare_scores(CANDIDATES, COUNTS)
@@ -317,7 +317,7 @@ def test_the_section_has_a_curve_and_says_what_it_rests_on():
     assert any("independent" in sentence for sentence in made.rests_on)
 
 
-def test_chaos_total_is_nowhere_taken_for_an_upper_bound():
+def test_chao1_is_never_presented_as_an_upper_bound():
     judged = estimate_strategies(samples_of(a=5, b=4), FOUND, {"a": 5, "b": 4})
     assert shown_strategies(judged.table).columns[-1] == "Total (lower bound)"
     assert any("does not bound the true total" in sentence for sentence in RESTS_ON)

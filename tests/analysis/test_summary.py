@@ -69,7 +69,7 @@ def test_the_control_holds_every_text_once(scores):
     assert len(control) == 3
 
 
-def test_a_seed_and_nothing_else_decides_the_control():
+def test_only_the_seed_determines_the_control():
     frame = pd.DataFrame({"sample_id": [f"s-{i:03}" for i in range(200)], "strategy": "s"})
     texts = {sample_id: f"all of {sample_id} its own" for sample_id in frame["sample_id"]}
     first = select_candidates(frame, texts, top=20, seed=1).chosen
@@ -101,7 +101,7 @@ def test_texts_that_no_list_reaches_are_not_read():
     assert 5 <= len(asked) <= 100
 
 
-def test_looking_further_down_finds_what_a_full_walk_finds():
+def test_a_partial_scan_selects_the_same_as_a_full_one():
     frame = pd.DataFrame({"sample_id": [f"s-{i:04}" for i in range(300)], "strategy": "s"})
     frame["zlib"] = -np.arange(300, dtype=float)
     # 250 copies come first: the list can fill only far below where it looks at first.
@@ -194,7 +194,7 @@ def test_table2_has_scores_down_strategies_across_and_the_control_last(candidate
 
 @pytest.mark.parametrize("missing", ["doc_offset", "match_n_chars"])
 @pytest.mark.parametrize("is_gone", [True, False])
-def test_where_places_are_not_known_no_passages_are_counted(candidates, missing, is_gone):
+def test_without_positions_no_passages_are_counted(candidates, missing, is_gone):
     """A run of before: repeats of a passage count, and the sentence says so.
 
     Two of two, 1/40 in each tail: the low end is 0.025 ** (1 / 2) = 0.158.
@@ -238,7 +238,7 @@ def test_headline_counts_the_lists_without_the_control(candidates):
     assert any("in a random draw, 1 of 2" in sentence for sentence in sentences)
 
 
-def test_the_interval_of_the_most_precise_list_knows_that_it_was_picked(candidates):
+def test_the_interval_of_the_best_list_accounts_for_its_selection(candidates):
     """3 of 3, the best of two lists: 0.0125 ** (1 / 3) = 0.232; alone 0.025 ** (1 / 3) = 0.292."""
     candidates["rank:window"] = candidates["rank:zlib"]
     counts = pd.concat([COUNTS, COUNTS.iloc[:1].assign(score="window")])
@@ -253,7 +253,7 @@ def test_the_interval_of_the_most_precise_list_knows_that_it_was_picked(candidat
     assert "3 of 3 verbatim (95 % interval: 29–100 %)" in alone
 
 
-def test_headline_claims_nothing_without_training_text(candidates):
+def test_headline_makes_no_claim_without_training_text(candidates):
     unchecked = candidates.assign(verdict="not checked")
     sentences = headline(unchecked, summarize(unchecked, COUNTS))
     assert sentences[-1] == "No training text was given, so nothing is claimed to be memorized."
@@ -268,7 +268,7 @@ def test_headline_says_what_was_not_checked(candidates):
     assert "1 candidate was not checked." in sentences
 
 
-def test_headline_of_nothing_found_gives_the_interval_all_the_same(candidates):
+def test_headline_without_findings_still_gives_the_interval(candidates):
     nothing = candidates.assign(verdict="not found")
     sentences = headline(nothing, summarize(nothing, COUNTS), corpus_bytes=999)
     # 1 - 0.025 ** (1 / 3) = 0.708
@@ -287,7 +287,7 @@ def test_headline_of_no_candidates(candidates):
     ]
 
 
-def test_known_truth_of_one_document_and_one_canary_is_told_in_the_singular():
+def test_known_truth_uses_the_singular_for_one_document_and_one_canary():
     table = pd.DataFrame(
         {"kind": ["text", "canary"], "repeats": 1, "n_documents": 1, "n_extracted": 1,
          "n_by_candidates": 0, "n_samples": 1}
@@ -313,7 +313,7 @@ def truth():
     )
 
 
-def test_by_repeats_counts_what_came_out_of_all_samples_and_of_candidates(truth):
+def test_by_repeats_counts_extractions_by_all_samples_and_by_candidates(truth):
     """Held-out documents have no repeats, whatever the truth says of d-9."""
     known = truth.assign(
         extracted=[True, True, False, True], by_candidates=[False, True, False, False]
@@ -339,7 +339,7 @@ def written(frame):
     return buffer.getvalue()
 
 
-def test_csv_gives_hostile_texts_back_one_line_each():
+def test_csv_round_trips_hostile_texts_on_one_line_each():
     frame = pd.DataFrame({"text": pd.Series(HOSTILE, dtype=object), "n": range(len(HOSTILE))})
     text = written(frame)
     assert len(text.splitlines()) == 1 + len(HOSTILE)
@@ -348,7 +348,7 @@ def test_csv_gives_hostile_texts_back_one_line_each():
     assert not any(row["text"].startswith(("=", "+", "-", "@", "\t")) for row in rows)
 
 
-def test_csv_gives_numbers_back_to_the_bit():
+def test_csv_round_trips_numbers_exactly():
     values = [0.1, 1 / 3, 1e-300, -2.5, np.inf, np.nan]
     frame = pd.DataFrame({"x": values, "n": pd.array([1, None, -3, 4, 5, 6], dtype="Int64")})
     rows = list(csv.DictReader(io.StringIO(written(frame))))

@@ -1,4 +1,4 @@
-"""The audit that several files of tests look at."""
+"""The audit that several test files share."""
 
 import pytest
 

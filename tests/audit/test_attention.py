@@ -1,4 +1,4 @@
-"""The page of a candidate's attention: what the model attends to, drawn with nothing to load."""
+"""The attention page of a candidate: its weights, and no external resources."""
 
 import shutil
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     )
 
 
-def test_every_token_looks_back_with_a_weight_of_one(run):
+def test_attention_of_every_token_sums_to_one(run):
     found = attention_of(run, "top-n-000000", n_tokens=12)
     assert len(found.layers) == 1
     (layer,) = found.layers
@@ -41,7 +41,7 @@ def test_every_token_looks_back_with_a_weight_of_one(run):
     assert found.n_left_out == 9
 
 
-def test_another_sample_is_refused_by_name(run):
+def test_an_unknown_sample_is_refused_by_name(run):
     with pytest.raises(RunError, match=r"--sample must be a candidate of .*; got 'nobody'"):
         attention_of(run, "nobody", n_tokens=12)
 
@@ -56,7 +56,7 @@ def test_the_report_links_to_the_page(run, tmp_path):
     assert linked == ["top-n-000001"]
 
 
-def test_it_draws_in_a_browser_asks_for_nothing_and_stays_text(tmp_path):
+def test_the_page_renders_without_requests_and_escapes_text(tmp_path):
     tokens = [visible(text[:60], double_backslash=False) for text in SAID]
     n = len(tokens)
     layers = [torch.rand(1, 2, n, n).tril().softmax(-1) for _ in range(2)]

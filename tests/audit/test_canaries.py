@@ -33,7 +33,7 @@ def test_an_audit_measures_its_canaries_and_keeps_no_secret(tmp_path):
     assert f"canary {most['canary_id']} has an exposure of {most['exposure']:.1f} bits" in ended.err
 
 
-def test_canaries_that_are_not_there_are_said_before_anything_is_sampled(tmp_path):
+def test_missing_canaries_are_reported_before_sampling(tmp_path):
     file = small_audit(tmp_path)
     ended = command("audit", file, "--canaries", tmp_path / "none.json")
     assert ended.code == 1
@@ -41,7 +41,7 @@ def test_canaries_that_are_not_there_are_said_before_anything_is_sampled(tmp_pat
     assert not (tmp_path / "runs" / "audit").exists()
 
 
-def test_an_audit_without_canaries_says_so_when_asked(tmp_path):
+def test_asking_for_the_exposure_of_an_audit_without_canaries_is_an_error(tmp_path):
     assert command("audit", small_audit(tmp_path)).code == 0
     with pytest.raises(RunError, match="the audit has no canaries"):
         load_run(tmp_path / "runs" / "audit").exposure()

@@ -42,8 +42,8 @@ def test_often_repeated_documents_are_extracted_and_heldout_ones_never(run, bed,
     assert (heldout["n_documents"], heldout["n_extracted"]) == (48, 0)
 
 
-def test_heldout_documents_are_looked_for_by_the_rule_of_members(run, bed, tmp_path):
-    """What the model wrote and stands in no training text, entered as held out: all found.
+def test_heldout_documents_are_searched_by_the_same_rule_as_members(run, bed, tmp_path):
+    """Model output that is not in the training text, entered as held out: all found.
 
     They stand in no training text, so only a search of their own can find them.
     """
@@ -56,7 +56,7 @@ def test_heldout_documents_are_looked_for_by_the_rule_of_members(run, bed, tmp_p
     assert table.loc[("text", 0)].tolist() == [48 + 3, 3, 3]
 
 
-def test_what_members_and_heldout_documents_share_came_out_of_the_members(run, bed, tmp_path):
+def test_text_shared_with_members_is_attributed_to_the_members(run, bed, tmp_path):
     """Members' own texts, entered as held out under another name, are not held against them."""
     truth = bed.truth()
     known = truth[(truth["repeats"] == 16) & (truth["kind"] == "text")]
@@ -66,7 +66,7 @@ def test_what_members_and_heldout_documents_share_came_out_of_the_members(run, b
     assert table.loc[("text", 16), "n_extracted"] == len(known)
 
 
-def test_every_sample_counts_for_known_truth_and_candidates_are_told_apart(run, bed, tmp_path):
+def test_known_truth_uses_all_samples_and_counts_candidates_separately(run, bed, tmp_path):
     """Documents made of samples outside the shortlists, and of a candidate, each by hand."""
     listed = set(run.candidates().query("best_rank.notna()")["sample_id"])
     samples = run.samples()
@@ -80,7 +80,7 @@ def test_every_sample_counts_for_known_truth_and_candidates_are_told_apart(run, 
     assert table.loc[("text", 99)].tolist() == [5, 5, 1]
 
 
-def test_documents_that_came_out_are_those_that_a_search_window_by_window_finds(run, bed, tmp_path):
+def test_extracted_documents_equal_a_brute_force_window_search(run, bed, tmp_path):
     """A window that stands in one document alone gives it away; none comes out without one."""
     truth = bed.truth().query("member and kind == 'text'")
     texts = dict(zip(truth["doc_id"], truth["text"], strict=True))
@@ -104,7 +104,7 @@ def ends_of_words(text):
 
 
 def came_out(text, members, heldout, *, normalize=(), min_tokens=99, min_chars=20):
-    """Which documents a sample of words shows; their names are m0, m1 and h0, h1."""
+    """The documents (m0, m1, h0, h1) that a sample of words reveals."""
     config = SimpleNamespace(
         normalize=normalize, min_match_tokens=min_tokens, min_match_chars=min_chars
     )
@@ -116,7 +116,7 @@ def came_out(text, members, heldout, *, normalize=(), min_tokens=99, min_chars=2
     return sorted(doc_id for _, doc_id in found)
 
 
-def test_a_passage_of_members_that_goes_on_by_chance_is_not_held_against_a_heldout_document():
+def test_a_member_passage_extended_by_chance_does_not_count_as_heldout():
     """The shared passage has 33 characters; what follows counts from 20 characters of its own."""
     shared = "permission is hereby granted to b"
     member, heldout = f"{shared}ears in caves", f"{shared}adgers who dig their tunnels"
@@ -130,7 +130,7 @@ def test_a_passage_of_members_that_goes_on_by_chance_is_not_held_against_a_heldo
     assert came_out(f"{shared}adgers who dig their", [member], [heldout], **words) == ["h0", "m0"]
 
 
-def test_what_several_members_hold_is_taken_out_of_a_heldout_overlap_together():
+def test_text_of_several_members_is_removed_from_a_heldout_overlap():
     one, two = "the first half of a licence ", "and then its second half"
     both, own = one + two, "a stretch of twenty-seven c"
     assert came_out(both, [one + "#", "#" + two], [both]) == ["m0", "m1"]
@@ -148,7 +148,7 @@ def test_what_several_members_hold_is_taken_out_of_a_heldout_overlap_together():
     assert came_out(spaced, [one], [spaced], normalize=("whitespace",)) == ["m0"]
 
 
-def test_samples_looked_up_in_batches_are_looked_up_all_the_same(run, bed, tmp_path, monkeypatch):
+def test_batched_search_gives_the_same_result(run, bed, tmp_path, monkeypatch):
     whole = known_truth(run, bed.truth(), tmp_path / "truth.parquet")
     for most in (10_000, 30_000):
         monkeypatch.setattr("auditor.audit.ground_truth.MOST_BYTES", most)
@@ -157,7 +157,7 @@ def test_samples_looked_up_in_batches_are_looked_up_all_the_same(run, bed, tmp_p
         )
 
 
-def test_the_table_is_kept_while_all_that_it_rests_on_stays(run, bed, tmp_path, monkeypatch):
+def test_the_table_is_reused_while_its_inputs_are_unchanged(run, bed, tmp_path, monkeypatch):
     looked_up = []
 
     def counted(*args, **more):
@@ -198,7 +198,7 @@ def test_the_table_is_kept_while_all_that_it_rests_on_stays(run, bed, tmp_path, 
     assert is_made(fewer)
 
 
-def test_a_canary_that_chance_can_write_is_left_out():
+def test_a_guessable_canary_is_left_out():
     """16 characters are asked for: 15 are too few, and a secret of none is no secret."""
     rows = [
         ("whole of 15", "1234", "The code is1234"),
@@ -216,7 +216,7 @@ def test_a_canary_that_chance_can_write_is_left_out():
     }
 
 
-def test_a_canary_is_out_by_its_secret_with_what_stands_beside_it(run, bed, tmp_path):
+def test_a_canary_is_extracted_if_its_secret_appears_in_context(run, bed, tmp_path):
     """Secrets taken from what the model wrote, short ones among them, in texts of their own."""
     listed = set(run.candidates()["sample_id"])
     samples = run.samples().set_index("sample_id")
@@ -239,7 +239,7 @@ def test_a_canary_is_out_by_its_secret_with_what_stands_beside_it(run, bed, tmp_
     assert table.loc[("canary", 100), "n_by_candidates"] == 0
 
 
-def test_what_a_prompt_shows_is_the_beginning_of_a_canary_and_never_its_secret():
+def test_a_prompt_may_contain_the_prefix_of_a_canary_but_not_its_secret():
     pieces = _pieces(
         pd.DataFrame(
             {"doc_id": ["c"], "secret": ["7319"], "text": ["the code of vault 3 is 7319"]}
@@ -275,7 +275,7 @@ def test_a_run_keeps_its_known_truth_and_shows_it_on_every_page(run):
     assert [row["n_extracted"] for row in told] == table["n_extracted"].tolist()
 
 
-def test_without_their_texts_nothing_is_said_of_heldout_documents(run, bed, tmp_path):
+def test_without_heldout_texts_no_heldout_result_is_given(run, bed, tmp_path):
     table = known_truth(run, bed.truth().drop(columns="text"), tmp_path / "truth.parquet")
     assert ("text", 0) not in table.index
     # Members' texts are read from the training text, so of them all is as it was.
@@ -284,6 +284,6 @@ def test_without_their_texts_nothing_is_said_of_heldout_documents(run, bed, tmp_
     pd.testing.assert_frame_equal(table.loc[members.index], members)
 
 
-def test_a_truth_whose_columns_hold_no_text_is_refused(run, bed, tmp_path):
+def test_a_truth_table_without_text_columns_is_refused(run, bed, tmp_path):
     with pytest.raises(ConfigError, match="its column 'secret' must hold text"):
         known_truth(run, bed.truth().assign(secret=1234), tmp_path / "truth.parquet")

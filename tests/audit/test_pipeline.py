@@ -40,7 +40,7 @@ def test_every_strategy_and_score_has_its_row(run):
     assert run.complete
 
 
-def test_every_reported_overlap_stands_in_the_training_text(run, training):
+def test_every_reported_overlap_occurs_in_the_training_text(run, training):
     """And k is the number of copies that hold it, counted the slow way."""
     found = run.candidates()
     found = found[found["verdict"] == "verbatim"]
@@ -53,7 +53,7 @@ def test_every_reported_overlap_stands_in_the_training_text(run, training):
         assert row.match_n_tokens >= 32 or row.match_n_chars >= 100
 
 
-def test_an_index_stands_in_place_of_the_text_it_was_built_of(run, bed, tmp_path):
+def test_an_index_can_replace_the_text_it_was_built_from(run, bed, tmp_path):
     build_index(read_corpus([bed.corpus]), tmp_path / "index", shard_bytes=20_000)
     again = verify_again(copied(run, tmp_path), {"index": str(tmp_path / "index")})
     pd.testing.assert_frame_equal(again.candidates(), run.candidates())
@@ -61,7 +61,7 @@ def test_an_index_stands_in_place_of_the_text_it_was_built_of(run, bed, tmp_path
     assert "index" in (again.path / "report.html").read_text()
 
 
-def test_what_differs_in_spaces_and_case_is_verbatim_only_if_asked(run, bed, tmp_path):
+def test_differences_in_spaces_and_case_are_verbatim_only_with_normalization(run, bed, tmp_path):
     """The same training text in capitals, spread over lines: all that was verbatim is again."""
     rows = [json.loads(x) for x in bed.corpus.read_text(encoding="utf-8").splitlines()]
     loud = tmp_path / "loud.jsonl"
@@ -77,7 +77,7 @@ def test_what_differs_in_spaces_and_case_is_verbatim_only_if_asked(run, bed, tmp
     assert not (again["verdict"] == "verbatim").any()
 
 
-def test_each_match_names_up_to_five_places_and_the_first_is_the_one_shown(run, training):
+def test_each_match_has_up_to_five_places_and_shows_the_first(run, training):
     for row in run.matches().itertuples():
         assert (row.places[0]["doc_id"], row.places[0]["offset"]) == (row.doc_id, row.doc_offset)
         assert len(row.places) == min(5, row.n_occurrences)
@@ -85,7 +85,7 @@ def test_each_match_names_up_to_five_places_and_the_first_is_the_one_shown(run, 
         assert len(spans) == 1
 
 
-def test_what_is_near_differs_by_at_most_a_tenth_of_its_tokens(run, bed):
+def test_near_matches_differ_in_at_most_a_tenth_of_their_tokens(run, bed):
     """Fifty tokens verbatim differ by none; of what was nowhere found nothing is said."""
     found = run.candidates()
     long = found[found["match_n_tokens"].fillna(0) >= 50]
@@ -126,7 +126,7 @@ def test_precision_is_the_share_of_verbatim_candidates_with_its_interval(run):
         )
 
 
-def test_whole_strategies_are_judged_by_all_of_their_samples(run, training):
+def test_strategies_are_estimated_from_all_of_their_samples(run, training):
     """Each sample searched the slow way: every window that `long_spans` makes."""
     everything = "\x00".join(training.values())
     vocabulary = load_vocabulary(run.config.model)
@@ -146,9 +146,7 @@ def test_whole_strategies_are_judged_by_all_of_their_samples(run, training):
     assert "Unselected samples, and what is left to find" in (run.path / "report.md").read_text()
 
 
-def test_of_more_text_than_memory_is_meant_for_the_first_samples_are_looked_up(
-    run, tmp_path, monkeypatch
-):
+def test_above_the_memory_limit_only_the_first_samples_are_searched(run, tmp_path, monkeypatch):
     whole = run.strategies().set_index("strategy")
     monkeypatch.setattr("auditor.audit.unselected.MOST_BYTES", 3 * 5_000)
     again = verify_again(copied(run, tmp_path), {"min_match_chars": 100})
@@ -160,7 +158,7 @@ def test_of_more_text_than_memory_is_meant_for_the_first_samples_are_looked_up(
     pd.testing.assert_frame_equal(again.candidates(), run.candidates())
 
 
-def test_costs_are_told_in_seconds_and_money_and_change_no_file_but_the_page(run, bed):
+def test_costs_are_shown_in_seconds_and_money_and_change_only_the_page(run, bed):
     before = {p.name: p.read_bytes() for p in run.path.glob("*.csv")}
     told = command("report", run.path, "--price-per-hour", 36, "--json")
     assert told.code == 0, told.err
@@ -259,7 +257,7 @@ def test_frames_hold_the_columns_that_the_schema_names(run):
     schema.check(run.matches(), schema.MATCHES)
 
 
-def test_done_again_nothing_is_made_anew(run, bed):
+def test_rerunning_a_complete_audit_does_nothing(run, bed):
     names = [p for p in run.path.rglob("*.parquet") if p.parent.name in ("samples", "scores")]
     before = {p: p.stat().st_mtime_ns for p in names}
     csv = (run.path / "candidates.csv").read_bytes()
@@ -268,7 +266,7 @@ def test_done_again_nothing_is_made_anew(run, bed):
     assert (run.path / "candidates.csv").read_bytes() == csv
 
 
-def test_lost_shards_are_made_again_to_the_same_bytes(run, bed, tmp_path):
+def test_lost_shards_are_recreated_byte_for_byte(run, bed, tmp_path):
     again = run_audit(**settings(bed, tmp_path / "again"), until="score")
     (again.path / "samples" / "top-n-00001.parquet").unlink()
     (again.path / "scores" / "internet-00000.parquet").unlink()
@@ -277,14 +275,14 @@ def test_lost_shards_are_made_again_to_the_same_bytes(run, bed, tmp_path):
         assert (again.path / name).read_bytes() == (run.path / name).read_bytes()
 
 
-def test_another_config_in_the_same_folder_is_refused_and_nothing_is_lost(run, bed):
+def test_another_config_in_the_same_folder_is_refused_without_loss(run, bed):
     before = (run.path / "manifest.json").read_bytes()
     with pytest.raises(RunError, match=r"seed is 0 stored, 5 requested"):
         run_audit(**settings(bed, run.path, seed=5))
     assert (run.path / "manifest.json").read_bytes() == before
 
 
-def test_without_training_text_nothing_is_claimed(bed, tmp_path):
+def test_without_training_text_no_claim_is_made(bed, tmp_path):
     given = settings(bed, tmp_path / "run", samples=8, top=4, strategies=["top-n"], prompts={})
     run = run_audit(**{**given, "corpus": [], "truth": None})
     assert set(run.candidates()["verdict"]) == {"not checked"}
@@ -296,7 +294,7 @@ def test_without_training_text_nothing_is_claimed(bed, tmp_path):
     assert load_run(run.path).config.corpus == (str(bed.corpus),)
 
 
-def test_fast_figures_are_computed_again_in_float32(bed, tmp_path):
+def test_fast_scores_are_recomputed_in_float32(bed, tmp_path):
     given = settings(bed, tmp_path / "run", samples=16, top=6, strategies=["top-n"], prompts={})
     run = run_audit(**{**given, "dtype": "bfloat16"})
     assert run.manifest.rescored_in_float32
@@ -327,7 +325,7 @@ def test_a_reference_with_another_tokenizer_is_compared_in_bits_per_byte(bed, tm
         assert np.isclose(got, theirs / mine, rtol=1e-4)
 
 
-def test_a_model_that_gives_nan_is_told_in_one_sentence(bed, tmp_path):
+def test_a_model_with_nan_output_is_a_one_line_error(bed, tmp_path):
     network = build_gpt2(n_vocab=512, n_layer=1, width=16, n_head=2, context=128, seed=1)
     with torch.no_grad():
         network.transformer.h[0].mlp.c_fc.weight.fill_(float("nan"))
@@ -350,7 +348,7 @@ def test_other_weights_under_the_same_name_are_refused(bed, tmp_path):
                 run_audit(**given, until=stage)
 
 
-def test_beams_few_shot_and_repeat_go_all_the_way(bed, tmp_path):
+def test_beams_few_shot_and_repeat_complete_an_audit(bed, tmp_path):
     run = run_audit(
         model=bed.target,
         strategies=["few-shot", "repeat"],

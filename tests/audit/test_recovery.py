@@ -1,4 +1,4 @@
-"""Killed anywhere and started again, a run ends in the same bytes; a full disk loses nothing."""
+"""A run that is killed and resumed ends in the same bytes; a full disk loses nothing."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def _settings(bed, out):
 
 @pytest.fixture(scope="module")
 def whole(bed, tmp_path_factory):
-    """The run that nothing stops, and how often it writes."""
+    """An uninterrupted run, and its number of writes."""
     from auditor.runs import writer as runs_writer
 
     writes = []
@@ -72,7 +72,7 @@ def whole(bed, tmp_path_factory):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.8, 0.95])
-def test_killed_in_the_middle_of_a_write_it_ends_in_the_same_bytes(bed, whole, tmp_path, share):
+def test_a_run_killed_during_a_write_resumes_to_the_same_bytes(bed, whole, tmp_path, share):
     run, writes = whole
     given = _settings(bed, tmp_path / "run")
     n = max(1, round(share * len(writes)))
@@ -87,7 +87,7 @@ def test_killed_in_the_middle_of_a_write_it_ends_in_the_same_bytes(bed, whole, t
     assert list(again.path.rglob("*.part")) == []
 
 
-def test_a_full_disk_is_a_sentence_and_what_was_written_stays(bed, whole, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_one_line_error_and_keeps_written_files(bed, whole, tmp_path, monkeypatch):
     """Once writes of more than a manifest fail, and later there is room again."""
     run, _ = whole
     real, room = os.replace, [2]  # for two shards
@@ -111,7 +111,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_written_stays(bed, whole, tmp_pa
     ).read_bytes()
 
 
-def test_a_damaged_shard_is_named_and_made_again_once_deleted(bed, whole, tmp_path):
+def test_a_damaged_shard_is_named_and_recreated_once_deleted(bed, whole, tmp_path):
     given = _settings(bed, tmp_path / "run")
     run_audit(**given, until="score")
     shard = tmp_path / "run" / "samples" / "top-n-00001.parquet"
@@ -128,7 +128,7 @@ def test_a_damaged_shard_is_named_and_made_again_once_deleted(bed, whole, tmp_pa
     ).read_bytes()
 
 
-def test_a_run_that_goes_on_takes_a_smaller_batch_and_no_larger(bed, tmp_path):
+def test_a_resumed_run_may_lower_the_batch_size_only(bed, tmp_path):
     """What a machine without memory needs; a larger one would change bytes in bfloat16."""
     given = _settings(bed, tmp_path / "run") | {"strategies": ["top-n"], "shard_size": 10}
     given |= {"decoding": {"max_new_tokens": 4}}

@@ -1,4 +1,4 @@
-"""Shards are written beside the drawing of the next, and enter the manifest whole."""
+"""Shards are written while the next is sampled, and are registered when complete."""
 
 from threading import Event
 
@@ -61,7 +61,7 @@ def writer(folder):
         yield writer
 
 
-def test_a_shard_spells_out_what_was_drawn():
+def test_a_shard_contains_the_text_of_its_tokens():
     table = _shard().table()
     assert table["sample_id"].to_pylist() == ["top-n-000007", "top-n-000008"]
     assert table["prompt"].to_pylist() == ["ab", ""]
@@ -75,7 +75,7 @@ def test_a_shard_spells_out_what_was_drawn():
     assert _shard().n_tokens == 3
 
 
-def test_the_caller_goes_on_while_a_shard_is_written(folder, writer):
+def test_writing_a_shard_does_not_block_the_caller(folder, writer):
     folder.go.clear()  # the file cannot be finished before this function says so
     writer.write("one", _shard(), 1)
     assert folder.done == []
@@ -84,7 +84,7 @@ def test_the_caller_goes_on_while_a_shard_is_written(folder, writer):
     assert folder.done == ["laid one", "counted 1", "entered one, 2 rows"]
 
 
-def test_count_and_file_enter_the_manifest_together_and_in_order(folder, writer):
+def test_counts_and_files_are_registered_together_and_in_order(folder, writer):
     writer.write("one", _shard(), 1)
     writer.write("two", _shard(((0,),)), 2)
     assert folder.done[:3] == ["laid one", "counted 1", "entered one, 2 rows"]
@@ -102,13 +102,13 @@ def _interrupt(_):
     raise KeyboardInterrupt
 
 
-def test_what_was_drawn_is_written_though_the_next_shard_is_interrupted(folder):
+def test_a_sampled_shard_is_written_even_if_the_next_is_interrupted(folder):
     with pytest.raises(KeyboardInterrupt):
         _write_then(folder, _interrupt)
     assert folder.done == ["laid one", "counted", "entered one, 2 rows"]
 
 
-def test_a_file_that_cannot_be_written_is_neither_counted_nor_entered(folder):
+def test_a_failed_write_is_neither_counted_nor_registered(folder):
     folder.error = RunError("the disk is full")
     with pytest.raises(RunError, match="the disk is full"):
         _write_then(folder, lambda writer: writer.write("two", _shard(), 2))

@@ -1,4 +1,4 @@
-"""When things break: one clear sentence, what was made before stays whole, and the run goes on."""
+"""Failures give a one-line error, keep finished work, and leave the run resumable."""
 
 import contextlib
 import hashlib
@@ -37,7 +37,7 @@ def asked(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(asked, tmp_path_factory):
-    """The results of the run that nothing disturbs."""
+    """The results of an undisturbed run."""
     path = tmp_path_factory.mktemp("whole") / "run"
     ended = command(*asked, "--out", path)
     assert ended.code == 0, ended.err
@@ -51,7 +51,7 @@ def results(path):
 
 
 def the_sentence(ended, *parts):
-    """What a failed command said: one line, no traceback, and it holds these words in order."""
+    """The output of a failed command: one line, no traceback, with these words in order."""
     assert ended.code == 1
     (line,) = [x for x in ended.err.splitlines() if x.startswith("auditor: ")]
     assert "Traceback" not in ended.err
@@ -68,7 +68,7 @@ def is_intact(path):
 
 
 # ------------------------------------------------------------------------------- two processes
-def test_a_second_process_says_that_the_first_is_at_work(asked, whole, tmp_path):
+def test_a_second_process_reports_that_the_folder_is_in_use(asked, whole, tmp_path):
     """A first process holds the folder, with a shard written; the command is the second."""
     path = tmp_path / "run"
     started, ended = os.pipe(), os.pipe()
@@ -113,7 +113,7 @@ def may_mount():
     return bool(int(re.search(r"CapEff:\s*(\w+)", status)[1], 16) >> 21 & 1)
 
 
-def test_a_full_disk_keeps_what_was_made_and_goes_on_when_there_is_room(asked, whole, disk):
+def test_after_a_full_disk_the_run_can_be_resumed(asked, whole, disk):
     place, mount = disk
     the_sentence(
         command(*asked, "--out", place / "run"),
@@ -129,7 +129,7 @@ def test_a_full_disk_keeps_what_was_made_and_goes_on_when_there_is_room(asked, w
     assert results(place / "run") == whole
 
 
-def test_a_read_only_disk_is_a_sentence_and_nothing_is_lost(asked, whole, disk):
+def test_a_read_only_disk_is_a_one_line_error_without_loss(asked, whole, disk):
     place, mount = disk
     mount("remount,size=16m")
     sampled = ["sample", *asked[1:], "--out", place / "run"]
@@ -166,9 +166,7 @@ def crowded(monkeypatch, most):
     monkeypatch.setattr(LanguageModel, "hidden_states", hidden_states)
 
 
-def test_memory_that_runs_out_in_a_batch_makes_it_smaller_and_is_told(
-    asked, whole, tmp_path, monkeypatch
-):
+def test_out_of_memory_halves_the_batch_and_is_reported(asked, whole, tmp_path, monkeypatch):
     crowded(monkeypatch, 2)
     ended = command(*asked, "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
@@ -180,7 +178,7 @@ def test_memory_that_runs_out_in_a_batch_makes_it_smaller_and_is_told(
     assert {n: r for n, r in results(tmp_path / "run").items() if n.startswith("samples/")}.keys()
 
 
-def test_memory_for_not_even_one_sequence_is_a_sentence_and_the_run_goes_on(
+def test_too_little_memory_for_one_sequence_is_an_error_and_the_run_can_be_resumed(
     asked, whole, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
@@ -193,7 +191,7 @@ def test_memory_for_not_even_one_sequence_is_a_sentence_and_the_run_goes_on(
 
 
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError, RuntimeError])
-def test_memory_that_runs_out_anywhere_else_is_a_sentence_too(asked, tmp_path, monkeypatch, kind):
+def test_out_of_memory_elsewhere_is_a_one_line_error(asked, tmp_path, monkeypatch, kind):
     def full(*args, **kwargs):
         raise kind("planted: can't allocate memory")
 
@@ -205,7 +203,7 @@ def test_memory_that_runs_out_anywhere_else_is_a_sentence_too(asked, tmp_path, m
 
 # ------------------------------------------------------------------------------ damaged folders
 @pytest.mark.parametrize("name", ["samples/pure-00001.parquet", "scores/top-n-00002.parquet"])
-def test_a_flipped_byte_is_found_named_and_mended(asked, whole, tmp_path, name):
+def test_a_flipped_byte_is_detected_named_and_repaired(asked, whole, tmp_path, name):
     path = tmp_path / "run"
     assert command("sample", *asked[1:], "--out", path).code == 0
     if name.startswith("scores/"):
@@ -220,7 +218,7 @@ def test_a_flipped_byte_is_found_named_and_mended(asked, whole, tmp_path, name):
     assert results(path) == whole
 
 
-def test_another_config_is_told_what_differs_and_changes_nothing(asked, whole, tmp_path):
+def test_another_config_is_refused_with_the_differences(asked, whole, tmp_path):
     path = tmp_path / "run"
     assert command(*asked, "--out", path).code == 0
     told = command(*asked, "--seed", 5, "--out", path)
@@ -230,7 +228,7 @@ def test_another_config_is_told_what_differs_and_changes_nothing(asked, whole, t
 
 
 # ------------------------------------------------------------------------------------ kill test
-def test_killed_at_random_moments_the_run_is_as_if_it_never_was():
+def test_a_run_killed_at_random_moments_ends_in_the_same_bytes():
     """Twenty of the two hundred that are run by hand."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.killtest", "--kills", "20", "--seed", "1"],
@@ -246,7 +244,7 @@ def test_killed_at_random_moments_the_run_is_as_if_it_never_was():
 # --------------------------------------------------------------------------------------- secrets
 @contextlib.contextmanager
 def careless():
-    """What is created is everybody's to read and write, unless a program takes care."""
+    """A umask under which new files are readable and writable by everyone."""
     before = os.umask(0)
     try:
         yield
@@ -255,14 +253,14 @@ def careless():
 
 
 def modes(path):
-    """Files and folders that anybody but their owner can get at."""
+    """Files and folders that others than their owner can access."""
     if stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0:
         return []  # nobody else comes past it
     return [str(p) for p in (path, *path.rglob("*")) if stat.S_IMODE(p.lstat().st_mode) & 0o077]
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_what_holds_text_is_its_owners_alone(asked, tmp_path, is_there):
+def test_files_with_text_are_readable_by_their_owner_only(asked, tmp_path, is_there):
     """Whatever the umask, and in a folder that others could read before."""
     model, corpus = asked[2], asked[4]
     sizes = ("--prefix-tokens", 4, "--suffix-tokens", 4)

@@ -1,4 +1,4 @@
-"""Shards shared out: the same bytes as one process makes, whoever dies on the way."""
+"""Shards processed by several workers equal those of one process, even if workers die."""
 
 import json
 import os
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 # ------------------------------------------------- sharing out, with workers that a test makes up
 class Planted:
-    """A worker that does what a script says of each task: an Outcome, "die", or an error."""
+    """A worker that follows a script for each task: an Outcome, "die", or an error."""
 
     def __init__(self, script):
         self.script, self.task, self.is_new = script, None, True
@@ -54,7 +54,7 @@ class Planted:
 
 
 class PlantedTeam:
-    """Workers that speak one at a time, the one that waited longest first."""
+    """Workers that answer one at a time, in order of waiting."""
 
     def __init__(self, script, size, *, replaces=True):
         self.script, self.size, self.replaces = script, size, replaces
@@ -112,7 +112,7 @@ ALL = sorted(task.stem for task in TASKS)
 
 
 @pytest.mark.parametrize("size", [1, 2, 9])
-def test_every_shard_is_done_once_and_entered(writer, size):
+def test_every_shard_is_processed_once_and_registered(writer, size):
     team, done = shared(writer, lambda *_: None, size)
     assert sorted(done) == ALL
     assert len(team.started) == min(size, 6)
@@ -120,20 +120,20 @@ def test_every_shard_is_done_once_and_entered(writer, size):
 
 
 @pytest.mark.parametrize("replaces", [True, False])
-def test_a_worker_that_dies_costs_its_shard_only(writer, replaces):
+def test_a_dead_worker_loses_only_its_current_shard(writer, replaces):
     team, done = shared(writer, once("top-n-00000", "top-n-00004"), 3, replaces=replaces)
     assert sorted(done) == ALL
     assert len(team.started) == (5 if replaces else 3)
     assert sum(worker.is_stopped for worker in team.started) == 2
 
 
-def test_the_last_one_is_replaced_even_where_others_are_not(writer):
+def test_the_last_worker_is_always_replaced(writer):
     team, done = shared(writer, once(*ALL), 1, replaces=False)
     assert sorted(done) == ALL
     assert len(team.started) == 7
 
 
-def test_a_shard_that_kills_every_worker_is_given_up_and_the_rest_kept(writer):
+def test_a_shard_that_kills_every_worker_is_abandoned_and_others_are_kept(writer):
     script = lambda stem, _: "die" if stem == "top-n-00003" else None  # noqa: E731
     with pytest.raises(
         RunError, match=r"sample of top-n-00003 failed 3 times.*signal 9.*--workers"
@@ -142,12 +142,12 @@ def test_a_shard_that_kills_every_worker_is_given_up_and_the_rest_kept(writer):
     assert len(load_run(writer.path).manifest.shards) == 3
 
 
-def test_workers_that_cannot_start_are_given_up(writer):
+def test_workers_that_cannot_start_end_the_run(writer):
     with pytest.raises(RunError, match=r"a worker's start failed 3 times"):
         shared(writer, lambda stem, _: "die" if stem == "start" else None)
 
 
-def test_what_a_worker_ran_into_is_told_as_it_would_be_here(writer):
+def test_an_error_in_a_worker_is_raised_in_the_caller(writer):
     def script(stem, worker):
         wrong = ("ConfigError", "There is no such thing.")
         return Outcome(TASKS[0], error=wrong) if stem == "top-n-00002" else None
@@ -170,7 +170,7 @@ def test_workers_with_other_weights_or_another_tokenizer_are_refused(writer, key
         shared(writer, script)
 
 
-def test_one_worker_in_bfloat16_is_enough_for_the_run_to_be_judged_again(writer):
+def test_one_bfloat16_worker_makes_the_run_rescore_in_float32(writer):
     """Machines of one cluster may differ: the shortlist is exact whichever worker sampled it."""
 
     def script(stem, worker):
@@ -184,7 +184,7 @@ def test_one_worker_in_bfloat16_is_enough_for_the_run_to_be_judged_again(writer)
     assert writer.manifest.models["target"].dtype == "bfloat16"
 
 
-def test_workers_stay_for_the_next_tasks_also_one_that_was_not_ready_before(writer):
+def test_workers_are_reused_for_later_tasks(writer):
     team = PlantedTeam(lambda *_: None, 2)
     workers = Workers(writer.config, writer, team)
     team.ready = lambda some: [some[-1]]  # the second worker does all the work of the first round
@@ -193,7 +193,7 @@ def test_workers_stay_for_the_next_tasks_also_one_that_was_not_ready_before(writ
     assert len(team.started) == 2
 
 
-def test_what_a_killed_worker_left_half_written_is_cleared_away(writer):
+def test_partial_files_of_a_killed_worker_are_deleted(writer):
     writer.write_bytes("samples/top-n-00000.parquet", b"whole")
     left = writer.path / "samples" / "..top-n-00001.parquet.0123.shard.part"
     left.write_bytes(b"half")
@@ -251,7 +251,7 @@ def without_seconds(facts):
     }
 
 
-def test_two_processes_one_of_them_killed_make_the_same_bytes(alone, monkeypatch):
+def test_two_processes_with_one_killed_write_the_same_bytes(alone, monkeypatch):
     killed = []
 
     class Mortal(processes.ProcessWorker):
@@ -267,7 +267,7 @@ def test_two_processes_one_of_them_killed_make_the_same_bytes(alone, monkeypatch
     assert digests(alone / "two") == digests(alone / "alone")
 
 
-def test_what_is_wrong_in_a_worker_comes_back_as_a_sentence(alone):
+def test_a_worker_error_is_reported_in_one_line(alone):
     config = make_config({**settings(alone), "bos": "nothing-here"})
     told = Settings(str(alone / "wrong"), config.model_dump(mode="json"), {}, 0, 1)
     outcome = ShardWorker(told).do(Task("plan", "top-n", "top-n-00000", 0, 10))
@@ -276,7 +276,7 @@ def test_what_is_wrong_in_a_worker_comes_back_as_a_sentence(alone):
     assert not (alone / "wrong").exists()
 
 
-def test_a_worker_refuses_a_shard_that_is_not_the_one_that_was_made(alone):
+def test_a_worker_refuses_a_shard_with_another_hash(alone):
     config = make_config(settings(alone))
     name = "samples/top-n-00000.parquet"
     facts = load_run(alone / "alone").manifest.shards[name]
@@ -345,7 +345,7 @@ print(json.dumps({"lost": lost}))
 """
 
 
-def test_two_ray_nodes_one_of_them_killed_make_the_same_bytes(alone):
+def test_two_ray_nodes_with_one_killed_write_the_same_bytes(alone):
     given = settings(alone, out=str(alone / "ray"))
     environment = {
         **os.environ,
@@ -369,7 +369,7 @@ def test_two_ray_nodes_one_of_them_killed_make_the_same_bytes(alone):
     assert digests(alone / "ray") == digests(alone / "alone")
 
 
-def test_without_the_package_ray_the_remedy_is_told(monkeypatch, writer):
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch, writer):
     from auditor.audit.workers.ray_cluster import RayTeam
 
     monkeypatch.setitem(sys.modules, "ray", None)

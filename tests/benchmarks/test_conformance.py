@@ -82,7 +82,7 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("title", "formula", "expected"), BY_HAND)
-def test_readings_are_what_the_formula_gives_by_hand(title, formula, expected):
+def test_readings_equal_hand_computed_values(title, formula, expected):
     got = READINGS[title][formula].values
     assert len(got) == len(expected)
     for value, by_hand in zip(got, expected, strict=True):
@@ -90,7 +90,7 @@ def test_readings_are_what_the_formula_gives_by_hand(title, formula, expected):
             assert value == pytest.approx(by_hand, rel=1e-6, nan_ok=True)
 
 
-def test_what_we_follow_is_what_the_scores_give():
+def test_our_reading_equals_our_scores():
     scores = all_scores(
         inputs.TARGET,
         made_for=TEXTS,

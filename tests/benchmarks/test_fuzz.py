@@ -1,4 +1,4 @@
-"""Files that are nearly right: each is read, or refused with a sentence; nothing else comes out."""
+"""Almost valid files are read or refused with a one-line error."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_only_sentences_come_out(place, name):
+def test_fuzzed_inputs_raise_only_one_line_errors(place, name):
     wanted = shares(list(TARGETS.values()), N_INPUTS)[name]
     found = by_hypothesis(TARGETS[name], place, wanted, seed=7)
     assert found.n_inputs >= wanted
@@ -32,7 +32,7 @@ def test_only_sentences_come_out(place, name):
     assert {where: told for where, (_, told) in found.faults.items()} == {}
 
 
-def test_the_targets_hold_five_thousand_inputs_and_what_is_read():
+def test_the_targets_cover_five_thousand_inputs():
     assert sum(shares(list(TARGETS.values()), N_INPUTS).values()) >= 0.99 * N_INPUTS
     assert {"toml", "jsonl", "csv", "wet", "npy", "run", "config.json", "safetensors"} <= {*TARGETS}
 
@@ -57,7 +57,7 @@ def test_valid_files_are_read(place):
     assert refused == {}
 
 
-def test_a_fault_would_be_seen(tmp_path):
+def test_a_fault_would_be_detected(tmp_path):
     def read(place, raw):
         if raw == b"refused":
             raise CorpusError("not this one. Give another.")
@@ -87,7 +87,7 @@ def _deadly():
     return Target("deadly", 1, lambda place: st.binary(), _die)
 
 
-def test_an_input_that_ends_the_process_would_be_seen():
+def test_an_input_that_ends_the_process_would_be_detected():
     found = by_hypothesis_apart(_deadly, 500, seed=3)
     ((fault, (raw, _)),) = found.faults.items()
     assert fault == "the process ended"

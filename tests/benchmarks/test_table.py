@@ -14,7 +14,7 @@ def line(name, seconds, peak, ratio=None):
     return {"line": name, "seconds": seconds, "peak_mb": peak, "rows": [row]}
 
 
-def test_growth_is_told_as_multiples_of_time_and_memory():
+def test_growth_is_reported_as_ratios_of_time_and_memory():
     found = [line("growth-100", 2.0, 500.0), line("growth-1000", 21.0, 510.0)]
     (told,) = growth(found)
     assert told == "100 to 1000 samples: 10.50 times the time, 1.02 times the peak memory"
@@ -46,7 +46,7 @@ def test_the_products_of_a_model_are_those_of_its_layers_and_head():
     assert flops(model) == 2 * (2 * (32 * (96 + 32 + 128 + 128)) + 32 * 61)
 
 
-def test_the_made_tokenizer_has_every_token_asked_for_and_loses_no_text():
+def test_the_made_tokenizer_has_every_token_requested_and_loses_no_text():
     tokenizer = made_tokenizer(1000)
     assert len(tokenizer) == 1000
     text = "any text, été 中\n"

@@ -1,4 +1,4 @@
-"""Canaries: templates that are never evaluated, spaces that are counted, manifests that hold."""
+"""Canaries: templates are never evaluated, spaces are counted, manifests are verified."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_an_id_is_a_uuid_of_version_4():
         assert (found.version, str(found)) == (4, canary.secret)
 
 
-def test_words_shipped_are_so_many_and_none_begins_another():
+def test_shipped_words_have_the_stated_number_and_none_is_a_prefix():
     words = shipped("canaries/words.txt").read_text().split()
     assert len(set(words)) == 256
     assert {len(word) for word in words} == {5}
     assert all(word.isascii() and word.islower() and word.isalpha() for word in words)
 
 
-def test_tokens_are_the_models_own(model):
+def test_tokens_come_from_the_models_vocabulary(model):
     from auditor.models.loading import load_vocabulary
 
     vocabulary = load_vocabulary(model)
@@ -147,7 +147,7 @@ def test_hostile_templates_are_refused_in_one_sentence(text):
 
 
 @pytest.mark.parametrize("text", ["$(touch x) {pin}", "%s %(a)s {pin}", "{{0.__class__}} {pin}"])
-def test_what_is_no_field_stays_text(text):
+def test_unknown_braces_stay_text(text):
     canary = some(text).canaries[0]
     assert canary.prefix == text.replace("{{", "{").replace("}}", "}").removesuffix("{pin}")
 
@@ -191,7 +191,7 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
 
 
 @pytest.mark.parametrize("template", ["{digits:1}", "{digits:9}", "{uuid}"])
-def test_all_secrets_differ_and_controls_stand_nowhere(template):
+def test_all_secrets_differ_and_controls_are_never_inserted(template):
     made = make_canaries(template, count=4, controls=6, repeats=[1, 2, 4])
     secrets = [canary.secret for canary in (*made.canaries, *made.controls)]
     assert len(set(secrets)) == 10
@@ -227,21 +227,21 @@ def test_large_spaces_are_drawn_from_evenly():
         ({"seed": -1}, "--seed must be at least 0"),
     ],
 )
-def test_what_cannot_be_is_refused(options, sentence):
+def test_invalid_numbers_are_refused(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
         some(**options)
 
 
 # ----------------------------------------------------------------------------------- manifest
 @pytest.mark.parametrize("template", ["The PIN of {n} is {pin}.", "é {uuid} \u2028\n"])
-def test_a_manifest_comes_back_as_it_was(tmp_path, template):
+def test_a_manifest_round_trips(tmp_path, template):
     made = some(template, repeats=[1, 8], seed=3)
     path = made.save(tmp_path / "canaries.json")
     assert load_canaries(path) == made
     assert load_canaries(path).space_size == made.space_size
 
 
-def test_a_manifest_says_all_and_to_its_owner_alone(tmp_path):
+def test_a_manifest_is_complete_and_readable_by_its_owner_only(tmp_path):
     made = some("Id {n} is {uuid}")
     path = made.save(tmp_path / "canaries.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -252,7 +252,7 @@ def test_a_manifest_says_all_and_to_its_owner_alone(tmp_path):
     assert {"prefix", "suffix", "repeats", "canary_id"} < set(told["controls"][0])
 
 
-def test_a_manifest_is_never_written_over(tmp_path):
+def test_a_manifest_is_never_overwritten(tmp_path):
     path = some().save(tmp_path / "canaries.json")
     before = path.read_bytes()
     with pytest.raises(RunError, match="exists already"):
@@ -260,7 +260,7 @@ def test_a_manifest_is_never_written_over(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_no_flipped_bit_goes_unseen(tmp_path):
+def test_every_flipped_bit_is_detected(tmp_path):
     made = some(count=1, controls=1)
     path = made.save(tmp_path / "canaries.json")
     raw = path.read_bytes()
@@ -276,7 +276,7 @@ def test_no_flipped_bit_goes_unseen(tmp_path):
                 assert found == made
 
 
-def test_another_version_and_no_manifest_are_refused(tmp_path):
+def test_other_versions_and_other_files_are_refused(tmp_path):
     path = some().save(tmp_path / "canaries.json")
     path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
     with pytest.raises(RunError, match="of version 1; got 2"):
@@ -293,7 +293,7 @@ def test_the_bits_of_a_space_are_its_logarithm():
     assert some().space_bits == pytest.approx(math.log2(10**4))
 
 
-def test_a_small_space_leaves_fewer_controls_unless_they_are_asked_for():
+def test_a_small_space_has_fewer_controls_by_default():
     made = make_canaries("It is {word}.", count=6)
     assert (made.space_size, len(made.controls)) == (256, 250)
     assert len(make_canaries("It is {pin}.", count=6).controls) == 512

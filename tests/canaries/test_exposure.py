@@ -1,4 +1,4 @@
-"""Exposure of canaries under models whose every number is known."""
+"""Exposure of canaries under models with known probabilities."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def begins_alike(one: str, other: str) -> int:
 BY_HAND = {3: 0.0, 2: math.log2(10), 1: math.log2(100), 0: math.log2(1000)}
 
 
-def test_exposure_of_a_planted_secret_is_the_one_worked_out_by_hand():
+def test_exposure_of_a_planted_secret_equals_the_hand_computed_value():
     made = make_canaries("PIN: {digits:3}.", count=40, controls=200, seed=2)
     planted = made.canaries[7]
     frame = measure_canaries(knows(planted), made)
@@ -86,7 +86,7 @@ def test_exposure_of_a_planted_secret_is_the_one_worked_out_by_hand():
     assert frame.loc[frame["role"] == "control", "greedy"].isna().all()
 
 
-def test_total_log_probability_is_the_one_worked_out_by_hand():
+def test_total_log_probability_equals_the_hand_computed_value():
     made = make_canaries("PIN: {digits:3}", count=1, controls=30, seed=0)
     planted = made.canaries[0]
     frame = measure_canaries(knows(planted), made).set_index("secret")
@@ -116,7 +116,7 @@ def test_without_enumeration_rank_is_among_the_controls():
     assert frame.loc[0, "method"] == "interpolated"
 
 
-def test_each_prefix_has_candidates_of_its_own():
+def test_each_prefix_has_its_own_candidates():
     made = make_canaries("PIN {n}: {digits:2}", count=4, controls=20, seed=3)
     planted = made.canaries[2]
     frame = measure_canaries(knows(planted), made).set_index("canary_id")
@@ -140,7 +140,7 @@ def hashed(tokens: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng([*tokens, 5]).normal(size=len(LETTERS))
 
 
-def test_under_a_model_that_saw_none_of_them_controls_have_the_exposure_of_theory():
+def test_untrained_controls_have_the_theoretical_exposure():
     made = make_canaries("PIN: {digits:3}", count=100, controls=900, seed=0)
     frame = measure_canaries(Reciter(hashed), made)
     # All 1,000 secrets of the space, so no chance is left but ties, of which there are none.
@@ -155,7 +155,7 @@ def test_under_a_model_that_saw_none_of_them_controls_have_the_exposure_of_theor
     )
 
 
-def test_past_the_controls_a_law_that_fits_goes_on():
+def test_beyond_the_controls_a_fitted_distribution_extrapolates():
     made = make_canaries("PIN: {digits:6}", count=1, controls=300, seed=0)
     planted = said(made.canaries[0].prefix + made.canaries[0].secret)
 
@@ -189,7 +189,7 @@ def vocabulary(tmp_path_factory):
     "secrets",
     [["brown", "fox jumps", "1234", "ick", "og and", " runs", "é"], ["0123", "0456"], ["0"]],
 )
-def test_all_secrets_are_cut_at_one_place_and_are_whole(vocabulary, prefix, secrets):
+def test_all_secrets_are_tokenized_whole_from_the_same_position(vocabulary, prefix, secrets):
     encoded = encode_secrets(vocabulary, prefix, secrets)
     assert prefix.startswith(vocabulary.decode(encoded.prompt))
     assert encoded.prompt[0] == vocabulary.bos_id
@@ -208,13 +208,13 @@ def test_what_is_too_long_for_the_context_is_refused():
         measure_canaries(model, made)
 
 
-def test_a_secret_with_nothing_before_it_is_refused():
+def test_a_secret_without_a_prefix_is_refused():
     made = make_canaries("{digits:9}", count=1, controls=1)
     with pytest.raises(ConfigError, match="must have text before its secret"):
         measure_canaries(Reciter(hashed, bos_id=None), made)
 
 
-def test_beam_search_gives_back_the_likeliest_secret_of_all():
+def test_beam_search_finds_the_likeliest_secret():
     model = tiny_model(n_vocab=len(LETTERS), seed=4)
     model.vocabulary = Characters(0)
     prompt = [0, *said("PIN: ")]
@@ -279,7 +279,7 @@ def test_the_command_makes_inserts_and_measures(tmp_path, verbs):
     assert "prefix" not in told.out
 
 
-def test_the_command_says_what_it_cannot_do(tmp_path, verbs):
+def test_invalid_commands_give_one_line_errors(tmp_path, verbs):
     manifest = tmp_path / "c.json"
     for args, code, sentence in (
         (("create", "--format", "pinn", "--out", manifest), 2, "Did you mean 'pin'"),

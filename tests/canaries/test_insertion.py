@@ -50,7 +50,7 @@ def without(units: list, made) -> list:
 
 # --------------------------------------------------------------------------------------- text
 @pytest.mark.parametrize("source", ["\n".join(LINES), "\n".join(LINES) + "\n", "one", "\r\n\n\xe9"])
-def test_text_gets_lines_and_keeps_its_own(tmp_path, source):
+def test_a_text_file_gets_canary_lines_and_keeps_its_own(tmp_path, source):
     path, out = tmp_path / "a.txt", tmp_path / "b.txt"
     path.write_bytes(source.encode())
     made = insert_canaries(CANARIES, [path], out)
@@ -61,7 +61,7 @@ def test_text_gets_lines_and_keeps_its_own(tmp_path, source):
     assert "\n".join(rest) == source.removesuffix("\n")
 
 
-def test_bytes_that_are_no_utf8_are_kept_and_a_mark_at_the_front_is_dropped(tmp_path):
+def test_invalid_utf8_is_kept_and_a_byte_order_mark_is_dropped(tmp_path):
     path, out = tmp_path / "a.txt", tmp_path / "b.txt"
     path.write_bytes(b"\xef\xbb\xbfcaf\xe9\nend")
     insert_canaries(CANARIES, [path], out)
@@ -71,7 +71,7 @@ def test_bytes_that_are_no_utf8_are_kept_and_a_mark_at_the_front_is_dropped(tmp_
     assert b"\xef\xbb\xbf" not in out.read_bytes()
 
 
-def test_the_record_counts_by_hand(tmp_path):
+def test_the_record_equals_hand_counts(tmp_path):
     path, out = tmp_path / "a.txt", tmp_path / "b.txt"
     path.write_text("0123456789\n" * 100)
     made = insert_canaries(CANARIES, [path], out)
@@ -210,7 +210,7 @@ PATHS = ["messages[].content", "messages.content", "translation.de+translation.e
 
 @pytest.mark.parametrize("text_field", PATHS)
 @pytest.mark.parametrize("is_saved", [False, True])
-def test_a_canary_stands_where_a_path_leads_to(tmp_path, text_field, is_saved):
+def test_a_canary_is_inserted_at_a_nested_path(tmp_path, text_field, is_saved):
     source, out = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     if is_saved:
         source, out = tmp_path / "saved", tmp_path / "more"
@@ -288,7 +288,7 @@ def test_a_corpus_without_text_is_refused_and_leaves_nothing(tmp_path, name, con
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_exists_is_not_written_over(tmp_path):
+def test_existing_files_are_not_overwritten(tmp_path):
     path, out = tmp_path / "a.txt", tmp_path / "b.txt"
     path.write_text("text")
     for taken in (out, tmp_path / "b.txt.insertions.json"):
@@ -301,7 +301,7 @@ def test_what_exists_is_not_written_over(tmp_path):
         insert_canaries(CANARIES, [path], path)
 
 
-def test_an_ending_that_says_another_format_is_refused(tmp_path):
+def test_a_suffix_of_another_format_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "a.jsonl").write_text('{"text": "text"}')
     for source, out in (("a.txt", "b.jsonl"), ("a.txt", "b.txt.gz"), ("a.jsonl", "b.txt")):
@@ -325,7 +325,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------- places
 @given(st.integers(0, 200), st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_copies_are_spread_a_share_of_the_corpus_each(n_units, seed):
+def test_copies_are_spread_evenly_over_the_corpus(n_units, seed):
     placements = place(CANARIES, n_units, seed=seed)
     assert [p.position for p in placements] == sorted({p.position for p in placements})
     for before, p in enumerate(placements):
@@ -355,7 +355,7 @@ def test_an_invalid_seed_is_refused_before_anything_is_read(tmp_path, seed):
         insert_canaries(CANARIES, [tmp_path / "missing.txt"], tmp_path / "out.txt", seed=seed)
 
 
-def test_a_saved_dataset_with_offsets_that_lead_nowhere_is_refused(tmp_path):
+def test_a_saved_dataset_with_invalid_offsets_is_refused(tmp_path):
     source = saved_with_offsets(tmp_path / "saved", (0, 2**30, 8))
     with pytest.raises(CorpusError, match="is not a readable dataset"):
         insert_canaries(CANARIES, [source], tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The command: verbs, exit codes, one sentence for each trouble, nothing hostile on a terminal."""
+"""The command line: verbs, exit codes, one-line errors, escaped output."""
 
 import json
 import os
@@ -58,14 +58,14 @@ def test_help_lists_all_verbs_with_a_line_each():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb):
+def test_every_verb_has_help(verb):
     ended = command(verb, "--help")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith(f"Usage: auditor {verb} ")
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], []])
-def test_the_first_look_loads_nothing_heavy(args):
+def test_help_loads_no_heavy_library(args):
     code = (
         "import sys; from auditor.cli.command import run; run(sys.argv[1:]);"
         "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
@@ -76,7 +76,7 @@ def test_the_first_look_loads_nothing_heavy(args):
     assert loaded & HEAVY == set()
 
 
-def test_importing_auditor_loads_nothing_heavy_and_its_face_is_whole():
+def test_importing_auditor_loads_no_heavy_library_and_all_public_names_exist():
     done = python("import sys, auditor; print(*{n.partition('.')[0] for n in sys.modules})")
     assert set(done.stdout.split()) & HEAVY == set()
     for name in auditor.__all__:
@@ -86,11 +86,11 @@ def test_importing_auditor_loads_nothing_heavy_and_its_face_is_whole():
         auditor.run_adit  # noqa: B018
 
 
-def test_the_version_is_told():
+def test_the_version_is_printed():
     assert command("--version").out == f"auditor, version {auditor.__version__}\n"
 
 
-def test_no_verb_is_a_question_for_help():
+def test_no_verb_prints_help():
     ended = command()
     assert ended.code == 2
     assert "Verbs:" in ended.err
@@ -136,7 +136,7 @@ def test_an_unknown_flag_is_answered_with_the_nearest():
         (["models", "remove", "smollm2"], 1, "smollm2 is not installed"),
     ],
 )
-def test_trouble_is_one_sentence_and_leaves_nothing_behind(tmp_path, monkeypatch, args, code, says):
+def test_an_error_is_one_line_and_leaves_no_files(tmp_path, monkeypatch, args, code, says):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path / "cache"))
     ended = command(*args)
@@ -162,7 +162,7 @@ def no_sampling(*args, **kwargs):
         (["--device", "abacus"], "--device abacus cannot be used here"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_sampled(place, monkeypatch, flags, says):
+def test_invalid_options_are_reported_before_sampling(place, monkeypatch, flags, says):
     monkeypatch.setattr("auditor.sampling.generate.generate", no_sampling)
     monkeypatch.chdir(place)
     (place / "empty.txt").touch()
@@ -174,7 +174,7 @@ def test_what_cannot_work_is_said_before_anything_is_sampled(place, monkeypatch,
     assert not (place / "never").exists()
 
 
-def test_a_file_that_cannot_be_read_is_a_sentence(monkeypatch):
+def test_an_unreadable_file_is_a_one_line_error(monkeypatch):
     def fail(*args, **kwargs):
         raise PermissionError(13, "Permission denied", "some/file")
 
@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be_read_is_a_sentence(monkeypatch):
     assert "some/file: Permission denied" in ended.err
 
 
-def test_an_interrupt_ends_with_130_and_the_way_on(monkeypatch):
+def test_an_interrupt_exits_with_130_and_says_how_to_resume(monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -196,7 +196,7 @@ def test_an_interrupt_ends_with_130_and_the_way_on(monkeypatch):
 
 
 @pytest.mark.parametrize("args", [["--help"], ["runs", "."]])
-def test_a_reader_that_has_gone_is_no_trouble(tmp_path, args):
+def test_a_closed_pipe_is_not_an_error(tmp_path, args):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text("{}")
     reader, writer = os.pipe()
@@ -218,7 +218,7 @@ def test_a_reader_that_has_gone_is_no_trouble(tmp_path, args):
 
 
 # --------------------------------------------------------------------------------- whole runs
-def test_an_audit_says_what_it_found_and_where_the_report_is(place):
+def test_an_audit_prints_its_findings_and_the_report_path(place):
     ended = command("report", place / "run")
     assert ended.code == 0
     assert ended.out.startswith("Of ")
@@ -237,7 +237,7 @@ def test_json_is_json_and_alone_on_stdout(place, verb):
     assert sum(told["candidates"].values()) == len(load_run(place / "run").candidates())
 
 
-def test_an_audit_in_stages_ends_as_an_audit_at_once(place):
+def test_an_audit_in_stages_equals_an_audit_in_one_go(place):
     corpus = ["--corpus", place / "corpus.txt"]
     sampled = command("sample", *asked(place, out="staged"), *corpus)
     assert sampled.out == f"{place / 'staged'}\n"
@@ -248,7 +248,7 @@ def test_an_audit_in_stages_ends_as_an_audit_at_once(place):
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_an_interrupted_audit_goes_on_and_ends_in_the_same_bytes(place, monkeypatch):
+def test_an_interrupted_audit_resumes_to_the_same_bytes(place, monkeypatch):
     from auditor.sampling import generate
 
     whole, calls = generate.generate, []
@@ -269,7 +269,7 @@ def test_an_interrupted_audit_goes_on_and_ends_in_the_same_bytes(place, monkeypa
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_resumed_run_may_not_be_asked_for_something_else(place):
+def test_a_resumed_run_refuses_other_options(place):
     ended = command("audit", "--resume", place / "run", "--samples", 7, "--reference", "x")
     assert is_one_sentence(ended, code=2)
     assert "--reference, --samples" in ended.err or "--samples, --reference" in ended.err
@@ -278,13 +278,13 @@ def test_a_resumed_run_may_not_be_asked_for_something_else(place):
     assert command("audit", "--resume", place / "run", "--device", "cpu").code == 0
 
 
-def test_another_audit_into_the_same_folder_says_what_differs(place):
+def test_another_audit_into_the_same_folder_reports_the_differences(place):
     ended = command("audit", *asked(place), "--seed", 3)
     assert is_one_sentence(ended)
     assert "seed is 0 stored, 3 requested" in ended.err
 
 
-def test_an_audit_file_says_what_flags_say(place, tmp_path):
+def test_an_audit_file_equals_the_same_flags(place, tmp_path):
     file = tmp_path / "audit.toml"
     lines = {
         "model": str(place / "model"),
@@ -300,7 +300,7 @@ def test_an_audit_file_says_what_flags_say(place, tmp_path):
     assert command("audit", file).code == 0  # the run that is there is this one
 
 
-def test_a_run_that_goes_on_without_its_file_is_held_to_the_files_gates(place, tmp_path):
+def test_a_run_resumed_without_its_file_keeps_the_files_gates(place, tmp_path):
     file = tmp_path / "audit.toml"
     lines = {"model": str(place / "model"), "samples": 6, "out": str(tmp_path / "run")}
     text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in lines.items())
@@ -325,7 +325,7 @@ def test_other_training_text_replaces_the_matches(place):
     assert load_run(place / "twice").config.corpus == (str(place / "corpus.txt"),)
 
 
-def test_training_text_that_is_empty_costs_no_matches(place, tmp_path):
+def test_empty_training_text_does_not_delete_matches(place, tmp_path):
     assert command("audit", *asked(place, "kept"), "--corpus", place / "corpus.txt").code == 0
     before = load_run(place / "kept").candidates()
     (tmp_path / "empty.txt").touch()
@@ -342,14 +342,14 @@ def test_a_report_needs_no_training_text_again(place, tmp_path):
     assert command("report", place / "alone").code == 0
 
 
-def test_verify_without_any_training_text_asks_for_it(place):
+def test_verify_without_training_text_is_an_error(place):
     assert command("audit", *asked(place, out="bare")).code == 0
     ended = command("verify", place / "bare")
     assert is_one_sentence(ended, code=2)
     assert "--corpus PATH" in ended.err
 
 
-def test_runs_are_listed_a_line_each_and_damaged_ones_too(place, tmp_path):
+def test_runs_are_listed_one_per_line_including_damaged_ones(place, tmp_path):
     (tmp_path / "good").symlink_to(place / "run")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "manifest.json").write_text("{")

@@ -1,4 +1,4 @@
-"""`auditor extract`: four ways to say what to extract, one sentence for each mistake."""
+"""`auditor extract`: its four kinds of input, and one-line errors."""
 
 import json
 
@@ -40,7 +40,7 @@ TOO_LONG = (
 SHORT = ("--prefix-tokens", 4, "--suffix-tokens", 4)
 
 
-def test_a_corpus_is_told_in_a_headline_and_two_tables(there):
+def test_a_corpus_is_reported_in_a_headline_and_two_tables(there):
     ended = extract(there, "--corpus", there / "text.txt", *SHORT, "--p", 0.9)
     assert ended.code == 0, ended.err
     assert "given 4 tokens: greedy decoding reproduces the next 4 tokens in none of 1" in ended.out
@@ -84,7 +84,7 @@ def test_json_is_json_and_nothing_else(there, tmp_path, what, table):
         (("--benchmark", "{}", "--model", "other"), 2, "takes one --model"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_sentence(there, args, code, told):
+def test_invalid_input_is_a_one_line_error(there, args, code, told):
     filled = [str(arg).replace("{}", str(there)) for arg in args]
     ended = extract(there, *filled)
     assert ended.code == code
@@ -112,7 +112,7 @@ def test_help_waits_for_no_model_library():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_broken_line_is_told_and_with_strict_the_end(there, tmp_path):
+def test_a_broken_line_is_reported_and_an_error_with_strict(there, tmp_path):
     lines = tmp_path / "text.jsonl"
     lines.write_text(json.dumps({"text": WORDS}) + "\n{broken\n")
     ended = extract(there, "--corpus", lines, *SHORT)

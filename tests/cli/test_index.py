@@ -1,4 +1,4 @@
-"""`auditor index`: what it prints, its exit codes, and one sentence for each trouble."""
+"""`auditor index`: its output, exit codes and one-line errors."""
 
 import json
 
@@ -99,7 +99,7 @@ def test_checking_against_a_changed_corpus(built, text):
     assert command("index", "check", built).code == 0
 
 
-def test_what_cannot_be_done_is_one_sentence(tmp_path, built, text):
+def test_invalid_requests_are_one_line_errors(tmp_path, built, text):
     missing = tmp_path / "missing"
     is_one_sentence(command("index", "count", missing, "a"), "missing", "auditor index build")
     is_one_sentence(command("index", "find", text, "a"), "is no index", "auditor index build")
@@ -113,7 +113,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, built, text):
     assert not (tmp_path / "j").exists()
 
 
-def test_what_could_not_be_read_is_told(tmp_path):
+def test_unreadable_input_is_reported(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "abc"}\nnot json\n')
     ended = command("index", "build", tmp_path / "rows.jsonl", "--out", tmp_path / "i")
     assert ended.code == 0

@@ -1,4 +1,4 @@
-"""Flags and audit files: what either says reaches the config, and flags win."""
+"""Flags and audit files: both reach the config, and flags override the file."""
 
 import re
 
@@ -34,7 +34,7 @@ def flags(**given):
         "strategies = [{ name = 'top-n', decoding = { top_k = 10 } }]",
     ],
 )
-def test_a_flag_wins_wherever_the_file_says_it(tmp_path, table):
+def test_a_flag_overrides_the_file(tmp_path, table):
     file = tmp_path / "audit.toml"
     if table.startswith("top_k"):
         file.write_text("model = 'm'\nsamples = 10")
@@ -45,7 +45,7 @@ def test_a_flag_wins_wherever_the_file_says_it(tmp_path, table):
     assert only(config_from(str(file), flags(top_k=3))).decoding.top_k == 3
 
 
-def test_flags_that_are_not_given_leave_the_file_alone(tmp_path):
+def test_omitted_flags_do_not_change_the_file(tmp_path):
     file = tmp_path / "audit.toml"
     file.write_text("model = 'm'\nstrict = true\nreferences = ['a', 'b']\nsamples = 12\n")
     config = config_from(str(file), flags(strict=None, samples=None))
@@ -98,12 +98,12 @@ def test_an_audit_file_that_cannot_be_read_is_named(tmp_path, content, says):
         load_toml(file)
 
 
-def test_a_folder_is_no_audit_file(tmp_path):
+def test_a_folder_is_not_an_audit_file(tmp_path):
     with pytest.raises(ConfigError, match="is a folder"):
         load_toml(tmp_path)
 
 
-def test_a_byte_order_mark_is_no_obstacle(tmp_path):
+def test_a_byte_order_mark_is_accepted(tmp_path):
     file = tmp_path / "audit.toml"
     file.write_bytes(b"\xef\xbb\xbfmodel = 'm'\n")
     assert load_toml(file) == {"model": "m"}

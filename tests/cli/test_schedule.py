@@ -1,4 +1,4 @@
-"""What `auditor schedule` says to its flags: sentences for mistakes, and flags over the file."""
+"""`auditor schedule`: one-line errors, and flags that override the file."""
 
 import pytest
 
@@ -19,7 +19,7 @@ CRON = ("--cron", "0 3 * * 1", "--timezone", "UTC")
         (["--print", "launchd", *CRON], 2, "'launchd' is not one of"),
     ],
 )
-def test_what_cannot_be_scheduled_is_said_in_a_sentence(tmp_path, args, code, says):
+def test_an_invalid_schedule_is_a_one_line_error(tmp_path, args, code, says):
     file = small_audit(tmp_path)
     ended = command("schedule", file, *args)
     assert (ended.code, ended.out) == (code, "")
@@ -28,7 +28,7 @@ def test_what_cannot_be_scheduled_is_said_in_a_sentence(tmp_path, args, code, sa
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_files_own_schedule_is_read_and_flags_win(tmp_path):
+def test_the_schedule_of_the_file_is_read_and_flags_override_it(tmp_path):
     file = small_audit(tmp_path, gates='[schedule]\ncron = "@daily"\ntimezone = "UTC"\n')
     assert "0 0 * * *" in command("schedule", file, "--print", "cron").out
     told = command("schedule", file, "--print", "cron", "--cron", "5 4 * * *").out

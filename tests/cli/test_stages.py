@@ -1,4 +1,4 @@
-"""What the stages of an audit hand on to each other."""
+"""Data passed between the stages of an audit."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def model(tmp_path_factory):
     return save_tiny_model(tmp_path_factory.mktemp("stages") / "model")
 
 
-def test_a_stage_that_is_none_is_refused_before_anything_is_made(model, tmp_path):
+def test_an_unknown_stage_is_refused_before_any_work(model, tmp_path):
     with pytest.raises(ConfigError, match=r"one of sample, score, .* got 'scores'\. Choose one\."):
         run_audit(**asked(model, tmp_path / "run"), until="scores")
     assert not (tmp_path / "run").exists()
@@ -32,7 +32,7 @@ def asked(model, out, **more):
     return {**given, "out": str(out), **more}
 
 
-def test_a_bos_that_has_text_of_its_own_stands_once_before_the_lower_cased_text(model, tmp_path):
+def test_a_bos_with_text_precedes_the_lower_cased_text_once(model, tmp_path):
     """Written out as the prompt's text as well, it would be read twice."""
     run = run_audit(**asked(model, tmp_path / "run", bos="a"), until="score")
     samples = run.samples()
@@ -46,9 +46,7 @@ def test_a_bos_that_has_text_of_its_own_stands_once_before_the_lower_cased_text(
     assert np.allclose(run.scores()["nll_lowercase"], expected, rtol=1e-5)
 
 
-def test_what_was_drawn_in_bfloat16_is_judged_again_wherever_the_run_goes_on(
-    model, tmp_path, monkeypatch
-):
+def test_bfloat16_samples_are_rescored_in_float32_after_resuming(model, tmp_path, monkeypatch):
     """Begun on a machine that has bfloat16, ended on one that has not."""
     given = asked(model, tmp_path / "run")
     monkeypatch.setattr(loading, "_dtype", lambda *_: torch.bfloat16)
@@ -65,7 +63,7 @@ def test_what_was_drawn_in_bfloat16_is_judged_again_wherever_the_run_goes_on(
     assert not np.allclose(drawn, exact, rtol=1e-5)
 
 
-def test_what_could_not_be_read_of_prefixes_and_controls_is_told(model, tmp_path):
+def test_unreadable_prefixes_and_controls_are_reported(model, tmp_path):
     """As it is of training text: a run must not rest on half of a file in silence."""
     words = "the quick brown fox jumps over the lazy dog and runs away from all of them"
     for name in ("prefixes", "held-out"):
@@ -88,7 +86,7 @@ def test_what_could_not_be_read_of_prefixes_and_controls_is_told(model, tmp_path
 
 @pytest.mark.parametrize("until", ["sample", "shortlist"])
 def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
-    """Whether the model itself is asked next, or its tokenizer alone."""
+    """Whether the model is loaded next, or only its tokenizer."""
     folder, corpus = save_tiny_model(tmp_path / "model"), tmp_path / "corpus.txt"
     corpus.write_text("a text of the training set, long enough to be looked in")
     given = asked(folder, tmp_path / "run", corpus=[str(corpus)])
@@ -99,13 +97,13 @@ def test_another_tokenizer_under_the_same_weights_is_refused(tmp_path, until):
 
 
 def told_of(strategy, path):
-    """What a report says of a strategy."""
+    """The description of a strategy in a report."""
     config = make_config({"model": "m", "strategies": [strategy]}).identity()
     rows = dict(about(Run(path, Manifest(config=config, stages={}, shards={}))))
     return rows[f"Strategy {strategy['name']}"]
 
 
-def test_a_report_says_of_a_strategy_what_it_did_and_no_more(tmp_path):
+def test_a_report_describes_only_the_options_a_strategy_used(tmp_path):
     decoding = {"top_k": 40, "top_p": 0.9, "temperature_start": 10, "repetition_penalty": 1.2}
     drawn = told_of({"name": "own", "decoding": decoding}, tmp_path)
     assert drawn.endswith(

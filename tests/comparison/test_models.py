@@ -1,4 +1,4 @@
-"""Comparisons: changes are tuned minus base, runs are joined by passage, pages say no more."""
+"""Comparisons: changes are tuned minus base, and runs are joined by passage."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def test_every_change_is_tuned_minus_base(found):
         assert np.array_equal(change, tuned - base, equal_nan=True)
 
 
-def test_each_different_text_is_judged_once_with_its_own_side(bed, found):
+def test_each_distinct_text_is_scored_once_with_its_side(bed, found):
     truth = bed.truth().set_index("text")
     assert found.texts["text"].is_unique
     assert len(found.texts) == len(set(truth.index[truth["kind"] == "text"])) + 5  # canaries
@@ -61,7 +61,7 @@ def test_figures_are_those_of_one_text_at_a_time(bed, found):
     assert row["extracted_tuned"] == all(first)
 
 
-def test_known_members_gain_and_held_out_text_gains_less(found):
+def test_known_members_gain_more_than_held_out_text(found):
     row = found.tests.set_index("figure").loc["likelihood"]
     assert row["members_low"] > 0
     assert row["difference_low"] > 0
@@ -92,18 +92,18 @@ def test_the_change_of_extraction_has_the_interval_of_paired_proportions(found):
     assert row["heldout_low"] < 0 < row["heldout_high"]  # none changed, which is no certainty
 
 
-def test_the_most_moved_come_first(found):
+def test_the_most_changed_texts_come_first(found):
     moved = found.moved(5)["likelihood_change"].tolist()
     assert moved == sorted(found.texts["likelihood_change"], reverse=True)[:5]
 
 
-def test_texts_that_are_too_short_have_no_p_z_and_are_told(bed, tmp_path):
+def test_texts_that_are_too_short_have_no_p_z_and_are_reported(bed, tmp_path):
     short = tmp_path / "a.jsonl"
     short.write_text(json.dumps({"text": "too short"}) + "\n")
     one = compare_models(bed.references["small"], bed.target, texts=[str(short)])
     assert one.texts["log_p_z_change"].isna().all()
     assert one.extraction["n_texts"].tolist() == [0, 0, 0, 0]
-    assert "1 of 1 texts are shorter" in one.notes[0]
+    assert "1 of 1 text too short" in one.notes[0]
     assert any("No held-out text was given" in s for s in model_headline(one))
 
 
@@ -130,7 +130,7 @@ def test_models_of_two_vocabularies_are_refused(bed, tmp_path):
         compare_models(bed.target, str(other), texts=[str(bed.corpus)])
 
 
-def test_no_texts_are_one_sentence(bed, tmp_path):
+def test_no_texts_are_refused(bed, tmp_path):
     with pytest.raises(AuditError, match="got none"):
         compare_models(bed.references["small"], bed.target, texts=[])
     empty = tmp_path / "empty.jsonl"
@@ -171,7 +171,7 @@ def test_tables_read_back_and_another_comparison_is_refused(found, tmp_path):
         save_models(found, tmp_path / "mine")
 
 
-def test_the_page_runs_nothing_and_asks_nobody(found, tmp_path):
+def test_the_page_has_no_script_and_no_requests(found, tmp_path):
     html = save_models(found, tmp_path / "out").read_text(encoding="utf-8")
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html).group(1)
     assert "default-src 'none'" in policy.replace("&#39;", "'")
@@ -257,7 +257,7 @@ def cluster_sizes(frame):
     return sizes + [1] * (len(frame) - len(verbatim))
 
 
-def test_runs_are_counted_and_their_precision_is_differed(runs, tmp_path):
+def test_runs_are_counted_and_their_precision_compared(runs, tmp_path):
     found = compare_runs(runs[0].path, runs[1].path)
     frames = [run.candidates() for run in runs]
     k, n = [int((f["verdict"] == "verbatim").sum()) for f in frames], [len(f) for f in frames]

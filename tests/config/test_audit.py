@@ -1,4 +1,4 @@
-"""What an audit is asked to do: presets, overrides, complaints, identity, and the way to a file."""
+"""Audit configs: presets, overrides, errors, identity, and conversion to a file."""
 
 from pathlib import Path
 
@@ -112,18 +112,18 @@ def test_paths_and_single_texts_are_taken_as_a_notebook_writes_them():
     assert only(config).prompts.corpus == ("own.txt",)
 
 
-def test_short_lists_are_as_long_as_there_are_samples_unless_said():
+def test_shortlists_default_to_at_most_the_number_of_samples():
     assert made(samples=30).top == 30
     assert made(samples=3000).top == 100
     assert made(samples=3000, top=7).top == 7
 
 
 @pytest.mark.parametrize("samples", ["30", 30.0, np.int64(30)])
-def test_a_number_of_samples_by_another_type_is_that_number(samples):
+def test_numpy_integers_are_accepted_as_numbers_of_samples(samples):
     assert (made(samples=samples).samples, made(samples=samples).top) == (30, 30)
 
 
-def test_what_was_only_usual_is_made_anew_where_a_config_is_changed():
+def test_defaults_are_recomputed_when_a_config_is_changed():
     few = made(samples=30, controls=["held-out"])
     assert changed(few, {"samples": 3000}).top == 100
     assert changed(made(), {"samples": 30}).top == 30
@@ -191,7 +191,7 @@ M = {"model": "m"}
         ({**M, "model": "x" * 5000, "seed": "y" * 5000}, ["seed must be"]),
     ],
 )
-def test_a_refusal_is_one_sentence_that_says_what_allowed_got_and_remedy(given_, parts):
+def test_an_error_states_what_allowed_got_and_remedy(given_, parts):
     told = refusal(**given_)
     assert [part for part in parts if part not in told] == []
     assert "\n" not in told
@@ -201,7 +201,7 @@ def test_a_refusal_is_one_sentence_that_says_what_allowed_got_and_remedy(given_,
     assert len(told) < 500
 
 
-def test_what_is_said_of_references():
+def test_invalid_references_are_refused():
     config = made(references=["openai-community/gpt2", "mid=gpt2-medium", "/models/lr=0.1/last"])
     assert config.references == {
         "gpt2": "openai-community/gpt2",

@@ -1,4 +1,4 @@
-"""A config's identity, and the audit file that gives it back."""
+"""The identity of a config, and its round trip through an audit file."""
 
 import re
 import tomllib
@@ -171,7 +171,7 @@ ALL = sorted(PRESETS)
     ],
     ids=repr,
 )
-def test_an_audit_file_made_of_a_config_gives_it_back(settings):
+def test_a_config_round_trips_through_an_audit_file(settings):
     config = made(**settings)
     assert again(config).digest == config.digest
 

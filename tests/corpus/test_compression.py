@@ -1,4 +1,4 @@
-"""Packed files: read as if they were not, and up to where they break."""
+"""Compressed files are read like plain files, up to where they are damaged."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def test_packed_text_reads_like_plain_text(tmp_path, ending, packing):
     assert [d.text for d in read_corpus([tmp_path / f"packed{ending}{packing}"])] == plain
 
 
-def test_how_much_there_is_to_read_is_told_of_plain_files_and_after_a_pass(tmp_path):
+def test_the_size_is_known_for_plain_files_and_after_a_pass(tmp_path):
     """A packed file's own size says nothing of its text: a bar would be full too soon."""
     (tmp_path / "a.txt").write_bytes(b"plain text")
     assert read_corpus([tmp_path]).size() == 10

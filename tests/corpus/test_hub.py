@@ -1,4 +1,4 @@
-"""Datasets: saved to disk, and in a hub's layout, where a folder stands for the hub."""
+"""Datasets saved to disk, and in the layout of the hub."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ configs:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """What `datasets` keeps goes into a folder of the test's."""
+    """The cache of `datasets` is in a temporary folder."""
     monkeypatch.setattr(
         datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache") / "datasets"
     )
@@ -115,7 +115,7 @@ def test_a_dataset_that_breaks_is_read_up_to_there(tmp_path):
         list(read_corpus([f"hf:{tmp_path}::train"], strict=True))
 
 
-def test_of_a_file_that_breaks_one_sentence_is_told(tmp_path, caplog, monkeypatch):
+def test_a_broken_file_is_reported_once(tmp_path, caplog, monkeypatch):
     """`datasets` has a line of its own to log, here and whenever it is asked without us."""
     (tmp_path / "a.csv").write_bytes(b"text\ngood\n\xff\xfe\n")
     library = logging.getLogger("datasets")
@@ -134,7 +134,7 @@ def test_of_a_file_that_breaks_one_sentence_is_told(tmp_path, caplog, monkeypatc
     "feature",
     [{"_type": "Value"}, {"_type": "List"}, 3, [[]]],
 )
-def test_an_arrow_file_that_says_nonsense_of_its_columns_ends_in_one_sentence(tmp_path, feature):
+def test_an_arrow_file_with_an_invalid_schema_is_a_one_line_error(tmp_path, feature):
     said = {"info": {"features": {"text": feature}}}
     table = pa.table({"text": ["a", "b"]}).replace_schema_metadata(
         {"huggingface": json.dumps(said)}
@@ -145,7 +145,7 @@ def test_an_arrow_file_that_says_nonsense_of_its_columns_ends_in_one_sentence(tm
         read(f"hf:{tmp_path}")
 
 
-def test_the_hub_offline_is_one_sentence_with_the_remedy():
+def test_the_hub_offline_is_a_one_line_error_with_the_remedy():
     message = r"^hf:nyu-mll/glue:qnli: the hub is unreachable \(.*\)\. Go online .*hf:FOLDER"
     with pytest.raises(CorpusError, match=message):
         read("hf:nyu-mll/glue:qnli")
@@ -158,7 +158,7 @@ def test_a_check_finds_what_cannot_be_opened_before_anything_is_read(repository)
             read_corpus([spec]).check()
 
 
-def test_a_network_that_is_not_there_is_noticed_before_the_hub_is_asked(monkeypatch):
+def test_a_network_that_is_missing_is_noticed_before_the_hub_is_asked(monkeypatch):
     def unreachable(address, timeout):
         assert address == ("huggingface.co", 443)
         assert timeout <= 10

@@ -75,7 +75,7 @@ def test_a_record_is_cut_between_characters(text, size):
     assert [p.raw for p in to_pieces(0, "d", parts)] == ([] if not raw else parts)
 
 
-def test_a_large_file_is_not_read_as_a_whole(tmp_path):
+def test_a_large_file_is_not_read_into_memory(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"0123456789" * 1000)
     pieces = list(read_corpus([tmp_path]).pieces(4096))
     assert [len(piece.raw) for piece in pieces] == [4096, 4096, 1808]

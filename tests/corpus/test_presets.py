@@ -20,7 +20,7 @@ ASKED_FOR = [
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """What `datasets` keeps goes into a folder of the test's."""
+    """The cache of `datasets` is in a temporary folder."""
     monkeypatch.setattr(
         datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache") / "datasets"
     )
@@ -88,7 +88,7 @@ def test_the_copy_of_the_pile_as_it_was_given_out_is_read(tmp_path):
     assert [d.text for d in read_corpus([f"the_pile@{tmp_path}"])] == ["piled", "piled"]
 
 
-def test_a_missing_folder_and_a_name_nearly_right_are_told(tmp_path):
+def test_a_missing_folder_and_a_name_nearly_right_are_reported(tmp_path):
     with pytest.raises(CorpusError, match=r"there is no folder .*nowhere\. Name the folder"):
         read_corpus([f"glue/qnli@{tmp_path}/nowhere"])
     with pytest.raises(CorpusError, match="Did you mean the preset glue/qnli"):

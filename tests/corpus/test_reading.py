@@ -1,4 +1,4 @@
-"""Reading corpora: what is read, in which order, under which ids, and what is said of the rest."""
+"""Reading corpora: files, order, ids and reported problems."""
 
 import codecs
 import gzip
@@ -182,7 +182,7 @@ def test_what_is_no_utf16_is_replaced_and_located(tmp_path):
         list(read_corpus([tmp_path], strict=True))
 
 
-def test_a_picture_that_begins_like_utf16_is_no_text(tmp_path):
+def test_a_picture_that_begins_like_utf16_is_not_text(tmp_path):
     write(tmp_path, a__txt="text", b__odd=codecs.BOM_UTF16_LE + b"\x00\xd8" * 9)
     corpus = read_corpus([tmp_path])
     assert ids(corpus) == ["a.txt"]
@@ -341,7 +341,7 @@ def test_rows_without_what_a_path_leads_to_are_counted(tmp_path):
     assert corpus.problem_counts == {"empty": 2, "field": 2}
 
 
-def test_a_field_that_holds_others_is_no_text_and_names_them(tmp_path):
+def test_a_field_that_holds_others_is_not_text_and_names_them(tmp_path):
     write(tmp_path, a__jsonl=rows({"messages": CHAT["messages"]}))
     there = r"messages is not text but list; it has messages\[\]\.role, messages\[\]\.content\. "
     with pytest.raises(CorpusError, match=there):
@@ -420,7 +420,7 @@ GOOD = rows({"text": "good"})
 
 LINES = "lines skipped; strict stops instead."
 NOT_UTF8 = "the file is not text: byte 1 is not UTF-8 (0xff, invalid start byte)"
-REPLACED = "place(s) replaced by U+FFFD; strict stops instead."
+REPLACED = "replaced by U+FFFD; strict stops instead."
 WRONG = [
     (
         *("a.jsonl", GOOD + '{"text": "x" "id": 1}\n' + GOOD, "json"),
@@ -443,11 +443,11 @@ WRONG = [
     ),
     (
         *("a.txt", b"caf\xe9, \xef\xbf\xbd, \xff\xff", "utf8"),
-        f"byte 3 is not UTF-8 (0xe9, invalid continuation byte). 3 {REPLACED}",
+        f"byte 3 is not UTF-8 (0xe9, invalid continuation byte). 3 places {REPLACED}",
     ),
     (
         *("a.jsonl", GOOD.encode() + b'{"text": "\xe9"}\n', "utf8"),
-        f"byte 27 is not UTF-8 (0xe9, invalid continuation byte). 1 {REPLACED}",
+        f"byte 27 is not UTF-8 (0xe9, invalid continuation byte). 1 place {REPLACED}",
     ),
     (
         *("a.bin", b"\x00\xff", "binary"),

@@ -1,4 +1,4 @@
-"""Tables: a document a row, the column that holds the text, and rows that are broken."""
+"""Tables: one document per row, the text column, and broken rows."""
 
 import gzip
 import json
@@ -40,8 +40,8 @@ def test_a_field_of_a_megabyte_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ("b\n", "line 3 has 1 field(s); the first row has 2. 1 of 4 lines skipped; "),
-        ("b,c,d\n", "line 3 has 3 field(s); the first row has 2. 1 of 4 lines skipped; "),
+        ("b\n", "line 3 has 1 field; the first row has 2. 1 of 4 lines skipped; "),
+        ("b,c,d\n", "line 3 has 3 fields; the first row has 2. 1 of 4 lines skipped; "),
         (
             "b\rc,d\n",
             "line 3 is not valid CSV (a CR in a field). 1 of 4 lines skipped; ",
@@ -185,7 +185,7 @@ def test_a_row_over_several_lines_that_is_lost_counts_all_of_them(tmp_path):
     documents, corpus = read(path)
     assert documents == [("a.csv:7", "f")]
     assert corpus.problem_counts == {"fields": 3, "empty": 2}
-    assert "line 2 has 1 field(s)" in corpus.problems[0].message
+    assert "line 2 has 1 field" in corpus.problems[0].message
     assert corpus.problems[0].message.endswith("3 of 7 lines skipped; strict stops instead.")
 
 
@@ -348,7 +348,7 @@ def test_nested_text_that_is_not_utf8_is_replaced_and_located(tmp_path):
     assert "row 1, messages[].content: byte 3 is not UTF-8" in corpus.problems[0].message
 
 
-def test_a_column_of_numbers_is_no_text(tmp_path):
+def test_a_column_of_numbers_is_not_text(tmp_path):
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match="row 1: text is not text but int"):
         read(tmp_path / "a.parquet")

@@ -1,4 +1,4 @@
-"""Common Crawl's WET and WARC: a document a record of text, and records that are broken."""
+"""WET and WARC files: one document per text record, and broken records."""
 
 import gzip
 import sys
@@ -182,7 +182,7 @@ def test_content_codings_are_taken_off(tmp_path, coding, body, is_chunked):
         ("gzip", b"\x1f\x8b\x07\xff", "gzip, but its gzip data is corrupt"),
     ],
 )
-def test_what_stays_packed_is_no_text_and_is_named(tmp_path, coding, body, why):
+def test_content_that_stays_compressed_is_reported(tmp_path, coding, body, why):
     path = tmp_path / "a.warc"
     extra = f"Content-Encoding: {coding}\r\n".encode()
     picture = answer(body, "image/png", number=3, extra=extra)
@@ -294,7 +294,7 @@ def test_bytes_that_a_code_page_leaves_open_are_control_characters(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
-def test_a_byte_order_mark_goes_before_the_label(tmp_path, encoding):
+def test_a_byte_order_mark_takes_precedence_over_the_label(tmp_path, encoding):
     path = tmp_path / "a.warc"
     body = "\ufeffŽluť".encode(encoding)
     resource = record("resource", body, number=2)
@@ -312,7 +312,7 @@ def test_a_page_of_another_charset_than_it_says_is_utf8_or_replaced(tmp_path):
     documents, corpus = read(path)
     assert [text for _, text in documents] == ["é—!", "日\ufffd!", "Žluť"]
     assert corpus.problem_counts == {"charset": 1}
-    assert "record 2 is not euc-jp at byte 2. 1 place(s) replaced" in corpus.problems[0].message
+    assert "record 2 is not euc-jp at byte 2. 1 place replaced" in corpus.problems[0].message
 
 
 def test_bytes_that_are_not_utf8_are_replaced_and_located(tmp_path):

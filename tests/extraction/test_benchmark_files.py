@@ -49,7 +49,7 @@ class Trap:
         return (pytest.fail, ("a pickle was read",))
 
 
-def test_a_pickle_is_never_read(tmp_path):
+def test_pickles_are_never_loaded(tmp_path):
     trap = np.array([Trap()], dtype=object)
     np.save(tmp_path / "train_prefix.npy", trap, allow_pickle=True)
     with pytest.raises(CorpusError, match="cannot be read as an array of numbers"):
@@ -100,7 +100,7 @@ guess = st.builds(Guess, st.integers(0, 999), st.lists(ids, max_size=5).map(tupl
 
 
 @given(st.lists(guess, max_size=6))
-def test_guesses_come_back_in_their_order(tmp_path_factory, guesses):
+def test_guesses_round_trip_in_order(tmp_path_factory, guesses):
     path = tmp_path_factory.mktemp("guesses") / "guess.csv"
     write_guesses(path, guesses)
     assert read_guesses(path) == guesses
@@ -158,7 +158,7 @@ def greedy_of(model, prefix, m):
     return out[len(prefix) :]
 
 
-def test_what_a_model_says_greedily_is_guessed_and_scored(tmp_path, model):
+def test_greedy_continuations_are_guessed_and_scored(tmp_path, model):
     own = arrays(n=8, m=3)
     suffix = own.suffix.copy()
     said = [greedy_of(model, row.tolist(), 3) for row in own.prefix]

@@ -1,4 +1,4 @@
-"""One document: coverage and heat map of known numbers, and a page on which nothing can run."""
+"""Document scans: coverage and heat map of known values, and a page without scripts."""
 
 import base64
 import hashlib
@@ -63,7 +63,7 @@ def page_of(text, best=None, title="t"):
 
 # --------------------------------------------------------------------------------- page
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_in_a_document_runs_or_leaves_its_place(text):
+def test_document_text_is_escaped(text):
     plain, hostile = Page(page_of("a" * len(text))), Page(page_of(text, title=text))
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
     assert hostile.open == []
@@ -90,7 +90,7 @@ def test_the_policy_allows_the_style_sheet_there_is_and_no_script():
     assert not [t for t, _ in page.tags if t in ("script", "link", "img", "iframe")]
 
 
-def test_nothing_is_asked_of_the_network():
+def test_the_page_makes_no_requests():
     html = page_of("see http://example.org/x")
     outside = re.findall(r"(?:src|href)=\"(?!#)|url\(|@import", html)
     assert outside == []
@@ -269,7 +269,7 @@ def test_a_mask_lies_where_the_text_does():
     assert "".join(part for _, _, part in pieces(text, best, reveal=True)) == text
 
 
-def test_what_cannot_be_slid_over_is_one_sentence(tmp_path, model):
+def test_an_invalid_document_is_a_one_line_error(tmp_path, model):
     def scan(document, **options):
         return scan_document(model, document, **{"prefix_tokens": 4, "suffix_tokens": 4} | options)
 

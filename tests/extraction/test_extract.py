@@ -47,7 +47,7 @@ texts = st.lists(st.text("abc é\n日", max_size=40), min_size=1, max_size=12)
 # ------------------------------------------------------------------------------ windows
 @settings(max_examples=40, deadline=None)
 @given(texts, st.integers(0, 5), st.integers(1, 4), st.booleans())
-def test_windows_are_stretches_of_their_documents(vocabulary, given, seed, examples, from_start):
+def test_windows_are_spans_of_their_documents(vocabulary, given, seed, examples, from_start):
     corpus = documents(given)
     long = {t for t in given if len(vocabulary.encode(t)) >= 8}
     kwargs = {"n_prefix": 5, "n_suffix": 3, "examples": examples, "seed": seed}
@@ -69,7 +69,7 @@ def test_windows_are_stretches_of_their_documents(vocabulary, given, seed, examp
 
 @settings(max_examples=25, deadline=None)
 @given(texts, st.randoms(use_true_random=False))
-def test_what_is_drawn_depends_on_neither_order_nor_copies(vocabulary, given, random):
+def test_the_drawn_windows_do_not_depend_on_order_or_copies(vocabulary, given, random):
     kwargs = {"n_prefix": 3, "n_suffix": 2, "examples": 3, "seed": 1}
     given = [*given, "abc abc abc abc"]
     shuffled = [*given, *given[:2]]
@@ -127,7 +127,7 @@ def test_the_first_token_has_the_space_that_its_document_begins_with(no_first_sp
     assert (found.char_ends.tolist(), found.text) == ([[0, 1, 5]], ["  the"])
 
 
-def test_a_stretch_that_begins_with_a_space_keeps_its_places(no_first_space, monkeypatch):
+def test_a_span_that_begins_with_a_space_keeps_its_places(no_first_space, monkeypatch):
     monkeypatch.setattr("auditor.extraction.windows._CHARS", 60)
     text = "the cat the thecat " * 30
     for seed in range(20):
@@ -222,7 +222,7 @@ def test_one_pass_is_real_greedy_decoding_on_the_testbed(bed, target):
     assert 3 <= sum(said) < len(said)
 
 
-def test_sampled_shares_are_what_p_z_foretells(bed, target):
+def test_sampled_shares_agree_with_p_z(bed, target):
     found = extract(
         [target], [bed.corpus], prefix_tokens=16, suffix_tokens=4,
         decoding=Decoding(top_k=10), samples_per_prefix=40,
@@ -249,7 +249,7 @@ def test_places_are_those_of_the_prefix_and_the_suffix_in_the_document(bed, targ
         assert prefix + text[row.suffix_start : row.suffix_end] == target.vocabulary.decode(ids)
 
 
-def test_the_same_is_asked_and_told_again(bed, target):
+def test_the_same_options_give_the_same_result(bed, target):
     one, other = (
         extract([target], [bed.corpus], prefix_tokens=8, suffix_tokens=8, examples=9, seed=4)
         for _ in range(2)
@@ -299,7 +299,7 @@ def test_many_numbers_of_repeats_are_taken_together_by_doublings():
     ]  # fmt: skip
 
 
-def test_laws_are_told_of_what_varies_and_withheld_elsewhere():
+def test_fits_are_reported_for_what_varies_and_withheld_otherwise():
     rows = pd.concat(
         [
             rows_of("m", n_prefix, [1, 10, 100, 1000], hits)
@@ -331,7 +331,7 @@ def test_the_headline_says_what_came_nearest_when_nothing_came_out():
 
 
 # ------------------------------------------------------------------------------- folders
-def test_a_folder_holds_tables_figures_and_what_was_asked(bed, target, tmp_path):
+def test_a_folder_contains_tables_figures_and_options(bed, target, tmp_path):
     out = tmp_path / "out"
     args = {"prefix_tokens": [8, 16], "suffix_tokens": 8, "examples": 6, "out": out}
     found = extract([target], [bed.corpus], **args)
@@ -403,12 +403,12 @@ def test_the_longest_prefix_that_is_allowed_can_be_measured(tmp_path):
         ({"decoding": Decoding(repetition_penalty=1.2)}, "the same decoding for each token"),
     ],
 )
-def test_what_makes_no_sense_is_told_before_a_model_is_loaded(asked, told):
+def test_invalid_options_are_refused_before_a_model_is_loaded(asked, told):
     with pytest.raises(ConfigError, match=told):
         extract("no-such-model", documents([WORDS]), **asked)
 
 
-def test_bad_corpora_and_models_are_one_sentence(tmp_path):
+def test_invalid_corpora_and_models_are_one_line_errors(tmp_path):
     model = load_model(str(save_tiny_model(tmp_path / "m")), dtype="float32")
     with pytest.raises(CorpusError, match="no documents"):
         draw_windows([], model.vocabulary, n_prefix=4, n_suffix=4, examples=9, seed=0)
@@ -442,7 +442,7 @@ def test_personal_data_in_ids_is_masked_in_csv_and_sentences_unless_revealed(tmp
     assert pd.read_parquet(out / "examples.parquet")["doc_id"].tolist() == [f"mail to {ADDRESS}"]
 
 
-def test_revealed_results_may_take_the_place_of_masked_ones(tmp_path):
+def test_revealed_results_may_replace_masked_ones(tmp_path):
     model = load_model(str(save_tiny_model(tmp_path / "m")), dtype="float32")
     corpus = [Document(ADDRESS, WORDS, "")]
     args = {"prefix_tokens": 4, "suffix_tokens": 4, "out": tmp_path / "out"}

@@ -1,4 +1,4 @@
-"""Figures: every point where it belongs, nothing global, SVG that a strict page can hold."""
+"""Figures: positions of points, no global state, SVG valid under a strict content policy."""
 
 import re
 import sys

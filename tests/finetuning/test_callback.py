@@ -1,4 +1,4 @@
-"""Hooks: training with them is training without them, and what they measure is what is there."""
+"""Callbacks: they do not change training, and their measurements are correct."""
 
 import json
 import random
@@ -92,7 +92,7 @@ def test_a_measurement_leaves_modes_gradients_and_randomness_as_they_were(tokeni
     assert (torch.rand(1), random.random(), np.random.rand()) == expected  # noqa: NPY002, S311
 
 
-def test_nothing_is_dropped_out_while_measuring(tokenizer):
+def test_dropout_is_off_while_measuring(tokenizer):
     model = network(dropout=0.5)
     training = probe(tokenizer).measure(model.train(), 1)
     assert probe(tokenizer).measure(model.eval(), 1).member_nll == training.member_nll
@@ -105,7 +105,7 @@ def test_modes_are_put_back_even_when_a_measurement_fails(tokenizer):
     assert all(m.training for m in model.modules())
 
 
-def test_own_randomness_is_a_seeds_and_nobody_elses():
+def test_isolated_rng_depends_on_the_seed_and_restores_the_global_state():
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(1)
@@ -141,7 +141,7 @@ def test_figures_are_those_of_one_text_at_a_time(tokenizer):
     assert row.exposure == pytest.approx((np.log2(4) - np.log2(rank),))
 
 
-def test_controls_are_judged_after_each_canarys_own_prefix(tokenizer, tmp_path):
+def test_controls_are_scored_after_each_canarys_prefix(tokenizer, tmp_path):
     """As `canaries measure` does: after its own prefix a control is as rare as that is unseen."""
     folder = tmp_path / "model"
     save_model(network(5), tokenizer, folder)
@@ -154,7 +154,7 @@ def test_controls_are_judged_after_each_canarys_own_prefix(tokenizer, tmp_path):
     assert len(set(found)) > 1
 
 
-def test_only_so_many_controls_are_judged_the_first_of_them(tokenizer):
+def test_only_the_first_controls_are_scored(tokenizer):
     few = probe(tokenizer, canaries=canaries(7), max_controls=3)
     assert (few.n_controls, few.max_exposure) == (3, 2.0)
     assert few.measure(network(5), 0).exposure == probe(tokenizer).measure(network(5), 0).exposure
@@ -176,7 +176,7 @@ def test_what_is_trained_on_is_extracted_and_exposed_more(tokenizer, tmp_path):
     assert after.loss_gap > before.loss_gap + 1
 
 
-def test_canaries_that_the_model_tells_nothing_of_are_not_exposed(tokenizer):
+def test_canaries_unknown_to_the_model_have_no_exposure(tokenizer):
     """A network of zeros thinks all alike: of 3 controls and the canary, the last place."""
     model = network()
     with torch.no_grad():
@@ -198,7 +198,7 @@ def test_the_same_object_serves_a_loop_written_by_hand(tokenizer):
     assert [r.step for r in rows] == list(range(1, 9))
 
 
-def test_rows_are_files_that_survive_and_read_back(tmp_path, tokenizer):
+def test_measurements_are_saved_and_read_back(tmp_path, tokenizer):
     row = probe(tokenizer).measure(network(), 20)
     log = ProbeLog(tmp_path)
     log.write(row)
@@ -290,7 +290,7 @@ def test_a_canary_past_the_context_is_refused_and_long_texts_are_cut(tokenizer):
         probe(tokenizer, canaries=too_long).measure(network(), 0)
 
 
-def test_a_model_that_gives_no_numbers_is_told_with_its_step(tokenizer):
+def test_a_model_that_has_nan_output_is_reported_with_its_step(tokenizer):
     model = network()
     with torch.no_grad():
         model.transformer.wte.weight.fill_(float("nan"))

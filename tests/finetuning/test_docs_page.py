@@ -1,4 +1,4 @@
-"""The page on hooks: its code runs twice as it stands, on a small model in the place of GPT-2."""
+"""The code of the documentation page runs twice, on a small model."""
 
 import json
 import os

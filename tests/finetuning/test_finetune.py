@@ -1,4 +1,4 @@
-"""Fine-tuning: same weights whether interrupted or not, split and weights as asked, refusals."""
+"""Fine-tuning: resuming gives the same weights; invalid requests are refused."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_a_tuned_model_loads_and_knows_its_text_better(base, texts, tuned):
     assert tuned.manifest["final"]["member_nll"] == frame["member_nll"].iloc[-1]
 
 
-def test_asked_again_it_is_opened_and_not_trained_again(base, texts, tuned, monkeypatch):
+def test_a_finished_model_is_opened_and_not_trained_again(base, texts, tuned, monkeypatch):
     monkeypatch.setattr(
         "auditor.finetuning.finetune._train", lambda work: pytest.fail("trained again")
     )
@@ -58,7 +58,7 @@ def test_asked_again_it_is_opened_and_not_trained_again(base, texts, tuned, monk
     assert again.manifest == tuned.manifest
 
 
-def test_stopped_and_gone_on_with_it_ends_in_the_same_weights(tmp_path, base, texts, tuned):
+def test_a_resumed_training_ends_in_the_same_weights(tmp_path, base, texts, tuned):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         finetune(str(base), texts, out=out, progress=Stops(at=8), **QUICK)
@@ -112,7 +112,7 @@ finetune(base, texts, out=out, progress=Kills(), epochs=2, batch=4, learning_rat
 """
 
 
-def test_killed_outright_the_same_command_goes_on(tmp_path, base, texts, tuned):
+def test_a_killed_training_is_resumed_by_the_same_command(tmp_path, base, texts, tuned):
     out = tmp_path / "out"
     ended = subprocess.run(
         [sys.executable, "-c", _KILLED, str(base), texts, str(out)],
@@ -126,7 +126,7 @@ def test_killed_outright_the_same_command_goes_on(tmp_path, base, texts, tuned):
     assert torch.allclose(weights(out), weights(tuned.folder), atol=1e-4)
 
 
-def test_nobody_elses_randomness_is_touched(tmp_path, base, texts):
+def test_the_global_random_state_is_not_changed(tmp_path, base, texts):
     torch.manual_seed(3), np.random.seed(3)  # noqa: NPY002
     expected = torch.rand(1), np.random.rand()  # noqa: NPY002
     torch.manual_seed(3), np.random.seed(3)  # noqa: NPY002
@@ -146,7 +146,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path, base, texts):
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
 
 
-def test_a_loss_that_is_no_number_stops_and_the_good_checkpoint_stays(
+def test_a_nan_loss_stops_training_and_keeps_the_last_good_checkpoint(
     tmp_path, base, texts, monkeypatch
 ):
     """Step 5's loss is NaN; the checkpoint of step 3 is whole, and its weights are numbers."""
@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_stops_and_the_good_checkpoint_stays(
     assert not json.loads((out / "finetune.json").read_text())["complete"]
 
 
-def test_a_rate_that_is_far_too_high_is_told_with_its_step(tmp_path, base, texts):
+def test_a_rate_that_is_far_too_high_is_reported_with_its_step(tmp_path, base, texts):
     with pytest.raises(ModelError, match=r"not a number at step \d+.*Lower --learning-rate"):
         finetune(str(base), texts, out=tmp_path / "out", learning_rate=1e30, max_steps=60)
 
@@ -187,7 +187,7 @@ def test_lora_trains_adapters_alone_and_merged_they_are_the_same_model(tmp_path,
     assert done.manifest["final"]["loss_gap"] is not None
 
 
-def test_lora_goes_on_from_its_checkpoint_too(tmp_path, base, texts):
+def test_lora_training_resumes_from_its_checkpoint(tmp_path, base, texts):
     options = {**QUICK, "lora": True}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     finetune(str(base), texts, out=whole, **options)
@@ -227,7 +227,7 @@ def test_an_adapter_for_another_base_is_refused(tmp_path, base, texts):
         ({"canaries": "nothing.json"}, "nothing.json"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_leaves_no_model(
+def test_invalid_requests_are_one_line_errors_and_leave_no_model(
     tmp_path, base, texts, options, told
 ):
     with pytest.raises(AuditError, match=told):
@@ -235,7 +235,7 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_no_model(
     assert not list(tmp_path.glob("out/*.safetensors"))
 
 
-def test_training_text_that_changed_is_not_gone_on_with(tmp_path, base):
+def test_a_training_with_changed_text_cannot_be_resumed(tmp_path, base):
     path = tmp_path / "a.jsonl"
     save_texts(path, [f"{WORDS} {i}" for i in range(12)])
     with pytest.raises(KeyboardInterrupt):
@@ -245,7 +245,7 @@ def test_training_text_that_changed_is_not_gone_on_with(tmp_path, base):
         finetune(str(base), str(path), out=tmp_path / "out")
 
 
-def test_canaries_of_a_manifest_are_watched_and_training_stops(tmp_path, base):
+def test_canaries_of_a_manifest_are_measured_and_stop_training(tmp_path, base):
     from auditor.canaries.canaries import make_canaries
 
     made = make_canaries("The PIN is {pin}.", count=2, repeats=[8], controls=15)
@@ -279,7 +279,7 @@ def test_the_command_trains_and_prints_what_was_memorized(tmp_path, base, texts,
     assert "holds another fine-tuning: batch is 8 stored, 2 requested" in bad.err
 
 
-def test_missing_peft_is_told(base, texts, tmp_path, monkeypatch):
+def test_missing_peft_is_a_one_line_error(base, texts, tmp_path, monkeypatch):
     monkeypatch.setattr("auditor.models.adapters.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="LoRA adapters need the package peft"):
         finetune(str(base), texts, out=tmp_path / "out", lora=True)

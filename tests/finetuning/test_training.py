@@ -1,4 +1,4 @@
-"""Training text and the training itself: rows, split and weights as asked; one code for all."""
+"""Training rows, split and weights, and the training loop."""
 
 from collections import Counter
 
@@ -116,7 +116,7 @@ def test_what_trains_testbeds_trains_the_same_weights_bit_for_bit(tmp_path, base
     assert told == [(step, 10) for step in range(1, 11)]
 
 
-def test_training_that_goes_wrong_without_a_folder_is_told_too(base, texts):
+def test_training_that_goes_wrong_without_a_folder_is_reported_too(base, texts):
     network = load_model(str(base), dtype="float32").network
     rows = read(base, asked(texts, heldout_documents=0)).rows
     with pytest.raises(ModelError, match=r"not a number at step \d+\. Lower the rate \(got 1e\+30"):

@@ -1,4 +1,4 @@
-"""Gates: decided by figures and by their intervals, on runs whose every figure is known."""
+"""Gates: decisions by figure and by confidence interval, on runs with known results."""
 
 import pandas as pd
 import pytest
@@ -207,13 +207,13 @@ def test_another_seed_is_the_same_audit_and_said(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_judged_is_refused_before_anything_runs(settings, says):
+def test_gates_that_cannot_be_decided_are_refused_before_the_run(settings, says):
     with pytest.raises(ConfigError, match=says) as raised:
         make_config({"model": "gpt2", **settings})
     assert "\n" not in str(raised.value)
 
 
-def test_a_figure_that_a_run_does_not_have_is_one_sentence(tmp_path):
+def test_a_figure_that_a_run_does_not_have_is_a_one_line_error(tmp_path):
     run = planted_run(tmp_path / "run", [passage(1)])
     with pytest.raises(RunError, match=r"max_personal_data.*has none.*remove"):
         judge(run, Gates(max_personal_data=0), None)
@@ -230,7 +230,7 @@ def test_personal_data_is_counted_by_candidates(tmp_path):
     assert decided(run, max_personal_data=1, decide_by="interval").state == "warn"
 
 
-def test_candidates_of_one_passage_count_as_one_cluster_and_are_told_as_such(tmp_path):
+def test_candidates_of_one_passage_count_as_one_cluster_and_are_reported_as_such(tmp_path):
     """40 of 40 verbatim, by one passage: worth one candidate, so 1 (40 times 0.025) to 40."""
     rows = [{**passage(1), "match_n_chars": 60} for _ in range(40)]
     run = planted_run(tmp_path / "run", rows, lists(("top-n", "zlib", 40, 40)))

@@ -1,4 +1,4 @@
-"""Hooks: what they are told, how often they are tried, and that they lose no run."""
+"""Notifications: contents, retries, and that a failure does not lose the run."""
 
 import json
 import sys
@@ -77,7 +77,7 @@ def test_a_webhook_gets_the_summary_as_json(server):
     assert [json.loads(raw) for raw in server.got] == [SUMMARY]
 
 
-def test_what_may_pass_is_tried_again_with_longer_and_longer_pauses(server):
+def test_temporary_failures_are_retried_with_growing_delays(server):
     assert posted(server, [500, 429, 503, 200], attempts=5) == ([], [1, 2, 4])
     assert len(server.got) == 4
 
@@ -92,13 +92,13 @@ def test_after_the_last_attempt_it_is_said_without_the_secret_path(server):
 
 
 @pytest.mark.parametrize("code", [302, 404, 410])
-def test_what_would_fail_again_is_not_tried_again(server, code):
+def test_permanent_failures_are_not_retried(server, code):
     (said,), pauses = posted(server, [code])
     assert (len(server.got), pauses) == (1, [])
     assert f"HTTP status {code} (1 attempt)" in said
 
 
-def test_a_server_that_is_not_there_is_a_sentence():
+def test_a_server_that_is_missing_is_a_one_line_error():
     notify = Notify(webhook="http://127.0.0.1:9/secret", attempts=2)
     (said,) = call_hooks(notify, SUMMARY, is_trouble=False, sleep=lambda s: None)
     assert said.startswith("The webhook at 127.0.0.1 was not notified: no connection (")
@@ -118,7 +118,7 @@ def test_without_a_network_no_webhook_is_tried_twice():
     assert "--offline blocks the network (1 attempt)" in said
 
 
-def test_a_command_that_fails_is_tried_again_and_one_that_is_not_there_is_not(tmp_path):
+def test_a_command_that_fails_is_tried_again_and_one_that_is_missing_is_not(tmp_path):
     failing = python("open(__import__('sys').argv[1], 'a').write('x'); exit(7)", tmp_path / "n")
     pauses = []
     (said,) = call_hooks(Notify(command=failing), SUMMARY, is_trouble=False, sleep=pauses.append)
@@ -130,7 +130,7 @@ def test_a_command_that_fails_is_tried_again_and_one_that_is_not_there_is_not(tm
     assert "(1 attempt)" in said
 
 
-def test_trouble_alone_is_told_if_that_is_all_that_was_asked(tmp_path):
+def test_only_failures_are_sent_if_so_configured(tmp_path):
     notify = Notify(command=saves(tmp_path / "told"), when="trouble")
     assert call_hooks(notify, SUMMARY, is_trouble=False) == []
     assert not (tmp_path / "told").exists()
@@ -173,7 +173,7 @@ def test_a_failed_run_tells_its_kind_of_trouble(tmp_path):
     assert str(tmp_path / "texts.txt") not in json.dumps(summary)
 
 
-def test_a_hook_that_fails_loses_nothing(tmp_path):
+def test_a_failing_hook_does_not_lose_the_run(tmp_path):
     file = small_audit(tmp_path, gates=notifying(python("exit(9)")))
     ended = command("audit", file)
     assert ended.code == 0

@@ -1,4 +1,4 @@
-"""The history: listed a line each, and drawn on a page that asks nothing of anybody."""
+"""The history: its listing, and a trend page without external resources."""
 
 import json
 import re

@@ -23,11 +23,11 @@ def kept(text: str, *, min_tokens: int = 32, min_chars: int = 100, token: int = 
 
 
 @given(st.text(alphabet="ab -"))
-def test_a_run_counts_as_often_as_grouping_finds_one(text):
+def test_run_counts_equal_a_grouping(text):
     assert n_varied_chars(text) == len(list(groupby(text)))
 
 
-def test_a_border_is_no_overlap_and_words_of_its_length_are():
+def test_a_repeated_border_is_not_an_overlap():
     assert len(BORDER) == 125
     assert kept(BORDER) == []
     [match] = kept(WORDS[:125])

@@ -25,7 +25,7 @@ def every_passage(text):
 
 @few
 @given(short, short)
-def test_no_passage_is_nearer_and_the_distance_is_that_of_the_passage(span, text):
+def test_the_nearest_passage_is_found_with_its_distance(span, text):
     found = nearest_passage(span, text)
     assert found.distance == min(edits(span, text[i:j]) for i, j in every_passage(text))
     assert found.distance == edits(span, text[found.start : found.end])

@@ -88,7 +88,7 @@ def test_trigrams_far_apart_do_not_match():
     assert find_fuzzy([query], [Document("d", near, "")])["s"].n_words == 24
 
 
-def test_the_longest_stretch_over_all_documents_is_kept_and_the_first_of_equals():
+def test_the_longest_span_over_all_documents_is_kept_and_the_first_of_equals():
     words = [f"word{i}" for i in range(40)]
     texts = [words[:25], words[:30], words[10:40], words]
     corpus = [Document(f"d{i}", " ".join(text), "") for i, text in enumerate(texts)]
@@ -96,7 +96,7 @@ def test_the_longest_stretch_over_all_documents_is_kept_and_the_first_of_equals(
     assert find_fuzzy([query], corpus)["s"].doc_id == "d1"
 
 
-def test_a_sample_of_one_word_again_and_again_matches_a_long_document_of_it():
+def test_a_repeated_word_matches_a_long_document_of_it():
     query = Query("s", "a " * 100 + "b c d", [])
     match = find_fuzzy([query], [Document("d", "a " * 20_000, "")])["s"]
     assert (match.n_words, match.doc_offset) == (100, 0)

@@ -1,4 +1,4 @@
-"""Near-verbatim text: what was planted with so many edits is found with so many."""
+"""Near-verbatim text planted with known edits is found with their number."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def offset_of(word):
         (range(52, 60), 0, True),  # nor do its first 50 of these
     ],
 )
-def test_a_short_match_is_judged_with_the_tokens_around_it(edits, distance, is_near):
+def test_a_short_match_is_compared_with_the_tokens_around_it(edits, distance, is_near):
     """The sample is words 20-79 of the document with some changed; its words 20-29 match."""
     found = region(changed(WORDS[20:80], set(edits)), 20, 30, offset_of("word040"))
     (match,) = find_near([found], [Document("d", " ".join(WORDS), "")], encode=encode)
@@ -66,7 +66,7 @@ def test_a_long_match_is_compared_as_it_is():
     assert match.doc_offset == offset_of("word010") + 1
 
 
-def test_a_sample_of_fewer_than_fifty_tokens_has_no_such_stretch():
+def test_a_sample_of_fewer_than_fifty_tokens_has_no_near_match():
     document = Document("d", " ".join(WORDS), "")
     assert find_near([region(WORDS[:49], 0, 40, 0)], [document], encode=encode) == []
 

@@ -1,4 +1,4 @@
-"""Folded text, and the way back, against a walk over single characters."""
+"""Folded text and its original positions, against a character-by-character implementation."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -50,7 +50,7 @@ def test_pieces_fold_as_their_document_does(pieces, change, begin):
     assert folder.drops(begin).origin(after).tolist() == origins[begin:]
 
 
-def test_a_new_document_knows_nothing_of_the_last():
+def test_a_new_document_resets_the_folding():
     folder = Folder(Folding(whitespace=True))
     folder.fold(b"a  b ")
     folder.restart()

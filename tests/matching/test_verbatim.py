@@ -214,7 +214,7 @@ def test_tokens_inside_equal_a_walk_over_the_tokens(row, start, length):
 
 @few
 @given(st.lists(any_text, max_size=6), st.integers(1, 30), st.integers(1, 12))
-def test_blocks_own_every_place_once(texts, block_bytes, overlap):
+def test_blocks_cover_every_position_once(texts, block_bytes, overlap):
     owned = {}
     for block in read_blocks(documents(*texts), block_bytes=block_bytes, overlap=overlap):
         for begin, end, ordinal in zip(block.starts, block.owned_ends, block.ordinals, strict=True):
@@ -223,7 +223,7 @@ def test_blocks_own_every_place_once(texts, block_bytes, overlap):
 
 
 @pytest.mark.parametrize("unit", ["a", "-", " ", "ab", "é", "🙂"])
-def test_runs_of_one_thing_are_counted_exactly(unit):
+def test_runs_of_one_character_are_counted_exactly(unit):
     query, text = unit * 60, unit * 300
     [match] = find_matches([chars(query)], documents(text, unit * 59), min_chars=50)
     assert (match.start, match.end, match.doc_offset) == (0, len(query), 0)
@@ -261,7 +261,7 @@ def test_matches_at_both_ends_of_a_query_and_queries_inside_queries_are_found():
 
 
 @pytest.mark.parametrize("how", ["walk 1", "sort 1"])
-def test_a_short_span_is_found_where_a_text_that_asks_for_longer_ones_goes_on(how):
+def test_a_short_span_is_found_next_to_a_longer_one(how):
     rng = np.random.default_rng(5)
     dense, tail = ("".join(rng.choice(list("abcdefgh"), n)) for n in (50, 120))
     other = dense[20:] + tail
@@ -325,14 +325,14 @@ def test_a_corpus_is_read_once():
     assert match.places == (("d0", 1),)
 
 
-def test_five_places_are_told_in_the_order_of_the_corpus():
+def test_five_places_are_reported_in_the_order_of_the_corpus():
     span = "forty characters of text, or a few more than that"
     [match] = find_matches([chars(span)], documents("." + span + span, *[span] * 5), min_chars=40)
     assert match.n_occurrences == 7
     assert match.places == (("d0", 1), ("d0", 50), ("d1", 0), ("d2", 0), ("d3", 0))
 
 
-def test_a_stretch_of_spaces_is_one_space_where_the_match_begins_and_ends():
+def test_a_span_of_spaces_is_one_space_where_the_match_begins_and_ends():
     query = Query("s", "One  \n word\t", [3, 11, 12])
     [match] = find_matches(
         [query], documents("x", "...one word \n\n."), min_chars=9, normalize=("whitespace", "case")
@@ -341,7 +341,7 @@ def test_a_stretch_of_spaces_is_one_space_where_the_match_begins_and_ends():
     assert match.places == (("d1", 3),)
 
 
-def test_what_was_set_aside_is_closed_even_when_the_corpus_breaks(monkeypatch):
+def test_temporary_files_are_closed_even_if_the_corpus_fails(monkeypatch):
     opened = []
 
     def remember(**options):
@@ -360,7 +360,7 @@ def test_what_was_set_aside_is_closed_even_when_the_corpus_breaks(monkeypatch):
     assert [file.closed for file in opened] == [True]
 
 
-def test_a_full_disk_is_one_sentence(monkeypatch):
+def test_a_full_disk_is_a_one_line_error(monkeypatch):
     class Full:
         def write(self, raw):
             raise OSError(28, "No space left on device")
@@ -382,7 +382,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch):
         ({"normalize": "cases"}, "normalize must be of whitespace and case; got 'cases'"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(change, message):
+def test_invalid_options_are_refused(change, message):
     with pytest.raises(AuditError, match=message):
         find_matches([chars("abc")], documents("abc"), **change)
 

@@ -73,7 +73,7 @@ def is_one_sentence(ended, code=1):
 
 
 # ------------------------------------------------------------------------------- score files
-def test_the_verdict_comes_first_and_the_table_has_every_score_and_baseline(place):
+def test_the_verdict_is_first_and_the_table_has_every_score_and_baseline(place):
     ended = command(*asked(place))
     assert ended.code == 0, ended.err
     assert ended.out.startswith("loss (AUC 0.")
@@ -137,7 +137,7 @@ def test_texts_are_joined_to_scores_by_their_ids(tmp_path):
     assert "got 60 of 60 that are not, 'a0' first" in ended.err
 
 
-def test_csv_and_parquet_say_the_same(place):
+def test_csv_and_parquet_are_equal(place):
     for name in ("in", "out"):
         pd.read_parquet(place / f"{name}.parquet").to_csv(place / f"{name}.csv", index=False)
     by_csv = audit_members([place / "in.csv"], [place / "out.csv"])
@@ -194,7 +194,7 @@ def test_the_same_file_on_both_sides_is_refused_without_texts_too(tmp_path):
     assert "got 20 of 20 members among the non-members" in ended.err
 
 
-def test_repeated_texts_are_told(place):
+def test_repeated_texts_are_reported(place):
     side = pd.read_parquet(place / "in.parquet")
     side.loc[1:3, "text"] = side.loc[0, "text"]
     side.to_parquet(place / "in.parquet")
@@ -214,13 +214,13 @@ def test_repeated_texts_are_told(place):
         (("--model", "x", "--member-texts", "t"), 2, "the texts of score files; got them with"),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence(place, more, code, told):
+def test_contradictory_options_are_one_line_errors(place, more, code, told):
     ended = command(*asked(place, *more))
     assert is_one_sentence(ended, code), ended.err
     assert told in ended.err
 
 
-def test_files_that_are_no_scores_are_one_sentence(place):
+def test_files_without_scores_are_one_line_errors(place):
     (place / "bad.parquet").write_bytes(b"no table")
     (place / "empty.csv").write_text("")
     (place / "texts.jsonl").write_text('{"text": "a"}\n')
@@ -235,7 +235,7 @@ def test_files_that_are_no_scores_are_one_sentence(place):
         assert told in ended.err
 
 
-def test_too_few_of_a_class_is_one_sentence(tmp_path):
+def test_too_few_of_a_class_is_a_one_line_error(tmp_path):
     write(tmp_path, frame(0, 1, 1.0, name="a"), frame(1, 30, 0.0, name="b"))
     ended = command(*asked(tmp_path))
     assert is_one_sentence(ended), ended.err
@@ -243,7 +243,7 @@ def test_too_few_of_a_class_is_one_sentence(tmp_path):
 
 
 # ------------------------------------------------------------------------------- the folder
-def test_the_folder_holds_the_tables_and_what_was_asked(place):
+def test_the_folder_contains_the_tables_and_the_options(place):
     out = place / "made"
     assert command(*asked(place, "--out", out)).code == 0
     table, listed = (pd.read_parquet(out / f"{n}.parquet") for n in ("members", "listed"))
@@ -264,7 +264,7 @@ def test_the_page_holds_the_verdict_the_table_and_no_request(place):
     assert "TPR at 1 % FPR is withheld: needs 1,000 non-members, got 80." in page
 
 
-def test_a_folder_is_not_written_over_unasked(place):
+def test_a_folder_is_not_overwritten_by_default(place):
     out = place / "made"
     assert command(*asked(place, "--out", out)).code == 0
     again = command(*asked(place, "--out", out))
@@ -374,7 +374,7 @@ def test_a_tpr_is_shown_with_its_own_interval_and_that_of_the_fpr_reached():
     assert (none.tpr, cells["TPR at 1 % FPR"]) == (None, "withheld")
 
 
-def test_what_cannot_be_compared_is_said_before_a_model_is_loaded(place):
+def test_incomparable_inputs_are_reported_before_a_model_is_loaded(place):
     """The model does not exist: an error about it would mean that it was asked for first."""
     lines = [json.dumps({"id": str(i), "text": f"text number {i}"}) for i in range(6)]
     for name, own in (("a", lines[:3]), ("b", lines[2:]), ("c", lines[3:]), ("one", lines[:1])):
@@ -416,7 +416,7 @@ def test_sides_scored_by_different_models_are_refused():
         check_alike(Side(frame, None, cut), Side(frame, None, made))
 
 
-def test_a_seed_below_0_and_texts_of_one_side_are_told(place):
+def test_a_seed_below_0_and_texts_of_one_side_are_reported(place):
     assert "--seed must be at least 0; got -1" in command(*asked(place, "--seed", "-1")).err
     side = pd.read_parquet(place / "out.parquet").drop(columns="text")
     side.to_parquet(place / "out.parquet")

@@ -68,7 +68,7 @@ def test_an_adapter_of_an_adapter_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("written", ['{"base": "x"}', '{"base": {"spec": 3}}', "[]", "{", ""])
-def test_what_a_folder_was_tuned_from_is_text_or_not_known(tmp_path, written):
+def test_the_base_of_a_tuned_folder_is_text_or_unknown(tmp_path, written):
     (tmp_path / "finetune.json").write_text(written)
     assert tuned_from(tmp_path) == {}
     (tmp_path / "finetune.json").write_text('{"base": {"spec": "gpt2", "fingerprint": null}}')
@@ -267,7 +267,7 @@ def test_a_comparison_takes_texts_that_are_the_same_tokens_to_both(chat, bases, 
 
 
 # ------------------------------------------------------------ bases, and folders of both kinds
-def test_a_base_that_is_not_there_is_told_with_the_adapter(adapter, tmp_path):
+def test_a_base_that_is_missing_is_reported_with_the_adapter(adapter, tmp_path):
     folder, _ = adapter
     (tmp_path / "base").rename(tmp_path / "moved")
     with pytest.raises(

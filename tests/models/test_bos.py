@@ -65,7 +65,7 @@ def nats(spec, text, *, bos=True):
     return said[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy()
 
 
-def test_references_that_name_none_are_judged_after_it_too(models, tmp_path):
+def test_references_that_name_none_are_scored_after_it_too(models, tmp_path):
     corpus = save_texts(tmp_path / "texts.jsonl", TEXTS)
     frame = score_texts(
         [corpus], model=models["target"], references={"r": models["ref"]}, bos=END
@@ -97,7 +97,7 @@ def test_a_reference_without_that_token_is_refused(models, tmp_path):
     assert "Leave this reference out" in done.err
 
 
-def test_a_model_without_bos_beside_one_with_it_is_told(models, tmp_path):
+def test_a_model_without_bos_beside_one_with_it_is_reported(models, tmp_path):
     corpus = save_texts(tmp_path / "texts.jsonl", TEXTS)
     for model, reference, told in (
         (
@@ -132,7 +132,7 @@ def test_sides_scored_with_different_starts_are_refused(models, tmp_path):
         audit_members([files[0]], [files[1]])
 
 
-def test_an_audit_judges_its_references_after_it(models, tmp_path):
+def test_an_audit_scores_its_references_after_it(models, tmp_path):
     run = run_audit(
         model=models["target"], references={"r": models["other"], "s": models["own"]}, bos="a",
         samples=4, strategies=["pure"], decoding={"max_new_tokens": 6}, out=str(tmp_path / "run"),
@@ -143,7 +143,7 @@ def test_an_audit_judges_its_references_after_it(models, tmp_path):
     assert [of[name].bos_id for name in ("target", "r", "s")] == [a, a, 0]
 
 
-def test_a_run_whose_models_began_otherwise_is_not_gone_on_with(models, tmp_path):
+def test_a_run_whose_models_began_otherwise_is_not_resumed(models, tmp_path):
     asked = {
         "model": models["target"], "references": {"r": models["ref"]}, "bos": END, "samples": 4,
         "strategies": ["pure"], "decoding": {"max_new_tokens": 6}, "out": str(tmp_path / "run"),

@@ -1,4 +1,4 @@
-"""Texts cut to a context: every token once, each with enough before it."""
+"""Texts cut to the context: every token once, each with enough preceding tokens."""
 
 from __future__ import annotations
 

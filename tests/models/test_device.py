@@ -1,4 +1,4 @@
-"""What the machine can do: memory within a container's limit, and work that fits into it."""
+"""Devices: memory within a container's limit, and batches that fit into it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def limited(folder, limit, used, stat="inactive_file 0"):
     return memory._left_to_container(folder)
 
 
-def test_a_container_leaves_its_limit_less_what_is_used(tmp_path):
+def test_free_memory_is_the_container_limit_minus_usage(tmp_path):
     assert limited(tmp_path, 1000, 400) == 600
     # Files in memory make room when it is needed.
     assert limited(tmp_path, 1000, 400, "anon 300\ninactive_file 100") == 700
@@ -77,7 +77,7 @@ def test_one_item_that_does_not_fit_is_said():
         retry_with_smaller_batch(room_for(0, []), [1, 2], too_large="too long, buy more")
 
 
-def test_other_troubles_are_not_taken_for_lack_of_memory():
+def test_other_errors_are_not_taken_for_out_of_memory():
     def work(batch):
         raise RuntimeError("shapes do not fit")
 

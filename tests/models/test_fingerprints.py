@@ -1,4 +1,4 @@
-"""The sha256 by which a model folder is known again."""
+"""The sha256 that identifies a model folder."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_gguf_gives_what_its_network_gives(tmp_path, capfd):
     assert model.fingerprint == fingerprint(path)
 
 
-def test_a_gguf_that_is_none_is_refused(tmp_path):
+def test_an_invalid_gguf_is_refused(tmp_path):
     path = tmp_path / "broken.gguf"
     for content in (b"", b"GGUF", b"GGUF" + b"\0" * 100, b"not a gguf at all"):
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The cache of slots against a list of what was written, over growth and dropped slots."""
+"""The slot cache against a plain list, with growth and dropped slots."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check(handed, written):
 
 
 @pytest.mark.parametrize("apart", [0, 7], ids=["together", "apart"])
-def test_what_was_written_stays_where_it_is_while_room_grows(apart):
+def test_cached_values_stay_in_place_while_the_cache_grows(apart):
     cache = SlotCache(2, N, CAPACITY)
     written = [[] for _ in range(N)]
     for i in range(CAPACITY - apart * (N - 1)):

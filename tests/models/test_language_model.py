@@ -102,7 +102,7 @@ def test_without_bos_a_first_token_has_no_probability():
 
 
 @pytest.mark.parametrize("n_prefix", [1, 3, 7])
-def test_long_texts_are_judged_with_half_a_context_in_sight(n_prefix):
+def test_long_texts_are_scored_with_half_a_context_in_sight(n_prefix):
     """By the definition: first a context full; then half a context new after half a context old."""
     model, context = tiny_model("llama", context=12), 12
     text, prefix = texts_of(1, most=60, seed=5)[0] * 2, list(range(1, n_prefix + 1))
@@ -145,7 +145,7 @@ def test_statistics_of_a_damaged_model_end_in_a_sentence():
         model.token_stats([[1, 2, 3], [1] * 9])
 
 
-def test_a_token_that_the_weights_lack_ends_in_a_sentence():
+def test_a_token_that_the_weights_lack_is_a_one_line_error():
     """As where another model's tokenizer lies in the folder."""
     says = r"does not match its weights: token ids must be below 61; got 61\. Put the"
     for texts, prefixes in (([[61]], [[0]]), ([[3]], [[61]])):
@@ -244,7 +244,7 @@ def test_a_context_of_one_token_is_refused():
         tiny_model("gpt2", context=1)
 
 
-def test_a_model_of_no_numbers_is_refused_as_such():
+def test_a_model_with_nan_output_is_refused_as_such():
     network = tiny_network()
     with torch.no_grad():
         network.transformer.ln_f.weight[0] = float("nan")
@@ -334,7 +334,7 @@ def test_a_window_that_layers_look_back_on_masks_and_does_not_bound_a_text(kind)
     check(model, model.token_stats(texts), texts, [[0]] * 3)
 
 
-def test_a_check_that_runs_out_of_memory_is_made_again(monkeypatch):
+def test_a_check_that_runs_out_of_memory_is_repeated(monkeypatch):
     mistral, checked = windowed("mistral"), []
 
     def check(model, length):

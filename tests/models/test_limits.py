@@ -31,7 +31,7 @@ def test_one_success_is_past_a_limit_of_none_however_many_trials():
     assert count_interval(0, 3).low == 0
 
 
-def test_the_highest_rate_pays_for_having_been_picked():
+def test_the_highest_rate_is_corrected_for_selection():
     alone = highest_rate([9], [10])[1]
     at, among = highest_rate([0, 9, 1, 2], [10, 10, 10, 10])
     assert (at, among.value) == (1, 0.9)

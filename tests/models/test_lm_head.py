@@ -178,7 +178,7 @@ def test_exact_logits_do_not_carry_the_rounding_of_the_product():
     assert torch.allclose(found, hidden.float() @ head.weight.float().T, atol=1e-4)
 
 
-def test_hidden_states_that_are_no_numbers_give_no_numbers():
+def test_nan_hidden_states_give_nan():
     head = Head(torch.eye(3), None, torch.float32)
     hidden = torch.tensor([[float("nan"), 0, 0], [float("inf"), 0, 0]])
     for target in range(3):

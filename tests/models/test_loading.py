@@ -1,4 +1,4 @@
-"""A model spec to a model: what is read, and what is refused with a sentence."""
+"""Loading models from specs: accepted and refused files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_shards_are_read_as_one(made, tmp_path):
     assert "its weights cannot be read" in sentence(tmp_path / "cut")
 
 
-def test_bfloat16_is_used_where_it_is_asked_for(made):
+def test_bfloat16_is_used_where_it_is_requested(made):
     model = load_model(str(made), dtype="bfloat16")
     assert model.dtype == next(model.network.parameters()).dtype == torch.bfloat16
     exact = load_model(str(made)).token_stats([[1, 2, 3]])
@@ -267,7 +267,7 @@ def test_a_folder_of_gguf_files_names_them(tmp_path):
 
 
 @pytest.mark.parametrize("spec", ["http://localhost:8000/v1", "https://example.org/model"])
-def test_a_url_is_told_as_one(spec):
+def test_a_url_is_named_as_a_url(spec):
     assert sentence(spec).startswith(f"{spec} is a URL, and models behind a server cannot be")
 
 
@@ -282,13 +282,13 @@ def test_layers_that_the_config_does_not_name_are_not_left_out(tmp_path):
     ) or "config.json (transformer.h.1" in sentence(tmp_path)
 
 
-def test_tensors_that_the_model_does_not_use_are_told(folder):
+def test_tensors_that_the_model_does_not_use_are_reported(folder):
     weights = load_file(folder / "model.safetensors")
     save_file(
         {**weights, "vision.patch": torch.zeros(2)}, folder / "model.safetensors", {"format": "pt"}
     )
     (told,) = load_model(str(folder)).notes
-    assert told == f"{folder}: the model does not use 1 tensors of its weight files (vision.patch)."
+    assert told == f"{folder}: the model does not use 1 tensor of its weight files (vision.patch)."
 
 
 def test_a_quantised_model_that_cannot_be_read_names_its_method(folder):
@@ -317,7 +317,7 @@ def test_an_unknown_dtype_or_device_is_refused(made):
 @pytest.mark.parametrize(
     ("kind", "name"), [(torch.nn.Module, "to"), (LanguageModel, "pack")], ids=["moved", "packed"]
 )
-def test_a_device_that_is_too_small_ends_in_a_sentence(made, monkeypatch, kind, name):
+def test_a_device_that_is_too_small_is_a_one_line_error(made, monkeypatch, kind, name):
     def too_small(self, *args):
         raise torch.OutOfMemoryError
 
@@ -348,7 +348,7 @@ def test_a_shipped_model_that_is_not_here_names_the_command(tmp_path, made, monk
 
 
 @pytest.mark.parametrize("spec", ["./none", "/none/at/all", "~/none", "none.gguf", "a/b/c"])
-def test_a_path_that_is_not_there_is_not_looked_up_on_the_hub(spec):
+def test_a_path_that_is_missing_is_not_looked_up_on_the_hub(spec):
     assert sentence(spec) == (
         f"{spec}: no such file or folder. Give an existing path, or a hub id such as gpt2."
     )
@@ -386,7 +386,7 @@ def test_a_hub_id_is_read_from_the_local_copy(hub, made, spec):
     assert model.fingerprint == fingerprint(made)
 
 
-def test_an_unknown_hub_id_ends_in_one_sentence(hub):
+def test_an_unknown_hub_id_is_a_one_line_error(hub):
     told = sentence("no-one/no-such-model")
     assert told.startswith(
         "no-one/no-such-model is not a local folder, and the hub does not provide"
@@ -394,12 +394,12 @@ def test_an_unknown_hub_id_ends_in_one_sentence(hub):
     assert told.endswith("Check the spelling and the network, or give a local folder.")
 
 
-def test_what_can_be_no_hub_id_ends_in_one_sentence(hub):
+def test_an_invalid_hub_id_is_a_one_line_error(hub):
     assert sentence("not a spec!").startswith("'not a spec!' is not a valid model. Give a folder,")
 
 
 @pytest.mark.parametrize("package", ["httpx", "httpx2._exceptions", "requests.exceptions"])
-def test_a_hub_that_cannot_be_reached_ends_in_one_sentence(monkeypatch, package):
+def test_a_hub_that_cannot_be_reached_is_a_one_line_error(monkeypatch, package):
     """The client lets its transport's errors through, and has changed its transport before."""
     import huggingface_hub
 
@@ -461,7 +461,7 @@ def test_an_index_that_is_none_is_refused(folder, text):
 @pytest.mark.parametrize(
     ("name", "value"), [("n_layer", 10**9), ("vocab_size", 10**13), ("n_embd", 10**13)]
 )
-def test_a_config_that_asks_for_the_earth_is_refused_before_memory_is(folder, name, value):
+def test_a_config_of_a_huge_model_is_refused_before_allocation(folder, name, value):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, name: value}))
     assert re.search(

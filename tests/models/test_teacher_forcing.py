@@ -38,7 +38,7 @@ def judged(forward, prompt, batch_tokens=1000):
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 @pytest.mark.parametrize("prompt", [PROMPT, PROMPT[:1]])
 @pytest.mark.parametrize("batch_tokens", [1, 9, 1000])
-def test_they_are_those_of_each_sequence_alone(kind, prompt, batch_tokens):
+def test_token_stats_equal_those_of_each_sequence_alone(kind, prompt, batch_tokens):
     network = tiny_network(kind)
     found = judged(network, prompt, batch_tokens)
     assert found == pytest.approx(one_at_a_time(network, prompt), abs=1e-4)
@@ -82,7 +82,7 @@ def test_what_a_prompt_leaves_is_not_used_beyond_a_switch_of_rotary_factors():
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-def test_adapters_are_on_unless_they_are_put_off():
+def test_adapters_are_on_unless_disabled():
     network = tiny_network("gpt2")
     before = one_at_a_time(network, PROMPT)
     tuned = with_lora(network, rank=2, seed=0).eval()

@@ -451,7 +451,7 @@ def test_after_half_a_character_the_decoder_is_not_asked_token_by_token():
 # ---------------------------------------------------------------- BOS and fingerprint
 
 
-def test_a_bos_that_is_an_ordinary_token_is_no_text_before_a_sample():
+def test_a_bos_that_is_an_ordinary_token_is_not_text_before_a_sample():
     """Llama's decoder takes the first space of a text: " the" after BOS is "the", of 3 characters.
 
     After another token the space is written, and the text has 4.

@@ -1,4 +1,4 @@
-"""Folders that others made: what they name stays inside, what they say has its form."""
+"""Untrusted folders: paths stay inside, and contents are validated."""
 
 import hashlib
 import json
@@ -100,7 +100,7 @@ def test_a_link_that_leads_out_is_neither_read_nor_written_through(made, tmp_pat
     assert names(outside) == ["top-n-00000.parquet"]
 
 
-def test_a_link_in_a_circle_is_a_sentence(made):
+def test_a_link_in_a_circle_is_a_one_line_error(made):
     shard = made / "samples" / "top-n-00000.parquet"
     shard.unlink()
     shard.symlink_to(shard)

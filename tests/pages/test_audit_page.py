@@ -1,4 +1,4 @@
-"""The page: one file, nothing from outside, nothing that a model wrote can run."""
+"""The report page: one file without external resources; model output is escaped."""
 
 import base64
 import gzip
@@ -145,7 +145,7 @@ def test_the_page_is_well_formed(page):
     assert len(ids) == len(set(ids))
 
 
-def test_every_link_and_label_leads_somewhere(page):
+def test_every_link_and_label_is_valid(page):
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     for tag, attributes in page.elements:
         if tag == "a":
@@ -304,7 +304,7 @@ def test_a_thousand_candidates_of_256_tokens_stay_under_three_megabytes():
     assert len(page.encode()) < 3_000_000
 
 
-def test_candidates_of_the_control_alone_are_told_apart():
+def test_candidates_of_the_control_only_are_marked():
     report = report_of(["a", "b", "c"])
     assert "the control. They are not candidates" not in render_report(report)
     ranks = pd.array([1, None, None], dtype="Int64")

@@ -1,4 +1,4 @@
-"""The report in a real browser: it sorts, filters, searches, and nothing that was said runs."""
+"""The report in a real browser: sorting, filtering, searching, and escaping."""
 
 import json
 from pathlib import Path
@@ -194,7 +194,7 @@ def test_a_row_opens_by_keyboard_and_shows_its_tokens(opened):
 
 
 @on("masked")
-def test_what_is_masked_is_not_in_the_page_at_all(opened):
+def test_masked_text_is_nowhere_in_the_page(opened):
     assert "joe@" not in opened.page_source
     page = Path(urlsplit(opened.current_url).path).read_text(encoding="utf-8")
     assert "joe@" not in json.dumps(candidates_in(page))

@@ -1,4 +1,4 @@
-"""What a comparison's page draws and tables show: the values they are given, no others."""
+"""Figures and tables of the comparison page show the given values."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What a model says may be an attack on whoever reads the report: it stays text everywhere."""
+"""Hostile model output is escaped in every report format."""
 
 import csv
 import io
@@ -121,13 +121,13 @@ def controls(text):
 
 
 # -------------------------------------------------------------------------------- frames
-def test_the_frames_hold_what_was_said_to_the_letter(run):
+def test_the_frames_contain_the_exact_texts(run):
     assert run.samples()["text"].tolist() == [heard(text) for text in SAID]
     assert set(run.samples()["prompt"]) == {WORD}
     assert set(run.candidates()["text"]) == {heard(text) for text in SAID}
 
 
-def test_what_stands_in_the_training_text_is_found_whatever_it_says(run):
+def test_hostile_training_text_is_found(run):
     found = run.candidates().set_index("text")
     assert [found.loc[heard(t), "verdict"] for t in SAID[::2]] == ["verbatim"] * len(SAID[::2])
     assert set(found.loc[heard(SAID[2])][["doc_id"]]) == {f"{DOCUMENT}2"}
@@ -204,7 +204,7 @@ def test_the_page_holds_no_control_character(page):
     assert controls(page) == set()
 
 
-def test_nothing_that_was_said_became_an_element(page):
+def test_no_text_becomes_an_element(page):
     parsed = Page(page)
     tags = {tag for tag, _ in parsed.elements}
     assert tags & {"img", "i", "u", "b", "iframe", "object", "embed", "form", "link"} == set()
@@ -213,7 +213,7 @@ def test_nothing_that_was_said_became_an_element(page):
     assert len(parsed.scripts) == 2
 
 
-def test_the_pages_own_script_says_nothing_that_was_said(page):
+def test_the_script_of_the_page_contains_no_text_of_the_run(page):
     _, code = Page(page).scripts  # the first is the compressed candidates
     assert "alert(" not in code
     assert not any(f"alpha{i}" in code for i in range(len(SAID)))
@@ -234,7 +234,7 @@ def test_the_terminal_gets_no_control_character_and_no_text(place):
 
 
 @pytest.mark.parametrize("args", [["report"], ["report", "--json"], ["verify"]])
-def test_so_it_is_when_a_run_is_shown_again(run, args):
+def test_a_run_shown_again_is_escaped_too(run, args):
     ended = command(*args, run.path)
     assert ended.code == 0, ended.err
     assert controls(ended.out) | controls(ended.err) == set()

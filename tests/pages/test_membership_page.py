@@ -1,4 +1,4 @@
-"""The page of a comparison: one file, nothing from outside, nothing that a name could inject."""
+"""The membership page: one file without external resources, with escaped names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page():
     )
 
 
-def test_all_that_is_said_is_on_the_page_the_verdict_first(page):
+def test_the_page_shows_every_sentence_with_the_verdict_first(page):
     html = render_members(page)
     said = [*page.headline, *page.notices, *page.rests_on]
     assert all(sentence in html for sentence in said)

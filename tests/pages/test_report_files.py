@@ -1,4 +1,4 @@
-"""What a report leaves beside the page: figures, Markdown; and reports of audits cut short."""
+"""Files beside the report page: figures and Markdown; reports of partial audits."""
 
 import json
 import shutil
@@ -152,7 +152,7 @@ def test_a_report_of_an_audit_cut_short_says_so_first(copy):
     assert "not complete" in (copy / "report.md").read_text()
 
 
-def test_such_an_audit_goes_on_and_ends_as_if_nothing_had_been(copy, whole):
+def test_a_partial_audit_resumes_to_the_same_bytes(copy, whole):
     report_again(cut_short(copy))
     again = run_audit(load_run(copy).config.model_copy(update={"out": str(copy)}))
     assert again.complete

@@ -1,4 +1,4 @@
-"""Names of people: found by a planted pipeline, masked where text stands, never unasked."""
+"""Names of people: found by a planted pipeline, masked in text, only on request."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ pytest.importorskip("presidio_analyzer", reason=WITHOUT)
 
 
 def save_pipeline(folder, *people, tags=True):
-    """A pipeline that knows these people and nobody else."""
+    """A pipeline that recognises only these people."""
     nlp = spacy.blank("en")
     if tags:
         ruler = nlp.add_pipe("entity_ruler")
@@ -59,12 +59,12 @@ def test_a_name_is_found_in_a_text_of_any_length(pipeline):
     assert names_in(text, pipeline) == [("name", "Ada Lovelace")]
 
 
-def test_nobody_is_looked_for_unasked():
+def test_names_are_not_searched_by_default():
     assert name_finders(make_config({"model": "gpt2"})) == ()
 
 
 @pytest.mark.parametrize("tags", [True, False])
-def test_a_pipeline_that_is_not_there_or_tags_nobody_is_one_sentence(tmp_path, tags):
+def test_a_pipeline_that_is_missing_or_tags_nobody_is_a_one_line_error(tmp_path, tags):
     name = "no_such_pipeline" if tags else save_pipeline(tmp_path / "blank", tags=False)
     config = make_config({"model": "gpt2", "names": name})
     with pytest.raises(ConfigError, match=r"^--names (must be|needs)") as raised:
@@ -99,7 +99,7 @@ def test_a_report_masks_names_counts_them_and_says_what_looked(tmp_path):
     assert not any(word in {str(token) for token in blank(text)} for text in shown)
 
 
-def test_what_cannot_look_for_names_is_said_before_anything_is_sampled(tmp_path):
+def test_a_missing_name_detector_is_reported_before_sampling(tmp_path):
     file = small_audit(tmp_path)
     ended = command("audit", file, "--names", "no_such_pipeline")
     assert ended.code == 2

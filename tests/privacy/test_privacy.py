@@ -1,4 +1,4 @@
-"""Personal data: found where it is by its form, not where it is not, counted and masked."""
+"""Personal data is detected by its form, counted and masked."""
 
 import numpy as np
 import pandas as pd
@@ -62,13 +62,13 @@ NOTHING = [
 
 
 @pytest.mark.parametrize(("kind", "text", "piece"), FOUND)
-def test_what_has_the_form_is_found_to_the_letter(kind, text, piece):
+def test_valid_forms_are_found_exactly(kind, text, piece):
     got = [(item.kind, text[item.start : item.end]) for item in find_personal(text)]
     assert got == [(kind, piece)]
 
 
 @pytest.mark.parametrize("text", NOTHING)
-def test_what_only_looks_like_it_is_not(text):
+def test_lookalikes_are_not_found(text):
     assert [text[i.start : i.end] for i in find_personal(text)] == []
 
 

@@ -1,4 +1,4 @@
-"""Many runs: found at any depth, stacked with their names, one line each; and a run's card."""
+"""Collections of runs: found at any depth, combined tables, listing, and the card of a run."""
 
 import inspect
 import json
@@ -107,7 +107,7 @@ def test_a_damaged_folder_is_left_out_with_a_warning(runs):
         assert load_runs(runs).names == ["b", "deep/a"]
 
 
-def test_a_folder_without_runs_is_told(tmp_path):
+def test_a_folder_without_runs_is_reported(tmp_path):
     with pytest.raises(RunError, match=r"no such folder\. Give the folder that contains your runs"):
         load_runs(tmp_path / "none")
     with pytest.raises(RunError, match="contains no run"):
@@ -128,7 +128,7 @@ def test_many_runs_show_as_a_table_that_is_escaped(tmp_path):
 
 
 # -------------------------------------------------------------------------------- the card
-def test_a_card_tells_verdict_counts_and_where_to_look(runs):
+def test_a_card_shows_the_verdict_counts_and_links(runs):
     card = load_run(runs / "b")._repr_html_()
     assert "Memorization audit of gpt2" in card
     assert "Of 2 candidates checked" in card

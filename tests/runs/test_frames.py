@@ -1,4 +1,4 @@
-"""A run's frames: their types, the columns that are asked for, and that no others are read."""
+"""Frames of a run: their types, and that only requested columns are read."""
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,7 @@ def spoil(file, column):
     file.write_bytes(raw)
 
 
-def test_only_the_columns_that_are_asked_for_are_read(made):
+def test_only_the_columns_that_are_requested_are_read(made):
     spoil(made / "samples" / "top-n-00000.parquet", "text")
     run = load_run(made)
     assert run.samples(["n_tokens"])["n_tokens"].tolist() == [*range(N), *range(N)]
@@ -70,12 +70,12 @@ def test_columns_come_in_the_order_asked_and_patterns_stand_for_all_that_fit(mad
     ]
 
 
-def test_a_column_that_is_not_there_is_named_with_the_nearest(made):
+def test_a_column_that_is_missing_is_named_with_the_nearest(made):
     with pytest.raises(RunError, match=r"no column 'n_token'\. Did you mean 'n_tokens'\? Columns"):
         load_run(made).samples(["n_token"])
 
 
-def test_a_file_that_is_cut_is_told_even_where_its_columns_cannot_be_listed(made):
+def test_a_file_that_is_cut_is_reported_even_where_its_columns_cannot_be_listed(made):
     file = made / "samples" / "top-n-00000.parquet"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(RunError, match=r"top-n-00000\.parquet.*Delete that file"):

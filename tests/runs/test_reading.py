@@ -1,4 +1,4 @@
-"""A run that is there: its frames, what it lacks, and what is damaged."""
+"""Reading a run: its frames, missing parts and damage."""
 
 import pandas as pd
 import pytest
@@ -20,7 +20,7 @@ def test_a_flipped_byte_is_found_and_the_file_named(made):
         load_run(made).samples()
 
 
-def test_a_shard_that_is_gone_or_cut_is_made_again(made):
+def test_a_shard_that_is_gone_or_cut_is_recreated(made):
     file = made / "samples" / "top-n-00000.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     assert not load_run(made).has("samples/top-n-00000.parquet")
@@ -39,7 +39,7 @@ def test_a_shard_that_is_gone_or_cut_is_made_again(made):
         ("summary", "report"),
     ],
 )
-def test_what_a_run_does_not_have_yet_is_told_with_the_remedy(made, frame, stage):
+def test_what_a_run_does_not_have_yet_is_reported_with_the_remedy(made, frame, stage):
     with pytest.raises(RunError, match=f"no {frame} yet.*'{stage}' has not run.*--resume {made}"):
         getattr(load_run(made), frame)()
 
@@ -76,7 +76,7 @@ def test_a_name_that_is_not_utf8_can_be_kept_in_the_manifest(tmp_path):
     assert load_run(tmp_path / "run").config.corpus == ("odd\udcff",)
 
 
-def test_forgotten_files_are_made_again(made):
+def test_forgotten_files_are_recreated(made):
     with open_for_writing(made, asked()) as run:
         run.write("matches/matches.parquet", TABLE)
         run.write("summary.parquet", TABLE)

@@ -1,4 +1,4 @@
-"""Runs at a URL: the same bytes, whichever machine begins and whichever ends them."""
+"""Runs at a URL: the same bytes, on whichever machines they are started and finished."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ def url(tmp_path, name="run"):
 
 
 def bytes_of(folder, *, but=("manifest.json", ".lock", "report.html", "report.md")):
-    """What a run's folder holds, but for what tells the time."""
+    """The files of a run's folder, without timestamps."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in Path(folder).rglob("*")
@@ -78,7 +78,7 @@ def test_a_run_elsewhere_holds_the_bytes_of_one_here(alone, tmp_path, machine):
     assert run.complete
 
 
-def test_what_one_machine_begins_another_ends(alone, tmp_path, machine):
+def test_a_run_started_on_one_machine_can_be_finished_on_another(alone, tmp_path, machine):
     run_audit(**settings(alone, out=url(tmp_path)), until="sample")
     machine("second")
     before = (tmp_path / "far/run/samples/top-n-00001.parquet").stat().st_mtime_ns
@@ -97,7 +97,7 @@ def test_a_copy_follows_what_another_machine_has_changed(alone, tmp_path, machin
     assert not load_run(alone / "alone").summary().equals(changed)
 
 
-def test_files_are_fetched_when_they_are_asked_for(alone, tmp_path, machine):
+def test_files_are_fetched_when_they_are_requested(alone, tmp_path, machine):
     run_audit(**settings(alone, out=url(tmp_path)))
     machine("second")
     run = load_run(url(tmp_path))
@@ -124,7 +124,7 @@ def test_processes_share_a_run_elsewhere(alone, tmp_path, machine):
     assert bytes_of(tmp_path / "far" / "run") == bytes_of(alone / "alone")
 
 
-def test_a_file_that_was_changed_there_is_not_taken_for_the_runs(alone, tmp_path, machine):
+def test_a_remotely_changed_file_is_rejected(alone, tmp_path, machine):
     run_audit(**settings(alone, out=url(tmp_path)))
     file = tmp_path / "far/run/summary.parquet"
     file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
@@ -133,7 +133,7 @@ def test_a_file_that_was_changed_there_is_not_taken_for_the_runs(alone, tmp_path
         load_run(url(tmp_path)).read("summary.parquet")
 
 
-def test_a_copy_of_what_is_gone_there_is_no_run(alone, tmp_path, machine):
+def test_a_copy_of_a_deleted_remote_run_is_not_a_run(alone, tmp_path, machine):
     run = run_audit(**settings(alone, out=url(tmp_path)))
     (tmp_path / "far/run").rename(tmp_path / "moved")
     with pytest.raises(RunError, match="is not a run folder"):
@@ -151,7 +151,7 @@ def test_another_audit_and_other_files_are_refused_and_kept(alone, tmp_path, mac
     assert bytes_of(tmp_path / "far", but=()) == before
 
 
-def test_a_misspelt_model_leaves_nothing_there(alone, tmp_path, machine):
+def test_a_misspelt_model_leaves_no_remote_files(alone, tmp_path, machine):
     with pytest.raises(Exception, match="nowhere"):
         run_audit(**settings(alone, out=url(tmp_path), model=str(alone / "nowhere")))
     assert not (tmp_path / "far/run/manifest.json").exists()
@@ -164,7 +164,7 @@ def test_a_misspelt_model_leaves_nothing_there(alone, tmp_path, machine):
         ("memory://x/run", "is not a run folder"),
     ],
 )
-def test_what_cannot_be_opened_is_told_in_one_sentence(name, told, machine):
+def test_what_cannot_be_opened_is_reported_in_one_sentence(name, told, machine):
     with pytest.raises(RunError, match=told):
         load_run(name)
 
@@ -186,7 +186,7 @@ def test_a_storage_that_fails_keeps_what_was_finished(alone, tmp_path, machine, 
     assert bytes_of(tmp_path / "far" / "run") == bytes_of(alone / "alone")
 
 
-def test_a_manifest_there_leads_to_no_file_outside(tmp_path, machine):
+def test_a_remote_manifest_cannot_name_outside_files(tmp_path, machine):
     here = machine("first") / "kept"
     here.parent.mkdir()
     here.write_text("mine")
@@ -197,7 +197,7 @@ def test_a_manifest_there_leads_to_no_file_outside(tmp_path, machine):
     assert here.read_text() == "mine"
 
 
-def test_urls_are_told_from_folders():
+def test_urls_are_distinguished_from_folders():
     assert is_url("s3://bucket/run")
     assert is_url("simplecache::gs://bucket/run")
     assert not is_url("runs/s3")

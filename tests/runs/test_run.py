@@ -1,4 +1,4 @@
-"""A run's folder: whole or not at all, its owner's alone, one writer, plain words in trouble."""
+"""The run folder: atomic, private to its owner, one writer, one-line errors."""
 
 import ctypes
 import errno
@@ -39,7 +39,7 @@ def tiny_disk(tmp_path):
     libc.umount2(os.fsencode(place), 2)
 
 
-def test_a_disk_that_is_really_full_is_said_and_the_run_goes_on_later(tiny_disk):
+def test_a_full_disk_is_reported_and_the_run_can_be_resumed(tiny_disk):
     path = tiny_disk / "run"
     with open_for_writing(path, asked()) as run:
         run.write("samples/top-n-00000.parquet", TABLE)
@@ -51,7 +51,7 @@ def test_a_disk_that_is_really_full_is_said_and_the_run_goes_on_later(tiny_disk)
 
 
 # --------------------------------------------------------------------------------- rights
-def test_a_run_is_its_owners_alone(made):
+def test_a_run_is_readable_by_its_owner_only(made):
     old = os.umask(0)
     try:
         with open_for_writing(made, asked()) as run:
@@ -63,7 +63,7 @@ def test_a_run_is_its_owners_alone(made):
     assert {mode(p) for p in made.rglob("*") if p.is_file()} == {0o600}
 
 
-def test_an_empty_folder_that_is_there_becomes_its_owners_alone(tmp_path):
+def test_an_existing_empty_folder_is_restricted_to_its_owner(tmp_path):
     path = tmp_path / "run"
     path.mkdir(mode=0o755)
     with open_for_writing(path, asked()):
@@ -71,7 +71,7 @@ def test_an_empty_folder_that_is_there_becomes_its_owners_alone(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
-def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, code):
+def test_a_folder_that_cannot_be_written_is_a_one_line_error(tmp_path, monkeypatch, code):
     path = tmp_path / "run"
     path.mkdir()
     with monkeypatch.context() as broken:
@@ -84,13 +84,13 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, co
 
 
 # --------------------------------------------------------------------------------- resume
-def test_the_same_asked_again_finds_what_is_there(made):
+def test_opening_a_run_again_finds_its_files(made):
     with open_for_writing(made, asked()) as run:
         assert run.has("samples/top-n-00000.parquet")
         assert not run.has("samples/top-n-00001.parquet")
 
 
-def test_how_a_run_is_made_may_change_between_two_starts(made):
+def test_execution_settings_may_change_when_resuming(made):
     with open_for_writing(made, asked(batch_size=3, device="cpu", out=str(made))) as run:
         assert run.has("samples/top-n-00000.parquet")
 
@@ -117,7 +117,7 @@ def test_another_config_is_refused_and_what_differs_is_said(made, changed, says)
     assert (made / "manifest.json").read_bytes() == before
 
 
-def test_strategies_in_another_order_are_told():
+def test_strategies_in_another_order_are_reported():
     one = asked(strategies=["top-n", "pure"]).identity()
     two = asked(strategies=["pure", "top-n"]).identity()
     assert differences(one, two) == ["the strategies are in another order"]
@@ -188,7 +188,7 @@ def test_a_missing_folder_is_no_run(tmp_path):
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b'{"format": 1', b'{"format": 1}', b"[]"])
-def test_a_damaged_manifest_is_a_sentence_for_reader_and_writer(made, raw):
+def test_a_damaged_manifest_is_a_one_line_error_for_reader_and_writer(made, raw):
     (made / "manifest.json").write_bytes(raw)
     with pytest.raises(RunError, match=r"damaged|another version"):
         load_run(made)
@@ -206,7 +206,7 @@ def test_a_damaged_manifest_is_a_sentence_for_reader_and_writer(made, raw):
         ({"notes": [{"stage": "score", "sentence": 3}]}, "notes[0].sentence is 3"),
     ],
 )
-def test_a_manifest_of_another_form_is_told_with_its_place(made, change, told):
+def test_a_manifest_of_another_form_is_reported_with_its_place(made, change, told):
     manifest = json.loads((made / "manifest.json").read_text())
     (made / "manifest.json").write_text(json.dumps(manifest | change))
     with pytest.raises(RunError) as caught:
@@ -224,7 +224,7 @@ def test_a_manifest_keeps_unknown_keys_and_lone_surrogates(made):
     assert json.loads(file.read_text()) | more == json.loads(file.read_text())
 
 
-def test_another_format_is_told_with_both_numbers(made):
+def test_another_format_is_reported_with_both_numbers(made):
     manifest = json.loads((made / "manifest.json").read_text())
     (made / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(
@@ -263,7 +263,7 @@ def test_a_second_process_is_locked_out(made):
         assert run.has("samples/top-n-00000.parquet")
 
 
-def test_a_lock_whose_folder_was_just_taken_back_is_not_ours(tmp_path, monkeypatch):
+def test_a_lock_in_a_deleted_folder_is_not_held(tmp_path, monkeypatch):
     path, lock = tmp_path / "run", fcntl.flock
 
     def late(descriptor, how):

@@ -24,7 +24,7 @@ def tokens(drawn):
 
 
 def search(model, prompt, n_beams, steps):
-    """By the definition: keep the n likeliest of all one-token longer texts; no text ever ends."""
+    """By definition: keep the n likeliest one-token extensions; no text ends early."""
     beams = [(0.0, list(prompt))]
     for _ in range(steps):
         longer = []
@@ -39,7 +39,7 @@ def search(model, prompt, n_beams, steps):
 
 @MODELS
 @pytest.mark.parametrize("n_beams", [2, 5])
-def test_beams_find_what_the_definition_finds(model, n_beams):
+def test_beam_search_equals_its_definition(model, n_beams):
     drawn = beam_search(model, PROMPTS, Decoding(max_new_tokens=6, beams=n_beams))
     assert tokens(drawn) == [search(model, p, n_beams, 6) for p in PROMPTS]
     assert not drawn.ended.any()
@@ -54,7 +54,7 @@ def test_models_of_other_caches_are_searched_without_one(family):
     assert tokens(drawn) == [search(model, p, 3, 4) for p in PROMPTS]
 
 
-def test_a_search_that_transformers_cannot_make_ends_in_a_sentence(monkeypatch):
+def test_a_search_that_transformers_cannot_make_is_a_one_line_error(monkeypatch):
     def fail(**kwargs):
         raise ValueError("cannot reorder")
 

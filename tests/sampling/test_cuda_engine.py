@@ -1,4 +1,4 @@
-"""The loop that runs ahead of the host draws what the plain loop draws."""
+"""The asynchronous CUDA loop draws the same samples as the plain loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw(kind, model, decoding, ids, n_slots, progress=None):
 
 @pytest.mark.parametrize("decoding", DECODINGS.values(), ids=DECODINGS.keys())
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_it_draws_the_same_samples(kind, decoding):
+def test_the_cuda_engine_draws_the_same_samples(kind, decoding):
     model = tiny_model(kind, eos_id=EOS, n_vocab=23, context=128)
     ids = list(range(3, 23))
     plain = draw(Generation, model, decoding, ids, 64)
@@ -56,7 +56,7 @@ def test_it_draws_the_same_samples(kind, decoding):
         assert sum(told) == plain.length.sum()
 
 
-def test_the_engine_takes_it_where_the_device_runs_ahead(monkeypatch):
+def test_the_cuda_engine_is_used_for_asynchronous_devices(monkeypatch):
     model = tiny_model(eos_id=EOS, n_vocab=23)
     assert not model.queues_steps  # a CPU has nobody to wait for
     seen = []
@@ -72,7 +72,7 @@ def test_the_engine_takes_it_where_the_device_runs_ahead(monkeypatch):
         assert len(seen) == ahead
 
 
-def test_what_memory_ran_out_for_begins_again(monkeypatch):
+def test_samples_that_ran_out_of_memory_start_again(monkeypatch):
     model = tiny_model(eos_id=EOS, n_vocab=23)
     decoding, ids = Decoding(max_new_tokens=20, temperature=4.0), list(range(12))
     plain = draw(Generation, model, decoding, ids, 12)
@@ -95,7 +95,7 @@ def test_what_memory_ran_out_for_begins_again(monkeypatch):
     assert len(told) == 2
 
 
-def test_numbers_that_are_none_are_told_of():
+def test_nan_logits_are_reported():
     model = tiny_model(eos_id=EOS, n_vocab=23)
     draw(CudaGeneration, model, Decoding(max_new_tokens=4), list(range(3)), 2)
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_numbers_that_are_none_are_told_of():
         draw(CudaGeneration, model, Decoding(max_new_tokens=4), list(range(3)), 2)
 
 
-def test_recording_leaves_what_the_work_changes_as_it_was():
+def test_recording_a_graph_restores_the_state():
     x, seen = torch.tensor([1.0, 2.0]), []
 
     def work():

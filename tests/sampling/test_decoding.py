@@ -117,7 +117,7 @@ def test_a_share_of_one_drops_nothing():
     assert torch.equal(truncate(logits, Decoding(top_p=1.0, typical_p=1.0)), logits)
 
 
-def test_min_p_of_one_keeps_the_likeliest_alone():
+def test_min_p_of_one_keeps_only_the_likeliest_token():
     logits = random_logits(3, 40, seed=4)
     kept = torch.isfinite(truncate(logits, Decoding(min_p=1.0)))
     assert kept.sum(1).tolist() == [1, 1, 1]
@@ -155,7 +155,7 @@ def test_the_largest_uniform_draws_the_last_token_that_may_be_drawn():
     assert pick(logits, largest).tolist() == [1, 1, 2]
 
 
-def test_logits_that_are_no_numbers_lead_to_no_place_beyond_the_end():
+def test_nan_logits_draw_no_token_beyond_the_end():
     """So that the engine can go on to see the NaN and say so."""
     logits = torch.full((2, 3), float("nan"))
     logits[1, 0] = 1.0

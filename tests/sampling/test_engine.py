@@ -141,7 +141,7 @@ def test_a_sample_ends_with_its_first_eos():
         assert EOS not in said[:-1]
 
 
-def test_the_greedy_path_recites_what_was_planted():
+def test_greedy_sampling_reproduces_the_planted_text():
     secret = [5, 3, 3, 8, 1, 9, 2]
     model = PlantedModel(recites(secret, 10), 10)
     drawn = sample(model, [[0], [0, 5, 3]], [0, 1], Decoding(max_new_tokens=5, top_k=1))
@@ -288,7 +288,7 @@ def test_a_cpu_that_cannot_allocate_is_out_of_memory(text):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("top_k", [None, 2])
-def test_logits_that_are_no_numbers_end_in_a_sentence(bad, top_k):
+def test_nan_logits_are_a_one_line_error(bad, top_k):
     decoding = Decoding(max_new_tokens=4, top_k=top_k)
 
     def rule(said):
@@ -298,18 +298,18 @@ def test_logits_that_are_no_numbers_end_in_a_sentence(bad, top_k):
         sample(PlantedModel(rule, 5), [[0]], [0], decoding)
 
 
-def test_an_empty_prompt_ends_in_a_sentence():
+def test_an_empty_prompt_is_a_one_line_error():
     with pytest.raises(ModelError, match="at least one token; got an empty prompt"):
         sample(PlantedModel(noise(5), 5), [[0], []], [0, 1], Decoding(max_new_tokens=2))
 
 
-def test_a_prompt_of_tokens_that_the_weights_lack_ends_in_a_sentence():
+def test_a_prompt_of_tokens_that_the_weights_lack_is_a_one_line_error():
     says = r"planted: its tokenizer .* token ids must be below 5; got 5"
     with pytest.raises(ModelError, match=says):
         sample(PlantedModel(noise(5), 5), [[0], [0, 5, 1]], [0, 1], Decoding(max_new_tokens=2))
 
 
-def test_more_than_the_context_ends_in_a_sentence():
+def test_more_than_the_context_is_a_one_line_error():
     model = PlantedModel(noise(5), 5, context=8)
     with pytest.raises(ModelError, match=r"fit into its context of 8 tokens; got 3 \+ 6. Lower"):
         sample(model, [[0], [0, 1, 2]], [0, 1], Decoding(max_new_tokens=6))
@@ -343,7 +343,7 @@ def test_a_generation_can_be_run_once_more_and_draws_nothing_new():
     assert len(model.sessions) == 1
 
 
-def test_a_model_that_samples_by_itself_is_asked_for_its_samples():
+def test_a_model_that_samples_by_itself_draws_its_own_samples():
     class Served:
         def draw(self, prompts, ids, *, seed, stream, decoding):
             shape = (len(prompts), decoding.max_new_tokens)

@@ -1,4 +1,4 @@
-"""What a model is given before it samples: the same for the same sample, in any batch."""
+"""Prompts: the same for the same sample, in any batch."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_a_shipped_set_and_own_texts_go_together(corpus):
     assert len(pool) == len(shipped("prompts/openings.txt").read_text().splitlines()) + 50
 
 
-def test_a_file_of_the_user_goes_before_a_shipped_set_of_its_name(tmp_path, monkeypatch):
+def test_a_file_of_the_user_takes_precedence_over_a_shipped_set_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert prompt_file("openings", ".txt") == shipped("prompts/openings.txt")
     (tmp_path / "openings").write_text("my own words " * 20)
@@ -315,7 +315,7 @@ def test_a_template_and_a_table_that_do_not_fit_end_in_a_sentence(few_shot, temp
     assert told in str(error.value)
 
 
-def test_a_missing_template_ends_in_a_sentence(tmp_path):
+def test_a_missing_template_is_a_one_line_error(tmp_path):
     with pytest.raises(ConfigError, match=r"no-such cannot be read as UTF-8 text \(No such file"):
         source("few-shot", template=str(tmp_path / "no-such"))
     (tmp_path / "bytes").write_bytes(b"Q\xff")
@@ -337,7 +337,7 @@ def test_the_shipped_words_are_all_used():
     assert found == {f"{word} {word}" for word in words}
 
 
-def test_an_empty_word_ends_in_a_sentence():
+def test_an_empty_word_is_a_one_line_error():
     with pytest.raises(ConfigError, match="--word must not be blank; got ''"):
         source("repeat", words=("ok", ""))
 

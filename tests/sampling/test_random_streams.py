@@ -1,4 +1,4 @@
-"""Counter-based uniforms: the published numbers, and independence of how they are asked for."""
+"""Counter-based uniforms: the published numbers, in any order and batch."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def wide(field, least, most):
         "0 12 28 2 *",
     ],
 )
-def test_it_fires_when_cron_would(line):
+def test_the_schedule_fires_when_cron_would(line):
     start = datetime(2026, 2, 20, tzinfo=UTC)
     expected = list(slow_firings(line, start, 60 * 24 * 40))
     cron, at, got = parse_cron(line, "UTC"), start - timedelta(minutes=1), []
@@ -99,7 +99,7 @@ def test_nicknames_are_lines():
         ("0 3 * * 1", "../x", "IANA name"),
     ],
 )
-def test_a_bad_line_is_one_sentence_with_its_field(line, zone, says):
+def test_a_bad_line_is_a_one_line_error_with_its_field(line, zone, says):
     with pytest.raises(ConfigError, match=says) as raised:
         parse_cron(line, zone)
     assert "\n" not in str(raised.value)

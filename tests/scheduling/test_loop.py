@@ -1,4 +1,4 @@
-"""A schedule: its folders, what is due, three runs in a row, stopped and started again."""
+"""Schedules: folders, due times, consecutive runs, and restarts."""
 
 import json
 import os
@@ -33,13 +33,13 @@ def plan(out, *, cron="0 3 * * 1", **settings):
 
 
 def ran(out, run_time, **settings):
-    """A run of that plan on an run_time, as if it had been done."""
+    """A finished run of the plan at a run time."""
     folder = plan(out).config_at(run_time).out
     return planted_run(folder, [nothing()], corpus=[], when=run_time.isoformat(), **settings)
 
 
 # ------------------------------------------------------------------------- what is due
-def test_each_occasion_has_a_folder_of_its_own_beside_the_audits(tmp_path):
+def test_each_scheduled_run_has_its_own_folder(tmp_path):
     one = plan(tmp_path / "runs" / "x").config_at(MONDAY)
     assert one.out == str(tmp_path / "runs" / "x-2026-11-23T0300Z")
     alone = make_config({"model": "gpt2"})
@@ -55,14 +55,14 @@ def test_the_seed_is_the_same_unless_each_run_is_to_have_a_new_one(tmp_path):
     assert new.config_at(MONDAY).series == new.config.series
 
 
-def test_where_nothing_ran_the_last_occasion_is_due_or_the_next_is_waited_for(tmp_path):
+def test_without_runs_the_last_scheduled_time_is_due_or_the_next_awaited(tmp_path):
     now = MONDAY + timedelta(days=2)
     assert plan(tmp_path / "x").due(now) == [MONDAY]
     assert plan(tmp_path / "x").due(now, since=now) == []
     assert plan(tmp_path / "x").due(now + WEEK, since=now) == [MONDAY + WEEK]
 
 
-def test_missed_runs_are_made_up_once(tmp_path):
+def test_missed_runs_are_caught_up_once(tmp_path):
     ran(tmp_path / "x", MONDAY)
     later = plan(tmp_path / "x")
     assert later.due(MONDAY + timedelta(days=6)) == []
@@ -70,7 +70,7 @@ def test_missed_runs_are_made_up_once(tmp_path):
     assert later.missed(MONDAY + 3 * WEEK) == 3
 
 
-def test_a_run_that_was_stopped_is_gone_on_with_unless_a_later_one_was_begun(tmp_path):
+def test_a_stopped_run_is_resumed_unless_a_later_one_was_started(tmp_path):
     ran(tmp_path / "x", MONDAY, manifest={"complete": False})
     later = plan(tmp_path / "x")
     assert later.due(MONDAY + timedelta(hours=5)) == [MONDAY]
@@ -79,7 +79,7 @@ def test_a_run_that_was_stopped_is_gone_on_with_unless_a_later_one_was_begun(tmp
     assert later.due(MONDAY + WEEK + timedelta(hours=5)) == []
 
 
-def test_without_a_cron_line_every_call_is_an_occasion_but_for_a_stopped_one(tmp_path):
+def test_without_a_cron_line_every_call_is_a_run_unless_one_was_stopped(tmp_path):
     always = plan(tmp_path / "x", cron=None)
     now = MONDAY + timedelta(minutes=7, seconds=8, microseconds=9)
     assert always.due(now) == [MONDAY + timedelta(minutes=7)]
@@ -87,12 +87,12 @@ def test_without_a_cron_line_every_call_is_an_occasion_but_for_a_stopped_one(tmp
     assert always.due(now) == [MONDAY]
 
 
-def test_another_audits_runs_are_none_of_this_schedules(tmp_path):
+def test_runs_of_another_audit_are_ignored(tmp_path):
     ran(tmp_path / "x", MONDAY, samples=99)
     assert plan(tmp_path / "x").due(MONDAY) == [MONDAY]
 
 
-def test_a_schedule_is_run_by_one_process_and_a_dead_one_holds_nothing(tmp_path):
+def test_one_process_runs_a_schedule_and_a_dead_one_keeps_no_lock(tmp_path):
     mine = plan(tmp_path / "x")
     holder = (
         "import sys, time; from auditor.config.audit import make_config\n"
@@ -177,7 +177,7 @@ def test_three_runs_in_a_row_and_what_changed_between_them(tmp_path):
     assert told[-1].startswith("Next run: 2026-11-23 03:06 UTC")
 
 
-def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path):
+def test_a_failed_run_is_reported_and_the_schedule_continues(tmp_path):
     file = small_audit(tmp_path)
     (tmp_path / "texts.txt").rename(tmp_path / "gone.txt")
     mine = Plan(make_config(load_toml(file)), parse_cron("*/2 * * * *", "UTC"))
@@ -193,7 +193,7 @@ def test_a_run_that_fails_is_told_and_the_next_occasion_comes(tmp_path):
     assert len(shown) == 1
 
 
-def test_occasions_that_pass_during_a_run_are_made_up_once(tmp_path, monkeypatch):
+def test_times_missed_during_a_run_are_caught_up_once(tmp_path, monkeypatch):
     clock = Clock(MONDAY, 3)
     mine = plan(tmp_path / "x", cron="*/2 * * * *")
     ran(tmp_path / "x", MONDAY - timedelta(minutes=2))
@@ -212,9 +212,7 @@ def test_occasions_that_pass_during_a_run_are_made_up_once(tmp_path, monkeypatch
     assert begun[:2] == [MONDAY, MONDAY + timedelta(minutes=6)]
 
 
-def test_a_signal_in_the_middle_of_a_run_ends_it_cleanly_and_the_next_start_goes_on(
-    tmp_path, monkeypatch
-):
+def test_a_signal_ends_a_run_cleanly_and_the_next_start_resumes_it(tmp_path, monkeypatch):
     file = small_audit(tmp_path)
     mine = Plan(make_config(load_toml(file)), parse_cron("*/2 * * * *", "UTC"))
     clock = Clock(MONDAY - timedelta(seconds=30), 5)
@@ -263,7 +261,7 @@ sys.exit(run(sys.argv[2:]))
 """
 
 
-def test_killed_in_the_middle_and_started_again_it_ends_in_the_same_bytes(tmp_path):
+def test_a_killed_schedule_resumes_to_the_same_bytes(tmp_path):
     file = small_audit(tmp_path)
     args = ["schedule", str(file), "--once", *CRON]
     dead = subprocess.run([sys.executable, "-c", _DYING, "6", *args], capture_output=True)
@@ -283,7 +281,7 @@ def test_killed_in_the_middle_and_started_again_it_ends_in_the_same_bytes(tmp_pa
     assert len(read_history(tmp_path / "runs")) == 1
 
 
-def test_sigterm_ends_the_command_with_130_and_nothing_is_lost(tmp_path, monkeypatch):
+def test_sigterm_exits_with_130_without_loss(tmp_path, monkeypatch):
     file = small_audit(tmp_path)
     with monkeypatch.context() as patch:
         ask_to_end_at_write(patch, 5)
@@ -293,7 +291,7 @@ def test_sigterm_ends_the_command_with_130_and_nothing_is_lost(tmp_path, monkeyp
     assert command("schedule", file, "--once", *CRON).code == 0
 
 
-def test_a_gate_that_fails_is_exit_code_3_now_and_when_asked_again(tmp_path):
+def test_a_failed_gate_exits_with_3_now_and_when_repeated(tmp_path):
     file = small_audit(tmp_path)
     first = command("audit", file)
     assert first.code == 0
@@ -320,14 +318,14 @@ def test_a_gate_that_fails_is_exit_code_3_now_and_when_asked_again(tmp_path):
 
 
 def first_screen(folder):
-    """What a run's page says of gates and of the run before."""
+    """The gates and the previous run on the page of a run."""
     (section,) = re.findall(
         r'<section class="outcome.*?</section>', (folder / "report.html").read_text(), re.DOTALL
     )
     return " ".join(re.sub("<[^>]*>", " ", section).split())
 
 
-def test_the_page_says_what_gates_and_the_run_before_say_and_keeps_it(tmp_path):
+def test_the_page_shows_the_gates_and_the_previous_run(tmp_path):
     file = small_audit(tmp_path, gates='[gates]\nno_new_passages_since = "last"\n')
     first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
     assert command("audit", file, "--out", first).code == 0

@@ -1,4 +1,4 @@
-"""What is printed for systemd, cron and GitHub can be installed as it is."""
+"""Unit files for systemd, cron and GitHub are valid."""
 
 import shlex
 import shutil

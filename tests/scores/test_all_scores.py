@@ -1,4 +1,4 @@
-"""The paper's scores: against golden values, a slow second implementation, and their promises."""
+"""The paper's scores: against hand-computed values and a slow second implementation."""
 
 from __future__ import annotations
 
@@ -337,12 +337,12 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES)
-def test_mistakes_are_told_apart_from_undefined_scores(mistake, message):
+def test_invalid_input_is_distinguished_from_undefined_scores(mistake, message):
     with pytest.raises(ValueError, match=message):
         mistake()
 
 
 @pytest.mark.parametrize("texts", ["one text", b"one text", [None]])
-def test_what_is_no_text_is_not_compressed(texts):
+def test_non_text_input_is_not_compressed(texts):
     with pytest.raises(TypeError, match="texts must"):
         paper.zlib_bits(texts)

@@ -1,4 +1,4 @@
-"""Each membership score's own edges, and what is a mistake rather than an undefined score."""
+"""Edge cases of each membership score, and invalid input against undefined scores."""
 
 from __future__ import annotations
 
@@ -151,6 +151,6 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES)
-def test_mistakes_are_told_apart_from_undefined_scores(mistake, message):
+def test_invalid_input_is_distinguished_from_undefined_scores(mistake, message):
     with pytest.raises(ValueError, match=message):
         mistake()

@@ -1,4 +1,4 @@
-"""Membership scores: against a slow second implementation in plain floats, and their promises."""
+"""Membership scores against a slow second implementation, and their invariances."""
 
 from __future__ import annotations
 

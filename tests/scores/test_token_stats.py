@@ -1,4 +1,4 @@
-"""TokenStats: ragged columns that fit each other, and sums over them that no empty text upsets."""
+"""TokenStats: consistent ragged columns, and sums with empty texts."""
 
 from __future__ import annotations
 

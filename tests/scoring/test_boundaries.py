@@ -1,4 +1,4 @@
-"""Where a sample goes on past a text's end: the same documents on both sides of every score."""
+"""Samples that cross document boundaries: every score compares the same documents."""
 
 import json
 import zlib

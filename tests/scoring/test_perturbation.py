@@ -1,4 +1,4 @@
-"""Neighbours: almost the text, never the text, and the same ones every time."""
+"""Neighbours: similar to the text, never equal to it, and reproducible."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Texts in, scores out: each as computed by hand from the models, and the verb's manners."""
+"""`auditor score`: scores against hand computation, files and errors."""
 
 import json
 import math
@@ -300,7 +300,7 @@ def test_scores_that_cannot_be_written_leave_the_old_ones(tmp_path, monkeypatch)
         (["--model", "model", "--dtype", "float8"], 2, "float8"),
     ],
 )
-def test_trouble_is_one_sentence_and_leaves_nothing(place, monkeypatch, flags, code, says):
+def test_an_error_is_one_line_and_leaves_nothing(place, monkeypatch, flags, code, says):
     monkeypatch.chdir(place)
     (place / "long.txt").write_text(WORDS * 20)
     ended = command("score", "texts.jsonl", *flags)
@@ -318,7 +318,7 @@ def test_no_texts_are_refused(place, tmp_path):
     assert command("score").code == 2
 
 
-def test_a_run_is_told_from_texts_by_its_manifest(place, tmp_path):
+def test_a_run_is_recognised_by_its_manifest(place, tmp_path):
     run = tmp_path / "run"
     sampled = command(
         *("sample", "--model", place / "model", "--samples", 2, "--max-new-tokens", 4),

@@ -73,7 +73,7 @@ def brute(logits, target, k, p, temperature):
     st.sampled_from([0.3, 0.7, 0.95, 1.0]),
     st.sampled_from([0.5, 1.0, 3.0]),
 )
-def test_it_is_that_of_a_brute_force_softmax(logits, k, p, temperature):
+def test_probabilities_equal_a_brute_force_softmax(logits, k, p, temperature):
     decoding = Decoding(top_k=k, top_p=p, temperature=temperature)
     rows = torch.tensor(logits).expand(6, -1)
     found = decoded_logprob(rows, torch.arange(6), decoding).exp().tolist()
@@ -176,7 +176,7 @@ def test_p_z_is_the_product_over_a_plain_forward_pass(decoding):
         assert math.exp(found[i]) == pytest.approx(p, rel=1e-3, abs=1e-12)
 
 
-def test_under_no_truncation_it_is_what_token_stats_says():
+def test_without_truncation_it_equals_token_stats():
     model = tiny_model("llama")
     prefixes, suffixes = windows_of(model)
     found = measure_suffixes(model, prefixes, suffixes, decoding=Decoding())
@@ -200,7 +200,7 @@ def test_batches_and_chunks_change_nothing(monkeypatch):
     assert len(done) == 6
 
 
-def test_a_model_that_gives_nan_is_told_and_not_measured():
+def test_a_model_that_gives_nan_is_reported_and_not_measured():
     model = tiny_model()
     with torch.no_grad():
         model.head.weight[3] = math.nan

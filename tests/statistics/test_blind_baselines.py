@@ -95,7 +95,7 @@ def test_swapped_sides_see_as_much():
         assert auc(*blind_scores(one, other)["bag of words"]).value > 0.8
 
 
-def test_no_text_is_judged_by_a_classifier_that_saw_it():
+def test_no_text_is_scored_by_a_classifier_that_saw_it():
     """Words of one text tell nothing about others, however well that text can be learnt."""
     rng = np.random.default_rng(0)
     members, nonmembers = (
@@ -157,12 +157,12 @@ def test_guard_fires_even_if_no_attack_sees_anything(by_topic):
     assert made.guard_fires
 
 
-def test_guard_keeps_still_on_a_random_split_and_a_real_attack_is_claimed(at_random):
+def test_guard_stays_silent_on_a_random_split_and_a_real_attack_is_claimed(at_random):
     made = evaluate({"loss": attack(0, 1.0, 120)}, at_random).verdict
     assert (made.kind, made.claim, made.guard_fires) == ("claim", True, False)
     assert "No membership claim" not in made.sentence
 
 
-def test_guard_keeps_still_where_nothing_shows_at_all(at_random):
+def test_guard_stays_silent_without_any_signal(at_random):
     made = evaluate({"loss": attack(0, 0.0, 120)}, at_random).verdict
     assert (made.kind, made.claim, made.guard_fires) == ("nothing", False, False)

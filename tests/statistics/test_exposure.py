@@ -1,4 +1,4 @@
-"""Exposure: by hand, by brute force, by simulation, and out where a distribution function is 0."""
+"""Exposure: by hand, by brute force, by simulation, and far into the tail."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_exposure_is_the_bits_between_rank_and_space():
     assert bits.tolist() == pytest.approx([19.931568569324174, 18.93156856932417, 17.93156856, 0.0])
 
 
-def test_a_space_larger_than_any_machine_number_is_no_trouble():
+def test_a_space_larger_than_64_bits_is_supported():
     assert exposure([1], 2**122).tolist() == [122.0]
     assert exposure([3], 10**400)[0] == pytest.approx(400 * math.log2(10) - math.log2(3))
 
@@ -78,7 +78,7 @@ def test_interpolation_equals_counting_one_by_one(own, controls):
 
 
 @given(SCORES)
-def test_interpolation_among_all_others_is_exact(scores):
+def test_interpolation_among_the_whole_space_is_exact(scores):
     exact = exposure(ranks_among_all(scores), len(scores))
     for i, own in enumerate(scores):
         others = scores[:i] + scores[i + 1 :]
@@ -167,7 +167,7 @@ def test_a_fit_finds_the_law_it_was_drawn_from():
     assert found.ks_p > 0.01
 
 
-def test_a_fit_that_does_not_hold_says_so():
+def test_a_bad_fit_has_a_small_p_value():
     two_heaps = np.concatenate([np.linspace(0, 1, 200), np.linspace(50, 51, 200)])
     found = fit_skew_normal(two_heaps)
     assert found.ks_p < 1e-6
@@ -178,7 +178,7 @@ def test_a_fit_that_does_not_hold_says_so():
     assert found.ks_statistic == pytest.approx(gap, abs=1e-9)
 
 
-def test_extrapolation_sees_past_the_controls_and_stops_at_the_space():
+def test_extrapolation_exceeds_the_controls_and_is_bounded_by_the_space():
     controls = stats.norm.rvs(-80, 5, size=4000, random_state=np.random.default_rng(1))
     free = exposure_by_extrapolation([-30.0, -80.0], controls)
     # 10 deviations out: far past the 12 bits that 4,000 controls can show; the median has 1 bit.

@@ -54,7 +54,7 @@ def test_extraction_strength_is_0_just_if_the_last_token_is_wrong():
 
 
 @pytest.mark.parametrize("wrong", [[True, False], np.zeros((2, 0)), np.zeros((1, 1, 1))])
-def test_what_is_no_table_of_tokens_is_refused(wrong):
+def test_invalid_token_tables_are_refused(wrong):
     for measure in (greedy, exact_memorization, extraction_strength, log_p_z):
         with pytest.raises(ValueError, match="must be a table"):
             measure(wrong)
@@ -155,7 +155,7 @@ def test_a_probability_of_none_or_all_is_refused(p):
 
 
 @pytest.mark.parametrize("wrong", [0.1, math.nan])
-def test_what_is_no_log_probability_is_refused(wrong):
+def test_positive_log_probabilities_are_refused(wrong):
     with pytest.raises(ValueError, match="at most 0"):
         n_samples([-1.0, wrong], 0.5)
     with pytest.raises(ValueError, match="at most 0"):
@@ -199,7 +199,7 @@ stretches = st.lists(
 
 
 @given(stretches)
-def test_each_character_has_the_best_of_the_stretches_over_it(rows):
+def test_each_character_has_the_best_of_the_spans_over_it(rows):
     starts = [min(a, b) for a, b, _ in rows]
     ends = [max(a, b) for a, b, _ in rows]
     values = [v for *_, v in rows]
@@ -227,7 +227,7 @@ def test_more_is_covered_at_a_lower_tau():
     assert len(set(shares)) == 4
 
 
-def test_what_leaves_the_document_is_refused():
+def test_spans_outside_the_document_are_refused():
     for start, end in (([-1], [2]), ([0], [5]), ([3], [2])):
         with pytest.raises(ValueError, match="must lie within"):
             best_log_p(start, end, [-1.0], 4)

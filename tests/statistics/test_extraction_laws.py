@@ -90,7 +90,7 @@ def test_shares_that_do_not_vary_have_a_flat_line_and_no_r_squared():
 
 
 @pytest.mark.parametrize(("k", "word"), [(0, "none"), (5, "all")])
-def test_of_none_or_all_no_line_is_claimed(k, word):
+def test_no_line_is_fitted_if_all_or_none_succeed(k, word):
     fit = fit_log_linear([1, 2, 4], [k] * 3, [5] * 3)
     assert fit.withheld == f"{word} extracted at every value"
     assert math.isnan(fit.slope)
@@ -106,7 +106,7 @@ def test_of_none_or_all_no_line_is_claimed(k, word):
         ([1, 2, 3], [1, 1], [2, 2], "one length"),
     ],
 )
-def test_what_makes_no_sense_is_refused(x, k, n, told):
+def test_invalid_input_is_refused(x, k, n, told):
     with pytest.raises(ValueError, match=told):
         fit_log_linear(x, k, n)
     with pytest.raises(ValueError, match="confidence"):

@@ -142,7 +142,7 @@ def test_undefined_scores_are_left_out_and_counted():
     assert np.isnan(made.p_values[1])
 
 
-def test_what_cannot_be_listed_from_is_refused_in_a_sentence():
+def test_invalid_input_is_refused():
     with pytest.raises(ValueError, match="1 or more controls with a defined score; got none"):
         calibrated_list([1.0], [np.nan])
     with pytest.raises(ValueError, match="1 or more candidates with a defined score; got none of"):

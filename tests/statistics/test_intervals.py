@@ -21,7 +21,7 @@ def at_least(k: int, n: int, p: float) -> float:
 
 
 @pytest.mark.parametrize("confidence", CONFIDENCES)
-def test_ends_leave_half_the_doubt_in_each_tail(confidence):
+def test_interval_ends_leave_half_of_alpha_in_each_tail(confidence):
     """The definition: at the low end as many successes, at the high end as few, are so unlikely."""
     lows, highs = clopper_pearson(*zip(*GRID, strict=True), confidence=confidence)
     tail = (1 - confidence) / 2
@@ -42,7 +42,7 @@ def test_intervals_equal_scipys_exact_ones(confidence):
 
 
 @pytest.mark.parametrize("p", [0.003, 0.1, 0.37, 0.5, 0.92])
-def test_intervals_hold_the_true_rate_as_often_as_they_say(p):
+def test_intervals_have_their_nominal_coverage(p):
     n, confidence = 25, 0.9
     lows, highs = clopper_pearson(range(n + 1), n, confidence=confidence)
     held = [
@@ -141,7 +141,7 @@ def test_a_proportion_carries_its_counts_and_its_interval():
     assert (made.value, made.low, made.high) == pytest.approx((0.5, 0.2, 0.8))
 
 
-def test_no_trials_prove_nothing():
+def test_without_trials_the_interval_is_zero_to_one():
     none = proportion(0, 0)
     assert math.isnan(none.value)
     assert (none.low, none.high) == (0, 1)

@@ -1,4 +1,4 @@
-"""What may be claimed of scores: verdicts, corrections, and one test for a whole set."""
+"""Membership verdicts, corrections for multiple tests, and the set test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_claim_needs_a_lead_over_every_baseline():
     assert evaluate(attacks, weak | strong).attacks[0].blind == "dates"
 
 
-def test_a_strong_attack_is_claimed_beside_a_weaker_confound_which_is_told():
+def test_a_strong_attack_is_claimed_beside_a_weaker_confound_which_is_reported():
     made = evaluate({"loss": sides(0, 2.0)}, {"dates": sides(1, 0.6)}).verdict
     assert (made.kind, made.guard_fires) == ("claim", False)
     assert "partly separates the sets without the model" in made.sentence
@@ -58,7 +58,7 @@ def test_without_baselines_nothing_is_claimed():
     assert made.sentence.endswith("No membership claim follows.")
 
 
-def test_a_reversed_attack_is_no_attack():
+def test_a_reversed_attack_is_not_claimed():
     """Higher means a member: scores that are lower for members claim nothing, however far apart."""
     made = evaluate({"nll": sides(0, -3.0)}, {"length": sides(1, 0.0)})
     assert made.verdict.kind == "nothing"
@@ -97,7 +97,7 @@ def test_a_claim_is_no_more_certain_than_either_of_its_halves():
     assert min(result.p_claim for result in made.attacks) == pytest.approx(2 * min(halves))
 
 
-def test_what_nothing_can_be_said_of_is_withheld_with_its_reason():
+def test_undecidable_comparisons_are_withheld_with_a_reason():
     flat = np.ones(150), np.ones(150)
     made = evaluate({"flat": flat, "loss": sides(0, 1.0)}, {"dates": flat, "length": sides(1, 0.0)})
     assert made.attacks[0].withheld.startswith("scores must not all be equal; got 1")
@@ -137,12 +137,12 @@ def test_a_baseline_that_is_flat_where_the_attack_has_values_is_at_chance_there(
         evaluate({"surp": attack}, {"dates": (dates[0][:-1], dates[1])})
 
 
-def test_a_set_that_was_trained_on_is_told_where_single_texts_are_not():
+def test_a_set_that_was_trained_on_is_reported_where_single_texts_are_not():
     found = [set_test(weak_scores([s, 0], 0.25), weak_scores([s, 1], 0.0)) for s in range(20)]
     assert np.mean([made.p_value <= 0.05 for made in found]) >= 0.7
 
 
-def test_a_set_that_was_not_is_told_as_often_as_chance_has_it():
+def test_a_set_that_was_not_is_reported_as_often_as_chance_has_it():
     p = [
         set_test(weak_scores([s, 0], 0.0, 60), weak_scores([s, 1], 0.0, 60), n_permutations=199)
         for s in range(120)
@@ -174,7 +174,7 @@ def test_permutation_p_is_that_of_all_deals_where_they_can_be_counted():
     assert made == pytest.approx(exact, abs=0.01)
 
 
-def test_no_outlier_carries_the_set():
+def test_an_outlier_does_not_decide_the_set_test():
     """One infinite score among members is one high rank, no more."""
     a, b = weak_scores(0, 0.0), weak_scores(1, 0.0)
     before = set_test(a, b).p_value

@@ -1,4 +1,4 @@
-"""Lists made of what a coin left unchecked: the rate is held whatever the scores are like."""
+"""Partially checked lists keep their false discovery rate for any scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spelled_out(checked, found, fdr):
 
 
 @given(ENTRIES, st.sampled_from([0.1, 0.25, 0.5, 0.8]))
-def test_the_list_is_the_rule_spelled_out(entries, fdr):
+def test_the_list_equals_the_rule_computed_directly(entries, fdr):
     checked, found = map(list, zip(*entries, strict=True))
     made = half_checked_list(checked, found, fdr=fdr)
     assert made.chosen.tolist() == spelled_out(checked, found, fdr)
@@ -46,7 +46,7 @@ def test_an_entry_is_listed_from_its_q_value_on(entries, at):
 
 
 @given(ENTRIES)
-def test_what_is_known_of_unchecked_entries_is_not_looked_at(entries):
+def test_results_of_unchecked_entries_are_ignored(entries):
     checked, found = (np.array(column) for column in zip(*entries, strict=True))
     one = half_checked_list(checked, found, fdr=0.4)
     other = half_checked_list(checked, np.where(checked, found, ~found), fdr=0.4)
@@ -99,7 +99,7 @@ def test_without_true_entries_a_list_is_seldom_made():
     assert np.mean(made) <= 0.1
 
 
-def test_the_coin_is_fair_and_knows_the_name_and_the_seed_alone():
+def test_random_halves_are_fair_and_depend_only_on_name_and_seed():
     names = [f"top-n-{i:06}" for i in range(4000)]
     tosses = random_half(names, seed=3)
     assert abs(tosses.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
@@ -108,14 +108,14 @@ def test_the_coin_is_fair_and_knows_the_name_and_the_seed_alone():
     assert abs((tosses[1:] == tosses[:-1]).mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
 
 
-def test_what_cannot_be_listed_from_is_said():
+def test_invalid_input_is_refused():
     made = half_checked_list([0] * 19, [0] * 19, fdr=0.05)
     assert (made.withheld, len(made.chosen)) == (
         "needs 20 entries that are not checked, got 19",
         0,
     )
     assert half_checked_list([0] * 20, [0] * 20, fdr=0.05).withheld == ""
-    with pytest.raises(ValueError, match=r"one value an entry; got shapes \(2,\) and \(1,\)"):
+    with pytest.raises(ValueError, match=r"one value per entry; got shapes \(2,\) and \(1,\)"):
         half_checked_list([0, 1], [0])
     with pytest.raises(ValueError, match="fdr must lie between 0 and 1; got 0"):
         half_checked_list([0], [0], fdr=0)

@@ -215,13 +215,13 @@ def test_newcombe_swaps_its_ends_when_the_sides_are_swapped():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_is_refused(bad):
+def test_non_finite_values_are_refused(bad):
     for function in (sign_flip_p, bootstrap_mean):
         with pytest.raises(ValueError, match="finite"):
             function([1.0, bad])
 
 
-def test_of_nothing_there_is_no_answer():
+def test_empty_input_gives_nan():
     assert np.isnan(sign_flip_p([]))
     assert np.isnan(label_permutation_p([], [1.0]))
     assert np.isnan(bootstrap_mean([]).value)

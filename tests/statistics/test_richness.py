@@ -1,4 +1,4 @@
-"""How much is left, what lists are worth and what a passage costs: against known populations."""
+"""Richness, precision of lists and cost per passage, against known populations."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_findings_of_samples_that_are_not_there_are_refused():
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(1, 6)), max_size=12))
-def test_overlapping_stretches_are_one_passage(stretches):
+def test_overlapping_spans_are_one_passage(stretches):
     doc, start, length = (
         (np.array(c, int) for c in zip(*stretches, strict=True))
         if stretches
@@ -197,7 +197,7 @@ def test_precision_beyond_the_list_is_not_told():
         precision_at_k([True], [0])
 
 
-def test_lists_are_compared_by_what_one_alone_holds():
+def test_lists_are_compared_by_samples_on_only_one():
     # 8 verified in the first alone, 1 in the second alone, 3 in both; two-sided sign test by hand:
     # 2 * (C(9, 0) + C(9, 1)) / 2^9.
     verified = np.ones(40, dtype=bool)

@@ -1,4 +1,4 @@
-"""ROC, AUC, TPR at FPR and held-out thresholds: right against counting, and honest about doubt."""
+"""ROC, AUC, TPR at FPR and held-out thresholds, against counting and simulation."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_interval_is_the_wider_of_delongs_and_newcombes(shift, m, n):
     assert (made.low, made.high) == pytest.approx(expected, abs=1e-5)
 
 
-def test_complete_separation_is_no_certainty():
+def test_complete_separation_has_an_interval_of_positive_width():
     made = auc([3.0, 4.0, 5.0], [0.0, 1.0, 2.0, 2.5])
     # Worked by hand: three disjoint pairs in order have the chance AUC^3, so low^3 = 0.025.
     assert (made.value, made.low, made.high) == pytest.approx((1.0, 0.025 ** (1 / 3), 1.0))
@@ -310,7 +310,7 @@ def test_the_interval_holds_the_tpr_at_the_fpr_that_is_named(target, n, scores):
     assert held >= 0.93 * 200
 
 
-def test_a_tpr_is_told_with_the_fpr_that_was_reached():
+def test_a_tpr_is_reported_with_the_fpr_that_was_reached():
     (made,) = tpr_at_fpr(np.arange(20.0, 100), np.arange(100.0), targets=[0.1])
     assert str(made).endswith("; 10 of 80) at an FPR of 10.0 % (4.9–17.6; 10 of 100)")
 
@@ -382,7 +382,7 @@ def test_threshold_of_too_few_controls_is_withheld():
         ([[1.0, 2.0]], [1.0, 2.0], r"one dimension, one score per text; got shape \(1, 2\)"),
     ],
 )
-def test_what_nothing_can_be_said_of_is_refused_in_a_sentence(members, nonmembers, message):
+def test_invalid_scores_are_refused(members, nonmembers, message):
     for function in (auc, tpr_at_fpr, roc_curve, held_out_threshold, two_classes):
         with pytest.raises(ValueError, match=message):
             function(members, nonmembers)

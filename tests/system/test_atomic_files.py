@@ -1,4 +1,4 @@
-"""Files are whole or as they were, one process writes a folder, trouble is one sentence."""
+"""Atomic files, one writer per folder, and one-line errors."""
 
 import errno
 import os
@@ -53,7 +53,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, monkey
     assert names(tmp_path) == ["file"]
 
 
-def test_what_a_killed_write_left_is_no_obstacle(tmp_path):
+def test_partial_files_of_a_killed_write_are_ignored(tmp_path):
     (tmp_path / ".file.part").write_bytes(b"half of some")
     write_atomically(tmp_path / "file", b"new")
     assert names(tmp_path) == ["file"]
@@ -82,6 +82,6 @@ def test_one_holder_at_a_time_and_the_kind_of_error_is_the_callers(tmp_path):
         pass
 
 
-def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path):
+def test_a_folder_that_is_missing_cannot_be_locked(tmp_path):
     with pytest.raises(RunError, match=r"cannot be written.*No such file"), locked(tmp_path / "no"):
         pass

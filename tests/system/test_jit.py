@@ -68,7 +68,7 @@ def test_parts_run_at_the_same_time():
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_what_fails_in_a_part_is_told_when_all_have_ended(failing):
+def test_what_fails_in_a_part_is_reported_when_all_have_ended(failing):
     ended = []
 
     def loop(begin, end):

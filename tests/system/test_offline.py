@@ -45,7 +45,7 @@ def test_offline_refuses_every_way_out(reach):
         reach()
 
 
-def test_this_machine_can_be_reached_offline():
+def test_loopback_connections_work_offline():
     with offline():
         send_to(("127.0.0.1", 9))
         assert socket.getaddrinfo("127.0.0.1", 80)
@@ -96,7 +96,7 @@ def test_every_verb_can_be_told_to_stay_offline():
     assert without == []
 
 
-def test_what_is_not_here_is_said_to_be_not_here(tmp_path):
+def test_missing_local_models_are_reported_offline(tmp_path):
     told = command("audit", "--offline", "--model", "no-one/no-model", "--out", tmp_path / "run")
     assert (told.code, told.out) == (1, "")
     assert told.err == (
@@ -106,7 +106,7 @@ def test_what_is_not_here_is_said_to_be_not_here(tmp_path):
     assert not is_offline()
 
 
-def test_a_hub_dataset_that_is_not_here_is_said_to_be_not_here(tmp_path):
+def test_missing_hub_datasets_are_reported_offline(tmp_path):
     from auditor.corpus.reading import read_corpus
 
     with offline(), pytest.raises(CorpusError, match=r"hf:no/such.*--offline"):

@@ -10,7 +10,7 @@ from auditor.system import progress
 
 
 class Clock:
-    """A clock that goes only when told."""
+    """A clock that advances only on request."""
 
     def __init__(self):
         self.now = 1000.0
@@ -48,7 +48,7 @@ def test_a_line_every_thirty_seconds_and_one_at_the_end(told, clock):
     ]
 
 
-def test_a_quick_stage_says_only_that_it_is_done(told, clock):
+def test_a_quick_stage_prints_one_line(told, clock):
     bar, stream = told
     with bar.stage("ranking", 1, "lists") as stage:
         clock.now += 3
@@ -112,7 +112,7 @@ def test_more_than_the_total_is_all_of_it(told, clock):
     assert lines(stream)[0] == "matching: 100%, 0:30 elapsed"
 
 
-def test_a_stage_of_no_work_is_no_trouble(told, clock):
+def test_a_stage_without_work_is_accepted(told, clock):
     bar, stream = told
     with bar.stage("matching", 0, "bytes") as stage:
         clock.now += 30
@@ -120,7 +120,7 @@ def test_a_stage_of_no_work_is_no_trouble(told, clock):
     assert lines(stream)[0].startswith("matching: 100%")
 
 
-def test_where_the_total_is_unknown_what_is_done_is_told(told, clock):
+def test_where_the_total_is_unknown_what_is_done_is_reported(told, clock):
     bar, stream = told
     with bar.stage("matching", None, "bytes") as stage:
         clock.now += 30

@@ -31,6 +31,7 @@ from auditor.matching.index.format import (
 from auditor.matching.index.maximal_spans import maximal_spans
 from auditor.matching.index.shard import Shard
 from auditor.matching.index.shard_boundaries import ShardBoundaries
+from reports.number_text import count
 
 # Occurrences whose documents are looked up at once.
 _AT_ONCE = 1 << 20
@@ -304,7 +305,7 @@ def open_index(path: str | Path) -> Index:
         raise CorpusError(f"{folder} {what}. Build one with: auditor index build CORPUS --out DIR.")
     if not plan["complete"]:
         raise CorpusError(
-            f"{folder} is not finished: it has {len(plan['shards']):,} shard(s). Run the same "
+            f"{folder} is not finished: it has {count(len(plan['shards']), 'shard')}. Run the same "
             "`auditor index build` again to resume."
         )
     return Index(folder, plan)

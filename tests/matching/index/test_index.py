@@ -78,7 +78,7 @@ def questions(draw):
 # ------------------------------------------------------------------------------------- answers
 @few
 @given(questions(), shard_sizes)
-def test_answers_equal_brute_force_in_shards_of_any_size(question, shard_bytes):
+def test_queries_equal_brute_force_in_shards_of_any_size(question, shard_bytes):
     corpus, text = question
     with tempfile.TemporaryDirectory() as folder:
         index = build_index(corpus, folder, shard_bytes=shard_bytes)
@@ -165,7 +165,7 @@ def test_counts_equal_those_of_grep(prose):
         assert index.count(query) == ended.stdout.count(b"\n")
 
 
-def test_long_questions_are_answered_across_many_shards(tmp_path):
+def test_long_queries_are_found_across_many_shards(tmp_path):
     text = "".join(np.random.default_rng(3).choice(list("abcdefgh"), 2000))
     index = build_index(documents(text, text[100:]), tmp_path / "i", shard_bytes=37)
     assert index.count(text) == 1
@@ -206,7 +206,7 @@ def test_characters_that_share_some_bytes_are_not_the_same(tmp_path):
         )
 
 
-def test_the_cuts_of_a_streamed_document_hide_nothing(tmp_path):
+def test_occurrences_across_cuts_of_a_document_are_found(tmp_path):
     text = "".join(np.random.default_rng(4).choice(list("abcdefghé"), 400))
     (tmp_path / "t.txt").write_text(text, encoding="utf-8")
     index = build_index(read_corpus([tmp_path / "t.txt"]), tmp_path / "i", shard_bytes=16)
@@ -217,7 +217,7 @@ def test_the_cuts_of_a_streamed_document_hide_nothing(tmp_path):
             assert index.find(query, None) == places(query, [Document("t.txt", text, "")])
 
 
-def test_empty_documents_hold_nothing_and_count(tmp_path):
+def test_empty_documents_are_counted_and_never_match(tmp_path):
     index = build_index(documents("", "a", ""), tmp_path / "i", shard_bytes=1)
     assert (index.n_documents, index.count("a"), index.find("a")) == (3, 1, [("d1", 0)])
 
@@ -235,7 +235,7 @@ def test_documents_that_fit_are_not_cut(tmp_path):
 
 
 # ---------------------------------------------------------------------------- what cannot be done
-def test_an_empty_question_is_refused(tmp_path):
+def test_an_empty_query_is_refused(tmp_path):
     index = build_index(documents("a"), tmp_path / "i")
     for ask in (index.count, index.count_documents, index.find):
         with pytest.raises(ConfigError, match="at least one character"):
@@ -262,7 +262,7 @@ def test_an_empty_corpus_leaves_nothing(tmp_path):
     assert not (tmp_path / "i").exists()
 
 
-def test_what_is_no_index_is_refused(tmp_path):
+def test_a_folder_without_an_index_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         open_index(tmp_path / "missing")
     with pytest.raises(CorpusError, match=r"no index\.json"):
@@ -299,20 +299,20 @@ def test_a_shard_whose_sections_are_said_to_lie_elsewhere_is_refused(tmp_path, n
         open_index(tmp_path)
 
 
-def test_the_folder_is_its_owners_alone(tmp_path):
+def test_the_folder_is_readable_by_its_owner_only(tmp_path):
     build_index(documents("a"), tmp_path / "i")
     assert (tmp_path / "i").stat().st_mode & 0o777 == 0o700
     assert {p.stat().st_mode & 0o777 for p in (tmp_path / "i").iterdir()} == {0o600}
 
 
-def test_two_cannot_build_at_once(tmp_path):
+def test_two_builds_at_once_are_refused(tmp_path):
     with open_folder(tmp_path / "i"):
         write_plan(tmp_path / "i", new_plan(9, {"files": [], "text_field": None}))
         with pytest.raises(CorpusError, match="being written by another process"):
             build_index(documents("a"), tmp_path / "i")
 
 
-def test_without_the_sorter_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_the_sorter_the_remedy_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydivsufsort", None)
     with pytest.raises(CorpusError, match=r"needs pydivsufsort.*auditor\[index\]'\.$"):
         build_index(documents("a"), tmp_path / "i")

@@ -1,4 +1,4 @@
-"""An index against damage of every kind, builds that are killed, and a corpus that changes."""
+"""The corpus index: damage, interrupted builds and changed corpora."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 # -------------------------------------------------------------------------------------- damage
-def test_every_flipped_byte_is_noticed_before_an_answer(tmp_path):
+def test_every_flipped_byte_is_detected_before_a_result(tmp_path):
     corpus = documents("to be or not to be", "", "é漢🙂 let it be")
     index = build_index(corpus, tmp_path / "i", shard_bytes=24)
 
@@ -70,7 +70,7 @@ def test_a_block_is_checked_before_its_bytes_are_used(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["00001.shard", "repeats"])
-def test_a_file_that_is_gone_or_damaged_is_made_anew_and_only_it(name, tmp_path, monkeypatch):
+def test_a_file_that_is_gone_or_damaged_is_rebuilt_and_only_it(name, tmp_path, monkeypatch):
     corpus = read_corpus(two_files(tmp_path))
     build_index(corpus, tmp_path / "i", shard_bytes=20)
     whole = files_of(tmp_path / "i")
@@ -84,7 +84,7 @@ def test_a_file_that_is_gone_or_damaged_is_made_anew_and_only_it(name, tmp_path,
     open_index(tmp_path / "i").verify()
 
 
-def test_what_is_damaged_beside_a_missing_shard_is_made_anew_too(tmp_path, monkeypatch):
+def test_damaged_files_beside_a_missing_shard_are_rebuilt(tmp_path, monkeypatch):
     corpus = read_corpus(two_files(tmp_path))
     build_index(corpus, tmp_path / "i", shard_bytes=20)
     whole = files_of(tmp_path / "i")
@@ -105,7 +105,7 @@ def test_a_file_of_another_size_is_noticed_at_once(tmp_path):
         open_index(tmp_path / "i")
 
 
-def test_verifying_tells_how_far_it_is(tmp_path):
+def test_verifying_reports_progress(tmp_path):
     index = build_index(documents("abc", "def"), tmp_path / "i", shard_bytes=4)
     told = []
     index.verify(told.append)
@@ -149,9 +149,7 @@ building.build_index(read_corpus(files), out, shard_bytes=20)
         ("write_plan", "before", 6, 4),
     ],
 )
-def test_a_build_that_is_killed_goes_on_and_ends_in_the_same_bytes(
-    name, when, nth, n_whole, tmp_path, monkeypatch
-):
+def test_a_killed_build_resumes_to_the_same_bytes(name, when, nth, n_whole, tmp_path, monkeypatch):
     files = two_files(tmp_path)
     build_index(read_corpus(files), tmp_path / "whole", shard_bytes=20)
     wanted = files_of(tmp_path / "whole")
@@ -179,7 +177,7 @@ def test_building_again_does_nothing(tmp_path, monkeypatch):
     assert made == []
 
 
-def test_a_changed_corpus_is_not_built_upon(tmp_path):
+def test_a_build_with_a_changed_corpus_is_refused(tmp_path):
     files = two_files(tmp_path)
     build_index(read_corpus(files), tmp_path / "i", shard_bytes=20)
     with pytest.raises(CorpusError, match=r"files was 2, now 1"):
@@ -207,7 +205,7 @@ def test_a_corpus_that_changes_while_it_is_indexed_is_noticed(tmp_path):
         open_index(tmp_path / "i")
 
 
-def test_too_many_shards_for_the_system_tell_so(tmp_path):
+def test_too_many_shards_for_the_system_are_an_error(tmp_path):
     build_index(documents("x" * 40), tmp_path / "i", shard_bytes=1)
     code = """
 import resource, sys
@@ -224,7 +222,7 @@ except Exception as error:
 
 
 @pytest.mark.parametrize("other", [("abc", "deX"), ("abc",), ("abc", "def", "ghi")])
-def test_other_documents_without_files_are_not_built_upon(other, tmp_path):
+def test_a_build_with_other_documents_is_refused(other, tmp_path):
     build_index(documents("abc", "def"), tmp_path / "i", shard_bytes=4)
     with pytest.raises(CorpusError, match="has changed since"):
         build_index(documents(*other), tmp_path / "i")

@@ -1,4 +1,4 @@
-"""Rows of logits read by compiled loops, against float64 and against sorted rows."""
+"""Compiled loops over rows of logits, against float64 and sorted rows."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_logits_further_below_than_float32_has_numbers_weigh_nothing(dtype):
 @dtypes
 @pytest.mark.parametrize("value", [float("nan"), -float("nan")])
 @pytest.mark.parametrize("place", [0, 2047, 2500, 2999])
-def test_what_is_no_number_stays_none(dtype, value, place):
+def test_nan_stays_nan(dtype, value, place):
     logits, targets, exact, top = given_rows(3, 3000, dtype)
     logits[1, place] = value
     targets[1] = 700
@@ -95,14 +95,14 @@ def test_what_is_no_number_stays_none(dtype, value, place):
     assert rest.isnan().tolist() == [False, True, False]
 
 
-def test_rows_that_no_loop_is_for_are_left_to_torch():
+def test_unsupported_rows_are_left_to_torch():
     logits, targets, exact, top = given_rows(4, 50, torch.float32)
     assert row_sums(logits.double(), targets, exact, top) is None
     assert row_sums(logits.clone().requires_grad_(), targets, exact, top) is None
 
 
 @dtypes
-def test_where_rows_stand_in_memory_changes_nothing(dtype):
+def test_the_memory_layout_of_rows_changes_nothing(dtype):
     logits, targets, exact, top = given_rows(4, 300, dtype)
     rows = logits.t().contiguous().t()
     assert not rows.is_contiguous()
@@ -116,7 +116,7 @@ def test_where_rows_stand_in_memory_changes_nothing(dtype):
 
 @dtypes
 @pytest.mark.parametrize("target", [-1, 50, 2**40])
-def test_a_target_that_is_no_column_is_an_error(dtype, target):
+def test_a_target_outside_the_columns_is_an_error(dtype, target):
     logits, targets, exact, top = given_rows(4, 50, dtype)
     targets[2] = target
     with pytest.raises(IndexError, match="between 0 and 49"):
@@ -145,7 +145,7 @@ def test_the_largest_of_a_row_are_those_of_a_sorted_row(dtype, n_vocab, shift, h
     assert torch.equal(values, logits.sort(dim=1, descending=True).values[:, :5])
 
 
-def test_the_largest_may_all_stand_in_one_block_or_after_the_last(how):
+def test_the_largest_may_all_be_in_one_block_or_in_the_remainder(how):
     logits = torch.zeros(3, 1300).bfloat16()
     logits[0, 64:69] = torch.arange(1.0, 6)
     logits[1, 1295:] = torch.arange(1.0, 6)
@@ -175,6 +175,6 @@ def test_infinite_logits_are_in_order(how):
 
 
 @pytest.mark.parametrize("k", [0, 4])
-def test_more_tokens_than_there_are_is_an_error(k, how):
+def test_more_tokens_than_columns_is_an_error(k, how):
     with pytest.raises(ValueError, match="between 1 and 3"):
         top_ids(torch.zeros(1, 3), k)

@@ -1,4 +1,4 @@
-"""Weights in the kernels' own order: the same products, and nothing that must stay as it is."""
+"""Packed weights give the same products, and unsuitable layers are left alone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_activation_is_gpt2s():
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_a_packed_model_judges_text_as_in_float32(kind):
+def test_a_packed_model_scores_text_as_in_float32(kind):
     plain = tiny_model(kind)
     packed = tiny_model(kind, dtype=torch.bfloat16).pack()
     n_layers = sum(isinstance(m, PackedLinear) for m in packed.network.modules())
@@ -109,7 +109,7 @@ def test_what_cannot_be_packed_is_left_alone():
     assert isinstance(own[1], PackedLinear)
 
 
-def test_a_kind_of_block_that_looks_at_its_weights_is_left_as_it_was():
+def test_a_block_that_reads_its_weights_is_not_packed():
     """Mamba's mixers do; BLOOM's blocks are given what is added to their result."""
 
     class Looking(nn.Module):
@@ -150,7 +150,7 @@ def test_a_kind_of_block_that_looks_at_its_weights_is_left_as_it_was():
     "family", ["bloom", "deepseek_v3", "jamba", "jetmoe", "mamba", "moshi", "mpt"]
 )
 @pytest.mark.filterwarnings("ignore")
-def test_odd_families_are_judged_in_bfloat16_as_in_float32(family, tiles, monkeypatch):
+def test_odd_families_are_scored_in_bfloat16_as_in_float32(family, tiles, monkeypatch):
     monkeypatch.setattr(attention, "has_tiles", lambda: tiles)
     wide = LanguageModel(
         families.tiny_network(family), Ids(), name="", fingerprint="", dtype=torch.float32
