@@ -19,6 +19,7 @@ from auditor.errors import AuditError
 # Verb -> module, and its line in --help, so that --help imports no module.
 VERBS = {
     "audit": ("auditor.cli.audit", "Run a whole audit: sample, score, rank, verify, report."),
+    "init": ("auditor.cli.init", "Write an audit file with every setting and its default."),
     "sample": ("auditor.cli.audit", "Run the first stage only: sample text from the model."),
     "score": ("auditor.cli.stages", "Score the samples of a run, or texts of your own."),
     "verify": ("auditor.cli.stages", "Search training text for the candidates of a run."),

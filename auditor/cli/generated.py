@@ -34,7 +34,8 @@ def options_of(
     fields = [
         name
         for name, field in model.model_fields.items()
-        if field.description and (not only or name in only) and name not in but
+        if field.description and flag_of(name, field) != "--"
+        if (not only or name in only) and name not in but
     ]
 
     def decorate(function: Callable) -> Callable:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from auditor.config.fields import STRICT, Count, Positive, cut, no_bool, option
+from auditor.config.fields import STRICT, Count, Positive, cut, no_bool, option, setting
 
 # Gates that need training text.
 _OF_TRAINING_TEXT = ("max_verified", "max_precision", "no_new_passages_since")
@@ -18,22 +18,25 @@ class Gates(BaseModel):
 
     A gate fails if the figure's 95 % confidence interval lies beyond the limit; with `strict`, if
     the figure itself does.
-
-    max_verified : verbatim candidates
-    max_precision : share of verbatim candidates in the most precise list
-    max_exposure_bits : exposure of the most exposed canary
-    max_personal_data : candidates that contain personal data
-    no_new_passages_since : "last" = no passage that the last run of the same audit did not have
     """
 
     model_config = STRICT
 
-    max_verified: Count | None = None
-    max_precision: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)] | None = None
-    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0)] | None = None
-    max_personal_data: Count | None = None
-    no_new_passages_since: Literal["last"] | None = None
-    strict: bool = False
+    max_verified: Count | None = setting("Verbatim candidates.", None)
+    max_precision: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)] | None = setting(
+        "Share of verbatim candidates in the most precise list.", None
+    )
+    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0)] | None = setting(
+        "Exposure of the most exposed canary, in bits.", None
+    )
+    max_personal_data: Count | None = setting("Candidates that contain personal data.", None)
+    no_new_passages_since: Literal["last"] | None = setting(
+        '"last": no passage that the last run of the same audit did not have.', None
+    )
+    strict: bool = setting(
+        "A gate fails if its figure exceeds the limit, even if its confidence interval does not.",
+        False,
+    )
 
     def limits(self) -> dict[str, Any]:
         """The limits that are set, by gate.
@@ -68,20 +71,20 @@ class Gates(BaseModel):
 
 
 class Notify(BaseModel):
-    """Notifications at the end of a run: the table [notify].
-
-    command : a program and its arguments; it reads the summary as JSON from standard input
-    webhook : a URL to which the summary is posted as JSON
-    when : "always", or "trouble" = if the run or a gate failed
-    attempts : tries of each, with growing pauses
-    """
+    """Notifications at the end of a run: the table [notify]."""
 
     model_config = STRICT
 
-    command: tuple[str, ...] = ()
-    webhook: str | None = None
-    when: Literal["always", "trouble"] = "always"
-    attempts: Annotated[Positive, Field(le=10)] = 3
+    command: tuple[str, ...] = setting(
+        "A program and its arguments; it reads the summary as JSON from standard input.", ()
+    )
+    webhook: str | None = setting("A URL to which the summary is posted as JSON.", None)
+    when: Literal["always", "trouble"] = setting(
+        'When to notify: "always", or "trouble" for a run or a gate that failed.', "always"
+    )
+    attempts: Annotated[Positive, Field(le=10)] = setting(
+        "Number of attempts, with growing pauses.", 3
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator, model_validator
 
-from auditor.config.fields import STRICT, Above0, Positive, Share, cut, nearest, option
+from auditor.config.fields import (
+    STRICT,
+    Above0,
+    Positive,
+    Share,
+    Specs,
+    cut,
+    nearest,
+    option,
+    setting,
+)
 
 
 class Decoding(BaseModel):
@@ -52,11 +62,16 @@ class Prompts(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["bos", "corpus", "few-shot", "repeat"] = "bos"
-    corpus: tuple[str, ...] = ()
-    text_field: str | None = None
-    min_tokens: Positive = 5
-    max_tokens: Positive = 10
+    kind: Literal["bos", "corpus", "few-shot", "repeat"] = setting(
+        "Prompt: the start-of-text token alone, a piece of your text, examples, or a repeated word.",
+        "bos",
+    )
+    corpus: Specs = setting("Texts to take the prefixes of `corpus` from.", ())
+    text_field: str | None = setting(
+        "The field that holds the text of these.  [default: that of the audit]", None
+    )
+    min_tokens: Positive = setting("Minimum length of a prefix of `corpus`, in tokens.", 5)
+    max_tokens: Positive = setting("Maximum length of a prefix of `corpus`, in tokens.", 10)
     template: str | None = option(
         "Template for `few-shot`: text with {column} fields, or a built-in one: contacts, "
         "questions.",
@@ -68,9 +83,9 @@ class Prompts(BaseModel):
         None,
         metavar="PATH",
     )
-    shots: Positive = 3
-    words: tuple[str, ...] = option("Word for `repeat`; repeatable.", (), flag="word")
-    repeats: Positive = 50
+    shots: Positive = setting("Examples per prompt of `few-shot`.", 3)
+    words: Specs = option("Word for `repeat`; repeatable.", (), flag="word")
+    repeats: Positive = setting("Times that `repeat` repeats its word.", 50)
     samples_per_prompt: Positive = option("Samples per prompt.", 1)
 
     @model_validator(mode="after")
