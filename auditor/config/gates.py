@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shlex
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from auditor.config.fields import STRICT, Count, Positive, cut, no_bool, option, setting
+
+# Placeholders in the arguments of a notification command -> what they stand for.
+PLACEHOLDERS = {
+    "text": "the result in one sentence",
+    "status": '"finished", "gate failed", "gate warning" or "failed"',
+    "model": "the model",
+    "run": "the folder of the run",
+    "report": "the report page; empty if the run failed",
+}
+_SHELLS = ("sh", "bash", "dash", "ash", "zsh", "ksh", "fish")
 
 # Gates that need training text.
 _OF_TRAINING_TEXT = ("max_verified", "max_precision", "no_new_passages_since")
@@ -76,7 +89,9 @@ class Notify(BaseModel):
     model_config = STRICT
 
     command: tuple[str, ...] = setting(
-        "A program and its arguments; it reads the summary as JSON from standard input.", ()
+        "A program and its arguments, with the placeholders {text}, {status}, {model}, {run} and "
+        "{report}; it reads the summary as JSON from standard input.",
+        (),
     )
     webhook: str | None = setting("A URL to which the summary is posted as JSON.", None)
     when: Literal["always", "trouble"] = setting(
@@ -107,7 +122,21 @@ class Notify(BaseModel):
                 "notify.webhook must be a URL that begins with https:// or http://; got "
                 f"{cut(self.webhook)}. Give the full URL"
             )
+        self._check_script()
         return self
+
+    def _check_script(self) -> None:
+        """Refuse placeholders in the script of a shell, which would run their values as code."""
+        if not self.command or PurePath(self.command[0]).name not in _SHELLS:
+            return
+        for switch, script in itertools.pairwise(self.command):
+            named = [name for name in PLACEHOLDERS if f"{{{name}}}" in script]
+            if re.fullmatch(r"-[a-z]*c", switch) and named:
+                raise ValueError(
+                    "notify.command must not have placeholders in the script of a shell, which "
+                    f"would run the value as code; got {{{named[0]}}} in {cut(script)}. Use $1 in "
+                    f'the script, and give two more words: "sh", "{{{named[0]}}}"'
+                )
 
     @property
     def is_set(self) -> bool:

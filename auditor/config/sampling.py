@@ -63,7 +63,7 @@ class Prompts(BaseModel):
     model_config = STRICT
 
     kind: Literal["bos", "corpus", "few-shot", "repeat"] = setting(
-        "What to continue: the start-of-text token, a piece of your text, examples, a repeated word.",
+        "What to continue: the start-of-text token, a piece of your text, examples or one word.",
         "bos",
     )
     corpus: Specs = setting("Texts to take the prefixes of `corpus` from.", ())

@@ -24,8 +24,11 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "": (AuditConfig, "These stand at the top of the file, before the first table."),
     "decoding": (
         Decoding,
-        "How tokens are drawn, for all strategies. Strategies have other defaults for some: "
-        "top-n, internet, few-shot and repeat set top_k = 40; temperature sets temperature_start = 10.",
+        (
+            "How tokens are drawn, for all strategies. Some strategies have defaults of their own: "
+            "top-n, internet, few-shot and repeat set top_k = 40; temperature sets "
+            "temperature_start = 10."
+        ),
     ),
     "prompts": (Prompts, "What the samples continue, for all strategies."),
     "gates": (Gates, "Limits on the results. If one is exceeded, the exit code is 3."),
@@ -44,10 +47,10 @@ comments; `auditor audit audit.toml` runs it, and flags override it. Every run k
 that determine its results, and its gates, as `audit.toml` in its folder: `auditor audit
 RUN/audit.toml --out DIR` repeats it, from the same working directory.
 
-A setting of `[decoding]` or `[prompts]` that has a flag can also stand at the top of the file, under
-the name of the flag: `top_k = 40`. A table `[strategy.NAME]` holds the settings of one strategy:
-those of `[decoding]` and `[prompts]`, and `preset`, the strategy that it is based on (by default the
-one called NAME). They take precedence over those of all strategies.
+A setting of `[decoding]` or `[prompts]` that has a flag can also stand at the top of the file,
+under the name of the flag: `top_k = 40`. A table `[strategy.NAME]` holds the settings of one
+strategy: those of `[decoding]` and `[prompts]`, and `preset`, the strategy that it is based on (by
+default the one called NAME). They take precedence over those of all strategies.
 
 ```toml
 model = "gpt2"
