@@ -105,7 +105,7 @@ def measure(manifest, model, bos, device, out, as_json, **options) -> None:
         return
     own = frame[frame["role"] == "canary"]
     print_frame(_shown(own[_COLUMNS]), f"Exposure, at most {known.space_bits:.1f} bits")
-    click.echo()
+    say()
     print_frame(_shown(by_repeats), "By repeats (extracted: 95 % confidence interval)")
     for sentence in _sentences(frame):
         say(sentence)

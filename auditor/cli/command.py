@@ -13,7 +13,7 @@ import click
 
 import auditor
 from auditor.cli.network import can_be_offline
-from auditor.cli.printing import say
+from auditor.cli.printing import make_printable, say
 from auditor.errors import AuditError
 
 # Verb -> module, and its line in --help, so that --help imports no module.
@@ -111,6 +111,7 @@ def run(args: list[str] | None = None) -> int:
     -------
     The exit code: 0 success, 1 error, 2 usage error, 3 a gate failed, 130 interrupted.
     """
+    make_printable()
     try:
         # Click returns an exit code for --help and --version, and None for a successful verb.
         return cli.main(args=args, prog_name="auditor", standalone_mode=False) or 0
@@ -120,7 +121,7 @@ def run(args: list[str] | None = None) -> int:
         say(message.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nInterrupted. Run the same command again to resume.", err=True)
+        say("\nInterrupted. Run the same command again to resume.", err=True)
         return 130
     except AuditError as error:
         say(f"auditor: {error}", err=True)

@@ -65,7 +65,7 @@ def _show(report) -> None:
 
     for sentence in report.sentences():
         say(sentence)
-    click.echo()
+    say()
     title = "Members against non-members; p corrected by Holm for all scores of a kind"
     shown = shown_table(report.table)
     # A terminal is too narrow for all columns; the rest is in the files and in the notes.

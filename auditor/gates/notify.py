@@ -105,9 +105,8 @@ def _try(
 def _run(command: tuple[str, ...], text: str) -> None:
     try:
         done = subprocess.run(  # noqa: S603
-            command,
-            input=text,
-            text=True,
+            [word.encode("utf-8", "surrogateescape") for word in command],
+            input=text.encode(),
             timeout=_PATIENCE,
             stdout=_STDERR,
             check=False,

@@ -38,7 +38,7 @@ class Terminal(NullProgress):
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True)
+        self._console = Console(file=sys.stderr)
 
     @contextmanager
     def stage(self, name, total, unit):
