@@ -24,6 +24,7 @@ unit: $(VENV)/.ready-dev
 
 docs: $(VENV)/.ready-dev ## write the generated pages and build the site: build/site/index.html
 	$(BIN)/python -m auditor.cli.reference > docs/cli.md
+	$(BIN)/python -m auditor.config.settings_reference > docs/audit_file.md
 	$(BIN)/python -m benchmarks.conformance > docs/conformance.md
 	$(BIN)/python -m benchmarks.scale > docs/scale.md
 	$(BIN)/python -m reports.analysis.columns_page > docs/columns.md

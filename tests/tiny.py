@@ -39,11 +39,11 @@ class Ended:
     err: str
 
 
-def command(*args: object) -> Ended:
-    """Run `auditor ARGS` in this process, as if on a colour terminal."""
-    with CliRunner().isolation(color=True) as streams:
+def command(*args: object, encoding: str = "utf-8") -> Ended:
+    """Run `auditor ARGS` in this process, as if on a colour terminal of this encoding."""
+    with CliRunner(charset=encoding).isolation(color=True) as streams:
         code = run([str(arg) for arg in args])
-        out, err = (stream.getvalue().decode() for stream in streams[:2])
+        out, err = (stream.getvalue().decode(encoding) for stream in streams[:2])
     return Ended(code, out, err)
 
 

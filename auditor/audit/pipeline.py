@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.config.audit import AuditConfig, changed, make_config
+from auditor.config.audit_file import to_toml
 from auditor.config.keywords import with_keywords
 from auditor.config.sampling import Decoding, Prompts
 from auditor.errors import AuditError, ConfigError, RunError
+from auditor.runs.manifest import AUDIT_FILE
 from auditor.runs.result_folder import storable
 from auditor.runs.run import Run, load_run
 from auditor.runs.writer import RunWriter, open_for_writing
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from auditor.audit.context import Context
 
 STAGES = ("sample", "score", "controls", "shortlist", "verify", "canaries", "report")
+_REPEAT = """\
+# The settings of this run. To repeat it, run this file from the same working directory:
+# auditor audit audit.toml --out DIR
+"""
 SHARED = ("sample", "score")  # stages that run on workers; the others run in this process
 
 
@@ -258,6 +264,8 @@ def _stages(context: Context, until: str) -> None:
         "report": report,
     }
     _check(context)
+    kept = make_config({**config.identity(), "gates": run.manifest.gates})
+    run.put(run.path / AUDIT_FILE, storable(_REPEAT + to_toml(kept)).encode())
     if config.ray is not None or (config.workers or 1) > 1:
         from auditor.audit.workers.pool import Workers
 

@@ -114,7 +114,7 @@ def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> No
         return
     own = frame[frame["role"] == "canary"]
     print_frame(_shown(own[_COLUMNS]), f"Exposure, at most {known.space_bits:.1f} bits")
-    click.echo()
+    say()
     print_frame(_shown(by_repeats), "By repeats (extracted: 95 % Clopper–Pearson interval)")
     for sentence in _sentences(shown):
         say(sentence)

@@ -13,13 +13,14 @@ import click
 
 import auditor
 from auditor.cli.network import add_offline
-from auditor.cli.printing import say
+from auditor.cli.printing import make_printable, say
 from auditor.errors import AuditError
 from auditor.system.interrupts import interruptible
 
 # Verb -> module, and its line in --help, so that --help imports no module.
 VERBS = {
     "audit": ("auditor.cli.audit", "Run a whole audit: sample, score, rank, verify, report."),
+    "init": ("auditor.cli.init", "Write an audit file with every setting and its default."),
     "sample": ("auditor.cli.audit", "Run the first stage only: sample text from the model."),
     "score": ("auditor.cli.stages", "Score the samples of a run, or texts of your own."),
     "verify": ("auditor.cli.stages", "Search training text for the candidates of a run."),
@@ -111,6 +112,7 @@ def run(args: list[str] | None = None) -> int:
     -------
     The exit code: 0 success, 1 error, 2 usage error, 3 a gate failed, 130 interrupted.
     """
+    make_printable()
     try:
         # Click returns an exit code for --help and --version, and None for a successful verb.
         with interruptible():

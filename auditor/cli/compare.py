@@ -78,7 +78,7 @@ def _print(headline, found, tables_json, page, as_json, tables) -> None:
     for sentence in headline:
         say(sentence)
     for name, title in tables:
-        click.echo()
+        say()
         frame = getattr(found, name)
         # The intervals are in the files; a terminal is too narrow for them.
         shown = frame[[c for c in frame if not c.endswith(("_low", "_high"))]]

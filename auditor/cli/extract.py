@@ -197,7 +197,7 @@ def _show(kind: str, result) -> None:
     for sentence in result.headline:
         say(sentence)
     for name, title in _TABLES[kind]:
-        click.echo()
+        say()
         print_frame(_for_reading(getattr(result, name)), title)
 
 

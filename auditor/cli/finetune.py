@@ -65,5 +65,5 @@ def _print_exposures(folder) -> None:
     from reports.number_text import cell
 
     table = exposure_by_step(read_probes(folder / PROBES))
-    click.echo()
+    say()
     print_frame(table.map(cell), "Mean exposure by repeats, bits")

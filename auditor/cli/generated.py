@@ -34,7 +34,8 @@ def options_of(
     fields = [
         name
         for name, field in model.model_fields.items()
-        if field.description and (not only or name in only) and name not in exclude
+        if field.description and flag_of(name, field) != "--"
+        if (not only or name in only) and name not in exclude
     ]
 
     def decorate(function: Callable) -> Callable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from auditor.cli.generated import json_option, options_of
@@ -101,7 +103,7 @@ def find(folder, text, limit, as_json) -> None:
     for doc_id, offset in places:
         # A line feed in an id would look like another match.
         name = doc_id.replace("\n", "\\n")
-        click.echo(f"{plain(name)}\t{offset}")
+        click.echo(f"{plain(name)}\t{offset}", file=sys.stdout)
 
 
 @index.command()

@@ -8,14 +8,12 @@ from typing import Any
 import click
 
 from auditor.cli.generated import given_options, options_of
-from auditor.config.audit import AuditConfig, Decoding, Prompts, make_config
+from auditor.config.audit import SETTINGS, AuditConfig, Decoding, Prompts, make_config
 from auditor.config.audit_file import load_toml
+from auditor.config.flag_names import by_table
 from auditor.errors import ConfigError
 
-# Flag -> field of its table.
-_DECODING = {name: name for name in Decoding.model_fields}
-_PROMPTS = {name: name for name in ("template", "examples", "words", "samples_per_prompt")}
-_PROMPTS["prompts"] = "corpus"
+_PROMPTS = ("template", "examples", "words", "samples_per_prompt")
 # Flag -> the kind of prompts that uses it, and the preset of that kind.
 _NEEDS = {
     "prompts": ("corpus", "internet"),
@@ -52,16 +50,29 @@ def config_from(file: str | None, flags: dict[str, Any]) -> AuditConfig:
 
     A flag for prompts or decoding applies to every strategy; an audit file can set them for one.
     """
-    from_file = load_toml(file) if file else {}
-    given = given_options(flags)
-    for name, fields in (("decoding", _DECODING), ("prompts", _PROMPTS)):
-        table = {field: given.pop(flag) for flag, field in fields.items() if flag in given}
+    from_file = by_table(load_toml(file)) if file else {}
+    _refuse_flags_alone(from_file)
+    given = by_table(given_options(flags))
+    for name in ("decoding", "prompts"):
+        table = given.pop(name, {})
         if table and isinstance(from_file.get(name, {}), dict):
             from_file[name] = {**from_file.get(name, {}), **table}
             _remove_overridden(from_file.get("strategy"), name, table)
     config = make_config({**from_file, **given})
     _check_used(config, flags)
     return config
+
+
+def _refuse_flags_alone(from_file: dict[str, Any]) -> None:
+    """Refuse an option of the command line that no audit file can set, such as --json."""
+    context = click.get_current_context(silent=True)
+    flags = {flag for param in context.command.params for flag in param.opts} if context else ()
+    for name in from_file:
+        flag = f"--{name.replace('_', '-')}"
+        if name not in SETTINGS[""] and flag in flags:
+            raise ConfigError(
+                f"An audit file cannot set {name}. Remove it, and give {flag} on the command line."
+            )
 
 
 def _remove_overridden(strategies: Any, name: str, table: dict[str, Any]) -> None:

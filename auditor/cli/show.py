@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import pandas as pd
 
 from auditor.audit.ground_truth import TRUTH
@@ -46,7 +45,7 @@ def show_run(run: Run, *, as_json: bool = False) -> None:
         is_pending=run.config.has_training_text,
     ):
         say(sentence)
-    click.echo()
+    say()
     print_frame(table2(summary), f"Verbatim candidates and precision ({list_intervals(summary)})")
     _show_lists(run)
     if level() > 0:
@@ -102,13 +101,13 @@ def _show_estimates(run: Run) -> None:
     strategies = run.strategies()
     if not (strategies["n_looked_up"] > 0).any():
         return
-    click.echo()
+    say()
     print_frame(
         shown_strategies(strategies),
         "Unselected samples, and what is left to find (95 % intervals: Clopper–Pearson; "
         "Good–Turing; Chao)",
     )
-    click.echo()
+    say()
     print_frame(
         shown_costs(costs_of(run, strategies)),
         "Sampling cost per verbatim sample and per distinct passage (95 % intervals: "
@@ -121,7 +120,7 @@ def _show_lists(run: Run) -> None:
     calibration = run.calibration()
     if calibration.empty:
         return
-    click.echo()
+    say()
     print_frame(shown_calibration(calibration), calibration_caption(calibration))
     remark(assumptions(calibration)[-1])
     remark(f"Assumption: {assumptions(calibration)[0]}")
@@ -135,7 +134,7 @@ def _show_truth(run: Run) -> None:
             say(f"To count known truth over all samples: auditor report {run.path}", err=True)
         return
     table = run.known_truth()
-    click.echo()
+    say()
     print_frame(shown_truth(table), truth_caption(table))
 
 
@@ -166,7 +165,7 @@ def print_frame(frame: pd.DataFrame, title: str) -> None:
 
     if frame.index.name or frame.columns.name:
         frame = frame.rename_axis(columns=None).reset_index()
-    click.echo(title)
+    say(title)
     table = Table()
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
@@ -175,4 +174,5 @@ def print_frame(frame: pd.DataFrame, title: str) -> None:
         )
     for row in frame.astype(str).to_numpy().tolist():
         table.add_row(*(Text(visible(value)) for value in row))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    # With its file, rich draws ASCII tables for an encoding other than UTF-8.
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140).print(table)

@@ -31,9 +31,11 @@ from auditor.config.fields import (
     Thousands,
     cut,
     first_error,
-    nearest,
     option,
+    place_of,
+    setting,
 )
+from auditor.config.flag_names import by_table
 from auditor.config.gates import Gates, Notify, Schedule
 from auditor.config.sampling import PRESETS, Decoding, Prompts, Strategy, strategy
 from auditor.errors import ConfigError
@@ -100,7 +102,8 @@ class AuditConfig(BaseModel):
 
     Besides its fields it accepts `decoding` and `prompts`, settings for all strategies, and
     `strategy`, a table with the settings and the `preset` of each strategy. `strategies` are names
-    of presets or of such tables, or Strategy objects.
+    of presets or of such tables, or Strategy objects. The names of flags are accepted as well, such
+    as `top_k` for decoding.top_k and `reference` for references.
     """
 
     model_config = STRICT
@@ -156,8 +159,8 @@ class AuditConfig(BaseModel):
         "Also detect names of people, with this spaCy pipeline.", None, metavar="PIPELINE"
     )
     shard_size: Million = option("Samples per file.", 512)
-    # How a run is computed and what is done with it: not part of the digest.
-    offline: bool = False
+    # From here on, not part of the digest; see HOW.
+    offline: bool = setting("Block all network access.", False)
     workers: Thousands | None = option(
         "Worker processes, each with its own GPU or CPU cores.  [default: 1]", None
     )
@@ -189,7 +192,7 @@ class AuditConfig(BaseModel):
     def _expand(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        given = {key: _without_paths(value) for key, value in given.items()}
+        given = by_table({key: _without_paths(value) for key, value in given.items()})
         everywhere = {key: _table(given.pop(key, None), key) for key in ("decoding", "prompts")}
         tables = _table(given.pop("strategy", None), "strategy")
         wanted = list(_items(_listed(given.get("strategies")), "strategies") or tables or ["top-n"])
@@ -198,7 +201,7 @@ class AuditConfig(BaseModel):
             _strategy(name, everywhere, tables)
         for name in ("corpus", "controls", "normalize"):
             given[name] = _listed(given.get(name))
-        return {"top": _usual_top(given.get("samples")), **with_default_fdr(given)}
+        return {"top": usual_top(given.get("samples")), **with_default_fdr(given)}
 
     @model_validator(mode="after")
     def _check(self):
@@ -250,7 +253,7 @@ class AuditConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that determine the content of a run, as plain data."""
-        return self.model_dump(mode="json", exclude=set(_HOW))
+        return self.model_dump(mode="json", exclude=set(HOW))
 
     @property
     def series(self) -> str:
@@ -259,13 +262,14 @@ class AuditConfig(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-_HOW = (
+# How a run is computed and what is done with it: these do not change its content.
+HOW = (
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule"),
     *("workers", "ray", "price_per_hour", "yes"),
 )
 
 
-def _usual_top(samples: Any) -> int:
+def usual_top(samples: Any) -> int:
     """The default length of the shortlists: 100, or all samples."""
     try:
         n = int(samples)  # may be text, or a number of another library
@@ -320,10 +324,8 @@ def _strategy(item: Any, everywhere: dict, tables: dict) -> Any:
     if own:
         known = [*Prompts.model_fields, *Decoding.model_fields, "preset"]
         wrong = next(iter(own))
-        raise ValueError(
-            f"strategy {item!r} has no setting {wrong!r}.{nearest(wrong, known)} "
-            f"Known: {', '.join(known)}"
-        )
+        place = place_of(wrong, "strategy", {**SETTINGS, "strategy": known})
+        raise ValueError(f"strategy {item!r} has no setting {wrong!r}.{place}")
     return strategy(item, preset=preset, **parts)
 
 
@@ -334,7 +336,7 @@ def _items(value: Any, name: str) -> Any:
     return value
 
 
-_SETTINGS: dict[str, Iterable[str]] = {
+SETTINGS: dict[str, Iterable[str]] = {
     "": [*AuditConfig.model_fields, "strategy", "decoding", "prompts"],
     "decoding": Decoding.model_fields,
     "prompts": Prompts.model_fields,
@@ -363,7 +365,7 @@ def make_config(given: dict[str, Any]) -> AuditConfig:
     try:
         return AuditConfig.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(first_error(error, _label, _SETTINGS)) from None
+        raise ConfigError(first_error(error, _label, SETTINGS)) from None
 
 
 def changed(config: AuditConfig, changes: dict[str, Any]) -> AuditConfig:
@@ -375,7 +377,7 @@ def changed(config: AuditConfig, changes: dict[str, Any]) -> AuditConfig:
     100
     """
     old = config.model_dump()
-    for name, usual in (("top", _usual_top(config.samples)), ("fdr", USUAL_FDR)):
+    for name, usual in (("top", usual_top(config.samples)), ("fdr", USUAL_FDR)):
         if old[name] == usual:
             del old[name]
     return make_config({**old, **changes})

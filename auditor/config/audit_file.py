@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from auditor.config.audit import AuditConfig
+from auditor.config.audit import HOW, AuditConfig, usual_top
 from auditor.config.sampling import PRESETS, Strategy, strategy
 from auditor.errors import ConfigError
 
@@ -50,8 +50,9 @@ def to_toml(config: AuditConfig) -> str:
     Returns
     -------
     str
-        `make_config(tomllib.loads(to_toml(config)))` has the same digest. `out` and `reveal` are
-        left out.
+        The settings that determine the results, and the gates:
+        `make_config(tomllib.loads(to_toml(config)))` has the same digest. The machine's settings
+        are left out, and so are notifications, whose addresses and commands may be secret.
 
     >>> from auditor.config.audit import make_config
     >>> print(to_toml(make_config({"model": "gpt2", "decoding": {"top_k": 10}})), end="")
@@ -63,9 +64,10 @@ def to_toml(config: AuditConfig) -> str:
     [strategy.top-n]
     top_k = 10
     """
-    plain = config.model_dump(
-        mode="json", exclude_defaults=True, exclude={"out", "reveal", "strategies"}
-    )
+    left_out = {*HOW, "strategies"} - {"gates"}
+    plain = config.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+    if config.top == usual_top(config.samples):
+        plain.pop("top", None)
     tables = {s.name: settings for s in config.strategies if (settings := _own(s))}
     plain["strategies"] = [s.name for s in config.strategies]
     return tomli_w.dumps(plain | ({"strategy": tables} if tables else {}))

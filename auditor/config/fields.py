@@ -56,8 +56,8 @@ MASKED = (
     "repeatable."
 )
 BOS = "BOS token to use in place of that of the model, and for references that have none."
-DTYPE = "auto, float32, bfloat16 or float16."
-DEVICE = "auto, cpu or cuda."
+DTYPE = "Number format of the weights: auto, float32, bfloat16 or float16."
+DEVICE = "Device: auto, cpu or cuda."
 REVEAL = "Show personal data in the report and CSV."
 
 
@@ -67,6 +67,11 @@ def option(text: str, default: Any = PydanticUndefined, **shown: str) -> Any:
     The flag of a boolean may name both states: "from-start/--anywhere".
     """
     return Field(default, description=text, json_schema_extra=dict(shown))
+
+
+def setting(text: str, default: Any) -> Any:
+    """A field of an audit file that is not an option of the command line, with its help text."""
+    return option(text, default, flag="")
 
 
 class Options(BaseModel):
@@ -128,7 +133,9 @@ def first_error(
     label : names a field, given the names on the path to it
     known : the fields of each table; "" is the whole
     """
-    first = error.errors()[0]
+    # An unknown setting may be the misspelt name of a missing one, so it is named before that.
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     kind, path = first["type"], [str(p) for p in first["loc"] if not isinstance(p, int)]
     if kind == "value_error":
         text = str(first["ctx"]["error"])
@@ -136,9 +143,8 @@ def first_error(
     if kind == "extra_forbidden":
         *parents, word = path
         table = parents[-1] if parents else ""
-        names = [*known.get(table, known[""])]
         full = f"{table}.{word}" if table else word
-        return f"Unknown setting {full}.{nearest(word, names)} Known: {', '.join(names)}."
+        return f"Unknown setting {full}.{place_of(word, table, known)}"
     name = label(path)
     if kind == "missing":
         example = (
@@ -155,8 +161,25 @@ def first_error(
         return f"{name} must be {word} {limit}; got {got}. {remedy} {name}."
     if kind == "literal_error":
         return f"{name} must be {first['ctx']['expected']}; got {got}. Choose one of these."
+    if path == ["model"] and kind == "string_too_short":
+        return "model must be not empty; got ''. Name a model, such as gpt2."
     allowed = next((text for start, text in _KINDS.items() if kind.startswith(start)), None)
     return f"{name} must be {allowed or first['msg']}; got {got}. Change {name}."
+
+
+def place_of(word: str, table: str, known: Mapping[str, Iterable[str]]) -> str:
+    """Sentences on where an unknown setting of a table belongs, or on what it may have meant.
+
+    >>> place_of("cron", "", {"": ["model"], "schedule": ["cron"]})
+    ' It belongs in the table [schedule].'
+    """
+    names = [*known.get(table, known[""])]
+    if table and word in known[""]:
+        return " It belongs at the top of the file, before the first table."
+    if homes := [f"[{name}]" for name in known if name != table and word in known[name]]:
+        return f" It belongs in the table {' or '.join(homes)}."
+    everywhere = [*names, *(name for table in known.values() for name in table)]
+    return nearest(word, everywhere) or f" Known: {', '.join(names)}."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shlex
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from auditor.config.fields import STRICT, Count, Whole, cut, no_bool, option
+from auditor.config.fields import STRICT, Count, Whole, cut, no_bool, option, setting
+
+# Placeholders in the arguments of a notification command -> what they stand for.
+PLACEHOLDERS = {
+    "text": "the result in one sentence",
+    "status": '"finished", "gate failed", "gate warning" or "failed"',
+    "model": "the model",
+    "run": "the folder of the run",
+    "report": "the report page; empty if the run failed",
+}
+_SHELLS = ("sh", "bash", "dash", "ash", "zsh", "ksh", "fish")
 
 # Gates that need training text.
 _OF_TRAINING_TEXT = ("max_verified", "max_precision", "no_new_passages_since")
@@ -19,24 +32,26 @@ class Gates(BaseModel):
     A gate fails if its figure exceeds the limit. With `decide_by = "interval"`, it fails if the
     whole 95 % confidence interval of the figure exceeds the limit, and warns if only the figure
     does.
-
-    max_verified : verbatim candidates
-    max_precision : share of verbatim candidates in the most precise list
-    max_exposure_bits : exposure of the most exposed canary
-    max_personal_data : candidates that contain personal data
-    no_new_passages_since : "last" = no passage that the last run of the same audit did not have
     """
 
     model_config = STRICT
 
-    max_verified: Count | None = None
-    max_precision: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)] | None = None
-    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=10**6)] | None = (
-        None
+    max_verified: Count | None = setting("Verbatim candidates.", None)
+    max_precision: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1)] | None = setting(
+        "Share of verbatim candidates in the most precise list.", None
     )
-    max_personal_data: Count | None = None
-    no_new_passages_since: Literal["last"] | None = None
-    decide_by: Literal["figure", "interval"] = "figure"
+    max_exposure_bits: Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=10**6)] | None = (
+        setting("Exposure of the most exposed canary, in bits.", None)
+    )
+    max_personal_data: Count | None = setting("Candidates that contain personal data.", None)
+    no_new_passages_since: Literal["last"] | None = setting(
+        '"last": no passage that the last run of the same audit did not have.', None
+    )
+    decide_by: Literal["figure", "interval"] = setting(
+        'What must exceed a limit for its gate to fail: the "figure", or its whole 95 % confidence '
+        '"interval"; then the gate warns if only the figure does.',
+        "figure",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -80,20 +95,23 @@ class Gates(BaseModel):
 
 
 class Notify(BaseModel):
-    """Notifications at the end of a run: the table [notify].
-
-    command : a program and its arguments; it reads the summary as JSON from standard input
-    webhook : a URL to which the summary is posted as JSON
-    when : "always", or "trouble" = if the run or a gate failed, or a gate warns
-    attempts : tries of each, with growing pauses
-    """
+    """Notifications at the end of a run: the table [notify]."""
 
     model_config = STRICT
 
-    command: tuple[str, ...] = ()
-    webhook: str | None = None
-    when: Literal["always", "trouble"] = "always"
-    attempts: Annotated[Whole, Field(ge=1, le=10)] = 3
+    command: tuple[str, ...] = setting(
+        "A program and its arguments, with the placeholders {text}, {status}, {model}, {run} and "
+        "{report}; it reads the summary as JSON from standard input.",
+        (),
+    )
+    webhook: str | None = setting("A URL to which the summary is posted as JSON.", None)
+    when: Literal["always", "trouble"] = setting(
+        'When to notify: "always", or "trouble" if the run or a gate failed, or a gate warns.',
+        "always",
+    )
+    attempts: Annotated[Whole, Field(ge=1, le=10)] = setting(
+        "Number of attempts, with growing pauses.", 3
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -116,7 +134,21 @@ class Notify(BaseModel):
                 "notify.webhook must be a URL that begins with https:// or http://; got "
                 f"{cut(self.webhook)}. Give the full URL"
             )
+        self._check_script()
         return self
+
+    def _check_script(self) -> None:
+        """Refuse placeholders in the script of a shell, which would run their values as code."""
+        if not self.command or PurePath(self.command[0]).name not in _SHELLS:
+            return
+        for switch, script in itertools.pairwise(self.command):
+            named = [name for name in PLACEHOLDERS if f"{{{name}}}" in script]
+            if re.fullmatch(r"-[a-z]*c", switch) and named:
+                raise ValueError(
+                    "notify.command must not have placeholders in the script of a shell, which "
+                    f"would run the value as code; got {{{named[0]}}} in {cut(script)}. Use $1 in "
+                    f'the script, and give two more words: "sh", "{{{named[0]}}}"'
+                )
 
     @property
     def is_set(self) -> bool:

@@ -13,10 +13,12 @@ from auditor.config.fields import (
     Million,
     Positive,
     Share,
+    Specs,
     Thousands,
     cut,
     nearest,
     option,
+    setting,
 )
 
 
@@ -62,11 +64,16 @@ class Prompts(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["bos", "corpus", "few-shot", "repeat"] = "bos"
-    corpus: tuple[str, ...] = ()
-    text_field: str | None = None
-    min_tokens: Million = 5
-    max_tokens: Million = 10
+    kind: Literal["bos", "corpus", "few-shot", "repeat"] = setting(
+        "What to continue: the start-of-text token, a piece of your text, examples or one word.",
+        "bos",
+    )
+    corpus: Specs = setting("Texts to take the prefixes of `corpus` from.", ())
+    text_field: str | None = setting(
+        "The field that holds the text of these.  [default: that of the audit]", None
+    )
+    min_tokens: Million = setting("Minimum length of a prefix of `corpus`, in tokens.", 5)
+    max_tokens: Million = setting("Maximum length of a prefix of `corpus`, in tokens.", 10)
     template: str | None = option(
         "Template for `few-shot`: text with {column} fields, or a built-in one: contacts, "
         "questions.",
@@ -78,9 +85,9 @@ class Prompts(BaseModel):
         None,
         metavar="PATH",
     )
-    shots: Thousands = 3
-    words: tuple[str, ...] = option("Word for `repeat`; repeatable.", (), flag="word")
-    repeats: Million = 50
+    shots: Thousands = setting("Examples per prompt of `few-shot`.", 3)
+    words: Specs = option("Word for `repeat`; repeatable.", (), flag="word")
+    repeats: Million = setting("Times that `repeat` repeats its word.", 50)
     samples_per_prompt: Positive = option("Samples per prompt.", 1)
 
     @model_validator(mode="after")

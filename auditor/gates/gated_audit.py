@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.audit.pipeline import run_audit
+from auditor.audit.pipeline import default_folder, run_audit
 from auditor.audit.provenance import now
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError
 from auditor.gates.decide import compare_with_last, judge
 from auditor.gates.notify import call_hooks, check_hooks
+from auditor.runs.figures import verified
 from auditor.runs.gate_results import Decision, RunDiff, check
 from auditor.runs.manifest import GateResults
 from auditor.runs.result_folder import storable
@@ -23,6 +24,7 @@ from auditor.system.offline import offline
 from auditor.system.progress import NullProgress, progress_display
 from reports.analysis.found_verbatim import verdict_counts
 from reports.analysis.summary import without_control
+from reports.safe_text import visible
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def _success(judged: GatedAudit) -> dict[str, Any]:
     run = judged.run
     summary = without_control(run.summary()).to_json(orient="records", double_precision=15)
     return {
+        "text": _sentences(judged),  # first, for chat services and notify-send
         "state": judged.state,
         "run": str(run.path),
         "report": str(run.report),
@@ -196,10 +199,26 @@ def _success(judged: GatedAudit) -> dict[str, Any]:
     }
 
 
+def _sentences(judged: GatedAudit) -> str:
+    """The result of a finished run in one line, without text of the run."""
+    run = judged.run
+    parts = [f"The audit of {run.config.model} has finished"]
+    if (found := verified(run)).n:
+        parts[0] += f": {found.value:,.0f} of {found.n:,} candidates are verbatim"
+    parts += [f"{sentence[0].upper()}{sentence[1:]}" for sentence in map(str, judged.failed)]
+    if judged.since is not None:
+        parts.append(str(judged.since).removesuffix("."))
+    return visible(". ".join([*parts, f"Report: {run.report}"]))
+
+
 def _failure(config: AuditConfig, error: AuditError, occasion: str | None) -> dict[str, Any]:
     """The kind of error only: its message may quote text."""
+    run = str(config.out or default_folder(config))
+    sentence = f"The audit of {config.model} failed with exit code {error.exit_code}. Run: {run}"
     return {
+        "text": visible(sentence),
         "state": "failed",
+        "run": run,
         "model": config.model,
         "occasion": occasion,
         "ended": now(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,12 +11,13 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from auditor.config.gates import Notify
+from auditor.config.gates import PLACEHOLDERS, Notify
 from auditor.system.extras import require_extra
 from auditor.system.offline import is_offline
 
 _PATIENCE = 30.0  # seconds for one attempt
 _LONGEST_PAUSE = 60.0
+_PLACEHOLDER = re.compile("|".join(f"{{{name}}}" for name in PLACEHOLDERS))
 _STDERR = 2  # receives a command's output; stdout is for the auditor's own
 
 
@@ -42,6 +44,9 @@ def call_hooks(
 ) -> list[str]:
     """Send the summary to the configured command and webhook.
 
+    The command is run without a shell. Each of its arguments stays one argument, whatever the
+    values of its placeholders contain.
+
     Returns a sentence for each hook whose last attempt failed. Nothing is raised: a hook must not
     affect a finished run. Pauses between attempts are 1, 2, 4 ... and at most 60 seconds.
     """
@@ -50,13 +55,25 @@ def call_hooks(
     calls: list[tuple[str, Callable[[], None]]] = []
     if notify.command:
         name = f"The command {notify.command[0]}"
-        calls.append((name, partial(_run, notify.command, json.dumps(summary))))
+        calls.append((name, partial(_run, filled(notify.command, summary), json.dumps(summary))))
     if notify.webhook is not None:
         # The path of a webhook is often its secret: never show it.
         name = f"The webhook at {urlsplit(notify.webhook).hostname or '?'}"
         calls.append((name, partial(_post, notify.webhook, summary)))
     results = (_try(name, call, notify.attempts, sleep) for name, call in calls)
     return [sentence for sentence in results if sentence]
+
+
+def filled(command: tuple[str, ...], summary: dict[str, Any]) -> tuple[str, ...]:
+    """The command with its placeholders replaced by values of the summary, each only once.
+
+    >>> filled(("say", "{text}", "{other}"), {"text": "{model}", "model": "m"})
+    ('say', '{model}', '{other}')
+    """
+    values = {f"{{{name}}}": str(summary.get(name) or "") for name in PLACEHOLDERS}
+    values["{status}"] = str(summary.get("state") or "")
+    program, *arguments = command
+    return (program, *(_PLACEHOLDER.sub(lambda m: values[m[0]], word) for word in arguments))
 
 
 def _try(
@@ -88,9 +105,8 @@ def _try(
 def _run(command: tuple[str, ...], text: str) -> None:
     try:
         done = subprocess.run(  # noqa: S603
-            command,
-            input=text,
-            text=True,
+            [word.encode("utf-8", "surrogateescape") for word in command],
+            input=text.encode(),
             timeout=_PATIENCE,
             stdout=_STDERR,
             check=False,

@@ -29,6 +29,7 @@ from auditor.system.validation import STRICT, Text, fault
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+AUDIT_FILE = "audit.toml"  # the settings again, ready to run
 # A stage's shards: STAGE/STRATEGY-NUMBER.parquet.
 _SHARD = re.compile(r"(?:samples|scores)/(?P<strategy>[a-z0-9-]+)-(?P<number>\d{5,9})\.parquet")
 

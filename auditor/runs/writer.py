@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from auditor.config.audit import AuditConfig
 from auditor.errors import AuditError
-from auditor.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
+from auditor.runs.manifest import AUDIT_FILE, MANIFEST, FileEntry, Manifest, read_manifest
 from auditor.runs.remote import is_url, open_remote
 from auditor.runs.result_folder import foreign_folder, refuse_other, write_json
 from auditor.runs.run import Run
@@ -103,6 +103,7 @@ def open_for_writing(path: str | Path, config: AuditConfig) -> Iterator[RunWrite
                 _delete_empty_run(path, is_new)
                 if there is not None and not (path / MANIFEST).exists():
                     there.remove(MANIFEST)
+                    there.remove(AUDIT_FILE)
             raise
 
 
@@ -115,8 +116,9 @@ def _refuse_other(path: Path, config: AuditConfig) -> None:
 def _delete_empty_run(path: Path, is_new: bool) -> None:
     """Remove a new folder if nothing was written, as after a misspelt model."""
     with suppress(OSError):
-        if {p.name for p in path.iterdir()} == {MANIFEST, LOCK}:
-            (path / MANIFEST).unlink()
-            (path / LOCK).unlink()
+        written = {MANIFEST, AUDIT_FILE, LOCK}
+        if {p.name for p in path.iterdir()} <= written:
+            for name in written:
+                (path / name).unlink(missing_ok=True)
             if is_new:
                 path.rmdir()

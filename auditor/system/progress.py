@@ -46,7 +46,7 @@ class Terminal(NullProgress):
     def __init__(self, *, is_verbose: bool = False, asks: bool = True) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True)
+        self._console = Console(file=sys.stderr)
         self._is_verbose, self._asks = is_verbose, asks
 
     @contextmanager

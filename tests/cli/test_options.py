@@ -28,6 +28,7 @@ def flags(**given):
     "table",
     [
         "top_k = 10",
+        "top-k = 10",
         "[decoding]\ntop_k = 10",
         "[strategy.top-n]\ntop_k = 10",
         "[strategy.top-n]\ndecoding = { top_k = 10 }",
@@ -36,18 +37,25 @@ def flags(**given):
 )
 def test_a_flag_overrides_the_file(tmp_path, table):
     file = tmp_path / "audit.toml"
-    if table.startswith("top_k"):
-        file.write_text("model = 'm'\nsamples = 10")
-        assert config_from(str(file), flags(samples=20)).samples == 20
-        return
     file.write_text(f"model = 'm'\n{table}\n")
     assert only(config_from(str(file), flags())).decoding.top_k == 10
     assert only(config_from(str(file), flags(top_k=3))).decoding.top_k == 3
 
 
+def test_an_option_of_the_command_line_alone_is_refused_in_a_file(tmp_path):
+    file = tmp_path / "audit.toml"
+    for name in ("json", "resume"):
+        file.write_text(f"model = 'm'\n{name} = true\n")
+        ended = command("audit", file)
+        assert ended.code == 2
+        assert f"cannot set {name}" in ended.err
+        assert f"--{name}" in ended.err
+
+
 def test_omitted_flags_do_not_change_the_file(tmp_path):
     file = tmp_path / "audit.toml"
     file.write_text("model = 'm'\nstrict = true\nreferences = ['a', 'b']\nsamples = 12\n")
+    assert config_from(str(file), flags(samples=20)).samples == 20
     config = config_from(str(file), flags(strict=None, samples=None))
     assert (config.strict, config.samples, config.top) == (True, 12, 12)
     assert config.references == {"a": "a", "b": "b"}

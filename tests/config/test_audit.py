@@ -133,6 +133,38 @@ def test_defaults_are_recomputed_when_a_config_is_changed():
     assert changed(few, {}) == few
 
 
+@pytest.mark.parametrize(
+    ("flags", "same"),
+    [
+        ({"max_new_tokens": 12, "top_k": 4}, {"decoding": {"max_new_tokens": 12, "top_k": 4}}),
+        ({"max-new-tokens": 12}, {"decoding": {"max_new_tokens": 12}}),
+        ({"top_k": 4, "decoding": {"top_p": 0.5}}, {"decoding": {"top_k": 4, "top_p": 0.5}}),
+        ({"reference": "r=s"}, {"references": ["r=s"]}),
+        ({"reference": ["r=s", "t"]}, {"references": ["r=s", "t"]}),
+        ({"strategy": "pure"}, {"strategies": ["pure"]}),
+        ({"strategy": ["pure", "top-n"]}, {"strategies": ["pure", "top-n"]}),
+        (
+            {"strategy": "internet", "prompts": "a.txt"},
+            {"strategies": ["internet"], "prompts": {"corpus": ["a.txt"]}},
+        ),
+        (
+            {"strategy": "repeat", "word": "poem"},
+            {"strategies": ["repeat"], "prompts": {"words": ["poem"]}},
+        ),
+        ({"samples_per_prompt": 2}, {"prompts": {"samples_per_prompt": 2}}),
+    ],
+)
+def test_the_names_of_flags_work_as_settings(flags, same):
+    assert made(**flags) == made(**same)
+    assert made(**flags) != made()
+
+
+def test_a_table_of_one_strategy_takes_precedence_over_a_setting_of_all():
+    one = {"cold": {"preset": "top-n", "top_k": 3}}
+    strategies = made(top_k=7, strategies=["cold", "top-n"], strategy=one).strategies
+    assert [s.decoding.top_k for s in strategies] == [3, 7]
+
+
 # ------------------------------------------------------------------------------- complaints
 M = {"model": "m"}
 
@@ -142,7 +174,16 @@ M = {"model": "m"}
     [
         ({}, ["model is missing", "--model"]),
         ({"model": ""}, ["model must be not empty"]),
-        ({"modle": "m"}, ["model"]),
+        ({"modle": "m"}, ["Unknown setting modle", "Did you mean 'model'?"]),
+        ({**M, "frobnicate": 1}, ["Unknown setting frobnicate", "Known: model, references"]),
+        ({**M, "max_verified": 1}, ["max_verified", "belongs in the table [gates]"]),
+        ({**M, "webhook": "x"}, ["webhook", "belongs in the table [notify]"]),
+        ({**M, "gates": {"samples": 1}}, ["gates.samples", "at the top of the file"]),
+        ({**M, "gates": {"top_k": 1}}, ["gates.top_k", "belongs in the table [decoding]"]),
+        ({**M, "strategy": {"top-n": {"samples": 1}}}, ["'samples'", "at the top of the file"]),
+        ({**M, "top_k": 1, "decoding": {"top_k": 2}}, ["top_k", "[decoding]", "Remove one"]),
+        ({**M, "strategy": "pure", "strategies": ["pure"]}, ["strategy and strategies", "both"]),
+        ({**M, "top_k": 0}, ["top_k must be at least 1", "got 0"]),
         ({**M, "sampels": 1}, ["setting sampels", "Did you mean 'samples'?"]),
         ({**M, "decoding": {"topk": 1}}, ["decoding", "decoding.topk", "Did you mean 'top_k'?"]),
         ({**M, "prompts": {"kinds": 1}}, ["prompts", "kinds", "Did you mean 'kind'?"]),
@@ -157,9 +198,9 @@ M = {"model": "m"}
         ({**M, "strategies": ["top-n", "top-n"]}, ["may be given once", "top-n, top-n"]),
         ({**M, "strategies": ["internet"]}, ["'internet'", "got none", "--prompts"]),
         ({**M, "strategy": {"top-n": 3}}, ["strategy.top-n must be a table", "got 3"]),
-        ({**M, "strategy": 3}, ["strategy must be a table", "got 3"]),
+        ({**M, "strategy": 3}, ["strategies must be a list of names", "got 3"]),
         ({**M, "decoding": 3}, ["decoding must be a table", "got 3"]),
-        ({**M, "prompts": [1]}, ["prompts must be a table", "got (1,)"]),
+        ({**M, "prompts": [1]}, ["prompts.corpus must be text", "got 1"]),
         ({**M, "references": 3}, ["references must be a list", "got 3"]),
         ({**M, "references": ["a/x", "b/x"]}, ["two references", "'x'", "NAME=SPEC"]),
         ({**M, "references": ["n=a", "n=b"]}, ["two references", "'n'"]),

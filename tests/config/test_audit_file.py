@@ -208,5 +208,18 @@ def test_any_config_can_be_written_as_an_audit_file(strategies, corpus, model):
     assert again(config).digest == config.digest
 
 
+def test_an_audit_file_made_of_a_config_keeps_gates_and_leaves_out_addresses_and_machine():
+    config = made(
+        gates={"max_verified": 3},
+        corpus=["text"],
+        notify={"webhook": "https://example.org/token", "command": ["curl", "token"]},
+        workers=2,
+        device="cpu",
+        out="runs/a",
+    )
+    assert again(config).gates == config.gates
+    assert set(tomllib.loads(to_toml(config))) == {"model", "corpus", "gates", "strategies"}
+
+
 def test_the_page_shows_that_audit_file():
     assert reporting.to_toml is to_toml

@@ -7,8 +7,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from auditor.config.audit import make_config
 from auditor.config.gates import Notify
-from auditor.gates.notify import call_hooks
+from auditor.errors import ConfigError
+from auditor.gates.notify import call_hooks, filled
 from auditor.runs.run import load_run
 from auditor.system.offline import offline
 from tests.histories import know, small_audit
@@ -138,6 +140,53 @@ def test_only_failures_are_sent_if_so_configured(tmp_path):
     assert told(tmp_path / "told") == [SUMMARY]
 
 
+HOSTILE = (
+    "$(touch owned)",
+    "`touch owned`",
+    "'; touch owned; '",
+    '" && touch owned "',
+    "a b\tc\nd",
+    "{run} {report} {text}",
+    "--option",
+    "%s \\1 \\g<0> *",
+    "é–\u202e\x1b[31m",
+    "",
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("shape", ["{text}", "a {text} b", "{text}{text}"])
+def test_a_placeholder_is_replaced_within_one_argument(tmp_path, monkeypatch, value, shape):
+    monkeypatch.chdir(tmp_path)
+    code = "import json, sys; json.dump(sys.argv[2:], open(sys.argv[1], 'w'))"
+    notify = Notify(command=python(code, tmp_path / "got", shape, "{unknown}", "{status}"))
+    summary = {"text": value, "state": "gate failed", "run": "RUN"}
+    assert call_hooks(notify, summary, is_trouble=False) == []
+    expected = shape.replace("{text}", "\0").replace("\0", value)
+    assert json.loads((tmp_path / "got").read_text()) == [expected, "{unknown}", "gate failed"]
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_shell_gets_a_value_as_a_parameter(tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    notify = Notify(command=("sh", "-c", 'printf %s "$1" > got', "sh", "{text}"))
+    assert call_hooks(notify, {"text": value}, is_trouble=False) == []
+    assert (tmp_path / "got").read_bytes() == value.encode()
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("shell", ["sh", "/bin/bash"])
+@pytest.mark.parametrize("option", ["-c", "-ec"])
+def test_a_placeholder_in_the_script_of_a_shell_is_refused(shell, option):
+    with pytest.raises(ConfigError, match=r"would run the value as code.*\$1"):
+        make_config({"model": "m", "notify": {"command": [shell, option, "echo {text}"]}})
+
+
+def test_the_program_itself_is_no_placeholder():
+    assert filled(("{run}", "{run}"), {"run": "r"}) == ("{run}", "r")
+
+
 # ------------------------------------------------------------------------ of whole audits
 def notifying(command):
     return f"[notify]\ncommand = {json.dumps(list(command))}\nattempts = 1\n"
@@ -158,6 +207,12 @@ def test_a_finished_run_tells_counts_once_and_no_text(tmp_path):
     assert second["gates"][0]["gate"] == "max_verified"
     assert second["run"] == str(tmp_path / "runs" / "audit")
     raw = (tmp_path / "told").read_text()
+    assert all(line.startswith('{"text": "The audit of ') for line in raw.splitlines())
+    n = second["gates"][0]["value"]
+    assert f": {n:,.0f} of " in second["text"]
+    assert "Gate max_verified failed" in second["text"]
+    assert second["text"].endswith(f"Report: {second['report']}")
+    assert ": 0 of " in first["text"]
     for text in texts[:4]:
         assert json.dumps(text)[1:-1][:20] not in raw
     assert "texts.txt" not in raw  # nor the names of documents
@@ -170,6 +225,9 @@ def test_a_failed_run_tells_its_kind_of_trouble(tmp_path):
     assert ended.code == 1
     (summary,) = told(tmp_path / "told")
     assert (summary["state"], summary["error"]) == ("failed", "CorpusError")
+    assert next(iter(summary)) == "text"
+    assert "failed with exit code 1" in summary["text"]
+    assert summary["run"] == str(tmp_path / "runs" / "audit")
     assert str(tmp_path / "texts.txt") not in json.dumps(summary)
 
 
