@@ -60,7 +60,7 @@ def test_a_limit_within_the_interval_is_a_warning_that_says_so(run):
 def test_the_option_of_earlier_versions_still_decides_as_it_did(run):
     assert decided(run, max_verified=10, strict=True).state == "fail"
     assert decided(run, max_verified=10, strict=False).state == "warn"
-    with pytest.raises(ConfigError, match=r"gates\.strict"):
+    with pytest.raises(ConfigError, match=r"gates\.strict must be true or false; got 'yes'"):
         make_config({"model": "m", "corpus": ["x"], "gates": {"strict": "yes"}})
     with pytest.raises(ConfigError, match=r"gates\.decide_by must be 'figure' or"):
         make_config({"model": "m", "corpus": ["x"], "gates": {"decide_by": "chance"}})
