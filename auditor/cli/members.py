@@ -68,8 +68,8 @@ def _show(report) -> None:
     click.echo()
     title = (
         "Members against non-members (95 % intervals: of an AUC, the wider of DeLong’s and "
-        "Newcombe’s; of a TPR, Clopper–Pearson, widened by the error of the threshold); p corrected "
-        "by Holm for all scores of a kind"
+        "Newcombe’s; of a TPR, Clopper–Pearson, widened by the error of the threshold); p "
+        "corrected by Holm for all scores of a kind"
     )
     shown = shown_table(report.table)
     # A terminal is too narrow for all columns; the rest is in the files and in the notes.
