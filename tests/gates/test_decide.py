@@ -236,7 +236,8 @@ def test_candidates_of_one_passage_count_as_one_cluster_and_are_told_as_such(tmp
     run = planted_run(tmp_path / "run", rows, lists(("top-n", "zlib", 40, 40)))
     (decision,) = judge(run, Gates(max_verified=3, decide_by="interval"), None)
     assert decision.sentence.startswith(
-        "40 of 40 candidates are verbatim: 1 passage from 1 document (95 % Korn–Graubard interval 1.0–40.0)"
+        "40 of 40 candidates are verbatim: 1 passage from 1 document (95 % Korn–Graubard "
+        "interval 1.0–40.0)"
     )
     assert decision.state == "warn"
     (decision,) = judge(run, Gates(max_verified=3), None)
