@@ -57,8 +57,13 @@ class Gates(BaseModel):
     @classmethod
     def _renamed(cls, given: Any) -> Any:
         """Accept `strict` of earlier versions: true = the figure decides, false = its interval."""
-        if not isinstance(given, dict) or not isinstance(given.get("strict"), bool):
+        if not isinstance(given, dict) or "strict" not in given:
             return given
+        if not isinstance(given["strict"], bool):
+            raise ValueError(
+                f"gates.strict must be true or false; got {cut(given['strict'])}. Better, set "
+                'decide_by to "figure" or "interval"'
+            )
         rest = {name: value for name, value in given.items() if name != "strict"}
         return {"decide_by": "figure" if given["strict"] else "interval", **rest}
 

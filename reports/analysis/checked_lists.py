@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from attacks.statistics.false_discovery import half_checked_list, random_half
+from attacks.statistics.intervals import effective_trials
 from reports.analysis.calibration import LOW_ESTIMATE, Calibration
 from reports.analysis.dtypes import table_of
 from reports.analysis.schema import CALIBRATION, CHECKED, score_names
+from reports.analysis.strategy_estimates import clusters_of, count_passages
 
 ASSUMES = (
     (
@@ -86,4 +88,8 @@ def _one(ranked: pd.DataFrame, fdr: float, seed: int) -> tuple[dict, np.ndarray]
     n = len(made.chosen)
     row |= {"n_listed": n, "estimated_false": made.estimated_false, "n_listed_looked_up": n}
     row["least_fdr"] = float(np.nanmin(made.q_values))
-    return row | {"n_listed_verbatim": int(found[made.chosen].sum())}, made.q_values
+    row["n_listed_verbatim"] = int(found[made.chosen].sum())
+    listed = ranked.iloc[made.chosen]
+    if n and count_passages(listed) is not None:
+        row["n_listed_effective"] = effective_trials(clusters_of(listed))[-1]
+    return row, made.q_values

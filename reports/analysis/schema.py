@@ -304,6 +304,12 @@ CALIBRATION = Table(
         Column("estimated_false", "float64", "", _FALSE),
         Column("n_listed_looked_up", "Int64", "", "Of them looked up in the training text."),
         Column("n_listed_verbatim", "Int64", "", "Of those found verbatim."),
+        _optional(
+            "n_listed_effective",
+            "float64",
+            "",
+            "Those looked up, repeats of a passage discounted; NaN = passages unknown.",
+        ),
         Column("auc_not_found", "float64", "", "AUC of samples not found against controls."),
         Column("auc_low", "float64", "", "99 %, lower end; above 0.5 withholds the list."),
         Column("auc_high", "float64", "", "99 %, upper end."),

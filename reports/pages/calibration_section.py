@@ -9,15 +9,12 @@ from attacks.statistics.intervals import clopper_pearson
 from reports.analysis import calibration as held_out
 from reports.analysis import checked_lists
 from reports.analysis.schema import CHECKED
+from reports.analysis.strategy_estimates import interval_of, interval_words
 from reports.number_text import DASH, count, percent, share
 from reports.pages.page_shell import rows_of
 
 _WORTH_TELLING = 0.5  # a list that is mostly false is useless
 _WHICH = "A sample is listed if its q_value:SCORE in candidates.csv is at most the rate."
-INTERVALS = (
-    "In brackets: 95 % intervals (Clopper–Pearson). They describe these lists only, since samples "
-    "that repeat a passage are not independent."
-)
 _REMEDY = (
     "Training text was given, so you can verify half of each list instead, which needs no "
     "held-out text: auditor report RUN --controls verified."
@@ -63,7 +60,15 @@ def calibration_section(calibration: pd.DataFrame) -> CalibrationSection | None:
 def assumptions(calibration: pd.DataFrame) -> tuple[str, ...]:
     """What the lists rest on, a sentence each."""
     rests_on = checked_lists.ASSUMES if _by_checks(calibration) else held_out.ASSUMES
-    return (*rests_on, INTERVALS)
+    return (*rests_on, list_intervals(calibration))
+
+
+def list_intervals(calibration: pd.DataFrame) -> str:
+    """A sentence on the intervals of these lists."""
+    filled = calibration[calibration["n_listed_looked_up"].fillna(0) > 0]
+    is_known = "n_listed_effective" in filled and filled["n_listed_effective"].notna().all()
+    method = interval_words(interval_of(knows_passages=bool(is_known)))
+    return f"In brackets: 95 % intervals ({method})."
 
 
 def calibration_caption(calibration: pd.DataFrame) -> str:
@@ -115,7 +120,7 @@ def shown_calibration(calibration: pd.DataFrame) -> pd.DataFrame:
         else:
             false = row["estimated_false"]
             cells += [_n_listed(row), DASH if math.isnan(false) else f"{false:.1f}"]
-            cells.append(_not_found(row["n_listed_looked_up"], row["n_listed_verbatim"]))
+            cells.append(_not_found(row))
         rows.append(cells)
     names = ["Strategy", "Score", "Samples", "Controls"]
     if _by_checks(calibration):
@@ -133,12 +138,14 @@ def _n_listed(row) -> str:
     return f"0 (first at {percent(math.ceil(1000 * least - 1e-9) / 1000)} %)"
 
 
-def _not_found(n_known, n_verbatim) -> str:
+def _not_found(row: dict) -> str:
     """How many of a list were not found, with the share and its interval."""
+    n_known, worth = row["n_listed_looked_up"], row.get("n_listed_effective", math.nan)
     if pd.isna(n_known) or not n_known:
         return DASH
-    n = int(n_known) - int(n_verbatim)
-    low, high = clopper_pearson(n, int(n_known))
+    n = int(n_known) - int(row["n_listed_verbatim"])
+    effective = None if math.isnan(worth) else worth
+    low, high = clopper_pearson(n, int(n_known), effective=effective)
     return f"{n:,} of {n_known:,}: {share(n / n_known, float(low), float(high))}"
 
 

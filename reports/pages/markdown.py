@@ -7,7 +7,6 @@ import pandas as pd
 from reports.analysis.content_types import content_table
 from reports.analysis.strategy_estimates import INTERVALS
 from reports.analysis.summary import list_intervals, shown_truth, table2, truth_caption
-from reports.pages.calibration_section import INTERVALS as OF_LISTED
 from reports.pages.gates_section import ShownOutcome
 from reports.pages.page_content import ReportPage, masked, with_personal
 from reports.privacy.candidates import personal_table
@@ -41,7 +40,7 @@ def render_markdown(report: ReportPage) -> str:
         (
             calibration.title if calibration else "",
             calibration and calibration.table,
-            [OF_LISTED],
+            calibration and calibration.assumes[-1:],
         ),
     ):
         if section:

@@ -214,7 +214,8 @@ def test_without_positions_no_passages_are_counted(candidates, missing, is_gone)
         "Of 2 candidates checked against the training text, 2 are verbatim (100.0 %, 95 % "
         "interval 15.8–100.0, Clopper–Pearson, which treats repeats of a passage as independent)."
     )
-    assert any("2 of 2 verbatim (95 % interval: 16–100 %)" in sentence for sentence in told)
+    share = "2 of 2 verbatim (95 % Clopper–Pearson interval: 16–100 %)"
+    assert any(share in sentence for sentence in told)
     assert list_intervals(summary).startswith("95 % intervals: Clopper–Pearson, which treats")
     assert list_intervals(summarize(two, counts)).startswith("95 % intervals: Korn–Graubard")
     unchecked = summarize(two.assign(verdict="not checked"), counts)
@@ -246,11 +247,11 @@ def test_the_interval_of_the_best_list_accounts_for_its_selection(candidates):
     summary.loc[summary["score"] == "window", ["n_verbatim", "precision"]] = [0, 0.0]
     [picked] = [s for s in headline(candidates, summary) if "most precise" in s]
     assert picked.startswith(
-        "The most precise list is zlib on s: 3 of 3 verbatim (95 % interval, adjusted for being "
-        "the best of 2 lists: 23–100 %); in a random draw, 2 of 2 ("
+        "The most precise list is zlib on s: 3 of 3 verbatim (95 % Korn–Graubard interval, "
+        "adjusted for being the best of 2 lists: 23–100 %); in a random draw, 2 of 2 ("
     )
     [alone] = [s for s in headline(candidates, summary.iloc[:2]) if "most precise" in s]
-    assert "3 of 3 verbatim (95 % interval: 29–100 %)" in alone
+    assert "3 of 3 verbatim (95 % Korn–Graubard interval: 29–100 %)" in alone
 
 
 def test_headline_makes_no_claim_without_training_text(candidates):

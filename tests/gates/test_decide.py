@@ -60,7 +60,7 @@ def test_a_limit_within_the_interval_is_a_warning_that_says_so(run):
 def test_the_option_of_earlier_versions_still_decides_as_it_did(run):
     assert decided(run, max_verified=10, strict=True).state == "fail"
     assert decided(run, max_verified=10, strict=False).state == "warn"
-    with pytest.raises(ConfigError, match=r"gates\.strict"):
+    with pytest.raises(ConfigError, match=r"gates\.strict must be true or false; got 'yes'"):
         make_config({"model": "m", "corpus": ["x"], "gates": {"strict": "yes"}})
     with pytest.raises(ConfigError, match=r"gates\.decide_by must be 'figure' or"):
         make_config({"model": "m", "corpus": ["x"], "gates": {"decide_by": "chance"}})
@@ -236,7 +236,8 @@ def test_candidates_of_one_passage_count_as_one_cluster_and_are_reported_as_such
     run = planted_run(tmp_path / "run", rows, lists(("top-n", "zlib", 40, 40)))
     (decision,) = judge(run, Gates(max_verified=3, decide_by="interval"), None)
     assert decision.sentence.startswith(
-        "40 of 40 candidates are verbatim: 1 passage from 1 document (95 % interval 1.0–40.0)"
+        "40 of 40 candidates are verbatim: 1 passage from 1 document (95 % Korn–Graubard "
+        "interval 1.0–40.0)"
     )
     assert decision.state == "warn"
     (decision,) = judge(run, Gates(max_verified=3), None)
