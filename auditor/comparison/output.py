@@ -26,6 +26,7 @@ from auditor.models.loading import resolve
 from auditor.runs.result_folder import masked, read_json, refuse_other, save, storable
 from auditor.runs.run import load_run
 from reports.figures.comparison import change_figure, exposure_by_step, training_figure
+from reports.number_text import DASH
 from reports.pages.comparison_page import ComparisonPage, render_comparison
 
 _MANIFEST = "comparison.json"
@@ -116,8 +117,14 @@ def save_models(
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
     tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
     shown = [
-        ("Extraction before and after (Clopper-Pearson, 95 %)", extraction_shown(found.extraction)),
-        ("Mean changes (95 % intervals from 20 texts; two-sided p)", changes_shown(found.tests)),
+        (
+            "Extraction before and after (Clopper-Pearson, 95 %)",
+            _told(extraction_shown(found.extraction)),
+        ),
+        (
+            "Mean changes (95 % intervals from 20 texts; two-sided p)",
+            _told(changes_shown(found.tests)),
+        ),
         (
             "Texts that changed most (log-likelihood, nats per token)",
             moved_shown(moved),
@@ -147,6 +154,18 @@ def save_models(
         reveal=reveal,
     )
     return _save(Path(out), facts, tables, page, known)
+
+
+def _told(shown: pd.DataFrame) -> pd.DataFrame:
+    """A table without the columns and rows that hold nothing but dashes, as without held-out text.
+
+    >>> _told(pd.DataFrame({"a": ["x", "y"], "b": ["1", "–"], "c": ["–", "–"]}))
+       a  b
+    0  x  1
+    """
+    known = shown != DASH
+    kept = shown.loc[:, known.any()]
+    return kept[known[kept.columns[1:]].any(axis=1)]
 
 
 def save_runs(
