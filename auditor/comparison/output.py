@@ -26,6 +26,7 @@ from auditor.models.loading import resolve
 from auditor.runs.result_folder import masked, read_json, refuse_other, save, storable
 from auditor.runs.run import load_run
 from reports.figures.comparison import change_figure, exposure_by_step, training_figure
+from reports.number_text import DASH
 from reports.pages.comparison_page import ComparisonPage, render_comparison
 
 _MANIFEST = "comparison.json"
@@ -125,8 +126,14 @@ def save_models(
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
     tables = {"texts": found.texts, "tests": found.tests, "extraction": found.extraction}
     shown = [
-        (f"Extraction before and after ({SHARE_INTERVALS})", extraction_shown(found.extraction)),
-        (f"Mean changes ({CHANGE_INTERVALS}; two-sided p)", changes_shown(found.tests)),
+        (
+            f"Extraction before and after ({SHARE_INTERVALS})",
+            _told(extraction_shown(found.extraction)),
+        ),
+        (
+            f"Mean changes ({CHANGE_INTERVALS}; two-sided p)",
+            _told(changes_shown(found.tests)),
+        ),
         (
             "Texts that changed most (log-likelihood, nats per token)",
             moved_shown(moved),
@@ -156,6 +163,18 @@ def save_models(
         reveal=reveal,
     )
     return _save(Path(out), facts, tables, page, known)
+
+
+def _told(shown: pd.DataFrame) -> pd.DataFrame:
+    """A table without the columns and rows that hold nothing but dashes, as without held-out text.
+
+    >>> _told(pd.DataFrame({"a": ["x", "y"], "b": ["1", "–"], "c": ["–", "–"]}))
+       a  b
+    0  x  1
+    """
+    known = shown != DASH
+    kept = shown.loc[:, known.any()]
+    return kept[known[kept.columns[1:]].any(axis=1)]
 
 
 def save_runs(

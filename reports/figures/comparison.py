@@ -14,6 +14,8 @@ _MOST_POINTS = 2_000
 def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure:
     """Each text's change, members above held-out text, a panel a figure; ticks are the means.
 
+    Without held-out text there is no row for it.
+
     Parameters
     ----------
     texts : DataFrame: member (bool), and NAME_change of each figure
@@ -28,13 +30,13 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
     >>> len(change_figure(texts, [("zlib", "bits a nat")]).axes)
     1
     """
-    figure = new_figure(9.0, 1.1 + 1.5 * len(figures))
+    groups = [(False, "held out", "sample"), (True, "members", "verbatim")]
+    groups = [group for group in groups if (texts["member"] == group[0]).any()]
+    figure = new_figure(9.0, 0.8 + (0.5 + 0.5 * len(groups)) * len(figures))
     panels = figure.subplots(len(figures), 1, squeeze=False).flat
     for panel, (name, label) in zip(panels, figures, strict=True):
         bare(panel)
-        for level, (is_member, group, role) in enumerate(
-            ((False, "held out", "sample"), (True, "members", "verbatim"))
-        ):
+        for level, (is_member, group, role) in enumerate(groups):
             own = texts.loc[texts["member"] == is_member, f"{name}_change"].to_numpy(float)
             own = own[np.isfinite(own)]
             if not len(own):
@@ -47,8 +49,8 @@ def change_figure(texts: pd.DataFrame, figures: list[tuple[str, str]]) -> Figure
             )  # fmt: skip
             panel.plot([own.mean()] * 2, [level - 0.42, level + 0.42], color=COLOURS["ink"], lw=2)
         panel.axvline(0, color=COLOURS["rule"], lw=1, zorder=0)
-        panel.set_yticks([0, 1], ["held out", "members"])
-        panel.set_ylim(-0.6, 1.6)
+        panel.set_yticks(range(len(groups)), [group for _, group, _ in groups])
+        panel.set_ylim(-0.6, len(groups) - 0.4)
         name_axes(panel, x=label)
     return figure
 

@@ -7,28 +7,19 @@ from matplotlib.figure import Figure
 
 from reports.figures.svg import to_svg
 from reports.pages.page_shell import render, rows_of, trusted
+from reports.pages.result_page import ResultPage
 
 
 @dataclass(frozen=True, eq=False)
-class ComparisonPage:
-    """All that a page shows.
+class ComparisonPage(ResultPage):
+    """All that a page shows: the top, and tables and figures of it, masked already.
 
-    title : str
-    headline, notices : list of str, sentences
-    about : list of (label, value)
     tables : list of (caption, DataFrame); of each the first 100 rows are shown
     figures : list of (caption, Figure); the caption is also what a screen reader says
-    reveal : bool
-        Mark the page as sensitive; its tables show personal data and canary secrets.
     """
 
-    title: str
-    headline: list[str]
-    about: list[tuple[str, str]]
     tables: list[tuple[str, pd.DataFrame]]
     figures: list[tuple[str, Figure]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    reveal: bool = False
 
 
 def render_comparison(page: ComparisonPage) -> str:

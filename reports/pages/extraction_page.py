@@ -5,7 +5,7 @@ template engine, and a security policy that allows one style sheet, by its hash,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from reports.figures.extraction import TAUS
 from reports.number_text import percent, power
 from reports.pages.page_shell import render
+from reports.pages.result_page import ResultPage, with_top_masked
 from reports.privacy.finding import Finder, find_personal
 from reports.privacy.redaction import mask, mask_personal
 
@@ -24,33 +25,22 @@ _SHADES = [(i + 1, low, high) for i, (low, high) in enumerate(pairwise((*TAUS, 1
 
 
 @dataclass(frozen=True, eq=False)
-class ScanPage:
-    """All that a page shows.
+class ScanPage(ResultPage):
+    """All that a page shows: the top, and the document.
 
-    title : str
-    headline : list of str
-    about : list of (label, value)
     coverage : DataFrame
         tau, n_chars, share, longest_run, window_share; see `auditor.extraction.document_scan`.
     text : str
     best : float array (n_chars,), nats
         NaN where no suffix covers a character.
-    reveal : bool
-        Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
     finders : sequence of Finder
         Finders of what is masked besides personal data by the rules.
-    notices : list of str
     """
 
-    title: str
-    headline: list[str]
-    about: list[tuple[str, str]]
     coverage: pd.DataFrame
     text: str
     best: NDArray[np.float64]
-    reveal: bool = False
     finders: Sequence[Finder] = ()
-    notices: Sequence[str] = ()
 
 
 def render_scan(page: ScanPage) -> str:
@@ -62,19 +52,10 @@ def render_scan(page: ScanPage) -> str:
         If text and best differ in length.
     """
     stretches = pieces(page.text, page.best, reveal=page.reveal, more=page.finders)
-    shown = page
-    if not page.reveal:
-        hide = partial(mask_personal, more=page.finders)
-        shown = replace(
-            page,
-            title=hide(page.title),
-            headline=[hide(sentence) for sentence in page.headline],
-            about=[(label, hide(value)) for label, value in page.about],
-        )
     return render(
         "extraction.html.j2",
         styles=("report.css", "extraction.css"),
-        page=shown,
+        page=with_top_masked(page, partial(mask_personal, more=page.finders)),
         pieces=stretches,
         coverage=[_row(row) for row in page.coverage.to_dict("records")],
         legend=[(f"p{i}", f"{low:g} to {high:g}") for i, low, high in _SHADES],

@@ -18,73 +18,56 @@ from attacks.statistics.roc import roc_curve
 from reports.figures.panels import draw_inner_legend, new_figure, plain
 from reports.figures.svg import COLOURS, to_svg
 from reports.pages.page_shell import render, rows_of, trusted
+from reports.pages.result_page import ResultPage, with_top_masked
 from reports.privacy.redaction import mask_personal
 
+_N_LISTED = 20  # texts of the short list
 _N_CURVES = 4  # of a kind; more cannot be distinguished
 _LINES = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True, eq=False)
-class MembersPage:
-    """All that a page shows.
+class MembersPage(ResultPage):
+    """All that a page shows: the top, with the verdict first, and the scores.
 
-    title : str
-    headline : list of str
-        The verdict first.
-    rests_on, notices : list of str
-        What the claims assume; what was left out.
-    about : list of (label, value)
+    rests_on : list of str
+        What the claims assume.
     table : DataFrame
-        Cells as they are to be read, a row a score.
+        Cells as they are to be read, a row a score. A column in which all is withheld is left out;
+        a notice says why.
     listed : DataFrame
-        The shortlist; its first 100 rows are shown.
+        The shortlist; its first 20 rows are shown.
     list_by : str
         Its score.
     curves : mapping of score to (members, nonmembers), float arrays
         Each becomes a ROC curve, at most four attacks and four baselines.
     blind : list of str
         Which of them are baselines.
-    reveal : bool
-        Show personal data, and mark the page as sensitive. Otherwise it is masked everywhere.
     """
 
-    title: str
-    headline: list[str]
     rests_on: list[str]
-    notices: list[str]
-    about: list[tuple[str, str]]
     table: pd.DataFrame
     listed: pd.DataFrame
     list_by: str
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]]
     blind: Sequence[str]
-    reveal: bool = False
 
 
 def render_members(page: MembersPage) -> str:
     """The page as one self-contained HTML document."""
     figure = roc_figure(page.curves, page.blind)
     if not page.reveal:
-        page = _masked(page)
+        hidden = page.listed.map(lambda v: mask_personal(v) if isinstance(v, str) else v)
+        page = replace(with_top_masked(page, mask_personal), listed=hidden)
     label = "ROC curves on logarithmic axes; the numbers are in the table."
+    table = page.table.astype(str)
+    told = [name for name in table if not table[name].isin(["withheld", ""]).all()]
     return render(
         "members.html.j2",
         page=page,
-        table=rows_of(page.table.astype(str)),
-        listed=rows_of(page.listed),
+        table=rows_of(table[told]),
+        listed=rows_of(page.listed, _N_LISTED),
         figure=trusted(to_svg(figure, name="roc", label=label)),
-    )
-
-
-def _masked(page: MembersPage) -> MembersPage:
-    hide = mask_personal
-    listed = page.listed.map(lambda value: hide(value) if isinstance(value, str) else value)
-    return replace(
-        page,
-        headline=[hide(sentence) for sentence in page.headline],
-        notices=[hide(sentence) for sentence in page.notices],
-        about=[(label, hide(value)) for label, value in page.about],
-        listed=listed,
     )
 
 

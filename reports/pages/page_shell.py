@@ -58,13 +58,13 @@ def trusted(text: str) -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def rows_of(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
-    """A frame's header, its first 100 rows as text, and how many rows it has.
+def rows_of(frame: pd.DataFrame, most: int = _N_ROWS) -> tuple[list[str], list[list[str]], int]:
+    """A frame's header, its first rows (by default 100) as text, and how many rows it has.
 
     >>> rows_of(pd.DataFrame({"a": [1.23456, None]}))
     (['a'], [['1.235'], ['–']], 2)
     """
-    rows = [[cell(v) for v in row] for row in frame.head(_N_ROWS).itertuples(index=False)]
+    rows = [[cell(v) for v in row] for row in frame.head(most).itertuples(index=False)]
     return [str(name) for name in frame.columns], rows, len(frame)
 
 

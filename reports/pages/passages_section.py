@@ -39,7 +39,8 @@ def shown_passages(candidates: pd.DataFrame) -> list[ShownPassage]:
 def _shown(row: dict) -> ShownPassage:
     text = _RULES.sub(r"\1\1\1…", " ".join(row["matched"].split()))
     if len(text) > _MOST_CHARS:
-        text = text[: text.rfind(" ", _MOST_CHARS // 2, _MOST_CHARS)].rstrip() + " …"
+        end = text.rfind(" ", _MOST_CHARS // 2, _MOST_CHARS)
+        text = text[: end if end > 0 else _MOST_CHARS].rstrip() + " …"
     return ShownPassage(text, _source(row), _length(row), row["sample_id"])
 
 

@@ -201,7 +201,9 @@ _KINDS = {
 
 
 def _figures(trend: Trend, name: str) -> list[tuple[str, Markup]]:
-    """Caption and drawing of every figure for which there are numbers."""
+    """Caption and drawing of every figure for which there are numbers; none of a single run."""
+    if len(trend.runs) < 2:
+        return []
     drawn = []
     for kind, (caption, label, gate) in _KINDS.items():
         rows = trend.figures[trend.figures["figure"] == kind]

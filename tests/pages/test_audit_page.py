@@ -360,6 +360,15 @@ def test_passages_are_masked_and_only_those_of_lists_that_are_verbatim():
     assert "writes joe@abc.org to us" in revealed
 
 
+def test_a_long_passage_is_cut_between_words_if_it_has_any():
+    text = " ".join(f"word{at}" for at in range(200))
+    (passage,) = shown_passages(matched([text]))
+    assert text.startswith(passage.text.removesuffix(" …") + " ")
+    assert 250 < len(passage.text) <= 322
+    (whole,) = shown_passages(matched(["".join(f"{at}z" for at in range(900))]))
+    assert len(whole.text) == 322
+
+
 def test_without_a_verbatim_candidate_there_are_no_passages():
     frame = matched([LONG, SHORT], verdict="not found")
     assert 'id="passages"' not in render_report(report_of(["x"], candidates=frame))

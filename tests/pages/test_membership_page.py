@@ -39,9 +39,9 @@ def test_the_page_shows_every_sentence_with_the_verdict_first(page):
     assert all(sentence in html for sentence in said)
     assert html.index(page.headline[0]) == min(html.index(s) for s in said)
     assert "0.7 (0.6–0.8)" in html
-    assert "The first 100 of 150." in html
-    assert "d99" in html
-    assert "d100" not in html
+    assert "The first 20 of 150;" in html
+    assert ">d19<" in html
+    assert ">d20<" not in html
 
 
 def test_nothing_comes_from_outside_and_only_its_own_style_is_allowed(page):
