@@ -193,7 +193,9 @@ def _sampling_speed(
     rows = [prompts[i % len(prompts)] for i in range(n_slots)]
 
     def seconds(n: int, steps: int) -> float:
-        short = decoding.model_copy(update={"max_new_tokens": steps, "beams": 1})
+        short = decoding.model_copy(
+            update={"max_new_tokens": steps, "beams": 1, "stop_at_eos": False}
+        )
         begun = time.monotonic()
         engine_for(model)(model, rows[:n], range(n), seed=0, stream="probe", decoding=short).run(n)
         return time.monotonic() - begun

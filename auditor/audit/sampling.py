@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from auditor.audit.context import Context
 from auditor.audit.cost import Speed, announce, measured_speed
 from auditor.audit.partial import forget, keep, kept, partial_file
@@ -77,14 +79,13 @@ Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, second
 
 
 def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
-    def counted(shard: Shard, seconds: float) -> None:
-        count(shard.strategy, shard.n_tokens, seconds)
+    def counted(shard: Shard) -> None:
+        count(shard.strategy, shard.n_tokens, shard.seconds)
 
     with BackgroundWriter(sampler.context.run, counted) as writer:
         for strategy, stem, ids in missing:
-            begun = time.monotonic()
             shard = sampler.draw(strategy, stem, ids, bar.advance)
-            writer.write(f"samples/{stem}.parquet", shard, time.monotonic() - begun)
+            writer.write(f"samples/{stem}.parquet", shard)
     forget(sampler.context.run, *(f"sample-{stem}" for _, stem, _ in missing))
 
 
@@ -107,7 +108,8 @@ def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Co
         for sentence in outcome.notes:
             context.note(sentence)
         bar.advance((outcome.task.last - outcome.task.first) * width[outcome.task.strategy])
-        count(outcome.task.strategy, outcome.counts["tokens"], outcome.seconds)
+        made = outcome.counts
+        count(outcome.task.strategy, made["tokens"], made["milliseconds"] / 1000)
 
 
 class Sampler:
@@ -168,6 +170,7 @@ class Sampler:
         progress: Callable[[int], None] = lambda _: None,
     ) -> Shard:
         """Draw one shard; if it is interrupted, its state is kept for the next time."""
+        begun, before = time.monotonic(), 0.0
         source, model = self.source(strategy), self.context.model()
         prompts = source.prompts(ids)
         if strategy.decoding.beams > 1:
@@ -175,12 +178,13 @@ class Sampler:
 
             drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
         else:
-            drawn = _draw(self.context, model, prompts, strategy, stem, ids, progress)
+            drawn, before = _draw(self.context, model, prompts, strategy, stem, ids, progress)
         if why := model.slow_because.get("steps"):
             self.context.note(
                 f"{model.name} was sampled without a key-value cache, which is slower: {why}."
             )
-        return Shard(strategy.name, ids, prompts, len(source.bos), drawn, model.vocabulary)
+        seconds = before + time.monotonic() - begun
+        return Shard(strategy.name, ids, prompts, len(source.bos), drawn, model.vocabulary, seconds)
 
 
 def _register(context: Context, strategy: str, sha256: str) -> None:
@@ -195,12 +199,15 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
 
 
 def _draw(context: Context, model, prompts, strategy: Strategy, stem: str, ids: range, progress):
+    """The samples of a shard, and the seconds of interrupted attempts."""
     from auditor.sampling.engine import PausedError
     from auditor.sampling.generate import generate
 
     slots = _slots_of(context, prompts, strategy)
     place = partial_file(context.run, f"sample-{stem}")
     identity = {"model": model.identity(), "slots": slots}
+    state = kept(place, identity)
+    before, begun = 0.0 if state is None else float(state["seconds"]), time.monotonic()
     with deferred() as stop:
         try:
             drawn, fitted = generate(
@@ -214,17 +221,18 @@ def _draw(context: Context, model, prompts, strategy: Strategy, stem: str, ids: 
                 progress=progress,
                 note=context.note,
                 stop=stop,
-                state=kept(place, identity),
+                state=state,
             )
         except PausedError as paused:
             context.progress.note("Interrupted: the unfinished samples are being kept.")
-            if paused.state and keep(place, identity, paused.state):
+            seconds = np.array(before + time.monotonic() - begun)
+            if paused.state and keep(place, identity, {**paused.state, "seconds": seconds}):
                 # The resumed run must use the same batch size.
                 context.run.manifest.batch_size[strategy.name] = slots
                 context.run.save()
             raise
     context.run.manifest.batch_size[strategy.name] = min(slots, fitted)
-    return drawn
+    return drawn, before
 
 
 def _slots_of(context: Context, prompts, strategy: Strategy, sharing: int = 1) -> int:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Shard:
     """Samples `ids` of a strategy: their prompts and the generated tokens.
 
-    `n_bos` is the number of BOS tokens at the start of each prompt.
+    `n_bos` is the number of BOS tokens at the start of each prompt, `seconds` the time that the
+    shard took, interrupted attempts included.
     """
 
     strategy: str
@@ -34,6 +35,7 @@ class Shard:
     n_bos: int
     drawn: Samples
     vocabulary: Vocabulary
+    seconds: float = 0.0
 
     @property
     def n_tokens(self) -> int:
@@ -70,31 +72,31 @@ class Shard:
 class BackgroundWriter:
     """Writes one shard while the next is drawn; on exit all drawn shards are written.
 
-    `count(shard, seconds)` is called when the file is complete, just before it is added to the
+    `count(shard)` is called when the file is complete, just before it is added to the
     manifest, so that file and count are added together.
     """
 
-    def __init__(self, run: RunWriter, count: Callable[[Shard, float], None]):
+    def __init__(self, run: RunWriter, count: Callable[[Shard], None]):
         self.run, self.count = run, count
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="writing")
-        self.open: tuple[str, Shard, float, Future[FileEntry]] | None = None
+        self.open: tuple[str, Shard, Future[FileEntry]] | None = None
 
     def __enter__(self) -> BackgroundWriter:
         return self
 
-    def write(self, name: str, shard: Shard, seconds: float) -> None:
-        """Start to write a shard, drawn in `seconds`, after the previous one is finished."""
+    def write(self, name: str, shard: Shard) -> None:
+        """Start to write a shard after the previous one is finished."""
         with deferred():  # the shard must not be lost to an interrupt here
             self.finish()
             laid = self.thread.submit(lambda: self.run.write_table(name, shard.table()))
-            self.open = name, shard, seconds, laid
+            self.open = name, shard, laid
 
     def finish(self) -> None:
         """Wait for the current write and add the file to the manifest."""
         if self.open is not None:
-            (name, shard, seconds, laid), self.open = self.open, None
+            (name, shard, laid), self.open = self.open, None
             facts = laid.result()
-            self.count(shard, seconds)
+            self.count(shard)
             self.run.register({name: facts})
 
     def __exit__(self, *_: object) -> None:

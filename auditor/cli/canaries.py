@@ -120,7 +120,7 @@ def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> No
         say(sentence)
     if out is not None:
         say(f"\nSaved: {out}")
-    say_next(f"auditor audit --model {model} --canaries {manifest} audits the same model")
+    say_next(f"auditor audit --model {model} --canaries {manifest}")
 
 
 _COLUMNS = ["canary_id", "repeats", "exposure", "method", "rank", "interpolated", "extrapolated"]

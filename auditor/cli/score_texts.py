@@ -56,4 +56,4 @@ def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
         print_json(made | frame.attrs["scored"])
     else:
         say(out)
-    say_next(f"auditor members --members {out} --nonmembers OTHER compares it with other scores")
+    say_next(f"auditor members --members {out} --nonmembers SCORES-OF-NONMEMBERS")

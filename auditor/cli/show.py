@@ -68,7 +68,7 @@ def after_audit(run: Run) -> str:
         return f"auditor audit --resume {run.path}"
     if run.config.has_training_text:
         return f"open {run.report}"
-    return f"auditor verify {run.path} --corpus PATH searches training text for the candidates"
+    return f"auditor verify {run.path} --corpus TRAINING-TEXT"
 
 
 def show_gated_audit(gated: GatedAudit, *, as_json: bool = False) -> None:

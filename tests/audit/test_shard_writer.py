@@ -35,7 +35,7 @@ class Letters:
         return "".join("ab\u00e9"[i] for i in ids)
 
 
-def _shard(rows=((1, 2), (0,))):
+def _shard(rows=((1, 2), (0,)), seconds=1.0):
     n, width = len(rows), max(map(len, rows))
     ids = np.zeros((n, width), np.int32)
     for i, row in enumerate(rows):
@@ -47,7 +47,7 @@ def _shard(rows=((1, 2), (0,))):
         length=np.array([len(row) for row in rows]),
         ended=np.array([False, True][:n]),
     )
-    return Shard("top-n", range(7, 7 + n), [[2, 0, 1], [2]][:n], 1, drawn, Letters())
+    return Shard("top-n", range(7, 7 + n), [[2, 0, 1], [2]][:n], 1, drawn, Letters(), seconds)
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def folder():
 
 @pytest.fixture
 def writer(folder):
-    with BackgroundWriter(folder, lambda shard, s: folder.done.append(f"counted {s}")) as writer:
+    with BackgroundWriter(
+        folder, lambda shard: folder.done.append(f"counted {shard.seconds:g}")
+    ) as writer:
         yield writer
 
 
@@ -77,7 +79,7 @@ def test_a_shard_contains_the_text_of_its_tokens():
 
 def test_writing_a_shard_does_not_block_the_caller(folder, writer):
     folder.go.clear()  # the file cannot be finished before this function says so
-    writer.write("one", _shard(), 1)
+    writer.write("one", _shard())
     assert folder.done == []
     folder.go.set()
     writer.finish()
@@ -85,16 +87,16 @@ def test_writing_a_shard_does_not_block_the_caller(folder, writer):
 
 
 def test_counts_and_files_are_registered_together_and_in_order(folder, writer):
-    writer.write("one", _shard(), 1)
-    writer.write("two", _shard(((0,),)), 2)
+    writer.write("one", _shard())
+    writer.write("two", _shard(((0,),), 2.0))
     assert folder.done[:3] == ["laid one", "counted 1", "entered one, 2 rows"]
     writer.finish()
     assert folder.done[3:] == ["laid two", "counted 2", "entered two, 1 rows"]
 
 
 def _write_then(folder, then):
-    with BackgroundWriter(folder, lambda *_: folder.done.append("counted")) as writer:
-        writer.write("one", _shard(), 1)
+    with BackgroundWriter(folder, lambda _: folder.done.append("counted")) as writer:
+        writer.write("one", _shard())
         then(writer)
 
 
@@ -111,7 +113,7 @@ def test_a_sampled_shard_is_written_even_if_the_next_is_interrupted(folder):
 def test_a_failed_write_is_neither_counted_nor_registered(folder):
     folder.error = RunError("the disk is full")
     with pytest.raises(RunError, match="the disk is full"):
-        _write_then(folder, lambda writer: writer.write("two", _shard(), 2))
+        _write_then(folder, lambda writer: writer.write("two", _shard()))
     with pytest.raises(RunError, match="the disk is full"):
         _write_then(folder, lambda _: None)
     assert folder.done == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 import uuid
 from contextlib import nullcontext
 from pathlib import Path
@@ -65,7 +64,6 @@ class ShardWorker:
         manifest.shards, manifest.models = dict(task.needs), self.models
         if task.batch_size:
             manifest.batch_size[task.strategy] = task.batch_size
-        begun = time.monotonic()
         try:
             with offline() if self.context.config.offline else nullcontext():
                 counts = self._work(task)
@@ -79,7 +77,6 @@ class ShardWorker:
             task,
             files={k: v for k, v in manifest.shards.items() if k not in task.needs},
             counts=counts,
-            seconds=time.monotonic() - begun,
             batch_size=manifest.batch_size.get(task.strategy),
             models=copy.deepcopy(self.models),
             prompts=manifest.prompts,
@@ -105,7 +102,7 @@ class ShardWorker:
         with deferred():
             self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
             forget(self.context.run, f"sample-{task.stem}")
-        return {"tokens": shard.n_tokens}
+        return {"tokens": shard.n_tokens, "milliseconds": round(1000 * shard.seconds)}
 
 
 def _manifest(config: AuditConfig) -> Manifest:

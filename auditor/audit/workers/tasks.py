@@ -59,8 +59,7 @@ class Outcome:
     """The result of a task.
 
     files : files written, with their entries for the manifest
-    counts : counters to add to the stage (`tokens`, `texts`)
-    seconds : duration of the task
+    counts : tokens and milliseconds of a sampled shard, texts of a scored one, speed of a probe
     batch_size : batch size that fits
     models, prompts : fingerprints of what was loaded
     notes : sentences for the user
@@ -70,7 +69,6 @@ class Outcome:
     task: Task
     files: dict[str, FileEntry] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
     batch_size: int | None = None
     models: dict[str, ModelEntry] = field(default_factory=dict)
     prompts: dict[str, str] = field(default_factory=dict)
