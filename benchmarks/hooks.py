@@ -2,7 +2,7 @@
 
     python -m benchmarks.hooks --steps 200
 
-The model is as large as the testbed's target, the text Python's documentation, the probe what
+The model has 2.2 million parameters, the text is Python's documentation, the probe what
 `auditor finetune --canaries` makes: 64 members, 64 held-out texts, 10 canaries with 128 controls,
 measured as is the default: every 200 steps, at the start and at the end of each epoch. Trainings
 alternate in one run, without, with, with, without, so that a machine that grows slower or faster

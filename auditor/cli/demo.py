@@ -44,14 +44,19 @@ def testbed(folder, size, seed) -> None:
 @click.command()
 @click.argument("folder", default="demo")
 @_size
-@click.option("--samples", type=click.IntRange(1, 10**9), help="Samples per strategy.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 10**9),
+    help="Samples per strategy.  [default: 4,000; tiny: 64]",
+)
 @verbosity
 def demo(folder, size, samples) -> None:
     """Train a small model on known text and audit it.
 
-    Trains the testbed in FOLDER/testbed, audits it with the three sampling strategies and the
-    six scores of the paper, verifies every candidate against the training text, and writes
-    FOLDER/run.
+    Trains the testbed in FOLDER/testbed, draws samples by three strategies, ranks them by the six
+    scores of the paper, verifies every candidate against the training text, and writes FOLDER/run.
+    The strategies are top-n, temperature, and canary-prompts, which continues the sentences of the
+    canaries up to their secrets. Takes about four minutes on two CPU cores.
     """
     from auditor.cli.show import show_run
     from auditor.testbed.demo import run_demo

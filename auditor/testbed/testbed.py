@@ -81,7 +81,7 @@ SIZES = {
         secret_digits=40,
         batch=8,
         rate=3e-3,
-        target=Shape(3, 128, 4, 8),
+        target=Shape(3, 128, 4, 7),
         small=Shape(1, 64, 2, 3),
         medium=Shape(2, 96, 4, 3),
     ),
