@@ -31,22 +31,12 @@ def render_markdown(report: ReportPage) -> str:
     parts.append(_table("Found verbatim, of the candidates", table2(report.summary).reset_index()))
     parts.append(escape(f"In brackets, {list_intervals(report.summary)}."))
     claims, calibration = report.claims, report.calibration
-    for title, section, intervals in (
-        (
-            "Unselected samples, and what is left to find",
-            claims and claims.strategies,
-            [INTERVALS],
-        ),
-        (
-            calibration.title if calibration else "",
-            calibration and calibration.table,
-            calibration and calibration.assumes[-1:],
-        ),
-    ):
-        if section:
-            header, rows, _ = section
-            parts.append(_table(title, pd.DataFrame(rows, columns=header)))
-            parts += [escape(sentence) for sentence in intervals]
+    if claims and claims.strategies:
+        parts.append(_rows_table("Unselected samples, and what is left to find", claims.strategies))
+        parts.append(escape(INTERVALS))
+    if calibration:
+        parts.append(_rows_table(calibration.title, calibration.table))
+        parts += [escape(sentence) for sentence in calibration.assumes[-1:]]
     if "content_kinds" in candidates:
         kinds = content_table(candidates).set_axis(["Kind", "Candidates", "Verbatim"], axis=1)
         parts.append(_table("Kinds of text, assigned by rules", kinds))
@@ -73,6 +63,11 @@ def escape(text: str) -> str:
     """
     shown = visible(text, double_backslash=False)
     return _SPECIAL.sub(r"\\\1", shown.replace("&", "&amp;")).replace("@", "&#64;")
+
+
+def _rows_table(title: str, table: tuple[list[str], list[list[str]], int]) -> str:
+    header, rows, _ = table
+    return _table(title, pd.DataFrame(rows, columns=header))
 
 
 def _outcome(outcome: ShownOutcome) -> list[str]:
