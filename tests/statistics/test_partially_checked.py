@@ -166,3 +166,22 @@ def test_lists_are_withheld_before_anything_was_looked_for():
     assert section.title == "Lists calibrated on verified candidates"
     assert "A random half of each shortlist is verified" in section.assumes[0]
     assert "q_value:SCORE" in section.sentences[1]
+
+
+def test_the_interval_of_a_list_treats_candidates_of_one_passage_as_one():
+    """Listed: n candidates of one passage, worth one: of none that is lost, 0 to 97.5 %."""
+    frame = candidates(["verbatim"] * 60)
+    unknown = calibrate_by_checks(frame, fdr=0.1).table
+    n = int(unknown.loc[0, "n_listed"])
+    assert n > 20
+    assert np.isnan(unknown.loc[0, "n_listed_effective"])
+    # Without the passages each counts: the high end h has (1 - h)^n = 0.025.
+    assert (
+        f"0.0 % (0.0–{100 * (1 - 0.025 ** (1 / n)):.1f})" in shown_calibration(unknown).iloc[0, -1]
+    )
+    assert "Clopper–Pearson" in calibration_section(unknown).assumes[-1]
+    one = frame.assign(doc_id="d", doc_offset=0, match_n_chars=200)
+    table = calibrate_by_checks(one, fdr=0.1).table
+    assert (table.loc[0, "n_listed"], table.loc[0, "n_listed_effective"]) == (n, 1)
+    assert shown_calibration(table).iloc[0, -1] == f"0 of {n}: 0.0 % (0.0–97.5)"
+    assert "Korn–Graubard" in calibration_section(table).assumes[-1]
