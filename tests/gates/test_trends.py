@@ -45,7 +45,7 @@ def test_runs_are_listed_in_time_with_model_verified_and_gate(runs):
     head, *rows = [
         [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
         for line in ended.out.splitlines()
-        if line[:1] in "│┃"
+        if line.startswith(("│", "┃"))
     ]
     assert head == [
         "Run", "Date (UTC)", "State", "Model", "Strategies", "Verbatim", "Gates",
