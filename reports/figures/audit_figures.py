@@ -174,16 +174,16 @@ def by_strategy_figure(strategies: pd.DataFrame) -> Figure:
         value, at, xerr=[value - low, high - value], fmt="o", ms=6, lw=1.6,
         color=COLOURS["verbatim"],
     )  # fmt: skip
-    for y, share, end in zip(at, value, high, strict=True):
+    for y, share in zip(at, value, strict=True):
         panel.annotate(
-            f"{share:.1f} %", (end, y), xytext=(6, 0), textcoords="offset points", va="center",
+            f"{share:.1f} %", (share, y), xytext=(0, 6), textcoords="offset points", ha="center",
             fontsize=SMALL, color=COLOURS["ink"],
         )  # fmt: skip
     panel.set_yticks(at, [plain(str(name)) for name in own["strategy"]])
     panel.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
     panel.spines["left"].set_visible(False)
     panel.set_ylim(len(own) - 0.5, -0.5)
-    panel.set_xlim(0, 1.2 * max(high.max(), 1.0))
+    panel.set_xlim(0, 1.05 * max(high.max(), 1.0))
     name_axes(panel, x="Samples that repeat training text, % (95 % interval)")
     return figure
 

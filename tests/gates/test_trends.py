@@ -45,10 +45,10 @@ def test_runs_are_listed_in_time_with_model_verified_and_gate(runs):
     head, *rows = [
         [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
         for line in ended.out.splitlines()
-        if line[:1] in "│┃"
+        if line.startswith(("│", "┃"))
     ]
     assert head == [
-        "Run", "Date (UTC)", "State", "Model", "Strategies", "Verbatim", "Passages", "Gates",
+        "Run", "Date (UTC)", "State", "Model", "Strategies", "Verbatim", "Gates",
     ]  # fmt: skip
     lines = {row[0]: row[1:] for row in rows}
     assert [name for name in lines if name.startswith("a")] == ["a0", "a1", "a2"]
