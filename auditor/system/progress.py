@@ -52,6 +52,7 @@ class Terminal(NullProgress):
     @contextmanager
     def stage(self, name, total, unit):
         from rich import progress
+        from rich.table import Column
         from rich.text import Text
 
         class Times(progress.ProgressColumn):
@@ -63,7 +64,7 @@ class Terminal(NullProgress):
             "{task.description:<24}",
             progress.BarColumn(bar_width=None),
             "{task.percentage:>3.0f} %",
-            Times(),
+            Times(table_column=Column(no_wrap=True)),
         )
         begun = time.monotonic()
         with progress.Progress(*columns, console=self._console) as bar:
