@@ -44,7 +44,7 @@ def with_keywords(*models: type[BaseModel], only: Collection[str] = ()) -> Calla
     def decorate(function: F) -> F:
         own = inspect.signature(function)
         first = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        taken = {p.name for p in first}
+        taken = [p.name for p in first]
         fields: dict[str, Any] = {}
         for model in models:
             for name, field in model.model_fields.items():
@@ -63,7 +63,12 @@ def with_keywords(*models: type[BaseModel], only: Collection[str] = ()) -> Calla
         n_positional = sum(p.kind is not p.KEYWORD_ONLY for p in first)
         order = [*first[:n_positional], *added, *first[n_positional:]]
         checked.__signature__ = own.replace(parameters=order)  # type: ignore[attr-defined]
-        flags = {flag_of(name, field): name for name, field in fields.items()}
+        flags = {
+            flag_of(name, field): name
+            for model in reversed(models)
+            for name, field in model.model_fields.items()
+            if name in known
+        }
         checked._flags = flags  # type: ignore[attr-defined]
         checked.__doc__ = _documented(function.__doc__ or "", fields, keywords_of(checked))
         return checked  # type: ignore[return-value]
@@ -176,9 +181,10 @@ def keywords_of(function: Callable) -> dict[str, str]:
     for flag, name in flags.items():
         yes, _, no = flag.partition("/")
         if isinstance(parameters[name].default, bool) or no:
-            words[yes], words[no or "--no" + yes[1:]] = f"{name}=True", f"{name}=False"
+            words.setdefault(yes, f"{name}=True")
+            words.setdefault(no or "--no" + yes[1:], f"{name}=False")
         else:
-            words[yes] = name
+            words.setdefault(yes, name)
     return words
 
 
