@@ -7,7 +7,7 @@ import sys
 import click
 
 from auditor.cli.generated import json_option
-from auditor.cli.printing import plain, print_json, say
+from auditor.cli.printing import is_verbose, plain, print_json, say
 from auditor.config.fields import TEXT_FIELD
 
 _TEXT_FIELD = click.option("--text-field", help=TEXT_FIELD)
@@ -48,6 +48,7 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
 
     An interrupted build is resumed by the same command; finished shards are kept.
     """
+    from auditor.corpus.problems import in_few_lines
     from auditor.corpus.reading import read_corpus
     from auditor.matching.index import build_index
     from auditor.system.progress import for_terminal, steps
@@ -56,8 +57,9 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
     progress = for_terminal()
     with progress.stage("indexing", text.size(), "bytes") as bar:
         made = build_index(text, out, shard_bytes=shard_bytes, progress=steps(bar))
-    for problem in text.problems:
-        progress.note(problem.message)
+    told = [problem.message for problem in text.problems]
+    for sentence in told if is_verbose() else in_few_lines(text.problems, text.problem_counts):
+        progress.note(sentence)
     _show(made, as_json)
 
 

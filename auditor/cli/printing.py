@@ -50,6 +50,12 @@ def say(text: object = "", *, err: bool = False) -> None:
     click.echo(plain(text), file=sys.stderr if err else sys.stdout)
 
 
+def is_verbose() -> bool:
+    """Whether --verbose was given."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.meta.get("auditor.verbosity", 0) > 0
+
+
 def plain(text: object) -> str:
     """Text with its control characters as escapes, except line feeds."""
     return visible(str(text), keep_newlines=True, double_backslash=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from auditor.config.fields import TEXT_FIELD, Count, Options, Positive, Seed, option
+from auditor.config.fields import DEVICE, TEXT_FIELD, Count, Options, Positive, Seed, option
 
 
 class CreateOptions(Options):
@@ -31,7 +31,9 @@ class CreateOptions(Options):
 class InsertOptions(Options):
     """Options of `auditor canaries insert`."""
 
-    corpus: tuple[str, ...] = option("Training text; repeatable.", metavar="SPEC")
+    corpus: tuple[str, ...] = option(
+        "Training text: files, folders, globs, hf:PATH or presets; repeatable.", metavar="SPEC"
+    )
     text_field: str | None = option(TEXT_FIELD, None)
     model: str | None = option(
         "Count the share of canaries in tokens of this model.", None, metavar="SPEC"
@@ -52,7 +54,7 @@ class MeasureOptions(Options):
     bos: str | None = option(
         "BOS token to use in place of that of the model.", None, metavar="TOKEN"
     )
-    device: str = option("auto, cpu or cuda.", "auto")
+    device: str = option(DEVICE, "auto")
     out: str | None = option(
         "Output file with a row per canary and control, .csv or .parquet.", None, metavar="FILE"
     )

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from auditor.config.fields import DEVICE, TEXT_FIELD, Above0, Count, Options, Positive, Seed, option
+from auditor.config.fields import (
+    DEVICE,
+    TEXT_FIELD,
+    Above0,
+    AnyDtypeName,
+    Count,
+    Options,
+    Positive,
+    Seed,
+    option,
+)
 from auditor.errors import ConfigError
 
 # Peak learning rates that are usual for all weights, and for adapters alone.
@@ -50,16 +60,21 @@ class FinetuneConfig(Options):
     merge: bool = option("Also save the merged model as OUT/merged; needs --lora.", False)
     epochs: Above0 = option("Passes over the text.", 3.0)
     max_steps: Positive | None = option("Training steps, in place of --epochs.", None)
-    batch: Positive = option("Rows per step.", 8)
+    batch: Positive = option("Rows per step.", 8, flag="batch-size", alias="batch")
     row_tokens: Positive | None = option("Tokens per row.  [default: context, up to 1,024]", None)
     learning_rate: Above0 | None = option(
         "Peak learning rate.  [default: 5e-5, 2e-4 with --lora]", None
     )
-    precision: Literal["auto", "float32", "bfloat16"] = option(
-        "Format of matrix products: auto, float32 or bfloat16.", "auto"
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], AnyDtypeName] = option(
+        "Number format of matrix products: auto, float32 or bfloat16.",
+        "auto",
+        flag="dtype",
+        alias="precision",
     )
     canaries: str | None = option(
-        "Canaries whose exposure is measured during training.", None, metavar="MANIFEST"
+        "Manifest of canaries to measure during training (see `auditor canaries create`).",
+        None,
+        metavar="FILE",
     )
     probe_every: Positive = option("Steps between measurements.", 200)
     stop_at_exposure: float | None = option("Stop above this mean exposure, in bits.", None)

@@ -13,6 +13,7 @@ from auditor.config.fields import (
     Positive,
     Share,
     Specs,
+    Temperature,
     cut,
     nearest,
     option,
@@ -32,7 +33,7 @@ class Decoding(BaseModel):
     model_config = STRICT
 
     max_new_tokens: Positive = option("Tokens per sample.", 256)
-    temperature: Above0 = option("Softmax temperature.", 1.0)
+    temperature: Temperature = option("Softmax temperature.", 1.0)
     temperature_start: Above0 | None = option("Temperature of the first token.", None)
     temperature_steps: Positive = option("Tokens over which it changes to --temperature.", 20)
     top_k: Positive | None = option("Sample from the k most likely tokens.", None)
