@@ -40,10 +40,15 @@ class GateError(AuditError):
 
 
 def in_short(error: BaseException) -> str:
-    """The type and first line of another library's error, for use in a message.
+    """The first line of another library's error, for use in a message, without its type.
 
     >>> in_short(ValueError("bad header\\nat byte 3"))
-    'ValueError: bad header'
+    'bad header'
+    >>> in_short(KeyError("vocab_size"))
+    "'vocab_size' is missing"
     """
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
+    reason = getattr(error, "strerror", None) or str(error)
+    first = next(iter(str(reason).strip().splitlines()), "")[:160].rstrip(".")
+    if isinstance(error, KeyError) and first:
+        return f"{first} is missing"
+    return first or "no reason given"

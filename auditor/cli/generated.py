@@ -68,14 +68,32 @@ def _option(name: str, field: Any, is_required: bool, shows_defaults: bool) -> C
     kind, multiple = _kind(field.annotation)
     flag, help_text = flag_of(name, field), field.description
     required = is_required and field.is_required()
+    alias = _shown_of(field).get("alias")
+    names = [flag, f"--{alias}"] if alias else [flag]
     if kind is bool:
         settings: dict[str, Any] = {"is_flag": True, "default": None}
     else:
-        metavar = (field.json_schema_extra or {}).get("metavar")
+        metavar = _shown_of(field).get("metavar")
         settings = {"type": kind, "multiple": multiple, "metavar": metavar}
         if shows_defaults and not field.is_required() and field.default not in (None, (), {}):
             help_text += f"  [default: {_shown(field.default)}]"
-    return click.option(flag, name, required=required, help=help_text, **settings)
+    settings |= {"cls": _Option, "required": required, "help": help_text}
+    return click.option(*names, name, **settings)
+
+
+def _shown_of(field: Any) -> dict[str, str]:
+    return field.json_schema_extra or {}
+
+
+class _Option(click.Option):
+    """An option whose help shows its first name only; an alias is an earlier name."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
 
 
 def _shown(default: Any) -> str:

@@ -8,7 +8,7 @@ import click
 
 from auditor.cli.generated import json_option, options_of
 from auditor.cli.printing import plain, print_json, say
-from auditor.cli.verbosity import say_next, shown_progress, verbosity
+from auditor.cli.verbosity import level, say_next, shown_progress, verbosity
 from auditor.config.audit import AuditConfig
 
 _TEXT_FIELD = options_of(AuditConfig, only=("text_field",))
@@ -50,6 +50,7 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
 
     An interrupted build is resumed by the same command; finished shards are kept.
     """
+    from auditor.corpus.problems import in_few_lines
     from auditor.corpus.reading import read_corpus
     from auditor.matching.index import build_index
     from auditor.system.progress import steps
@@ -58,8 +59,9 @@ def build(corpus, out, text_field, strict, shard_bytes, as_json) -> None:
     progress = shown_progress()
     with progress.stage("indexing", text.size(), "bytes") as bar:
         made = build_index(text, out, shard_bytes=shard_bytes, progress=steps(bar))
-    for problem in text.problems:
-        progress.note(problem.message)
+    told = [problem.message for problem in text.problems]
+    for sentence in told if level() > 0 else in_few_lines(text.problems, text.problem_counts):
+        progress.note(sentence)
     _show(made, as_json)
     say_next(f"auditor verify RUN --index {out}, or auditor index count {out} TEXT")
 

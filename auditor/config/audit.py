@@ -25,6 +25,7 @@ from auditor.config.fields import (
     REVEAL,
     STRICT,
     TEXT_FIELD,
+    AnyDtypeName,
     Million,
     Positive,
     Seed,
@@ -55,7 +56,7 @@ __all__ = [
 
 _USUAL_TOP = 100
 _Text = Annotated[str, Field(min_length=1)]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Dtype = Annotated[Literal["auto", "float32", "bfloat16", "float16"], AnyDtypeName]
 
 
 def _named_references(given: Any) -> Any:
@@ -108,7 +109,9 @@ class AuditConfig(BaseModel):
 
     model_config = STRICT
 
-    model: _Text = option("Model spec: hub id, folder, .gguf, smollm2, testbed:DIR/target.")
+    model: _Text = option(
+        "Model: hub id, folder, .gguf, smollm2, testbed:DIR/target.", metavar="SPEC"
+    )
     references: References = option(
         "Reference model; repeatable.", {}, flag="reference", metavar="[NAME=]SPEC"
     )
@@ -121,7 +124,9 @@ class AuditConfig(BaseModel):
     samples: Positive = option("Samples per strategy.", 1000)
     seed: Seed = option("Random seed of the samples.", 0)
     corpus: tuple[str, ...] = option(
-        "Training text to search: files, folders, hf:PATH, presets.", (), metavar="SPEC"
+        "Training text: files, folders, globs, hf:PATH or presets; repeatable.",
+        (),
+        metavar="SPEC",
     )
     index: str | None = option(
         "An index of the training text, in place of --corpus (see `auditor index build`).",

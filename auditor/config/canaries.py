@@ -42,7 +42,9 @@ class CreateOptions(Options):
 class InsertOptions(Options):
     """Options of `auditor canaries insert`."""
 
-    corpus: tuple[str, ...] = option("Training text; repeatable.", metavar="SPEC")
+    corpus: tuple[str, ...] = option(
+        "Training text: files, folders, globs, hf:PATH or presets; repeatable.", metavar="SPEC"
+    )
     text_field: str | None = option(TEXT_FIELD, None)
     model: str | None = option(
         "Count the share of canaries in tokens of this model.", None, metavar="SPEC"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
@@ -32,6 +33,28 @@ Thousands = Annotated[Whole, Field(ge=1, le=10**4)]
 Seed = Annotated[int, BeforeValidator(no_bool), Field(ge=0, lt=2**63)]
 
 
+def no_greedy(value: Any) -> Any:
+    """Refuse a temperature of 0, which usually means greedy decoding."""
+    with contextlib.suppress(TypeError, ValueError):
+        if float(value) == 0:
+            raise PydanticCustomError("greedy", "must be above 0")
+    return value
+
+
+def _dtype_name(value: Any) -> Any:
+    """The name of a number format, given one of its other usual names or a torch.dtype."""
+    name = str(value).removeprefix("torch.")
+    return _DTYPE_ALIASES.get(name, name)
+
+
+_DTYPE_ALIASES = {
+    **dict.fromkeys(("fp16", "half", "f16"), "float16"),
+    **dict.fromkeys(("bf16",), "bfloat16"),
+    **dict.fromkeys(("fp32", "float", "f32", "full"), "float32"),
+}
+AnyDtypeName = BeforeValidator(_dtype_name)
+
+
 def _path_text(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
@@ -44,6 +67,7 @@ PathText = Annotated[str, BeforeValidator(_path_text)]
 # One path or spec, or several.
 Specs = Annotated[tuple[PathText, ...], BeforeValidator(_specs)]
 Above0 = Annotated[float, Field(gt=0, le=10**6)]
+Temperature = Annotated[Above0, BeforeValidator(no_greedy)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 TEXT_FIELD = (
@@ -63,6 +87,8 @@ REVEAL = "Show personal data in the report and CSV."
 
 def option(text: str, default: Any = PydanticUndefined, **shown: str) -> Any:
     """A field with its help text; `flag` and `metavar` if the command line has others.
+
+    `alias` is an earlier name of the flag, which still works.
 
     The flag of a boolean may name both states: "from-start/--anywhere".
     """
@@ -159,6 +185,11 @@ def first_error(
         limit = first["ctx"][key]
         limit = f"{limit:g}" if isinstance(limit, float) and limit < 10**4 else f"{limit:,.0f}"
         return f"{name} must be {word} {limit}; got {got}. {remedy} {name}."
+    if kind == "greedy":
+        return (
+            f"{name} must be above 0; got {got}. For greedy decoding, set top_k to 1 (--top-k 1) "
+            f"and leave out {name}."
+        )
     if kind == "literal_error":
         return f"{name} must be {first['ctx']['expected']}; got {got}. Choose one of these."
     if path == ["model"] and kind == "string_too_short":

@@ -11,6 +11,7 @@ from auditor.config.fields import (
     DEVICE,
     TEXT_FIELD,
     Above0,
+    AnyDtypeName,
     Count,
     Million,
     Options,
@@ -61,16 +62,21 @@ class FinetuneConfig(Options):
     merge: bool = option("Also save the merged model as OUT/merged; needs --lora.", False)
     epochs: Above0 = option("Passes over the text.", 3.0)
     max_steps: Positive | None = option("Training steps, in place of --epochs.", None)
-    batch: Million = option("Rows per step.", 8)
+    batch: Million = option("Rows per step.", 8, flag="batch-size", alias="batch")
     row_tokens: Million | None = option("Tokens per row.  [default: context, up to 1,024]", None)
     learning_rate: Above0 | None = option(
         "Peak learning rate.  [default: 5e-5, 2e-4 with --lora]", None
     )
-    precision: Literal["auto", "float32", "bfloat16"] = option(
-        "Format of matrix products: auto, float32 or bfloat16.", "auto"
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], AnyDtypeName] = option(
+        "Number format of matrix products: auto, float32 or bfloat16.",
+        "auto",
+        flag="dtype",
+        alias="precision",
     )
     canaries: str | None = option(
-        "Canaries whose exposure is measured during training.", None, metavar="MANIFEST"
+        "Manifest of canaries to measure during training (see `auditor canaries create`).",
+        None,
+        metavar="FILE",
     )
     probe_every: Positive = option("Steps between measurements.", 200)
     stop_at_exposure: Annotated[float, Field(ge=-(10**4), le=10**4)] | None = option(

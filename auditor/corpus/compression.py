@@ -120,7 +120,7 @@ def open_text(path: Path, report: FileReport) -> BinaryIO:
     """`open_stream` for text: UTF-16 and UTF-32 with a byte order mark are recoded to UTF-8."""
     if report.is_named:
         refuses_unmarked(path, report)
-    encoding = marked_encoding(_head(path))
+    encoding = marked_encoding(file_head(path))
     stream = open_stream(path, report)
     if encoding is None:
         return stream
@@ -141,7 +141,7 @@ def refuses_unmarked(path: Path, report: FileReport) -> bool:
 
     Nearly every other byte is then NUL. The text is valid UTF-8, but no word would ever match.
     """
-    head = _head(path)
+    head = file_head(path)
     n = len(head) // 2
     fewer, more = sorted((head[: 2 * n : 2].count(0), head[1 : 2 * n : 2].count(0)))
     if n < 2 or marked_encoding(head) or 2 * more <= n or 10 * fewer > 6 * n:
@@ -151,7 +151,7 @@ def refuses_unmarked(path: Path, report: FileReport) -> bool:
     return True
 
 
-def _head(path: Path) -> bytes:
+def file_head(path: Path) -> bytes:
     """The first bytes of a file, decompressed."""
     with open_stream(path, FileReport(path, strict=False)) as stream:
         return stream.read(_HEAD_BYTES)

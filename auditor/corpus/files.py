@@ -116,8 +116,10 @@ def _files_of(spec: str | Path) -> tuple[list[SourceFile], list[LeftOut]]:
         return [_hub_source(spec) for spec in preset], []
     if glob.has_magic(text):
         return _files_of_glob(text)
-    near = difflib.get_close_matches(text.partition("@")[0], PRESETS, 1)
-    hint = f" Did you mean the preset {near[0]}?" if near else ""
+    # A path or a file name does not mean a preset.
+    is_path = path.suffix or text.startswith(("/", ".", "~")) or text.count("/") > 1
+    near = difflib.get_close_matches(text.partition("@")[0], PRESETS, 1, cutoff=0.75)
+    hint = f" Did you mean the preset {near[0]}?" if near and not is_path else ""
     raise CorpusError(
         f"{text} does not exist; a corpus is a file, a folder, a glob, hf:DATASET or a preset "
         f"(glue/qnli, wikitext).{hint} Check the path (the current folder is {Path.cwd()})."

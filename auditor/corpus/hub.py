@@ -19,7 +19,7 @@ from auditor.corpus.files import SourceFile, is_saved_dataset
 from auditor.corpus.hub_names import HubSpec
 from auditor.corpus.tables import Rows, one_line
 from auditor.corpus.text_files import Document, Source
-from auditor.errors import CorpusError
+from auditor.errors import CorpusError, in_short
 from auditor.system.atomic_files import is_inside
 from auditor.system.offline import is_offline, offline
 
@@ -89,7 +89,7 @@ def _as_value_error() -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
+        raise ValueError(in_short(error)) from None
 
 
 def check_memory(dataset: Any) -> None:

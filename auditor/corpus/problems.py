@@ -1,6 +1,7 @@
 """Count and locate the problems of a file, with one message for each kind."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from reports.number_text import count
 
 # These are no errors, so strict reading continues.
 _HARMLESS = ("empty", "empty-split", "left-out")
+# The whole file is skipped.
+_SKIPPED = ("binary", "unsupported", "unreadable", "utf16-unmarked")
+_N_SHOWN = 2
 _REPLACED = ("utf8", "utf16", "charset")
 
 
@@ -20,6 +24,29 @@ class Problem:
     kind: str
     n: int
     message: str
+
+
+def in_few_lines(problems: Sequence[Problem], counts: Mapping[str, int]) -> list[str]:
+    """Sentences on a corpus's problems: at most two messages, and the number of all others.
+
+    problems : the problems that were kept
+    counts : the number of problems of each kind
+
+    >>> skipped = [Problem(f"{i}.png", "binary", 1, "Not text.") for i in range(4)]
+    >>> in_few_lines(skipped, {"binary": 12})
+    ['12 files were skipped (see --verbose).']
+    """
+    if len(problems) <= _N_SHOWN:
+        return [problem.message for problem in problems]
+    lines = [problem.message for problem in problems if problem.kind not in _SKIPPED]
+    if len(lines) > _N_SHOWN:
+        n_more = len(lines) - _N_SHOWN + 1
+        lines[_N_SHOWN - 1 :] = [f"{n_more:,} or more other files have problems (see --verbose)."]
+    n_skipped = sum(counts.get(kind, 0) for kind in _SKIPPED)
+    if n_skipped:
+        files = "1 file was" if n_skipped == 1 else f"{n_skipped:,} files were"
+        lines.append(f"{files} skipped (see --verbose).")
+    return lines
 
 
 class FileReport:

@@ -7,10 +7,12 @@ same ids. Problems inside a file are counted, located and reported; `strict` sto
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from auditor.corpus.binary import refuses_binary
 from auditor.corpus.compression import ending, is_packed, open_stream, open_text, refuses_unmarked
 from auditor.corpus.files import LeftOut, SourceFile, list_files
 from auditor.corpus.hub import data_files, identity, open_splits, read_dataset
@@ -261,8 +263,13 @@ def read_corpus(
     """
     files, left_out = list_files(specs)
     for file in files:
-        if file.is_named and file.hub is None and ending(file.path) in _NOT_READ:
+        if not file.is_named or file.is_dataset or not file.path.is_file():
+            continue
+        if ending(file.path) in _NOT_READ:
             raise CorpusError(f"{file.path}: {_unsupported(file)}.")
+        if _reader(file) in _TEXT_READERS and not is_packed(file.path):
+            with suppress(OSError):  # reported when the file is read
+                refuses_binary(file.path, FileReport(file.path, strict, is_named=True))
     return Corpus(files, text_field, strict, left_out)
 
 
@@ -298,4 +305,6 @@ def _is_readable(file: SourceFile, report: FileReport) -> bool:
                     it = "the unpacked file" if is_packed(file.path) else "the file"
                     report.note("binary", f"{it} is not text: {why}")
                     return False
-    return not (_reader(file) in _TEXT_READERS and refuses_unmarked(file.path, report))
+    if _reader(file) not in _TEXT_READERS:
+        return True
+    return not (refuses_unmarked(file.path, report) or refuses_binary(file.path, report))

@@ -198,7 +198,7 @@ def one_line(error: BaseException) -> str:
     >>> one_line(ValueError("No such thing.\\n  Try another."))
     'No such thing. Try another'
     """
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or "no reason given"
     return text[:300].rstrip(".")
 
 

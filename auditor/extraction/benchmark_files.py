@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.errors import CorpusError
+from auditor.errors import CorpusError, in_short
 from auditor.system.atomic_files import write_atomically
 
 HEADER = ("Example ID", "Suffix Guess")
@@ -88,7 +88,7 @@ def _load(path: Path) -> NDArray[np.uint16]:
     except Exception as error:
         # numpy passes on whatever its header and archive parsers raise.
         raise CorpusError(
-            f"{path} cannot be read as an array of numbers ({_first_line(error)}). Write it with "
+            f"{path} cannot be read as an array of numbers ({in_short(error)}). Write it with "
             "numpy.save."
         ) from None
     if not isinstance(array, np.ndarray):
@@ -115,7 +115,3 @@ def write_guesses(path: str | Path, guesses: Iterable[Guess]) -> None:
     for guess in guesses:
         writer.writerow([guess.example_id, json.dumps(list(guess.suffix), separators=(",", ":"))])
     write_atomically(Path(path), text.getvalue().encode("ascii"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

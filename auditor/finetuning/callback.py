@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from transformers import TrainerCallback
 
-from auditor.errors import ConfigError, RunError
+from auditor.errors import ConfigError, RunError, in_short
 from auditor.finetuning.probes import MemorizationProbe, ProbeRow
 from auditor.system.atomic_files import write_atomically
 
@@ -47,7 +47,7 @@ def read_probes(folder: str | Path) -> pd.DataFrame:
             rows.append(pd.read_parquet(file))
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{file} cannot be read ({type(error).__name__}). Delete the file to skip its step."
+                f"{file} cannot be read ({in_short(error)}). Delete the file to skip its step."
             ) from None
     return pd.concat(rows, ignore_index=True)
 

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from auditor.errors import ModelError
+from auditor.errors import ModelError, in_short
 from auditor.finetuning.rows import IGNORED, Rows, pad
 from auditor.models.device import native_bfloat16
 from auditor.models.library_calls import quiet, silence_logs
@@ -158,9 +158,8 @@ def make_trainer(
             processing_class=tokenizer,
         )
     except (ImportError, RuntimeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(
-            f"Training cannot begin: {first[:200]}. Check --precision, --device and --report-to."
+            f"Training cannot begin: {in_short(error)}. Check --dtype, --device and --report-to."
         ) from None
     trainer.remove_callback(PrinterCallback)
     trainer.is_plain = _is_plain(network, rows)

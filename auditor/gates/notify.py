@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auditor.config.gates import PLACEHOLDERS, Notify
+from auditor.errors import in_short
 from auditor.system.extras import require_extra
 from auditor.system.offline import is_offline
 
@@ -114,7 +115,7 @@ def _run(command: tuple[str, ...], text: str) -> None:
     except subprocess.TimeoutExpired:
         raise _HookError(f"no exit within {_PATIENCE:.0f} s") from None
     except (OSError, ValueError) as error:
-        raise _HopelessError(f"it cannot be started ({error})") from None
+        raise _HopelessError(f"it cannot be started ({in_short(error)})") from None
     if done.returncode:
         raise _HookError(f"exit code {done.returncode}")
 
@@ -127,9 +128,12 @@ def _post(address: str, summary: dict[str, Any]) -> None:
     except (requests.ConnectionError, requests.Timeout) as error:
         if is_offline():
             raise _HopelessError("--offline blocks the network") from None
-        raise _HookError(f"no connection ({type(error).__name__})") from None
-    except (requests.RequestException, ValueError) as error:
-        raise _HopelessError(f"invalid request ({type(error).__name__})") from None
+        slow = isinstance(error, requests.Timeout)
+        raise _HookError(
+            f"no answer within {_PATIENCE:.0f} s" if slow else "no connection"
+        ) from None
+    except (requests.RequestException, ValueError):  # its message may quote the address
+        raise _HopelessError("invalid request") from None
     if answer.status_code >= 500 or answer.status_code == 429:
         raise _HookError(f"HTTP status {answer.status_code}")
     if not 200 <= answer.status_code < 300:

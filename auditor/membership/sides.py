@@ -16,7 +16,7 @@ from attacks.scores.score_table import SCORES, TEXTS
 from attacks.statistics.blind_baselines import shared_texts
 from attacks.statistics.roc import MIN_A_CLASS
 from auditor.corpus.reading import read_corpus
-from auditor.errors import ConfigError, CorpusError
+from auditor.errors import ConfigError, CorpusError, in_short
 
 # Prefixes of numeric columns that are not scores: counts, and values that are lower for members.
 _NO_SCORES = ("nll", "n_", "zlib_bits", "total_nll", "nll_")
@@ -333,8 +333,9 @@ def _read(path: Path, flag: str) -> pd.DataFrame:
 
 
 def _unreadable(path: Path, error: Exception) -> CorpusError:
-    why = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return CorpusError(f"{path} is no table of scores ({why}). Make it with `auditor score`.")
+    return CorpusError(
+        f"{path} is no table of scores ({in_short(error)}). Make it with `auditor score`."
+    )
 
 
 def _joined(

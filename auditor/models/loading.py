@@ -322,14 +322,14 @@ def _from_hub(spec: str) -> Path:
         is_unreachable = type(error).__module__.startswith(_TRANSPORTS)
         if not (is_unreachable or isinstance(error, OSError | ValueError)):
             raise
-        kind = type(error).__name__
-        fault = f"the hub does not provide it ({kind})"
+        is_gated = "Gated" in type(error).__name__
+        fault = "the hub restricts access to it" if is_gated else "the hub does not provide it"
         remedy = "Check the spelling and the network"
         if is_offline():
             fault = "it is not in the hub's cache (--offline blocks downloads)"
             remedy = "Leave out --offline"
         elif is_unreachable:
-            fault, remedy = f"the hub cannot be reached ({kind})", "Check the network"
+            fault, remedy = "the hub cannot be reached", "Check the network"
         raise ModelError(
             f"{spec} is not a local folder, and {fault}. {remedy}, or give a local folder."
         ) from None

@@ -139,7 +139,7 @@ def _trouble(url: str) -> Iterator[None]:
     except ImportError as error:
         raise RunError(f"{url} needs a package that is not installed ({error}).") from None
     except Exception as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = " ".join(str(error).split())[:200] or "no reason given"
         raise RunError(
             f"{url} cannot be read or written ({why}). Check the URL, the network and the "
             "credentials. Finished work is kept; repeat the command to resume."

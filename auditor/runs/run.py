@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from auditor.config.audit import AuditConfig
-from auditor.errors import AuditError, RunError
+from auditor.errors import AuditError, RunError, in_short
 from auditor.runs.manifest import MANIFEST, Manifest, altered, read_manifest
 from auditor.runs.old_tables import as_current, current_columns, current_name, stored_columns
 from auditor.runs.remote import Remote, is_url, open_remote
@@ -222,9 +222,8 @@ class Run:
 
     def unreadable(self, name: str, error: Exception) -> RunError:
         """The error about a file that is intact but not a valid table."""
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         return RunError(
-            f"{self.path / name} is not valid Parquet ({why}). Delete that file and resume "
+            f"{self.path / name} is not valid Parquet ({in_short(error)}). Delete that file and resume "
             "the run to rebuild it."
         )
 

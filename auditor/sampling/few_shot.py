@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auditor.config.audit import Prompts
 from auditor.corpus.compression import marked_encoding
-from auditor.errors import ConfigError
+from auditor.errors import ConfigError, in_short
 from auditor.system.package_data import prompt_file, shipped
 
 _DEFAULT = "contacts"
@@ -42,7 +42,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         why = f"not {encoding.upper()}, byte {error.start}"
     except OSError as error:
-        why = error.strerror or type(error).__name__
+        why = in_short(error)
     raise ConfigError(f"{path} cannot be read as UTF-8 text ({why}). Give a text file.")
 
 

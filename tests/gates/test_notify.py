@@ -103,7 +103,7 @@ def test_permanent_failures_are_not_retried(server, code):
 def test_a_server_that_is_missing_is_a_one_line_error():
     notify = Notify(webhook="http://127.0.0.1:9/secret", attempts=2)
     (said,) = call_hooks(notify, SUMMARY, is_trouble=False, sleep=lambda s: None)
-    assert said.startswith("The webhook at 127.0.0.1 was not notified: no connection (")
+    assert said.startswith("The webhook at 127.0.0.1 was not notified: no connection (2 attempts)")
     assert "secret" not in said
 
 

@@ -13,7 +13,6 @@ from reports.privacy.candidates import (
     mask_candidates,
     searched_kinds,
 )
-from reports.privacy.items import COLUMNS
 from reports.privacy.keys import bits_per_character
 
 # Numbers from standards and manuals, or made so that their checksum holds; they are nobody's.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.audit.workers.tasks import Outcome, Settings, Task, WorkerDiedError
-from auditor.errors import ConfigError, RunError
+from auditor.errors import ConfigError, RunError, in_short
 from auditor.system.import_path import forget_folder
 
 _PATIENCE = 300.0  # seconds to wait for the cluster to start a worker
@@ -31,8 +31,7 @@ class RayWorker:
         try:
             message = ray.get(self.reference)
         except ray.exceptions.RayError as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise WorkerDiedError(first) from None
+            raise WorkerDiedError(in_short(error)) from None
         self.task = None
         return message
 
