@@ -71,7 +71,7 @@ def n_pictures(notebook):
 def test_the_first_audit_finds_what_was_repeated_and_nothing_that_was_held_out(executed):
     text = said(executed["1"])
     assert "Extracted: 0 of 53 held-out documents and canaries" in text
-    assert "95 % interval" in text
+    assert "95 % Clopper–Pearson interval" in text
     html = [
         o["data"].get("text/html", "")
         for c in executed["1"].cells

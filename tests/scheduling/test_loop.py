@@ -140,7 +140,7 @@ def at_work(plan, clock):
     )
 
 
-GATES = '[gates]\nmax_verified = 1\nno_new_passages_since = "last"\n'
+GATES = '[gates]\nmax_verified = 8\nno_new_passages_since = "last"\n'
 
 
 def test_three_runs_in_a_row_and_what_changed_between_them(tmp_path):
