@@ -183,7 +183,8 @@ def by_strategy_figure(strategies: pd.DataFrame) -> Figure:
     panel.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
     panel.spines["left"].set_visible(False)
     panel.set_ylim(len(own) - 0.5, -0.5)
-    panel.set_xlim(0, 1.05 * max(high.max(), 1.0))
+    most = max(high.max(), 1.0)
+    panel.set_xlim(-0.04 * most, 1.05 * most)
     name_axes(panel, x="Samples that repeat training text, % (95 % interval)")
     return figure
 

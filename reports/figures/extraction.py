@@ -51,9 +51,8 @@ def heatmap_figure(best: Sequence[float] | np.ndarray, *, title: str = "", colum
     figure = new_figure(9.0, 1.3 + 0.07 * len(cells))
     panel = figure.subplots()
     ends = ["#fbdcc4", COLOURS["verbatim"]]
-    shades = LinearSegmentedColormap.from_list("p_z", ends).with_extremes(
-        bad="#dedbd4", under="#ffffff"
-    )
+    plain = LinearSegmentedColormap.from_list("p_z", ends)
+    shades = plain.with_extremes(bad="#dedbd4", under="#ffffff")
     image = panel.imshow(
         np.ma.masked_invalid(cells),
         cmap=shades, vmin=_FLOOR, vmax=0.0, aspect="auto", interpolation="nearest",

@@ -274,6 +274,11 @@ def test_the_command_makes_inserts_and_measures(tmp_path, verbs):
     assert "30 controls (enumerated)" in found.out
     assert stat.S_IMODE(table.stat().st_mode) == 0o600
     assert len(pd.read_parquet(table)) == 32
+    assert pd.read_parquet(table)["secret"].str.fullmatch(r"\d\d").all()
+    for flags, form in ((), "••"), (("--reveal",), r"\d\d"):
+        csv = tmp_path / f"m{len(flags)}.csv"
+        command("canaries", "measure", manifest, "--model", model, "--out", csv, *flags)
+        assert pd.read_csv(csv, dtype=str)["secret"].str.fullmatch(form).all()
     told = command("canaries", "measure", manifest, "--model", model, "--json")
     assert '"space_size": "100"' in told.out
     assert "prefix" not in told.out
