@@ -82,11 +82,15 @@ def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
     def counted(shard: Shard) -> None:
         count(shard.strategy, shard.n_tokens, shard.seconds)
 
-    with BackgroundWriter(sampler.context.run, counted) as writer:
-        for strategy, stem, ids in missing:
-            shard = sampler.draw(strategy, stem, ids, bar.advance)
-            writer.write(f"samples/{stem}.parquet", shard)
-    forget(sampler.context.run, *(f"sample-{stem}" for _, stem, _ in missing))
+    run = sampler.context.run
+    try:
+        with BackgroundWriter(run, counted) as writer:
+            for strategy, stem, ids in missing:
+                shard = sampler.draw(strategy, stem, ids, bar.advance)
+                writer.write(f"samples/{stem}.parquet", shard)
+    finally:
+        written = (stem for _, stem, _ in missing if run.has(f"samples/{stem}.parquet"))
+        forget(run, *(f"sample-{stem}" for stem in written))
 
 
 def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Count) -> None:
