@@ -66,7 +66,7 @@ def test_runs_are_found_at_any_depth_in_the_order_they_were_begun(runs):
     assert found[1:].names == ["deep/a", "c"]
     with pytest.raises(KeyError, match="no run 'z'; it has b, deep/a, c"):
         found["z"]
-    assert auditor.load_runs is load_runs
+    assert auditor.load_runs.__wrapped__ is load_runs
 
 
 def test_frames_are_stacked_with_their_run_and_keep_their_categories(runs):
