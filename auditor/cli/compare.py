@@ -8,7 +8,7 @@ import click
 
 from auditor.cli.generated import json_option
 from auditor.cli.printing import print_json, records, say
-from auditor.config.fields import TEXT_FIELD
+from auditor.config.fields import DEVICE, TEXT_FIELD
 
 
 @click.command()
@@ -44,7 +44,7 @@ from auditor.config.fields import TEXT_FIELD
     help="Random seed of the texts and the samples.",
 )
 @click.option("--bos", metavar="TOKEN", help="BOS token to use in place of that of the models.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", default="auto", show_default=True, help=DEVICE)
 @click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
 @json_option
 def compare(runs, base, tuned, texts, heldout, out, as_json, **options) -> None:
