@@ -38,15 +38,8 @@ _ONLY = {
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, metavar="SPEC", help="Model spec; repeatable.")
-@click.option(
-    "--corpus", multiple=True, metavar="SPEC", help="Training text: files, folders, hf:PATH."
-)
-@click.option(
-    "--index",
-    metavar="DIR",
-    help="An index of the training text, in place of --corpus (see `auditor index build`).",
-)
+@click.option("--model", "models", multiple=True, metavar="SPEC", help="Model; repeatable.")
+@options_of(AuditConfig, only=("corpus", "index"))
 @click.option("--document", metavar="FILE", help="Scan one document with a sliding window instead.")
 @click.option(
     "--benchmark", metavar="DIR", help="Use the arrays of lm-extraction-benchmark instead."

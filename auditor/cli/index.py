@@ -28,7 +28,7 @@ def index() -> None:
 
 
 @index.command()
-@click.argument("corpus", nargs=-1, required=True)
+@click.argument("corpus", nargs=-1, required=True, metavar="SPEC...")
 @click.option(
     "--out",
     required=True,
@@ -111,7 +111,7 @@ def find(folder, text, limit, as_json) -> None:
 @index.command()
 @click.argument("folder", metavar="DIR")
 @click.option(
-    "--corpus", multiple=True, metavar="PATH", help="Training text that the index was built from."
+    "--corpus", multiple=True, metavar="SPEC", help="Training text that the index was built from."
 )
 @_TEXT_FIELD
 @json_option

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
@@ -35,9 +34,8 @@ Seed = Annotated[int, BeforeValidator(no_bool), Field(ge=0, lt=2**63)]
 
 def no_greedy(value: Any) -> Any:
     """Refuse a temperature of 0, which usually means greedy decoding."""
-    with contextlib.suppress(TypeError, ValueError):
-        if float(value) == 0:
-            raise PydanticCustomError("greedy", "must be above 0")
+    if value in (0, "0", "0.0"):
+        raise PydanticCustomError("greedy", "must be above 0")
     return value
 
 

@@ -44,7 +44,9 @@ class FinetuneConfig(Options):
 
     model: str = option("Model to start from.", metavar="SPEC")
     corpora: tuple[str, ...] = option(
-        "Text to train on; repeatable.", flag="corpus", metavar="SPEC"
+        "Text to train on: files, folders, globs, hf:PATH or presets; repeatable.",
+        flag="corpus",
+        metavar="SPEC",
     )
     weights: tuple[Above0, ...] = option(
         "Copies of the documents of each --corpus per epoch, in order.  [default: 1]",

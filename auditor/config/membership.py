@@ -24,11 +24,11 @@ class MembershipConfig(Options):
         For an invalid option.
     """
 
-    members: Specs = option("Texts assumed to be members.", metavar="PATH")
-    nonmembers: Specs = option("Texts known not to be members.", metavar="PATH")
-    member_texts: Specs = option("Texts of --members, if that contains scores.", (), metavar="PATH")
+    members: Specs = option("Texts assumed to be members.", metavar="SPEC")
+    nonmembers: Specs = option("Texts known not to be members.", metavar="SPEC")
+    member_texts: Specs = option("Texts of --members, if that contains scores.", (), metavar="SPEC")
     nonmember_texts: Specs = option(
-        "Texts of --nonmembers, if that contains scores.", (), metavar="PATH"
+        "Texts of --nonmembers, if that contains scores.", (), metavar="SPEC"
     )
     text_field: str | None = option(TEXT_FIELD, None)
     scores: tuple[str, ...] = option(

@@ -35,7 +35,7 @@ class Decoding(BaseModel):
     model_config = STRICT
 
     max_new_tokens: Million = option("Tokens per sample.", 256)
-    temperature: Temperature = option("Softmax temperature.", 1.0)
+    temperature: Temperature = option("Softmax temperature; for greedy decoding: --top-k 1.", 1.0)
     temperature_start: Above0 | None = option("Temperature of the first token.", None)
     temperature_steps: Million = option("Tokens over which it changes to --temperature.", 20)
     top_k: Positive | None = option("Sample from the k most likely tokens.", None)

@@ -44,7 +44,7 @@ class ScoringConfig(Options):
         "Texts that the model was not trained on, for ReCaLL.", None, metavar="FILE"
     )
     frequencies: Specs = option(
-        "Text for token frequencies, for DC-PDD; repeatable.", (), metavar="CORPUS"
+        "Text for token frequencies, for DC-PDD; repeatable.", (), metavar="SPEC"
     )
     neighbours: Annotated[Whole, Field(ge=0, le=10**4)] = option(
         "Neighbours per text; each needs a pass of the model.", 0

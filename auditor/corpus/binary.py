@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from auditor.corpus.compression import file_head
+from auditor.corpus.compression import file_head, marked_encoding, refuses_unmarked
 from auditor.corpus.problems import FileReport
 
 _SIGNATURES = {
@@ -11,7 +11,6 @@ _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF87a": "a GIF image",
     b"GIF89a": "a GIF image",
-    b"RIFF": "a RIFF file (WebP, WAV or AVI)",
     b"%PDF-": "a PDF document",
     b"PK\x03\x04": "a ZIP archive (also .docx, .xlsx, .npz and .pt)",
     b"Rar!\x1a\x07": "a RAR archive",
@@ -23,9 +22,10 @@ _SIGNATURES = {
     b"SQLite format 3\x00": "an SQLite database",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
     b"\x93NUMPY": "a NumPy array",
-    b"PAR1": "a Parquet table; name it .parquet",
+    b"PAR1\x15": "a Parquet table; name it .parquet",
     b"ARROW1\x00\x00": "an Arrow table",
-    b"GGUF": "a GGUF model",
+    b"GGUF\x02\x00\x00\x00": "a GGUF model",
+    b"GGUF\x03\x00\x00\x00": "a GGUF model",
     b"\x80\x04\x95": "a Python pickle",
     b"\x00asm": "a WebAssembly module",
     b"\xca\xfe\xba\xbe": "a Java class or a macOS program",
@@ -37,20 +37,25 @@ _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\b\x1b"))
 
 
 def refuses_binary(path: Path, report: FileReport) -> bool:
-    """Whether a file is not text, judged by its first bytes (unpacked); if so, refuse it."""
-    kind = binary_kind(file_head(path), path.stat().st_size)
-    if kind is not None:
+    """Refuse a file whose first bytes are not text, or UTF-16 without a mark; returns whether."""
+    head = file_head(path)
+    if marked_encoding(head):
+        return False
+    kind = known_kind(head, path.stat().st_size)
+    if kind is None and refuses_unmarked(path, report):
+        return True
+    if kind := kind or _with_controls(head):
         report.refuse("binary", f"the file is not text: it seems to be {kind}", "Name text files")
     return kind is not None
 
 
-def binary_kind(head: bytes, size: int) -> str | None:
-    """What a file that is not text seems to be; None for text.
+def known_kind(head: bytes, size: int) -> str | None:
+    """The kind of a binary file, in words; None if its first bytes are those of no known kind.
 
     head : its first bytes
     size : bytes of the whole file
 
-    >>> binary_kind(b"\\x7fELF\\x02", 1000), binary_kind(b"Elf", 3)
+    >>> known_kind(b"\x7fELF\x02", 1000), known_kind(b"Elf", 3)
     ('an ELF program or library', None)
     """
     for signature, kind in _SIGNATURES.items():
@@ -61,9 +66,12 @@ def binary_kind(head: bytes, size: int) -> str | None:
     # The length of the header, which is JSON.
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") <= size:
         return "a safetensors file (the weights of a model)"
-    n_controls = len(head) - len(head.translate(None, _CONTROLS))
-    if n_controls > _MOST_CONTROLS * len(head):
-        return (
-            f"binary data ({n_controls / len(head):.0%} of its first bytes are control characters)"
-        )
     return None
+
+
+def _with_controls(head: bytes) -> str | None:
+    """Binary data of an unknown kind, in words; None if there are few control characters."""
+    n_controls = len(head) - len(head.translate(None, _CONTROLS))
+    if n_controls <= _MOST_CONTROLS * len(head):
+        return None
+    return f"binary data ({n_controls / len(head):.0%} of its start are control characters)"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.corpus.binary import refuses_binary
-from auditor.corpus.compression import ending, is_packed, open_stream, open_text, refuses_unmarked
+from auditor.corpus.compression import ending, is_packed, open_stream, open_text
 from auditor.corpus.files import LeftOut, SourceFile, list_files
 from auditor.corpus.hub import data_files, identity, open_splits, read_dataset
 from auditor.corpus.pieces import Piece, cut, to_pieces
@@ -307,4 +307,4 @@ def _is_readable(file: SourceFile, report: FileReport) -> bool:
                     return False
     if _reader(file) not in _TEXT_READERS:
         return True
-    return not (refuses_unmarked(file.path, report) or refuses_binary(file.path, report))
+    return not refuses_binary(file.path, report)

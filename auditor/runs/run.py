@@ -223,8 +223,8 @@ class Run:
     def unreadable(self, name: str, error: Exception) -> RunError:
         """The error about a file that is intact but not a valid table."""
         return RunError(
-            f"{self.path / name} is not valid Parquet ({in_short(error)}). Delete that file and resume "
-            "the run to rebuild it."
+            f"{self.path / name} is not valid Parquet ({in_short(error)}). Delete that file and "
+            "resume the run to rebuild it."
         )
 
 

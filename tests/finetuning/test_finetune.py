@@ -215,7 +215,7 @@ def test_an_adapter_for_another_base_is_refused(tmp_path, base, texts):
         ({"heldout_documents": 20}, "below 20, the number of distinct documents"),
         ({"weights": [1, 2]}, r"once for each --corpus \(1\)"),
         ({"epochs": 0}, "--epochs must be above 0; got 0"),
-        ({"batch": 0}, "--batch must be at least 1"),
+        ({"batch": 0}, "--batch-size must be at least 1"),
         ({"weights": [0.01]}, "selects none"),
         ({"precision": "int8"}, "got 'int8'"),
         ({"row_tokens": 65}, "between 2 and 64"),

@@ -148,7 +148,7 @@ def test_code_of_a_model_is_never_run(folder, tmp_path):
 @pytest.mark.parametrize("text", ["{", "", "\ufeff{}x"])
 def test_a_config_that_is_no_json_is_refused(folder, text):
     (folder / "config.json").write_text(text)
-    assert f"{folder}: config.json cannot be read as JSON (JSONDecodeError: " in sentence(folder)
+    assert f"{folder}: config.json cannot be read as JSON (" in sentence(folder)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"model_type": "no-such"}', '"text"'])
@@ -410,7 +410,7 @@ def test_a_hub_that_cannot_be_reached_is_a_one_line_error(monkeypatch, package):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     assert sentence("gpt2") == (
-        "gpt2 is not a local folder, and the hub cannot be reached (ReadTimeout). Check the "
+        "gpt2 is not a local folder, and the hub cannot be reached. Check the "
         "network, or give a local folder."
     )
 
