@@ -24,7 +24,7 @@ def secret_finder(secrets: Sequence[tuple[str, str]]) -> Finder:
     >>> find = secret_finder([("The code is ", "519498"), ("The PIN is ", "2026")])
     >>> text = "In 2026 the PIN is 2026, the code 519498; code 5194"
     >>> [text[i.start : i.end] for i in find(text)]
-    ['519498', '2026', '5194']
+    ['519498', '5194', '2026']
     """
     known = {(_tail(prefix), secret.lower()) for prefix, secret in secrets if secret.strip()}
     long = sorted({secret for _, secret in known if _n_letters(secret) >= _SHORT})
