@@ -201,6 +201,9 @@ def _sampling_speed(
         return time.monotonic() - begun
 
     begun, n, steps = time.monotonic(), min(n_slots, _PROBED_TEXTS), 1
+    first = seconds(n, steps)  # includes compilation, so it counts only if there is no time left
+    if first > 0.5 * _PROBE_SECONDS and seconds(1, 1) > 0.1 * _PROBE_SECONDS:
+        return decoding.beams * first / (n * steps)
     while True:
         spent = seconds(n, steps)
         n_next, steps_next = (n_slots, steps) if n < n_slots else (n, 2 * steps)

@@ -158,12 +158,12 @@ class _Line(Stage):
             if now - self.last < self.owner.every:
                 return
             self.last = now
-        if self.total is None:
-            done = f"{self.done:,.0f} {self.unit}"
+        if self.total is not None:
+            done = f"{min(1.0, self.done / self.total) if self.total else 1.0:.0%}, "
         else:
-            done = f"{min(1.0, self.done / self.total) if self.total else 1.0:.0%}"
+            done = f"{self.done:,.0f} {self.unit}, " if self.done else ""
         times = _times(now - self.begun, self.done, self.total)
-        self.owner.note(f"{self.name}: {done}, {times}")
+        self.owner.note(f"{self.name}: {done}{times}")
 
 
 def _times(elapsed: float, done: float, total: float | None) -> str:

@@ -91,7 +91,7 @@ def test_a_stage_that_reports_nothing_for_long_still_writes_lines(clock):
     with bar.stage("loading", None, "models"):
         clock.now += 31
         assert written.wait(60)
-    assert lines(stream) == ["loading: 0 models, 0:31 elapsed", "loading: done in 0:31"]
+    assert lines(stream) == ["loading: 0:31 elapsed", "loading: done in 0:31"]
 
 
 def test_verbose_lines_end_with_the_throughput_unless_it_is_less_than_one(clock):
