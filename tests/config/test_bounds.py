@@ -1,5 +1,6 @@
 """Every number that a user can set has an upper bound, and no number is infinite or NaN."""
 
+import re
 import types
 from typing import Annotated, Union, get_args, get_origin
 
@@ -96,7 +97,9 @@ def test_the_message_has_the_bound_and_the_remedy():
 def test_a_comparison_refuses_such_numbers_before_it_loads_anything(flag):
     ended = command("compare", "--base", "a", "--tuned", "b", "--texts", "c", f"{flag}={10**30}")
     assert ended.code == 2
-    assert f"{flag[2:].replace('-', '_')} must be between" in ended.err
+    assert re.search(
+        rf"{flag} must be (at most 1,000,000,000|below 9,223,\S+); got 10+\.", ended.err
+    )
 
 
 def test_the_message_names_the_bound_of_the_field_itself():

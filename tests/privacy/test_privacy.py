@@ -165,7 +165,7 @@ def test_counts_tell_what_is_in_the_overlap():
     assert counts["n_personal"].tolist() == [2, 0]
     assert counts["n_personal_verbatim"].tolist() == [1, 0]
     assert counts["personal_e_mail"].tolist() == [2, 0]
-    assert counts.filter(like="personal_").drop(columns="personal_e_mail").sum().sum() == 0
+    assert counts.filter(regex="^personal_").drop(columns="personal_e_mail").sum().sum() == 0
 
 
 def test_a_masked_frame_holds_it_nowhere():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.privacy import find_personal, mask
-from reports.privacy.candidates import kinds_looked_for
+from reports.privacy.candidates import searched_kinds
 from reports.privacy.items import SECRET
 from reports.privacy.redaction import mask_personal
 from reports.privacy.secrets import secret_finder
@@ -42,7 +42,7 @@ def test_a_secret_within_an_address_leaves_no_part_of_either():
 
 
 def test_secrets_do_not_count_as_personal_data():
-    assert SECRET not in kinds_looked_for(names=True)
+    assert SECRET not in searched_kinds(names=True)
 
 
 @given(st.text("ab1 é\u0130", max_size=12), st.text("ab1 é\u0130", max_size=12))
