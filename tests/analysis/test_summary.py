@@ -247,11 +247,11 @@ def test_the_interval_of_the_most_precise_list_knows_that_it_was_picked(candidat
     summary.loc[summary["score"] == "window", ["n_verbatim", "precision"]] = [0, 0.0]
     [picked] = [s for s in headline(candidates, summary) if "most precise" in s]
     assert picked.startswith(
-        "The most precise list is zlib on s: 3 of 3 verbatim (95 % Korn–Graubard interval, "
+        "The most precise list is zlib on s: 3 of 3 verbatim (95 % Clopper–Pearson interval, "
         "adjusted for being the best of 2 lists: 23–100 %); in a random draw, 2 of 2 ("
     )
     [alone] = [s for s in headline(candidates, summary.iloc[:2]) if "most precise" in s]
-    assert "3 of 3 verbatim (95 % Korn–Graubard interval: 29–100 %)" in alone
+    assert "3 of 3 verbatim (95 % Clopper–Pearson interval: 29–100 %)" in alone
 
 
 def test_headline_claims_nothing_without_training_text(candidates):
