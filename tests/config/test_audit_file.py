@@ -54,6 +54,7 @@ OTHER = {
     "batch_size": 3,
     "device": "cpu",
     "out": "elsewhere",
+    "yes": True,
     "price_per_hour": 2.5,
     "reveal": True,
     "gates": {"max_verified": 3},
