@@ -61,7 +61,7 @@ OTHER = {
     "notify": {"command": ["true"]},
     "schedule": {"cron": "0 3 * * 1"},
 }
-HOW_IT_IS_MADE = {"workers", "ray", "price_per_hour"} | {
+HOW_IT_IS_MADE = {"workers", "ray", "price_per_hour", "yes"} | {
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
 }
 
