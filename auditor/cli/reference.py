@@ -19,7 +19,7 @@ set in an audit file (TOML); flags override it.
 Bash, zsh and fish complete verbs, options and file names after this line is in the start-up file
 of the shell:
 
-```sh
+```text
 eval "$(_AUDITOR_COMPLETE=bash_source auditor)"    # ~/.bashrc
 eval "$(_AUDITOR_COMPLETE=zsh_source auditor)"     # ~/.zshrc
 _AUDITOR_COMPLETE=fish_source auditor | source     # ~/.config/fish/config.fish

@@ -54,13 +54,14 @@ OTHER = {
     "batch_size": 3,
     "device": "cpu",
     "out": "elsewhere",
+    "yes": True,
     "price_per_hour": 2.5,
     "reveal": True,
     "gates": {"max_verified": 3},
     "notify": {"command": ["true"]},
     "schedule": {"cron": "0 3 * * 1"},
 }
-HOW_IT_IS_MADE = {"workers", "ray", "price_per_hour"} | {
+HOW_IT_IS_MADE = {"workers", "ray", "price_per_hour", "yes"} | {
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
 }
 
