@@ -28,7 +28,7 @@ def index() -> None:
 
 
 @index.command()
-@click.argument("corpus", nargs=-1, required=True, metavar="SPEC...")
+@click.argument("corpus", nargs=-1, required=True)
 @click.option(
     "--out",
     required=True,
