@@ -91,7 +91,7 @@ def check_surfaces(run, expected, printed):
     assert (overview["n_verbatim"], overview["n_candidates"]) == (expected.n_verbatim, expected.n)
     assert overview["share"] == pytest.approx(expected.n_verbatim / expected.n)
     listing = command("runs", run.path.parent)
-    assert f"{expected.n_verbatim} of {expected.n} verbatim" in listing.out
+    assert f" {expected.n_verbatim} of {expected.n} " in listing.out
     (row,) = json.loads(command("runs", run.path.parent, "--json").out)
     assert (row["verified"], row["checked"]) == (expected.n_verbatim, expected.n)
     assert command("runs", run.path.parent, "--html").code == 0

@@ -15,7 +15,7 @@ from auditor.config.fields import MASKED
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
 @options_of(ComparisonConfig, is_required=False)
 @click.option("--out", metavar="DIR", help="Folder for tables and the report page.")
-@click.option("--canaries", multiple=True, metavar="MANIFEST", help=MASKED)
+@click.option("--canaries", multiple=True, metavar="FILE", help=MASKED)
 @click.option("--reveal", is_flag=True, help="Show personal data and canary secrets in --out.")
 @json_option
 @verbosity

@@ -54,7 +54,7 @@ _ONLY = {
 @options_of(Decoding, only=_DECODING)
 @options_of(AuditConfig, only=("device",))
 @click.option("--out", metavar="DIR", help="Folder for tables, figures and the report page.")
-@click.option("--canaries", multiple=True, metavar="MANIFEST", help=MASKED)
+@click.option("--canaries", multiple=True, metavar="FILE", help=MASKED)
 @options_of(AuditConfig, only=("reveal",))
 @json_option
 @verbosity

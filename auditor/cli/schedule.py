@@ -103,7 +103,8 @@ def _once(plan) -> None:
     if not n:
         say("Nothing is due: the last scheduled run is complete.", err=True)
         check(plan.done()[-1].decisions)
-    say_next("auditor runs lists all runs; with --html, it plots them over time")
+    if not work.errors:
+        say_next("auditor runs lists all runs; with --html, it plots them over time")
     # An error takes precedence over a failed gate.
     click.get_current_context().exit(min((e.exit_code for e in work.errors), default=0))
 

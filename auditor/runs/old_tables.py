@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
@@ -64,7 +65,7 @@ def as_current(table: pa.Table) -> pa.Table:
     ['zlib', 'likelihood']
     """
     names = current_columns(table.column_names)
-    table = table.rename_columns([current_name(name) for name in table.column_names])
+    table = _renamed(table)
     if len(names) > len(table.column_names):
         at = names.index(_IS_CONTROL)
         table = table.add_column(at, _IS_CONTROL, pc.is_null(table[_BEST_RANK], nan_is_null=True))
@@ -76,6 +77,21 @@ def as_current(table: pa.Table) -> pa.Table:
                     values = pc.if_else(is_old, new, values)
                     table = table.set_column(at, name, values)
     return table
+
+
+def _renamed(table: pa.Table) -> pa.Table:
+    """The table with today's names of columns, also in what pandas noted of their types."""
+    names = [current_name(name) for name in table.column_names]
+    if names == table.column_names:
+        return table
+    metadata = dict(table.schema.metadata or {})
+    if b"pandas" in metadata:
+        known = json.loads(metadata[b"pandas"])
+        for column in known["columns"]:
+            for key in ("name", "field_name"):
+                column[key] = current_name(column[key]) if column[key] else column[key]
+        metadata[b"pandas"] = json.dumps(known).encode()
+    return table.rename_columns(names).replace_schema_metadata(metadata)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -280,10 +280,10 @@ def progress_display(progress: NullProgress | bool | None) -> NullProgress:
     True shows a bar in a notebook and at a terminal, and nothing elsewhere; False and None show
     nothing.
     """
-    if isinstance(progress, NullProgress):
-        return progress
-    if not progress:
+    if progress is None or progress is False:
         return NullProgress()
+    if progress is not True:
+        return progress
     if _is_notebook():
         return Notebook()
     return Terminal() if sys.stderr.isatty() else NullProgress()

@@ -317,7 +317,7 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_
 node = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
 lost, mortal = [], []
-start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, pool.Workers._remove_dead
+start, give, bury = ray_cluster.RayTeam.start, ray_cluster.RayWorker.give, pool.Workers._drop
 
 def started(self, settings):
     worker = start(self, settings)
@@ -338,7 +338,7 @@ def counted(self, worker, task, died, tries):
     bury(self, worker, task, died, tries)
 
 ray_cluster.RayTeam.start, ray_cluster.RayWorker.give = started, watched
-pool.Workers._remove_dead = counted
+pool.Workers._drop = counted
 run_audit(**given, ray=cluster.address, workers=2, until="score")
 cluster.shutdown()
 print(json.dumps({"lost": lost}))

@@ -79,7 +79,7 @@ def test_unreadable_prefixes_and_controls_are_reported(model, tmp_path):
         )
     )
     for name in ("prefixes", "held-out"):
-        (told,) = [note for note in run.notes() if name in note]
+        (told,) = [note for note in run.notes() if f"{name}.jsonl" in note]
         assert "line 5 is not JSON" in told
         assert "1 of 5 lines skipped" in told
 

@@ -58,7 +58,7 @@ def test_a_warning_is_exit_code_0_and_told_on_every_surface_once(tmp_path):
     assert "**max\\_verified warns: " in (path / "report.md").read_text(encoding="utf-8")
     (entry,) = read_history(tmp_path / "runs")
     assert entry.gate == "warning: max_verified"
-    assert "gates warning: max_verified" in command("runs", tmp_path / "runs").out
+    assert "warning: max_verified" in command("runs", tmp_path / "runs").out
     # Without the interval the same figure fails.
     small_audit(tmp_path, gates=tables(tmp_path, f"max_verified = {n - 1}"))
     ended = command("audit", file)

@@ -168,7 +168,7 @@ def test_canaries_that_begin_with_their_secret_are_measured_after_it(models, tmp
     refused = command(*measure)
     assert refused.code == 2
     assert "or name a BOS token with --bos" in refused.err
-    done = command(*measure, "--bos", END, "--out", tmp_path / "c.csv")
+    done = command(*measure, "--bos", END, "--reveal", "--out", tmp_path / "c.csv")
     assert done.code == 0, done.err
     found = pd.read_csv(tmp_path / "c.csv", dtype={"secret": str})
     assert len(found) == 5

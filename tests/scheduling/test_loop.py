@@ -287,7 +287,7 @@ def test_sigterm_exits_with_130_without_loss(tmp_path, monkeypatch):
         ask_to_end_at_write(patch, 5)
         ended = command("schedule", file, "--once", *CRON)
     assert ended.code == 130
-    assert "Run the same command again" in ended.err
+    assert "To resume, run: auditor audit --resume" in ended.err
     assert command("schedule", file, "--once", *CRON).code == 0
 
 

@@ -103,7 +103,7 @@ def test_no_line_is_fitted_if_all_or_none_succeed(k, word):
         ([0, 1, 2], [1, 1, 1], [2, 2, 2], "above 0"),
         ([math.inf, 1, 2], [1, 1, 1], [2, 2, 2], "above 0"),
         ([1, 2, 3], [3, 1, 1], [2, 2, 2], "between 0 and trials"),
-        ([1, 2, 3], [1, 1], [2, 2], "one length"),
+        ([1, 2, 3], [1, 1], [2, 2], "the same length"),
     ],
 )
 def test_invalid_input_is_refused(x, k, n, told):

@@ -9,6 +9,14 @@ import pytest
 from auditor.system.interrupts import deferred, interruptible
 
 
+@pytest.fixture(autouse=True)
+def python_handles_sigint():
+    """A shell lets a process in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 

@@ -50,5 +50,7 @@ def test_canary_prompts_are_all_canaries_up_to_their_secrets_and_no_other_traini
         text, secret = canaries.loc[row["id"], ["text", "secret"]]
         assert text.startswith(f"{row['text']} {secret}")
     by_name = {s.name: s.prompts for s in demo.config.strategies}
-    assert by_name.pop("canary-prompts").corpus == (str(demo.path.parent / "testbed" / bed.canary_prompts.name),)
+    assert by_name.pop("canary-prompts").corpus == (
+        str(demo.path.parent / "testbed" / bed.canary_prompts.name),
+    )
     assert {prompts.kind for prompts in by_name.values()} == {"bos"}
