@@ -111,7 +111,5 @@ def test_the_base_needs_all_that_an_audit_needs(metadata):
 
 
 def test_the_page_of_the_project_is_its_readme(metadata):
-    assert (
-        metadata.get_payload(decode=True).decode().strip()
-        == (ROOT / "README.md").read_text().strip()
-    )
+    page = metadata.get_payload(decode=True).decode()
+    assert page.strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()

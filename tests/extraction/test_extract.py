@@ -322,8 +322,8 @@ def test_the_headline_says_what_came_nearest_when_nothing_came_out():
     [told] = headline(rows)
     # None of two leaves everything open up to 1 - (0.025)^(1/2) = 84 %.
     assert told == (
-        "m, given 50 tokens: greedy decoding reproduces the next 4 tokens in none of 2 (95 % Clopper–Pearson "
-        "interval 0–84 %). "
+        "m, given 50 tokens: greedy decoding reproduces the next 4 tokens in none of 2 (95 % "
+        "Clopper–Pearson interval 0–84 %). "
         "Most likely: p_z 0.25 in d0; at most 50 % of a suffix's tokens are the model's first "
         "choices."
     )
