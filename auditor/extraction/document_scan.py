@@ -139,6 +139,9 @@ def scan_document(
 ) -> DocumentScan:
     """Slide a window over a document and measure p_z of every suffix.
 
+    The last window ends where the document does. The paper slides by characters and tokenizes each
+    window; we tokenize the document once.
+
     Parameters
     ----------
     model : model spec (loaded in float32), or a LanguageModel
@@ -149,9 +152,6 @@ def scan_document(
     canaries : paths of canary manifests
         Their secrets are masked too, as are those of canaries that were inserted into the document.
     options : the fields of DocumentScanConfig
-
-    The last window ends where the document does. The paper slides by characters and tokenizes each
-    window; we tokenize the document once.
 
     Returns
     -------
