@@ -55,7 +55,13 @@ def attention_of(run: Run, sample_id: str, *, n_tokens: int, reveal: bool = Fals
         )
     row = table.slice(ids.index(sample_id), 1).to_pylist()[0]
     all_ids = [*row["prompt_token_ids"], *row["token_ids"]]
-    model = load_model(run.config.model, dtype="float32", device="cpu", bos=run.config.bos)
+    model = load_model(
+        run.config.model,
+        dtype="float32",
+        device="cpu",
+        bos=run.config.bos,
+        kinds=("causal",),
+    )
     taken = all_ids[:n_tokens]
     with torch.no_grad():
         model.network.set_attn_implementation("eager")

@@ -103,7 +103,7 @@ def measure_canaries(
     if isinstance(model, str):
         from auditor.models.loading import load_model
 
-        model = load_model(model, dtype="float32")
+        model = load_model(model, dtype="float32", kinds=("causal",))
     for sentence in model.notes:
         progress.note(sentence)
     own, some = canaries.canaries, canaries.controls[:controls]

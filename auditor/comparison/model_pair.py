@@ -85,7 +85,9 @@ class Pair:
         return self._load(self.tuned_spec, self._on)
 
     def _load(self, spec: str, base: str | None = None) -> LanguageModel:
-        return load_model(spec, dtype="float32", device=self.device, bos=self.bos, base=base)
+        return load_model(
+            spec, dtype="float32", device=self.device, bos=self.bos, base=base, kinds=("causal",)
+        )
 
 
 def _fingerprint(path: Path) -> str:

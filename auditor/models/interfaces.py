@@ -6,7 +6,7 @@ those that it supports.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,14 +24,28 @@ from auditor.models.tokenizer import Vocabulary
 class KnownModel(Protocol):
     """Attributes of every model.
 
-    `name` is the user's name for it, `context` the maximum sequence length in tokens (None: no
-    limit), `notes` are remarks for the user.
+    name : the user's name for it
+    kind : one of `auditor.models.kinds.KINDS`
+    fingerprint : sha256 of its weight files, or what else identifies it
+    n_parameters : number of parameters; 0 if unknown
+    dtype, device : of its weights in this process; float32 and the CPU if it has none here
+    context : the maximum sequence length in tokens; None: no limit
+    notes : remarks for the user
+    slow_because : {shortcut: why it is not used}
+    without : {name of a score or statistic: why this kind of model does not have it}
     """
 
     name: str
+    kind: str
+    fingerprint: str
+    n_parameters: int
+    dtype: torch.dtype
+    device: torch.device
     vocabulary: Vocabulary
     context: int | None
     notes: list[str]
+    slow_because: dict[str, str]
+    without: Mapping[str, str]
 
     @property
     def n_vocab(self) -> int:
@@ -52,10 +66,12 @@ class ScoresTexts(KnownModel, Protocol):
         moments: bool = False,
         progress: Callable[[int], None] | None = None,
         note: Callable[[str], None] | None = None,
+        memo: Any = None,
     ) -> TokenStats:
         """Token statistics of each text given its prefix; see `LanguageModel.token_stats`.
 
-        Unavailable ranks are `RANK_UNKNOWN`; unavailable moments are None.
+        Unavailable ranks are `RANK_UNKNOWN`; unavailable moments are None. A model without
+        batches in this process may ignore `memo`.
         """
 
 
@@ -86,8 +102,12 @@ class DrawsSamples(Protocol):
         seed: int,
         stream: str,
         decoding: Decoding,
+        progress: Callable[[int], None] | None = None,
     ) -> Samples:
-        """One continuation of each prompt, determined by seed, stream and the sample's id."""
+        """One continuation of each prompt, determined by seed, stream and the sample's id.
+
+        `progress` gets the number of tokens just drawn.
+        """
 
 
 class WhiteBox(KnownModel, Protocol):
@@ -95,11 +115,8 @@ class WhiteBox(KnownModel, Protocol):
 
     network: Any
     config: Any
-    device: torch.device
-    dtype: torch.dtype
     limits: Limits
     takes_positions: bool
-    slow_because: dict[str, str]
     cache_numbers: float
 
     @property

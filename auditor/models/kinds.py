@@ -1,14 +1,15 @@
-"""Check the kind of a model from its config, before its weights are read."""
+"""The kind of a model by its config, before its weights are read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
 from auditor.errors import ModelError
@@ -17,28 +18,66 @@ from reports.number_text import count
 _LAYER = re.compile(r"\.\d+\.")
 
 
-def check_is_causal(spec: str, config: Any) -> None:
-    """Raise ModelError for encoder-decoders, masked language models, and models of other data."""
-    kind = str(getattr(config, "model_type", "") or "unknown")
-    architecture = ", ".join(getattr(config, "architectures", None) or []) or kind
-    is_causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    is_masked = "ForMaskedLM" in architecture or (
-        kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_causal
+KINDS = ("causal", "masked", "encoder-decoder")
+_NAMES = {
+    "causal": "a causal language model",
+    "masked": "a masked language model",
+    "encoder-decoder": "an encoder-decoder",
+}
+_EXAMPLES = {
+    "causal": "GPT-2, Llama or Pythia",
+    "masked": "BERT or RoBERTa",
+    "encoder-decoder": "T5 or BART",
+}
+
+
+def kind_of(config: Any) -> str | None:
+    """One of KINDS by a model's config; None for a model that is not a language model.
+
+    >>> from transformers import BertConfig, GPT2Config, T5Config
+    >>> kind_of(GPT2Config()), kind_of(BertConfig()), kind_of(T5Config())
+    ('causal', 'masked', 'encoder-decoder')
+    """
+    name = str(getattr(config, "model_type", "") or "")
+    architectures = " ".join(getattr(config, "architectures", None) or [])
+    if getattr(config, "is_encoder_decoder", False):
+        return "encoder-decoder" if name in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES else None
+    is_causal = name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    # Many masked families also have a causal form, with a class of its own.
+    has_causal_class = is_causal and re.search("LMHead|ForCausalLM", architectures)
+    is_masked = "ForMaskedLM" in architectures or (
+        name in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not has_causal_class
     )
-    for applies, what, remedy in (
-        (getattr(config, "is_encoder_decoder", False), "an encoder-decoder", ""),
-        (
-            is_masked and not getattr(config, "is_decoder", False),
-            "a masked language model",
-            " A masked model can only create neighbours of texts (--masked-model).",
-        ),
-        (not is_causal, "not a language model", ""),
-    ):
-        if applies:
-            raise ModelError(
-                f"{spec} is {what} ({architecture}), and only causal language models can be "
-                f"audited. Use a model such as GPT-2, Llama or Pythia.{remedy}"
-            )
+    if is_masked and not getattr(config, "is_decoder", False):
+        return "masked"
+    return "causal" if is_causal else None
+
+
+def check_architecture(spec: str, config: Any, kinds: Collection[str]) -> str:
+    """The kind of a model by its config; ModelError if it is not one of `kinds`."""
+    kind = kind_of(config)
+    if kind not in kinds:
+        family = str(getattr(config, "model_type", "") or "unknown")
+        architecture = ", ".join(getattr(config, "architectures", None) or []) or family
+        raise ModelError(_refusal(spec, kind, architecture, kinds))
+    return kind
+
+
+def check_kind(model: Any, kinds: Collection[str]) -> None:
+    """Raise ModelError if a loaded model is not of one of `kinds`."""
+    if model.kind not in kinds:
+        raise ModelError(_refusal(model.name, model.kind, "", kinds))
+
+
+def _refusal(spec: str, kind: str | None, architecture: str, kinds: Collection[str]) -> str:
+    what = _NAMES.get(kind or "", "not a language model")
+    named = f" ({architecture})" if architecture else ""
+    allowed = [k for k in KINDS if k in kinds]
+    taken = " or ".join(_NAMES[k] for k in allowed)
+    remedy = f" Use a model such as {' or '.join(_EXAMPLES[k] for k in allowed)}."
+    if kind == "masked" and "masked" not in kinds:
+        remedy += " --masked-model takes a masked model, to create neighbours of texts."
+    return f"{spec} is {what}{named}; here it must be {taken}.{remedy}"
 
 
 def quantisation_of(config: Any) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ class LanguageModel:
     ModelError
         If the network is not causal, gives non-finite logits, or cannot be run.
     """
+
+    kind = "causal"
+    without: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, network, vocabulary: Vocabulary, *, name: str, fingerprint: str, dtype):
         self.network = network.eval()

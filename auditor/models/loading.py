@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,13 @@ from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.models.checks import CannotRunError
 from auditor.models.device import free_memory, native_bfloat16, out_of_memory
 from auditor.models.float32 import Float32Layers, restore_buffers
-from auditor.models.kinds import check_is_causal, check_unused, quantisation_of
+from auditor.models.kinds import (
+    KINDS,
+    check_architecture,
+    check_kind,
+    check_unused,
+    quantisation_of,
+)
 from auditor.models.language_model import LanguageModel
 from auditor.models.library_calls import failing_with, quiet, silence_logs
 from auditor.models.registry import SHIPPED, model_folder, need_gguf
@@ -46,8 +52,9 @@ def load_model(
     is_reference: bool = False,
     base: str | None = None,
     by_layers: bool | None = None,
-) -> LanguageModel:
-    """Load a causal language model.
+    kinds: Collection[str] = KINDS,
+) -> Any:
+    """Load a language model.
 
     Parameters
     ----------
@@ -68,10 +75,14 @@ def load_model(
     by_layers : bool, optional
         For 16-bit weights with dtype float32: keep them in 16 bits and widen one layer at a time,
         with the same results in half the memory. Default: only if float32 weights do not fit.
+    kinds : collection of str
+        Allowed kinds: "causal", "masked", "encoder-decoder". A model of another kind is refused
+        before its weights are read.
 
     Returns
     -------
-    LanguageModel
+    LanguageModel for a causal model; otherwise a model of the same protocols, see
+    `auditor.models.interfaces`.
 
     Raises
     ------
@@ -85,7 +96,7 @@ def load_model(
     start = _Start(bos, is_reference)
     found = _base_of_adapter(spec, path, base)
     if found is None:
-        return _load(spec, path, dtype, device, start, by_layers)
+        return _load(spec, path, dtype, device, start, by_layers, kinds)
     below = _load(*found, dtype, device, by_layers=by_layers)
     with _fitting(spec, below.device, below.dtype):
         return _load_adapter(spec, path, below, start)
@@ -115,10 +126,12 @@ def _load(
     device: str,
     start: _Start | None = None,
     by_layers: bool | None = None,
-) -> LanguageModel:
+    kinds: Collection[str] = ("causal",),
+) -> Any:
     """Load a model that is not an adapter; without `start`, unpacked, as an adapter's base."""
     place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
+    check_architecture(spec, config, kinds)
     computed = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
@@ -409,7 +422,7 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
     `path` and `config` are as in `describe_model`. Raises ModelError if the weights cannot be read,
     tensors are missing, whole layers are unused, or the model is not causal.
     """
-    check_is_causal(spec, config)
+    check_architecture(spec, config, ("causal",))
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     # The GGUF reader ignores the setting that disables progress bars.
@@ -503,10 +516,17 @@ def _dtype(name: str, device: torch.device, config) -> torch.dtype:
     return torch.bfloat16 if size > _SMALL and native_bfloat16(device) else torch.float32
 
 
-def loaded(model: LanguageModel | str, device: str, bos: str | None = None) -> LanguageModel:
+def loaded(
+    model: LanguageModel | str,
+    device: str,
+    bos: str | None = None,
+    *,
+    kinds: Collection[str] = ("causal",),
+) -> Any:
     """Load a spec in float32, as reported numbers require; return a loaded model unchanged."""
     if isinstance(model, str):
-        return load_model(model, dtype="float32", device=device, bos=bos)
+        return load_model(model, dtype="float32", device=device, bos=bos, kinds=kinds)
+    check_kind(model, kinds)
     if bos is not None:
         raise ConfigError(
             f"bos has no effect on a loaded model ({model.name}); got {bos!r}. Pass bos to "

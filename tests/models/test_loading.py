@@ -222,13 +222,13 @@ def test_a_model_that_continues_no_text_is_refused_by_its_kind(folder):
     small = {"vocab_size": 270, "d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     T5ForConditionalGeneration(T5Config(**small, d_kv=8)).save_pretrained(folder)
     assert (
-        f"{folder} is an encoder-decoder (T5ForConditionalGeneration), and only causal"
+        f"{folder} is an encoder-decoder (T5ForConditionalGeneration); here it must be a causal"
         in sentence(folder)
     )
     layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     layers |= {"intermediate_size": 16}
     BertForMaskedLM(BertConfig(vocab_size=270, **layers)).save_pretrained(folder)
-    assert "is a masked language model (BertForMaskedLM), and only causal" in sentence(folder)
+    assert "is a masked language model (BertForMaskedLM); here it must be" in sentence(folder)
     DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=270, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
     ).save_pretrained(folder)
