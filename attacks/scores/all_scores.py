@@ -58,6 +58,7 @@ def all_scores(
     neighbours: TokenStats | None = None,
     n_neighbours: ArrayLike | None = None,
     token_counts: ArrayLike | None = None,
+    without: Collection[str] = (),
 ) -> dict[str, Values]:
     """Every score for samples or texts whose inputs are given, in the order of `score_table`.
 
@@ -77,6 +78,7 @@ def all_scores(
     neighbours, n_neighbours : TokenStats of the neighbours of all texts, and int array (n,) of
         how many each text has, for `neighbourhood`
     token_counts : int array (n_vocab,), of a reference corpus, for `dc_pdd`
+    without : names of scores to leave out
 
     Returns
     -------
@@ -113,6 +115,8 @@ def all_scores(
     }
     scores: dict[str, Values] = {}
     for score in scores_for(made_for):
+        if score.name in without:
+            continue
         if score.name in _COMPARED:
             alike, by_bytes = _COMPARED[score.name]
             for name, stats in references.items():

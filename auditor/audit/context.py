@@ -19,7 +19,7 @@ from reports.privacy.finding import Finder
 from reports.privacy.names import finders
 
 if TYPE_CHECKING:
-    from auditor.models.language_model import LanguageModel
+    from auditor.models.interfaces import ScoresTexts
     from auditor.models.tokenizer import Vocabulary
 
 TARGET = "target"
@@ -47,7 +47,7 @@ class Context:
         """The spec of the target or of a reference."""
         return self.config.model if name == TARGET else self.config.references[name]
 
-    def model(self, name: str = TARGET, *, dtype: str | None = None) -> LanguageModel:
+    def model(self, name: str = TARGET, *, dtype: str | None = None) -> ScoresTexts:
         """The target or a reference; its fingerprint must match the run's."""
         from auditor.models.loading import load_model
 
@@ -79,7 +79,7 @@ class Context:
             self._vocabularies[name] = found
         return self._vocabularies[name]
 
-    def _register(self, name: str, model: LanguageModel, *, is_rescoring: bool) -> None:
+    def _register(self, name: str, model: ScoresTexts, *, is_rescoring: bool) -> None:
         known = self.run.manifest.models.get(name)
         if known is not None:
             self._refuse_change(name, "other weights", model.fingerprint, known.sha256)

@@ -163,10 +163,10 @@ def measured_speed(
     Speed, or None if it cannot be measured: a model with its own sampler, or out of memory.
     """
     from auditor.models.device import out_of_memory
-    from auditor.models.interfaces import DrawsSamples
+    from auditor.models.language_model import LanguageModel
 
     model = context.model()
-    if isinstance(model, DrawsSamples):
+    if not isinstance(model, LanguageModel):
         return None
     try:
         sampling = _sampling_speed(model, prompts, decoding, n_slots, _PROBE_SHARE * n_tokens)

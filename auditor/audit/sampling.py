@@ -16,7 +16,7 @@ from auditor.audit.partial import forget, keep, kept, partial_file
 from auditor.audit.shard_writer import BackgroundWriter, Shard
 from auditor.audit.workers.tasks import Task
 from auditor.config.audit import Strategy
-from auditor.errors import RunError
+from auditor.errors import ConfigError, RunError
 from auditor.runs.manifest import SamplingCost
 from auditor.system.interrupts import deferred
 
@@ -157,12 +157,16 @@ class Sampler:
     def plan(self, strategy: Strategy, ids: range) -> None:
         """Record the batch size of a strategy that fits into memory, by its first shard."""
         prompts = self.source(strategy).prompts(ids)
+        if self.context.model().kind != "causal":
+            return
         sizes = self.context.run.manifest.batch_size
         sizes[strategy.name] = _slots(self.context.model(), prompts, strategy, self.sharing)
 
     def probe(self, strategy: Strategy, ids: range, n_tokens: int) -> Speed | None:
         """Measure the speed with the prompts of a shard; see `measured_speed`."""
         prompts = self.source(strategy).prompts(ids)
+        if self.context.model().kind != "causal":
+            return None
         slots = _slots_of(self.context, prompts, strategy, self.sharing)
         return measured_speed(self.context, prompts, strategy.decoding, slots, n_tokens)
 
@@ -177,7 +181,9 @@ class Sampler:
         begun, before = time.monotonic(), 0.0
         source, model = self.source(strategy), self.context.model()
         prompts = source.prompts(ids)
-        if strategy.decoding.beams > 1:
+        if model.kind != "causal":
+            drawn = _draw_by_itself(self.context, model, prompts, strategy, ids, progress)
+        elif strategy.decoding.beams > 1:
             from auditor.sampling.beam_search import beam_search
 
             drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
@@ -200,6 +206,22 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
             f"{context.run.path} was started. Choose another --out, or restore the original texts."
         )
     context.run.save()
+
+
+def _draw_by_itself(context: Context, model, prompts, strategy: Strategy, ids: range, progress):
+    """The samples of a shard by a model with its own sampler."""
+    from auditor.sampling.generate import generate
+
+    if strategy.decoding.beams > 1:
+        raise ConfigError(
+            f"--beams must be 1 for {model.name}, which is not a causal model in this process; got "
+            f"{strategy.decoding.beams}. Leave out --beams."
+        )
+    kind = {"seed": context.config.seed, "stream": strategy.name, "decoding": strategy.decoding}
+    drawn, _ = generate(
+        model, prompts, list(ids), n_slots=1, progress=progress, note=context.note, **kind
+    )
+    return drawn
 
 
 def _draw(context: Context, model, prompts, strategy: Strategy, stem: str, ids: range, progress):

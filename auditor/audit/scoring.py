@@ -100,6 +100,8 @@ def score_batch(
         advance=progress,
         note=context.note,
     )
+    for sentence in scorer.left_out():
+        context.note(sentence)
     for reference in context.config.references:
         lacks = scorer.references[reference].vocabulary.bos_id is None
         if reference in scorer.other_tokenizer and lacks and not all(texts.prompt):

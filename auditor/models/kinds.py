@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from transformers.models.auto.modeling_auto import (
@@ -67,6 +67,19 @@ def check_kind(model: Any, kinds: Collection[str]) -> None:
     """Raise ModelError if a loaded model is not of one of `kinds`."""
     if model.kind not in kinds:
         raise ModelError(_refusal(model.name, model.kind, "", kinds))
+
+
+def check_comparable(target: Any, references: Mapping[str, Any]) -> None:
+    """Raise ModelError unless every reference is of the target's kind: else its numbers differ.
+
+    The pseudo-log-likelihood of a masked model, for example, is no likelihood.
+    """
+    for name, model in references.items():
+        if model.kind != target.kind:
+            raise ModelError(
+                f"Reference {name} ({model.name}) must be {_NAMES[target.kind]}, as {target.name} "
+                f"is; got {_NAMES[model.kind]}. Use another reference, or leave it out."
+            )
 
 
 def _refusal(spec: str, kind: str | None, architecture: str, kinds: Collection[str]) -> str:

@@ -16,9 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attacks.scores.all_scores import SAMPLES, TEXTS, all_scores, undefined_reasons, zlib_bits
+from attacks.scores.score_table import scores_for
 from attacks.scores.token_stats import TokenStats
 from auditor.corpus.reading import Document, n_utf8_bytes
 from auditor.models.interfaces import ScoresTexts
+from auditor.models.kinds import check_comparable
 from auditor.models.teacher_forcing import Memo
 from auditor.models.tokenizer import Parts, Vocabulary, check_rows
 from auditor.scoring.perturbation import Perturbation
@@ -114,6 +116,9 @@ class TextScorer:
     n_drawn: int = 0
     undefined: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_comparable(self.target, self.references)
+
     @property
     def passes(self) -> int:
         """Model passes per text, including its neighbours."""
@@ -161,6 +166,7 @@ class TextScorer:
             zlib_bits=bits,
             other_tokenizer=self.other_tokenizer,
             token_counts=self.counts,
+            without=self.target.without,
             **given,
         )
         undefined = undefined_reasons(scores, target, **given)
@@ -192,6 +198,7 @@ class TextScorer:
     def notes(self) -> list[str]:
         """Remarks for the user."""
         notes = [s for m in (self.target, *self.references.values()) for s in m.notes]
+        notes += self.left_out()
         has = {n: m.vocabulary.bos_id is not None for n, m in self.references.items()}
         if self.target.vocabulary.bos_id is not None:
             notes += [no_bos_note(name, "the target") for name in has if not has[name]]
@@ -213,6 +220,12 @@ class TextScorer:
                 f"{score} is undefined for {count(sum(reasons.values()), 'text')} ({why})."
             )
         return notes
+
+    def left_out(self) -> list[str]:
+        """One sentence per score that the target's kind of model does not have."""
+        made_for = SAMPLES if self.for_samples else TEXTS
+        names = [score.name for score in scores_for(made_for)]
+        return [f"{n} is left out: {self.target.without[n]}" for n in names if n in self.target.without]
 
     def _texts(self, documents: Sequence[Document]) -> Texts:
         """The documents as Texts; stored tokens are used if they are the target's."""
