@@ -150,6 +150,10 @@ class Sampler:
                 check_rows(*rows, prompt.tolist(), f"a text for prompts of {strategy.name!r}")
             for sentence in self.sources[strategy.name].problems:
                 self.context.note(sentence)
+            if strategy.prompts.chat_template:
+                self.context.note(
+                    f"The prompts of {strategy.name!r} are in the chat template of {model.name}."
+                )
         source = self.sources[strategy.name]
         _register(self.context, strategy.name, source.fingerprint)
         return source

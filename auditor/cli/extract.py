@@ -25,6 +25,7 @@ _ONLY = {
     "prefix_tokens": ("corpus", "index", "document"),
     "with_bos": ("corpus", "index", "document"),
     "bos": ("corpus", "index", "document"),
+    "chat_template": ("corpus", "index", "document"),
     "examples": ("corpus", "index"),
     "from_start": ("corpus", "index"),
     "samples_per_prefix": ("corpus", "index"),
@@ -150,7 +151,7 @@ def _document(models, given, shared):
             f"--document takes one --prefix-tokens; got {len(given['prefix_tokens'])}. Run "
             "one at a time."
         )
-    names = ("suffix_tokens", "stride", "with_bos", "bos", "canaries", "reveal")
+    names = ("suffix_tokens", "stride", "with_bos", "bos", "chat_template", "canaries", "reveal")
     options = {**_part(given, names), **shared}
     if given["prefix_tokens"]:
         options["prefix_tokens"] = given["prefix_tokens"][0]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.generated import given_options, options_of
 from auditor.cli.printing import say
 from auditor.cli.verbosity import remark, say_next, verbosity
+from auditor.config.audit import AuditConfig
 
 
 @click.group(invoke_without_command=True)
@@ -49,8 +51,21 @@ def remove(name) -> None:
 
 
 @click.command()
-def doctor() -> None:
-    """Show the hardware and software of this machine and what they support."""
+@click.option("--model", metavar="SPEC", help="Load this model and show the path it takes, and why.")
+@options_of(AuditConfig, only=("dtype", "device", "bos"))
+def doctor(model, **given) -> None:
+    """Show what this machine supports, or with --model what a model is and how it is run."""
+    if model is None:
+        _show_machine()
+        return
+    from auditor.models.description import describe
+    from auditor.models.loading import load_model
+
+    for subject, text in describe(load_model(model, **given_options(given))):
+        say(f"{subject:<14}{text}")
+
+
+def _show_machine() -> None:
     import os
     from importlib.util import find_spec
 

@@ -30,6 +30,7 @@ from auditor.config.fields import (
     Positive,
     Seed,
     Thousands,
+    as_before,
     cut,
     first_error,
     option,
@@ -258,7 +259,7 @@ class AuditConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that determine the content of a run, as plain data."""
-        return self.model_dump(mode="json", exclude=set(HOW))
+        return as_before(self.model_dump(mode="json", exclude=set(HOW)))
 
     @property
     def series(self) -> str:

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from auditor.config.fields import Million, Options, Positive, Seed, Whole, option
+from auditor.config.fields import (
+    CHAT_TEMPLATE,
+    Million,
+    Options,
+    Positive,
+    Seed,
+    Whole,
+    as_before,
+    option,
+)
 from auditor.config.sampling import Decoding
 from auditor.errors import ConfigError, ModelError
 
@@ -55,6 +64,7 @@ class ExtractionConfig(Options):
     bos: str | None = option(
         "BOS token to use in place of that of the models.", None, metavar="TOKEN"
     )
+    chat_template: bool = option(CHAT_TEMPLATE, False)
     seed: Seed = option("Random seed of the windows.", 0)
 
     @model_validator(mode="after")
@@ -63,6 +73,11 @@ class ExtractionConfig(Options):
             raise ConfigError(
                 "--bos names the token before each prefix, and --no-bos rules it out; got both. "
                 "Remove one."
+            )
+        if self.chat_template and (self.bos is not None or self.with_bos):
+            raise ConfigError(
+                "--chat-template puts its own tokens before each prefix, with or without BOS; got "
+                "it with --bos or --with-bos. Remove one."
             )
         if self.decoding.repetition_penalty != 1 or self.decoding.temperature_start is not None:
             raise ConfigError(
@@ -73,7 +88,7 @@ class ExtractionConfig(Options):
 
     def identity(self) -> dict[str, Any]:
         """The settings as plain data, for a manifest; without `bos` if it is not set."""
-        settings = self.model_dump(mode="json")
+        settings = as_before(self.model_dump(mode="json"))
         if self.bos is None:
             del settings["bos"]
         return settings
@@ -85,6 +100,8 @@ class ExtractionConfig(Options):
 
     def starts_with_bos(self, model) -> bool:
         """Whether this model's BOS goes before each prefix."""
+        if self.chat_template:
+            return self._around(model)[0][:1] == model.vocabulary.start != []
         if self.with_bos is None:
             return (self.from_start or self.bos is not None) and model.vocabulary.bos_id is not None
         return self.with_bos
@@ -102,8 +119,11 @@ class ExtractionConfig(Options):
             )
         if model.context is None:
             return
-        extra = int(samples and self.starts_with_bos(model))
-        start = " and BOS" if extra else ""
+        if self.chat_template:
+            extra, start = sum(map(len, self._around(model))), " and the chat template"
+        else:
+            extra = int(samples and self.starts_with_bos(model))
+            start = " and BOS" if extra else ""
         most = model.context - self.suffix_tokens - extra
         if most < 1:
             raise ConfigError(
@@ -119,11 +139,19 @@ class ExtractionConfig(Options):
             )
 
     def started(self, model, prefixes: NDArray[np.integer]) -> NDArray[np.integer]:
-        """Prefixes, with BOS before them if requested."""
-        if not self.starts_with_bos(model):
-            return prefixes
-        bos = np.full((len(prefixes), 1), model.vocabulary.bos_id, dtype=prefixes.dtype)
-        return np.concatenate([bos, prefixes], axis=1)
+        """Prefixes, with BOS before them or in the chat template if requested."""
+        sides = [
+            np.tile(np.array(ids, dtype=prefixes.dtype), (len(prefixes), 1))
+            for ids in self._around(model)
+        ]
+        return np.concatenate([sides[0], prefixes, sides[1]], axis=1)
+
+    def _around(self, model) -> tuple[list[int], list[int]]:
+        """The tokens before and after each prefix."""
+        if self.chat_template:
+            turn = model.vocabulary.chat_turn(model.name)
+            return turn.before, turn.after
+        return (model.vocabulary.start if self.starts_with_bos(model) else []), []
 
 
 class CorpusExtractionConfig(ExtractionConfig):

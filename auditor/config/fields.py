@@ -79,8 +79,28 @@ MASKED = (
 )
 BOS = "BOS token to use in place of that of the model, and for references that have none."
 DTYPE = "Number format of the weights: auto, float32, bfloat16 or float16."
-DEVICE = "Device: auto, cpu or cuda."
+DEVICE = "Device: auto, cpu, cuda, or balanced (the layers spread over all GPUs)."
+CHAT_TEMPLATE = (
+    "Put each prompt into the model's chat template, as a user's message that the model answers."
+)
 REVEAL = "Show personal data in the report and CSV."
+
+
+# Options added later, with defaults that change nothing: left out of a config's identity, so that
+# the digests of earlier runs stay.
+_ADDED: dict[str, Any] = {"chat_template": False}
+
+
+def as_before(settings: Any) -> Any:
+    """Settings as plain data without the later options that have their defaults, at any depth.
+
+    >>> as_before({"kind": "bos", "chat_template": False})
+    {'kind': 'bos'}
+    """
+    if isinstance(settings, dict):
+        kept = {k: v for k, v in settings.items() if k not in _ADDED or v != _ADDED[k]}
+        return {k: as_before(v) for k, v in kept.items()}
+    return [as_before(v) for v in settings] if isinstance(settings, list) else settings
 
 
 def option(text: str, default: Any = PydanticUndefined, **shown: str) -> Any:

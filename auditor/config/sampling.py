@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, field_validator, model_validator
 
 from auditor.config.fields import (
+    CHAT_TEMPLATE,
     STRICT,
     Above0,
     Million,
@@ -90,6 +91,7 @@ class Prompts(BaseModel):
     words: Specs = option("Word for `repeat`; repeatable.", (), flag="word")
     repeats: Million = setting("Times that `repeat` repeats its word.", 50)
     samples_per_prompt: Positive = option("Samples per prompt.", 1)
+    chat_template: bool = option(CHAT_TEMPLATE, False)
 
     @model_validator(mode="after")
     def _ordered(self):

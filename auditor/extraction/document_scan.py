@@ -184,6 +184,8 @@ def scan_document(
     for sentence in (*used.notes, *secrets.notes):
         progress.note(sentence)
     config.check(used)
+    if config.chat_template:
+        progress.note(f"The prefixes are in the chat template of {used.name}.")
     windows = slide(
         own,
         used.vocabulary,

@@ -153,6 +153,8 @@ class _Work:
         for sentence in model.notes:
             self._note(sentence)
         self.config.check(model, samples=self.config.samples_per_prefix > 0)
+        if self.config.chat_template:
+            self._note(f"The prefixes are in the chat template of {model.name}.")
         windows, repeats = self._drawn(model)
         windows.check_rows(model)
         self.models[model.name] = {

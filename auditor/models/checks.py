@@ -8,6 +8,8 @@ a run needs them, in the model's dtype.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from auditor.errors import ModelError, in_short
@@ -55,8 +57,16 @@ def check_network(model: WhiteBox) -> None:
     _check(model)
 
 
+def is_spread(network: Any) -> bool:
+    """Whether the layers of a network are on several devices."""
+    return len(set(map(str, getattr(network, "hf_device_map", {}).values()))) > 1
+
+
 def _check(model: WhiteBox) -> None:
     logits = _check_probabilities(model)
+    if is_spread(model.network):
+        model.slow_because |= dict.fromkeys(("head", "steps"), "its layers are on several devices")
+        return
     if why := _why_not_projected(model, logits):
         model.slow_because["head"] = why
     check_steps(model, length=5)

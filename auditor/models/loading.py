@@ -39,6 +39,7 @@ _TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
 # Below this many parameters, bfloat16 saves too little time to justify its rounding.
 _SMALL = 30_000_000
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BALANCED = "balanced"
 # Larger than any vocabulary; bounds the in-memory table of all ids.
 _MOST_TOKENS = 10_000_000
 
@@ -65,7 +66,8 @@ def load_model(
     dtype : "auto", "float32", "bfloat16" or "float16"
         auto: bfloat16 if the hardware supports it and the model is large enough to benefit, else
         float32.
-    device : "auto", "cpu", "cuda", ...
+    device : "auto", "cpu", "cuda", ..., or "balanced"
+        balanced: the layers are spread over all GPUs, for a model that one GPU cannot hold.
     bos : str, optional
         Token that starts a text; overrides the tokenizer's BOS.
     is_reference : bool
@@ -135,12 +137,13 @@ def _load(
     computed = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
-    kept = _kept_dtype(path, computed, place, by_layers)
-    network, unused = read_network(spec, path, kept, config)
+    spread = _device_map() if device == BALANCED else None
+    kept = computed if spread else _kept_dtype(path, computed, place, by_layers)
+    network, unused = read_network(spec, path, kept, config, device_map=spread)
     vocabulary = start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer)
     digest = fingerprint(path)
     with _fitting(spec, place, computed, kept):
-        network = network.to(place)
+        network = network if spread else network.to(place)
         if kept != computed:
             with quiet():
                 restore_buffers(
@@ -150,7 +153,12 @@ def _load(
             Float32Layers(network)
         model = LanguageModel(network, vocabulary, name=spec, fingerprint=digest, dtype=computed)
         model.notes += [unused] if unused else []
-        return model.pack() if start and kept == computed else model
+        return model.pack() if start and kept == computed and not spread else model
+
+
+def _device_map() -> Any:
+    """How the layers are spread over GPUs, as `from_pretrained` takes it."""
+    return "balanced"
 
 
 def _kept_dtype(
@@ -416,8 +424,10 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def read_network(spec: str, path: Path, dtype: torch.dtype, config):
-    """A causal model's network on the CPU, and a note about unused tensors or None.
+def read_network(spec: str, path: Path, dtype: torch.dtype, config, *, device_map: Any = None):
+    """A causal model's network, and a note about unused tensors or None.
+
+    The network is on the CPU, or where `device_map` puts its layers.
 
     `path` and `config` are as in `describe_model`. Raises ModelError if the weights cannot be read,
     tensors are missing, whole layers are unused, or the model is not causal.
@@ -429,7 +439,13 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
     no_bars = contextlib.redirect_stderr(io.StringIO()) if gguf else contextlib.nullcontext()
 
     def unreadable(why: str) -> str:
-        if method := quantisation_of(config):
+        method = quantisation_of(config)
+        if method == "bitsandbytes" and not torch.cuda.is_available():
+            return (
+                f"{spec} is quantised with bitsandbytes, which needs a GPU; this machine has none. "
+                "Use a machine with a GPU, or the unquantised weights."
+            )
+        if method:
             return (
                 f"{spec} is quantised with {method} and cannot be read ({why}). Install the "
                 f"packages that {method} needs, or use the unquantised weights."
@@ -448,6 +464,7 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
             config=None if gguf else config,
             dtype=dtype,
             use_safetensors=None if gguf else True,
+            **({"device_map": device_map} if device_map else {}),
             **gguf,
         )
     return network, check_unused(spec, network.state_dict(), unused)
@@ -490,6 +507,13 @@ def fingerprint(path: Path) -> str:
 
 def usable_device(name: str) -> str:
     """The device for a name ("auto": cuda if available); ModelError if it cannot be used."""
+    if name == BALANCED:
+        if not torch.cuda.is_available():
+            raise ModelError(
+                "--device balanced spreads a model over GPUs; this machine has none. Use auto or "
+                "cpu."
+            )
+        return "cuda"
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

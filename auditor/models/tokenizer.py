@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from auditor.errors import ConfigError, ModelError
+from auditor.models.chat_template import ChatTurn, chat_turn
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 # Piece placed before and after another one to find its text in the middle of a sequence.
@@ -66,6 +67,10 @@ class Vocabulary:
     def start(self) -> list[int]:
         """The tokens that start a text: BOS, or none without BOS."""
         return [] if self.bos_id is None else [self.bos_id]
+
+    def chat_turn(self, name: str) -> ChatTurn:
+        """The tokens of the chat template around a user's message; `name` is the model's."""
+        return chat_turn(self.tokenizer, name)
 
     @cached_property
     def _pieces(self) -> list[str | None]:

@@ -13,6 +13,7 @@ import numpy as np
 from auditor.config.audit import Prompts, Strategy
 from auditor.corpus.reading import Corpus, read_corpus
 from auditor.errors import ConfigError, CorpusError, ModelError
+from auditor.models.chat_template import ChatTurn
 from auditor.models.tokenizer import Vocabulary
 from auditor.sampling.few_shot import few_shot_texts, read_text
 from auditor.sampling.random_streams import uniforms
@@ -55,8 +56,11 @@ class PromptSource:
         self.strategy, self.vocabulary, self.seed = strategy, vocabulary, seed
         self.name = model_name
         kind = strategy.prompts.kind
-        self.bos = vocabulary.start
-        if kind == "bos" and not self.bos:
+        self.turn = ChatTurn(vocabulary.start, [])
+        if strategy.prompts.chat_template:
+            self.turn = vocabulary.chat_turn(model_name)
+        self.bos = [] if vocabulary.start != self.turn.before[:1] else vocabulary.start
+        if kind == "bos" and not self.turn.before:
             raise ModelError(
                 f"Strategy {strategy.name!r} needs a BOS token, and {model_name}'s tokenizer has "
                 "none. Set one with --bos TOKEN, or use --strategy internet with your own prefixes."
@@ -84,7 +88,7 @@ class PromptSource:
         if context is None:
             return
         new = self.strategy.decoding.max_new_tokens
-        longest = len(self.bos) + self._longest()
+        longest = len(self.turn) + self._longest()
         if longest >= context:
             raise ModelError(
                 f"The prompts of {self.strategy.name!r} must be shorter than {self.name}'s context "
@@ -105,23 +109,26 @@ class PromptSource:
         return longest
 
     def prompts(self, sample_ids: Sequence[int]) -> list[list[int]]:
-        """The prompt of each sample, with BOS first if the model has one."""
+        """The prompt of each sample: BOS first if the model has one, or in the chat template."""
+        return [[*self.turn.before, *ids, *self.turn.after] for ids in self._bare(sample_ids)]
+
+    def _bare(self, sample_ids: Sequence[int]) -> list[list[int]]:
         kind = self.strategy.prompts.kind
         if kind == "bos":
-            return [list(self.bos) for _ in sample_ids]
+            return [[] for _ in sample_ids]
         group = np.asarray(sample_ids, dtype=np.int64) // self.strategy.prompts.samples_per_prompt
         stream = f"prompt:{self.strategy.name}"
         u = uniforms(self.seed, stream, group, np.arange(_DRAWS))
         chosen = (u[:, 0] * len(self.pool)).astype(int)
         if kind != "corpus":
-            return [[*self.bos, *self.pool[i].tolist()] for i in chosen]
+            return [self.pool[i].tolist() for i in chosen]
         low, high = self.strategy.prompts.min_tokens, self.strategy.prompts.max_tokens
         out = []
         for i, (_, where, length, _) in zip(chosen, u, strict=True):
             text = self.pool[i]
             n = min(low + int(length * (high - low + 1)), len(text))
             start = int(where * (len(text) - n + 1))
-            out.append([*self.bos, *text[start : start + n].tolist()])
+            out.append(text[start : start + n].tolist())
         return out
 
 
