@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.generated import given_options, options_of
+from auditor.cli.generated import flags_of, given_options, options_of
 from auditor.cli.printing import say
 from auditor.cli.verbosity import remark, say_next, verbosity
 from auditor.config.audit import AuditConfig
@@ -55,13 +55,18 @@ def remove(name) -> None:
 @options_of(AuditConfig, only=("dtype", "device", "bos"))
 def doctor(model, **given) -> None:
     """Show what this machine supports, or with --model what a model is and how it is run."""
+    given = given_options(given)
     if model is None:
+        if given:
+            raise click.UsageError(
+                f"{flags_of(given)} needs a model to describe; got none. Add --model SPEC."
+            )
         _show_machine()
         return
     from auditor.models.description import describe
     from auditor.models.loading import load_model
 
-    for subject, text in describe(load_model(model, **given_options(given))):
+    for subject, text in describe(load_model(model, **given)):
         say(f"{subject:<14}{text}")
 
 

@@ -373,6 +373,39 @@ def test_models_and_doctor_tell_what_is_there(monkeypatch, tmp_path):
         assert f"\n{word}" in f"\n{told}"
 
 
+def test_doctor_tells_the_path_that_a_model_takes_and_why(place, tmp_path):
+    told = command("doctor", "--model", place / "model").out
+    assert f"model         {place / 'model'}: causal, " in told
+    assert "logits        fast: " in told
+    assert "sampling      fast: " in told
+    told = command("doctor", "--model", save_capped_model(tmp_path / "capped")).out
+    assert "logits        plain: by the network itself, because its logits are more than a" in told
+    ended = command("doctor", "--dtype", "float32")
+    assert is_one_sentence(ended, code=2)
+    assert "--dtype" in ended.err
+
+
+def save_capped_model(folder):
+    """A random Gemma 2 with one layer, which caps its logits."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    from auditor.models.tiny_gpt2 import build_tokenizer
+
+    config = Gemma2Config(
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        final_logit_softcapping=1.0,
+    )
+    Gemma2ForCausalLM(config).save_pretrained(folder)
+    build_tokenizer([WORDS] * 4, 300).save_pretrained(folder)
+    return folder
+
+
 # ------------------------------------------------------------------------------- terminal
 def test_no_control_character_of_a_name_reaches_the_terminal(place, tmp_path):
     evil = "evil\x1b[31m\u202e\x9b"

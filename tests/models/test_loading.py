@@ -479,3 +479,39 @@ def test_pickles_beside_safetensors_are_passed_over(folder, tmp_path):
         (folder / name).write_bytes(pickle.dumps(Trap()))
     assert load_model(str(folder)).fingerprint == fingerprint(folder)
     assert not (tmp_path / "ran").exists()
+
+
+# -------------------------------------------------------------------------- several devices
+@pytest.fixture
+def two_devices(monkeypatch):
+    """`--device balanced` on a machine without GPUs: two names of the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(loading, "usable_device", lambda name: "cpu")
+    places = {"transformer.wte": "cpu", "transformer.wpe": "cpu", "transformer.drop": "cpu"}
+    places |= {"transformer.h.0": "cpu:0", "transformer.ln_f": "cpu", "lm_head": "cpu"}
+    monkeypatch.setattr(loading, "_device_map", lambda: places)
+
+
+def test_a_model_on_several_devices_gives_the_same_numbers(made, two_devices):
+    spread = load_model(str(made), dtype="float32", device="balanced")
+    assert spread.slow_because == dict.fromkeys(
+        ("head", "steps"), "its layers are on several devices"
+    )
+    ids = [spread.vocabulary.encode(text) for text in TEXTS[:2]]
+    found, expected = (m.token_stats(ids) for m in (spread, load_model(str(made))))
+    assert np.allclose(found.logprob, expected.logprob, atol=1e-5)
+    assert found.rank.tolist() == expected.rank.tolist()
+
+
+def test_balanced_needs_gpus(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "--device balanced spreads a model over GPUs" in sentence(folder, device="balanced")
+
+
+def test_bitsandbytes_without_a_gpu_is_named(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    told = sentence(folder)
+    assert told.startswith(f"{folder} is quantised with bitsandbytes, which needs a GPU")

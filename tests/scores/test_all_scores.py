@@ -346,3 +346,13 @@ def test_invalid_input_is_distinguished_from_undefined_scores(mistake, message):
 def test_non_text_input_is_not_compressed(texts):
     with pytest.raises(TypeError, match="texts must"):
         paper.zlib_bits(texts)
+
+
+def test_scores_that_a_model_does_not_have_are_left_out():
+    target = of([[-1.0, -2.0]])
+    given = {"zlib_bits": [160], "references": {"small": target}}
+    assert "reference:small" in all_scores(target, **given)
+    assert list(all_scores(target, without=["zlib", "reference"], **given)) == [
+        "likelihood",
+        "window",
+    ]
