@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from auditor.config.audit import Decoding
+from auditor.models.language_model import LanguageModel
+from auditor.sampling.generate import generate
+from tests.planted import Ids
+
 FAMILIES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 N_VOCAB, CONTEXT, WINDOW = 61, 48, 8
+
+# Refused, with what the sentence says.
+REFUSED = {
+    **dict.fromkeys(("cpmant", "prophetnet", "xlm", "xlnet"), "is not a causal language model"),
+    "xmod": "Input language unknown",
+}
+# Not tried, since a tiny one cannot be made of its config alone.
+UNTRIED = {
+    **dict.fromkeys(
+        (
+            *("blt", "dots3_note", "emu3", "fuyu", "gemma3", "gemma3n", "gemma4", "git"),
+            *("gemma4_assistant", "gemma4_unified", "gemma4_unified_assistant", "got_ocr2"),
+            *("llama4", "mllama", "moss_transcribe_diarize", "phi4_multimodal", "qwen3_5"),
+            *("qwen3_5_moe", "qwen4_exp", "musicgen", "musicgen_melody"),
+        ),
+        "made of parts for other media",
+    ),
+    **dict.fromkeys(("dbrx", "kimi_linear", "zamba"), "no small config"),
+}
+# Families that compute in float32 whatever they are asked for.
+IN_FLOAT32 = {"inkling2_text", "xglm"}
+TRIED = [name for name in FAMILIES if name not in REFUSED | UNTRIED]
 
 # Config values, used for each family that has a setting of that name.
 _SIZES = {
@@ -108,3 +137,63 @@ def tiny_network(family: str, *, seed: int = 0, **settings):
                 if weight.ndim > 1:
                     weight.normal_(std=0.25)
     return network
+
+
+def loaded(network, name: str = "odd") -> LanguageModel:
+    """A network as the tool runs it."""
+    return LanguageModel(network, Ids(0, 0), name=name, fingerprint="", dtype=torch.float32)
+
+
+def judge_of(network, family: str):
+    """The same network for plain passes, in float64, with none of the fast kernels."""
+    plain = copy.deepcopy(network)
+    for module in plain.modules():
+        if hasattr(module, "config"):
+            module.config._experts_implementation = "eager"
+    return plain if family in IN_FLOAT32 else plain.double()
+
+
+@torch.no_grad()
+def plain_logprob(judge, tokens: list[int]) -> np.ndarray:
+    """log p of each token but the first, one pass over the whole sequence."""
+    ids = torch.tensor([tokens])
+    logits = judge(input_ids=ids, use_cache=False).logits[0].double()
+    return logits.log_softmax(-1)[:-1].gather(1, ids[0, 1:, None])[:, 0].numpy()
+
+
+def text_error(model: LanguageModel, judge) -> float:
+    """Largest error of a token's log-probability (nats), of texts in one batch and alone."""
+    context = min(model.context or CONTEXT, CONTEXT)
+    draw = np.random.default_rng(0)
+    texts = [draw.integers(3, 60, n).tolist() for n in (3, context - 1, 9, 17, 5)]
+    together = model.token_stats(texts)
+    errors = []
+    for i, text in enumerate(texts):
+        expected = plain_logprob(judge, [0, *text])
+        for found in (
+            together.logprob[together.offsets[i] : together.offsets[i + 1]],
+            model.token_stats([text]).logprob,
+        ):
+            errors.append(np.abs(found - expected).max())
+    return float(np.max(errors))
+
+
+def sample_error(model: LanguageModel, judge, n_new: int) -> float:
+    """Largest error of a sampled token's recorded log-probability (nats)."""
+    draw = np.random.default_rng(1)
+    prompts = [[0, *draw.integers(3, 60, n).tolist()] for n in (0, 4, 11, 2, 0, 7)]
+    drawn, _ = generate(
+        model,
+        prompts,
+        list(range(6)),
+        seed=0,
+        stream="s",
+        decoding=Decoding(max_new_tokens=n_new, top_k=None),
+        n_slots=3,
+    )
+    errors = []
+    for i, prompt in enumerate(prompts):
+        new = drawn.token_ids[i, : drawn.length[i]].tolist()
+        expected = plain_logprob(judge, prompt + new)[len(prompt) - 1 :]
+        errors.append(np.abs(drawn.logprob[i, : len(new)] - expected).max())
+    return float(np.max(errors))
