@@ -36,7 +36,7 @@ from auditor.scoring.text_scorer import Texts, TextScorer
 from auditor.system.progress import NullProgress, progress_display
 from reports.number_text import count
 
-_MOVED = 20
+_LARGEST = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Comparison:
     notes: list[str]
     facts: dict[str, Any]
 
-    def moved(self, n: int = _MOVED, *, by: str = "likelihood") -> pd.DataFrame:
+    def largest_increases(self, n: int = _LARGEST, *, by: str = "likelihood") -> pd.DataFrame:
         """The n texts whose metric `by` rose most, in descending order.
 
         Raises a ConfigError if there is no such metric.

@@ -17,7 +17,7 @@ from auditor.comparison.tables import (
     changes_shown,
     differences_shown,
     extraction_shown,
-    moved_shown,
+    largest_increases_shown,
     passages_shown,
     with_interval,
 )
@@ -120,7 +120,7 @@ def save_models(
         recorded=[path for path in (asked.get("canaries"),) if path is not None],
         corpora=[*facts["texts"], *facts["heldout"]],
     )
-    moved = found.moved() if reveal else masked(found.moved(), known.finders)
+    rows = found.largest_increases() if reveal else masked(found.largest_increases(), known.finders)
     figures = [(n, _DRAWN[n]) for n in figure_names(found.texts) if n in _DRAWN]
     drawn = [(n, x) for n, x in figures if found.texts[f"{n}_change"].notna().any()]
     pictures = [("Change of each text; the bars are the means.", change_figure(found.texts, drawn))]
@@ -136,7 +136,7 @@ def save_models(
         ),
         (
             "Texts that changed most (log-likelihood, nats per token)",
-            moved_shown(moved),
+            largest_increases_shown(rows),
         ),
     ]
     if (probes := found.probes) is not None:

@@ -41,24 +41,24 @@ def changes_shown(tests: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def moved_shown(moved: pd.DataFrame) -> pd.DataFrame:
-    """Format `Comparison.moved`.
+def largest_increases_shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Format `Comparison.largest_increases`.
 
     The score `likelihood` is the mean log-likelihood, in nats per token.
     """
     return pd.DataFrame(
         {
-            "text": moved["doc_id"],
-            "group": [_named(m) for m in moved["member"]],
-            "tokens": [f"{n:,}" for n in moved["n_tokens"]],
-            "log-likelihood before": moved["likelihood_base"],
-            "after": moved["likelihood_tuned"],
-            "log p_z before": moved["log_p_z_base"],
-            "after ": moved["log_p_z_tuned"],
+            "text": rows["doc_id"],
+            "group": [_named(m) for m in rows["member"]],
+            "tokens": [f"{n:,}" for n in rows["n_tokens"]],
+            "log-likelihood before": rows["likelihood_base"],
+            "after": rows["likelihood_tuned"],
+            "log p_z before": rows["log_p_z_base"],
+            "after ": rows["log_p_z_tuned"],
             "extracted": [
-                "–" if now != now else "yes" if now else "no" for now in moved["extracted_tuned"]
+                "–" if now != now else "yes" if now else "no" for now in rows["extracted_tuned"]
             ],
-            "excerpt": [_excerpt(text) for text in moved["text"]],
+            "excerpt": [_excerpt(text) for text in rows["text"]],
         }
     )
 

@@ -88,9 +88,9 @@ def run_gated_audit(
 
     Example::
 
-        judged = run_gated_audit(make_config(load_toml("audit.toml")))
-        judged.since  # passages new, gone and unchanged
-        judged.check()  # raises GateError if a gate failed
+        gated = run_gated_audit(make_config(load_toml("audit.toml")))
+        gated.since  # passages new, gone and unchanged
+        gated.check()  # raises GateError if a gate failed
     """
     progress = progress_display(progress)
     check_hooks(config.notify)
@@ -102,11 +102,11 @@ def run_gated_audit(
     except AuditError as error:
         _notify(config, _failure(config, error, occasion), progress, is_trouble=True)
         raise
-    judged = GatedAudit(run, runner.decisions, runner.since)
-    results, digest = run.manifest.judged, _digest(judged)
+    gated = GatedAudit(run, runner.decisions, runner.since)
+    results, digest = run.manifest.judged, _digest(gated)
     if results is None or results.told == digest:
-        return judged
-    notes = _notify(config, _success(judged), progress, is_trouble=judged.state != "finished")
+        return gated
+    notes = _notify(config, _success(gated), progress, is_trouble=gated.state != "finished")
     # If a hook failed, call the hooks again when the audit is repeated.
     results.told = None if notes else digest
     if notes:
@@ -158,10 +158,10 @@ def _compare(run: Run, config: AuditConfig, progress: NullProgress) -> RunDiff |
         return None
 
 
-def _digest(judged: GatedAudit) -> str:
+def _digest(gated: GatedAudit) -> str:
     """Identifies an outcome, so that hooks are called once for each."""
-    gates = [d.model_dump() for d in judged.decisions]
-    since = None if judged.since is None else judged.since.model_dump()
+    gates = [d.model_dump() for d in gated.decisions]
+    since = None if gated.since is None else gated.since.model_dump()
     outcome = json.dumps([gates, since], sort_keys=True)
     return hashlib.sha256(storable(outcome).encode()).hexdigest()
 
@@ -178,13 +178,13 @@ def _notify(
     return tuple(sentences)
 
 
-def _success(judged: GatedAudit) -> dict[str, Any]:
+def _success(gated: GatedAudit) -> dict[str, Any]:
     """Counts and figures of a finished run, without any text."""
-    run = judged.run
+    run = gated.run
     summary = without_control(run.summary()).to_json(orient="records", double_precision=15)
     return {
-        "text": _sentences(judged),  # first, for chat services and notify-send
-        "state": judged.state,
+        "text": _sentences(gated),  # first, for chat services and notify-send
+        "state": gated.state,
         "run": str(run.path),
         "report": str(run.report),
         "model": run.config.model,
@@ -194,20 +194,21 @@ def _success(judged: GatedAudit) -> dict[str, Any]:
         "candidates": verdict_counts(run.candidates()),
         "headline": run.headline() or None,
         "summary": json.loads(summary),
-        "gates": [d.record() for d in judged.decisions],
-        "since": None if judged.since is None else judged.since.model_dump(),
+        "gates": [d.record() for d in gated.decisions],
+        "since": None if gated.since is None else gated.since.model_dump(),
     }
 
 
-def _sentences(judged: GatedAudit) -> str:
+def _sentences(gated: GatedAudit) -> str:
     """The result of a finished run in one line, without text of the run."""
-    run = judged.run
+    run = gated.run
     parts = [f"The audit of {run.config.model} has finished"]
     if (found := verified(run)).n:
         parts[0] += f": {found.value:,.0f} of {found.n:,} candidates are verbatim"
-    parts += [f"{sentence[0].upper()}{sentence[1:]}" for sentence in map(str, judged.failed)]
-    if judged.since is not None:
-        parts.append(str(judged.since).removesuffix("."))
+    exceeded = [str(d) for d in gated.decisions if d.state != "pass"]
+    parts += [f"{sentence[0].upper()}{sentence[1:]}" for sentence in exceeded]
+    if gated.since is not None:
+        parts.append(str(gated.since).removesuffix("."))
     return visible(". ".join([*parts, f"Report: {run.report}"]))
 
 

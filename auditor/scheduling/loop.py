@@ -88,9 +88,9 @@ class SchedulerLoop:
     def _run(self, run_time: datetime) -> None:
         self.log(f"Run of {_shown(run_time)}: {self.plan.config_at(run_time).out}")
         try:
-            judged = self.plan.run(run_time, progress=self.progress)
-            self.show(judged)
-            judged.check()
+            gated = self.plan.run(run_time, progress=self.progress)
+            self.show(gated)
+            gated.check()
         except AuditError as error:
             self.errors.append(error)
             self.log(f"auditor: {error}")

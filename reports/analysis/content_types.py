@@ -169,7 +169,7 @@ def _is_numbers(text: str) -> bool:
 
 
 def _is_high_entropy(text: str) -> bool:
-    """A stretch without spaces that mixes digits and letters as keys, hashes and base64 do."""
+    """Characters without spaces that mix digits and letters as keys, hashes and base64 do."""
     return any(
         bits_per_character(run) >= _LEAST_BITS
         and sum(c.isdigit() for c in run) >= 3

@@ -24,7 +24,7 @@ INTERVALS = (
 )
 RESTS_ON = (
     (
-        "A passage is identified by its first place in the training text; overlapping stretches "
+        "A passage is identified by its first place in the training text; overlapping passages "
         "are one passage."
     ),
     (

@@ -51,12 +51,12 @@ def render_scan(page: ScanPage) -> str:
     ValueError
         If text and best differ in length.
     """
-    stretches = pieces(page.text, page.best, reveal=page.reveal, more=page.finders)
+    sections = pieces(page.text, page.best, reveal=page.reveal, more=page.finders)
     return render(
         "extraction.html.j2",
         styles=("report.css", "extraction.css"),
         page=with_top_masked(page, partial(mask_personal, more=page.finders)),
-        pieces=stretches,
+        pieces=sections,
         coverage=[_row(row) for row in page.coverage.to_dict("records")],
         legend=[(f"p{i}", f"{low:g} to {high:g}") for i, low, high in _SHADES],
         lowest=f"{TAUS[0]:g}",
@@ -67,7 +67,7 @@ def render_scan(page: ScanPage) -> str:
 def pieces(
     text: str, best: ArrayLike, *, reveal: bool = False, more: Sequence[Finder] = ()
 ) -> list[tuple[str, str, str]]:
-    """The text in stretches of one value: (class, tooltip, characters), in order.
+    """The text in sections of one value: (class, tooltip, characters), in order.
 
     Class p1 to p4 is a shade (from each of TAUS on), p0 below all of them, "" outside every suffix.
     Unless `reveal`, personal data is masked; a mask has the shade of its last character.
@@ -91,11 +91,11 @@ def pieces(
     same = (nats[1:] == nats[:-1]) | (np.isnan(nats[1:]) & np.isnan(nats[:-1]))
     edges = [0, *(np.flatnonzero(~same) + 1).tolist(), len(text)]
     shown = mask(text, [] if reveal else find_personal(text, more=more))
-    stretches = [
+    sections = [
         (*_shade(nats[begin]), shown.text[shown.place[begin] : shown.place[end]])
         for begin, end in pairwise(edges)
     ]
-    return [stretch for stretch in stretches if stretch[2]]
+    return [section for section in sections if section[2]]
 
 
 def _shade(nats: float) -> tuple[str, str]:

@@ -93,7 +93,7 @@ def test_the_change_of_extraction_has_the_interval_of_paired_proportions(found):
 
 
 def test_the_most_changed_texts_come_first(found):
-    moved = found.moved(5)["likelihood_change"].tolist()
+    moved = found.largest_increases(5)["likelihood_change"].tolist()
     assert moved == sorted(found.texts["likelihood_change"], reverse=True)[:5]
 
 

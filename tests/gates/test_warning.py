@@ -46,6 +46,7 @@ def test_a_warning_is_exit_code_0_and_told_on_every_surface_once(tmp_path):
     assert line.endswith(f"; allowed {n - 1}, which the interval does not exclude.")
     (summary,) = told(tmp_path)
     assert summary["state"] == "gate warning"
+    assert f". Gate max_verified warns: {n} of " in summary["text"]
     assert [(g["state"], g["passed"]) for g in summary["gates"]] == [("warn", True)]
     again = json.loads(command("audit", file, "--json").out)
     assert again["gates"] == summary["gates"]

@@ -7,7 +7,7 @@ import pytest
 from auditor.canaries.canaries import make_canaries
 from auditor.comparison.output import save_runs
 from auditor.comparison.runs import compare_runs
-from auditor.comparison.tables import changes_shown, moved_shown
+from auditor.comparison.tables import changes_shown, largest_increases_shown
 from reports.figures.comparison import change_figure, exposure_by_step, training_figure
 from tests.histories import lists as listed
 from tests.histories import passage, planted_run
@@ -90,7 +90,7 @@ def test_long_texts_are_cut_and_unprobed_ones_are_no_failure():
         moved[[f"{name}_base", f"{name}_tuned"]] = np.nan
     moved["text"] = ["short", "long " * 200]
     moved.loc[0, "extracted_tuned"] = 1.0
-    shown = moved_shown(moved)
+    shown = largest_increases_shown(moved)
     assert shown["extracted"].tolist() == ["yes", "–"]
     assert shown["excerpt"].iloc[0] == "short"
     assert shown["excerpt"].iloc[1] == ("long " * 64) + " …"
