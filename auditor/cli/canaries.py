@@ -101,9 +101,7 @@ def measure(manifest, model, bos, device, out, reveal, as_json, **options) -> No
         if Path(out).suffix not in (".csv", ".parquet"):
             raise click.UsageError(f"--out must end in .csv or .parquet; got {Path(out).name}.")
         refuse_existing(Path(out))
-    loaded = load_model(
-        model, dtype="float32", device=device or "auto", bos=bos, kinds=("causal",)
-    )
+    loaded = load_model(model, dtype="float32", device=device or "auto", bos=bos, kinds=("causal",))
     frame = measure_canaries(loaded, known, progress=shown_progress(), **given_options(options))
     shown = frame if reveal else frame.assign(secret=frame["secret"].map(mask_whole))
     if out is not None:

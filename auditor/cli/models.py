@@ -51,7 +51,9 @@ def remove(name) -> None:
 
 
 @click.command()
-@click.option("--model", metavar="SPEC", help="Load this model and show the path it takes, and why.")
+@click.option(
+    "--model", metavar="SPEC", help="Load this model and show the path it takes, and why."
+)
 @options_of(AuditConfig, only=("dtype", "device", "bos"))
 def doctor(model, **given) -> None:
     """Show what this machine supports, or with --model what a model is and how it is run."""

@@ -225,7 +225,9 @@ class TextScorer:
         """One sentence per score that the target's kind of model does not have."""
         made_for = SAMPLES if self.for_samples else TEXTS
         names = [score.name for score in scores_for(made_for)]
-        return [f"{n} is left out: {self.target.without[n]}" for n in names if n in self.target.without]
+        return [
+            f"{n} is left out: {self.target.without[n]}" for n in names if n in self.target.without
+        ]
 
     def _texts(self, documents: Sequence[Document]) -> Texts:
         """The documents as Texts; stored tokens are used if they are the target's."""
