@@ -17,8 +17,8 @@ _HEAD = """# Families of causal models
 Written by `python -m benchmarks.families`: a tiny random network of each family in transformers,
 compared with a plain forward pass of the same network in float64. Errors are the largest of any
 token, in nats: of given texts, alone and in mixed batches, and of the log-probabilities recorded
-while sampling. Texts are longer than every window. `auditor doctor --model SPEC` shows the path of a
-real model.
+while sampling. Texts are longer than every window. `auditor doctor --model SPEC` shows the path of
+a real model.
 
 | family | logits | sampling | error, texts | error, samples |
 | --- | --- | --- | ---: | ---: |"""
