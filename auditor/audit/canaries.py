@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from auditor.audit.context import TARGET, Context
 from auditor.audit.shortlist import INEXACT
 from auditor.canaries.canaries import Canaries, load_canaries
 from auditor.config.audit import AuditConfig
 from auditor.errors import TooLargeError
+
+if TYPE_CHECKING:
+    from auditor.models.language_model import LanguageModel
 
 EXPOSURE = "exposure.parquet"
 
@@ -31,5 +36,5 @@ def expose(context: Context) -> None:
             context.note(INEXACT)
             model = context.model(TARGET)
         # Keep secrets out of the run folder; the canary manifest has them.
-        frame = measure_canaries(model, canaries, progress=context.progress)
+        frame = measure_canaries(cast("LanguageModel", model), canaries, progress=context.progress)
         run.write(EXPOSURE, frame.drop(columns=["prefix", "secret"]))

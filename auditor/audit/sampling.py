@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from auditor.system.interrupts import deferred
 
 if TYPE_CHECKING:
     from auditor.audit.workers.tasks import SharesTasks
+    from auditor.models.language_model import LanguageModel
     from auditor.sampling.prompts import PromptSource
 
 # Maximum batch size. Throughput does not grow beyond it.
@@ -190,7 +191,8 @@ class Sampler:
         elif strategy.decoding.beams > 1:
             from auditor.sampling.beam_search import beam_search
 
-            drawn = beam_search(model, prompts, strategy.decoding, progress, self.context.note)
+            own = cast("LanguageModel", model)
+            drawn = beam_search(own, prompts, strategy.decoding, progress, self.context.note)
         else:
             drawn, before = _draw(self.context, model, prompts, strategy, stem, ids, progress)
         if why := model.slow_because.get("steps"):
@@ -221,9 +223,15 @@ def _draw_by_itself(context: Context, model, prompts, strategy: Strategy, ids: r
             f"--beams must be 1 for {model.name}, which is not a causal model in this process; got "
             f"{strategy.decoding.beams}. Leave out --beams."
         )
-    kind = {"seed": context.config.seed, "stream": strategy.name, "decoding": strategy.decoding}
     drawn, _ = generate(
-        model, prompts, list(ids), n_slots=1, progress=progress, note=context.note, **kind
+        model,
+        prompts,
+        list(ids),
+        seed=context.config.seed,
+        stream=strategy.name,
+        decoding=strategy.decoding,
+        n_slots=1,
+        progress=progress,
     )
     return drawn
 

@@ -100,21 +100,20 @@ def measure_canaries(
             f"{controls:,}. Lower --controls."
         )
     progress = progress_display(progress)
-    if isinstance(model, str):
-        from auditor.models.loading import load_model
+    from auditor.models.loading import loaded
 
-        model = load_model(model, dtype="float32", kinds=("causal",))
-    for sentence in model.notes:
+    used = loaded(model, "auto")
+    for sentence in used.notes:
         progress.note(sentence)
     own, some = canaries.canaries, canaries.controls[:controls]
-    space = _space(model, canaries, enumerate_up_to)
+    space = _space(used, canaries, enumerate_up_to)
     groups = by_prefix(own).values()
     n_secrets = len(groups) * len(space or some) + (0 if space else len(own))
     measured, unseen = [], []
     with progress.stage("measuring canaries", n_secrets, "secrets") as stage:
         for at in groups:
             found = _measure(
-                *(model, [own[i] for i in at], some, space, canaries.space_size, beams),
+                *(used, [own[i] for i in at], some, space, canaries.space_size, beams),
                 *(stage.advance, progress.note),
             )
             seen, rest = found[: len(at)], found[len(at) :].reset_index(drop=True)

@@ -10,10 +10,9 @@ import click
 from auditor.cli.generated import given_options, options_of
 from auditor.config.audit import SETTINGS, AuditConfig, Decoding, Prompts, make_config
 from auditor.config.audit_file import load_toml
-from auditor.config.flag_names import by_table
+from auditor.config.flag_names import FLAGS_OF_PROMPTS, by_table
 from auditor.errors import ConfigError
 
-_PROMPTS = ("template", "examples", "words", "samples_per_prompt")
 # Flag -> the kind of prompts that uses it, and the preset of that kind.
 _NEEDS = {
     "prompts": ("corpus", "internet"),
@@ -32,7 +31,7 @@ _GROUPS: list[Callable] = [
         metavar="PATH",
         help="Texts to take `internet` prefixes from, or a built-in set: openings.",
     ),
-    options_of(Prompts, only=_PROMPTS),
+    options_of(Prompts, only=FLAGS_OF_PROMPTS),
     options_of(Decoding),
     options_of(AuditConfig, exclude=_FIRST),
 ]

@@ -8,10 +8,11 @@ from typing import Any
 from auditor.config.sampling import Decoding
 from auditor.errors import ConfigError
 
+FLAGS_OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt", "chat_template")
 # Flag -> table and key. A table of the same name is no flag.
 _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("decoding", name) for name in Decoding.model_fields},
-    **{name: ("prompts", name) for name in ("template", "examples", "words", "samples_per_prompt")},
+    **{name: ("prompts", name) for name in FLAGS_OF_PROMPTS},
     "word": ("prompts", "words"),
     "prompts": ("prompts", "corpus"),
     "reference": ("", "references"),

@@ -48,8 +48,10 @@ def generate(
     contains unknown tokens, or a single sequence does not fit into memory.
     """
     if isinstance(model, DrawsSamples):
-        given = {"seed": seed, "stream": stream, "decoding": decoding, "progress": progress}
-        return model.draw(prompts, sample_ids, **given), n_slots
+        drawn = model.draw(
+            prompts, sample_ids, seed=seed, stream=stream, decoding=decoding, progress=progress
+        )
+        return drawn, n_slots
     check_prompts(model, prompts, decoding)
     model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
     kind = engine_for(model)

@@ -147,6 +147,7 @@ FLAGS = {
     "--top": (["9"], "top", 9),
     "--min-match-tokens": (["8"], "min_match_tokens", 8),
     "--min-match-chars": (["7"], "min_match_chars", 7),
+    "--chat-template": ([], "strategies.0.prompts.chat_template", True),
     "--normalize": (["case"], "normalize", ("case",)),
     "--truth": (["t"], "truth", "t"),
     "--reveal": ([], "reveal", True),

@@ -84,7 +84,7 @@ def test_a_bos_of_the_template_is_not_put_twice(vocabulary, tmp_path):
 
 
 def test_the_template_counts_towards_the_context(vocabulary):
-    made = strategy("top-n", prompts={"chat_template": True}, decoding={"max_new_tokens": 40})
+    made = strategy("top-n", prompts={"chat_template": True}, decoding={"max_new_tokens": 64})
     room = 64 - len(rendered(vocabulary, ""))
     with pytest.raises(ModelError, match=f"must be between 1 and {room} "):
         PromptSource(made, vocabulary, seed=0, context=64)
