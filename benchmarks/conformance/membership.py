@@ -10,7 +10,8 @@ import numpy as np
 from attacks.scores.dc_pdd import dc_pdd, laplace
 from attacks.scores.min_k import min_k, min_k_plus_plus, moments_of, surp
 from attacks.scores.neighbourhood import neighbourhood
-from attacks.scores.recall import recall
+from attacks.scores.recall import con_recall, recall
+from attacks.scores.token_differences import WBC_LENGTHS, ez_mia, wbc
 from benchmarks.conformance import inputs as given
 from benchmarks.conformance.question import Question, other, ours
 
@@ -23,6 +24,9 @@ def membership_questions() -> tuple[Question, ...]:
         _surp(),
         _surp_percentile(),
         _recall(),
+        _con_recall(),
+        _error_zone(),
+        _windows(),
         _neighbourhood(),
         _dc_pdd(),
         _tpr(),
@@ -180,6 +184,68 @@ def _recall() -> Question:
         ),
         "A ratio of means over different tokens says something of the first token, not of the "
         "prefix. A text of one token has no second mean at all.",
+    )
+
+
+def _con_recall() -> Question:
+    target, after, like = given.TARGET, given.CONDITIONED, given.REFERENCE
+    return Question(
+        "Con-ReCall: the weight of the members' prefix",
+        given.NAMES,
+        (
+            ours(
+                "(L(text after non-members) - L(text after members) / 2) / L",
+                con_recall(target, after, like),
+                "Wang et al. 2024, its formula with gamma = 1/2",
+            ),
+            other(
+                "the same with gamma = 1",
+                con_recall(target, after, like, 1.0),
+                "Wang et al. 2024, one of the values that their code tries",
+            ),
+        ),
+        "The authors choose gamma from the labels that they evaluate with, and the prefixes from "
+        "the evaluated texts; here gamma is fixed, and a prefix that is one of the scored texts is "
+        "refused. The reference stands in for the target after members in this table.",
+    )
+
+
+def _error_zone() -> Question:
+    target, reference = given.WITH_ERRORS, given.REFERENCE
+    values = ez_mia(target, reference)
+    n_wrong = [int((target.take([i]).rank > 0).sum()) for i in range(len(target))]
+    coded = [
+        0.0 if not np.isfinite(x) or n < 2 else x for x, n in zip(values, n_wrong, strict=True)
+    ]
+    return Question(
+        "Error zone (EZ-MIA): a text without errors, or without a negative difference",
+        given.NAMES,
+        (
+            ours("infinite: the most likely member", values, "Ilić et al. 2026, appendix"),
+            other("0 there, and below two errors", coded, "Ilić et al. 2026, code"),
+        ),
+        "A perfectly memorized text has no error. With 0 it ranks below every other text.",
+    )
+
+
+def _windows() -> Question:
+    coded = (2, 3, 4, 6, 9, 13, 18, 25, 32, 40)
+    return Question(
+        "Window comparison (WBC): the ten lengths",
+        given.NAMES,
+        (
+            ours(
+                ", ".join(map(str, WBC_LENGTHS)),
+                wbc(given.TARGET, given.REFERENCE),
+                "arXiv 2601.02751, eq. 12",
+            ),
+            other(
+                ", ".join(map(str, coded)),
+                wbc(given.TARGET, given.REFERENCE, coded),
+                "the authors' configuration",
+            ),
+        ),
+        "Lengths above the text's are left out, so short texts are compared on few lengths.",
     )
 
 
