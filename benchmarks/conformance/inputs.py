@@ -37,6 +37,13 @@ TARGET = TokenStats(
     np.array(_STDS, float),
 )
 REFERENCE = _of([[-2, -4, -2, -3, -1, -7, -1, -4, -3, -3], [-9, -6, -5, -4], [-1.5]], _IDS)
+# The target with its errors: where its first choice is another token.
+WITH_ERRORS = TokenStats(
+    _target.offsets,
+    _target.token_ids,
+    _target.logprob,
+    np.array([0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 2, 1, 0, 0]),
+)
 LOWERCASED = _of([[-2, -8, -4, -2, -1, -12, -1, -4, -2, -4], [-9, -7, -6, -6], [0]])
 CONDITIONED = _of([[-3, -5, -2, -2, -1, -6, -1, -3, -2, -3], [-6, -6, -3, -3], [-0.5]], _IDS)
 NEIGHBOURS = _of([[-3, -3], [-2, -6, -4], [-5, -5], [-4]])
