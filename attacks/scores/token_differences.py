@@ -92,7 +92,8 @@ def wbc(target: TokenStats, reference: TokenStats, lengths: Sequence[int] = WBC_
     """
     check_same_tokens(target, reference)
     d, kept = _differences(target, reference)
-    steps = np.round(np.clip(d[kept], -_LARGEST, _LARGEST) / _STEP).astype(np.int64)
+    finite = np.nan_to_num(np.clip(d[kept], -_LARGEST, _LARGEST))
+    steps = np.round(finite / _STEP).astype(np.int64)
     sums = np.append(np.int64(0), np.cumsum(steps))  # wraps around, as differences of it do
     bounds = offsets_of(kept)[target.offsets]
     n_kept = np.diff(bounds)

@@ -188,7 +188,7 @@ def _recall() -> Question:
 
 
 def _con_recall() -> Question:
-    target, after, like = given.TARGET, given.CONDITIONED, given.REFERENCE
+    target, after, like = given.TARGET, given.CONDITIONED, given.AFTER_MEMBERS
     return Question(
         "Con-ReCall: the weight of the members' prefix",
         given.NAMES,
@@ -206,13 +206,13 @@ def _con_recall() -> Question:
         ),
         "The authors choose gamma from the labels that they evaluate with, and the prefixes from "
         "the evaluated texts; here gamma is fixed, and a prefix that is one of the scored texts is "
-        "refused. The reference stands in for the target after members in this table.",
+        "refused.",
     )
 
 
 def _error_zone() -> Question:
-    target, reference = given.WITH_ERRORS, given.REFERENCE
-    values = ez_mia(target, reference)
+    target = given.TARGET
+    values = ez_mia(target, given.REFERENCE)
     n_wrong = [int((target.take([i]).rank > 0).sum()) for i in range(len(target))]
     coded = [
         0.0 if not np.isfinite(x) or n < 2 else x for x, n in zip(values, n_wrong, strict=True)

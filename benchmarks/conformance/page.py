@@ -76,17 +76,24 @@ special token is encoded as that token.
 
 def _inputs() -> str:
     target = given.TARGET
-    lines = ["## Inputs\n", "| text | | token ids | log p | mean | deviation |", "|" + " --- |" * 6]
+    header = "| text | | token ids | log p | rank | mean | deviation |"
+    lines = ["## Inputs\n", header, "|" + " --- |" * 7]
     for i, name in enumerate(given.NAMES):
         own = slice(target.offsets[i], target.offsets[i + 1])
-        columns = (target.token_ids, target.logprob, target.vocab_mean, target.vocab_std)
+        columns = (
+            *(target.token_ids, target.logprob, target.rank),
+            *(target.vocab_mean, target.vocab_std),
+        )
         cells = [" ".join(f"{x:.6g}" for x in c[own]) for c in columns if c is not None]
         lines.append(f"| {name} | {given.TEXTS[i]} | {' | '.join(cells)} |")
-    lines.append("\nMean and deviation are those of log p over the vocabulary.\n")
+    lines.append(
+        "\nRank 0 is the first choice. Mean and deviation are those of log p over the vocabulary.\n"
+    )
     rows = {
         "reference": given.REFERENCE,
         "lower-cased": given.LOWERCASED,
         "after non-members": given.CONDITIONED,
+        "after members": given.AFTER_MEMBERS,
         "neighbours": given.NEIGHBOURS,
     }
     lines += ["| log p | " + " | ".join(given.NAMES) + " |", "|" + " --- |" * 4]

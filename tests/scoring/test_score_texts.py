@@ -155,7 +155,7 @@ def test_a_prefix_that_is_one_of_the_texts_is_refused(place, tmp_path):
         prefixes = {"nonmember_prefix": place / "prefix.txt", flag: tmp_path / "seen.txt"}
         with pytest.raises(ConfigError, match="other texts than those scored; got t1 in both"):
             score_texts([place / "texts.jsonl"], **asked(place), **prefixes)
-    with pytest.raises(ConfigError, match="needs nonmember_prefix"):
+    with pytest.raises(ConfigError, match="needs --nonmember-prefix"):
         score_texts([place / "texts.jsonl"], **asked(place), member_prefix=place / "prefix.txt")
 
 
@@ -221,12 +221,15 @@ def test_every_score_tells_the_testbeds_members_from_held_out_text(bed, tmp_path
     """Known truth: over all pairs, how often the member scores higher (ties count half)."""
     unseen = json.loads(bed.heldout.read_text("utf-8").splitlines()[0])["text"]
     (tmp_path / "unseen.txt").write_text(unseen[:150])
+    seen = json.loads(bed.corpus.read_text("utf-8").splitlines()[0])["text"]
+    (tmp_path / "seen.txt").write_text(seen[:150])
     members, others = (
         score_texts(
             [text],
             model=bed.target,
             references={"small": bed.references["small"]},
             nonmember_prefix=tmp_path / "unseen.txt",
+            member_prefix=tmp_path / "seen.txt",
             frequencies=[bed.heldout],
             neighbours=1,
         )
