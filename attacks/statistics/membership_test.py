@@ -248,8 +248,8 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
             else f"No baseline is above chance; the best is {baseline}."
         )
         return (
-            f"The score {attack} separates members from non-members, clearly better than any baseline that "
-            f"never sees the model (corrected p = {best.p_claim:.2g}). {also}"
+            f"The score {attack} separates members from non-members, clearly better than any "
+            f"baseline that never sees the model (corrected p = {best.p_claim:.2g}). {also}"
         )
     apart = best.above_blind
     reasons = {
