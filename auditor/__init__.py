@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from auditor.membership.membership_audit import audit_members
     from auditor.models.adapters import with_lora
     from auditor.models.loading import load_model
+    from auditor.references.matrix import audit_by_references
+    from auditor.references.training import train_references
     from auditor.runs.collection import Runs, load_runs
     from auditor.runs.run import Run, load_run
     from auditor.scoring.score_texts import score_texts
@@ -96,6 +98,8 @@ _MODULES = {
     "auditor.membership.membership_audit": "audit_members",
     "auditor.models.adapters": "with_lora",
     "auditor.models.loading": "load_model",
+    "auditor.references.matrix": "audit_by_references",
+    "auditor.references.training": "train_references",
     "auditor.runs.collection": "Runs load_runs",
     "auditor.runs.run": "Run load_run",
     "auditor.scoring.score_texts": "score_texts",

@@ -38,6 +38,7 @@ class PlantedModel:
     """
 
     name, dtype, device = "planted", torch.float32, torch.device("cpu")
+    kind = "causal"
     queues_steps = False
 
     def __init__(

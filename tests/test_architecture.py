@@ -26,6 +26,7 @@ LAYERS = (
     "auditor/gates/",
     "auditor/testbed/",
     "auditor/comparison/",
+    "auditor/references/",
     "auditor/finetuning/",
     "auditor/membership/",
     "auditor/extraction/",

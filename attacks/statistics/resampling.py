@@ -175,6 +175,36 @@ def bootstrap_mean(
     return Estimate(value, value - reach[0], value + reach[1], n)
 
 
+def student_mean(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """The mean with Student's t interval, for a few values of nearly normal distribution.
+
+    Parameters
+    ----------
+    values : float array (n,)
+    confidence : float, between 0 and 1
+
+    Returns
+    -------
+    Estimate; NaN without values, no interval for one value.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or the confidence outside (0, 1).
+
+    >>> print(f"{student_mean([1.0, 2.0, 3.0]):.2f}")  # 2 +- 4.3027 / sqrt 3
+    2.00 (-0.48–4.48)
+    """
+    array = _finite("values", values)
+    check_confidence(confidence)
+    n = len(array)
+    value = float(array.mean()) if n else math.nan
+    if n < 2:
+        return Estimate(value, n=n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
+    return Estimate(value, value - half, value + half, n)
+
+
 def difference_of(first: Estimate, second: Estimate, *, correlation: float = 0.0) -> Estimate:
     """The first estimate minus the second, with an interval derived from theirs.
 

@@ -31,6 +31,10 @@ VERBS = {
     "models": ("auditor.cli.models", "List the models on this machine; add or remove one."),
     "extract": ("auditor.cli.extract", "Measure how much of a known text a model reproduces."),
     "members": ("auditor.cli.members", "Test whether scores separate members from non-members."),
+    "references": (
+        "auditor.cli.references",
+        "Train models on halves of a pool; judge a model by them.",
+    ),
     "finetune": ("auditor.cli.finetune", "Fine-tune a model and measure what it memorizes."),
     "compare": ("auditor.cli.compare", "Compare a model before and after training, or two runs."),
     "canaries": ("auditor.cli.canaries", "Insert secrets into text and measure their exposure."),

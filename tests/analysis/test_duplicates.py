@@ -126,6 +126,7 @@ def test_totals_count_every_trigram(texts):
     assert Trigrams.from_texts(texts).totals.tolist() == expected
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_codes_stay_exact_when_three_words_do_not_fit_one_integer(texts):
     ids, lengths, _ = duplicates._word_ids(texts)

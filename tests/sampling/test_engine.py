@@ -345,11 +345,12 @@ def test_a_generation_can_be_run_once_more_and_draws_nothing_new():
 
 def test_a_model_that_samples_by_itself_draws_its_own_samples():
     class Served:
-        def draw(self, prompts, ids, *, seed, stream, decoding):
+        def draw(self, prompts, ids, *, seed, stream, decoding, progress):
             shape = (len(prompts), decoding.max_new_tokens)
             token_ids = np.array(ids, np.int32)[:, None] + np.arange(shape[1], dtype=np.int32)
             nats, rank = np.zeros(shape, np.float32), np.full(shape, RANK_UNKNOWN, np.int32)
             length = np.full(len(prompts), shape[1], np.int32)
+            progress(int(length.sum()))
             return Samples(token_ids, nats, rank, length, np.zeros(len(prompts), bool))
 
     told = []
