@@ -62,6 +62,14 @@ SCORES: tuple[Score, ...] = (
         needs=("target", "reference"),
     ),
     Score(
+        name="masked_reference",
+        title="Reference model, random masks",
+        formula="M(reference) − M(target), M: mean cross-entropy over 20 random 15 % masks",
+        meaning="A masked model fills gaps in it better than another one that may not have seen it.",
+        source="Mireshghallah et al. 2022, §3.2",
+        needs=("target", "reference", "masks"),
+    ),
+    Score(
         name="zlib",
         title="zlib entropy",
         formula="zlib bits / L(target)",
