@@ -136,7 +136,12 @@ def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = Fals
 def _loaded(config: ScoringConfig, prefix: str | None) -> TextScorer:
     from auditor.models.loading import load_model
 
-    how: dict[str, Any] = {"dtype": config.dtype, "device": config.device, "bos": config.bos}
+    how: dict[str, Any] = {
+        "dtype": config.dtype,
+        "device": config.device,
+        "bos": config.bos,
+        "pll": config.pll,
+    }
     target = load_model(config.model, **how)
     ids = None if prefix is None else _prefix_ids(prefix, target)
     masked = None
