@@ -65,7 +65,7 @@ SCORES: tuple[Score, ...] = (
         name="masked_reference",
         title="Reference model, random masks",
         formula="M(reference) − M(target), M: mean cross-entropy over 20 random 15 % masks",
-        meaning="A masked model fills gaps in it better than another one that may not have seen it.",
+        meaning="Its gaps are filled better than by another model that may not have seen the text.",
         source="Mireshghallah et al. 2022, §3.2",
         needs=("target", "reference", "masks"),
     ),

@@ -52,6 +52,19 @@ def generate(
             prompts, sample_ids, seed=seed, stream=stream, decoding=decoding, progress=progress
         )
         return drawn, n_slots
+    if model.kind == "masked":
+        from auditor.sampling.masked_chains import draw_masked
+
+        drawn = draw_masked(
+            model,
+            prompts,
+            sample_ids,
+            seed=seed,
+            stream=stream,
+            decoding=decoding,
+            progress=progress,
+        )
+        return drawn, n_slots
     check_prompts(model, prompts, decoding)
     model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
     kind = engine_for(model)
