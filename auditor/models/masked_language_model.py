@@ -207,6 +207,13 @@ class MaskedLanguageModel:
             raise ModelError(not_finite(self.name, self.dtype))
         return found
 
+    @cached_property
+    def never_drawn(self) -> list[int]:
+        """Special tokens, and rows of the weights without a token."""
+        tokenizer = self.vocabulary.tokenizer
+        named = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
+        return [i for i in range(self.n_vocab) if i not in named]
+
     def framed(self, ids: Sequence[int]) -> list[int]:
         """A text with its start and end tokens, unless it has them."""
         start = self.vocabulary.start

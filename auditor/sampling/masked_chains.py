@@ -107,7 +107,7 @@ class _Chains:
         self.u = numbers.reshape(n, self.n_steps, 3)
         self.order = np.argsort(self.u[:, :width, 0], axis=1, kind="stable")
         self.temperature = temperatures(decoding, np.arange(self.n_steps))
-        self.forbidden = torch.tensor(_never_drawn(model), dtype=torch.int64, device=model.device)
+        self.forbidden = torch.tensor(model.never_drawn, dtype=torch.int64, device=model.device)
         self.energy = np.zeros(n)
         self.proposed = self.accepted = 0
 
@@ -190,10 +190,3 @@ class _Chains:
         found = self.model.passes.measure(rows, batch_tokens=_TOKENS_AT_ONCE)
         nats = np.array([own[0][0] for own in found], dtype=np.float64)
         return -nats.reshape(tokens.shape).sum(axis=1)
-
-
-def _never_drawn(model: MaskedLanguageModel) -> list[int]:
-    """Special tokens, and rows of the weights without a token."""
-    tokenizer = model.vocabulary.tokenizer
-    named = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
-    return [i for i in range(model.n_vocab) if i not in named]
