@@ -70,7 +70,7 @@ class SpanRecovery:
             sentence = f"{row['model']} recovers {tokens} in {proportion(k, n).in_words()}"
             if "n_only" in row:
                 only = proportion(int(row["n_only"]), n)
-                sentence += f"; no reference does in {only.in_words()}"
+                sentence += f"; no reference recovers them in {only.in_words()}"
             sentences.append(f"{sentence}.")
         return sentences
 
