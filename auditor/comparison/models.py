@@ -80,7 +80,7 @@ class Comparison:
 
 
 _NO_SUFFIXES = (
-    "Extraction is left out: masked models do not continue a prefix. `auditor extract` compares how "
+    "Extraction is left out: masked models do not continue a prefix. `auditor extract` shows how "
     "many masked spans two models recover."
 )
 
@@ -204,7 +204,7 @@ def _score(
     n_prefix, n_suffix = widths
     n_start = 0 if model.vocabulary.bos_id is None else 1
     most = (model.context or 1 << 30) + 1
-    if n_start + n_prefix + n_suffix > most:
+    if model.kind == "causal" and n_start + n_prefix + n_suffix > most:
         raise ConfigError(
             f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
             f"context); got {n_prefix + n_suffix}. Lower them."

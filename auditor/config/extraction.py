@@ -194,7 +194,7 @@ class SpanConfig(Options):
     )
     window_tokens: Million = option("Masked models: tokens of the window around the span.", 100)
     references: References = option(
-        "Masked models: reference that recovers the same spans; repeatable.",
+        "Reference model; repeatable.",
         {},
         flag="reference",
         metavar="[NAME=]SPEC",
