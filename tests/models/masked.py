@@ -1,7 +1,7 @@
 """Tiny masked models, made in milliseconds."""
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -15,6 +15,9 @@ def bert_tokenizer(words=WORDS):
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     names = ("pad", "unk", "cls", "sep", "mask")
     named = {f"{name}_token": token for name, token in zip(names, SPECIAL, strict=True)}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)

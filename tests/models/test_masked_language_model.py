@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import RobertaConfig, RobertaForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM, RobertaConfig, RobertaForMaskedLM
 
 from auditor.errors import ModelError
 from auditor.models.loading import load_model
@@ -60,6 +60,26 @@ def test_word_l2r_also_masks_the_later_pieces_of_the_word(network, tokenizer):
     logprob, rank = by_loop(network, [CLS], TEXT, hidden.__getitem__)
     assert np.allclose(found.logprob, logprob, atol=1e-5)
     assert found.rank.tolist() == rank.tolist()
+
+
+@pytest.mark.parametrize(
+    ("pll", "theirs"), [("original", "original"), ("word-l2r", "within_word_l2r")]
+)
+def test_log_probabilities_and_ranks_are_those_of_minicons(network, tokenizer, pll, theirs):
+    from minicons.scorer import MaskedLMScorer
+
+    # A call of theirs is gone from transformers 5: give them encoded texts.
+    texts = ["the playing dog sat on mats .", "uns , played the cats", "cat"]
+    scorer = MaskedLMScorer(network, device="cpu", tokenizer=tokenizer)
+    expected = scorer.token_score(tokenizer(texts, padding=True), rank=True, PLL_metric=theirs)
+    found = of(network, tokenizer, pll).token_stats(
+        tokenizer(texts, add_special_tokens=False)["input_ids"]
+    )
+    assert found.logprob.tolist() == pytest.approx(
+        [p for row in expected for _, p, _ in row], abs=1e-5
+    )
+    # Their ranks begin at 1.
+    assert (found.rank + 1).tolist() == [rank for row in expected for _, _, rank in row]
 
 
 def test_both_ways_agree_where_every_word_is_one_piece(network, tokenizer):
@@ -193,3 +213,48 @@ def test_a_tokenizer_without_a_mask_is_refused(network):
 
 def test_special_tokens_have_the_ids_that_the_tests_name(tokenizer):
     assert [tokenizer.convert_tokens_to_ids(t) for t in SPECIAL] == list(range(5))
+
+
+_SMALL = {
+    "vocab_size": 18,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "pad_token_id": 0,
+    "initializer_range": 0.4,
+}
+FAMILIES = {
+    "bert": {},
+    "roberta": {},
+    "xlm-roberta": {},
+    "camembert": {},
+    "distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2},
+    "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 8,
+    },
+    "albert": {"embedding_size": 8},
+    "electra": {"embedding_size": 8},
+    "mpnet": {},
+    "modernbert": {"global_attn_every_n_layers": 1, "cls_token_id": 2, "sep_token_id": 3},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_equals_the_loop(family, tokenizer):
+    config = AutoConfig.for_model(family, **{**_SMALL, **FAMILIES[family]})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = AutoModelForMaskedLM.from_config(config).eval().double()
+    model = of(network, tokenizer, "original")
+    found = model.token_stats([TEXT, [6]], [[CLS], [CLS]])
+    for text, own in ((TEXT, slice(0, 8)), ([6], slice(8, 9))):
+        logprob, rank = by_loop(network, [CLS], text, lambda t: [t])
+        assert np.allclose(found.logprob[own], logprob, atol=1e-4)
+        assert found.rank[own].tolist() == rank.tolist()
+    # The projection runs on the masked tokens only.
+    assert model.passes._gathers
