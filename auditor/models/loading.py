@@ -319,8 +319,8 @@ def load_vocabulary(
         config, tokenizer = describe_model(*found)
         return start.vocabulary(spec, _tokenizer_of_adapter(spec, path, config) or tokenizer)
     config, tokenizer = describe_model(spec, path)
-    is_masked = kind_of(config) == "masked"
-    return start.vocabulary(spec, tokenizer, tokenizer.cls_token if is_masked else None)
+    cls = tokenizer.cls_token if kind_of(config) == "masked" else None
+    return start.vocabulary(spec, tokenizer, cls)
 
 
 def resolve(spec: str) -> Path:
@@ -494,12 +494,14 @@ def read_network(
             "save the model again."
         )
 
+    is_masked = kind == "masked"
+    remedy = "Use a model trained to fill masks." if is_masked else "Download or save it again."
     with no_bars, _fitting(spec, "this machine", dtype):
         network, unused = read_weights(
             _CLASSES[kind],
             folder,
             unreadable,
-            f"{spec}: its weight files lack {{}}. Download or save the model again.",
+            f"{spec}: its weight files lack {{}}. {remedy}",
             config=None if gguf else config,
             dtype=dtype,
             use_safetensors=None if gguf else True,

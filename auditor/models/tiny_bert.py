@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
@@ -10,7 +11,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 from auditor.models.library_calls import quiet
 from auditor.models.tiny_gpt2 import build_tokenizer
 
-_SPECIAL = {
+_SPECIAL: dict[str, Any] = {
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
@@ -23,7 +24,7 @@ def build_masked_tokenizer(texts: Iterable[str], n_vocab: int) -> PreTrainedToke
     learned = build_tokenizer(texts, n_vocab - len(_SPECIAL))
     ends = {"bos_token": _SPECIAL["cls_token"], "eos_token": _SPECIAL["sep_token"]}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=learned.backend_tokenizer, **ends)
-    tokenizer.add_special_tokens(_SPECIAL)
+    tokenizer.add_special_tokens(dict(_SPECIAL))
     return tokenizer
 
 
