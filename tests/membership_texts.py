@@ -12,9 +12,12 @@ from attacks.scores.token_stats import TokenStats
 N_VOCAB = 40
 
 
-def of(ids, logprobs, entropies=None, stds=None) -> TokenStats:
-    """TokenStats of texts; a log-probability of None is undefined."""
-    ranks = [[-1 if p is None else 0 for p in text] for text in logprobs]
+def of(ids, logprobs, entropies=None, stds=None, rng=None) -> TokenStats:
+    """TokenStats of texts; a log-probability of None is undefined. Ranks are 0, or drawn."""
+    ranks = [
+        [-1 if p is None else 0 if rng is None else int(rng.integers(0, 3)) for p in text]
+        for text in logprobs
+    ]
     made = TokenStats.from_lists(ids, logprobs, ranks)
     if entropies is None:
         return made
@@ -45,11 +48,15 @@ def random_texts(seed: int, lengths=None) -> SimpleNamespace:
             logprobs(lengths),
             [rng.uniform(0, 4, m) for m in lengths],
             [rng.uniform(0, 3, m) for m in lengths],
+            np.random.default_rng(seed + 1),
         ),
         small=of(ids, logprobs(lengths)),
         other=of([range(m) for m in others], logprobs(others)),
         lowercased=of([range(m) for m in lowered], logprobs(lowered)),
         conditioned=of([t[:m] for t, m in zip(ids, shorter, strict=True)], logprobs(shorter)),
+        conditioned_members=of(
+            [t[:m] for t, m in zip(ids, shorter, strict=True)], logprobs(shorter)
+        ),
         neighbours=of([range(m) for m in around], logprobs(around)),
         n_neighbours=counts,
         n_bytes=rng.integers(1, 500, n),
@@ -68,6 +75,7 @@ def every_score(texts: SimpleNamespace) -> dict[str, np.ndarray]:
         n_bytes=texts.n_bytes,
         other_tokenizer={"other"},
         conditioned=texts.conditioned,
+        conditioned_members=texts.conditioned_members,
         neighbours=texts.neighbours,
         n_neighbours=texts.n_neighbours,
         token_counts=texts.token_counts,

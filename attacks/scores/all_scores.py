@@ -17,10 +17,11 @@ from attacks.scores.dc_pdd import dc_pdd
 from attacks.scores.min_k import min_k, min_k_plus_plus, surp
 from attacks.scores.neighbourhood import neighbourhood
 from attacks.scores.paper import zlib_bits
-from attacks.scores.recall import recall
+from attacks.scores.recall import con_recall, recall
 from attacks.scores.reference_difference import reference_difference, reference_difference_by_bytes
 from attacks.scores.score_table import SAMPLES, TEXTS, scores_for
-from attacks.scores.token_stats import TokenStats, Values
+from attacks.scores.token_differences import WBC_LENGTHS, ez_mia, wbc
+from attacks.scores.token_stats import RANK_UNKNOWN, TokenStats, Values, offsets_of
 
 __all__ = ["SAMPLES", "TEXTS", "all_scores", "undefined_reasons", "zlib_bits"]
 
@@ -35,13 +36,16 @@ _FUNCTIONS: dict[str, Callable[..., Values]] = {
     "min_k_plus_plus": min_k_plus_plus,
     "surp": surp,
     "recall": recall,
+    "con_recall": con_recall,
     "neighbourhood": neighbourhood,
     "dc_pdd": dc_pdd,
 }
-# Scores with a reference; the second function is for a different tokenizer.
-_COMPARED: dict[str, tuple[Callable[..., Values], Callable[..., Values]]] = {
+# Scores with a reference; the second function is for a different tokenizer, None: undefined there.
+_COMPARED: dict[str, tuple[Callable[..., Values], Callable[..., Values] | None]] = {
     "reference": (paper.reference, paper.reference_by_bytes),
     "reference_difference": (reference_difference, reference_difference_by_bytes),
+    "ez_mia": (ez_mia, None),
+    "wbc": (wbc, None),
 }
 
 
@@ -55,6 +59,7 @@ def all_scores(
     n_bytes: ArrayLike | None = None,
     other_tokenizer: Collection[str] = frozenset(),
     conditioned: TokenStats | None = None,
+    conditioned_members: TokenStats | None = None,
     neighbours: TokenStats | None = None,
     n_neighbours: ArrayLike | None = None,
     token_counts: ArrayLike | None = None,
@@ -70,13 +75,14 @@ def all_scores(
         With vocab_mean and vocab_std, for `min_k_plus_plus` and `surp`.
     made_for : "samples" of an audit, or "texts" whose membership is tested
     zlib_bits : int array (n,), for `zlib`
-    references : mapping of a name to the TokenStats of the same texts, for `reference:NAME` and
-        `reference_difference:NAME`
+    references : mapping of a name to the TokenStats of the same texts, for `reference:NAME`,
+        `reference_difference:NAME`, `ez_mia:NAME` and `wbc:NAME`
     lowercased : TokenStats of the lower-cased texts under the target, for `lowercase`
     n_bytes : int array (n,), required if a reference has another tokenizer
     other_tokenizer : names of the references to compare by bytes
     conditioned : TokenStats of the texts, or their first tokens, after a prefix of non-members,
         under the target, for `recall`
+    conditioned_members : the same after a prefix of members, for `con_recall`
     neighbours, n_neighbours : TokenStats of the neighbours of all texts, and int array (n,) of
         how many each text has, for `neighbourhood`
     token_counts : int array (n_vocab,), of a reference corpus, for `dc_pdd`
@@ -114,6 +120,7 @@ def all_scores(
         "lowercased": (lowercased,),
         "moments": () if has_moments else (None,),
         "conditioned": (conditioned,),
+        "conditioned_members": (conditioned_members,),
         "neighbours": (neighbours, n_neighbours),
         "token_counts": (token_counts,),
     }
@@ -129,11 +136,10 @@ def all_scores(
         if score.name in _COMPARED:
             alike, by_bytes = _COMPARED[score.name]
             for name, stats in references.items():
-                scores[f"{score.name}:{name}"] = (
-                    by_bytes(target, stats, n_bytes)
-                    if name in other_tokenizer
-                    else alike(target, stats)
-                )
+                if name not in other_tokenizer:
+                    scores[f"{score.name}:{name}"] = alike(target, stats)
+                elif by_bytes is not None:
+                    scores[f"{score.name}:{name}"] = by_bytes(target, stats, n_bytes)
             continue
         inputs = [value for need in score.needs for value in given[need]]
         if all(value is not None for value in inputs):
@@ -166,6 +172,7 @@ def undefined_reasons(
     lowercased: TokenStats | None = None,
     n_bytes: ArrayLike | None = None,
     conditioned: TokenStats | None = None,
+    conditioned_members: TokenStats | None = None,
     neighbours: TokenStats | None = None,
     n_neighbours: ArrayLike | None = None,
 ) -> dict[str, dict[str, int]]:
@@ -174,8 +181,8 @@ def undefined_reasons(
     Parameters
     ----------
     scores : dict of column name to float64 array (n,), from `all_scores`
-    target, references, lowercased, n_bytes, conditioned, neighbours, n_neighbours : the inputs of
-        the scores
+    target, references, lowercased, n_bytes, conditioned, conditioned_members, neighbours,
+    n_neighbours : the inputs of the scores
 
     Returns
     -------
@@ -196,6 +203,7 @@ def undefined_reasons(
     }
     compared |= {"lowercase": lowercased} if lowercased is not None else {}
     compared |= {"recall": conditioned} if conditioned is not None else {}
+    compared |= {"con_recall": conditioned_members} if conditioned_members is not None else {}
     no_bytes = np.zeros(len(target), bool) if n_bytes is None else np.ravel(n_bytes) == 0
     counts: dict[str, dict[str, int]] = {}
     for name, values in scores.items():
@@ -227,6 +235,11 @@ def _causes(
         causes["zero over zero"] = (nll == 0) & (compared.nll() == 0)
     if name.startswith("reference"):
         causes["text has no bytes"] = no_bytes
+    if name.startswith("ez_mia"):
+        causes["model gives no token ranks"] = _any(target, target.rank == RANK_UNKNOWN)
+        causes["no difference at any wrong token"] = np.ones(len(target), bool)
+    if name.startswith("wbc"):
+        causes["text has fewer than two scored tokens"] = target.n_scored() < min(WBC_LENGTHS)
     mean, std = target.vocab_mean, target.vocab_std
     if name in ("min_k_plus_plus", "surp") and mean is not None and std is not None:
         broken = np.where(target.is_scored, mean + std, 0.0)
@@ -237,6 +250,11 @@ def _causes(
     if name == "neighbourhood" and n_neighbours is not None:
         causes["text has no neighbour"] = np.ravel(n_neighbours) == 0
     return causes
+
+
+def _any(stats: TokenStats, is_so: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether it holds for any token of each text."""
+    return np.diff(offsets_of(is_so)[stats.offsets]) > 0
 
 
 def _count_reasons(values: Values, causes: Mapping[str, NDArray[np.bool_]]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""ReCaLL: a memorized text loses more likelihood after a prefix of unfamiliar text."""
+"""ReCaLL and Con-ReCall: likelihood of a text after a prefix of non-members, or of members."""
 
 from __future__ import annotations
 
@@ -57,3 +57,39 @@ def recall(target: TokenStats, conditioned: TokenStats) -> Values:
     n_both = np.diff(offsets_of(both)[conditioned.offsets])
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(n_both > 0, after / alone, np.nan)
+
+
+def con_recall(
+    target: TokenStats, after_nonmembers: TokenStats, after_members: TokenStats, gamma: float = 0.5
+) -> Values:
+    """(L(text after non-members) - gamma L(text after members)) / L(text).
+
+    Parameters
+    ----------
+    target : TokenStats of n texts
+    after_nonmembers, after_members : TokenStats of the same n texts after each prefix
+        As in `recall`, and for the same tokens of each text.
+    gamma : weight of the members' prefix
+
+    Returns
+    -------
+    float64 array (n,); NaN if no token has a probability in all three.
+
+    Raises
+    ------
+    ValueError
+        As `recall`.
+
+    Source
+    ------
+    Wang et al. 2024, "Con-ReCall: Detecting Pre-training Data in LLMs via Contrastive Decoding"
+    (arXiv 2409.03363). The authors choose gamma by the labels that they evaluate with, and take the
+    prefixes from the evaluated texts; here gamma is fixed, and the prefixes are other texts.
+
+    >>> target = TokenStats.from_lists([[5, 6]], [[-1.0, -3.0]], [[0, 4]])
+    >>> unlike = TokenStats.from_lists([[5, 6]], [[-2.0, -4.0]], [[0, 4]])
+    >>> con_recall(target, unlike, target)
+    array([1.])
+    """
+    with np.errstate(invalid="ignore"):  # inf - inf: the target is certain of the text
+        return recall(target, after_nonmembers) - gamma * recall(target, after_members)

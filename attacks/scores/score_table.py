@@ -70,6 +70,23 @@ SCORES: tuple[Score, ...] = (
         needs=("target", "reference", "masks"),
     ),
     Score(
+        name="ez_mia",
+        title="Error zone",
+        formula="Σ positive d / |Σ negative d| where the first choice of the target is wrong; "
+        "d = log p(target) − log p(reference)",
+        meaning="Even where the target errs, it finds the token likelier than the reference does.",
+        source="Ilić et al. 2026, EZ-MIA",
+        needs=("target", "reference"),
+    ),
+    Score(
+        name="wbc",
+        title="Window comparison",
+        formula="mean share of windows of 2 to 40 tokens with Σ d > 0",
+        meaning="The target finds most passages likelier than the reference does.",
+        source="arXiv 2601.02751, WBC",
+        needs=("target", "reference"),
+    ),
+    Score(
         name="zlib",
         title="zlib entropy",
         formula="zlib bits / L(target)",
@@ -125,6 +142,14 @@ SCORES: tuple[Score, ...] = (
         meaning="A prefix of unfamiliar text makes it less likely.",
         source="Xie et al. 2024, ReCaLL",
         needs=("target", "conditioned"),
+    ),
+    Score(
+        name="con_recall",
+        title="Con-ReCall",
+        formula="(L(target, text after non-members) − ½ L(target, text after members)) / L(target)",
+        meaning="A prefix of unfamiliar text makes it less likely, one of members does not.",
+        source="Wang et al. 2024, Con-ReCall",
+        needs=("target", "conditioned", "conditioned_members"),
     ),
     Score(
         name="neighbourhood",

@@ -248,8 +248,8 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
             else f"No baseline is above chance; the best is {baseline}."
         )
         return (
-            f"{attack} separates members from non-members, clearly better than any baseline that "
-            f"never sees the model (corrected p = {best.p_claim:.2g}). {also}"
+            f"The score {attack} separates members from non-members, clearly better than any "
+            f"baseline that never sees the model (corrected p = {best.p_claim:.2g}). {also}"
         )
     apart = best.above_blind
     reasons = {
@@ -257,7 +257,7 @@ def _sentence(kind: str, best: ScoreResult, blind: ScoreResult | None, seen: boo
         f"the sets are not ruled out. The best attack is {attack}.",
         "confounded": f"The baseline {baseline} separates the sets without the model, and no "
         f"attack is clearly better; the best is {attack}.",
-        "undecided": f"{attack} separates the two sets, but not clearly better than "
+        "undecided": f"The score {attack} separates the two sets, but not clearly better than "
         f"{best.blind}, which never sees the model: the AUCs differ by "
         f"{apart.value:+.3f} ({apart.low:+.3f} to {apart.high:+.3f}).",
         "nothing": f"No attack separates members from non-members; the best is {attack}.",

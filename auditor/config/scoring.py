@@ -43,7 +43,14 @@ class ScoringConfig(Options):
     )
     text_field: str | None = option(TEXT_FIELD, None)
     nonmember_prefix: PathText | None = option(
-        "Texts that the model was not trained on, for ReCaLL.", None, metavar="FILE"
+        "Texts that the model was not trained on, for ReCaLL; none of those scored.",
+        None,
+        metavar="FILE",
+    )
+    member_prefix: PathText | None = option(
+        "Other texts that the model was trained on, for Con-ReCall; needs --nonmember-prefix.",
+        None,
+        metavar="FILE",
     )
     frequencies: Specs = option(
         "Text for token frequencies, for DC-PDD; repeatable.", (), metavar="SPEC"
@@ -68,5 +75,10 @@ class ScoringConfig(Options):
             raise ConfigError(
                 f"--masked-model needs --neighbours; got --masked-model {self.masked_model} alone. "
                 "Add --neighbours 25, or remove --masked-model."
+            )
+        if self.member_prefix is not None and self.nonmember_prefix is None:
+            raise ConfigError(
+                f"--member-prefix needs --nonmember-prefix; got --member-prefix "
+                f"{self.member_prefix} alone. Add --nonmember-prefix FILE, or remove it."
             )
         return self

@@ -27,7 +27,7 @@ def notes_on_sides(
     if any(cut):
         notes.append(
             f"{cut[0]:,} members and {cut[1]:,} non-members do not fit into the context after "
-            "--nonmember-prefix: recall is computed from their first tokens."
+            "the prefix: recall and con_recall are computed from their first tokens."
         )
     for what, side in (("members", members), ("non-members", nonmembers)):
         n_repeated = 0 if side.texts is None else len(side) - len(set(side.texts))

@@ -134,7 +134,10 @@ def read_side(
 
 
 # Facts recorded by `score_texts` that must be equal for scores to be comparable.
-_ALIKE = ("model", "references", "by_bytes", "nonmember_prefix", "frequencies", "neighbours")
+_ALIKE = (
+    *("model", "references", "by_bytes", "nonmember_prefix", "member_prefix", "frequencies"),
+    "neighbours",
+)
 
 
 def check_alike(members: Side, nonmembers: Side) -> None:
@@ -178,7 +181,7 @@ def _identity(key: str, made: Any) -> Any:
         return f"{made['sha256'][:12]} in {made['dtype']}"
     if key == "references":
         return {name: _identity("model", of) for name, of in (made or {}).items()}
-    if key == "nonmember_prefix" and made is not None:
+    if key in ("nonmember_prefix", "member_prefix") and made is not None:
         return made["tokens"]
     return made
 
@@ -186,6 +189,7 @@ def _identity(key: str, made: Any) -> Any:
 # What a score needs besides models, and the option for it.
 _GIVEN_BY = {
     "conditioned": "nonmember_prefix",
+    "conditioned_members": "member_prefix",
     "neighbours": "neighbours",
     "token_counts": "frequencies",
 }

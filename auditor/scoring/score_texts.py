@@ -72,9 +72,9 @@ def score_texts(
     corpus = read_corpus(specs, text_field=config.text_field)
     # Report input errors before a model is loaded; a corpus is read again for each use.
     n_texts = sum(1 for _ in corpus)
-    prefix = None if config.nonmember_prefix is None else _prefix_text(config.nonmember_prefix)
+    prefixes = _prefixes(config, corpus)
     counted = read_corpus(config.frequencies) if config.frequencies else None
-    scorer = _loaded(config, prefix)
+    scorer = _loaded(config, prefixes)
     if counted is not None:
         scorer.counts = count_tokens(counted, scorer.target)
     frames = []
@@ -133,7 +133,7 @@ def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = Fals
     write_atomically(Path(out), raw)
 
 
-def _loaded(config: ScoringConfig, prefix: str | None) -> TextScorer:
+def _loaded(config: ScoringConfig, prefixes: dict[str, str]) -> TextScorer:
     from auditor.models.loading import load_model
 
     how: dict[str, Any] = {
@@ -143,7 +143,7 @@ def _loaded(config: ScoringConfig, prefix: str | None) -> TextScorer:
         "pll": config.pll,
     }
     target = load_model(config.model, **how)
-    ids = None if prefix is None else _prefix_ids(prefix, target)
+    ids = {flag: _prefix_ids(text, target, flag) for flag, text in prefixes.items()}
     masked = None
     if config.masked_model is not None:
         from auditor.models.masked import load_masked_model
@@ -154,19 +154,39 @@ def _loaded(config: ScoringConfig, prefix: str | None) -> TextScorer:
     }
     n = config.neighbours
     perturbation = Perturbation(n, config.seed, masked) if n else None
-    return TextScorer(target, references, prefix=ids, perturbation=perturbation)
+    return TextScorer(
+        target,
+        references,
+        prefix=ids.get("--nonmember-prefix"),
+        member_prefix=ids.get("--member-prefix"),
+        perturbation=perturbation,
+    )
 
 
-def _prefix_text(path: str | Path) -> str:
-    return "\n\n".join(document.text for document in read_corpus([path])) + "\n\n"
+def _prefixes(config: ScoringConfig, corpus: Iterable[Document]) -> dict[str, str]:
+    """The text of each prefix by its flag; a prefix must not hold a text that is scored."""
+    files = {"--nonmember-prefix": config.nonmember_prefix, "--member-prefix": config.member_prefix}
+    given = {
+        flag: [document.text for document in read_corpus([file])]
+        for flag, file in files.items()
+        if file is not None
+    }
+    owners = {text.strip(): flag for flag, texts in given.items() for text in texts}
+    for document in corpus if owners else ():
+        if flag := owners.get(document.text.strip()):
+            raise ConfigError(
+                f"{flag} must hold other texts than those scored; got {document.doc_id} in both. "
+                "Take the prefix from elsewhere: a text after itself is always likely."
+            )
+    return {flag: "\n\n".join(texts) + "\n\n" for flag, texts in given.items()}
 
 
-def _prefix_ids(text: str, model: ScoresTexts) -> list[int]:
+def _prefix_ids(text: str, model: ScoresTexts, flag: str) -> list[int]:
     ids = model.vocabulary.start + model.vocabulary.encode(text)
-    check_rows(model.name, model.vocabulary, model.n_vocab, ids, "--nonmember-prefix")
+    check_rows(model.name, model.vocabulary, model.n_vocab, ids, flag)
     if model.context is not None and len(ids) >= model.context:
         raise ConfigError(
-            f"--nonmember-prefix must be at most {model.context - 1:,} tokens (context "
+            f"{flag} must be at most {model.context - 1:,} tokens (context "
             f"{model.context:,} minus 1 for the text); got {len(ids):,}. Shorten the file."
         )
     return ids

@@ -100,7 +100,8 @@ class TextScorer:
     for_samples : bool
         Compute only the scores of an audit's samples, from target, references and lower-cased
         texts; otherwise every membership score whose inputs are given.
-    prefix, counts, perturbation : inputs of `recall`, `dc_pdd` and `neighbourhood`
+    prefix, member_prefix : token ids before each text, for `recall` and `con_recall`
+    counts, perturbation : inputs of `dc_pdd` and `neighbourhood`
     advance : callable(n_texts_done by a model), or None
     note : callable(sentence), or None
     next_memo : callable() -> Memo with the finished batches of the next pass, or None
@@ -110,6 +111,7 @@ class TextScorer:
     references: Mapping[str, ScoresTexts] = field(default_factory=dict)
     for_samples: bool = False
     prefix: list[int] | None = None
+    member_prefix: list[int] | None = None
     counts: np.ndarray | None = None
     perturbation: Perturbation | None = None
     advance: Callable[[int], None] | None = None
@@ -126,7 +128,8 @@ class TextScorer:
     def passes(self) -> int:
         """Model passes per text, including its neighbours."""
         around = self.perturbation.n if self.perturbation else 0
-        return 2 + len(self.references) + (self.prefix is not None) + around
+        n_prefixes = (self.prefix is not None) + (self.member_prefix is not None)
+        return 2 + len(self.references) + n_prefixes + around
 
     @property
     def other_tokenizer(self) -> set[str]:
@@ -157,7 +160,7 @@ class TextScorer:
             "n_bytes": n_bytes,
         }
         if not self.for_samples:
-            given |= {"conditioned": self._after_prefix(texts), **self._neighbours(texts)}
+            given |= {**self._after_prefixes(texts), **self._neighbours(texts)}
             masked = self._masked_losses(texts)
         figures: dict[str, NDArray] = {"nll": target.nll()}
         figures |= {f"nll_reference:{n}": stats.nll() for n, stats in given["references"].items()}
@@ -193,6 +196,8 @@ class TextScorer:
             about["texts_by_tokens"] = self.n_drawn
         if self.prefix is not None:
             about["nonmember_prefix"] = {"tokens": len(self.prefix), "texts_cut": self.n_cut}
+        if self.member_prefix is not None:
+            about["member_prefix"] = {"tokens": len(self.member_prefix)}
         if self.counts is not None:
             about["frequencies"] = {"tokens": int(self.counts.sum())}
         if self.perturbation is not None:
@@ -211,8 +216,8 @@ class TextScorer:
             notes.append(no_bos_note("The target", ", ".join(starting)))
         if self.n_cut:
             notes.append(
-                f"{count(self.n_cut, 'text')} too long for the context after --nonmember-prefix: "
-                "recall uses only the first tokens."
+                f"{count(self.n_cut, 'text')} too long for the context after the prefix: recall "
+                "and con_recall use only the first tokens."
             )
         if self.n_drawn:
             notes.append(
@@ -267,17 +272,22 @@ class TextScorer:
             return False
         return vocabulary.decode(ids, after) == document.text
 
-    def _after_prefix(self, texts: Texts) -> TokenStats | None:
-        """Score the texts after the non-member prefix, cut to the context."""
-        if self.prefix is None:
-            return None
+    def _after_prefixes(self, texts: Texts) -> dict[str, TokenStats]:
+        """Score the texts after each prefix, cut to the context that the longer one leaves."""
+        prefixes = {"conditioned": self.prefix, "conditioned_members": self.member_prefix}
+        used = {name: ids for name, ids in prefixes.items() if ids is not None}
+        if not used:
+            return {}
         prompts = [self.target.vocabulary.without_bos(p) for p in texts.prompt_ids]
-        prefixes = [[*self.prefix, *prompt] for prompt in prompts]
-        context = self.target.context
-        rooms = [None if context is None else max(context - len(p), 0) for p in prefixes]
+        context, longest = self.target.context, max(map(len, used.values()))
+        rooms = [None if context is None else max(context - longest - len(p), 0) for p in prompts]
         rows = list(zip(texts.token_ids, rooms, strict=True))
         self.n_cut += sum(room is not None and len(text) > room for text, room in rows)
-        return self._stats(self.target, [text[:room] for text, room in rows], prefixes)
+        cut = [text[:room] for text, room in rows]
+        return {
+            name: self._stats(self.target, cut, [[*ids, *prompt] for prompt in prompts])
+            for name, ids in used.items()
+        }
 
     def _neighbours(self, texts: Texts) -> dict[str, Any]:
         if self.perturbation is None:

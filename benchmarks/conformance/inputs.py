@@ -27,18 +27,21 @@ _LOGPROBS = [[-1, -4, -2, -1, -0.5, -6, -0.5, -2, -1, -2], [-6, -5, -3, -2], [0]
 _MEANS = [-2, -1.5, -2, -2, -1, -4, -1, -2, -2, -3, -4, -4, -2, -3, 0]
 _STDS = [1, 1, 1, 1, 0.5, 2, 0.5, 1, 1, 2, 2, 2, 1, 2, 0]
 
+_RANKS = [0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 2, 1, 0, 0]
+
 _target = _of(_LOGPROBS, _IDS)
 TARGET = TokenStats(
     _target.offsets,
     _target.token_ids,
     _target.logprob,
-    _target.rank,
+    np.array(_RANKS),
     np.array(_MEANS, float),
     np.array(_STDS, float),
 )
-REFERENCE = _of([[-2, -4, -2, -3, -1, -7, -1, -4, -3, -3], [-9, -6, -5, -4], [-1.5]], _IDS)
+REFERENCE = _of([[-2, -2, 0, -2, -1.5, -7, -1.5, -1, -6, -7], [-9, -6, -5, -4], [-1.5]], _IDS)
 LOWERCASED = _of([[-2, -8, -4, -2, -1, -12, -1, -4, -2, -4], [-9, -7, -6, -6], [0]])
 CONDITIONED = _of([[-3, -5, -2, -2, -1, -6, -1, -3, -2, -3], [-6, -6, -3, -3], [-0.5]], _IDS)
+AFTER_MEMBERS = _of([[-2, -4, -1, -1, -1, -5, -1, -2, -1, -2], [-6, -4, -3, -2], [-1]], _IDS)
 NEIGHBOURS = _of([[-3, -3], [-2, -6, -4], [-5, -5], [-4]])
 N_NEIGHBOURS = np.array([2, 2, 0])
 COUNTS = np.array([60, 5, 5, 20, 1, 0, 4, 4, 1])

@@ -10,7 +10,8 @@ import numpy as np
 from attacks.scores.dc_pdd import dc_pdd, laplace
 from attacks.scores.min_k import min_k, min_k_plus_plus, moments_of, surp
 from attacks.scores.neighbourhood import neighbourhood
-from attacks.scores.recall import recall
+from attacks.scores.recall import con_recall, recall
+from attacks.scores.token_differences import WBC_LENGTHS, ez_mia, wbc
 from benchmarks.conformance import inputs as given
 from benchmarks.conformance.question import Question, other, ours
 
@@ -23,6 +24,9 @@ def membership_questions() -> tuple[Question, ...]:
         _surp(),
         _surp_percentile(),
         _recall(),
+        _con_recall(),
+        _error_zone(),
+        _windows(),
         _neighbourhood(),
         _dc_pdd(),
         _tpr(),
@@ -33,7 +37,7 @@ def _min_k() -> Question:
     target = given.TARGET
     texts = [-_nats(i) for i in range(len(target))]
     return Question(
-        "Min-K%: how many tokens, mean of what, which way up",
+        "Min-K%: number of tokens, what is averaged, direction",
         given.NAMES,
         (
             ours(
@@ -62,13 +66,13 @@ def _min_k() -> Question:
                 "probabilities averaged before the logarithm",
             ),
             other(
-                "ours with m less the first token",
+                "ours, m without the first token",
                 [_mean(np.sort(x[1:])[: max(1, int((len(x) - 1) * 0.2))]) for x in texts],
-                "models that are given no BOS",
+                "models without BOS",
             ),
         ),
-        "Rounded down as in the public code, but never to no token at all: a short text would have "
-        "no score.",
+        "Rounded down as in public code, but to at least one token, so that a short text has a "
+        "score.",
     )
 
 
@@ -84,7 +88,7 @@ def _min_k_plus_plus() -> Question:
         raw.append(_mean(z[:n_low]))
         summed.append(math.nan if len(z) < 5 else _mean(z[: int(len(z) * 0.2)]))
     return Question(
-        "Min-K%++: where the deviation vanishes",
+        "Min-K%++: a standard deviation of 0",
         given.NAMES,
         (
             ours(
@@ -99,8 +103,8 @@ def _min_k_plus_plus() -> Question:
                 "Zhang et al. 2024, code; DC-PDD, code",
             ),
         ),
-        "c is one token of which the model is sure: the deviation is 0, and 0 / 0 is no number. A "
-        "right token there is as expected (0); a wrong one is far below.",
+        "c is one token of which the model is certain: the deviation is 0, and 0 / 0 is undefined. "
+        "With the clamp, the expected token gets 0 and any other a very low value.",
     )
 
 
@@ -113,8 +117,8 @@ def _surp() -> Question:
             ours("undefined", values, "Zhang and Wu 2024, SURP, its formula"),
             other("-100", np.nan_to_num(values, nan=-100), "public code that compares attacks"),
         ),
-        "The mean of nothing has no value; -100 would call the least surprising text the surest "
-        "non-member. It is counted among the undefined.",
+        "A mean over no tokens is undefined, and is counted as such. -100 would rank the least "
+        "surprising text as the least likely member.",
     )
 
 
@@ -128,29 +132,29 @@ def _surp_percentile() -> Question:
         counted.append(_mean(x[(rank < int(len(x) * 0.2)) & (entropy < 2)]))
         interpolated.append(_mean(x[(x < np.percentile(x, 20)) & (entropy < 2)]))
     return Question(
-        "SURP's percentile: which tokens are the least likely 20 %",
+        "SURP's percentile: the least likely 20 % of the tokens",
         given.NAMES,
         (
             ours(
                 "the max(1, floor(m / 5)) least likely tokens",
                 surp(given.TARGET),
-                "as Min-K%; with those as likely as the last of them",
+                "as Min-K%; ties with the last of them included",
             ),
             other(
                 "the floor(m / 5) least likely tokens",
                 counted,
-                "public code that compares attacks; of equals, any",
+                "public code that compares attacks; ties broken arbitrarily",
             ),
             other(
                 "tokens below the interpolated percentile",
                 interpolated,
-                "Zhang and Wu 2024, its words read by numpy.percentile",
+                "Zhang and Wu 2024, text, with numpy.percentile",
             ),
         ),
-        "The paper asks for a probability below a percentile of the text's tokens, which m numbers "
-        "have in more than one way. Interpolated, up to ceil((m - 1) / 5) tokens lie below: of 12 "
-        "tokens three, where counting takes two. Counted, the set is that of Min-K%, and a text of "
-        "fewer than five tokens has one.",
+        "The paper takes the tokens below a percentile of the text's probabilities, which can be "
+        "defined in several ways. With interpolation, up to ceil((m - 1) / 5) tokens lie below it: "
+        "3 of 12, where counting gives 2. Counting gives the same tokens as Min-K%, and one token "
+        "for a text of fewer than five.",
     )
 
 
@@ -178,8 +182,70 @@ def _recall() -> Question:
                 "of perplexities",
             ),
         ),
-        "A ratio of means over different tokens says something of the first token, not of the "
-        "prefix. A text of one token has no second mean at all.",
+        "A ratio of means over different tokens depends on the first token as well as on the "
+        "prefix. A text of one token would have no second mean.",
+    )
+
+
+def _con_recall() -> Question:
+    target, after, like = given.TARGET, given.CONDITIONED, given.AFTER_MEMBERS
+    return Question(
+        "Con-ReCall: the weight of the members' prefix",
+        given.NAMES,
+        (
+            ours(
+                "(L(text after non-members) - L(text after members) / 2) / L",
+                con_recall(target, after, like),
+                "Wang et al. 2024, its formula with gamma = 1/2",
+            ),
+            other(
+                "the same with gamma = 1",
+                con_recall(target, after, like, 1.0),
+                "Wang et al. 2024, one of the values that their code tries",
+            ),
+        ),
+        "The authors choose gamma from the labels that they evaluate with, and the prefixes from "
+        "the evaluated texts; here gamma is fixed, and a prefix that is one of the scored texts is "
+        "refused.",
+    )
+
+
+def _error_zone() -> Question:
+    target = given.TARGET
+    values = ez_mia(target, given.REFERENCE)
+    n_wrong = [int((target.take([i]).rank > 0).sum()) for i in range(len(target))]
+    coded = [
+        0.0 if not np.isfinite(x) or n < 2 else x for x, n in zip(values, n_wrong, strict=True)
+    ]
+    return Question(
+        "Error zone (EZ-MIA): a text without errors, or without a negative difference",
+        given.NAMES,
+        (
+            ours("infinite: the most likely member", values, "Ilić et al. 2026, appendix"),
+            other("0 there, and below two errors", coded, "Ilić et al. 2026, code"),
+        ),
+        "A perfectly memorized text has no error. With 0 it ranks below every other text.",
+    )
+
+
+def _windows() -> Question:
+    coded = (2, 3, 4, 6, 9, 13, 18, 25, 32, 40)
+    return Question(
+        "Window comparison (WBC): the ten lengths",
+        given.NAMES,
+        (
+            ours(
+                ", ".join(map(str, WBC_LENGTHS)),
+                wbc(given.TARGET, given.REFERENCE),
+                "arXiv 2601.02751, eq. 12",
+            ),
+            other(
+                ", ".join(map(str, coded)),
+                wbc(given.TARGET, given.REFERENCE, coded),
+                "the authors' configuration",
+            ),
+        ),
+        "Lengths above the text's are left out, so short texts are compared on few lengths.",
     )
 
 
@@ -194,14 +260,15 @@ def _neighbourhood() -> Question:
         for g, x in zip(groups, nll, strict=True)
     ]
     return Question(
-        "Neighbourhood: which way up, and scaled or not",
+        "Neighbourhood: direction and scale",
         given.NAMES,
         (
             ours("mean L(neighbour) - L", values, "Mattern et al. 2023, §2, its negative"),
             other("L - mean L(neighbour)", -values, "Mattern et al. 2023, §2 (lower = member)"),
             other("(mean L(neighbour) - L) / deviation", scaled, "after DetectGPT"),
         ),
-        "Higher is a member for every score here. A deviation needs many neighbours.",
+        "Higher values indicate members for every score here. A standard deviation needs many "
+        "neighbours.",
     )
 
 
@@ -213,7 +280,7 @@ def _dc_pdd() -> Question:
     ]
     values = dc_pdd(target, given.COUNTS)
     return Question(
-        "DC-PDD: which tokens count, and the cap",
+        "DC-PDD: which tokens count, and the limit",
         given.NAMES,
         (
             ours(
@@ -229,9 +296,9 @@ def _dc_pdd() -> Question:
                 "without the last step",
             ),
         ),
-        "f counts every token of the vocabulary once more, so that one that the corpus lacks has a "
-        "frequency. The cap is small: a token of probability above a few hundredths counts 0.01, "
-        "whatever it is.",
+        "f adds 1 to the count of every token of the vocabulary, so that a token that is missing "
+        "from the corpus has a frequency. The limit is low: a token with a probability above a few "
+        "percent counts 0.01, regardless of its frequency.",
     )
 
 
@@ -239,7 +306,7 @@ def _tpr() -> Question:
     fpr, tpr = _curve(given.MEMBERS, given.NONMEMBERS)
     targets = (0.125, 0.2)
     return Question(
-        "TPR at an FPR: which point of the curve",
+        "TPR at an FPR: the point of the curve",
         ("at 12.5 % FPR", "at 20 % FPR"),
         (
             ours(
@@ -258,14 +325,14 @@ def _tpr() -> Question:
                 "rounded up",
             ),
             other(
-                "a straight line between the points around it",
+                "linear interpolation between the neighbouring points",
                 [np.interp(at, fpr, tpr) for at in targets],
-                "a curve that is drawn through",
+                "interpolated curves",
             ),
         ),
-        "The promise is a false positive rate of at most the target: the threshold must keep it. "
-        "With 8 controls the points lie 12.5 % apart: at 20 % there is none. So few leave a "
-        "threshold's FPR unknown: a report withholds a TPR below 10 false positives.",
+        "The false positive rate must not exceed the target. With 8 non-members, the points of the "
+        "curve are 12.5 % apart, and none is at 20 %. So few non-members do not determine the FPR "
+        "of a threshold: a report withholds the TPR below 10 false positives.",
     )
 
 

@@ -27,12 +27,12 @@ def paper_questions() -> tuple[Question, ...]:
 def _loss() -> Question:
     nll, total = given.TARGET.nll(), given.TARGET.total_nll()
     return Question(
-        "Likelihood and loss: mean or sum, and in which unit",
+        "Likelihood and loss: mean or sum, and the unit",
         given.NAMES,
         (
-            ours("-L, mean nats a token", likelihood(given.TARGET), "Carlini et al. 2021, §4.2"),
+            ours("-L, mean nats per token", likelihood(given.TARGET), "Carlini et al. 2021, §4.2"),
             other("-sum of nats", -total, "log-likelihood of the whole text"),
-            other("-L / ln 2, mean bits a token", -nll / math.log(2), "logarithms to base 2"),
+            other("-L / ln 2, mean bits per token", -nll / math.log(2), "logarithms to base 2"),
             other("exp(L), perplexity", np.exp(nll), "Shi et al. 2024, code (lower = member)"),
         ),
         "The sum grows with the length and would rank short texts first. Bits and perplexity give "
@@ -58,8 +58,8 @@ def _reference() -> Question:
                 "the same order as the difference",
             ),
         ),
-        "Both are columns, `reference:NAME` and `reference_difference:NAME`: they rank differently "
-        '(here b and c), and papers that say "reference" mean either.',
+        "Both are columns, `reference:NAME` and `reference_difference:NAME`. They rank texts "
+        'differently (here b and c), and papers use "reference" for either.',
     )
 
 
@@ -73,14 +73,14 @@ def _lowercase() -> Question:
             other(
                 "exp(L(lower-cased) - L)",
                 np.exp(lowered.nll() - target.nll()),
-                "Carlini et al. 2021, §5.2, by its words",
+                "Carlini et al. 2021, §5.2, text",
             ),
             other(
                 "-L(lower-cased) / L", -lowercase(target, lowered), "Shi et al. 2024, code (lower)"
             ),
         ),
-        "The paper's other ratios are of logarithms, and so is this one in its code. The two rank "
-        "differently (here a and b).",
+        "The paper's other ratios are of logarithms, and its code computes this one the same way. "
+        "The two rank texts differently (here a and b).",
     )
 
 
@@ -88,7 +88,7 @@ def _zlib() -> Question:
     bits = {level: zlib_bits(given.TEXTS, level=level) for level in (0, 1, 6, 9)}
     ratio = {level: zlib(given.TARGET, n) for level, n in bits.items()}
     return Question(
-        "zlib: bits or bytes, which level, which way up",
+        "zlib: bits or bytes, level, direction",
         given.NAMES,
         (
             ours("bits at level 6 / L", ratio[6], "Carlini et al. 2021, §5.2"),
@@ -98,16 +98,16 @@ def _zlib() -> Question:
             other("bits at level 1 / L", ratio[1], "zlib's lowest effort"),
             other("bits at level 0 / L", ratio[0], "stored, not compressed: only the length"),
         ),
-        "Bits are what an entropy is measured in; bytes are an eighth of them. Level 6 is what "
-        "`zlib.compress` does unasked, as in all of the public code. On texts as short as these "
-        "the efforts come to the same; other builds of zlib may differ a little on longer ones.",
+        "Entropy is measured in bits; the ratio of bytes is an eighth of it. Level 6 is the "
+        "default of `zlib.compress`, which all public code uses. On texts this short, levels 1 to "
+        "9 give the same size; on longer texts other builds of zlib may differ slightly.",
     )
 
 
 def _window() -> Question:
     target = given.TARGET
     return Question(
-        "Sliding window: what a text shorter than the window is",
+        "Sliding window: texts shorter than the window",
         given.NAMES,
         (
             ours(
@@ -117,6 +117,6 @@ def _window() -> Question:
             ),
             other("the same, windows of 3", window(target, width=3), "for comparison"),
         ),
-        "A shorter text is one window, so that it has a score. Every window is looked at, with a "
-        "stride of 1; the paper names no stride.",
+        "A shorter text counts as one window, so that it has a score. The stride is 1; the paper "
+        "does not name one.",
     )

@@ -58,7 +58,6 @@ function drawRow(row) {
   if (open) button.setAttribute("aria-controls", `detail-${row}`);
   const cells = [
     make("td", {}, button),
-    make("td", {}, DATA.strategies[DATA.strategy[row]]),
     make("td", {}, make("span", { cls: `verdict v${verdict}` }, DATA.verdicts[verdict])),
     make("td", { cls: "number" }, whole(rank), list ? make("small", {}, ` ${list}`) : null),
     make("td", { cls: "number" }, score === null ? "–" : decimal(score),

@@ -87,7 +87,6 @@ const personalOf = (row) =>
 const HAS_PERSONAL = DATA.personal.some((_, row) => personalOf(row).length);
 const COLUMNS = [
   { key: "id", label: "Sample", value: (row) => DATA.id[row] },
-  { key: "strategy", label: "Strategy", value: (row) => DATA.strategies[DATA.strategy[row]] },
   { key: "verdict", label: "Verdict", value: (row) => DATA.verdict[row] },
   { key: "rank", label: "Rank", number: true, value: rankOf },
   { key: "score", label: "Score", number: true, value: scoreOf },
@@ -99,5 +98,5 @@ const COLUMNS = [
     value: (row) => column("n_documents", row) },
   ...(HAS_PERSONAL ? [{ key: "personal", label: "Personal data", number: true,
     value: (row) => personalOf(row).length }] : []),
-  { key: "text", label: "Text: the match, or how it begins", value: (row) => excerpt(row) },
+  { key: "text", label: "Match, or start of the text", value: (row) => excerpt(row) },
 ];

@@ -20,11 +20,11 @@ INF, NAN = math.inf, math.nan
 
 # Worked out on paper from the inputs: a has 10 tokens and 20 nats, b 4 and 16, c 1 and 0.
 BY_HAND = [
-    ("Likelihood and loss", "-L, mean nats a token", (-2, -4, 0)),
+    ("Likelihood and loss", "-L, mean nats per token", (-2, -4, 0)),
     ("Likelihood and loss", "-sum of nats", (-20, -16, 0)),
     (
         "Likelihood and loss",
-        "-L / ln 2, mean bits a token",
+        "-L / ln 2, mean bits per token",
         (-2 / math.log(2), -4 / math.log(2), 0),
     ),
     ("Likelihood and loss", "exp(L), perplexity", (math.e**2, math.e**4, 1)),
@@ -40,7 +40,7 @@ BY_HAND = [
     ("Min-K%", "mean log p of max(1, floor(m / 5)) tokens", (-5, -6, 0)),
     ("Min-K%", "mean log p of floor(m / 5) tokens", (-5, NAN, NAN)),
     ("Min-K%", "mean log p of ceil(m / 5) tokens", (-5, -6, 0)),
-    ("Min-K%", "ours with m less the first token", (-6, -5, NAN)),
+    ("Min-K%", "ours, m without the first token", (-6, -5, NAN)),
     (
         "Min-K%",
         "log of the mean p of the same tokens as ours",
@@ -65,6 +65,26 @@ BY_HAND = [
         "the first token in L(text after prefix) alone",
         (2.8 / (19 / 9), 4.5 / (10 / 3), NAN),
     ),
+    # After members: 20 nats of a, 15 of b, 1 of c, whose own L is 0.
+    (
+        "Con-ReCall",
+        "(L(text after non-members) - L(text after members) / 2) / L",
+        (1.4 - 20 / 20 / 2, 18 / 16 - 15 / 16 / 2, NAN),
+    ),
+    # At a's two errors d is -2 and 1; at b's three it is 3, 1 and 2; c has none.
+    ("Error zone (EZ-MIA)", "infinite: the most likely member", (0.5, INF, INF)),
+    ("Error zone (EZ-MIA)", "0 there, and below two errors", (0.5, 0, 0)),
+    # d of a: 1 -2 -2 1 1 1 1 -1 5 5, in windows of 2, 3, 4, 5 and 8 (6 and 9 in the code).
+    (
+        "Window comparison (WBC)",
+        "2, 3, 4, 5, 8, 11, 15, 21, 29, 40",
+        ((5 / 9 + 5 / 8 + 5 / 7 + 4 / 6 + 2 / 3) / 5, 1, NAN),
+    ),
+    (
+        "Window comparison (WBC)",
+        "2, 3, 4, 6, 9, 13, 18, 25, 32, 40",
+        ((5 / 9 + 5 / 8 + 5 / 7 + 3 / 5 + 2 / 2) / 5, 1, NAN),
+    ),
     ("Neighbourhood", "mean L(neighbour) - L", ((3 + 4) / 2 - 2, (5 + 4) / 2 - 4, NAN)),
     ("Neighbourhood", "(mean L(neighbour) - L) / deviation", (1.5 / 0.5, 0.5 / 0.5, NAN)),
     # f(0) = 61/109; c is that token for sure.
@@ -77,7 +97,11 @@ BY_HAND = [
     ("TPR at an FPR", "the last point whose FPR does not exceed the target", (4 / 8, 4 / 8)),
     ("TPR at an FPR", "the last point whose FPR is below the target", (2 / 8, 4 / 8)),
     ("TPR at an FPR", "the first point whose FPR reaches the target", (2 / 8, 5 / 8)),
-    ("TPR at an FPR", "a straight line between the points around it", (4 / 8, 0.5 + 0.6 / 8)),
+    (
+        "TPR at an FPR",
+        "linear interpolation between the neighbouring points",
+        (4 / 8, 0.5 + 0.6 / 8),
+    ),
 ]
 
 
@@ -98,6 +122,7 @@ def test_our_reading_equals_our_scores():
         references={"r": inputs.REFERENCE},
         lowercased=inputs.LOWERCASED,
         conditioned=inputs.CONDITIONED,
+        conditioned_members=inputs.AFTER_MEMBERS,
         neighbours=inputs.NEIGHBOURS,
         n_neighbours=inputs.N_NEIGHBOURS,
         token_counts=inputs.COUNTS,

@@ -10,15 +10,17 @@ import pytest
 
 from attacks.scores.all_scores import TEXTS, all_scores, undefined_reasons
 from attacks.scores.score_table import scores_for
-from attacks.scores.token_stats import TokenStats
+from attacks.scores.token_differences import ez_mia, wbc
+from attacks.scores.token_stats import RANK_UNKNOWN, TokenStats
 from tests.membership_texts import N_VOCAB, every_score, of, random_texts
 
 COLUMNS = [
     *("loss", "reference:small", "reference:other"),
-    *("reference_difference:small", "reference_difference:other", "zlib", "lowercase", "window"),
-    *("min_k", "min_k_plus_plus", "surp", "recall", "neighbourhood", "dc_pdd"),
+    *("reference_difference:small", "reference_difference:other", "ez_mia:small", "wbc:small"),
+    *("zlib", "lowercase", "window", "min_k", "min_k_plus_plus", "surp", "recall", "con_recall"),
+    *("neighbourhood", "dc_pdd"),
 ]
-STATS = ("target", "small", "other", "lowercased", "conditioned")
+STATS = ("target", "small", "other", "lowercased", "conditioned", "conditioned_members")
 
 
 def taken(texts: SimpleNamespace, index) -> SimpleNamespace:
@@ -88,17 +90,20 @@ def slow_score(column: str, texts: SimpleNamespace, i: int) -> float:
             if target.logprob[t] <= edge and -float(target.vocab_mean[t]) < 2
         )
     if name == "recall":
-        after = texts.conditioned.take([i]).logprob
-        pairs = [
-            (float(-b), float(-a))
-            for a, b in zip(target.take([i]).logprob, after, strict=False)
+        return slow_recall(texts.target, texts.conditioned, i)
+    if name == "con_recall":
+        after = (texts.conditioned, texts.conditioned_members)
+        unlike, like = (slow_recall(texts.target, stats, i) for stats in after)
+        return unlike - 0.5 * like
+    if name in ("ez_mia", "wbc"):
+        both = [
+            (float(a) - float(b), int(rank))
+            for a, b, rank in zip(
+                target.logprob[own], texts.small.logprob[own], target.rank[own], strict=True
+            )
             if not (math.isnan(a) or math.isnan(b))
         ]
-        return (
-            ratio(math.fsum(b for b, _ in pairs), math.fsum(a for _, a in pairs))
-            if pairs
-            else math.nan
-        )
+        return (slow_error_zone if name == "ez_mia" else slow_windows)(both)
     if name == "neighbourhood":
         last = int(np.cumsum(texts.n_neighbours)[i])
         around = [nats_of(texts.neighbours, j) for j in range(last - texts.n_neighbours[i], last)]
@@ -110,6 +115,34 @@ def slow_score(column: str, texts: SimpleNamespace, i: int) -> float:
         cross = math.exp(float(target.logprob[t])) * -math.log(f)
         seen.setdefault(int(target.token_ids[t]), min(cross, 0.01))
     return mean(seen.values())
+
+
+def slow_recall(target: TokenStats, conditioned: TokenStats, i: int) -> float:
+    pairs = [
+        (float(-b), float(-a))
+        for a, b in zip(target.take([i]).logprob, conditioned.take([i]).logprob, strict=False)
+        if not (math.isnan(a) or math.isnan(b))
+    ]
+    if not pairs:
+        return math.nan
+    return ratio(math.fsum(b for b, _ in pairs), math.fsum(a for _, a in pairs))
+
+
+def slow_error_zone(both: list[tuple[float, int]]) -> float:
+    if not both:
+        return math.nan
+    wrong = [d for d, rank in both if rank > 0]
+    below = -math.fsum(d for d in wrong if d < 0)
+    return math.fsum(d for d in wrong if d > 0) / below if below else math.inf
+
+
+def slow_windows(both: list[tuple[float, int]]) -> float:
+    d = [x for x, _ in both]
+    shares = []
+    for n in (2, 3, 4, 5, 8, 11, 15, 21, 29, 40):
+        windows = [math.fsum(d[s : s + n]) > 0 for s in range(len(d) - n + 1)]
+        shares += [mean(windows)] if windows else []
+    return mean(shares)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -136,7 +169,9 @@ def test_scores_follow_their_texts_through_a_permutation(column):
     np.testing.assert_array_equal(permuted, every_score(texts)[column][order])
 
 
-@pytest.mark.parametrize("column", [c for c in COLUMNS if c not in ("surp", "recall")])
+@pytest.mark.parametrize(
+    "column", [c for c in COLUMNS if c not in ("surp", "recall", "con_recall")]
+)
 def test_texts_whose_every_token_is_likelier_never_score_lower(column):
     texts = random_texts(6)
     before = every_score(texts)
@@ -156,7 +191,7 @@ def test_no_texts_have_no_scores(column):
     assert (values.shape, values.dtype) == ((0,), np.float64)
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("column", [c for c in COLUMNS if c not in ("ez_mia:small", "wbc:small")])
 def test_one_token_is_enough_for_every_score(column):
     one = of([[3]], [[-1.0]], [[1.0]], [[0.0]])
     same = of([[3]], [[-2.0]])
@@ -166,6 +201,7 @@ def test_one_token_is_enough_for_every_score(column):
         other=same,
         lowercased=same,
         conditioned=same,
+        conditioned_members=same,
         neighbours=same,
         n_neighbours=np.array([1]),
         n_bytes=np.array([4]),
@@ -222,6 +258,7 @@ def test_a_score_is_given_as_soon_as_its_needs_are_and_not_before(score):
         "zlib_bits": {"zlib_bits": texts.zlib_bits},
         "lowercased": {"lowercased": texts.lowercased},
         "conditioned": {"conditioned": texts.conditioned},
+        "conditioned_members": {"conditioned_members": texts.conditioned_members},
         "neighbours": {"neighbours": texts.neighbours, "n_neighbours": texts.n_neighbours},
         "token_counts": {"token_counts": texts.token_counts},
         "masks": {
@@ -252,6 +289,7 @@ def test_every_undefined_value_is_counted_under_a_reason():
         lowercased=texts.lowercased,
         n_bytes=texts.n_bytes,
         conditioned=texts.conditioned,
+        conditioned_members=texts.conditioned_members,
         neighbours=texts.neighbours,
         n_neighbours=texts.n_neighbours,
     )
@@ -261,3 +299,50 @@ def test_every_undefined_value_is_counted_under_a_reason():
     assert told["loss"] == {"text has no scored token": int((texts.target.n_scored() == 0).sum())}
     lonely = (texts.n_neighbours == 0) & (texts.target.n_scored() > 0)
     assert told["neighbourhood"]["text has no neighbour"] == lonely.sum()
+
+
+# ------------------------------------------------------------------------------ token differences
+def pair(target, reference, ranks):
+    ids = [range(len(text)) for text in target]
+    zeros = [[0] * len(text) for text in target]
+    return TokenStats.from_lists(ids, target, ranks), TokenStats.from_lists(ids, reference, zeros)
+
+
+def test_a_memorized_text_ranks_first_by_the_error_zone():
+    """Public code returns 0 without a negative difference, or with fewer than two wrong tokens."""
+    target, reference = pair(
+        [[-0.1, -0.1, -0.1], [-2.0, -2.0, -0.1], [-0.1, -2.0, -0.1], [-2.0, -2.0, -2.0]],
+        [[-5.0, -5.0, -5.0], [-5.0, -5.0, -5.0], [-5.0, -5.0, -5.0], [-1.0, -5.0, -1.0]],
+        [[0, 0, 0], [3, 2, 0], [0, 4, 0], [1, 2, 5]],
+    )
+    assert ez_mia(target, reference).tolist() == [math.inf, math.inf, math.inf, 1.5]
+
+
+def test_unknown_ranks_leave_the_error_zone_undefined_and_say_so():
+    target, reference = pair([[-1.0, -2.0]], [[-3.0, -3.0]], [[RANK_UNKNOWN, RANK_UNKNOWN]])
+    values = all_scores(target, made_for=TEXTS, references={"r": reference})
+    assert np.isnan(values["ez_mia:r"]).all()
+    assert values["wbc:r"].tolist() == [1.0]
+    told = undefined_reasons(values, target, references={"r": reference})
+    assert told == {"ez_mia:r": {"model gives no token ranks": 1}}
+
+
+def test_the_same_model_as_reference_has_no_window_above():
+    rng = np.random.default_rng(0)
+    texts = [(-rng.gamma(0.7, 2.0, 30)).tolist() for _ in range(3)]
+    target, same = pair(texts, texts, [[1] * 30] * 3)
+    assert wbc(target, same).tolist() == [0.0] * 3
+    assert np.isnan(ez_mia(target, same)).all()
+
+
+def test_impossible_tokens_do_not_spoil_other_windows():
+    target, reference = pair([[-1.0] * 4], [[-math.inf, -2.0, -0.5, -0.5]], [[1] * 4])
+    # Windows of 2: +, +, -; of 3: +, 0; of 4: +.
+    assert wbc(target, reference).tolist() == pytest.approx([(2 / 3 + 1 / 2 + 1) / 3])
+
+
+def test_scores_of_token_differences_need_the_same_tokenizer():
+    texts = random_texts(13)
+    names = every_score(texts)
+    assert "ez_mia:other" not in names
+    assert "wbc:other" not in names

@@ -129,6 +129,36 @@ def test_a_text_that_does_not_fit_after_the_prefix_counts_by_its_beginning(frame
     assert told == {"tokens": len(before), "texts_cut": 1}
 
 
+def test_con_recall_contrasts_the_prefixes_of_non_members_and_of_members(place, tmp_path):
+    (tmp_path / "members.txt").write_text("seen in training")
+    found = score_texts(
+        [place / "texts.jsonl"],
+        **asked(place),
+        nonmember_prefix=place / "prefix.txt",
+        member_prefix=tmp_path / "members.txt",
+    )
+    model = load_model(str(place / "model"), dtype="float32", device="cpu")
+    unlike, like = (
+        [model.vocabulary.bos_id, *model.vocabulary.encode(f"{text}\n\n")]
+        for text in ("some unseen text", "seen in training")
+    )
+    for i in SHORT:
+        own, a, b = (np.mean(nats(model, TEXTS[i], p)) for p in (None, unlike, like))
+        assert found["con_recall"][i] == pytest.approx((a - 0.5 * b) / own, rel=1e-4)
+        assert found["recall"][i] == pytest.approx(a / own, rel=1e-4)
+    assert found.attrs["scored"]["member_prefix"] == {"tokens": len(like)}
+
+
+def test_a_prefix_that_is_one_of_the_texts_is_refused(place, tmp_path):
+    (tmp_path / "seen.txt").write_text(f"{TEXTS[1]}\n")
+    for flag in ("nonmember_prefix", "member_prefix"):
+        prefixes = {"nonmember_prefix": place / "prefix.txt", flag: tmp_path / "seen.txt"}
+        with pytest.raises(ConfigError, match="other texts than those scored; got t1 in both"):
+            score_texts([place / "texts.jsonl"], **asked(place), **prefixes)
+    with pytest.raises(ConfigError, match="needs --nonmember-prefix"):
+        score_texts([place / "texts.jsonl"], **asked(place), member_prefix=place / "prefix.txt")
+
+
 def test_neighbours_are_scored_under_the_target(frame, place):
     model = load_model(str(place / "model"), dtype="float32", device="cpu")
     for i in (0, 1, 5):
@@ -191,12 +221,15 @@ def test_every_score_tells_the_testbeds_members_from_held_out_text(bed, tmp_path
     """Known truth: over all pairs, how often the member scores higher (ties count half)."""
     unseen = json.loads(bed.heldout.read_text("utf-8").splitlines()[0])["text"]
     (tmp_path / "unseen.txt").write_text(unseen[:150])
+    seen = json.loads(bed.corpus.read_text("utf-8").splitlines()[0])["text"]
+    (tmp_path / "seen.txt").write_text(seen[:150])
     members, others = (
         score_texts(
             [text],
             model=bed.target,
             references={"small": bed.references["small"]},
             nonmember_prefix=tmp_path / "unseen.txt",
+            member_prefix=tmp_path / "seen.txt",
             frequencies=[bed.heldout],
             neighbours=1,
         )
