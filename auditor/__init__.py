@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from auditor.extraction.benchmark import attack_benchmark
     from auditor.extraction.document_scan import scan_document
     from auditor.extraction.extract import extract
+    from auditor.extraction.masked_spans import recover_spans
     from auditor.finetuning.callback import MemorizationCallback, ProbeLog, read_probes
     from auditor.finetuning.finetune import finetune
     from auditor.finetuning.probes import MemorizationProbe
@@ -87,6 +88,7 @@ _MODULES = {
     "auditor.extraction.benchmark": "attack_benchmark",
     "auditor.extraction.document_scan": "scan_document",
     "auditor.extraction.extract": "extract",
+    "auditor.extraction.masked_spans": "recover_spans",
     "auditor.finetuning.callback": "MemorizationCallback ProbeLog read_probes",
     "auditor.finetuning.finetune": "finetune",
     "auditor.finetuning.probes": "MemorizationProbe",

@@ -63,6 +63,8 @@ def all_scores(
     neighbours: TokenStats | None = None,
     n_neighbours: ArrayLike | None = None,
     token_counts: ArrayLike | None = None,
+    masked_losses: ArrayLike | None = None,
+    reference_masked_losses: Mapping[str, ArrayLike] | None = None,
     without: Collection[str] = (),
 ) -> dict[str, Values]:
     """Every score for samples or texts whose inputs are given, in the order of `score_table`.
@@ -84,6 +86,8 @@ def all_scores(
     neighbours, n_neighbours : TokenStats of the neighbours of all texts, and int array (n,) of
         how many each text has, for `neighbourhood`
     token_counts : int array (n_vocab,), of a reference corpus, for `dc_pdd`
+    masked_losses, reference_masked_losses : nats per token (n,) of the target, and of some
+        references under the same random masks, for `masked_reference:NAME`
     without : names of scores to leave out
 
     Returns
@@ -124,6 +128,11 @@ def all_scores(
     for score in scores_for(made_for):
         if score.name in without:
             continue
+        if score.name == "masked_reference":
+            for name, losses in (reference_masked_losses or {}).items():
+                if masked_losses is not None:
+                    scores[f"{score.name}:{name}"] = masked_reference(masked_losses, losses)
+            continue
         if score.name in _COMPARED:
             alike, by_bytes = _COMPARED[score.name]
             for name, stats in references.items():
@@ -136,6 +145,23 @@ def all_scores(
         if all(value is not None for value in inputs):
             scores[score.name] = _FUNCTIONS[score.name](*inputs)
     return scores
+
+
+def masked_reference(target: ArrayLike, reference: ArrayLike) -> Values:
+    """Mean cross-entropy of masked tokens under a reference minus that under the target (n,).
+
+    The logarithm of a likelihood ratio of the masked tokens, per token; both models must have been
+    given the same masks.
+
+    Source
+    ------
+    Mireshghallah et al. 2022, "Quantifying Privacy Risks of Masked Language Models Using
+    Membership Inference Attacks", section 3.2.
+
+    >>> masked_reference([1.0, 2.0], [1.5, 1.0])
+    array([ 0.5, -1. ])
+    """
+    return np.asarray(reference, dtype=np.float64) - np.asarray(target, dtype=np.float64)
 
 
 def undefined_reasons(

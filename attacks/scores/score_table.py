@@ -62,6 +62,14 @@ SCORES: tuple[Score, ...] = (
         needs=("target", "reference"),
     ),
     Score(
+        name="masked_reference",
+        title="Reference model, random masks",
+        formula="M(reference) − M(target), M: mean cross-entropy over 20 random 15 % masks",
+        meaning="Its gaps are filled better than by another model that may not have seen the text.",
+        source="Mireshghallah et al. 2022, §3.2",
+        needs=("target", "reference", "masks"),
+    ),
+    Score(
         name="ez_mia",
         title="Error zone",
         formula="Σ positive d / |Σ negative d| where the first choice of the target is wrong; "

@@ -61,6 +61,7 @@ class Context:
                 device=config.device,
                 bos=config.bos,
                 is_reference=name != TARGET,
+                pll=config.pll,
                 by_layers=self.by_layers,
             )
             self._register(name, model, is_rescoring=dtype is not None)

@@ -17,7 +17,7 @@ from auditor.audit.shard_writer import BackgroundWriter, Shard
 from auditor.audit.workers.tasks import Task
 from auditor.config.audit import Strategy
 from auditor.errors import ConfigError, RunError
-from auditor.runs.manifest import SamplingCost
+from auditor.runs.manifest import ChainEntry, SamplingCost, StageEntry
 from auditor.system.interrupts import deferred
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def sample(context: Context) -> None:
     ]
     if not missing:
         return
+    strategies = {s.name: s for s in context.config.strategies}
     tokens = sum(len(ids) * s.decoding.max_new_tokens for s, _, ids in missing)
     strategy, stem, ids = missing[0]
     if context.workers is None:
@@ -57,11 +58,13 @@ def sample(context: Context) -> None:
         context.progress.stage("sampling", tokens, "tokens") as bar,
     ):
 
-        def count(strategy: str, n_tokens: int, seconds: float) -> None:
+        def count(strategy: str, n_tokens: int, seconds: float, steps: tuple[int, int]) -> None:
             entry.tokens += n_tokens
             spent = entry.strategies.setdefault(strategy, SamplingCost(seconds=0.0, tokens=0))
             spent.seconds = round(spent.seconds + seconds, 3)
             spent.tokens += n_tokens
+            if steps[0]:
+                _add_steps(entry, strategies[strategy], *steps)
 
         if context.workers is not None:
             _share(context, context.workers, missing, bar, count)
@@ -76,12 +79,25 @@ def _probed(context: Context, workers: SharesTasks, task: Task, n_tokens: int) -
     return Speed.from_counts(outcome.counts)
 
 
-Count = Callable[[str, int, float], None]  # strategy, tokens of a shard, seconds
+# Strategy, tokens of a shard, seconds, steps of Markov chains (proposed, accepted).
+Count = Callable[[str, int, float, tuple[int, int]], None]
+
+
+def _add_steps(entry: StageEntry, strategy: Strategy, proposed: int, accepted: int) -> None:
+    """Add the steps of a shard's Markov chains to the stage's entry."""
+    decoding = strategy.decoding
+    burn_in = decoding.sweeps * decoding.max_new_tokens
+    empty = ChainEntry(method=decoding.chain, burn_in=burn_in, thinning=0)
+    chains = entry.chains.setdefault(strategy.name, empty)
+    chains.proposed += proposed
+    chains.accepted += accepted
+    chains.acceptance = round(chains.accepted / chains.proposed, 4)
 
 
 def _alone(sampler: Sampler, missing: list, bar, count: Count) -> None:
     def counted(shard: Shard) -> None:
-        count(shard.strategy, shard.n_tokens, shard.seconds)
+        steps = shard.drawn.proposed, shard.drawn.accepted
+        count(shard.strategy, shard.n_tokens, shard.seconds, steps)
 
     run = sampler.context.run
     try:
@@ -114,7 +130,8 @@ def _share(context: Context, workers: SharesTasks, missing: list, bar, count: Co
             context.note(sentence)
         bar.advance((outcome.task.last - outcome.task.first) * width[outcome.task.strategy])
         made = outcome.counts
-        count(outcome.task.strategy, made["tokens"], made["milliseconds"] / 1000)
+        steps = made.get("proposed", 0), made.get("accepted", 0)
+        count(outcome.task.strategy, made["tokens"], made["milliseconds"] / 1000, steps)
 
 
 class Sampler:

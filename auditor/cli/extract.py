@@ -8,15 +8,21 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from auditor.cli.generated import given_options, json_option, options_of
+from auditor.cli.generated import flags_of, given_options, json_option, options_of
 from auditor.cli.printing import print_json, records, say
 from auditor.cli.verbosity import say_next, shown_progress, verbosity
 from auditor.config.audit import AuditConfig, Decoding
-from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig
+from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig, SpanConfig
 from auditor.config.fields import MASKED
 
 _DECODING = ("temperature", "top_k", "top_p")
 _EXTRACTION = [name for name, f in CorpusExtractionConfig.model_fields.items() if f.description]
+_SPANS = ("span_tokens", "window_tokens", "references")
+# Options of causal models, which masked models do not have.
+_CAUSAL = (
+    *("prefix_tokens", "suffix_tokens", "p", "with_bos", "bos", "chat_template"),
+    *("samples_per_prefix", "temperature", "top_k", "top_p"),
+)
 _FROM = ("corpus", "index", "document", "benchmark")
 # Flags that apply only to some sources.
 _ONLY = {
@@ -30,6 +36,9 @@ _ONLY = {
     "from_start": ("corpus", "index"),
     "samples_per_prefix": ("corpus", "index"),
     "seed": ("corpus", "index"),
+    "span_tokens": ("corpus", "index"),
+    "window_tokens": ("corpus", "index"),
+    "references": ("corpus", "index"),
     "reveal": ("corpus", "index", "document"),
     "stride": ("document",),
     "canaries": ("document",),
@@ -47,6 +56,7 @@ _ONLY = {
 )
 @options_of(AuditConfig, only=("text_field", "strict"))
 @options_of(CorpusExtractionConfig)
+@options_of(SpanConfig, only=_SPANS)
 @options_of(DocumentScanConfig, only=("stride",))
 @click.option(
     "--preprefix", is_flag=True, help="Also show the 100 tokens before; needs --benchmark."
@@ -66,14 +76,20 @@ def extract(models, as_json, **given) -> None:
     the suffix, the probability that one sample is the suffix (p_z), and how many samples are
     needed.
 
+    Masked models recover masked spans instead: the middle of each window is masked and filled, the
+    most confident token first. With --reference, also how many of them no reference recovers.
+
     \b
     auditor extract --model gpt2 --corpus training-text/ --out extraction
     auditor extract --model gpt2-xl --corpus text/ --prefix-tokens 50 --prefix-tokens 200
     auditor extract --model gpt2-xl --document book.txt --stride 10 --out book
     auditor extract --model EleutherAI/gpt-neo-1.3B --benchmark datasets/
+    auditor extract --model tuned-bert --corpus notes/ --reference bert-base-uncased
     """
 
     kind = _kind(given)
+    if kind == "corpus" and models and _is_masked(models, given):
+        kind = "spans"
     if not models:
         raise click.UsageError("Missing option '--model'. Name a model to extract from.")
     shared = {
@@ -82,6 +98,8 @@ def extract(models, as_json, **given) -> None:
         "progress": shown_progress(),
         **_part(given, ("p", "device")),
     }
+    if kind == "spans":
+        shared = {"out": given["out"], "progress": shown_progress(), **_part(given, ("device",))}
     result = _RUN[kind](models, given, shared)
     if as_json:
         print_json(_as_json(kind, result))
@@ -106,6 +124,20 @@ def _kind(given: dict[str, Any]) -> str:
         )
     _check_used(named[0])
     return "corpus" if named == ["index"] else named[0]
+
+
+def _is_masked(models, given: dict[str, Any]) -> bool:
+    """Whether the models are masked; options of the other kind are refused."""
+    from auditor.models.spec_kinds import kind_of_spec
+
+    is_masked = kind_of_spec(models[0]) == "masked"
+    wrong = given_options(_part(given, _CAUSAL if is_masked else _SPANS))
+    if wrong:
+        kinds = ("causal", "masked") if is_masked else ("masked", "causal")
+        raise click.UsageError(
+            f"{flags_of(wrong)} is for {kinds[0]} models; {models[0]} is {kinds[1]}. Leave it out."
+        )
+    return is_masked
 
 
 def _check_used(source: str) -> None:
@@ -143,6 +175,17 @@ def _corpus(models, given, shared):
     return run(models, text, count=index.count if index else None, **{**options, **shared})
 
 
+def _spans(models, given, shared):
+    from auditor.corpus.reading import read_corpus
+    from auditor.extraction.masked_spans import recover_spans
+    from auditor.matching.index import open_index
+
+    index = open_index(given["index"]) if given["index"] else None
+    text = index or read_corpus(given["corpus"], **_part(given, ("text_field", "strict")))
+    options = _part(given, (*_SPANS, "examples", "from_start", "seed", "reveal"))
+    return recover_spans(models, text, count=index.count if index else None, **options, **shared)
+
+
 def _document(models, given, shared):
     from auditor.extraction.document_scan import scan_document
 
@@ -170,13 +213,14 @@ def _benchmark(models, given, shared):
     )
 
 
-_RUN = {"corpus": _corpus, "document": _document, "benchmark": _benchmark}
+_RUN = {"corpus": _corpus, "spans": _spans, "document": _document, "benchmark": _benchmark}
 # Kind -> the tables to print: (attribute, title).
 _TABLES = {
     "corpus": (
         ("summary", "Extracted of examples (95 % intervals: Clopper–Pearson)"),
         ("fits", "Log-linear laws (95 % intervals of the slope: Student’s t)"),
     ),
+    "spans": (("summary", "Masked spans recovered (95 % intervals: Clopper–Pearson)"),),
     "document": (("coverage", "Characters in suffixes of that p_z or more"),),
     "benchmark": (("scores", "Guesses (95 % intervals: Clopper–Pearson)"),),
 }
@@ -199,6 +243,8 @@ def _for_reading(frame):
     """A table for the terminal: intervals beside their value, few digits."""
     from reports.number_text import DASH, cell, numbers
 
+    if "span_tokens" in frame:
+        return _recovered(frame)
     if "tau" in frame:
         return _coverage(frame)
     if "outcome" in frame:
@@ -210,6 +256,24 @@ def _for_reading(frame):
         slopes = [numbers(row) if row[0] == row[0] else DASH for row in ends]
         frame = frame.drop(columns=["low", "high"]).assign(slope=slopes)
     return frame.drop(columns=[*_UNSHOWN], errors="ignore").astype(object).map(cell)
+
+
+def _recovered(frame):
+    """One row per model, length of the span and number of repeats."""
+    from pandas import DataFrame
+
+    from attacks.statistics.intervals import proportion
+
+    rows = []
+    for own in frame.to_dict("records"):
+        n = own["n_examples"]
+        row = {"model": own["model"], "masked": str(own["span_tokens"])}
+        row["repeats"] = _repeats(own["repeats_from"], own["repeats_to"])
+        row["recovered"] = str(proportion(own["n_recovered"], n))
+        if "n_only" in own:
+            row["by no reference"] = str(proportion(own["n_only"], n))
+        rows.append(row)
+    return DataFrame(rows)
 
 
 def _outcomes(frame):

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from auditor.errors import ModelError
 from auditor.models.adapters import adapter_fingerprint, is_adapter, tuned_from
-from auditor.models.language_model import LanguageModel
+from auditor.models.interfaces import ScoresTexts
 from auditor.models.loading import fingerprint, load_model, load_vocabulary, resolve
+from auditor.models.spec_kinds import kind_of_spec
 from auditor.models.tokenizer import Vocabulary
+
+_KINDS = ("causal", "masked")
 
 
 class Pair:
@@ -40,6 +43,7 @@ class Pair:
                 f"{tuned}. Give the models before and after fine-tuning."
             )
         self._on = base if is_on_base else None
+        self.kind = self._kind()
         self._check_start()
 
     @cached_property
@@ -49,6 +53,16 @@ class Pair:
             load_vocabulary(self.base_spec, bos=self.bos),
             load_vocabulary(self.tuned_spec, bos=self.bos, base=self._on),
         )
+
+    def _kind(self) -> str:
+        """The kind of both models, which must be the same."""
+        kinds = [kind_of_spec(spec) for spec in (self.base_spec, self.tuned_spec)]
+        if kinds[0] != kinds[1]:
+            raise ModelError(
+                "--base and --tuned must be of the same kind; got "
+                f"{' and '.join(str(kind) for kind in kinds)}. Give a model and one tuned from it."
+            )
+        return str(kinds[0])
 
     def _check_start(self) -> None:
         """Both models must use BOS, or neither: otherwise they score different tokens."""
@@ -76,17 +90,17 @@ class Pair:
                     "it, or remove texts with added tokens."
                 )
 
-    def base(self) -> LanguageModel:
+    def base(self) -> ScoresTexts:
         """Load the base model."""
         return self._load(self.base_spec)
 
-    def tuned(self) -> LanguageModel:
+    def tuned(self) -> ScoresTexts:
         """Load the tuned model."""
         return self._load(self.tuned_spec, self._on)
 
-    def _load(self, spec: str, base: str | None = None) -> LanguageModel:
+    def _load(self, spec: str, base: str | None = None) -> ScoresTexts:
         return load_model(
-            spec, dtype="float32", device=self.device, bos=self.bos, base=base, kinds=("causal",)
+            spec, dtype="float32", device=self.device, bos=self.bos, base=base, kinds=_KINDS
         )
 
 

@@ -79,6 +79,12 @@ class Comparison:
         return rows[["doc_id", "member", "n_tokens", *named, "text"]].head(n)
 
 
+_NO_SUFFIXES = (
+    "Extraction is left out: masked models do not continue a prefix. `auditor extract` shows how "
+    "many masked spans two models recover."
+)
+
+
 @with_keywords(ComparisonConfig)
 def compare_models(
     base: str | None,
@@ -127,7 +133,8 @@ def compare_models(
         tests=_tests(frame, config.seed),
         extraction=_extraction(frame),
         probes=_probes(resolve(pair.tuned_spec)),
-        notes=chosen.notes + _short_note(before, widths),
+        notes=chosen.notes
+        + (_short_note(before, widths) if pair.kind == "causal" else [_NO_SUFFIXES]),
         facts={
             "base": {"spec": pair.base_spec, "fingerprint": pair.base_fingerprint},
             "tuned": {"spec": pair.tuned_spec, "fingerprint": pair.tuned_fingerprint},
@@ -197,7 +204,7 @@ def _score(
     n_prefix, n_suffix = widths
     n_start = 0 if model.vocabulary.bos_id is None else 1
     most = (model.context or 1 << 30) + 1
-    if n_start + n_prefix + n_suffix > most:
+    if model.kind == "causal" and n_start + n_prefix + n_suffix > most:
         raise ConfigError(
             f"Prefix and suffix must have at most {most - n_start} tokens together (the model's "
             f"context); got {n_prefix + n_suffix}. Lower them."
@@ -206,18 +213,21 @@ def _score(
     for doc_id, ids in zip(chosen.doc_id, texts.token_ids, strict=True):
         check_rows(model.name, model.vocabulary, model.n_vocab, ids, doc_id)
     scored = TextScorer(model, for_samples=True, advance=advance).score(texts)
-    suffixes = _suffixes(scored.stats, n_prefix, n_suffix)
+    suffixes = _suffixes(scored.stats, n_prefix, n_suffix, is_causal=model.kind == "causal")
     return {"n_tokens": scored.stats.n_tokens(), **scored.scores, **suffixes}
 
 
-def _suffixes(stats: TokenStats, n_prefix: int, n_suffix: int) -> dict[str, NDArray]:
+def _suffixes(
+    stats: TokenStats, n_prefix: int, n_suffix: int, *, is_causal: bool = True
+) -> dict[str, NDArray]:
     """log p_z and greedy extraction of each text's suffix; NaN for texts that are too short.
 
-    They follow from the scores of the whole text, which condition the suffix on its prefix.
+    NaN also for models that are not causal: they see what follows a token. The values follow from
+    the scores of the whole text, which condition the suffix on its prefix.
     """
     long = np.flatnonzero(stats.n_tokens() >= n_prefix + n_suffix)
     log_p, extracted = (np.full(len(stats), np.nan) for _ in range(2))
-    if len(long):
+    if len(long) and is_causal:
         at = stats.offsets[long][:, None] + n_prefix + np.arange(n_suffix)  # (texts, suffix)
         log_p[long], extracted[long] = log_p_z(stats.logprob[at]), greedy(stats.rank[at] == 0)
         # Without ranks the greedy continuation is unknown.

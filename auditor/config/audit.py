@@ -22,11 +22,13 @@ from auditor.config.fields import (
     BOS,
     DEVICE,
     DTYPE,
+    PLL,
     REVEAL,
     STRICT,
     TEXT_FIELD,
     AnyDtypeName,
     Million,
+    Pll,
     Positive,
     Seed,
     Thousands,
@@ -148,6 +150,7 @@ class AuditConfig(BaseModel):
     )
     dtype: Dtype = option(DTYPE, "auto")
     bos: str | None = option(BOS, None, metavar="TOKEN")
+    pll: Pll = option(PLL, "word-l2r")
     truth: str | None = option("truth.parquet of a testbed.", None, metavar="PATH")
     canaries: str | None = option(
         "Manifest of canaries to measure (see `auditor canaries create`).", None, metavar="FILE"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
+from auditor.config.audit import References
 from auditor.config.fields import (
     CHAT_TEMPLATE,
     Million,
@@ -175,3 +176,42 @@ class DocumentScanConfig(ExtractionConfig):
         if given.get("bos") is None:
             given = {**given, "with_bos": bool(given.get("with_bos"))}
         return given
+
+
+class SpanConfig(Options):
+    """Masked-span recovery, for masked models: the middle of windows of training text is masked.
+
+    With `from_start`, windows begin at the start of their documents.
+
+    Raises
+    ------
+    ConfigError
+        For an invalid option.
+    """
+
+    span_tokens: Annotated[tuple[Million, ...], BeforeValidator(_lengths), Field(min_length=1)] = (
+        option("Masked models: length of the span to recover; repeatable.", (1, 5, 10, 20))
+    )
+    window_tokens: Million = option("Masked models: tokens of the window around the span.", 100)
+    references: References = option(
+        "Reference model; repeatable.",
+        {},
+        flag="reference",
+        metavar="[NAME=]SPEC",
+    )
+    examples: Positive = option("Maximum number of documents.", 1000)
+    from_start: bool = option(
+        "Take windows from the start of documents (default) or from anywhere.",
+        True,
+        flag="from-start/--anywhere",
+    )
+    seed: Seed = option("Random seed of the windows.", 0)
+
+    @model_validator(mode="after")
+    def _check(self):
+        if max(self.span_tokens) >= self.window_tokens:
+            raise ConfigError(
+                f"--span-tokens must be below --window-tokens ({self.window_tokens}); got "
+                f"{max(self.span_tokens)}. Raise --window-tokens or lower --span-tokens."
+            )
+        return self

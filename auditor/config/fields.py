@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError, PydanticUndefined
@@ -83,12 +83,13 @@ DEVICE = "Device: auto, cpu, cuda, or balanced (the layers spread over all GPUs)
 CHAT_TEMPLATE = (
     "Put each prompt into the model's chat template, as a user's message that the model answers."
 )
+PLL = "Masked models: what is masked with a token: the rest of its word (word-l2r) or original."
 REVEAL = "Show personal data in the report and CSV."
 
 
 # Options added later, with defaults that change nothing: left out of a config's identity, so that
 # the digests of earlier runs stay.
-_ADDED: dict[str, Any] = {"chat_template": False}
+_ADDED: dict[str, Any] = {"chat_template": False, "pll": "word-l2r", "chain": "gibbs", "sweeps": 5}
 
 
 def as_before(settings: Any) -> Any:
@@ -101,6 +102,9 @@ def as_before(settings: Any) -> Any:
         kept = {k: v for k, v in settings.items() if k not in _ADDED or v != _ADDED[k]}
         return {k: as_before(v) for k, v in kept.items()}
     return [as_before(v) for v in settings] if isinstance(settings, list) else settings
+
+
+Pll = Literal["word-l2r", "original"]
 
 
 def option(text: str, default: Any = PydanticUndefined, **shown: str) -> Any:

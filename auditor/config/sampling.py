@@ -54,6 +54,12 @@ class Decoding(BaseModel):
         "End samples at the end-of-sequence token.", False, flag="stop-at-eos/--no-stop-at-eos"
     )
     beams: Thousands = option("Number of beams; above 1, beam search instead of sampling.", 1)
+    chain: Literal["gibbs", "metropolis-hastings"] = option(
+        "Masked models: how tokens are drawn again, gibbs (fast) or metropolis-hastings.", "gibbs"
+    )
+    sweeps: Thousands = option(
+        "Masked models: times that each token is drawn again, on average.", 5
+    )
 
 
 class Prompts(BaseModel):

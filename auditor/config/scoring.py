@@ -11,9 +11,11 @@ from auditor.config.fields import (
     BOS,
     DEVICE,
     DTYPE,
+    PLL,
     TEXT_FIELD,
     Options,
     PathText,
+    Pll,
     Seed,
     Specs,
     Whole,
@@ -63,6 +65,7 @@ class ScoringConfig(Options):
     )
     seed: Seed = option("Random seed of the neighbours.", 0)
     bos: str | None = option(BOS, None, metavar="TOKEN")
+    pll: Pll = option(PLL, "word-l2r")
     dtype: Dtype = option(DTYPE, "float32")
     device: str = option(DEVICE, "auto")
 

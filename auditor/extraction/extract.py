@@ -122,7 +122,7 @@ def extract(
     specs = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
     if not specs:
         raise ConfigError("--model must be given at least once; got none. Name a model.")
-    text, named = _opened(corpus)
+    text, named = opened(corpus)
     names = [spec if isinstance(spec, str) else spec.name for spec in specs]
     settings = {**config.identity(), "models": names, "corpus": named}
     if out is not None:
@@ -240,7 +240,7 @@ class _Work:
         return add_sampled(frame, sampled)
 
 
-def _opened(corpus) -> tuple[Iterable[Document], list[str]]:
+def opened(corpus) -> tuple[Iterable[Document], list[str]]:
     """Documents that can be read more than once, and their names for the manifest."""
     if isinstance(corpus, str | Path):
         corpus = [corpus]

@@ -98,7 +98,7 @@ def summarize(examples: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (model, n_prefix), own in examples.groupby(["model", "prefix_tokens"], sort=False):
-        for low, high, part in _by_repeats(own):
+        for low, high, part in by_repeats(own):
             for measure, extracted in outcomes(part).items():
                 rows.append(
                     {
@@ -121,7 +121,7 @@ def summarize(examples: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _by_repeats(examples: pd.DataFrame) -> Iterator[tuple[object, object, pd.DataFrame]]:
+def by_repeats(examples: pd.DataFrame) -> Iterator[tuple[object, object, pd.DataFrame]]:
     """All rows, then those of each number of repeats, or of each power of two if these are many."""
     yield pd.NA, pd.NA, examples
     known = examples[examples["repeats"].notna() & (examples["repeats"] > 0)]
@@ -147,7 +147,7 @@ def fits(examples: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (model, n_prefix), own in examples.groupby(["model", "prefix_tokens"], sort=False):
-        points = [part for low, _, part in _by_repeats(own) if low is not pd.NA]
+        points = [part for low, _, part in by_repeats(own) if low is not pd.NA]
         # Grouped numbers of repeats are placed at their mean on the log axis.
         x = [10 ** np.log10(part["repeats"].astype(float)).mean() for part in points]
         rows.append(_fit("repeats", model, n_prefix, x, points))

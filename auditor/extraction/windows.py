@@ -185,6 +185,11 @@ def _encode(text: str, vocabulary: Vocabulary) -> _Encoded:
         decoded, ends = decoded[1:], np.maximum(ends - 1, 0)
     elif clean == f" {decoded}":  # others drop the text's leading space
         decoded, ends = clean, np.append(0, ends[1:] + 1)
+    if decoded != clean and vocabulary.tokenizer.is_fast:
+        # Normalized text (BERT's is lower-cased): the tokenizer knows where its tokens come from.
+        coded = vocabulary.tokenizer(clean, add_special_tokens=False, return_offsets_mapping=True)
+        found = [end for _, end in coded["offset_mapping"]]
+        return _Encoded(ids, np.maximum.accumulate([0, *found]).astype(np.int64), True)
     return _Encoded(ids, ends, decoded == clean)
 
 

@@ -81,6 +81,7 @@ class Samples:
 
     token_ids int32, logprob float32 (nats, raw distribution), rank int32: (n, max_new_tokens).
     length int32, ended bool: (n,).
+    proposed, accepted: steps of Markov chains after the first state (masked models).
     """
 
     token_ids: NDArray[np.int32]
@@ -88,6 +89,8 @@ class Samples:
     rank: NDArray[np.int32]
     length: NDArray[np.int32]
     ended: NDArray[np.bool_]
+    proposed: int = 0
+    accepted: int = 0
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
@@ -25,6 +25,7 @@ from auditor.models.kinds import (
     check_architecture,
     check_kind,
     check_unused,
+    kind_of,
     quantisation_of,
 )
 from auditor.models.language_model import LanguageModel
@@ -38,6 +39,7 @@ from auditor.system.offline import is_offline
 _TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
 # Below this many parameters, bfloat16 saves too little time to justify its rounding.
 _SMALL = 30_000_000
+_CLASSES = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BALANCED = "balanced"
 # Larger than any vocabulary; bounds the in-memory table of all ids.
@@ -53,6 +55,7 @@ def load_model(
     is_reference: bool = False,
     base: str | None = None,
     by_layers: bool | None = None,
+    pll: str = "word-l2r",
     kinds: Collection[str] = KINDS,
 ) -> Any:
     """Load a language model.
@@ -77,6 +80,8 @@ def load_model(
     by_layers : bool, optional
         For 16-bit weights with dtype float32: keep them in 16 bits and widen one layer at a time,
         with the same results in half the memory. Default: only if float32 weights do not fit.
+    pll : "word-l2r" or "original"
+        For a masked model: what is masked with a token; see `MaskedLanguageModel`.
     kinds : collection of str
         Allowed kinds: "causal", "masked", "encoder-decoder". A model of another kind is refused
         before its weights are read.
@@ -95,7 +100,7 @@ def load_model(
         An unknown dtype, or a `bos` outside the vocabulary.
     """
     path = resolve(spec)
-    start = _Start(bos, is_reference)
+    start = _Start(bos, is_reference, pll)
     found = _base_of_adapter(spec, path, base)
     if found is None:
         return _load(spec, path, dtype, device, start, by_layers, kinds)
@@ -106,16 +111,18 @@ def load_model(
 
 @dataclass(frozen=True)
 class _Start:
-    """BOS options of `load_model`."""
+    """Options of `load_model` about how a text begins and is scored."""
 
     bos: str | None
     is_reference: bool
+    pll: str = "word-l2r"
 
-    def vocabulary(self, spec: str, tokenizer) -> Vocabulary:
-        if self.is_reference and tokenizer.bos_token_id is not None:
-            return Vocabulary(tokenizer)
+    def vocabulary(self, spec: str, tokenizer, cls: str | None = None) -> Vocabulary:
+        """The vocabulary; `cls` is what starts the texts of a masked model."""
+        if self.is_reference and (cls or tokenizer.bos_token_id is not None):
+            return Vocabulary(tokenizer, cls)
         try:
-            return Vocabulary(tokenizer, self.bos)
+            return Vocabulary(tokenizer, self.bos or cls)
         except ConfigError as error:
             remedy = " Leave this reference out, because its tokenizer has no BOS token."
             raise ConfigError(f"{spec}: {error}{remedy * self.is_reference}") from None
@@ -133,10 +140,12 @@ def _load(
     """Load a model that is not an adapter; without `start`, unpacked, as an adapter's base."""
     place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
-    check_architecture(spec, config, kinds)
+    kind = check_architecture(spec, config, kinds)
     computed = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
+    if kind == "masked":
+        return _load_masked(spec, path, computed, place, config, tokenizer, start)
     spread = _device_map() if device == BALANCED else None
     kept = computed if spread else _kept_dtype(path, computed, place, by_layers)
     network, unused = read_network(spec, path, kept, config, device_map=spread)
@@ -154,6 +163,26 @@ def _load(
         model = LanguageModel(network, vocabulary, name=spec, fingerprint=digest, dtype=computed)
         model.notes += [unused] if unused else []
         return model.pack() if start and kept == computed and not spread else model
+
+
+def _load_masked(spec: str, path: Path, dtype, place, config, tokenizer, start: _Start | None):
+    """A masked model; CLS, which starts its texts, is the BOS token unless `bos` names another."""
+    from auditor.models.masked_language_model import MaskedLanguageModel
+
+    if path.is_file():
+        raise ModelError(f"{spec} is a file; a masked model must be a folder. Give its folder.")
+    network, unused = read_network(spec, path, dtype, config, kind="masked")
+    with _fitting(spec, place, dtype):
+        model = MaskedLanguageModel(
+            network.to(place),
+            (start or _Start(None, False)).vocabulary(spec, tokenizer, tokenizer.cls_token),
+            name=spec,
+            fingerprint=fingerprint(path),
+            dtype=dtype,
+            pll=start.pll if start else "word-l2r",
+        )
+    model.notes += [unused] if unused else []
+    return model
 
 
 def _device_map() -> Any:
@@ -289,7 +318,9 @@ def load_vocabulary(
     if found := _base_of_adapter(spec, path, base):
         config, tokenizer = describe_model(*found)
         return start.vocabulary(spec, _tokenizer_of_adapter(spec, path, config) or tokenizer)
-    return start.vocabulary(spec, describe_model(spec, path)[1])
+    config, tokenizer = describe_model(spec, path)
+    cls = tokenizer.cls_token if kind_of(config) == "masked" else None
+    return start.vocabulary(spec, tokenizer, cls)
 
 
 def resolve(spec: str) -> Path:
@@ -424,15 +455,23 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def read_network(spec: str, path: Path, dtype: torch.dtype, config, *, device_map: Any = None):
-    """A causal model's network, and a note about unused tensors or None.
+def read_network(
+    spec: str,
+    path: Path,
+    dtype: torch.dtype,
+    config,
+    *,
+    device_map: Any = None,
+    kind: str = "causal",
+):
+    """The network of a model of a kind, and a note about unused tensors or None.
 
     The network is on the CPU, or where `device_map` puts its layers.
 
     `path` and `config` are as in `describe_model`. Raises ModelError if the weights cannot be read,
-    tensors are missing, whole layers are unused, or the model is not causal.
+    tensors are missing, whole layers are unused, or the model is of another kind.
     """
-    check_architecture(spec, config, ("causal",))
+    check_architecture(spec, config, (kind,))
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     # The GGUF reader ignores the setting that disables progress bars.
@@ -451,16 +490,18 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config, *, device_ma
                 f"packages that {method} needs, or use the unquantised weights."
             )
         return (
-            f"{spec}: its weights cannot be read as a causal language model ({why}). Download or "
+            f"{spec}: its weights cannot be read as a {kind} language model ({why}). Download or "
             "save the model again."
         )
 
+    is_masked = kind == "masked"
+    remedy = "Use a model trained to fill masks." if is_masked else "Download or save it again."
     with no_bars, _fitting(spec, "this machine", dtype):
         network, unused = read_weights(
-            AutoModelForCausalLM,
+            _CLASSES[kind],
             folder,
             unreadable,
-            f"{spec}: its weight files lack {{}}. Download or save the model again.",
+            f"{spec}: its weight files lack {{}}. {remedy}",
             config=None if gguf else config,
             dtype=dtype,
             use_safetensors=None if gguf else True,

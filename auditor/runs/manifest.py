@@ -103,11 +103,30 @@ class SamplingCost(_Record):
     tokens: int = 0
 
 
+class ChainEntry(_Record):
+    """The Markov chains of a strategy's samples from a masked model.
+
+    method : gibbs or metropolis-hastings
+    burn_in : steps of each chain, after which its state is the sample
+    thinning : steps between two samples of a chain; 0 = each sample has a chain of its own
+    proposed, accepted : steps of all chains, and those that were accepted
+    acceptance : accepted / proposed
+    """
+
+    method: Text
+    burn_in: int
+    thinning: int = 0
+    proposed: int = 0
+    accepted: int = 0
+    acceptance: float = 0.0
+
+
 class StageEntry(SamplingCost):
     """Seconds that a stage took, and what it processed."""
 
     texts: int = 0
     strategies: dict[Text, SamplingCost] = {}
+    chains: dict[Text, ChainEntry] = {}
 
 
 class Note(_Record):

@@ -11,8 +11,10 @@ from auditor.errors import ModelError
 from auditor.models.device import empty_cuda_cache, out_of_memory
 from auditor.models.interfaces import DrawsSamples, Samples
 from auditor.models.language_model import LanguageModel
+from auditor.models.masked_language_model import MaskedLanguageModel
 from auditor.sampling.cuda_engine import CudaGeneration
 from auditor.sampling.engine import Generation, check_prompts
+from auditor.sampling.masked_chains import draw_masked
 
 
 def engine_for(model: LanguageModel) -> type[Generation]:
@@ -21,7 +23,7 @@ def engine_for(model: LanguageModel) -> type[Generation]:
 
 
 def generate(
-    model: LanguageModel | DrawsSamples,
+    model: LanguageModel | MaskedLanguageModel | DrawsSamples,
     prompts: Sequence[Sequence[int]],
     sample_ids: Sequence[int],
     *,
@@ -50,6 +52,17 @@ def generate(
     if isinstance(model, DrawsSamples):
         drawn = model.draw(
             prompts, sample_ids, seed=seed, stream=stream, decoding=decoding, progress=progress
+        )
+        return drawn, n_slots
+    if isinstance(model, MaskedLanguageModel):
+        drawn = draw_masked(
+            model,
+            prompts,
+            sample_ids,
+            seed=seed,
+            stream=stream,
+            decoding=decoding,
+            progress=progress,
         )
         return drawn, n_slots
     check_prompts(model, prompts, decoding)

@@ -136,7 +136,12 @@ def write_scores(frame: pd.DataFrame, out: str | Path, *, overwrite: bool = Fals
 def _loaded(config: ScoringConfig, prefixes: dict[str, str]) -> TextScorer:
     from auditor.models.loading import load_model
 
-    how: dict[str, Any] = {"dtype": config.dtype, "device": config.device, "bos": config.bos}
+    how: dict[str, Any] = {
+        "dtype": config.dtype,
+        "device": config.device,
+        "bos": config.bos,
+        "pll": config.pll,
+    }
     target = load_model(config.model, **how)
     ids = {flag: _prefix_ids(text, target, flag) for flag, text in prefixes.items()}
     masked = None

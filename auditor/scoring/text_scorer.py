@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ from auditor.models.teacher_forcing import Memo
 from auditor.models.tokenizer import Parts, Vocabulary, check_rows
 from auditor.scoring.perturbation import Perturbation
 from reports.number_text import count
+
+if TYPE_CHECKING:
+    from auditor.models.masked_language_model import MaskedLanguageModel
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class TextScorer:
         }
         if not self.for_samples:
             given |= {**self._after_prefixes(texts), **self._neighbours(texts)}
+            masked = self._masked_losses(texts)
         figures: dict[str, NDArray] = {"nll": target.nll()}
         figures |= {f"nll_reference:{n}": stats.nll() for n, stats in given["references"].items()}
         figures |= {"nll_lowercase": given["lowercased"].nll(), "zlib_bits": bits}
@@ -170,6 +174,7 @@ class TextScorer:
             other_tokenizer=self.other_tokenizer,
             token_counts=self.counts,
             without=self.target.without,
+            **({} if self.for_samples else masked),
             **given,
         )
         undefined = undefined_reasons(scores, target, **given)
@@ -230,9 +235,15 @@ class TextScorer:
         """One sentence per score that the target's kind of model does not have."""
         made_for = SAMPLES if self.for_samples else TEXTS
         names = [score.name for score in scores_for(made_for)]
-        return [
+        out = [
             f"{n} is left out: {self.target.without[n]}" for n in names if n in self.target.without
         ]
+        if self.target.kind == "masked" and (others := sorted(self.other_tokenizer)):
+            out.append(
+                f"masked_reference is left out for {', '.join(others)}: the same tokens can be "
+                "masked only under the same tokenizer."
+            )
+        return out
 
     def _texts(self, documents: Sequence[Document]) -> Texts:
         """The documents as Texts; stored tokens are used if they are the target's."""
@@ -295,6 +306,22 @@ class TextScorer:
         ]
         stats = self._encoded(self.target, pairs)
         return {"neighbours": stats, "n_neighbours": np.array([len(f) for f in found], np.int64)}
+
+    def _masked_losses(self, texts: Texts) -> dict[str, Any]:
+        """Losses under random masks, of masked models with references of the same tokenizer."""
+        alike = {n: m for n, m in self.references.items() if n not in self.other_tokenizer}
+        if self.target.kind != "masked" or not alike:
+            return {}
+        of = [
+            cast("MaskedLanguageModel", model).masked_losses(
+                texts.token_ids, texts.prompt_ids, note=self.note
+            )
+            for model in (self.target, *alike.values())
+        ]
+        return {
+            "masked_losses": of[0],
+            "reference_masked_losses": dict(zip(alike, of[1:], strict=True)),
+        }
 
     def _lowercased(self, texts: Texts, target: TokenStats) -> TokenStats:
         """Score the lower-cased texts after their lower-cased prompts.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ from auditor.errors import ConfigError
 from auditor.runs.result_folder import read_json, refuse_other
 from auditor.system.atomic_files import disk_trouble
 from auditor.system.progress import NullProgress, Stage
+
+if TYPE_CHECKING:
+    from auditor.testbed.families import Family
 
 REPEATS = (1, 2, 4, 8, 16)
 _SETTINGS = "testbed.json"
@@ -134,6 +138,7 @@ def build_testbed(
     *,
     size: str = "small",
     seed: int = 0,
+    family: str = "gpt2",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Testbed:
     """Build a testbed, or open an existing one with the same settings.
@@ -144,6 +149,7 @@ def build_testbed(
     size : "tiny" (seconds; for tests) or "small" (minutes; for the demo)
     seed : int
         Determines members, repeats, canaries, weights and the order of training.
+    family : "gpt2" or "bert" (masked models)
     progress : callable(what, step, n_steps), optional
 
     Returns
@@ -153,16 +159,23 @@ def build_testbed(
     Raises
     ------
     ConfigError
-        If the size is unknown.
+        If the size or the family is unknown.
     RunError
         If the folder has other content.
     """
     if size not in SIZES:
         raise ConfigError(f"--size must be one of {', '.join(SIZES)}; got {size!r}. Choose one.")
+    from auditor.testbed.families import FAMILIES
+
+    if family not in FAMILIES:
+        raise ConfigError(
+            f"--family must be one of {', '.join(FAMILIES)}; got {family!r}. Choose one."
+        )
     if not 0 <= seed < 2**63:
         raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}. Change it.")
     folder = Path(folder)
     settings = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
+    settings |= {"family": family} if family != "gpt2" else {}
     stored = read_json(folder / _SETTINGS)
     if stored == settings:
         return Testbed(folder)
@@ -171,7 +184,7 @@ def build_testbed(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         work = Path(scratch) / "testbed"
         work.mkdir(mode=0o700)
-        _make(work, SIZES[size], seed, progress or (lambda *_: None))
+        _make(work, SIZES[size], seed, FAMILIES[family], progress or (lambda *_: None))
         (work / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
         with disk_trouble(folder):
             if folder.exists():
@@ -181,7 +194,12 @@ def build_testbed(
 
 
 def build_with_progress(
-    folder: str | Path, *, size: str = "small", seed: int = 0, progress: NullProgress
+    folder: str | Path,
+    *,
+    size: str = "small",
+    seed: int = 0,
+    family: str = "gpt2",
+    progress: NullProgress,
 ) -> Testbed:
     """`build_testbed` with a progress bar for each model's training."""
     with ExitStack() as stack:
@@ -195,12 +213,10 @@ def build_with_progress(
             bars[what].advance(step - done.get(what, 0))
             done[what] = step
 
-        return build_testbed(folder, size=size, seed=seed, progress=report)
+        return build_testbed(folder, size=size, seed=seed, family=family, progress=report)
 
 
-def _make(work: Path, size: Size, seed: int, progress) -> None:
-    from auditor.models.tiny_gpt2 import build_tokenizer
-
+def _make(work: Path, size: Size, seed: int, family: Family, progress) -> None:
     documents = cut(size.n_documents, size.document_chars)
     truth = plan(documents, size, seed)
     members = truth[truth["member"]]
@@ -216,22 +232,25 @@ def _make(work: Path, size: Size, seed: int, progress) -> None:
     ]
     _write_jsonl(work / "canary-prompts.jsonl", beginnings)
     truth.to_parquet(work / "truth.parquet", index=False)
-    tokenizer = build_tokenizer(documents, size.n_vocab)
-    _train(work, "target", size.target, size, tokenizer, [t for _, t in copies], seed, progress)
+    tokenizer = family.tokenizer(documents, size.n_vocab)
+    texts = [t for _, t in copies]
+    _train(work, "target", size.target, size, family, tokenizer, texts, seed, progress)
     # References are trained on text of the same kind, but not on members.
     for n, name in enumerate(("small", "medium"), start=1):
         shape: Shape = getattr(size, name)
         texts = heldout["text"].tolist()
-        _train(work, name, shape, size, tokenizer, texts, seed + n, progress)
+        _train(work, name, shape, size, family, tokenizer, texts, seed + n, progress)
 
 
-def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progress) -> None:
+def _train(
+    work, name, shape: Shape, size: Size, family: Family, tokenizer, texts, seed, progress
+) -> None:
     from auditor.finetuning.rows import Rows, encode_rows
     from auditor.finetuning.training import Recipe, train
-    from auditor.models.tiny_gpt2 import build_gpt2, save_model
+    from auditor.models.tiny_gpt2 import save_model
 
-    network = build_gpt2(
-        n_vocab=size.n_vocab,
+    network = family.network(
+        tokenizer,
         n_layer=shape.n_layer,
         width=shape.width,
         n_head=shape.n_head,
@@ -241,8 +260,20 @@ def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progres
     # Train on the first context of each document only; extraction starts there.
     rows = Rows.of([pieces[0] for pieces in encode_rows(tokenizer, texts, size.context)])
     # With only about a thousand steps, AdamW needs a lower beta2 than the default.
-    recipe = Recipe(rate=size.rate, batch=size.batch, epochs=shape.epochs, seed=seed, beta2=0.98)
-    train(network, rows, recipe, progress=lambda step, n: progress(f"training {name}", step, n))
+    recipe = Recipe(
+        rate=size.rate,
+        batch=size.batch,
+        epochs=shape.epochs * family.epochs,
+        seed=seed,
+        beta2=0.98,
+    )
+    train(
+        network,
+        rows,
+        recipe,
+        collate=family.collate(tokenizer, seed),
+        progress=lambda step, n: progress(f"training {name}", step, n),
+    )
     save_model(network, tokenizer, work / name)
 
 

@@ -143,6 +143,13 @@ FLAGS = {
     "--typical-p": (["0.9"], "strategies.0.decoding.typical_p", 0.9),
     "--repetition-penalty": (["1.2"], "strategies.0.decoding.repetition_penalty", 1.2),
     "--beams": (["2"], "strategies.0.decoding.beams", 2),
+    "--chain": (
+        ["metropolis-hastings"],
+        "strategies.0.decoding.chain",
+        "metropolis-hastings",
+    ),
+    "--sweeps": (["3"], "strategies.0.decoding.sweeps", 3),
+    "--pll": (["original"], "pll", "original"),
     "--stop-at-eos": ([], "strategies.0.decoding.stop_at_eos", True),
     "--top": (["9"], "top", 9),
     "--min-match-tokens": (["8"], "min_match_tokens", 8),

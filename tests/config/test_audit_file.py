@@ -42,6 +42,7 @@ OTHER = {
     "normalize": ["case"],
     "dtype": "float32",
     "bos": "<s>",
+    "pll": "original",
     "truth": "truth.parquet",
     "controls": ["held-out"],
     "fdr": 0.1,
@@ -106,6 +107,8 @@ PARTS = {
         "repetition_penalty": 1.1,
         "stop_at_eos": True,
         "beams": 2,
+        "chain": "metropolis-hastings",
+        "sweeps": 4,
     },
 }
 

@@ -228,11 +228,14 @@ def test_a_model_that_continues_no_text_is_refused_by_its_kind(folder):
     layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     layers |= {"intermediate_size": 16}
     BertForMaskedLM(BertConfig(vocab_size=270, **layers)).save_pretrained(folder)
-    assert "is a masked language model (BertForMaskedLM); here it must be" in sentence(folder)
+    causal = {"kinds": ("causal",)}
+    said = "is a masked language model (BertForMaskedLM); here it must be"
+    assert said in sentence(folder, **causal)
     DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=270, dim=16, n_layers=1, n_heads=2, hidden_dim=16)
     ).save_pretrained(folder)
-    assert "is a masked language model (DistilBertForSequenceCl" in sentence(folder)
+    assert "is a masked language model (DistilBertForSequenceCl" in sentence(folder, **causal)
+    assert "Use a model trained to fill masks" in sentence(folder)
     ViTForImageClassification(ViTConfig(**layers, image_size=8, patch_size=4)).save_pretrained(
         folder
     )

@@ -7,7 +7,7 @@ import pytest
 
 from auditor.errors import ConfigError, RunError
 from auditor.models.loading import load_model
-from auditor.testbed.testbed import REPEATS, SIZES, build_testbed, cut, plan
+from auditor.testbed.testbed import REPEATS, SIZES, Shape, Size, build_testbed, cut, plan
 
 
 def _rows(path):
@@ -95,3 +95,38 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
 def test_unknown_size_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"tiny, small; got 'huge'"):
         build_testbed(tmp_path / "x", size="huge")
+
+
+def test_a_masked_testbed_finds_repeated_text_likelier(tmp_path, monkeypatch):
+    small = Size(
+        n_documents=24,
+        document_chars=120,
+        n_vocab=300,
+        context=96,
+        canaries_each=1,
+        secret_digits=10,
+        batch=8,
+        rate=5e-3,
+        target=Shape(1, 48, 2, 8),
+        small=Shape(1, 16, 2, 1),
+        medium=Shape(1, 16, 2, 1),
+    )
+    monkeypatch.setitem(SIZES, "smaller", small)
+    bed = build_testbed(tmp_path / "bed", size="smaller", family="bert")
+    assert [load_model(spec).kind for spec in (bed.target, *bed.references.values())] == (
+        ["masked"] * 3
+    )
+    model = load_model(bed.target)
+    texts = bed.truth().query("kind == 'text'")
+    nll = model.token_stats([model.vocabulary.encode(t) for t in texts["text"]]).nll()
+    often = (texts["repeats"] >= 8).to_numpy()
+    assert nll[often].max() < nll[~texts["member"].to_numpy()].min()
+    # The text is kept exactly, so that matches can be verified.
+    assert all(model.vocabulary.decode(model.vocabulary.encode(t)) == t for t in texts["text"])
+    with pytest.raises(RunError, match="family"):
+        build_testbed(tmp_path / "bed", size="smaller")
+
+
+def test_an_unknown_family_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="family must be one of gpt2, bert; got 'gpt3'"):
+        build_testbed(tmp_path / "x", family="gpt3")

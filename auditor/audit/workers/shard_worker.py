@@ -102,7 +102,10 @@ class ShardWorker:
         with deferred():
             self.context.run.write(f"samples/{task.stem}.parquet", shard.table())
             forget(self.context.run, f"sample-{task.stem}")
-        return {"tokens": shard.n_tokens, "milliseconds": round(1000 * shard.seconds)}
+        made = {"tokens": shard.n_tokens, "milliseconds": round(1000 * shard.seconds)}
+        drawn = shard.drawn
+        chains = {"proposed": drawn.proposed, "accepted": drawn.accepted}
+        return {**made, **chains} if drawn.proposed else made
 
 
 def _manifest(config: AuditConfig) -> Manifest:
