@@ -13,6 +13,7 @@ from auditor.config.audit import AuditConfig, changed, make_config
 from auditor.config.audit_file import to_toml
 from auditor.config.keywords import with_keywords
 from auditor.config.sampling import Decoding, Prompts
+from auditor.config.served import SERVED, Served
 from auditor.errors import AuditError, ConfigError, RunError
 from auditor.runs.manifest import AUDIT_FILE
 from auditor.runs.result_folder import storable
@@ -37,7 +38,10 @@ SHARED = ("sample", "score")  # stages that run on workers; the others run in th
 _OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt")
 
 
-@with_keywords(AuditConfig, Decoding, Prompts, only=(*Decoding.model_fields, *_OF_PROMPTS))
+_FLAT = (*Decoding.model_fields, *_OF_PROMPTS, *SERVED)
+
+
+@with_keywords(AuditConfig, Decoding, Prompts, Served, only=_FLAT)
 def run_audit(
     config: AuditConfig | None = None,
     *,
@@ -84,6 +88,8 @@ def run_audit(
     if until not in STAGES:
         raise ConfigError(f"until must be one of {', '.join(STAGES)}; got {until!r}. Choose one.")
     settings |= _tables(settings, decoding, prompts, strategy)
+    if config is not None and "served" in settings:
+        settings["served"] = {**config.served.model_dump(), **settings["served"]}
     if config is None:
         config = make_config(settings)
     elif settings:
@@ -104,7 +110,9 @@ def _tables(settings: dict[str, Any], decoding: Any, prompts: Any, strategy: Any
     if prompts is not None and not isinstance(prompts, Mapping):
         prompts = {"corpus": (prompts,) if isinstance(prompts, str | Path) else tuple(prompts)}
     tables = {"decoding": decoding, "prompts": prompts, "strategy": strategy}
-    for table, names in (("decoding", Decoding.model_fields), ("prompts", _OF_PROMPTS)):
+    tables["served"] = settings.pop("served", None)
+    of = {"decoding": Decoding.model_fields, "prompts": _OF_PROMPTS, "served": SERVED}
+    for table, names in of.items():
         if own := {name: settings.pop(name) for name in names if name in settings}:
             tables[table] = {**(tables[table] or {}), **own}
     return {name: table for name, table in tables.items() if table is not None}
