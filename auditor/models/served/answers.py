@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,19 +83,21 @@ class Answer:
         return cls(**{**plain, **tables})
 
 
-def parse(found: dict[str, Any]) -> Answer:
+def parse(found: dict[str, Any], sent: Sequence[int] | None = None) -> Answer:
     """The first choice of an answer; TemporaryError if it has none or is not in a known form.
+
+    `sent` are the token ids of the prompt, if these were sent.
 
     >>> parse({"choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}).ended
     True
     """
     try:
-        return _parsed(found)
+        return _parsed(found, sent)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise TemporaryError("answered in an unknown form") from None
 
 
-def _parsed(found: dict[str, Any]) -> Answer:
+def _parsed(found: dict[str, Any], sent: Sequence[int] | None) -> Answer:
     # With several choices, their order does not matter.
     choices = {choice.get("index", i): choice for i, choice in enumerate(found["choices"])}
     choice = choices[0]
@@ -108,7 +110,7 @@ def _parsed(found: dict[str, Any]) -> Answer:
         ended=choice.get("finish_reason") == "stop",
         tokens=_tokens(choice.get("logprobs")),
         ids=None if own is None else [int(i) for i in own],
-        prompt=None if given is None else _prompt(given),
+        prompt=None if given is None or sent is None else _prompt(given, sent),
         n_input=_count(usage.get("prompt_tokens")),
         n_output=_count(usage.get("completion_tokens")),
     )
@@ -156,16 +158,19 @@ def _records(content: Sequence[dict[str, Any]]) -> Tokens:
     )
 
 
-def _prompt(given: Sequence[dict[str, Any] | None]) -> Tokens:
-    """vLLM's `prompt_logprobs`: for each token a table by id, the token itself first."""
-    ids, logprob, rank = [], [], []
-    for table in given:
-        first, record = next(iter((table or {"-1": {"logprob": None}}).items()))
-        ids.append(int(first))
-        logprob.append(_nats(record["logprob"]))
-        known = record.get("rank")  # 1 = the most likely
-        rank.append(RANK_UNKNOWN if known is None else int(known) - 1)
-    return Tokens(ids, None, logprob, rank)
+def _prompt(given: Sequence[dict[str, Any] | None], sent: Sequence[int]) -> Tokens:
+    """vLLM's `prompt_logprobs`: for each token a table by id, None for the first."""
+    if len(given) != len(sent):
+        raise TemporaryError(f"gave {len(given):,} log-probabilities for {len(sent):,} tokens")
+    records = [(table or {}).get(str(i)) for i, table in zip(sent, given, strict=True)]
+    # From 1 = the most likely.
+    ranks = [record and record.get("rank") for record in records]
+    return Tokens(
+        list(sent),
+        None,
+        [record and _nats(record["logprob"]) for record in records],
+        [RANK_UNKNOWN if rank is None else int(rank) - 1 for rank in ranks],
+    )
 
 
 def _nats(given: Any) -> float | None:
@@ -190,18 +195,6 @@ def _piece(name: str) -> str:
 
 def _count(given: Any) -> int | None:
     return int(given) if isinstance(given, int) and given >= 0 else None
-
-
-def checked(parser: Callable[[dict[str, Any]], Answer], *, is_scored: bool) -> Callable:
-    """`parser`, with answers refused that list fewer log-probabilities than tokens."""
-
-    def check(found: dict[str, Any]) -> Answer:
-        answer = parser(found)
-        if is_scored:
-            check_complete(answer)
-        return answer
-
-    return check
 
 
 def check_complete(answer: Answer) -> None:

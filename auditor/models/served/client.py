@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -60,7 +59,7 @@ class Client:
     url : base of the API, such as http://localhost:8000/v1
     served : Served, for the key, the caps and the prices
     journal : Journal, which counts the requests and tokens so far
-    pause : callable(seconds), waits between attempts
+    pause : callable(seconds), waits between attempts; by default until `stop`
 
     Raises
     ------
@@ -74,13 +73,15 @@ class Client:
         served: Served,
         journal: Journal,
         *,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], object] | None = None,
     ):
         self.url, self.served, self.journal = url.rstrip("/"), served, journal
         self._key = _key(served)
-        self._pause = pause
+        self._stopped = threading.Event()
+        self._pause = self._stopped.wait if pause is None else pause
         self._lock = threading.Lock()
-        self._open = 0  # requests that are not in the journal yet
+        # Requests that are not in the journal yet, and at most how many tokens they take.
+        self._open = self._open_input = self._open_output = 0
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._http = httpx.Client(
             timeout=_TIMEOUT,
@@ -112,18 +113,31 @@ class Client:
         """
         return self._request("POST", path, body, check)
 
-    def settle(self, n: int) -> None:
-        """Tell that n requests are counted by the journal now."""
+    def stop(self) -> None:
+        """Send no further requests; those under way are finished."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def settle(self, body: dict[str, Any], n: int) -> None:
+        """Tell that the n requests that a body took are counted by the journal now."""
+        n_input, n_output = _most_tokens(body)
         with self._lock:
             self._open -= n
+            self._open_input -= n * n_input
+            self._open_output -= n * n_output
 
     def _request(self, method, path, body, check=lambda _: _) -> tuple[Any, int]:
         n = 0
 
         def attempt() -> Any:
             nonlocal n
+            if self._stopped.is_set():
+                raise ModelError("Interrupted: no further requests are sent.")
             if method == "POST":
-                self._check_caps()
+                self._check_caps(body)
                 n += 1
             return check(self._once(method, path, body))
 
@@ -142,9 +156,10 @@ class Client:
                 "the answers so far are kept, and the same command goes on from there."
             ) from None
 
-    def _check_caps(self) -> None:
-        """Count a request; raise ModelError at a cap."""
+    def _check_caps(self, body: dict[str, Any]) -> None:
+        """Count a request; raise ModelError if it would go beyond a cap."""
         served, journal = self.served, self.journal
+        n_input, n_output = _most_tokens(body)
         with self._lock:
             n, cap = journal.n_requests + self._open, served.max_requests
             if cap is not None and n >= cap:
@@ -152,14 +167,20 @@ class Client:
                     f"--max-requests {cap:,} is reached. The answers so far are kept: raise "
                     "--max-requests and repeat the command to go on."
                 )
-            cost = served.cost(journal.n_input, journal.n_output)
-            if served.max_cost is not None and cost >= served.max_cost:
+            cost = served.cost(
+                journal.n_input + self._open_input + n_input,
+                journal.n_output + self._open_output + n_output,
+            )
+            if served.max_cost is not None and cost > served.max_cost:
+                spent = served.cost(journal.n_input, journal.n_output)
                 raise ModelError(
-                    f"--max-cost {served.max_cost:g} is reached: {n:,} requests have cost "
-                    f"{cost:.4g}. The answers so far are kept: raise --max-cost and repeat the "
-                    "command to go on."
+                    f"--max-cost {served.max_cost:g} could be exceeded by the next request; "
+                    f"{n:,} requests have cost about {spent:.4g}. The answers so far are kept: "
+                    "raise --max-cost and repeat the command to go on."
                 )
             self._open += 1
+            self._open_input += n_input
+            self._open_output += n_output
 
     def _once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         address = f"{self.url}/{path}"
@@ -210,6 +231,18 @@ class Client:
     def _hidden(self, text: str) -> str:
         """A text of the server without the key."""
         return text.replace(self._key, "[key]") if self._key else text
+
+
+def _most_tokens(body: dict[str, Any]) -> tuple[int, int]:
+    """At most how many tokens a request sends and generates.
+
+    >>> _most_tokens({"prompt": [5, 6], "max_tokens": 3})
+    (2, 3)
+    """
+    given = body.get("prompt", body.get("messages", ""))
+    # A token has at least one byte; a chat template adds some.
+    n_input = len(given) if isinstance(given, list) and "prompt" in body else 0
+    return n_input or len(str(given).encode()) + 64, body.get("max_tokens") or 0
 
 
 def _key(served: Served) -> str:
