@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -91,6 +92,7 @@ class Client:
             trust_env=not _is_loopback(self.url),
             limits=httpx.Limits(max_connections=served.concurrency),
         )
+        self._closing = weakref.finalize(self, self._http.close)
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path; raises as `post`."""
@@ -119,7 +121,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._closing()
 
     def settle(self, body: dict[str, Any], n: int) -> None:
         """Tell that the n requests that a body took are counted by the journal now."""

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Journal:
         if path is not None:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            weakref.finalize(self, os.close, self._file)
             self._read(path)
 
     def _read(self, path: Path) -> None:
@@ -77,12 +79,6 @@ class Journal:
                 os.write(self._file, json.dumps(entry, allow_nan=False).encode() + b"\n")
                 os.fsync(self._file)
             self._count(entry)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
 
 
 def key_of(*parts: Any) -> str:
