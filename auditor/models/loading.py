@@ -567,10 +567,13 @@ def loaded(
     bos: str | None = None,
     *,
     kinds: Collection[str] = ("causal",),
+    served: Served | None = None,
 ) -> Any:
     """Load a spec in float32, as reported numbers require; return a loaded model unchanged."""
     if isinstance(model, str):
-        return load_model(model, dtype="float32", device=device, bos=bos, kinds=kinds)
+        return load_model(
+            model, dtype="float32", device=device, bos=bos, kinds=kinds, served=served
+        )
     check_kind(model, kinds)
     if bos is not None:
         raise ConfigError(

@@ -137,7 +137,7 @@ def _loaded(config: ScoringConfig, prefix: str | None) -> TextScorer:
     from auditor.models.loading import load_model
 
     how: dict[str, Any] = {"dtype": config.dtype, "device": config.device, "bos": config.bos}
-    target = load_model(config.model, **how)
+    target = load_model(config.model, **how, served=config.served)
     ids = None if prefix is None else _prefix_ids(prefix, target)
     masked = None
     if config.masked_model is not None:
