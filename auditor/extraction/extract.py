@@ -259,7 +259,7 @@ class _Work:
         suffixes = windows.suffixes(n_prefix)
         with self.progress.stage(f"extract {name}", suffixes.size, "tokens") as bar:
             continued = continue_prefixes(model, prefixes, suffixes, progress=bar.advance)
-        for sentence in model.notes + [UNAVAILABLE]:
+        for sentence in [*model.notes, UNAVAILABLE]:
             self._note(sentence)
         frame = example_rows(windows, continued.measured, n_prefix=n_prefix, p=())
         frame.insert(6, "repeats", repeats)

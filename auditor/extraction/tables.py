@@ -162,7 +162,10 @@ def fits(examples: pd.DataFrame) -> pd.DataFrame:
             )
         )
     for n_prefix, own in examples.groupby("prefix_tokens", sort=False):
-        groups = list(own.groupby("n_parameters"))
+        # A server may not tell the number of parameters.
+        groups = list(own[own["n_parameters"] > 0].groupby("n_parameters"))
+        if not groups:
+            continue
         rows.append(
             _fit(
                 "n_parameters", None, n_prefix, [n for n, _ in groups], [part for _, part in groups]

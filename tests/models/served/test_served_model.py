@@ -213,11 +213,11 @@ def test_requests_and_cost_are_capped_and_counted_over_restarts(folder, tmp_path
         assert len(fake.bodies) == probed + 2
         journal = draw(fake, 2)
         assert journal.n_requests == probed + 2
-        # A sample takes 1 token of input and 3 of output: 7.
-        prices = {"price_per_million_input": 1e6, "price_per_million_output": 2e6}
-        spent = journal.n_input + 2 * journal.n_output
-        told = refusal(lambda: draw(fake, 9, **prices, max_cost=spent + 15))
-        assert told.startswith(f"--max-cost {spent + 15:g} could be exceeded by the next request")
+        # A sample takes 1 token of input and 3 of output: 0.7.
+        prices = {"price_per_million_input": 1e5, "price_per_million_output": 2e5}
+        most = (journal.n_input + 2 * journal.n_output + 15) / 10
+        told = refusal(lambda: draw(fake, 9, **prices, max_cost=most))
+        assert told.startswith(f"--max-cost {most:g} could be exceeded by the next request")
         assert len(fake.bodies) == probed + 4  # two more fit
 
 
