@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from auditor.config.served import Served
+from auditor.models.loading import load_vocabulary
 from auditor.models.served.served_model import load_served
 from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer, save_model
 from tests.tiny import WORDS
@@ -276,4 +277,5 @@ def connected(fake, folder, *, pauses=None, answers=None, **options):
     """The model of a FakeServer; waits go to the list `pauses` instead."""
     served = Served(**{"served_model": NAME, "tokenizer": str(folder), **options})
     noted = [] if pauses is None else pauses
-    return load_served(fake.url, served, answers=answers, pause=noted.append)
+    vocabulary = load_vocabulary(str(folder))
+    return load_served(fake.url, served, vocabulary, answers=answers, pause=noted.append)

@@ -106,7 +106,10 @@ def load_model(
         from auditor.models.served.served_model import load_served
 
         refuse_kind(spec, "served", kinds)
-        return load_served(spec, served or Served(), bos=bos, answers=answers)
+        served = served or Served()
+        check_served(spec, served)
+        vocabulary = load_vocabulary(str(served.tokenizer), bos=bos)
+        return load_served(spec, served, vocabulary, answers=answers)
     path = resolve(spec)
     start = _Start(bos, is_reference)
     found = _base_of_adapter(spec, path, base)

@@ -6,7 +6,7 @@ import pytest
 
 from auditor.audit.pipeline import run_audit
 from auditor.errors import ConfigError, ModelError
-from tests.serving import NAME, save_served_model, serving
+from tests.serving import NAME, connected, save_served_model, serving
 from tests.tiny import save_texts
 
 PASSAGE = "the quick brown fox jumps over the lazy dog and runs away from all of them"
@@ -57,14 +57,16 @@ def test_an_audit_with_log_probabilities_of_drawn_tokens_ranks_by_them(folder, t
     scores = run.scores()
     assert scores[["likelihood", "zlib", "window"]].notna().all().all()
     assert "lowercase" not in scores
-    assert scores["nll_lowercase"].isna().all()
 
 
 def test_a_stopped_audit_asks_nothing_twice_and_gives_the_same(folder, tmp_path):
     with serving(folder, has_seed=False) as fake:
+        connected(fake, folder)
+        n_probe = len(fake.bodies)
+        fake.bodies.clear()
         with pytest.raises(ModelError, match="--max-requests"):
-            # Within the second shard, after the probe.
-            audit(fake, folder, tmp_path, max_requests=60, concurrency=1)
+            # Within the second shard.
+            audit(fake, folder, tmp_path, max_requests=n_probe + 6, concurrency=1)
         kept = (tmp_path / "run" / "answers" / "target.jsonl").read_bytes()
         n = len(fake.bodies)
         run = audit(fake, folder, tmp_path)

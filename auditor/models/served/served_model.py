@@ -17,11 +17,10 @@ import torch
 from attacks.scores.score_table import SAMPLES, TEXTS, scores_for
 from attacks.scores.token_stats import TokenStats
 from auditor.config.audit import Decoding
-from auditor.config.served import Served, check_served
+from auditor.config.served import Served
 from auditor.errors import ConfigError, ModelError
 from auditor.models.context_windows import cut_to_context
 from auditor.models.interfaces import Samples
-from auditor.models.loading import load_vocabulary
 from auditor.models.served.answers import Answer, check_complete, parse
 from auditor.models.served.capabilities import Capabilities, given_tokens, probe
 from auditor.models.served.client import Client, RefusedError, TemporaryError
@@ -408,8 +407,8 @@ class ServedModel:
 def load_served(
     url: str,
     served: Served,
+    vocabulary: Vocabulary,
     *,
-    bos: str | None = None,
     answers: Path | None = None,
     pause: Callable[[float], object] | None = None,
 ) -> ServedModel:
@@ -419,20 +418,18 @@ def load_served(
     ----------
     url : base of an OpenAI-compatible API
     served : Served
-    bos : token that starts a text; overrides the tokenizer's BOS
+    vocabulary : of --tokenizer
     answers : file that keeps the server's answers, or None
     pause : callable(seconds), waits between attempts
 
     Raises
     ------
     ConfigError
-        If an option is missing.
+        If the variable of the key is not set.
     ModelError
         If the server cannot be reached, refuses the key, does not serve the model, or has another
         vocabulary than the tokenizer.
     """
-    check_served(url, served)
-    vocabulary = load_vocabulary(str(served.tokenizer), bos=bos)
     client = Client(url, served, Journal(answers), pause=pause)
     return ServedModel(url, vocabulary, served, client)
 
