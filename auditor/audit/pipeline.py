@@ -226,7 +226,7 @@ def _check(context: Context) -> None:
     """Report invalid inputs before hours of sampling."""
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
-    from auditor.audit.controls import check_controls, needs_controls
+    from auditor.audit.controls import check_controls, check_scorable, needs_controls
     from auditor.audit.cost import check_size
     from auditor.audit.ground_truth import read_truth
     from auditor.audit.shortlist import note_precision
@@ -242,6 +242,7 @@ def _check(context: Context) -> None:
         read_truth(config)
     name_finders(config)
     check_canaries(config)
+    check_scorable(context)
     note_precision(context)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from auditor.audit.pipeline import run_audit
@@ -110,3 +111,33 @@ def test_options_that_do_not_fit_are_refused(folder, tmp_path, changes, told):
     assert told in str(error.value)
     assert "secret" not in str(error.value)
     assert "sk-12" not in str(error.value)
+
+
+def test_controls_that_cannot_be_scored_are_refused_before_sampling(folder, tmp_path):
+    heldout = save_texts(tmp_path / "heldout.jsonl", ["another text"])
+    with serving(folder, echo=False, prompt_logprobs=False) as fake:
+        with pytest.raises(ConfigError) as told:
+            audit(fake, folder, tmp_path, controls=[heldout])
+        n_asked = len(fake.bodies)
+        connected(fake, folder)
+        n_probe = len(fake.bodies) - n_asked
+    assert str(told.value).endswith("Use --controls verified.")
+    assert n_asked == n_probe
+
+
+def test_given_text_is_scored_where_the_server_allows_it(folder, tmp_path):
+    from auditor.scoring.score_texts import score_texts
+
+    corpus = save_texts(tmp_path / "corpus.jsonl", [PASSAGE, PASSAGE.title()])
+    served = {"served_model": NAME, "tokenizer": str(folder)}
+    here = score_texts([corpus], model=str(folder), progress=False)
+    with serving(folder) as fake:
+        found = score_texts([corpus], model=fake.url, served=served, progress=False)
+    names = ["loss", "zlib", "lowercase", "window", "min_k"]
+    np.testing.assert_allclose(found[names], here[names], rtol=1e-5)
+    assert "min_k_plus_plus" not in found
+    with serving(folder, echo=False, prompt_logprobs=False) as fake:
+        found = score_texts([corpus], model=fake.url, served=served, progress=False)
+    assert found["zlib_bits"].tolist() == here["zlib_bits"].tolist()
+    assert found["nll"].isna().all()
+    assert not set(names) & set(found.columns)
