@@ -73,7 +73,7 @@ def doctor(model, **given) -> None:
     served = Served(**{name: given.pop(name) for name in SERVED if name in given})
     check_served(model, served)
     lines = describe(load_model(model, **given, served=served))
-    width = 2 + max(12, *(len(subject) for subject, _ in lines))
+    width = max(14, *(len(subject) + 1 for subject, _ in lines))
     for subject, text in lines:
         say(f"{subject:<{width}}{text}")
 

@@ -99,8 +99,8 @@ def parse(found: dict[str, Any], sent: Sequence[int] | None = None) -> Answer:
 
 def _parsed(found: dict[str, Any], sent: Sequence[int] | None) -> Answer:
     # With several choices, their order does not matter.
-    choices = {choice.get("index", i): choice for i, choice in enumerate(found["choices"])}
-    choice = choices[0]
+    choices = {one.get("index", i): one for i, one in enumerate(found["choices"])}
+    choice: dict[str, Any] = choices[0]
     usage = found.get("usage") or {}
     text = choice["text"] if "text" in choice else choice["message"].get("content")
     own = choice.get("token_ids")

@@ -147,7 +147,7 @@ class Client:
             retry=retry_if_exception_type(TemporaryError),
             stop=stop_after_attempt(_ATTEMPTS),
             wait=_wait,
-            sleep=self._pause,
+            sleep=self._wait,
             reraise=True,
         )
         try:
@@ -157,6 +157,9 @@ class Client:
                 f"{self.url} {self._hidden(str(error))} ({_ATTEMPTS} attempts). Check the server; "
                 "the answers so far are kept, and the same command goes on from there."
             ) from None
+
+    def _wait(self, seconds: float) -> None:
+        self._pause(seconds)
 
     def _check_caps(self, body: dict[str, Any]) -> None:
         """Count a request; raise ModelError if it would go beyond a cap."""

@@ -125,7 +125,7 @@ class ServedModel:
             self._question(
                 prompt,
                 {**settings, "max_tokens": decoding.max_new_tokens, "seed": _seed(seed, stream, i)},
-                label=["draw", stream, seed, i],
+                label=("draw", stream, seed, i),
             )
             for prompt, i in zip(prompts, ids, strict=True)
         ]
