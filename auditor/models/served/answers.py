@@ -80,7 +80,8 @@ class Answer:
         True
         """
         tables = {k: Tokens(**plain[k]) for k in ("tokens", "prompt") if k in plain}
-        return cls(**{**plain, **tables})
+        given: dict[str, Any] = {**plain, **tables}
+        return cls(**given)
 
 
 def parse(found: dict[str, Any], sent: Sequence[int] | None = None) -> Answer:
