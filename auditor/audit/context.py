@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from auditor.audit.workers.tasks import SharesTasks
 from auditor.config.audit import AuditConfig, Strategy
+from auditor.config.served import is_url
 from auditor.errors import ConfigError, RunError
 from auditor.runs.manifest import ModelEntry, Note, StageEntry
 from auditor.runs.writer import RunWriter
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from auditor.models.tokenizer import Vocabulary
 
 TARGET = "target"
+# What a served model answered, so that a resumed run asks nothing twice.
+ANSWERS = "answers/target.jsonl"
 
 
 @dataclass
@@ -51,7 +54,9 @@ class Context:
         """The target or a reference; its fingerprint must match the run's."""
         from auditor.models.loading import load_model
 
-        precision = dtype or self.config.dtype
+        # A served model is loaded once: its weights are elsewhere.
+        is_served = is_url(self.spec(name))
+        precision = "float32" if is_served else dtype or self.config.dtype
         key = (name, precision)
         if key not in self._models:
             config = self.config
@@ -63,6 +68,8 @@ class Context:
                 is_reference=name != TARGET,
                 pll=config.pll,
                 by_layers=self.by_layers,
+                served=config.served if is_served else None,
+                answers=self.run.path / ANSWERS if is_served else None,
             )
             self._register(name, model, is_rescoring=dtype is not None)
             self._models[key] = model
@@ -74,7 +81,10 @@ class Context:
 
         if name not in self._vocabularies:
             found = load_vocabulary(
-                self.spec(name), bos=self.config.bos, is_reference=name != TARGET
+                self.spec(name),
+                bos=self.config.bos,
+                is_reference=name != TARGET,
+                served=self.config.served,
             )
             self._refuse_other_tokenizer(name, found)
             self._vocabularies[name] = found
@@ -98,6 +108,7 @@ class Context:
             dtype=dtype,
             vocabulary_sha256=model.vocabulary.fingerprint,
             bos_id=model.vocabulary.bos_id,
+            capabilities=dict(getattr(model, "capabilities", {})),
         )
         self.run.save()
         for sentence in model.notes:

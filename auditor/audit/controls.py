@@ -14,8 +14,9 @@ import pyarrow as pa
 from auditor.audit.context import TARGET, Context
 from auditor.audit.scoring import score_batch
 from auditor.config.audit import VERIFIED, AuditConfig, Strategy
+from auditor.config.served import is_url
 from auditor.corpus.reading import Corpus, Document, read_corpus
-from auditor.errors import CorpusError
+from auditor.errors import ConfigError, CorpusError
 from auditor.scoring.text_scorer import Texts
 
 # Enough to resolve a p-value of 0.001; each further control costs a forward pass per model.
@@ -44,6 +45,22 @@ def check_controls(config: AuditConfig) -> None:
         raise CorpusError(
             f"--controls {config.controls[0]} contains no text. Give text that the model was not "
             "trained on."
+        )
+
+
+def check_scorable(context: Context) -> None:
+    """Raise ConfigError if text is to be scored that a served model cannot score."""
+    config = context.config
+    if not is_url(config.model) or not (_is_text(config) or config.canaries is not None):
+        return
+    if config.canaries is not None:
+        raise ConfigError(
+            f"--canaries needs a model on this machine; got {config.model}. Remove --canaries."
+        )
+    if why := context.model(TARGET).without.get("loss"):
+        raise ConfigError(
+            f"--controls with text of your own needs its log-probabilities, and {why} Use "
+            "--controls verified."
         )
 
 

@@ -13,6 +13,7 @@ from auditor.config.audit import AuditConfig, changed, make_config
 from auditor.config.audit_file import to_toml
 from auditor.config.keywords import with_keywords
 from auditor.config.sampling import Decoding, Prompts
+from auditor.config.served import SERVED, Served
 from auditor.errors import AuditError, ConfigError, RunError
 from auditor.runs.manifest import AUDIT_FILE
 from auditor.runs.result_folder import storable
@@ -37,7 +38,10 @@ SHARED = ("sample", "score")  # stages that run on workers; the others run in th
 _OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt")
 
 
-@with_keywords(AuditConfig, Decoding, Prompts, only=(*Decoding.model_fields, *_OF_PROMPTS))
+_FLAT = (*Decoding.model_fields, *_OF_PROMPTS, *SERVED)
+
+
+@with_keywords(AuditConfig, Decoding, Prompts, Served, only=_FLAT)
 def run_audit(
     config: AuditConfig | None = None,
     *,
@@ -84,6 +88,8 @@ def run_audit(
     if until not in STAGES:
         raise ConfigError(f"until must be one of {', '.join(STAGES)}; got {until!r}. Choose one.")
     settings |= _tables(settings, decoding, prompts, strategy)
+    if config is not None and "served" in settings:
+        settings["served"] = {**config.served.model_dump(), **settings["served"]}
     if config is None:
         config = make_config(settings)
     elif settings:
@@ -104,7 +110,9 @@ def _tables(settings: dict[str, Any], decoding: Any, prompts: Any, strategy: Any
     if prompts is not None and not isinstance(prompts, Mapping):
         prompts = {"corpus": (prompts,) if isinstance(prompts, str | Path) else tuple(prompts)}
     tables = {"decoding": decoding, "prompts": prompts, "strategy": strategy}
-    for table, names in (("decoding", Decoding.model_fields), ("prompts", _OF_PROMPTS)):
+    tables["served"] = settings.pop("served", None)
+    of = {"decoding": Decoding.model_fields, "prompts": _OF_PROMPTS, "served": SERVED}
+    for table, names in of.items():
         if own := {name: settings.pop(name) for name in names if name in settings}:
             tables[table] = {**(tables[table] or {}), **own}
     return {name: table for name, table in tables.items() if table is not None}
@@ -218,7 +226,7 @@ def _check(context: Context) -> None:
     """Report invalid inputs before hours of sampling."""
     from auditor.audit.canaries import check_canaries
     from auditor.audit.context import name_finders
-    from auditor.audit.controls import check_controls, needs_controls
+    from auditor.audit.controls import check_controls, check_scorable, needs_controls
     from auditor.audit.cost import check_size
     from auditor.audit.ground_truth import read_truth
     from auditor.audit.shortlist import note_precision
@@ -234,6 +242,7 @@ def _check(context: Context) -> None:
         read_truth(config)
     name_finders(config)
     check_canaries(config)
+    check_scorable(context)
     note_precision(context)
 
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from auditor.audit.context import Context
 from auditor.audit.scoring import score_batch, texts_of
-from auditor.audit.shard_table import stats_columns
+from auditor.audit.shard_table import stats_columns, stats_of
+from auditor.config.served import is_url
 from auditor.errors import ModelError, TooLargeError
 from reports.analysis.schema import CONTROL
 from reports.analysis.shortlist import select_candidates
@@ -134,8 +135,10 @@ def _exact(context: Context, table: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
         context.timed("rescore"),
         context.progress.stage("scoring in float32", n_models * len(table), "texts") as bar,
     ):
+        # A served model has no other precision: what it told with the samples stays.
+        known = stats_of(table) if is_url(context.config.model) else None
         scored, columns = score_batch(
-            context, texts, name="rescore", progress=bar.advance, dtype="float32"
+            context, texts, known, name="rescore", progress=bar.advance, dtype="float32"
         )
     for name, column in stats_columns(scored.stats).items():
         table = table.set_column(table.schema.get_field_index(name), name, column)

@@ -14,6 +14,7 @@ from auditor.cli.verbosity import say_next, shown_progress, verbosity
 from auditor.config.audit import AuditConfig, Decoding
 from auditor.config.extraction import CorpusExtractionConfig, DocumentScanConfig, SpanConfig
 from auditor.config.fields import MASKED
+from auditor.config.served import SERVED, Served
 
 _DECODING = ("temperature", "top_k", "top_p")
 _EXTRACTION = [name for name, f in CorpusExtractionConfig.model_fields.items() if f.description]
@@ -32,6 +33,7 @@ _ONLY = {
     "with_bos": ("corpus", "index", "document"),
     "bos": ("corpus", "index", "document"),
     "chat_template": ("corpus", "index", "document"),
+    **dict.fromkeys(SERVED, ("corpus", "index")),
     "examples": ("corpus", "index"),
     "from_start": ("corpus", "index"),
     "samples_per_prefix": ("corpus", "index"),
@@ -63,6 +65,7 @@ _ONLY = {
 )
 @click.option("--split", default="train", show_default=True, help="train, val or test.")
 @options_of(Decoding, only=_DECODING)
+@options_of(Served)
 @options_of(AuditConfig, only=("device",))
 @click.option("--out", metavar="DIR", help="Folder for tables, figures and the report page.")
 @click.option("--canaries", multiple=True, metavar="FILE", help=MASKED)
@@ -171,7 +174,7 @@ def _corpus(models, given, shared):
 
     index = open_index(given["index"]) if given["index"] else None
     text = index or read_corpus(given["corpus"], **_part(given, ("text_field", "strict")))
-    options = _part(given, (*_EXTRACTION, "reveal"))
+    options = {**_part(given, (*_EXTRACTION, "reveal")), "served": _part(given, SERVED)}
     return run(models, text, count=index.count if index else None, **{**options, **shared})
 
 

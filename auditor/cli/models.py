@@ -8,6 +8,7 @@ from auditor.cli.generated import flags_of, given_options, options_of
 from auditor.cli.printing import say
 from auditor.cli.verbosity import remark, say_next, verbosity
 from auditor.config.audit import AuditConfig
+from auditor.config.served import SERVED, Served, check_served
 
 
 @click.group(invoke_without_command=True)
@@ -55,6 +56,7 @@ def remove(name) -> None:
     "--model", metavar="SPEC", help="Load this model and show the path it takes, and why."
 )
 @options_of(AuditConfig, only=("dtype", "device", "bos"))
+@options_of(Served, shows_defaults=False)
 def doctor(model, **given) -> None:
     """Show what this machine supports, or with --model what a model is and how it is run."""
     given = given_options(given)
@@ -68,8 +70,12 @@ def doctor(model, **given) -> None:
     from auditor.models.description import describe
     from auditor.models.loading import load_model
 
-    for subject, text in describe(load_model(model, **given)):
-        say(f"{subject:<14}{text}")
+    served = Served(**{name: given.pop(name) for name in SERVED if name in given})
+    check_served(model, served)
+    lines = describe(load_model(model, **given, served=served))
+    width = max(14, *(len(subject) + 1 for subject, _ in lines))
+    for subject, text in lines:
+        say(f"{subject:<{width}}{text}")
 
 
 def _show_machine() -> None:

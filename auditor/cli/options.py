@@ -11,6 +11,7 @@ from auditor.cli.generated import given_options, options_of
 from auditor.config.audit import SETTINGS, AuditConfig, Decoding, Prompts, make_config
 from auditor.config.audit_file import load_toml
 from auditor.config.flag_names import FLAGS_OF_PROMPTS, by_table
+from auditor.config.served import Served
 from auditor.errors import ConfigError
 
 # Flag -> the kind of prompts that uses it, and the preset of that kind.
@@ -34,6 +35,7 @@ _GROUPS: list[Callable] = [
     options_of(Prompts, only=FLAGS_OF_PROMPTS),
     options_of(Decoding),
     options_of(AuditConfig, exclude=_FIRST),
+    options_of(Served),
 ]
 
 
@@ -52,7 +54,7 @@ def config_from(file: str | None, flags: dict[str, Any]) -> AuditConfig:
     from_file = by_table(load_toml(file)) if file else {}
     _refuse_flags_alone(from_file)
     given = by_table(given_options(flags))
-    for name in ("decoding", "prompts"):
+    for name in ("decoding", "prompts", "served"):
         table = given.pop(name, {})
         if table and isinstance(from_file.get(name, {}), dict):
             from_file[name] = {**from_file.get(name, {}), **table}

@@ -12,11 +12,13 @@ from auditor.cli.generated import given_options, json_option, options_of
 from auditor.cli.printing import print_json, say
 from auditor.cli.verbosity import say_next, shown_progress
 from auditor.config.scoring import ScoringConfig
+from auditor.config.served import SERVED, Served
 
 OUT = "scores.parquet"
 
 _OPTIONS: list[Callable] = [
     options_of(ScoringConfig, is_required=False),
+    options_of(Served),
     click.option("--out", metavar="FILE", help=f"Output file, .parquet or .csv.  [default: {OUT}]"),
     click.option("--overwrite", is_flag=True, default=None, help="Replace --out if it exists."),
     json_option,
@@ -48,6 +50,7 @@ def score_given_texts(inputs: tuple[str, ...], flags: dict[str, Any]) -> None:
             f"{inputs[0]} is not a run folder: it has no manifest.json. Give a run's folder, or "
             "add --model to score texts."
         )
+    given["served"] = {name: given.pop(name) for name in SERVED if name in given}
     check_out(out, overwrite=overwrite)
     frame = score_texts(inputs, **given, progress=shown_progress())
     write_scores(frame, out, overwrite=overwrite)

@@ -42,6 +42,7 @@ from auditor.config.fields import (
 from auditor.config.flag_names import by_table
 from auditor.config.gates import Gates, Notify, Schedule
 from auditor.config.sampling import PRESETS, Decoding, Prompts, Strategy, strategy
+from auditor.config.served import HOW_SERVED, Served, check_served, is_url
 from auditor.errors import ConfigError
 
 __all__ = [
@@ -187,6 +188,7 @@ class AuditConfig(BaseModel):
         "Start without a question a run that takes more than 24 hours, or more disk than is free.",
         False,
     )
+    served: Served = Served()
     gates: Gates = Gates()
     notify: Notify = Notify()
     schedule: Schedule = Schedule()
@@ -203,6 +205,7 @@ class AuditConfig(BaseModel):
             return given
         given = by_table({key: _without_paths(value) for key, value in given.items()})
         everywhere = {key: _table(given.pop(key, None), key) for key in ("decoding", "prompts")}
+        given["served"] = _table(given.get("served"), "served")
         tables = _table(given.pop("strategy", None), "strategy")
         wanted = list(_items(_listed(given.get("strategies")), "strategies") or tables or ["top-n"])
         given["strategies"] = tuple(_strategy(item, everywhere, tables) for item in wanted)
@@ -242,12 +245,28 @@ class AuditConfig(BaseModel):
                     f"strategy {s.name!r} takes its prefixes from your texts; got none. Add "
                     "--prompts FILE (a text file, JSONL or folder)"
                 )
+        self._check_served()
         self.gates.check(
             has_text=self.has_training_text,
             has_canaries=self.canaries is not None,
             is_new_seed=self.schedule.seed == "new",
         )
         return self
+
+    def _check_served(self) -> None:
+        """Check the options of a server; only the target may be served."""
+        check_served(self.model, self.served)
+        for name, spec in self.references.items():
+            if is_url(spec):
+                raise ConfigError(
+                    f"--reference {name} must be a model on this machine; got {spec}. Give a "
+                    "folder, a .gguf file, or a hub id such as gpt2."
+                )
+        if is_url(self.model) and ((self.workers or 1) > 1 or self.ray is not None):
+            raise ConfigError(
+                "--workers and --ray are for models on this machine; got a served model, which "
+                "answers several requests at once. Use --concurrency instead."
+            )
 
     @property
     def has_training_text(self) -> bool:
@@ -262,7 +281,10 @@ class AuditConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that determine the content of a run, as plain data."""
-        return as_before(self.model_dump(mode="json", exclude=set(HOW)))
+        plain = self.model_dump(mode="json", exclude=set(HOW))
+        for name in HOW_SERVED:
+            del plain["served"][name]
+        return as_before(plain)
 
     @property
     def series(self) -> str:
@@ -350,6 +372,7 @@ SETTINGS: dict[str, Iterable[str]] = {
     "decoding": Decoding.model_fields,
     "prompts": Prompts.model_fields,
     "strategies": Strategy.model_fields,
+    "served": Served.model_fields,
     "gates": Gates.model_fields,
     "notify": Notify.model_fields,
     "schedule": Schedule.model_fields,

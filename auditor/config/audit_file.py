@@ -10,6 +10,7 @@ import tomli_w
 
 from auditor.config.audit import HOW, AuditConfig, usual_top
 from auditor.config.sampling import PRESETS, Strategy, strategy
+from auditor.config.served import HOW_SERVED
 from auditor.errors import ConfigError
 
 
@@ -66,6 +67,10 @@ def to_toml(config: AuditConfig) -> str:
     """
     left_out = {*HOW, "strategies"} - {"gates"}
     plain = config.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+    for name in HOW_SERVED:
+        plain.get("served", {}).pop(name, None)
+    if not plain.get("served"):
+        plain.pop("served", None)
     if config.top == usual_top(config.samples):
         plain.pop("top", None)
     tables = {s.name: settings for s in config.strategies if (settings := _own(s))}

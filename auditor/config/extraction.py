@@ -20,6 +20,7 @@ from auditor.config.fields import (
     option,
 )
 from auditor.config.sampling import Decoding
+from auditor.config.served import HOW_SERVED, Served
 from auditor.errors import ConfigError, ModelError
 
 
@@ -52,6 +53,7 @@ class ExtractionConfig(Options):
         "Target probability of extraction; repeatable.", (0.5,)
     )
     decoding: Decoding = Decoding()
+    served: Served = Served()
     from_start: bool = option(
         "Take windows from the start of documents (default) or from anywhere.",
         True,
@@ -89,7 +91,10 @@ class ExtractionConfig(Options):
 
     def identity(self) -> dict[str, Any]:
         """The settings as plain data, for a manifest; without `bos` if it is not set."""
-        settings = as_before(self.model_dump(mode="json"))
+        plain = self.model_dump(mode="json")
+        for name in HOW_SERVED:
+            del plain["served"][name]
+        settings = as_before(plain)
         if self.bos is None:
             del settings["bos"]
         return settings

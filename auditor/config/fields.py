@@ -89,7 +89,15 @@ REVEAL = "Show personal data in the report and CSV."
 
 # Options added later, with defaults that change nothing: left out of a config's identity, so that
 # the digests of earlier runs stay.
-_ADDED: dict[str, Any] = {"chat_template": False, "pll": "word-l2r", "chain": "gibbs", "sweeps": 5}
+_ADDED: dict[str, Any] = {
+    "chat_template": False,
+    "pll": "word-l2r",
+    "chain": "gibbs",
+    "sweeps": 5,
+    **dict.fromkeys(("served_model", "tokenizer", "api_key_env")),
+    "chat": False,
+    "served": {},
+}
 
 
 def as_before(settings: Any) -> Any:
@@ -99,8 +107,8 @@ def as_before(settings: Any) -> Any:
     {'kind': 'bos'}
     """
     if isinstance(settings, dict):
-        kept = {k: v for k, v in settings.items() if k not in _ADDED or v != _ADDED[k]}
-        return {k: as_before(v) for k, v in kept.items()}
+        plain = {k: as_before(v) for k, v in settings.items()}
+        return {k: v for k, v in plain.items() if k not in _ADDED or v != _ADDED[k]}
     return [as_before(v) for v in settings] if isinstance(settings, list) else settings
 
 

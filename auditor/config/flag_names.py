@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditor.config.sampling import Decoding
+from auditor.config.served import SERVED
 from auditor.errors import ConfigError
 
 FLAGS_OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt", "chat_template")
@@ -13,6 +14,7 @@ FLAGS_OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt", "chat
 _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("decoding", name) for name in Decoding.model_fields},
     **{name: ("prompts", name) for name in FLAGS_OF_PROMPTS},
+    **{name: ("served", name) for name in SERVED},
     "word": ("prompts", "words"),
     "prompts": ("prompts", "corpus"),
     "reference": ("", "references"),

@@ -21,6 +21,7 @@ from auditor.config.fields import (
     Whole,
     option,
 )
+from auditor.config.served import Served, check_served
 from auditor.errors import ConfigError
 
 
@@ -69,8 +70,11 @@ class ScoringConfig(Options):
     dtype: Dtype = option(DTYPE, "float32")
     device: str = option(DEVICE, "auto")
 
+    served: Served = Served()
+
     @model_validator(mode="after")
     def _check(self):
+        check_served(self.model, self.served)
         if self.masked_model is not None and not self.neighbours:
             raise ConfigError(
                 f"--masked-model needs --neighbours; got --masked-model {self.masked_model} alone. "

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from auditor.config.audit import AuditConfig, Decoding, Prompts
 from auditor.config.fields import flag_of
 from auditor.config.gates import Gates, Notify, Schedule
+from auditor.config.served import Served
 
 # Table -> its options model, and a sentence on it.
 TABLES: dict[str, tuple[type[BaseModel], str]] = {
@@ -31,6 +32,7 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
         ),
     ),
     "prompts": (Prompts, "What the samples continue, for all strategies."),
+    "served": (Served, "The server, where the model is a URL."),
     "gates": (Gates, "Limits on the results. If one is exceeded, the exit code is 3."),
     "notify": (Notify, "Notifications at the end of a run."),
     "schedule": (Schedule, "When the file runs with `auditor schedule FILE`."),

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from auditor.config.extraction import CorpusExtractionConfig
 from auditor.config.keywords import with_keywords
+from auditor.config.served import check_served
 from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import ConfigError, CorpusError
+from auditor.extraction.continuation import UNAVAILABLE, continue_prefixes
 from auditor.extraction.output import refuse_other_extraction, save_extraction
 from auditor.extraction.repeats import count_repeats
 from auditor.extraction.sampling import sample_suffixes
@@ -27,6 +30,7 @@ from reports.figures.extraction import figure_files, laws_figure
 from reports.number_text import count
 
 Count = Callable[[str], int]
+_KINDS = ("causal", "served")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +153,9 @@ class _Work:
         self._windows: dict[str, tuple[Windows, pd.Series]] = {}
 
     def measure(self, spec) -> pd.DataFrame:
-        model = loaded(spec, self.device, self.config.bos)
+        if isinstance(spec, str):
+            check_served(spec, self.config.served)
+        model = loaded(spec, self.device, self.config.bos, kinds=_KINDS, served=self.config.served)
         for sentence in model.notes:
             self._note(sentence)
         self.config.check(model, samples=self.config.samples_per_prefix > 0)
@@ -211,6 +217,8 @@ class _Work:
     ) -> pd.DataFrame:
         prefixes = self.config.started(model, windows.prefixes(n_prefix))
         name = f"{Path(model.name).name}, {n_prefix}"
+        if model.kind == "served":
+            return self._continued(model, windows, repeats, n_prefix, prefixes, name)
         with self.progress.stage(f"extract {name}", len(windows), "windows") as bar:
             measured = measure_suffixes(
                 model,
@@ -238,6 +246,28 @@ class _Work:
                 note=self._note,
             )
         return add_sampled(frame, sampled)
+
+    def _continued(
+        self, model, windows: Windows, repeats: pd.Series, n_prefix: int, prefixes, name: str
+    ) -> pd.DataFrame:
+        """The rows of a model that only continues text."""
+        if self.config.samples_per_prefix:
+            raise ConfigError(
+                "--samples-per-prefix must be 0 for a served model, which continues each prefix "
+                f"once; got {self.config.samples_per_prefix}. Leave it out."
+            )
+        suffixes = windows.suffixes(n_prefix)
+        with self.progress.stage(f"extract {name}", suffixes.size, "tokens") as bar:
+            continued = continue_prefixes(model, prefixes, suffixes, progress=bar.advance)
+        for sentence in [*model.notes, UNAVAILABLE]:
+            self._note(sentence)
+        frame = example_rows(windows, continued.measured, n_prefix=n_prefix, p=())
+        frame.insert(6, "repeats", repeats)
+        # These are about first choices after the true text, not after the model's own.
+        frame[["exact_memorization", "extraction_strength"]] = np.nan
+        return frame.assign(
+            greedy_unrelated=continued.unrelated, n_first_unrelated=continued.n_first_unrelated
+        )
 
 
 def opened(corpus) -> tuple[Iterable[Document], list[str]]:

@@ -80,8 +80,11 @@ def add_sampled(frame: pd.DataFrame, sampled: Sampled) -> pd.DataFrame:
 def outcomes(examples: pd.DataFrame) -> dict[str, pd.Series]:
     """Criteria of extraction as bool columns: greedy, within n samples, near-verbatim."""
     found = {"greedy": examples["greedy"]}
+    if "greedy_unrelated" in examples and examples["greedy_unrelated"].notna().all():
+        found["greedy, unrelated prefix"] = examples["greedy_unrelated"].astype(bool)
     for name in examples.columns:
-        if name.startswith("n:"):
+        # A served model has no p_z.
+        if name.startswith("n:") and examples[name].notna().all():
             for n in QUERIES:
                 found[f"n={n:,} p={name[2:]}"] = examples[name] <= n
     if "near_verbatim" in examples:
@@ -159,7 +162,10 @@ def fits(examples: pd.DataFrame) -> pd.DataFrame:
             )
         )
     for n_prefix, own in examples.groupby("prefix_tokens", sort=False):
-        groups = list(own.groupby("n_parameters"))
+        # A server may not tell the number of parameters.
+        groups = list(own[own["n_parameters"] > 0].groupby("n_parameters"))
+        if not groups:
+            continue
         rows.append(
             _fit(
                 "n_parameters", None, n_prefix, [n for n, _ in groups], [part for _, part in groups]
@@ -188,6 +194,9 @@ def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
         n, k = len(own), int(own["greedy"].sum())
         given = f"{model}, given {n_prefix} tokens:"
         m = int(own["suffix_tokens"].iloc[0])
+        if own["log_p_z"].isna().all():
+            sentences.append(_continued(own, given))
+            continue
         if k:
             sentences.append(
                 f"{given} greedy decoding reproduces the next {m} tokens of the training text "
@@ -207,6 +216,17 @@ def headline(examples: pd.DataFrame, *, reveal: bool = False) -> list[str]:
             "first choices."
         )
     return sentences
+
+
+def _continued(own: pd.DataFrame, given: str) -> str:
+    """The headline of a model that only continued the prefixes."""
+    n, m = len(own), int(own["suffix_tokens"].iloc[0])
+    shares = [proportion(int(own[k].sum()), n) for k in ("greedy", "greedy_unrelated")]
+    return (
+        f"{given} greedy decoding reproduces the next {m} tokens of the training text in "
+        f"{shares[0].in_words()}; after the prefix of another document, in {shares[1]}. It writes "
+        f"at most {own['n_first'].max():,} tokens of a suffix before the first other one."
+    )
 
 
 def power(nats: float) -> str:

@@ -32,5 +32,7 @@ def describe(model: KnownModel) -> list[tuple[str, str]]:
             lines.append((subject, f"{plain}, because {why}" if why else fast))
         if why := model.slow_because.get("layers"):
             lines.append(("layers", f"partly packed: {why}"))
+    if model.kind == "served":
+        return [*lines, *model.capabilities.items(), *(("note", s) for s in model.notes)]  # type: ignore[attr-defined]
     lines += [(name, f"not defined: {why}") for name, why in model.without.items()]
     return lines + [("note", sentence) for sentence in model.notes]

@@ -18,16 +18,18 @@ from reports.number_text import count
 _LAYER = re.compile(r"\.\d+\.")
 
 
-KINDS = ("causal", "masked", "encoder-decoder")
+KINDS = ("causal", "masked", "encoder-decoder", "served")
 _NAMES = {
     "causal": "a causal language model",
     "masked": "a masked language model",
     "encoder-decoder": "an encoder-decoder",
+    "served": "a model behind a server",
 }
 _EXAMPLES = {
     "causal": "GPT-2, Llama or Pythia",
     "masked": "BERT or RoBERTa",
     "encoder-decoder": "T5 or BART",
+    "served": "http://localhost:8000/v1",
 }
 
 
@@ -65,17 +67,24 @@ def check_architecture(spec: str, config: Any, kinds: Collection[str]) -> str:
 
 def check_kind(model: Any, kinds: Collection[str]) -> None:
     """Raise ModelError if a loaded model is not of one of `kinds`."""
-    if model.kind not in kinds:
-        raise ModelError(_refusal(model.name, model.kind, "", kinds))
+    refuse_kind(model.name, model.kind, kinds)
+
+
+def refuse_kind(name: str, kind: str, kinds: Collection[str]) -> None:
+    """Raise ModelError if a model's kind is not one of `kinds`."""
+    if kind not in kinds:
+        raise ModelError(_refusal(name, kind, "", kinds))
 
 
 def check_comparable(target: Any, references: Mapping[str, Any]) -> None:
     """Raise ModelError unless every reference is of the target's kind: else its numbers differ.
 
-    The pseudo-log-likelihood of a masked model, for example, is no likelihood.
+    The pseudo-log-likelihood of a masked model, for example, is no likelihood. A served model
+    continues text as a causal one does.
     """
+    alike = ("causal", "served")
     for name, model in references.items():
-        if model.kind != target.kind:
+        if model.kind != target.kind and not {model.kind, target.kind} <= set(alike):
             raise ModelError(
                 f"Reference {name} ({model.name}) must be {_NAMES[target.kind]}, as {target.name} "
                 f"is; got {_NAMES[model.kind]}. Use another reference, or leave it out."

@@ -16,6 +16,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+from auditor.config.served import Served, check_served, is_url
 from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.models.checks import CannotRunError
 from auditor.models.device import free_memory, native_bfloat16, out_of_memory
@@ -27,6 +28,7 @@ from auditor.models.kinds import (
     check_unused,
     kind_of,
     quantisation_of,
+    refuse_kind,
 )
 from auditor.models.language_model import LanguageModel
 from auditor.models.library_calls import failing_with, quiet, silence_logs
@@ -57,6 +59,8 @@ def load_model(
     by_layers: bool | None = None,
     pll: str = "word-l2r",
     kinds: Collection[str] = KINDS,
+    served: Served | None = None,
+    answers: Path | None = None,
 ) -> Any:
     """Load a language model.
 
@@ -65,7 +69,7 @@ def load_model(
     spec : str
         A local folder (of a model, or of an adapter that names its base), a `.gguf` file,
         `smollm2` (after `auditor models add smollm2`), `testbed:DIR/target`, or a hub id such as
-        `gpt2-xl`.
+        `gpt2-xl`; or, with `served`, the address of a server, such as http://localhost:8000/v1.
     dtype : "auto", "float32", "bfloat16" or "float16"
         auto: bfloat16 if the hardware supports it and the model is large enough to benefit, else
         float32.
@@ -85,6 +89,10 @@ def load_model(
     kinds : collection of str
         Allowed kinds: "causal", "masked", "encoder-decoder". A model of another kind is refused
         before its weights are read.
+    served : Served, optional
+        The options of a model behind a server.
+    answers : Path, optional
+        File that keeps the server's answers, so that nothing is asked twice.
 
     Returns
     -------
@@ -99,6 +107,14 @@ def load_model(
     ConfigError
         An unknown dtype, or a `bos` outside the vocabulary.
     """
+    if is_url(spec):
+        from auditor.models.served.served_model import load_served
+
+        refuse_kind(spec, "served", kinds)
+        served = served or Served()
+        check_served(spec, served)
+        vocabulary = load_vocabulary(str(served.tokenizer), bos=bos)
+        return load_served(spec, served, vocabulary, answers=answers)
     path = resolve(spec)
     start = _Start(bos, is_reference, pll)
     found = _base_of_adapter(spec, path, base)
@@ -205,7 +221,7 @@ def _kept_dtype(
 def float32_options(specs: Sequence[str], device: str) -> list[bool]:
     """Values of `by_layers` with which all models fit into memory in float32, fastest first."""
     place = torch.device(usable_device(device))
-    found = [(spec, resolve(spec)) for spec in specs]
+    found = [(spec, resolve(spec)) for spec in specs if not is_url(spec)]
     paths = [(_base_of_adapter(*pair) or pair)[1] for pair in found]
     stored = [weights for path in paths if (weights := stored_weights(path)) is not None]
     room = 0.9 * free_memory(place)
@@ -310,9 +326,17 @@ def _tokenizer_of_adapter(spec: str, path: Path, config):
 
 
 def load_vocabulary(
-    spec: str, *, bos: str | None = None, is_reference: bool = False, base: str | None = None
+    spec: str,
+    *,
+    bos: str | None = None,
+    is_reference: bool = False,
+    base: str | None = None,
+    served: Served | None = None,
 ) -> Vocabulary:
     """A model's vocabulary, without reading its weights; parameters as in `load_model`."""
+    if is_url(spec) and served is not None:
+        check_served(spec, served)
+        return load_vocabulary(str(served.tokenizer), bos=bos)
     path = resolve(spec)
     start = _Start(bos, is_reference)
     if found := _base_of_adapter(spec, path, base):
@@ -342,10 +366,10 @@ def resolve(spec: str) -> Path:
                 f"{spec} is not installed. Install it with `auditor models add {spec}`."
             )
         return folder
-    if spec.startswith(("http://", "https://")):
+    if is_url(spec):
         raise ModelError(
-            f"{spec} is a URL, and models behind a server cannot be audited. Give a folder, a "
-            ".gguf file, or a hub id such as gpt2."
+            f"{spec} is the address of a server; here a model on this machine is needed. Give a "
+            "folder, a .gguf file, or a hub id such as gpt2."
         )
     path = Path(spec).expanduser()
     if path.is_dir() or path.is_file():
@@ -587,10 +611,13 @@ def loaded(
     bos: str | None = None,
     *,
     kinds: Collection[str] = ("causal",),
+    served: Served | None = None,
 ) -> Any:
     """Load a spec in float32, as reported numbers require; return a loaded model unchanged."""
     if isinstance(model, str):
-        return load_model(model, dtype="float32", device=device, bos=bos, kinds=kinds)
+        return load_model(
+            model, dtype="float32", device=device, bos=bos, kinds=kinds, served=served
+        )
     check_kind(model, kinds)
     if bos is not None:
         raise ConfigError(

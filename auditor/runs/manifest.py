@@ -68,7 +68,10 @@ class FileEntry(_Record):
 
 
 class ModelEntry(_Record):
-    """A model as it was loaded; `dtype` is the lowest precision used for samples and scores."""
+    """A model as it was loaded; `dtype` is the lowest precision used for samples and scores.
+
+    capabilities : what the server of a served model can do, by subject
+    """
 
     sha256: Text
     spec: Text = ""
@@ -76,6 +79,7 @@ class ModelEntry(_Record):
     dtype: Text = ""
     vocabulary_sha256: Text = ""
     bos_id: int | None = None
+    capabilities: dict[Text, Text] = {}
 
 
 class CorpusFile(_Record):

@@ -142,7 +142,7 @@ def _loaded(config: ScoringConfig, prefixes: dict[str, str]) -> TextScorer:
         "bos": config.bos,
         "pll": config.pll,
     }
-    target = load_model(config.model, **how)
+    target = load_model(config.model, **how, served=config.served)
     ids = {flag: _prefix_ids(text, target, flag) for flag, text in prefixes.items()}
     masked = None
     if config.masked_model is not None:

@@ -173,7 +173,7 @@ class TextScorer:
             zlib_bits=bits,
             other_tokenizer=self.other_tokenizer,
             token_counts=self.counts,
-            without=self.target.without,
+            without=self._without,
             **({} if self.for_samples else masked),
             **given,
         )
@@ -235,15 +235,20 @@ class TextScorer:
         """One sentence per score that the target's kind of model does not have."""
         made_for = SAMPLES if self.for_samples else TEXTS
         names = [score.name for score in scores_for(made_for)]
-        out = [
-            f"{n} is left out: {self.target.without[n]}" for n in names if n in self.target.without
-        ]
+        without = self._without
+        out = [f"{name} is left out: {without[name]}" for name in names if name in without]
         if self.target.kind == "masked" and (others := sorted(self.other_tokenizer)):
             out.append(
                 f"masked_reference is left out for {', '.join(others)}: the same tokens can be "
                 "masked only under the same tokenizer."
             )
         return out
+
+    @property
+    def _without(self) -> Mapping[str, str]:
+        """Scores that the target does not have; it may know more of its own samples."""
+        without = self.target.without
+        return getattr(self.target, "without_drawn", without) if self.for_samples else without
 
     def _texts(self, documents: Sequence[Document]) -> Texts:
         """The documents as Texts; stored tokens are used if they are the target's."""

@@ -170,7 +170,9 @@ def draw_figures(report: ReportPage) -> dict[str, Drawing]:
             by_strategy_figure(report.strategies),
             "Dot plot: share of all samples that repeat training text, for each strategy.",
         )
-    if len(report.scores) and {"nll", "zlib_bits"} <= set(report.scores.columns):
+    has_columns = {"nll", "zlib_bits"} <= set(report.scores.columns)
+    # A served model may give no log-probabilities.
+    if has_columns and report.scores["nll"].notna().any():
         drawn["figure3"] = Drawing(
             figure3(report.scores, report.candidates),
             "Scatter plot: zlib entropy against perplexity, a panel for each strategy.",

@@ -119,6 +119,8 @@ def test_a_byte_order_mark_is_accepted(tmp_path):
 
 # ---------------------------------------------------------------------------------- flags
 # Every flag with a value, and where in a config it must show.
+_URL = ("--model", "http://localhost/v1")
+_SERVER = (*_URL, "--served-model", "n", "--tokenizer", "t")
 FLAGS = {
     "--model": (["n"], "model", "n"),
     "--reference": (["r=s"], "references", {"r": "s"}),
@@ -173,6 +175,15 @@ FLAGS = {
     "--batch-size": (["3"], "batch_size", 3),
     "--shard-size": (["2"], "shard_size", 2),
     "--out": (["o"], "out", "o"),
+    "--served-model": (["n", *_URL, "--tokenizer", "t"], "served.served_model", "n"),
+    "--tokenizer": (["t", *_URL, "--served-model", "n"], "served.tokenizer", "t"),
+    "--api-key-env": (["KEY", *_SERVER], "served.api_key_env", "KEY"),
+    "--chat": ([*_SERVER], "served.chat", True),
+    "--concurrency": (["9", *_SERVER], "served.concurrency", 9),
+    "--max-requests": (["9", *_SERVER], "served.max_requests", 9),
+    "--max-cost": (["9", "--price-per-million-input", "1", *_SERVER], "served.max_cost", 9.0),
+    "--price-per-million-input": (["2", *_SERVER], "served.price_per_million_input", 2.0),
+    "--price-per-million-output": (["2", *_SERVER], "served.price_per_million_output", 2.0),
 }
 
 

@@ -61,7 +61,9 @@ OTHER = {
     "gates": {"max_verified": 3},
     "notify": {"command": ["true"]},
     "schedule": {"cron": "0 3 * * 1"},
+    "served": {"served_model": "other", "tokenizer": "t"},
 }
+SERVED = {"served_model": "one", "tokenizer": "t"}
 HOW_IT_IS_MADE = {"workers", "ray", "price_per_hour", "yes"} | {
     *("offline", "batch_size", "device", "out", "reveal", "gates", "notify", "schedule")
 }
@@ -75,9 +77,25 @@ def test_the_digest_test_knows_every_setting():
 def test_the_digest_stands_for_the_content_alone(field):
     # An index stands in place of a corpus, so it is tried beside none; a rate needs controls.
     beside = {"index": {"corpus": []}, "fdr": {"controls": ["held-out"]}}
+    beside["served"] = {"model": "http://localhost/v1", "served": SERVED}
     start = {**BASE, **beside.get(field, {})}
     base, other = make_config(start), make_config({**start, field: OTHER[field]})
     assert (base.digest == other.digest) == (field in HOW_IT_IS_MADE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_same"),
+    [
+        ({"concurrency": 9, "max_requests": 5, "max_cost": 2, "price_per_million_input": 1}, True),
+        ({"chat": True}, False),
+        ({"tokenizer": "other"}, False),
+    ],
+)
+def test_how_a_server_is_asked_is_not_part_of_the_digest(changed, is_same):
+    start = {**BASE, "model": "http://localhost/v1"}
+    one, other = (make_config({**start, "served": {**SERVED, **c}}) for c in ({}, changed))
+    assert (one.digest == other.digest) == is_same
+    assert make_config(tomllib.loads(to_toml(other))).digest == other.digest
 
 
 PARTS = {

@@ -76,7 +76,7 @@ def is_one_sentence(ended, code=1):
 def test_the_verdict_is_first_and_the_table_has_every_score_and_baseline(place):
     ended = command(*asked(place))
     assert ended.code == 0, ended.err
-    assert ended.out.startswith("loss (AUC 0.")
+    assert ended.out.startswith("The score loss (AUC 0.")
     assert "separates members from non-members" in ended.out.splitlines()[0]
     for name in ("loss", "noise", "bag of words", "character n-grams", "length"):
         assert f"│ {name}" in ended.out

@@ -270,8 +270,10 @@ def test_a_folder_of_gguf_files_names_them(tmp_path):
 
 
 @pytest.mark.parametrize("spec", ["http://localhost:8000/v1", "https://example.org/model"])
-def test_a_url_is_named_as_a_url(spec):
-    assert sentence(spec).startswith(f"{spec} is a URL, and models behind a server cannot be")
+def test_a_url_needs_the_name_of_a_served_model(spec):
+    with pytest.raises(ConfigError) as told:
+        load_model(spec)
+    assert str(told.value).endswith("Add --served-model NAME.")
 
 
 def test_layers_that_the_config_does_not_name_are_not_left_out(tmp_path):

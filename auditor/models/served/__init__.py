@@ -1,0 +1,1 @@
+"""Models behind an HTTP server with an OpenAI-compatible API."""
