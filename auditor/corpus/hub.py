@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +185,33 @@ def open_splits(spec: HubSpec) -> dict[str, Any]:
             _refuse_outside_files(datasets.load_dataset_builder(path, spec.config), path)
         loaded = datasets.load_dataset(path, spec.config, split=spec.split, streaming=True)
     return {spec.split: loaded} if spec.split else dict(loaded)
+
+
+def read_rows(dataset: Any, name: str, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a split from `open_splits`, as dicts of the given columns.
+
+    name : of the dataset and split, for errors
+
+    Raises CorpusError if a column is missing or a row cannot be read.
+    """
+    rows, n = iter(dataset), 0
+    while True:
+        try:
+            with _as_value_error():
+                row = next(rows, None)
+        except _errors() as error:
+            raise CorpusError(
+                f"{name} cannot be read after row {n:,} ({one_line(error)}). Copy it again."
+            ) from None
+        if row is None:
+            return
+        if missing := [column for column in columns if column not in row]:
+            raise CorpusError(
+                f"{name} must have the columns {', '.join(columns)}; {', '.join(missing)} is "
+                f"missing. Its columns: {', '.join(row)}. Rename them in your copy."
+            )
+        yield {column: row[column] for column in columns}
+        n += 1
 
 
 def _refuse_outside_files(builder: Any, folder: str) -> None:
