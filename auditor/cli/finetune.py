@@ -11,11 +11,11 @@ from auditor.config.finetuning import FinetuneConfig
 
 
 @click.command()
-@options_of(FinetuneConfig, only=("model", "corpora"))
+@options_of(FinetuneConfig, only=("model", "corpora", "tasks"))
 @click.option(
     "--out", required=True, metavar="DIR", help="Output folder; an interrupted training is resumed."
 )
-@options_of(FinetuneConfig, exclude=("model", "corpora"))
+@options_of(FinetuneConfig, exclude=("model", "corpora", "tasks"))
 @json_option
 @verbosity
 def finetune(model, corpora, out, as_json, **options) -> None:

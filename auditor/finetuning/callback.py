@@ -9,7 +9,7 @@ import pandas as pd
 from transformers import TrainerCallback
 
 from auditor.errors import ConfigError, RunError, in_short
-from auditor.finetuning.probes import MemorizationProbe, ProbeRow
+from auditor.finetuning.probes import Probe, ProbeRow
 from auditor.system.atomic_files import write_atomically
 
 
@@ -62,7 +62,7 @@ class MemorizationCallback(TrainerCallback):
 
     Parameters
     ----------
-    probe : MemorizationProbe
+    probe : MemorizationProbe, or another `Probe`
     every : int, steps
     folder : path, optional
     stop_at_exposure : float, bits, optional
@@ -76,7 +76,7 @@ class MemorizationCallback(TrainerCallback):
 
     def __init__(
         self,
-        probe: MemorizationProbe,
+        probe: Probe,
         *,
         every: int = 200,
         folder: str | Path | None = None,

@@ -1,4 +1,4 @@
-"""Fine-tuning of causal language models through transformers' `Trainer`."""
+"""Fine-tuning of language models, on text or on labelled tasks, through transformers' `Trainer`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from auditor.finetuning.checkpoints import (
 )
 from auditor.finetuning.probes import MemorizationProbe
 from auditor.finetuning.rows import Text, read_text
+from auditor.finetuning.task_output import report_files
+from auditor.finetuning.task_training import TaskProbe, TaskSet, prepare_tasks
 from auditor.finetuning.training import Diverged, Recipe, make_trainer, run
 from auditor.models.adapters import adapter_fingerprint, is_adapter, merged, with_lora
 from auditor.models.library_calls import quiet
@@ -40,7 +42,7 @@ from auditor.models.loading import (
     usable_device,
 )
 from auditor.models.preserve_state import isolated_rng
-from auditor.runs.result_folder import write_json
+from auditor.runs.result_folder import save, write_json
 from auditor.system.atomic_files import owned
 from auditor.system.progress import NullProgress, progress_display
 
@@ -67,26 +69,30 @@ class _Work:
     text: Text
     hook: MemorizationCallback
     progress: NullProgress
+    tasks: TaskSet | None = None
 
 
 @with_keywords(FinetuneConfig)
 def finetune(
     model: str,
-    corpora: str | Sequence[str],
+    corpora: str | Sequence[str] = (),
     *,
     out: str | Path,
     progress: NullProgress | bool | None = True,
     **options: Any,
 ) -> Finetuned:
-    """Fine-tune a causal language model; resume if the same run was interrupted.
+    """Fine-tune a language model; resume if the same run was interrupted.
 
     Parameters
     ----------
     model : str, a model spec
-    corpora : corpus spec, or several to mix
+        A causal model; with `tasks` also a masked model or an encoder-decoder.
+    corpora : corpus spec, or several to mix; empty with `tasks`
     out : path
         Folder for the model (or adapter) in safetensors with its tokenizer, finetune.json,
-        checkpoints/ and probes/ (memorization by step).
+        checkpoints/ and probes/ (memorization by step). With `tasks` also task_report.csv and
+        .parquet (utility and leakage before and after), task_examples.csv and .parquet (scores of
+        each example) and task_report.html.
     progress : a progress bar in a notebook and at a terminal; False or None = none
     options : the fields of FinetuneConfig
 
@@ -103,9 +109,10 @@ def finetune(
         If `out` has anything but this fine-tuning; the message names the differences.
     """
     given: dict[str, Any] = dict(options)
-    for name in ("heldout", "report_to"):
+    for name in ("heldout", "report_to", "tasks", "pretrain_on"):
         given[name] = as_specs(given.get(name, ()))
-    given["weights"] = tuple(float(w) for w in given.get("weights", ()))
+    for name in ("weights", "task_weights"):
+        given[name] = tuple(float(w) for w in given.get(name, ()))
     config = FinetuneConfig(model=model, corpora=as_specs(corpora), **given)
     return run_finetune(config, out=out, progress=progress)
 
@@ -127,14 +134,38 @@ def run_finetune(
         previous = refuse_other(out, settings)
         if previous and previous.get("complete"):
             return Finetuned(out, previous)
-        work = _prepared(config, path, out, progress)
+        if config.tasks:
+            work = _prepared_for_tasks(config, path, out, progress)
+        else:
+            work = _prepared(config, path, out, progress)
         manifest = _begun(work, settings, previous)
         write_json(out / MANIFEST, manifest)
+        # A resumed training starts from the same untrained network.
+        before = None if work.tasks is None else work.tasks.measure(work.network)
         manifest |= {"complete": True, **_train(work)}
         _save(work)
         manifest["fingerprint"] = adapter_fingerprint(out) if config.lora else fingerprint(out)
-        write_json(out / MANIFEST, manifest)
+        report: dict[str, Any] = {"tables": {}}
+        if work.tasks is not None and before is not None:
+            report = report_files(config, work.tasks, before, work.tasks.measure(work.network))
+        save(out, MANIFEST, manifest, **report)
     return Finetuned(out, manifest)
+
+
+def _prepared_for_tasks(
+    config: FinetuneConfig, path: Path, out: Path, progress: NullProgress
+) -> _Work:
+    canaries = read_canaries(config.canaries) if config.canaries else []
+    made = prepare_tasks(config, path, canaries, usable_device(config.device))
+    for note in made.text.notes:
+        progress.note(note)
+    hook = MemorizationCallback(
+        TaskProbe(made.found),
+        every=config.probe_every,
+        folder=out / PROBES,
+        stop_at_exposure=config.stop_at_exposure,
+    )
+    return _Work(config, out, made.network, made.tokenizer, made.text, hook, progress, made.found)
 
 
 def _prepared(config: FinetuneConfig, path: Path, out: Path, progress: NullProgress) -> _Work:
@@ -243,6 +274,7 @@ def _train(work: _Work) -> dict[str, Any]:
             save_every=config.save_every or max(1, min(_MOST_STEPS_APART, n_steps // _SAVES)),
             report_to=config.report_to,
             tokenizer=work.tokenizer,
+            **({} if work.tasks is None else work.tasks.training()),
         )
         hook.attach(trainer)
         if begin is None:

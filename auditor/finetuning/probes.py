@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,21 @@ class ProbeRow:
         """Metrics for a trainer's log, as memorization/NAME, without NaN."""
         kept = {k: v for k, v in asdict(self).items() if k not in _NOT_LOGGED and v == v}
         return {f"memorization/{k}": float(v) for k, v in kept.items()}
+
+
+class Probe(Protocol):
+    """What a training measures at its steps: `MemorizationProbe`, or `TaskProbe` for tasks.
+
+    n_controls : int, controls of the canaries
+    max_exposure : float, bits; NaN without canaries
+    """
+
+    n_controls: int
+
+    @property
+    def max_exposure(self) -> float: ...
+
+    def measure(self, model, step: int, *, epoch: float = float("nan")) -> ProbeRow: ...
 
 
 class MemorizationProbe:

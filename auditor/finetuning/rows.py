@@ -90,7 +90,7 @@ def read_text(config: FinetuneConfig, tokenizer, width: int) -> Text:
         held = np.unique(_digests(apart, config.seed))
         sources: Sequence[Corpus] = [apart]
     else:
-        held = digests[: _n_held_out(config, len(digests))]
+        held = digests[: n_held_out(config, len(digests))]
         sources = corpora
     chosen = set(held[np.isin(held, digests)].tolist())
     if len(chosen) >= len(digests):
@@ -128,19 +128,20 @@ def _open(specs: Sequence[str], config: FinetuneConfig) -> Corpus:
     return read_corpus(list(specs), text_field=config.text_field)
 
 
-def _digest(text: str, seed: int) -> int:
+def text_digest(text: str, seed: int) -> int:
+    """A number of 64 bits that decides, by its order, which texts are held out and measured."""
     key = seed.to_bytes(8, "little")
     raw = text.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(raw, key=key, digest_size=8).digest(), "little")
 
 
 def _digests(corpus: Iterable, seed: int) -> NDArray[np.uint64]:
-    found = (_digest(document.text, seed) for document in corpus)
+    found = (text_digest(document.text, seed) for document in corpus)
     return np.fromiter(found, dtype=np.uint64)
 
 
-def _n_held_out(config: FinetuneConfig, n_documents: int) -> int:
-    """Number of distinct documents to hold out."""
+def n_held_out(config: FinetuneConfig, n_documents: int) -> int:
+    """Number of distinct documents, or examples of a task, to hold out."""
     given = config.heldout_documents
     n = min(_MOST_HELD_OUT, max(1, n_documents // 10)) if given is None else given
     if n >= n_documents:
@@ -155,7 +156,7 @@ def _probed_texts(corpora: Sequence[Corpus], digests: NDArray[np.uint64], seed: 
     """The texts with the lowest digests, without copies, in corpus order."""
     wanted = set(np.sort(digests)[:N_PROBED].tolist())
     texts = (d.text for corpus in corpora for d in corpus) if wanted else ()
-    return list(dict.fromkeys(text for text in texts if _digest(text, seed) in wanted))
+    return list(dict.fromkeys(text for text in texts if text_digest(text, seed) in wanted))
 
 
 def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig) -> Rows:
@@ -164,16 +165,8 @@ def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig
     order: list[NDArray[np.int64]] = []
     rng, n = np.random.default_rng([config.seed, 2]), 0
     for corpus, share in zip(corpora, config.shares, strict=True):
-        texts = [d.text for d in corpus if _digest(d.text, config.seed) not in held]
-        whole, part = int(share), share - int(share)
-        n_part = round(part * len(texts))
-        if not whole and not n_part:
-            raise ConfigError(
-                f"--weight {share:g} selects none of a corpus's {len(texts):,} training documents. "
-                "Raise it, or leave that corpus out."
-            )
-        times = np.full(len(texts), whole)
-        times[rng.permutation(len(texts))[:n_part]] += 1
+        texts = [d.text for d in corpus if text_digest(d.text, config.seed) not in held]
+        times = copies(len(texts), share, rng, "--weight", "a corpus's training documents")
         for at in range(0, len(texts), _AT_ONCE):
             batch = encode_rows(tokenizer, texts[at : at + _AT_ONCE], width)
             for rows, often in zip(batch, times[at : at + _AT_ONCE], strict=True):
@@ -183,6 +176,27 @@ def _rows(corpora, held: set[int], tokenizer, width: int, config: FinetuneConfig
     if not n:
         raise ConfigError("The corpus has no text to train on. Name files that hold text.")
     return Rows.of(tokens, np.concatenate(order))
+
+
+def copies(
+    n: int, share: float, rng: np.random.Generator, flag: str, noun: str
+) -> NDArray[np.int64]:
+    """How often each of n texts occurs in an epoch, `share` on average.
+
+    Raises ConfigError, naming the flag and what the texts are, if that selects none of them.
+
+    >>> copies(4, 1.5, np.random.default_rng(0), "--weight", "documents").sum()
+    np.int64(6)
+    """
+    whole, part = int(share), share - int(share)
+    n_part = round(part * n)
+    if not whole and not n_part:
+        raise ConfigError(
+            f"{flag} {share:g} selects none of {n:,} {noun}. Raise it, or leave them out."
+        )
+    times = np.full(n, whole)
+    times[rng.permutation(n)[:n_part]] += 1
+    return times
 
 
 def token_ids(tokenizer, texts: Sequence[str]) -> list[list[int]]:

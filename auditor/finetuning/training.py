@@ -117,12 +117,14 @@ def make_trainer(
     save_every: int | None = None,
     report_to: Sequence[str] = (),
     tokenizer=None,
+    collate: Callable[..., dict[str, torch.Tensor]] = pad,
+    loss: Callable[..., torch.Tensor] | None = None,
 ) -> Trainer:
     """Set up a Trainer; call within `isolated_rng`, as Trainer seeds the global generators.
 
     Parameters
     ----------
-    network : causal model of transformers, with or without adapters; trained in place
+    network : model of transformers, with or without adapters; trained in place
     rows : Rows
     recipe : Recipe
     folder : path, for checkpoints
@@ -130,6 +132,8 @@ def make_trainer(
     save_every : int, optional, steps between checkpoints; None: no checkpoints
     report_to : trackers, by their names in `Trainer`
     tokenizer : optional, saved with each checkpoint
+    collate : callable(rows) -> arguments of the network, with labels; by default of a causal model
+    loss : callable(outputs, labels, **other) -> loss of a batch; by default the network's own
 
     Raises
     ------
@@ -154,15 +158,16 @@ def make_trainer(
                 **_settings(recipe, recipe.n_steps(len(rows))),
             ),
             train_dataset=rows,
-            data_collator=pad,
+            data_collator=collate,
             processing_class=tokenizer,
+            compute_loss_func=loss,
         )
     except (ImportError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"Training cannot begin: {in_short(error)}. Check --dtype, --device and --report-to."
         ) from None
     trainer.remove_callback(PrinterCallback)
-    trainer.is_plain = _is_plain(network, rows)
+    trainer.is_plain = collate is pad and _is_plain(network, rows)
     return trainer
 
 
