@@ -13,18 +13,25 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.models.checks import CannotRunError
 from auditor.models.device import free_memory, native_bfloat16, out_of_memory
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.float32 import Float32Layers, restore_buffers
 from auditor.models.kinds import (
     KINDS,
     check_architecture,
     check_kind,
     check_unused,
+    named,
     quantisation_of,
 )
 from auditor.models.language_model import LanguageModel
@@ -34,6 +41,8 @@ from auditor.models.safety import check_folder, check_sizes, read_settings, stor
 from auditor.models.tokenizer import Vocabulary
 from auditor.system.offline import is_offline
 
+# Classes of transformers by kind of model.
+_NETWORKS = {"causal": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}
 # HTTP packages of the hub's client, over its versions.
 _TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
 # Below this many parameters, bfloat16 saves too little time to justify its rounding.
@@ -131,16 +140,22 @@ def _load(
     """Load a model that is not an adapter; without `start`, unpacked, as an adapter's base."""
     place = torch.device(usable_device(device))
     config, tokenizer = describe_model(spec, path)
-    check_architecture(spec, config, kinds)
+    kind = check_architecture(spec, config, [k for k in kinds if k in _NETWORKS])
     computed = _dtype(dtype, place, config)
     if path.is_dir():
         check_sizes(spec, path, config)
-    kept = _kept_dtype(path, computed, place, by_layers)
-    network, unused = read_network(spec, path, kept, config)
+    kept = _kept_dtype(path, computed, place, by_layers) if kind == "causal" else computed
+    network, unused = read_network(spec, path, kept, config, kind=kind)
     vocabulary = start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer)
     digest = fingerprint(path)
     with _fitting(spec, place, computed, kept):
         network = network.to(place)
+        if kind == "encoder-decoder":
+            found = EncoderDecoder(
+                network, vocabulary, name=spec, fingerprint=digest, dtype=computed
+            )
+            found.notes += [unused] if unused else []
+            return found
         if kept != computed:
             with quiet():
                 restore_buffers(
@@ -416,13 +431,15 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def read_network(spec: str, path: Path, dtype: torch.dtype, config):
-    """A causal model's network on the CPU, and a note about unused tensors or None.
+def read_network(
+    spec: str, path: Path, dtype: torch.dtype, config, *, kind: str = "causal"
+) -> tuple[Any, str | None]:
+    """The network of a kind of model on the CPU, and a note about unused tensors or None.
 
     `path` and `config` are as in `describe_model`. Raises ModelError if the weights cannot be read,
-    tensors are missing, whole layers are unused, or the model is not causal.
+    tensors are missing, whole layers are unused, or the model is of another kind.
     """
-    check_architecture(spec, config, ("causal",))
+    check_architecture(spec, config, (kind,))
     gguf = {"gguf_file": path.name} if path.is_file() else {}
     folder = path.parent if path.is_file() else path
     # The GGUF reader ignores the setting that disables progress bars.
@@ -435,13 +452,13 @@ def read_network(spec: str, path: Path, dtype: torch.dtype, config):
                 f"packages that {method} needs, or use the unquantised weights."
             )
         return (
-            f"{spec}: its weights cannot be read as a causal language model ({why}). Download or "
+            f"{spec}: its weights cannot be read as {named(kind)} ({why}). Download or "
             "save the model again."
         )
 
     with no_bars, _fitting(spec, "this machine", dtype):
         network, unused = read_weights(
-            AutoModelForCausalLM,
+            _NETWORKS[kind],
             folder,
             unreadable,
             f"{spec}: its weight files lack {{}}. Download or save the model again.",
