@@ -13,7 +13,7 @@ from auditor.config.audit_file import load_toml
 from auditor.config.flag_names import by_table
 from auditor.errors import ConfigError
 
-_PROMPTS = ("template", "examples", "words", "samples_per_prompt")
+_PROMPTS = ("template", "examples", "words", "samples_per_prompt", "fill_gap")
 # Flag -> the kind of prompts that uses it, and the preset of that kind.
 _NEEDS = {
     "prompts": ("corpus", "internet"),

@@ -11,7 +11,8 @@ from auditor.errors import ConfigError
 # Flag -> table and key. A table of the same name is no flag.
 _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("decoding", name) for name in Decoding.model_fields},
-    **{name: ("prompts", name) for name in ("template", "examples", "words", "samples_per_prompt")},
+    **{name: ("prompts", name) for name in ("template", "examples", "words")},
+    **{name: ("prompts", name) for name in ("samples_per_prompt", "fill_gap")},
     "word": ("prompts", "words"),
     "prompts": ("prompts", "corpus"),
     "reference": ("", "references"),

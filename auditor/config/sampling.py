@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, field_validator, model_validator
+from pydantic import BaseModel, field_validator, model_serializer, model_validator
 
 from auditor.config.fields import (
     STRICT,
@@ -90,6 +90,19 @@ class Prompts(BaseModel):
     words: Specs = option("Word for `repeat`; repeatable.", (), flag="word")
     repeats: Million = setting("Times that `repeat` repeats its word.", 50)
     samples_per_prompt: Positive = option("Samples per prompt.", 1)
+    fill_gap: bool = option(
+        "Let an encoder-decoder fill a gap after the prompt (default) or answer the prompt.",
+        True,
+        flag="fill-gap/--answer",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Any) -> dict[str, Any]:
+        """Without `fill_gap` at its default, as runs before this setting."""
+        found = dump(self)
+        if self.fill_gap:
+            found.pop("fill_gap", None)
+        return found
 
     @model_validator(mode="after")
     def _ordered(self):

@@ -9,10 +9,12 @@ import numpy as np
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
 from auditor.models.device import empty_cuda_cache, out_of_memory
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.interfaces import DrawsSamples, Samples
 from auditor.models.language_model import LanguageModel
 from auditor.sampling.cuda_engine import CudaGeneration
 from auditor.sampling.engine import Generation, check_prompts
+from auditor.sampling.infilling import write_answers
 
 
 def engine_for(model: LanguageModel) -> type[Generation]:
@@ -21,7 +23,7 @@ def engine_for(model: LanguageModel) -> type[Generation]:
 
 
 def generate(
-    model: LanguageModel | DrawsSamples,
+    model: LanguageModel | EncoderDecoder | DrawsSamples,
     prompts: Sequence[Sequence[int]],
     sample_ids: Sequence[int],
     *,
@@ -47,9 +49,11 @@ def generate(
     log-probabilities are not finite, a prompt is empty, too long for the model's context or
     contains unknown tokens, or a single sequence does not fit into memory.
     """
+    given = {"seed": seed, "stream": stream, "decoding": decoding, "progress": progress}
     if isinstance(model, DrawsSamples):
-        given = {"seed": seed, "stream": stream, "decoding": decoding, "progress": progress}
         return model.draw(prompts, sample_ids, **given), n_slots
+    if isinstance(model, EncoderDecoder):
+        return write_answers(model, prompts, sample_ids, note=note, **given), n_slots
     check_prompts(model, prompts, decoding)
     model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
     kind = engine_for(model)

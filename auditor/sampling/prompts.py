@@ -34,9 +34,10 @@ class PromptSource:
     Prompts of kind `corpus` take files, folders, globs, or the name of a shipped prompt set
     (`openings`); a local file of that name takes precedence. Each line of a shipped set is one
     text; lines shorter than min_tokens are used whole. `text_field` and `strict` set how a corpus
-    is read; the strategy's `text_field` takes precedence.
+    is read; the strategy's `text_field` takes precedence. `gap` are the tokens that end each
+    prompt: the gap that an encoder-decoder fills.
 
-    Raises ModelError if the strategy starts from BOS and the model has none, or prompt and new
+    Raises ModelError if there is nothing before a sample (neither BOS nor gap), or prompt and new
     tokens exceed `context`; CorpusError or ConfigError if there are no prompts. `problems` are
     sentences about texts that could not be read.
     """
@@ -51,12 +52,13 @@ class PromptSource:
         text_field: str | None = None,
         strict: bool = False,
         model_name: str = "The model",
+        gap: Sequence[int] = (),
     ):
         self.strategy, self.vocabulary, self.seed = strategy, vocabulary, seed
         self.name = model_name
         kind = strategy.prompts.kind
-        self.bos = vocabulary.start
-        if kind == "bos" and not self.bos:
+        self.bos, self.gap = vocabulary.start, list(gap)
+        if kind == "bos" and not (self.bos or self.gap):
             raise ModelError(
                 f"Strategy {strategy.name!r} needs a BOS token, and {model_name}'s tokenizer has "
                 "none. Set one with --bos TOKEN, or use --strategy internet with your own prefixes."
@@ -84,7 +86,7 @@ class PromptSource:
         if context is None:
             return
         new = self.strategy.decoding.max_new_tokens
-        longest = len(self.bos) + self._longest()
+        longest = len(self.bos) + self._longest() + len(self.gap)
         if longest >= context:
             raise ModelError(
                 f"The prompts of {self.strategy.name!r} must be shorter than {self.name}'s context "
@@ -105,23 +107,23 @@ class PromptSource:
         return longest
 
     def prompts(self, sample_ids: Sequence[int]) -> list[list[int]]:
-        """The prompt of each sample, with BOS first if the model has one."""
+        """The prompt of each sample: BOS if the model has one, text, and the gap."""
         kind = self.strategy.prompts.kind
         if kind == "bos":
-            return [list(self.bos) for _ in sample_ids]
+            return [[*self.bos, *self.gap] for _ in sample_ids]
         group = np.asarray(sample_ids, dtype=np.int64) // self.strategy.prompts.samples_per_prompt
         stream = f"prompt:{self.strategy.name}"
         u = uniforms(self.seed, stream, group, np.arange(_DRAWS))
         chosen = (u[:, 0] * len(self.pool)).astype(int)
         if kind != "corpus":
-            return [[*self.bos, *self.pool[i].tolist()] for i in chosen]
+            return [[*self.bos, *self.pool[i].tolist(), *self.gap] for i in chosen]
         low, high = self.strategy.prompts.min_tokens, self.strategy.prompts.max_tokens
         out = []
         for i, (_, where, length, _) in zip(chosen, u, strict=True):
             text = self.pool[i]
             n = min(low + int(length * (high - low + 1)), len(text))
             start = int(where * (len(text) - n + 1))
-            out.append([*self.bos, *text[start : start + n].tolist()])
+            out.append([*self.bos, *text[start : start + n].tolist(), *self.gap])
         return out
 
 

@@ -92,6 +92,7 @@ PARTS = {
         "words": ["w"],
         "repeats": 51,
         "samples_per_prompt": 2,
+        "fill_gap": False,
     },
     "decoding": {
         "max_new_tokens": 255,
