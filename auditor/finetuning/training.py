@@ -117,12 +117,13 @@ def make_trainer(
     save_every: int | None = None,
     report_to: Sequence[str] = (),
     tokenizer=None,
+    collate: Callable[..., dict[str, torch.Tensor]] = pad,
 ) -> Trainer:
     """Set up a Trainer; call within `isolated_rng`, as Trainer seeds the global generators.
 
     Parameters
     ----------
-    network : causal model of transformers, with or without adapters; trained in place
+    network : model of transformers, with or without adapters; trained in place
     rows : Rows
     recipe : Recipe
     folder : path, for checkpoints
@@ -130,6 +131,7 @@ def make_trainer(
     save_every : int, optional, steps between checkpoints; None: no checkpoints
     report_to : trackers, by their names in `Trainer`
     tokenizer : optional, saved with each checkpoint
+    collate : callable(rows) -> arguments of the network, with labels; by default of a causal model
 
     Raises
     ------
@@ -154,7 +156,7 @@ def make_trainer(
                 **_settings(recipe, recipe.n_steps(len(rows))),
             ),
             train_dataset=rows,
-            data_collator=pad,
+            data_collator=collate,
             processing_class=tokenizer,
         )
     except (ImportError, RuntimeError, ValueError) as error:
@@ -162,7 +164,7 @@ def make_trainer(
             f"Training cannot begin: {in_short(error)}. Check --dtype, --device and --report-to."
         ) from None
     trainer.remove_callback(PrinterCallback)
-    trainer.is_plain = _is_plain(network, rows)
+    trainer.is_plain = collate is pad and _is_plain(network, rows)
     return trainer
 
 
@@ -240,12 +242,17 @@ def _fit_for_rows(network, rows: Rows, device: torch.device) -> Iterator[None]:
 
 
 def train(
-    network, rows: Rows, recipe: Recipe, *, progress: Callable[[int, int], None] | None = None
+    network,
+    rows: Rows,
+    recipe: Recipe,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    collate: Callable[..., dict[str, torch.Tensor]] = pad,
 ) -> None:
     """Train a network in place on the CPU, without checkpoints.
 
-    `progress` is called with the step and the number of steps. Raises ModelError if a loss or a
-    gradient is not finite.
+    `progress` is called with the step and the number of steps; `collate` as in `make_trainer`.
+    Raises ModelError if a loss or a gradient is not finite.
     """
     n_steps, done = recipe.n_steps(len(rows)), 0
 
@@ -260,7 +267,7 @@ def train(
         isolated_rng(recipe.seed),
         quiet(),
     ):
-        trainer = make_trainer(network, rows, recipe, folder=folder)
+        trainer = make_trainer(network, rows, recipe, folder=folder, collate=collate)
         try:
             run(trainer, advance)
         except Diverged as error:
