@@ -1,4 +1,4 @@
-"""Training examples of an encoder-decoder: texts with hidden spans, hidden anew at each step."""
+"""Training examples of an encoder-decoder: texts with hidden spans."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 
 from auditor.finetuning.rows import IGNORED
 from auditor.models.sessions import padded
-from auditor.models.span_corruption import Span, corrupt, short_spans
+from auditor.models.span_corruption import Span, corrupt, long_span, random_of, short_spans
 
 
 class Denoising:
-    """A collator that hides spans of each row and asks for them, as T5 was trained.
+    """A collator that hides spans of each row and asks for them.
 
-    A third of the rows has short spans, a third one span of any length, and a third is hidden from
-    a random place to its end. A random part of each row's end is left out first.
+    A third of the rows has short spans, a third one long span, and a third is hidden from a random
+    place to its end. Spans are those that `auditor extract` hides in the first `width` tokens, so
+    that each copy of a text is hidden in the same ways; rows shorter than that have none.
 
     Parameters
     ----------
     gaps : ids of the sentinels
     end : id of EOS, which ends the encoder's input and the decoder's answer
+    width : tokens shown and hidden, half of them in the long span
     seed : int
 
     Source
@@ -30,16 +32,15 @@ class Denoising:
     Tay et al. 2022, "UL2: Unifying Language Learning Paradigms", section 3 (mixture of denoisers).
     """
 
-    def __init__(self, gaps: Sequence[int], end: int, *, seed: int):
-        self.gaps, self.end = list(gaps), end
+    def __init__(self, gaps: Sequence[int], end: int, *, width: int, seed: int):
+        self.gaps, self.end, self.width = list(gaps), end, width
         self.rng = np.random.default_rng([seed, 5])
 
     def __call__(self, rows: Sequence[NDArray[np.int32]]) -> dict[str, torch.Tensor]:
         """input_ids, attention_mask and labels of a batch, int64 (rows, longest)."""
         sources, answers = [], []
         for row in rows:
-            ids = row[: self.rng.integers(-(-len(row) // 2), len(row) + 1)].tolist()
-            shown, hidden = corrupt(ids, self._spans(len(ids)), self.gaps)
+            shown, hidden = corrupt(*self._hidden(row.tolist()), self.gaps)
             sources.append([*shown, self.end])
             answers.append([*hidden, self.end])
         return {
@@ -48,9 +49,12 @@ class Denoising:
             "labels": padded([[i - IGNORED for i in answer] for answer in answers]) + IGNORED,
         }
 
-    def _spans(self, n: int) -> list[Span]:
-        way = self.rng.integers(3) if n >= 3 else 2
+    def _hidden(self, ids: list[int]) -> tuple[list[int], list[Span]]:
+        """The text of a row and its hidden spans."""
+        way = self.rng.integers(3) if len(ids) >= self.width else 2
+        window = ids[: self.width]
         if way == 0:
-            return short_spans(n, self.rng)
-        start, stop = sorted(self.rng.choice(n + 1, size=2, replace=False).tolist())
-        return [(start, stop if way == 1 else n)]
+            return window, short_spans(self.width, random_of(window, 0))
+        if way == 1:
+            return window, long_span(self.width, self.width // 2)
+        return ids, [(int(self.rng.integers(len(ids))), len(ids))]
