@@ -22,8 +22,14 @@ _size = click.option(
     show_default=True,
     help="Random seed of members, repeats and weights.",
 )
+@click.option(
+    "--family",
+    default="gpt2",
+    show_default=True,
+    help="Architecture of the models: gpt2, or t5 (an encoder-decoder).",
+)
 @verbosity
-def testbed(folder, size, seed) -> None:
+def testbed(folder, size, seed, family) -> None:
     """Create the models, corpus and ground truth of the demo in FOLDER.
 
     Creates a target model with fully known training text, two reference models that were not
@@ -31,7 +37,9 @@ def testbed(folder, size, seed) -> None:
     """
     from auditor.testbed.testbed import build_with_progress
 
-    made = build_with_progress(folder, size=size, seed=seed, progress=shown_progress())
+    made = build_with_progress(
+        folder, size=size, seed=seed, family=family, progress=shown_progress()
+    )
     say(f"model      {made.target}")
     for name, spec in made.references.items():
         say(f"reference  {name}={spec}")

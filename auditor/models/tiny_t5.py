@@ -11,10 +11,11 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 from auditor.models.library_calls import quiet
 
 PAD, END = "<pad>", "</s>"
+SENTINELS = 100  # as in T5
 
 
 def build_t5_tokenizer(
-    texts: Iterable[str], n_vocab: int, *, n_sentinels: int = 100
+    texts: Iterable[str], n_vocab: int, *, n_sentinels: int = SENTINELS
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE of `n_vocab` tokens, among them padding, EOS and sentinels.
 

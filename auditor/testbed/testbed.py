@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,13 @@ from auditor.system.atomic_files import disk_trouble
 from auditor.system.progress import NullProgress, Stage
 
 REPEATS = (1, 2, 4, 8, 16)
+FAMILIES = ("gpt2", "t5")
 _SETTINGS = "testbed.json"
 _VERSION = 3  # of a testbed's content and training
+# A T5 sees a third of its rows from end to end, so it needs more epochs.
+_T5_EPOCHS = 2
+# Tokens of the windows that `auditor extract` uses by default: 50 shown, 50 hidden.
+_T5_WINDOW = 100
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ def build_testbed(
     *,
     size: str = "small",
     seed: int = 0,
+    family: str = "gpt2",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Testbed:
     """Build a testbed, or open an existing one with the same settings.
@@ -144,6 +151,8 @@ def build_testbed(
     size : "tiny" (seconds; for tests) or "small" (minutes; for the demo)
     seed : int
         Determines members, repeats, canaries, weights and the order of training.
+    family : "gpt2" or "t5"
+        Architecture of the models: causal, or an encoder-decoder that fills hidden spans.
     progress : callable(what, step, n_steps), optional
 
     Returns
@@ -153,16 +162,22 @@ def build_testbed(
     Raises
     ------
     ConfigError
-        If the size is unknown.
+        If the size or the family is unknown.
     RunError
         If the folder has other content.
     """
     if size not in SIZES:
         raise ConfigError(f"--size must be one of {', '.join(SIZES)}; got {size!r}. Choose one.")
+    if family not in FAMILIES:
+        raise ConfigError(
+            f"--family must be one of {', '.join(FAMILIES)}; got {family!r}. Choose one."
+        )
     if not 0 <= seed < 2**63:
         raise ConfigError(f"--seed must be between 0 and 2^63 - 1; got {seed}. Change it.")
     folder = Path(folder)
     settings = {"version": _VERSION, "size": size, "seed": seed, "text": _text_digest()}
+    if family != "gpt2":  # older testbeds have no family
+        settings["family"] = family
     stored = read_json(folder / _SETTINGS)
     if stored == settings:
         return Testbed(folder)
@@ -171,7 +186,7 @@ def build_testbed(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         work = Path(scratch) / "testbed"
         work.mkdir(mode=0o700)
-        _make(work, SIZES[size], seed, progress or (lambda *_: None))
+        _make(work, SIZES[size], seed, family, progress or (lambda *_: None))
         (work / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
         with disk_trouble(folder):
             if folder.exists():
@@ -181,7 +196,12 @@ def build_testbed(
 
 
 def build_with_progress(
-    folder: str | Path, *, size: str = "small", seed: int = 0, progress: NullProgress
+    folder: str | Path,
+    *,
+    size: str = "small",
+    seed: int = 0,
+    family: str = "gpt2",
+    progress: NullProgress,
 ) -> Testbed:
     """`build_testbed` with a progress bar for each model's training."""
     with ExitStack() as stack:
@@ -195,12 +215,10 @@ def build_with_progress(
             bars[what].advance(step - done.get(what, 0))
             done[what] = step
 
-        return build_testbed(folder, size=size, seed=seed, progress=report)
+        return build_testbed(folder, size=size, seed=seed, family=family, progress=report)
 
 
-def _make(work: Path, size: Size, seed: int, progress) -> None:
-    from auditor.models.tiny_gpt2 import build_tokenizer
-
+def _make(work: Path, size: Size, seed: int, family: str, progress) -> None:
     documents = cut(size.n_documents, size.document_chars)
     truth = plan(documents, size, seed)
     members = truth[truth["member"]]
@@ -216,16 +234,28 @@ def _make(work: Path, size: Size, seed: int, progress) -> None:
     ]
     _write_jsonl(work / "canary-prompts.jsonl", beginnings)
     truth.to_parquet(work / "truth.parquet", index=False)
-    tokenizer = build_tokenizer(documents, size.n_vocab)
-    _train(work, "target", size.target, size, tokenizer, [t for _, t in copies], seed, progress)
+    tokenizer, train = _tools(family, documents, size)
+    texts = [text for _, text in copies]
+    train(work, "target", size.target, size, tokenizer, texts, seed, progress)
     # References are trained on text of the same kind, but not on members.
     for n, name in enumerate(("small", "medium"), start=1):
         shape: Shape = getattr(size, name)
         texts = heldout["text"].tolist()
-        _train(work, name, shape, size, tokenizer, texts, seed + n, progress)
+        train(work, name, shape, size, tokenizer, texts, seed + n, progress)
 
 
-def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progress) -> None:
+def _tools(family: str, documents: Sequence[str], size: Size) -> tuple[Any, Callable]:
+    """The tokenizer of a family's models, and the function that trains one."""
+    if family == "t5":
+        from auditor.models.tiny_t5 import build_t5_tokenizer
+
+        return build_t5_tokenizer(documents, size.n_vocab), _train_t5
+    from auditor.models.tiny_gpt2 import build_tokenizer
+
+    return build_tokenizer(documents, size.n_vocab), _train_gpt2
+
+
+def _train_gpt2(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progress) -> None:
     from auditor.finetuning.rows import Rows, encode_rows
     from auditor.finetuning.training import Recipe, train
     from auditor.models.tiny_gpt2 import build_gpt2, save_model
@@ -243,6 +273,36 @@ def _train(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progres
     # With only about a thousand steps, AdamW needs a lower beta2 than the default.
     recipe = Recipe(rate=size.rate, batch=size.batch, epochs=shape.epochs, seed=seed, beta2=0.98)
     train(network, rows, recipe, progress=lambda step, n: progress(f"training {name}", step, n))
+    save_model(network, tokenizer, work / name)
+
+
+def _train_t5(work, name, shape: Shape, size: Size, tokenizer, texts, seed, progress) -> None:
+    from auditor.finetuning.rows import Rows, token_ids
+    from auditor.finetuning.training import Recipe, train
+    from auditor.models.tiny_gpt2 import save_model
+    from auditor.models.tiny_t5 import SENTINELS, build_t5
+    from auditor.testbed.denoising import Denoising
+
+    network = build_t5(
+        n_vocab=size.n_vocab,
+        n_layer=shape.n_layer,
+        width=shape.width,
+        n_head=shape.n_head,
+        context=size.context,
+        seed=seed,
+    )
+    rows = Rows.of([np.array(ids[: size.context - 2]) for ids in token_ids(tokenizer, texts)])
+    gaps = tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(SENTINELS)])
+    hide = Denoising(gaps, tokenizer.eos_token_id, width=_T5_WINDOW, seed=seed)
+    epochs = _T5_EPOCHS * shape.epochs
+    recipe = Recipe(rate=size.rate, batch=size.batch, epochs=epochs, seed=seed, beta2=0.98)
+    train(
+        network,
+        rows,
+        recipe,
+        progress=lambda step, n: progress(f"training {name}", step, n),
+        collate=hide,
+    )
     save_model(network, tokenizer, work / name)
 
 
