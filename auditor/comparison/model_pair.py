@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from auditor.errors import ModelError
 from auditor.models.adapters import adapter_fingerprint, is_adapter, tuned_from
-from auditor.models.language_model import LanguageModel
 from auditor.models.loading import fingerprint, load_model, load_vocabulary, resolve
 from auditor.models.tokenizer import Vocabulary
 
@@ -76,17 +76,22 @@ class Pair:
                     "it, or remove texts with added tokens."
                 )
 
-    def base(self) -> LanguageModel:
+    def base(self) -> Any:
         """Load the base model."""
         return self._load(self.base_spec)
 
-    def tuned(self) -> LanguageModel:
+    def tuned(self) -> Any:
         """Load the tuned model."""
         return self._load(self.tuned_spec, self._on)
 
-    def _load(self, spec: str, base: str | None = None) -> LanguageModel:
+    def _load(self, spec: str, base: str | None = None) -> Any:
         return load_model(
-            spec, dtype="float32", device=self.device, bos=self.bos, base=base, kinds=("causal",)
+            spec,
+            dtype="float32",
+            device=self.device,
+            bos=self.bos,
+            base=base,
+            kinds=("causal", "encoder-decoder"),
         )
 
 

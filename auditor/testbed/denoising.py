@@ -12,13 +12,16 @@ from auditor.finetuning.rows import IGNORED
 from auditor.models.sessions import padded
 from auditor.models.span_corruption import Span, corrupt, long_span, random_of, short_spans
 
+_MOST_SHOWN = 32  # tokens before a continuation
+
 
 class Denoising:
     """A collator that hides spans of each row and asks for them.
 
-    A third of the rows has short spans, a third one long span, and a third is hidden from a random
-    place to its end. Spans are those that `auditor extract` hides in the first `width` tokens, so
-    that each copy of a text is hidden in the same ways; rows shorter than that have none.
+    A third of the rows has short spans, and a third one long span. These are the spans that
+    `auditor extract` hides in the first `width` tokens, so that each copy of a text is hidden in
+    the same ways; rows shorter than that have none. A third is continued to its end after a few
+    tokens, from its start or from a random place, as samples are.
 
     Parameters
     ----------
@@ -57,4 +60,5 @@ class Denoising:
             return window, short_spans(self.width, random_of(window, 0))
         if way == 1:
             return window, long_span(self.width, self.width // 2)
-        return ids, [(int(self.rng.integers(len(ids))), len(ids))]
+        rest = ids[self.rng.integers(2) * self.rng.integers(len(ids)) :]
+        return rest, [(int(self.rng.integers(min(_MOST_SHOWN, len(rest)))), len(rest))]

@@ -31,7 +31,7 @@ REPEATS = (1, 2, 4, 8, 16)
 FAMILIES = ("gpt2", "t5")
 _SETTINGS = "testbed.json"
 _VERSION = 3  # of a testbed's content and training
-# A T5 sees a third of its rows from end to end, so it needs more epochs.
+# Each task of a T5 gets only a share of the rows, so it needs more epochs.
 _T5_EPOCHS = 2
 # Tokens of the windows that `auditor extract` uses by default: 50 shown, 50 hidden.
 _T5_WINDOW = 100
