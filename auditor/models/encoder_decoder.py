@@ -278,11 +278,11 @@ class EncoderDecoder:
         ids = np.fromiter((i for t in texts for i in t), dtype=np.int32, count=n)
         rank = np.full(n, -1, np.int32)
         columns = [np.full(n, np.nan, np.float32) for _ in range(3 if moments else 1)]
-        for own, row in zip(places, rows, strict=True):
+        for at, row in zip(places, rows, strict=True):
             # After the targets of a span come those that close it.
-            rank[own] = row[1][: len(own)]
+            rank[at] = row[1][: len(at)]
             for column, values in zip(columns, [row[0], *row[2:]], strict=True):
-                column[own] = values[: len(own)]
+                column[at] = values[: len(at)]
         return TokenStats(offsets, ids, columns[0], rank, *columns[1:])
 
     @torch.inference_mode()
@@ -428,7 +428,7 @@ class Answers:
         ids, self._mask = model.padded([source for source, _ in openings])
         encode = self._network.get_encoder()
         self._encoded = encode(input_ids=ids, attention_mask=self._mask).last_hidden_state
-        self._cache = None
+        self._cache: Any = None
         written = torch.tensor([opening for _, opening in openings], device=model.device)
         self.logits = self._decode(written)
 

@@ -65,7 +65,7 @@ def named(kind: str) -> str:
 def check_architecture(spec: str, config: Any, kinds: Collection[str]) -> str:
     """The kind of a model by its config; ModelError if it is not one of `kinds`."""
     kind = kind_of(config)
-    if kind not in kinds:
+    if kind is None or kind not in kinds:
         family = str(getattr(config, "model_type", "") or "unknown")
         architecture = ", ".join(getattr(config, "architectures", None) or []) or family
         raise ModelError(_refusal(spec, kind, architecture, kinds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def generate(
     log-probabilities are not finite, a prompt is empty, too long for the model's context or
     contains unknown tokens, or a single sequence does not fit into memory.
     """
-    given = {"seed": seed, "stream": stream, "decoding": decoding, "progress": progress}
+    given: dict[str, Any] = {"seed": seed, "stream": stream, "decoding": decoding}
+    given["progress"] = progress
     if isinstance(model, DrawsSamples):
         return model.draw(prompts, sample_ids, **given), n_slots
     if isinstance(model, EncoderDecoder):

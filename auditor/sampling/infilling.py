@@ -113,11 +113,12 @@ def _write(
         columns = zip(drawn.tolist(), found.logprob.tolist(), found.rank.tolist(), strict=True)
         going = []
         for k, (row, (token, logprob, rank)) in enumerate(zip(rows, columns, strict=True)):
-            own = written[row]
-            for column, value in zip(own, (token, logprob, rank), strict=False):
-                column.append(value)
+            tokens, nats, ranks, _ = written[row]
+            tokens.append(token)
+            nats.append(logprob)
+            ranks.append(rank)
             if decoding.stop_at_eos and token in model.closing:
-                written[row] = (*own[:3], True)
+                written[row] = tokens, nats, ranks, True
             else:
                 going.append(k)
         if not going or at + 1 == decoding.max_new_tokens:
