@@ -61,9 +61,8 @@ def build_t5(
         feed_forward_proj="gelu",
         pad_token_id=0,
         eos_token_id=1,
-        decoder_start_token_id=0,
-        n_positions=context,
     )
+    config.update({"decoder_start_token_id": 0, "n_positions": context})
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         return T5ForConditionalGeneration(config)

@@ -20,8 +20,8 @@ class Denoising:
 
     A third of the rows has short spans, and a third one long span. These are the spans that
     `auditor extract` hides in the first `width` tokens, so that each copy of a text is hidden in
-    the same ways; rows shorter than that have none. A third is continued to its end after a few
-    tokens, from its start or from a random place, as samples are.
+    the same ways; rows shorter than that have none. A third is continued to its end, half of
+    them from their first tokens and half from nothing, as samples are.
 
     Parameters
     ----------
@@ -60,5 +60,5 @@ class Denoising:
             return window, short_spans(self.width, random_of(window, 0))
         if way == 1:
             return window, long_span(self.width, self.width // 2)
-        rest = ids[self.rng.integers(2) * self.rng.integers(len(ids)) :]
-        return rest, [(int(self.rng.integers(min(_MOST_SHOWN, len(rest)))), len(rest))]
+        n_shown = self.rng.integers(2) * self.rng.integers(min(_MOST_SHOWN, len(ids)))
+        return ids, [(int(n_shown), len(ids))]

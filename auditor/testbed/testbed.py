@@ -32,7 +32,7 @@ FAMILIES = ("gpt2", "t5")
 _SETTINGS = "testbed.json"
 _VERSION = 3  # of a testbed's content and training
 # Each task of a T5 gets only a share of the rows, so it needs more epochs.
-_T5_EPOCHS = 2
+_T5_EPOCHS = 3
 # Tokens of the windows that `auditor extract` uses by default: 50 shown, 50 hidden.
 _T5_WINDOW = 100
 
