@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
     train(
         network,
         Rows.of([np.array(ids) for ids in coded] * 4),
-        Recipe(rate=5e-3, batch=16, epochs=250, beta2=0.98),
+        Recipe(rate=5e-3, batch=16, epochs=500, beta2=0.98),
         collate=Denoising(gaps, 1, width=WIDTH, seed=0),
     )
     save_model(network, tokenizer, folder)
