@@ -80,6 +80,12 @@ def check_infilling(model: EncoderDecoder, config: CorpusExtractionConfig) -> No
             f"{config.samples_per_prefix}. Leave it out."
         )
     width = config.longest_prefix + config.suffix_tokens
+    if width > model.room:
+        raise ConfigError(
+            f"--prefix-tokens and --suffix-tokens must be at most {model.room} together "
+            f"({model.name}'s context less the tokens that are added to a text); got {width}. "
+            "Lower them."
+        )
     shortest = min(config.prefix_tokens) + config.suffix_tokens
     if shortest < 3:
         raise ConfigError(

@@ -163,7 +163,7 @@ class EncoderDecoder:
 
         Of a prompt longer than the context, the last tokens are read.
         """
-        given = list(self.vocabulary.without_bos(prompt))[-self._room :]
+        given = list(self.vocabulary.without_bos(prompt))[-self.room :]
         source = [*self._lead, *given, *self._tail]
         place = next((i for i, token in enumerate(given) if token in self.gaps), None)
         if self.has_sentinels:
@@ -171,7 +171,7 @@ class EncoderDecoder:
         return source, [self._start, *self._lead, *([] if place is None else given[:place])]
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
         """Tokens of text that encoder and decoder take beside the added ones."""
         context = self.context or _TRAINED_ON
         return max(1, context - len(self._lead) - len(self._tail) - 1)
@@ -192,7 +192,7 @@ class EncoderDecoder:
                 at += len(piece.tokens)
             return out
         most = len(self.gaps) - 1 if self.has_sentinels else len(text)
-        for begin, stop in _pieces(len(text), self._room):
+        for begin, stop in _pieces(len(text), self.room):
             piece_ids = text[begin:stop]
             rng = random_of(piece_ids, 0)
             for spans in covering_spans(stop - begin, rng, most=max(1, most)):

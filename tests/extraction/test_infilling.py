@@ -19,8 +19,8 @@ from auditor.models.tiny_gpt2 import save_model
 from auditor.models.tiny_t5 import build_t5, build_t5_tokenizer
 from auditor.scoring.infilling import measure_spans
 from auditor.testbed.denoising import Denoising
-from tests.tiny import command, save_texts, save_tiny_model
-from tests.tiny_t5 import save_tiny_t5
+from tests.tiny import WORDS, command, save_texts, save_tiny_model
+from tests.tiny_t5 import save_tiny_bart, save_tiny_t5
 
 N_MEMBERS, SHOWN, HIDDEN = 4, 12, 12
 WIDTH = SHOWN + HIDDEN
@@ -151,6 +151,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path):
         ({"samples_per_prefix": 3}, "--samples-per-prefix must be 0"),
         ({"prefix_tokens": 1, "suffix_tokens": 1}, "at least 3 together"),
         ({"prefix_tokens": 30, "suffix_tokens": 30}, "at most 2 spans"),
+        ({"prefix_tokens": 32, "suffix_tokens": 32}, "at most 62 together"),
     ):
         with pytest.raises(ConfigError, match=says):
             check_infilling(model, CorpusExtractionConfig(**settings))
@@ -174,3 +175,11 @@ def test_verbs_for_causal_models_refuse_an_encoder_decoder(trained, tmp_path):
     assert "is an encoder-decoder" in ended.err
     with pytest.raises(ModelError, match="must be a causal language model"):
         load_model(str(trained), kinds=("causal",))
+
+
+def test_a_bart_fills_a_window_as_long_as_its_context_allows(tmp_path):
+    bart = save_tiny_bart(tmp_path / "bart")
+    corpus = save_texts(tmp_path / "texts.jsonl", [WORDS * 9])
+    longest = load_model(str(bart)).room
+    options = {"prefix_tokens": longest - 20, "suffix_tokens": 20}
+    assert len(extracted(bart, corpus, **options).examples) == 2
