@@ -7,45 +7,52 @@ import hashlib
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 
 from auditor.config.served import Served, check_served, is_url
 from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.models.checks import CannotRunError
+from auditor.models.description_checks import check_tokenizer, undescribed
 from auditor.models.device import free_memory, native_bfloat16, out_of_memory
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.float32 import Float32Layers, restore_buffers
+from auditor.models.hub_download import from_hub
 from auditor.models.kinds import (
     KINDS,
     check_architecture,
     check_kind,
     check_unused,
     kind_of,
+    named,
     quantisation_of,
     refuse_kind,
 )
 from auditor.models.language_model import LanguageModel
 from auditor.models.library_calls import failing_with, quiet, silence_logs
 from auditor.models.registry import SHIPPED, model_folder, need_gguf
-from auditor.models.safety import check_folder, check_sizes, read_settings, stored_weights
+from auditor.models.safety import check_folder, check_sizes, stored_weights
 from auditor.models.tokenizer import Vocabulary
-from auditor.system.offline import is_offline
 
-# HTTP packages of the hub's client, over its versions.
-_TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")
+# Classes of transformers by kind of model.
 # Below this many parameters, bfloat16 saves too little time to justify its rounding.
 _SMALL = 30_000_000
-_CLASSES = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM}
+_CLASSES = {
+    "causal": AutoModelForCausalLM,
+    "masked": AutoModelForMaskedLM,
+    "encoder-decoder": AutoModelForSeq2SeqLM,
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BALANCED = "balanced"
-# Larger than any vocabulary; bounds the in-memory table of all ids.
-_MOST_TOKENS = 10_000_000
 
 
 def load_model(
@@ -162,6 +169,8 @@ def _load(
         check_sizes(spec, path, config)
     if kind == "masked":
         return _load_masked(spec, path, computed, place, config, tokenizer, start)
+    if kind == "encoder-decoder":
+        return _load_encoder_decoder(spec, path, computed, place, config, tokenizer, start)
     spread = _device_map() if device == BALANCED else None
     kept = computed if spread else _kept_dtype(path, computed, place, by_layers)
     network, unused = read_network(spec, path, kept, config, device_map=spread)
@@ -196,6 +205,21 @@ def _load_masked(spec: str, path: Path, dtype, place, config, tokenizer, start: 
             fingerprint=fingerprint(path),
             dtype=dtype,
             pll=start.pll if start else "word-l2r",
+        )
+    model.notes += [unused] if unused else []
+    return model
+
+
+def _load_encoder_decoder(spec: str, path: Path, dtype, place, config, tokenizer, start):
+    """An encoder-decoder."""
+    network, unused = read_network(spec, path, dtype, config, kind="encoder-decoder")
+    with _fitting(spec, place, dtype):
+        model = EncoderDecoder(
+            network.to(place),
+            start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer),
+            name=spec,
+            fingerprint=fingerprint(path),
+            dtype=dtype,
         )
     model.notes += [unused] if unused else []
     return model
@@ -321,7 +345,7 @@ def _tokenizer_of_adapter(spec: str, path: Path, config):
     ):
         tokenizer = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False)
         tokenizer("a", add_special_tokens=False)
-    _check_tokenizer(spec, tokenizer)
+    check_tokenizer(spec, tokenizer)
     return tokenizer
 
 
@@ -378,37 +402,7 @@ def resolve(spec: str) -> Path:
         raise ModelError(
             f"{spec}: no such file or folder. Give an existing path, or a hub id such as gpt2."
         )
-    return _from_hub(spec)
-
-
-def _from_hub(spec: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    files = ["*.json", "*.safetensors", "*.txt", "*.model"]
-    try:
-        return Path(snapshot_download(spec, allow_patterns=files, ignore_patterns=["*/*"]))
-    except HFValidationError:
-        raise ModelError(
-            f"{spec!r} is not a valid model. Give a folder, a .gguf file, smollm2, "
-            "testbed:DIR/target, or a hub id such as gpt2 or openai-community/gpt2-xl."
-        ) from None
-    except Exception as error:
-        # Without a network, the hub's client also raises errors of its HTTP library.
-        is_unreachable = type(error).__module__.startswith(_TRANSPORTS)
-        if not (is_unreachable or isinstance(error, OSError | ValueError)):
-            raise
-        is_gated = "Gated" in type(error).__name__
-        fault = "the hub restricts access to it" if is_gated else "the hub does not provide it"
-        remedy = "Check the spelling and the network"
-        if is_offline():
-            fault = "it is not in the hub's cache (--offline blocks downloads)"
-            remedy = "Leave out --offline"
-        elif is_unreachable:
-            fault, remedy = "the hub cannot be reached", "Check the network"
-        raise ModelError(
-            f"{spec} is not a local folder, and {fault}. {remedy}, or give a local folder."
-        ) from None
+    return from_hub(spec)
 
 
 def describe_model(spec: str, path: Path):
@@ -426,57 +420,12 @@ def describe_model(spec: str, path: Path):
         check_folder(spec, path)
     else:
         need_gguf()
-    with quiet(), failing_with(lambda why: _undescribed(spec, folder, why)):
+    with quiet(), failing_with(lambda why: undescribed(spec, folder, why)):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **gguf)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **gguf)
         tokenizer("a", add_special_tokens=False)  # some settings are validated only in use
-    _check_tokenizer(spec, tokenizer)
+    check_tokenizer(spec, tokenizer)
     return config, tokenizer
-
-
-def _check_tokenizer(spec: str, tokenizer) -> None:
-    """Refuse a tokenizer without ordinary tokens or with absurdly large ids."""
-    # If its files are missing, transformers builds a tokenizer of special tokens only.
-    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
-        raise ModelError(
-            f"{spec} has no tokenizer files. Put them beside config.json: tokenizer.json, or "
-            "vocab.json and merges.txt, or tokenizer.model."
-        )
-    if (last := max(tokenizer.get_vocab().values())) >= _MOST_TOKENS:
-        raise ModelError(
-            f"{spec}: token ids must be below {_MOST_TOKENS:,}; its tokenizer has {last:,}. The "
-            "tokenizer files may be damaged: download or save the model again."
-        )
-
-
-def _undescribed(spec: str, folder: Path, why: str) -> str:
-    """The error message for an unreadable config or tokenizer."""
-    pieces = sorted(file.name for file in folder.glob("*.model"))
-    missing = [name for name in ("sentencepiece", "google.protobuf") if not _is_installed(name)]
-    if pieces and missing and not (folder / "tokenizer.json").exists():
-        return (
-            f"{spec}: its tokenizer ({pieces[0]}) needs the packages sentencepiece and protobuf, "
-            "which are not installed. Install them with: "
-            "pip install '.[sentencepiece]' in a checkout."
-        )
-    kind = read_settings(folder / "config.json").get("model_type")
-    if isinstance(kind, str) and kind not in CONFIG_MAPPING_NAMES:
-        return (
-            f"{spec} has an architecture ({kind[:80]}) that the installed transformers "
-            f"({transformers.__version__}) does not support. Update transformers, or use another "
-            "model."
-        )
-    return (
-        f"{spec}: its config or tokenizer cannot be read ({why}). A model folder needs "
-        "config.json, tokenizer files and *.safetensors, and must not need its own code."
-    )
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent package is missing
-        return False
 
 
 def read_network(
@@ -514,7 +463,7 @@ def read_network(
                 f"packages that {method} needs, or use the unquantised weights."
             )
         return (
-            f"{spec}: its weights cannot be read as a {kind} language model ({why}). Download or "
+            f"{spec}: its weights cannot be read as {named(kind)} ({why}). Download or "
             "save the model again."
         )
 
