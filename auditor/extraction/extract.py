@@ -262,7 +262,6 @@ class _Work:
             return self._continued(model, windows, repeats, n_prefix, prefixes, name)
         if isinstance(model, EncoderDecoder):
             return self._infilled(model, windows, repeats, n_prefix, name)
-        prefixes = self.config.started(model, windows.prefixes(n_prefix))
         with self.progress.stage(f"extract {name}", len(windows), "windows") as bar:
             measured = measure_suffixes(
                 model,

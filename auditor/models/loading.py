@@ -43,9 +43,9 @@ from auditor.models.registry import SHIPPED, model_folder, need_gguf
 from auditor.models.safety import check_folder, check_sizes, stored_weights
 from auditor.models.tokenizer import Vocabulary
 
-# Classes of transformers by kind of model.
 # Below this many parameters, bfloat16 saves too little time to justify its rounding.
 _SMALL = 30_000_000
+# Classes of transformers by kind of model.
 _CLASSES = {
     "causal": AutoModelForCausalLM,
     "masked": AutoModelForMaskedLM,

@@ -70,6 +70,11 @@ CASES = {
         *("--members", p / "in.jsonl", "--nonmembers", p / "out.jsonl"),
         *("--model", p / "modèle", "--out", p / "members", "--overwrite"),
     ),
+    "references train": lambda p: (
+        *("--model", p / "modèle", "--pool", p / "in.jsonl", "--models", 2),
+        *("--out", p / "references", "--max-steps", 1, "--row-tokens", 16),
+    ),
+    "references score": lambda p: (p / "references",),
     "finetune": lambda p: (
         *("--model", p / "modèle", "--corpus", p / "in.jsonl", "--out", p / "tuned"),
         *("--max-steps", 2, "--row-tokens", 16),

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from auditor.errors import ConfigError, ModelError
-from auditor.models import loading
+from auditor.models import description_checks, loading
 from auditor.models.language_model import LanguageModel
 from auditor.models.loading import fingerprint, load_model, load_vocabulary
 from auditor.models.tiny_gpt2 import build_gpt2, build_tokenizer, save_model
@@ -256,7 +256,7 @@ def test_a_tokenizer_of_sentencepiece_names_what_to_install(folder, monkeypatch)
     (folder / "config.json").write_text(
         json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]})
     )
-    monkeypatch.setattr(loading, "_is_installed", lambda name: False)
+    monkeypatch.setattr(description_checks, "_is_installed", lambda name: False)
     said = sentence(folder)
     assert "its tokenizer (tokenizer.model) needs the packages sentencepiece and protobuf" in said
     assert said.endswith("pip install '.[sentencepiece]' in a checkout.")

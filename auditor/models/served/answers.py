@@ -79,8 +79,10 @@ class Answer:
         >>> Answer.from_plain(answer.plain()) == answer
         True
         """
-        tables = {k: Tokens(**plain[k]) for k in ("tokens", "prompt") if k in plain}
-        given: dict[str, Any] = {**plain, **tables}
+        given = dict(plain)
+        for name in ("tokens", "prompt"):
+            if name in given:
+                given[name] = Tokens(**given[name])
         return cls(**given)
 
 
