@@ -35,7 +35,7 @@ SHARED = ("sample", "score")  # stages that run on workers; the others run in th
 
 
 # Options of prompts that are keywords; `prompts` itself is a parameter.
-_OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt")
+_OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt", "fill_gap")
 
 
 _FLAT = (*Decoding.model_fields, *_OF_PROMPTS, *SERVED)

@@ -162,6 +162,7 @@ class Sampler:
                 text_field=config.text_field,
                 strict=config.strict,
                 model_name=model.name,
+                gap=_gap(model, strategy),
             )
             for prompt in self.sources[strategy.name].pool:
                 rows = model.name, model.vocabulary, model.n_vocab
@@ -229,6 +230,12 @@ def _register(context: Context, strategy: str, sha256: str) -> None:
             f"{context.run.path} was started. Choose another --out, or restore the original texts."
         )
     context.run.save()
+
+
+def _gap(model, strategy: Strategy) -> list[int]:
+    """The tokens that end a strategy's prompts: the gap that an encoder-decoder fills."""
+    is_asked = model.kind == "encoder-decoder" and strategy.prompts.fill_gap
+    return model.gap_after([]) if is_asked else []
 
 
 def _draw_by_itself(context: Context, model, prompts, strategy: Strategy, ids: range, progress):

@@ -26,7 +26,7 @@ _size = click.option(
     "--family",
     default="gpt2",
     show_default=True,
-    help="gpt2, or bert for masked models.",
+    help="gpt2, bert (masked models) or t5 (encoder-decoders).",
 )
 @verbosity
 def testbed(folder, size, seed, family) -> None:

@@ -13,7 +13,7 @@ from auditor.models.loading import fingerprint, load_model, load_vocabulary, res
 from auditor.models.spec_kinds import kind_of_spec
 from auditor.models.tokenizer import Vocabulary
 
-_KINDS = ("causal", "masked")
+_KINDS = ("causal", "masked", "encoder-decoder")
 
 
 class Pair:

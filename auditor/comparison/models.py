@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,19 @@ from attacks.statistics.resampling import (
     sign_flip_p,
 )
 from auditor.comparison.model_pair import Pair
+from auditor.config.audit import Decoding
 from auditor.config.comparison import ComparisonConfig
 from auditor.config.keywords import with_keywords
 from auditor.corpus.reading import read_corpus
 from auditor.errors import ConfigError, RunError
 from auditor.finetuning.callback import read_probes
 from auditor.finetuning.checkpoints import PROBES
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.interfaces import ScoresTexts
 from auditor.models.loading import resolve
+from auditor.models.span_corruption import long_span
 from auditor.models.tokenizer import check_rows
+from auditor.scoring.infilling import measure_spans
 from auditor.scoring.text_scorer import Texts, TextScorer
 from auditor.system.progress import NullProgress, progress_display
 from reports.number_text import count
@@ -213,7 +218,10 @@ def _score(
     for doc_id, ids in zip(chosen.doc_id, texts.token_ids, strict=True):
         check_rows(model.name, model.vocabulary, model.n_vocab, ids, doc_id)
     scored = TextScorer(model, for_samples=True, advance=advance).score(texts)
-    suffixes = _suffixes(scored.stats, n_prefix, n_suffix, is_causal=model.kind == "causal")
+    if isinstance(model, EncoderDecoder):
+        suffixes = _spans(model, texts.token_ids, n_prefix, n_suffix, note)
+    else:
+        suffixes = _suffixes(scored.stats, n_prefix, n_suffix, is_causal=model.kind == "causal")
     return {"n_tokens": scored.stats.n_tokens(), **scored.scores, **suffixes}
 
 
@@ -232,6 +240,26 @@ def _suffixes(
         log_p[long], extracted[long] = log_p_z(stats.logprob[at]), greedy(stats.rank[at] == 0)
         # Without ranks the greedy continuation is unknown.
         extracted[long[(stats.rank[at] == RANK_UNKNOWN).any(axis=1)]] = np.nan
+    return {"log_p_z": log_p, "extracted": extracted}
+
+
+def _spans(
+    model: EncoderDecoder, texts: Sequence[Sequence[int]], n_prefix: int, n_suffix: int, note
+) -> dict[str, NDArray]:
+    """As `_suffixes`, for one span of `n_suffix` tokens between two halves of the prefix tokens."""
+    width = n_prefix + n_suffix
+    long = np.array([i for i, ids in enumerate(texts) if len(ids) >= width], np.int64)
+    log_p, extracted = (np.full(len(texts), np.nan) for _ in range(2))
+    if len(long):
+        found = measure_spans(
+            model,
+            [texts[i][:width] for i in long],
+            [long_span(width, n_suffix)] * len(long),
+            decoding=Decoding(),
+            note=note,
+        )
+        log_p[long] = log_p_z(found.tokens.logprob)
+        extracted[long] = greedy(found.tokens.first) & found.closed
     return {"log_p_z": log_p, "extracted": extracted}
 
 

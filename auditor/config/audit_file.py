@@ -93,5 +93,5 @@ def _beyond(s: Strategy, preset: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for mine, its in ((s.prompts, base.prompts), (s.decoding, base.decoding)):
         known = its.model_dump(mode="json")
-        out |= {k: v for k, v in mine.model_dump(mode="json").items() if v != known[k]}
+        out |= {k: v for k, v in mine.model_dump(mode="json").items() if v != known.get(k)}
     return out

@@ -91,6 +91,7 @@ REVEAL = "Show personal data in the report and CSV."
 # the digests of earlier runs stay.
 _ADDED: dict[str, Any] = {
     "chat_template": False,
+    "fill_gap": True,
     "pll": "word-l2r",
     "chain": "gibbs",
     "sweeps": 5,

@@ -9,7 +9,9 @@ from auditor.config.sampling import Decoding
 from auditor.config.served import SERVED
 from auditor.errors import ConfigError
 
-FLAGS_OF_PROMPTS = ("template", "examples", "words", "samples_per_prompt", "chat_template")
+FLAGS_OF_PROMPTS = (
+    *("template", "examples", "words", "samples_per_prompt", "chat_template", "fill_gap"),
+)
 # Flag -> table and key. A table of the same name is no flag.
 _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("decoding", name) for name in Decoding.model_fields},

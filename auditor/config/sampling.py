@@ -98,6 +98,11 @@ class Prompts(BaseModel):
     repeats: Million = setting("Times that `repeat` repeats its word.", 50)
     samples_per_prompt: Positive = option("Samples per prompt.", 1)
     chat_template: bool = option(CHAT_TEMPLATE, False)
+    fill_gap: bool = option(
+        "Let an encoder-decoder fill a gap after the prompt (default) or answer the prompt.",
+        True,
+        flag="fill-gap/--answer",
+    )
 
     @model_validator(mode="after")
     def _ordered(self):

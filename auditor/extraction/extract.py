@@ -16,11 +16,19 @@ from auditor.config.served import check_served
 from auditor.corpus.reading import Corpus, Document, read_corpus
 from auditor.errors import ConfigError, CorpusError
 from auditor.extraction.continuation import UNAVAILABLE, continue_prefixes
+from auditor.extraction.infilling import (
+    SUFFIX,
+    by_way,
+    check_infilling,
+    infilled_headline,
+    infilled_rows,
+)
 from auditor.extraction.output import refuse_other_extraction, save_extraction
 from auditor.extraction.repeats import count_repeats
 from auditor.extraction.sampling import sample_suffixes
 from auditor.extraction.tables import add_sampled, example_rows, fits, headline, summarize
 from auditor.extraction.windows import Windows, draw_windows
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.language_model import LanguageModel
 from auditor.models.loading import loaded
 from auditor.runs.result_folder import storable
@@ -30,7 +38,7 @@ from reports.figures.extraction import figure_files, laws_figure
 from reports.number_text import count
 
 Count = Callable[[str], int]
-_KINDS = ("causal", "served")
+_KINDS = ("causal", "encoder-decoder", "served")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +47,8 @@ class Extraction:
 
     examples, summary, fits : DataFrame
         See `auditor.extraction.tables`; `examples` has one row per example, model and prefix
-        length.
+        length. For encoder-decoders the column `hidden` separates `short` and `long` spans, and
+        each example has a row for both; see `auditor.extraction.infilling`.
     notices : list of str
         What was skipped or could not be measured.
     settings, models : dict
@@ -60,22 +69,41 @@ class Extraction:
     @property
     def headline(self) -> list[str]:
         """One sentence per model and prefix length; see `tables.headline`."""
-        return headline(self.examples, reveal=self.reveal)
+        if "hidden" not in self.examples:
+            return headline(self.examples, reveal=self.reveal)
+        is_suffix = self.examples["hidden"] == SUFFIX
+        return [
+            *headline(self.examples[is_suffix], reveal=self.reveal),
+            *infilled_headline(self.examples[~is_suffix], reveal=self.reveal),
+        ]
 
     def save(self, out: str | Path) -> None:
         """Write the tables to a folder, and the figure where there is something to compare.
 
         Raises RunError if the folder is in use.
         """
-        figure = laws_figure(self.summary, self.fits)
         save_extraction(
             Path(out),
             self.settings,
             tables={"examples": self.examples, "summary": self.summary, "fits": self.fits},
-            files={} if figure is None else figure_files(figure, "laws"),
+            files=self._figures(),
             facts={"models": self.models, "notices": self.notices, "headline": self.headline},
             reveal=self.reveal,
         )
+
+    def _figures(self) -> dict[str, bytes]:
+        """Files of the laws, one figure for each way of hiding; none if nothing can be compared."""
+        laws = {"laws": (self.summary, self.fits)}
+        if "hidden" in self.summary:
+            laws = {
+                f"laws-{way}": (own, self.fits[self.fits["hidden"] == way])
+                for way, own in self.summary.groupby("hidden", sort=False)
+            }
+        files: dict[str, bytes] = {}
+        for name, tables in laws.items():
+            if (figure := laws_figure(*tables)) is not None:
+                files |= figure_files(figure, name)
+        return files
 
 
 @with_keywords(CorpusExtractionConfig)
@@ -92,9 +120,11 @@ def extract(
 ) -> Extraction:
     """Measure how much training text models reproduce when prompted with its prefix.
 
+    Encoder-decoders fill in hidden spans instead; see `auditor.extraction.infilling`.
+
     Parameters
     ----------
-    models : model specs (loaded in float32), or LanguageModels
+    models : model specs (loaded in float32), or loaded models, causal or encoder-decoders
     corpus : files, folders and globs, or documents that can be read more than once
     device : "auto", "cpu", "cuda", ...
     count : callable(text) -> int, optional
@@ -134,9 +164,10 @@ def extract(
     work = _Work(config, text, device, count, progress_display(progress))
     frames = [work.measure(spec) for spec in specs]
     rows = pd.concat(frames, ignore_index=True)
-    result = Extraction(
-        rows, summarize(rows), fits(rows), work.notices, settings, work.models, reveal
-    )
+    if "hidden" in rows:
+        rows["hidden"] = rows["hidden"].fillna(SUFFIX)
+    tables = by_way(summarize, rows), by_way(fits, rows)
+    result = Extraction(rows, *tables, work.notices, settings, work.models, reveal)
     if out is not None:
         result.save(out)
     return result
@@ -161,6 +192,8 @@ class _Work:
         self.config.check(model, samples=self.config.samples_per_prefix > 0)
         if self.config.chat_template:
             self._note(f"The prefixes are in the chat template of {model.name}.")
+        if isinstance(model, EncoderDecoder):
+            check_infilling(model, self.config)
         windows, repeats = self._drawn(model)
         windows.check_rows(model)
         self.models[model.name] = {
@@ -213,12 +246,18 @@ class _Work:
             self.progress.note(sentence)
 
     def _prefix(
-        self, model: LanguageModel, windows: Windows, repeats: pd.Series, n_prefix: int
+        self,
+        model: LanguageModel | EncoderDecoder,
+        windows: Windows,
+        repeats: pd.Series,
+        n_prefix: int,
     ) -> pd.DataFrame:
-        prefixes = self.config.started(model, windows.prefixes(n_prefix))
         name = f"{Path(model.name).name}, {n_prefix}"
+        prefixes = self.config.started(model, windows.prefixes(n_prefix))
         if model.kind == "served":
             return self._continued(model, windows, repeats, n_prefix, prefixes, name)
+        if isinstance(model, EncoderDecoder):
+            return self._infilled(model, windows, repeats, n_prefix, name)
         with self.progress.stage(f"extract {name}", len(windows), "windows") as bar:
             measured = measure_suffixes(
                 model,
@@ -268,6 +307,21 @@ class _Work:
         return frame.assign(
             greedy_unrelated=continued.unrelated, n_first_unrelated=continued.n_first_unrelated
         )
+
+    def _infilled(
+        self, model: EncoderDecoder, windows: Windows, repeats: pd.Series, n_prefix: int, name: str
+    ) -> pd.DataFrame:
+        with self.progress.stage(f"extract {name}", 2 * len(windows), "windows") as bar:
+            frame = infilled_rows(
+                model,
+                windows,
+                n_prefix=n_prefix,
+                config=self.config,
+                progress=bar.advance,
+                note=self._note,
+            )
+        frame.insert(7, "repeats", pd.concat([repeats, repeats], ignore_index=True))
+        return frame
 
 
 def opened(corpus) -> tuple[Iterable[Document], list[str]]:

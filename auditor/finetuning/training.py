@@ -123,7 +123,7 @@ def make_trainer(
 
     Parameters
     ----------
-    network : causal model of transformers, with or without adapters; trained in place
+    network : model of transformers, with or without adapters; trained in place
     rows : Rows
     recipe : Recipe
     folder : path, for checkpoints

@@ -55,6 +55,15 @@ def kind_of(config: Any) -> str | None:
     return "causal" if is_causal else None
 
 
+def named(kind: str) -> str:
+    """A kind in words, with its article.
+
+    >>> named("encoder-decoder")
+    'an encoder-decoder'
+    """
+    return _NAMES[kind]
+
+
 def check_architecture(spec: str, config: Any, kinds: Collection[str]) -> str:
     """The kind of a model by its config; ModelError if it is not one of `kinds`."""
     kind = kind_of(config)

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 
 from auditor.config.served import Served, check_served, is_url
 from auditor.errors import ConfigError, ModelError, TooLargeError, in_short
 from auditor.models.checks import CannotRunError
 from auditor.models.description_checks import check_tokenizer, undescribed
 from auditor.models.device import free_memory, native_bfloat16, out_of_memory
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.float32 import Float32Layers, restore_buffers
 from auditor.models.hub_download import from_hub
 from auditor.models.kinds import (
@@ -26,6 +33,7 @@ from auditor.models.kinds import (
     check_kind,
     check_unused,
     kind_of,
+    named,
     quantisation_of,
     refuse_kind,
 )
@@ -37,7 +45,12 @@ from auditor.models.tokenizer import Vocabulary
 
 # Below this many parameters, bfloat16 saves too little time to justify its rounding.
 _SMALL = 30_000_000
-_CLASSES = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM}
+# Classes of transformers by kind of model.
+_CLASSES = {
+    "causal": AutoModelForCausalLM,
+    "masked": AutoModelForMaskedLM,
+    "encoder-decoder": AutoModelForSeq2SeqLM,
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BALANCED = "balanced"
 
@@ -156,6 +169,8 @@ def _load(
         check_sizes(spec, path, config)
     if kind == "masked":
         return _load_masked(spec, path, computed, place, config, tokenizer, start)
+    if kind == "encoder-decoder":
+        return _load_encoder_decoder(spec, path, computed, place, config, tokenizer, start)
     spread = _device_map() if device == BALANCED else None
     kept = computed if spread else _kept_dtype(path, computed, place, by_layers)
     network, unused = read_network(spec, path, kept, config, device_map=spread)
@@ -190,6 +205,21 @@ def _load_masked(spec: str, path: Path, dtype, place, config, tokenizer, start: 
             fingerprint=fingerprint(path),
             dtype=dtype,
             pll=start.pll if start else "word-l2r",
+        )
+    model.notes += [unused] if unused else []
+    return model
+
+
+def _load_encoder_decoder(spec: str, path: Path, dtype, place, config, tokenizer, start):
+    """An encoder-decoder."""
+    network, unused = read_network(spec, path, dtype, config, kind="encoder-decoder")
+    with _fitting(spec, place, dtype):
+        model = EncoderDecoder(
+            network.to(place),
+            start.vocabulary(spec, tokenizer) if start else Vocabulary(tokenizer),
+            name=spec,
+            fingerprint=fingerprint(path),
+            dtype=dtype,
         )
     model.notes += [unused] if unused else []
     return model
@@ -433,7 +463,7 @@ def read_network(
                 f"packages that {method} needs, or use the unquantised weights."
             )
         return (
-            f"{spec}: its weights cannot be read as a {kind} language model ({why}). Download or "
+            f"{spec}: its weights cannot be read as {named(kind)} ({why}). Download or "
             "save the model again."
         )
 

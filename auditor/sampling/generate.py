@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
 from auditor.models.device import empty_cuda_cache, out_of_memory
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.interfaces import DrawsSamples, Samples
 from auditor.models.language_model import LanguageModel
 from auditor.models.masked_language_model import MaskedLanguageModel
 from auditor.sampling.cuda_engine import CudaGeneration
 from auditor.sampling.engine import Generation, check_prompts
+from auditor.sampling.infilling import write_answers
 from auditor.sampling.masked_chains import draw_masked
 
 
@@ -23,7 +26,7 @@ def engine_for(model: LanguageModel) -> type[Generation]:
 
 
 def generate(
-    model: LanguageModel | MaskedLanguageModel | DrawsSamples,
+    model: LanguageModel | MaskedLanguageModel | EncoderDecoder | DrawsSamples,
     prompts: Sequence[Sequence[int]],
     sample_ids: Sequence[int],
     *,
@@ -49,22 +52,14 @@ def generate(
     log-probabilities are not finite, a prompt is empty, too long for the model's context or
     contains unknown tokens, or a single sequence does not fit into memory.
     """
+    given: dict[str, Any] = {"seed": seed, "stream": stream, "decoding": decoding}
+    given["progress"] = progress
     if isinstance(model, DrawsSamples):
-        drawn = model.draw(
-            prompts, sample_ids, seed=seed, stream=stream, decoding=decoding, progress=progress
-        )
-        return drawn, n_slots
+        return model.draw(prompts, sample_ids, **given), n_slots
     if isinstance(model, MaskedLanguageModel):
-        drawn = draw_masked(
-            model,
-            prompts,
-            sample_ids,
-            seed=seed,
-            stream=stream,
-            decoding=decoding,
-            progress=progress,
-        )
-        return drawn, n_slots
+        return draw_masked(model, prompts, sample_ids, **given), n_slots
+    if isinstance(model, EncoderDecoder):
+        return write_answers(model, prompts, sample_ids, note=note, **given), n_slots
     check_prompts(model, prompts, decoding)
     model.check_capacity(max(map(len, prompts), default=0) + decoding.max_new_tokens)
     kind = engine_for(model)

@@ -35,9 +35,10 @@ class PromptSource:
     Prompts of kind `corpus` take files, folders, globs, or the name of a shipped prompt set
     (`openings`); a local file of that name takes precedence. Each line of a shipped set is one
     text; lines shorter than min_tokens are used whole. `text_field` and `strict` set how a corpus
-    is read; the strategy's `text_field` takes precedence.
+    is read; the strategy's `text_field` takes precedence. `gap` are the tokens that end each
+    prompt: the gap that an encoder-decoder fills.
 
-    Raises ModelError if the strategy starts from BOS and the model has none, or prompt and new
+    Raises ModelError if there is nothing before a sample (neither BOS nor gap), or prompt and new
     tokens exceed `context`; CorpusError or ConfigError if there are no prompts. `problems` are
     sentences about texts that could not be read.
     """
@@ -52,6 +53,7 @@ class PromptSource:
         text_field: str | None = None,
         strict: bool = False,
         model_name: str = "The model",
+        gap: Sequence[int] = (),
     ):
         self.strategy, self.vocabulary, self.seed = strategy, vocabulary, seed
         self.name = model_name
@@ -60,7 +62,8 @@ class PromptSource:
         if strategy.prompts.chat_template:
             self.turn = vocabulary.chat_turn(model_name)
         self.bos = [] if vocabulary.start != self.turn.before[:1] else vocabulary.start
-        if kind == "bos" and not self.turn.before:
+        self.gap = list(gap)
+        if kind == "bos" and not (self.turn.before or self.gap):
             raise ModelError(
                 f"Strategy {strategy.name!r} needs a BOS token, and {model_name}'s tokenizer has "
                 "none. Set one with --bos TOKEN, or use --strategy internet with your own prefixes."
@@ -88,7 +91,7 @@ class PromptSource:
         if context is None:
             return
         new = self.strategy.decoding.max_new_tokens
-        longest = len(self.turn) + self._longest()
+        longest = len(self.turn) + self._longest() + len(self.gap)
         if longest >= context:
             raise ModelError(
                 f"The prompts of {self.strategy.name!r} must be shorter than {self.name}'s context "
@@ -109,8 +112,9 @@ class PromptSource:
         return longest
 
     def prompts(self, sample_ids: Sequence[int]) -> list[list[int]]:
-        """The prompt of each sample: BOS first if the model has one, or in the chat template."""
-        return [[*self.turn.before, *ids, *self.turn.after] for ids in self._bare(sample_ids)]
+        """The prompt of each sample: BOS if the model has one, or in the chat template; the gap."""
+        turn = self.turn
+        return [[*turn.before, *ids, *turn.after, *self.gap] for ids in self._bare(sample_ids)]
 
     def _bare(self, sample_ids: Sequence[int]) -> list[list[int]]:
         kind = self.strategy.prompts.kind

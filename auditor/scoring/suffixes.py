@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from auditor.config.audit import Decoding
 from auditor.errors import ModelError
+from auditor.models.encoder_decoder import EncoderDecoder
 from auditor.models.interfaces import WhiteBox
 from auditor.models.kernels.logit_rows import top_ids
 from auditor.models.lm_head import measure, not_finite
@@ -59,17 +60,10 @@ def measure_suffixes(
     n_prefix = prefixes.shape[1]
     rows = np.concatenate([prefixes, suffixes], axis=1).astype(np.int64)
     check_rows(model.name, model.vocabulary, model.n_vocab, rows.ravel().tolist(), "a window")
-    step = max(1, _ELEMENTS // model.n_vocab)
-
-    def measured(hidden: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
-        chunks = zip(hidden.split(step), targets.split(step), strict=True)
-        parts = [_chunk(model, h, t, decoding) for h, t in chunks]
-        return [torch.cat(column) for column in zip(*parts, strict=True)]
-
     found = teacher_forced(
         model.hidden_states,
         [(row[:n_prefix], row[n_prefix:]) for row in rows.tolist()],
-        measured,
+        first_choices(model, decoding),
         batch_tokens=min(batch_tokens, model.batch_tokens),
         device=model.device,
         rope_switch=model.limits.rope_switch,
@@ -86,8 +80,25 @@ def measure_suffixes(
     return Measured(first, logprob)
 
 
+def first_choices(
+    model: WhiteBox | EncoderDecoder, decoding: Decoding
+) -> Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]:
+    """A function that measures target tokens as `Measured` does: bool (n,), float32 (n,) nats.
+
+    It takes inputs of the model's head (n, width) and targets (n,).
+    """
+    step = max(1, _ELEMENTS // model.n_vocab)
+
+    def measured(hidden: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        chunks = zip(hidden.split(step), targets.split(step), strict=True)
+        parts = [_chunk(model, h, t, decoding) for h, t in chunks]
+        return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+    return measured
+
+
 def _chunk(
-    model: WhiteBox, hidden, targets, decoding: Decoding
+    model: WhiteBox | EncoderDecoder, hidden, targets, decoding: Decoding
 ) -> tuple[torch.Tensor, torch.Tensor]:
     logits = model.head.logits(hidden)
     raw = measure(logits, targets, model.head.exact(hidden, logits, targets[:, None])[:, 0])

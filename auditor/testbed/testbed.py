@@ -149,7 +149,7 @@ def build_testbed(
     size : "tiny" (seconds; for tests) or "small" (minutes; for the demo)
     seed : int
         Determines members, repeats, canaries, weights and the order of training.
-    family : "gpt2" or "bert" (masked models)
+    family : "gpt2", "bert" (masked models) or "t5" (encoder-decoders)
     progress : callable(what, step, n_steps), optional
 
     Returns

@@ -135,6 +135,7 @@ FLAGS = {
     "--examples": (["e", "--strategy", "few-shot"], "strategies.0.prompts.examples", "e"),
     "--word": (["w", "--strategy", "repeat"], "strategies.0.prompts.words", ("w",)),
     "--samples-per-prompt": (["2"], "strategies.0.prompts.samples_per_prompt", 2),
+    "--fill-gap": (["--answer"], "strategies.0.prompts.fill_gap", False),
     "--max-new-tokens": (["3"], "strategies.0.decoding.max_new_tokens", 3),
     "--temperature": (["0.5"], "strategies.0.decoding.temperature", 0.5),
     "--temperature-start": (["4"], "strategies.0.decoding.temperature_start", 4.0),

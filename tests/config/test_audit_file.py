@@ -112,6 +112,7 @@ PARTS = {
         "repeats": 51,
         "samples_per_prompt": 2,
         "chat_template": True,
+        "fill_gap": False,
     },
     "decoding": {
         "max_new_tokens": 255,

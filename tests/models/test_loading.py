@@ -223,7 +223,7 @@ def test_a_model_that_continues_no_text_is_refused_by_its_kind(folder):
     T5ForConditionalGeneration(T5Config(**small, d_kv=8)).save_pretrained(folder)
     assert (
         f"{folder} is an encoder-decoder (T5ForConditionalGeneration); here it must be a causal"
-        in sentence(folder)
+        in sentence(folder, kinds=("causal",))
     )
     layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     layers |= {"intermediate_size": 16}

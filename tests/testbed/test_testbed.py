@@ -128,5 +128,5 @@ def test_a_masked_testbed_finds_repeated_text_likelier(tmp_path, monkeypatch):
 
 
 def test_an_unknown_family_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="family must be one of gpt2, bert; got 'gpt3'"):
+    with pytest.raises(ConfigError, match="family must be one of gpt2, bert, t5; got 'gpt3'"):
         build_testbed(tmp_path / "x", family="gpt3")
